@@ -1,0 +1,49 @@
+"""Every error of our own; each is also the builtin (or Django) error a caller would expect."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from django.core.exceptions import SuspiciousFileOperation
+
+
+class InvalidName(SuspiciousFileOperation, ValueError):
+    """A storage name that is not a plain relative name, so that no store touches it."""
+
+
+class InvalidFilename(ValueError):
+    """A ``filename`` that would be dangerous or useless as the name of a download."""
+
+
+class UnsafeEntry(SuspiciousFileOperation, OSError):
+    """A symlink, FIFO, device or folder lies where a stored file or a folder should."""
+
+
+class DeliveryFileNotFound(FileNotFoundError):
+    """The store holds no bytes under this name; ``filemeta`` is whose they should be, if known."""
+
+    def __init__(self, name: str, filemeta: Any = None) -> None:
+        self.filemeta = filemeta
+        whose = "" if filemeta is None else f" (the file of {filemeta!r})"
+        super().__init__(errno.ENOENT, f"The store holds no file{whose} under", name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError would rebuild us from errno and text, which are not our arguments.
+        return type(self), (self.filename, self.filemeta)
+
+
+class NotCommitted(ValueError):
+    """A file that is not in the store yet was used where only a stored one makes sense."""
+
+
+class DeliveryStateError(ValueError):
+    """A delivery is not in the state that the call needs."""
+
+
+class DeliveryFinished(DeliveryStateError):
+    """A finished delivery takes no new file and no new content."""
+
+
+class DeliveryIncomplete(DeliveryStateError):
+    """A delivery cannot be finished: it is empty, or a file is not whole in the store."""
