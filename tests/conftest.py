@@ -1,0 +1,90 @@
+"""What holds for the whole suite: the database server, the stores, the lines of the proofs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import django
+import pytest
+from django.conf import settings
+from hypothesis import settings as hypothesis_settings
+
+from . import machine, postgres, proofs
+
+PLUGIN = "devilry_storage.testing.plugin"
+if PLUGIN not in sys.modules and find_spec("devilry_storage.testing"):
+    # The checkout is tested without being installed, so no entry point has loaded it.
+    pytest_plugins = [PLUGIN]
+
+# A loaded machine is no failure: examples have no deadline.
+hypothesis_settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("tests")
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if django.VERSION < (5, 0):
+        config.addinivalue_line(
+            "filterwarnings",
+            "ignore:The DEFAULT_FILE_STORAGE setting is deprecated"
+            ":django.utils.deprecation.RemovedInDjango51Warning",
+        )
+    if _is_worker(config):
+        return
+    proofs.collect_in(settings.DIRECTORY / "proofs")
+    if settings.DATABASE == "postgres":
+        _start_postgres(config)
+
+
+def _start_postgres(config: pytest.Config) -> None:
+    reason = postgres.missing()
+    if reason is None:
+        server = postgres.Server()
+        os.environ.update(server.start())
+        config.add_cleanup(server.stop)
+    elif machine.in_ci():
+        raise pytest.UsageError(reason)
+
+
+def pytest_report_header() -> list[str]:
+    return [
+        f"devilry-storage: Django {django.get_version()}, {settings.DATABASE}, "
+        f"{settings.USER} user model",
+        f"machine: {machine.describe()}",
+    ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_postgres = settings.DATABASE == "postgres"
+    nowhere = postgres.missing() if on_postgres else None
+    elsewhere = "needs PostgreSQL: set DEVILRY_STORAGE_TEST_DATABASE=postgres (tox -e postgres)."
+    for item in items:
+        if nowhere:
+            item.add_marker(pytest.mark.skip(reason=nowhere))
+        elif not on_postgres and item.get_closest_marker("postgres"):
+            item.add_marker(pytest.mark.skip(reason=elsewhere))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = proofs.collected()
+    if lines:
+        terminalreporter.section("proofs")
+    for line in lines:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def empty_stores() -> Iterator[None]:
+    """Every test begins with the suite's stores empty: SQLite hands out ids again and again."""
+    for name in ("deliveries", "media"):
+        (settings.DIRECTORY / name).mkdir(exist_ok=True)
+    yield
+    for name in ("deliveries", "media"):
+        shutil.rmtree(settings.DIRECTORY / name, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""A user model unlike Django's: UUID as primary key, login by email, no username."""

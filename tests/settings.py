@@ -1,0 +1,119 @@
+"""Settings of the test suite, chosen by environment variables.
+
+``DEVILRY_STORAGE_TEST_DATABASE``
+    ``sqlite`` (unless given) or ``postgres``, which takes the server from libpq's variables
+    (``PGHOST`` and so on); the suite's conftest starts one and sets them.
+``DEVILRY_STORAGE_TEST_USER``
+    ``django`` (unless given) or ``custom``: UUID as primary key, login by email, no username.
+``DEVILRY_STORAGE_TEST_DIR``, ``DEVILRY_STORAGE_TEST_DATABASE_NAME``
+    Set by `tests.children.environment` for a child that shares files and rows with a test; any
+    other process works in a temporary directory of its own, gone when it ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+def _own_directory() -> str:
+    made, owner = tempfile.mkdtemp(prefix="devilry-storage-tests-"), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not a fork of the process that made it
+            shutil.rmtree(made, ignore_errors=True)
+
+    atexit.register(remove)
+    return made
+
+
+def _choice(name: str, *values: str) -> str:
+    """Return the environment's choice, the first value where it has none."""
+    value = os.environ.get(name) or values[0]
+    if value not in values:
+        raise ValueError(f"{name} is {value!r}: set it to one of {', '.join(values)}.")
+    return value
+
+
+DIRECTORY = Path(os.environ.get("DEVILRY_STORAGE_TEST_DIR") or _own_directory())
+DATABASE = _choice("DEVILRY_STORAGE_TEST_DATABASE", "sqlite", "postgres")
+USER = _choice("DEVILRY_STORAGE_TEST_USER", "django", "custom")
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "sqlite": {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": os.environ.get("DEVILRY_STORAGE_TEST_DATABASE_NAME", DIRECTORY / "db.sqlite3"),
+            # Processes race in the tests: a real file, and patience with its lock (seconds).
+            "OPTIONS": {"timeout": 30},
+            "TEST": {"NAME": DIRECTORY / "test.sqlite3"},
+        }
+    },
+    "postgres": {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": os.environ.get("DEVILRY_STORAGE_TEST_DATABASE_NAME", "devilry_storage"),
+            "TEST": {"NAME": f"test_devilry_storage_{os.getpid()}"},
+        }
+    },
+}[DATABASE]
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "deliveries": {
+        "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
+        "OPTIONS": {"location": str(DIRECTORY / "deliveries")},
+    },
+}
+MEDIA_ROOT = DIRECTORY / "media"
+MEDIA_URL = "/media/"
+STATIC_URL = "/static/"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "devilry_storage",
+    "devilry_storage.deliveries",
+    "tests.testapp",
+]
+INSTALLED_APPS = [app for app in INSTALLED_APPS if find_spec(app)]
+if USER == "custom":
+    INSTALLED_APPS.append("tests.customuser")
+    AUTH_USER_MODEL = "customuser.User"
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "tests.urls"
+SECRET_KEY = "for the tests only"  # noqa: S105
+# Logging in is not what the tests are about: a fast hasher.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True

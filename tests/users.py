@@ -1,0 +1,34 @@
+"""Users for tests, whatever the user model of the run is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+
+
+def make_user(name: str, *, password: str = "secret", **fields: Any) -> Any:  # noqa: S107
+    """Create a user who logs in as ``login_name(user)``; ``fields`` as ``is_staff=True``."""
+    manager = get_user_model()._default_manager
+    return manager.create_user(  # type: ignore[attr-defined]
+        **{_login_field(): _login(name)}, password=password, **fields
+    )
+
+
+def make_superuser(name: str = "root", *, password: str = "secret") -> Any:  # noqa: S107
+    """Create a user who may do everything."""
+    return make_user(name, password=password, is_staff=True, is_superuser=True)
+
+
+def login_name(user: AbstractBaseUser) -> str:
+    """Return what the user types to log in: a username, or an email address."""
+    return user.get_username()
+
+
+def _login_field() -> str:
+    return get_user_model().USERNAME_FIELD
+
+
+def _login(name: str) -> str:
+    return f"{name}@example.com" if _login_field() == "email" else name
