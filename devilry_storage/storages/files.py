@@ -1,0 +1,224 @@
+"""The file objects that stores hand out: a reader, and a writer that publishes on a clean close."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
+
+from django.core.files import File
+from django.core.files.storage import Storage
+
+if TYPE_CHECKING:
+    from .base import DeliveryStoreMixin
+
+    _BytesFile = File[bytes]
+    _AnyFile = File[Any]
+else:
+    # Generic for the type checker alone.
+    _BytesFile = _AnyFile = File
+
+CHUNK_SIZE = File.DEFAULT_CHUNK_SIZE
+
+
+def as_bytes(chunk: Any) -> bytes:
+    """Return a chunk as bytes; text is stored as UTF-8."""
+    return chunk.encode() if isinstance(chunk, str) else chunk
+
+
+def read_chunks(source: File[Any]) -> Iterator[bytes]:
+    """Yield what a file holds from its beginning, as bytes."""
+    for chunk in source.chunks():
+        yield as_bytes(chunk)
+
+
+class Reader(_BytesFile):
+    """An open stored file; ``name`` is its storage name. ``open()`` reopens it after a close."""
+
+    def __init__(self, store: Storage, name: str, raw: IO[bytes]) -> None:
+        super().__init__(raw, name)
+        self._store = store
+        self._stored_name = name
+
+    def open(self, mode: str | None = None, *args: Any, **kwargs: Any) -> Reader:
+        if self.closed:
+            self.file = self._store.open(self._stored_name, mode or "rb").file
+        else:
+            self.seek(0)
+        return self
+
+
+def open_reader(store: Storage, name: str, raw: IO[bytes], mode: str) -> File[Any]:
+    """Return the open file in the mode: ``rb``, else as UTF-8 text."""
+    if mode == "rb":
+        return Reader(store, name, raw)
+    return File(io.TextIOWrapper(raw, encoding="utf-8"), name)
+
+
+class Sink(Protocol):
+    """Where a writer's bytes wait until they are published."""
+
+    def write(self, data: bytes) -> object: ...
+
+    def create(self, names: Iterable[str]) -> str:
+        """Publish under the first free name and return it, or raise FileExistsError.
+
+        May be called again.
+        """
+
+    def discard(self) -> None:
+        """Let go of what is not published; never raises."""
+
+
+class SpoolSink:
+    """The sink of a store that has none of its own: a temporary file of the system."""
+
+    def __init__(self, store: DeliveryStoreMixin) -> None:
+        self.store = store
+        self.spool = File(tempfile.TemporaryFile())
+
+    def write(self, data: bytes) -> object:
+        return self.spool.write(data)
+
+    def create(self, names: Iterable[str]) -> str:
+        return self.store._create_first(names, self.spool)
+
+    def discard(self) -> None:
+        self.spool.close()
+
+
+class Writer(_AnyFile):
+    """A file that is written in whole or not at all.
+
+    The bytes are published by a clean ``close()`` and by nothing else: leaving ``with``,
+    ``contextlib.closing``, ``try/finally`` or an ``ExitStack`` by an exception, dropping the
+    writer, or the end of the process leaves the store as it was. It is no ``io.IOBase``, because
+    that would close, and so publish, in ``__del__``.
+
+    ``publish`` gets the writer when it is closed. ``size`` (bytes) and ``sha256`` (hexadecimal)
+    describe what has been written so far.
+    """
+
+    def __init__(
+        self, sink: Sink, name: str, publish: Callable[[Writer], object], mode: str = "wb"
+    ) -> None:
+        self.sink = sink
+        self.name = name
+        self.mode = mode
+        self._publish = publish
+        self._size = 0
+        self._hash = hashlib.sha256()
+        self._closed = False
+        # close() compares: an exception that is handled already while we are opened is no
+        # reason to discard.
+        self._in_flight = sys.exc_info()[1]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}>"
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def size(self) -> int:  # type: ignore[override]  # a cached_property in File
+        return self._size
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def write(self, data: Any) -> int:  # type: ignore[override]  # a property in File
+        """Add bytes, or text as UTF-8; return the number of bytes or characters taken."""
+        if self._closed:
+            raise ValueError(f"The writer of {self.name!r} is closed: open another one.")
+        if not isinstance(data, str):
+            data = memoryview(data).cast("B")
+        chunk = as_bytes(data)
+        self.sink.write(chunk)
+        self._hash.update(chunk)
+        self._size += len(chunk)
+        return len(data)
+
+    def writelines(self, lines: Iterable[Any]) -> None:  # type: ignore[override]  # as write
+        for line in lines:
+            self.write(line)
+
+    def close(self) -> None:
+        """Publish what was written; discard it if an exception is on its way out.
+
+        Raises what the store raises, and then nothing is published.
+        """
+        exception = sys.exc_info()[1]
+        if exception is not None and exception is not self._in_flight:
+            self.discard()
+        else:
+            self._close_cleanly()
+
+    def _close_cleanly(self) -> None:
+        if not self._closed:
+            self._closed = True
+            try:
+                self._publish(self)
+            finally:
+                self.sink.discard()
+
+    def discard(self) -> None:
+        """Close without publishing."""
+        if not self._closed:
+            self._closed = True
+            self.sink.discard()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if exc_type is None:
+            self._close_cleanly()
+        else:
+            self.discard()
+
+    def __del__(self) -> None:
+        # _closed is missing where __init__ did not get that far.
+        if not getattr(self, "_closed", True):
+            self.discard()
+            warnings.warn(
+                f"The writer of {self.name!r} was never closed: what was written is discarded.",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def flush(self) -> None:  # type: ignore[override]  # a property in File
+        """Do nothing: only close() makes bytes visible."""
+
+    def tell(self) -> int:  # type: ignore[override]  # a property in File
+        return self._size
+
+    def _unsupported(self, *args: object, **kwargs: object) -> NoReturn:
+        raise io.UnsupportedOperation(f"The writer of {self.name!r} only writes, in sequence.")
+
+    read = readline = readlines = readinto = seek = truncate = _unsupported  # type: ignore[assignment]
+    fileno = open = chunks = __iter__ = _unsupported  # type: ignore[assignment]

@@ -1,0 +1,250 @@
+"""The delivery stores on disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import urljoin
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files import File
+from django.core.files.storage import FileSystemStorage
+from django.utils.deconstruct import deconstructible
+
+from ..conf import conf
+from ..exceptions import UnsafeEntry
+from ..layout import FlatLayout, Layout
+from ..names import validate_storage_name
+from .base import DeliveryStoreMixin, Entry, hier_layout
+from .files import Writer, open_reader, read_chunks
+from .options import (
+    check_bool,
+    check_interval,
+    check_mode,
+    check_path,
+    check_text,
+    refuse_unknown,
+)
+from .tree import Staged, Tree
+
+
+def _folders(path: str) -> list[str]:
+    return path.split("/") if path else []
+
+
+class _TreeStorage(FileSystemStorage):
+    """Django's contract on a :class:`Tree`, for names that were validated before."""
+
+    durable: bool | None
+
+    # Plain properties where FileSystemStorage caches: settings are read when they are used.
+
+    @property
+    def base_location(self) -> str:  # type: ignore[override]
+        """The folder of the store; ImproperlyConfigured where nobody has said which."""
+        location = self._location or self._default_location()
+        if not location:
+            raise ImproperlyConfigured(
+                f"{type(self).__name__} has no location: give it the option 'location', or set "
+                "DELIVERY_STORE_ROOT to a folder outside of MEDIA_ROOT."
+            )
+        return os.fspath(location)
+
+    def _default_location(self) -> str | os.PathLike[str] | None:
+        return conf.delivery_store_root or settings.MEDIA_ROOT
+
+    @property
+    def location(self) -> str:  # type: ignore[override]
+        return os.path.abspath(self.base_location)
+
+    @property
+    def base_url(self) -> str | None:  # type: ignore[override]
+        """The option; else the URL of the location's place in MEDIA_ROOT; else None."""
+        if self._base_url is not None:
+            return self._base_url if self._base_url.endswith("/") else f"{self._base_url}/"
+        if not settings.MEDIA_ROOT or not settings.MEDIA_URL:
+            return None
+        place = os.path.relpath(self.location, os.path.abspath(settings.MEDIA_ROOT))
+        if place == os.curdir:
+            return settings.MEDIA_URL
+        if place.split(os.sep)[0] == os.pardir:
+            return None
+        return urljoin(settings.MEDIA_URL, f"{place}/")
+
+    @property
+    def _tree(self) -> Tree:
+        return Tree(
+            self.location,
+            self.file_permissions_mode,
+            self.directory_permissions_mode,
+            durable=bool(self.durable),
+        )
+
+    def _open(self, name: str, mode: str = "rb") -> File[Any]:
+        return open_reader(self, name, self._tree.open(name), mode)
+
+    def exists(self, name: str) -> bool:
+        try:
+            self._tree.stat(name)
+        except (FileNotFoundError, UnsafeEntry):
+            return False
+        return True
+
+    def size(self, name: str) -> int:
+        return self._tree.stat(name).st_size
+
+    def get_accessed_time(self, name: str) -> datetime:
+        return self._time(self._tree.stat(name).st_atime)
+
+    def get_created_time(self, name: str) -> datetime:
+        return self._time(self._tree.stat(name).st_ctime)
+
+    def get_modified_time(self, name: str) -> datetime:
+        return self._time(self._tree.stat(name).st_mtime)
+
+    def _time(self, timestamp: float) -> datetime:
+        time: datetime = self._datetime_from_timestamp(timestamp)  # type: ignore[attr-defined]
+        return time
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        return self._tree.listdir(_folders(path))
+
+
+class _DiskStore(DeliveryStoreMixin, _TreeStorage):
+    """What the flat and the hierarchical store on disk have in common."""
+
+    atomic_create = True
+    whole_or_absent = True
+    durable = True
+    confined = True
+    lazy_read = True
+    conditional_copy = True
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | None = None,
+        base_url: str | None = None,
+        file_permissions_mode: int | None = None,
+        directory_permissions_mode: int | None = None,
+        *,
+        durable: bool = True,
+        **unknown: Any,
+    ) -> None:
+        refuse_unknown(self, unknown)
+        check_path(self, "location", location)
+        check_text(self, "base_url", base_url)
+        check_mode(self, "file_permissions_mode", file_permissions_mode)
+        check_mode(self, "directory_permissions_mode", directory_permissions_mode)
+        check_bool(self, "durable", durable)
+        super().__init__(
+            location=location,
+            base_url=base_url,
+            file_permissions_mode=file_permissions_mode,
+            directory_permissions_mode=directory_permissions_mode,
+        )
+        self.durable = durable
+
+    def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
+        staged = self._sink()
+        try:
+            for chunk in read_chunks(content):
+                staged.write(chunk)
+            return staged.create(names)
+        finally:
+            staged.discard()
+
+    def _sink(self) -> Staged:
+        if sys.platform == "win32":
+            raise NotImplementedError(
+                f"{type(self).__name__} needs openat() and link(), which Windows does not have: "
+                "keep the files in an object store there."
+            )
+        return Staged(self._tree)
+
+    def _open_to_write(self, name: str, mode: str) -> Writer:
+        sink = self._sink()
+        return Writer(sink, name, lambda writer: sink.replace(name), mode)
+
+    def delete(self, name: str) -> None:
+        name = validate_storage_name(name)
+        self._tree.remove(name, prune=self.is_key(name))
+
+    def _scan(self, prefix: str) -> Iterator[Entry]:
+        for name, status in self._tree.scan(_folders(prefix)):
+            yield Entry(name, status.st_size, self._time(status.st_mtime))
+
+    def absence(self) -> str:
+        return self._tree.absence()
+
+    def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> list[str]:
+        return self._tree.stale_temps(before.timestamp(), remove=not dry_run)
+
+    def public_url(self, name: str) -> str:
+        return "" if self.base_url is None else self.url(name)
+
+
+@deconstructible(path="devilry_storage.storages.FsDeliveryStore")
+class FsDeliveryStore(_DiskStore):
+    """Files on disk as ``<delivery>/<filemeta>``, the original's older layout.
+
+    Options:
+
+    ``location`` (str or path)
+        the folder; else ``DELIVERY_STORE_ROOT``, else ``MEDIA_ROOT``.
+    ``base_url`` (str)
+        where the folder is served to everybody; else below ``MEDIA_URL`` if the folder is in
+        ``MEDIA_ROOT``, else nowhere.
+    ``file_permissions_mode``, ``directory_permissions_mode`` (int)
+        as in Django's ``FileSystemStorage``; 0o640 and 0o750 are recommended.
+    ``durable`` (bool, default True)
+        fsync before ``save()`` returns; False for data that may be lost in a power cut.
+
+    Raises ImproperlyConfigured for an unknown or impossible option.
+    """
+
+    @property
+    def layout(self) -> Layout:
+        return FlatLayout()
+
+
+@deconstructible(path="devilry_storage.storages.FsHierDeliveryStore")
+class FsHierDeliveryStore(_DiskStore):
+    """Files on disk as ``<d // i²>/<d % i² // i>/<d>/<f>``: recommended.
+
+    Options as :class:`FsDeliveryStore`, and ``interval`` (int, at least 2; else
+    ``DEVILRY_FSHIERDELIVERYSTORE_INTERVAL``, else 1000). Without the option ``location`` it lies
+    at ``DEVILRY_FSHIERDELIVERYSTORE_ROOT``, else as :class:`FsDeliveryStore`.
+    """
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | None = None,
+        base_url: str | None = None,
+        file_permissions_mode: int | None = None,
+        directory_permissions_mode: int | None = None,
+        *,
+        interval: int | None = None,
+        durable: bool = True,
+        **unknown: Any,
+    ) -> None:
+        check_interval(self, "interval", interval)
+        self._interval = interval
+        super().__init__(
+            location,
+            base_url,
+            file_permissions_mode,
+            directory_permissions_mode,
+            durable=durable,
+            **unknown,
+        )
+
+    @property
+    def layout(self) -> Layout:
+        return hier_layout(self._interval)
+
+    def _default_location(self) -> str | os.PathLike[str] | None:
+        return conf.fshierdeliverystore_root or super()._default_location()

@@ -1,0 +1,127 @@
+"""The delivery store in memory, for tests."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.core.files import File
+from django.core.files.storage import InMemoryStorage
+from django.utils import timezone
+from django.utils.deconstruct import deconstructible
+
+from ..layout import Layout
+from .base import DeliveryStoreMixin, Entry, hier_layout
+from .files import SpoolSink, Writer, open_reader, read_chunks
+from .options import check_interval, refuse_unknown
+
+
+@dataclass(frozen=True)
+class _Blob:
+    data: bytes
+    created: datetime = field(default_factory=timezone.now)
+
+
+class _BlobStorage(InMemoryStorage):
+    """Django's contract on a dictionary, for names that were validated before.
+
+    InMemoryStorage's own nodes are open files that readers share and writers fill bit by bit.
+    """
+
+    def __init__(self) -> None:
+        # Not InMemoryStorage's: it makes a place for its nodes, by a path() that we do not have.
+        self._blobs: dict[str, _Blob] = {}
+        self._lock = threading.Lock()
+
+    def _blob(self, name: str) -> _Blob:
+        try:
+            return self._blobs[name]
+        except KeyError:
+            raise FileNotFoundError(2, os.strerror(2), name) from None
+
+    def _open(self, name: str, mode: str = "rb") -> File[Any]:
+        raw = io.BytesIO(self._blob(name).data)
+        return open_reader(self, name, raw, mode)
+
+    def exists(self, name: str) -> bool:
+        return name in self._blobs
+
+    def delete(self, name: str) -> None:
+        with self._lock:
+            self._blobs.pop(name, None)
+
+    def size(self, name: str) -> int:
+        return len(self._blob(name).data)
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        prefix = f"{path}/" if path else ""
+        rests = [name[len(prefix) :] for name in list(self._blobs) if name.startswith(prefix)]
+        folders = dict.fromkeys(rest.split("/")[0] for rest in rests if "/" in rest)
+        return list(folders), [rest for rest in rests if "/" not in rest]
+
+    def get_accessed_time(self, name: str) -> datetime:
+        return self._blob(name).created
+
+    get_created_time = get_modified_time = get_accessed_time
+
+    def path(self, name: str) -> str:
+        raise NotImplementedError("Files in memory have no path.")
+
+    def url(self, name: str | None) -> str:
+        raise ValueError(f"{name!r} is in memory and not accessible via a URL.")
+
+
+@deconstructible(path="devilry_storage.storages.MemoryDeliveryStore")
+class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
+    """Files in the memory of this process, keyed as in ``FsHierDeliveryStore``: for tests.
+
+    The option ``interval`` is that of ``FsHierDeliveryStore``. Raises ImproperlyConfigured for an
+    unknown or impossible option.
+    """
+
+    atomic_create = True
+    whole_or_absent = True
+    durable = False
+    confined = True
+    lazy_read = False
+    conditional_copy = True
+
+    def __init__(self, *, interval: int | None = None, **unknown: Any) -> None:
+        refuse_unknown(self, unknown)
+        check_interval(self, "interval", interval)
+        self._interval = interval
+        super().__init__()
+
+    @property
+    def layout(self) -> Layout:
+        return hier_layout(self._interval)
+
+    def _create(self, name: str, content: File[Any]) -> str:
+        data = b"".join(read_chunks(content))
+        with self._lock:
+            if name in self._blobs:
+                raise FileExistsError(f"{name!r} is taken.")
+            self._blobs[name] = _Blob(data)
+        return name
+
+    def _open_to_write(self, name: str, mode: str) -> Writer:
+        def publish(writer: Writer) -> None:
+            data = b"".join(sink.spool.chunks())
+            with self._lock:
+                self._blobs[name] = _Blob(data)
+
+        sink = SpoolSink(self)
+        return Writer(sink, name, publish, mode)
+
+    def _scan(self, prefix: str) -> Iterator[Entry]:
+        for name, blob in list(self._blobs.items()):
+            if not prefix or name.startswith(f"{prefix}/"):
+                yield Entry(name, len(blob.data), blob.created)
+
+    def absence(self) -> str:
+        return ""

@@ -1,0 +1,53 @@
+"""Checks of the options that a store is given in ``STORAGES``; each names the option."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def _impossible(store: object, option: str, value: object, remedy: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"Option {option}={value!r} of {type(store).__name__} is impossible: {remedy}."
+    )
+
+
+def refuse_unknown(store: object, unknown: Mapping[str, Any]) -> None:
+    """Raise ImproperlyConfigured if there is an option that the store does not have."""
+    for option, value in unknown.items():
+        raise ImproperlyConfigured(
+            f"{type(store).__name__} has no option {option!r} (given as {value!r}): remove it, "
+            "or look up its spelling in the reference of the stores."
+        )
+
+
+def check_path(store: object, option: str, value: object) -> None:
+    if value is not None and not (isinstance(value, (str, os.PathLike)) and os.fspath(value)):
+        raise _impossible(store, option, value, "give the path of a folder")
+
+
+def check_text(store: object, option: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise _impossible(store, option, value, "give a string")
+
+
+def check_bool(store: object, option: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise _impossible(store, option, value, "give True or False")
+
+
+def check_mode(store: object, option: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 0o7777:
+        raise _impossible(store, option, value, "give permissions such as 0o640")
+
+
+def check_interval(store: object, option: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 2:
+        raise _impossible(store, option, value, "give an integer of at least 2")
