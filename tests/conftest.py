@@ -54,11 +54,8 @@ def _start_postgres(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    return [
-        f"devilry-storage: Django {django.get_version()}, {settings.DATABASE}, "
-        f"{settings.USER} user model",
-        f"machine: {machine.describe()}",
-    ]
+    chosen = f"Django {django.get_version()}, {settings.DATABASE}, {settings.USER} user model"
+    return [f"devilry-storage: {chosen}", f"machine: {machine.describe()}"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from .machine import in_ci
@@ -35,7 +36,7 @@ def report(name: str, *, tried: int, hit: int, bad: int) -> None:
     line = f"proof {name}: tried {tried}, hit {hit}, bad {bad}\n"
     collector = os.environ.get(FILE)
     if collector is None:
-        print(line, end="")
+        sys.stdout.write(line)
         return
     with Path(collector).open("ab", buffering=0) as lines:
         lines.write(line.encode())

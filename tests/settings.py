@@ -112,7 +112,7 @@ TEMPLATES = [
     }
 ]
 ROOT_URLCONF = "tests.urls"
-SECRET_KEY = "for the tests only"  # noqa: S105
+SECRET_KEY = "for the tests only"
 # Logging in is not what the tests are about: a fast hasher.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

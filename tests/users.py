@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 
 
-def make_user(name: str, *, password: str = "secret", **fields: Any) -> Any:  # noqa: S107
+def make_user(name: str, *, password: str = "secret", **fields: Any) -> Any:
     """Create a user who logs in as ``login_name(user)``; ``fields`` as ``is_staff=True``."""
     manager = get_user_model()._default_manager
     return manager.create_user(  # type: ignore[attr-defined]
@@ -16,7 +16,7 @@ def make_user(name: str, *, password: str = "secret", **fields: Any) -> Any:  # 
     )
 
 
-def make_superuser(name: str = "root", *, password: str = "secret") -> Any:  # noqa: S107
+def make_superuser(name: str = "root", *, password: str = "secret") -> Any:
     """Create a user who may do everything."""
     return make_user(name, password=password, is_staff=True, is_superuser=True)
 
