@@ -1,0 +1,81 @@
+"""Checks that a wheel and an sdist hold all of the package, and the wheel nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "devilry_storage"
+# Named, because a checkout that lost them would otherwise agree with a wheel that lacks them.
+MUST_HAVE = (
+    f"{PACKAGE}/py.typed",
+    f"{PACKAGE}/migrations/0001_initial.py",
+    f"{PACKAGE}/deliveries/migrations/0001_initial.py",
+    f"{PACKAGE}/management/commands/purge_deliveries.py",
+    f"{PACKAGE}/testing/plugin.py",
+)
+# What whoever repackages the sdist needs to run the tests and build the manual.
+SOURCES = (
+    "docs/conf.py",
+    "tests/conftest.py",
+    "tox.ini",
+    "LICENSE",
+    "README.rst",
+    "CHANGELOG.rst",
+)
+
+
+def in_checkout() -> set[str]:
+    """Return the package's files as git knows them, or would: new ones, but no ignored ones."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", PACKAGE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+
+
+def in_wheel(wheel: Path) -> set[str]:
+    """Return the names of a wheel's files, its metadata apart."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {
+            name
+            for name in archive.namelist()
+            if not PurePosixPath(name).parts[0].endswith(".dist-info")
+        }
+
+
+def in_sdist(sdist: Path) -> set[str]:
+    """Return the names of an sdist's files, relative to its one folder."""
+    with tarfile.open(sdist) as archive:
+        names = (PurePosixPath(member.name) for member in archive if member.isfile())
+        return {str(PurePosixPath(*name.parts[1:])) for name in names}
+
+
+def faults(wheel: set[str], sdist: set[str], checkout: set[str]) -> Iterator[str]:
+    """Say what is missing, and what does not belong into the wheel."""
+    wanted = checkout | set(MUST_HAVE)
+    yield from (f"the wheel lacks {name!r}" for name in sorted(wanted - wheel))
+    yield from (f"the sdist lacks {name!r}" for name in sorted(wanted - sdist))
+    yield from (f"the sdist lacks {name!r}" for name in SOURCES if name not in sdist)
+    yield from (f"the wheel should not hold {name!r}" for name in sorted(wheel - wanted))
+
+
+def main(folder: Path) -> int:
+    """Check the one wheel and the one sdist of a folder, print what is wrong with them."""
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    files = in_wheel(wheel)
+    found = list(faults(files, in_sdist(sdist), in_checkout()))
+    print(*found or [f"{wheel.name} and {sdist.name} are complete: {len(files)} files."], sep="\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,60 @@
+"""Sphinx: the manual, with the reference made from docstrings."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import django
+from django.conf import settings
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import devilry_storage
+
+settings.configure(
+    INSTALLED_APPS=[
+        "django.contrib.admin",
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.messages",
+        "django.contrib.sessions",
+        "devilry_storage",
+        "devilry_storage.deliveries",
+    ],
+    STORAGES={
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+        "deliveries": {
+            "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
+            "OPTIONS": {"location": tempfile.gettempdir()},
+        },
+    },
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    USE_TZ=True,
+)
+django.setup()
+
+project = "devilry-storage"
+author = "devilry-storage contributors"
+copyright = author  # noqa: A001 - Sphinx names it so
+version = release = devilry_storage.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"{project} {version}"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_preserve_defaults = True
+
+nitpicky = True
+# No intersphinx: the manual builds without a network. So names of others cannot be resolved;
+# our own must be.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!devilry_storage\b).*\..*"),
+    (r"py:class", r"(Any|Callable|Iterable|Iterator|Mapping|Path|Self|TypeVar)"),
+]
