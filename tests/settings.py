@@ -44,24 +44,20 @@ DIRECTORY = Path(os.environ.get("DEVILRY_STORAGE_TEST_DIR") or _own_directory())
 DATABASE = _choice("DEVILRY_STORAGE_TEST_DATABASE", "sqlite", "postgres")
 USER = _choice("DEVILRY_STORAGE_TEST_USER", "django", "custom")
 
-DATABASES: dict[str, dict[str, Any]] = {
-    "sqlite": {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": os.environ.get("DEVILRY_STORAGE_TEST_DATABASE_NAME", DIRECTORY / "db.sqlite3"),
-            # Processes race in the tests: a real file, and patience with its lock (seconds).
-            "OPTIONS": {"timeout": 30},
-            "TEST": {"NAME": DIRECTORY / "test.sqlite3"},
-        }
-    },
-    "postgres": {
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": os.environ.get("DEVILRY_STORAGE_TEST_DATABASE_NAME", "devilry_storage"),
-            "TEST": {"NAME": f"test_devilry_storage_{os.getpid()}"},
-        }
-    },
-}[DATABASE]
+_NAME = os.environ.get("DEVILRY_STORAGE_TEST_DATABASE_NAME")
+_SQLITE: dict[str, Any] = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": _NAME or DIRECTORY / "db.sqlite3",
+    # Processes race in the tests: a real file, and patience with its lock (seconds).
+    "OPTIONS": {"timeout": 30},
+    "TEST": {"NAME": DIRECTORY / "test.sqlite3"},
+}
+_POSTGRES: dict[str, Any] = {
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": _NAME or "devilry_storage",
+    "TEST": {"NAME": f"test_devilry_storage_{os.getpid()}"},
+}
+DATABASES = {"default": _SQLITE if DATABASE == "sqlite" else _POSTGRES}
 
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -48,7 +48,8 @@ def _results(**changed: Any) -> dict[str, Any]:
 
 
 def _faults(log: str = GREEN_LOG, **changed: Any) -> list[str]:
-    return judge.faults(ENVIRONMENTS, _results(**changed), log, PROOFS)
+    found: list[str] = judge.faults(ENVIRONMENTS, _results(**changed), log, PROOFS)
+    return found
 
 
 def test_complete_run_is_green() -> None:

@@ -11,9 +11,7 @@ from django.contrib.auth.models import AbstractBaseUser
 def make_user(name: str, *, password: str = "secret", **fields: Any) -> Any:
     """Create a user who logs in as ``login_name(user)``; ``fields`` as ``is_staff=True``."""
     manager = get_user_model()._default_manager
-    return manager.create_user(  # type: ignore[attr-defined]
-        **{_login_field(): _login(name)}, password=password, **fields
-    )
+    return manager.create_user(**{_login_field(): _login(name)}, password=password, **fields)
 
 
 def make_superuser(name: str = "root", *, password: str = "secret") -> Any:
