@@ -14,7 +14,9 @@ from typing import NamedTuple, Protocol
 
 DEFAULT_INTERVAL = 1000
 
-_INTEGER = "(0|[1-9][0-9]*)"
+# No longer than Python converts between int and str (sys.int_info.default_max_str_digits): key()
+# makes nothing longer, and a folder named by 5,000 digits is somebody else's, not an error.
+_INTEGER = "(0|[1-9][0-9]{0,4299})"
 # Django's Storage.get_alternative_name() adds an underscore and seven of these.
 _LEAF = f"{_INTEGER}(?:_[A-Za-z0-9]{{7}})?"
 _HIER_KEY = re.compile(f"{_INTEGER}/{_INTEGER}/{_INTEGER}/{_LEAF}")
@@ -52,6 +54,10 @@ class Layout(Protocol):
 
 
 def _check_id(what: str, value: object) -> int:
+    if value is None:
+        raise TypeError(
+            f"{what} 'None' is not an id: save the object first, keys are made of ids."
+        )
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(
             f"{what} {str(value)!r} is a {type(value).__name__}: keys are made of integers, "
@@ -59,7 +65,19 @@ def _check_id(what: str, value: object) -> int:
         )
     if value < 0:
         raise ValueError(f"{what} '{value}' is negative: ids in keys start at 0.")
-    return value
+    # A subclass (an IntEnum, say) may write itself otherwise than in digits.
+    return int(value)
+
+
+def _check_interval(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"Layout interval {value!r} is not an integer: use one of at least 2.")
+    if value < 2:
+        raise ValueError(f"Layout interval '{value}' is too small: use at least 2.")
+
+
+def _match(pattern: re.Pattern[str], key: object) -> re.Match[str] | None:
+    return pattern.fullmatch(key) if isinstance(key, str) else None
 
 
 def _sorted(branches: Iterable[Branch]) -> list[Branch]:
@@ -77,10 +95,7 @@ class HierLayout:
     interval: int = DEFAULT_INTERVAL
 
     def __post_init__(self) -> None:
-        if not isinstance(self.interval, int) or isinstance(self.interval, bool):
-            raise TypeError(f"Layout interval {self.interval!r} is not an integer.")
-        if self.interval < 2:
-            raise ValueError(f"Layout interval '{self.interval}' is too small: use at least 2.")
+        _check_interval(self.interval)
 
     def _branch_of(self, delivery_id: int) -> str:
         square = self.interval**2
@@ -94,7 +109,7 @@ class HierLayout:
         return f"{self.folder(delivery_id)}/{_check_id('FileMeta id', filemeta_id)}"
 
     def parse(self, key: str) -> tuple[int, int]:
-        match = _HIER_KEY.fullmatch(key)
+        match = _match(_HIER_KEY, key)
         if match is None:
             raise ValueError(
                 f"{key!r} is not a delivery key: keys look like {self.key(1005, 17)!r}."
@@ -116,8 +131,8 @@ class HierLayout:
         match = _BRANCH.fullmatch(name)
         if match is None:
             return None
-        top, sub, delivery = (None if part is None else int(part) for part in match.groups())
-        assert top is not None
+        top = int(match[1])
+        sub, delivery = (None if part is None else int(part) for part in match.groups()[1:])
         start = top * self.interval**2
         if sub is None:
             return range(start, start + self.interval**2)
@@ -142,7 +157,7 @@ class FlatLayout:
         return f"{self.folder(delivery_id)}/{_check_id('FileMeta id', filemeta_id)}"
 
     def parse(self, key: str) -> tuple[int, int]:
-        match = _FLAT_KEY.fullmatch(key)
+        match = _match(_FLAT_KEY, key)
         if match is None:
             raise ValueError(
                 f"{key!r} is not a delivery key: keys look like {self.key(1005, 17)!r}."

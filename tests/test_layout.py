@@ -1,0 +1,591 @@
+"""Keys are computed once and lie on disk for ever, so their form is pinned here digit by digit."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import itertools
+import pickle
+import string
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from django.core.files.storage import Storage
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from devilry_storage.layout import DEFAULT_INTERVAL, Branch, FlatLayout, HierLayout, Layout
+
+BIGINT = 2**63 - 1
+
+GOLDEN = [
+    (1000, 0, "0/0/0"),
+    (1000, 1, "0/0/1"),
+    (1000, 999, "0/0/999"),
+    (1000, 1000, "0/1/1000"),
+    (1000, 1005, "0/1/1005"),
+    (1000, 2000, "0/2/2000"),
+    (1000, 999999, "0/999/999999"),
+    (1000, 1000000, "1/0/1000000"),
+    (1000, 2001000, "2/1/2001000"),
+    (1000, BIGINT, "9223372036854/775/9223372036854775807"),
+    (10, 9, "0/0/9"),
+    (10, 10, "0/1/10"),
+    (10, 99, "0/9/99"),
+    (10, 100, "1/0/100"),
+    (10, 210, "2/1/210"),
+]
+
+# What Devilry 4.0 to 6.3.1 wrote on Python 3, where "/" had become a division of floats.
+FLOAT_FOLDERS = [
+    (1, "1e-06/0.0/1"),
+    (99, "9.9e-05/1.4210854715202004e-17/99"),
+    (999, "0.000999/-1.1368683772161603e-16/999"),
+    (1000, "0.001/0.0/1000"),
+    (12345, "0.012345/0.0/12345"),
+    (1000000, "1.0/0.0/1000000"),
+    (2001000, "2.001/0.0/2001000"),
+]
+
+LAYOUTS: list[Layout] = [HierLayout(), HierLayout(10), HierLayout(2), FlatLayout()]
+
+ids = st.integers(min_value=0, max_value=2**70)
+intervals = st.integers(min_value=2, max_value=2**40)
+layouts = st.one_of(st.builds(HierLayout, intervals), st.just(FlatLayout()))
+alphanumerics = string.ascii_letters + string.digits
+suffixes = st.text(alphanumerics, min_size=7, max_size=7).map("_{}".format)
+
+
+def parses(layout: Layout, key: object) -> bool:
+    try:
+        layout.parse(key)  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    return True
+
+
+# What key() and folder() make
+
+
+@pytest.mark.parametrize(("interval", "delivery_id", "folder"), GOLDEN)
+def test_golden_keys(interval: int, delivery_id: int, folder: str) -> None:
+    """Keys are those of the original under Python 2, for both intervals that sites used."""
+    layout = HierLayout(interval)
+    assert layout.folder(delivery_id) == folder
+    assert layout.key(delivery_id, 17) == f"{folder}/17"
+    assert layout.parse(f"{folder}/17") == (delivery_id, 17)
+
+
+def test_the_interval_is_1000_unless_set() -> None:
+    """Without an interval the keys are those of the original's default."""
+    assert HierLayout() == HierLayout(1000) == HierLayout(DEFAULT_INTERVAL)
+
+
+def test_the_flat_layout_is_delivery_and_file() -> None:
+    """The older layout of the original has one folder a delivery."""
+    assert FlatLayout().folder(1005) == "1005"
+    assert FlatLayout().key(1005, 17) == "1005/17"
+    assert FlatLayout().key(0, 0) == "0/0"
+
+
+def test_longest_key_of_two_bigints_has_57_characters() -> None:
+    """At interval 1000 a key of two 64-bit ids fits a column of 100 characters, alternative
+    names included.
+    """
+    assert len(HierLayout().key(BIGINT, BIGINT)) == 57
+
+
+def test_longest_key_of_two_bigints_at_any_interval_has_61_characters() -> None:
+    """The worst interval makes keys of 61 characters."""
+    assert len(HierLayout(2).key(BIGINT, BIGINT)) == 61
+    assert max(len(HierLayout(i).key(BIGINT, BIGINT)) for i in range(2, 2000)) == 61
+
+
+@given(
+    st.integers(2, 2**63),
+    st.integers(0, BIGINT),
+    st.integers(0, BIGINT),
+)
+def test_no_key_of_two_bigints_is_longer_than_61_characters(
+    interval: int, delivery_id: int, filemeta_id: int
+) -> None:
+    """No interval and no ids make a key longer than the documented worst case."""
+    assert len(HierLayout(interval).key(delivery_id, filemeta_id)) <= 61
+
+
+@given(layouts, st.tuples(ids, ids), st.tuples(ids, ids))
+@example(FlatLayout(), (1, 11), (11, 1))
+@example(HierLayout(2), (1, 11), (11, 1))
+def test_two_pairs_of_ids_never_share_a_key(
+    layout: Layout, one: tuple[int, int], other: tuple[int, int]
+) -> None:
+    """Different files have different keys, in every layout."""
+    assert (layout.key(*one) == layout.key(*other)) == (one == other)
+
+
+@given(layouts, ids, ids)
+def test_a_key_lies_in_its_delivery_folder(
+    layout: Layout, delivery_id: int, filemeta_id: int
+) -> None:
+    """folder() is where all keys of one delivery lie."""
+    folder = layout.folder(delivery_id)
+    assert layout.key(delivery_id, filemeta_id) == f"{folder}/{filemeta_id}"
+
+
+@given(intervals, ids)
+def test_no_folder_below_the_top_holds_more_than_interval_folders(
+    interval: int, delivery_id: int
+) -> None:
+    """The branch below the top is always smaller than the interval, the top is unbounded."""
+    top, sub, delivery = map(int, HierLayout(interval).folder(delivery_id).split("/"))
+    assert 0 <= sub < interval
+    assert delivery == delivery_id
+    assert 0 <= delivery_id - top * interval**2 - sub * interval < interval
+
+
+class Loud(enum.IntEnum):
+    SEVEN = 7
+
+    def __str__(self) -> str:
+        return "seven"
+
+    def __format__(self, spec: str) -> str:
+        return "seven"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_integer_that_writes_itself_in_letters_makes_a_key_of_digits(layout: Layout) -> None:
+    """Subclasses of int such as enumerations make the key of their value."""
+    assert layout.key(Loud.SEVEN, Loud.SEVEN) == layout.key(7, 7)
+    assert layout.folder(Loud.SEVEN) == layout.folder(7)
+
+
+# Ids that are none
+
+
+NO_IDS = [
+    (uuid.UUID(int=5), TypeError, "'00000000-0000-0000-0000-000000000005' is a UUID"),
+    (None, TypeError, "'None' is not an id: save the object first"),
+    (True, TypeError, "'True' is a bool"),
+    (False, TypeError, "'False' is a bool"),
+    ("17", TypeError, "'17' is a str"),
+    (b"17", TypeError, "is a bytes"),
+    (17.0, TypeError, "'17.0' is a float"),
+    (float("nan"), TypeError, "'nan' is a float"),
+    (Decimal(17), TypeError, "'17' is a Decimal"),
+    (1 + 0j, TypeError, "is a complex"),
+    ([17], TypeError, "is a list"),
+    (-1, ValueError, "'-1' is negative"),
+    (-(2**63), ValueError, "'-9223372036854775808' is negative"),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("value", "error", "says"), NO_IDS)
+@pytest.mark.filterwarnings("ignore::BytesWarning")
+def test_an_id_that_is_no_natural_number_is_an_error_that_says_so(
+    layout: Layout, value: object, error: type[Exception], says: str
+) -> None:
+    """The message tells which id it is, its value and its type; never is a key made of it."""
+    calls: dict[str, list[Callable[[], str]]] = {
+        "Delivery id": [lambda: layout.key(value, 1), lambda: layout.folder(value)],  # type: ignore[arg-type]
+        "FileMeta id": [lambda: layout.key(1, value)],  # type: ignore[arg-type]
+    }
+    for what, attempts in calls.items():
+        for attempt in attempts:
+            with pytest.raises(error) as caught:
+                attempt()
+            assert type(caught.value) is error
+            assert str(caught.value).startswith(what)
+            assert says in str(caught.value)
+
+
+def test_the_error_for_other_keys_names_the_remedy() -> None:
+    """Whoever has UUID primary keys learns what the models need."""
+    with pytest.raises(TypeError, match=r"integer primary keys \(or a key_ids\(\)"):
+        HierLayout().key(uuid.uuid4(), 1)  # type: ignore[arg-type]
+
+
+# What parse() takes
+
+
+@given(layouts, ids, ids)
+def test_a_key_parses_to_the_ids_that_made_it(
+    layout: Layout, delivery_id: int, filemeta_id: int
+) -> None:
+    """parse() is the inverse of key()."""
+    assert layout.parse(layout.key(delivery_id, filemeta_id)) == (delivery_id, filemeta_id)
+
+
+@given(layouts, ids, ids, suffixes)
+@example(FlatLayout(), 0, 0, "_0000000")
+@example(HierLayout(), 1005, 17, "_aZ09bY8")
+def test_an_alternative_name_parses_to_the_ids_of_its_key(
+    layout: Layout, delivery_id: int, filemeta_id: int, suffix: str
+) -> None:
+    """A key was taken: the file lies under the key, an underscore and seven characters."""
+    key = layout.key(delivery_id, filemeta_id)
+    assert layout.parse(key + suffix) == (delivery_id, filemeta_id)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_alternative_name_that_django_makes_parses(layout: Layout) -> None:
+    """The suffix is that of Django's own Storage.get_alternative_name()."""
+    for _ in range(50):
+        name = Storage().get_alternative_name(layout.key(1005, 17), "")
+        assert layout.parse(name) == (1005, 17)
+
+
+@pytest.mark.parametrize("length", [*range(7), *range(8, 20)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_suffix_of_another_length_does_not_parse(layout: Layout, length: int) -> None:
+    """Six or eight characters are not what Django makes."""
+    for fill in "a", "0", "Z":
+        assert not parses(layout, layout.key(1005, 17) + "_" + fill * length)
+
+
+MUTATIONS = [
+    "",
+    "/",
+    "0",
+    "0/1",
+    "0/1/1005",
+    "0/1/1005/",
+    "/0/1/1005/17",
+    "0/1/1005/17/",
+    "0//1/1005/17",
+    "0/1/1005//17",
+    "./0/1/1005/17",
+    "0/1/1005/../1005/17",
+    "0/1/1005/./17",
+    "0/1/1005/17/0",
+    "0/0/1/1005/17",
+    "0\\1\\1005\\17",
+    "0/1/1005\\17",
+    "0:1:1005:17",
+    # the right ids in the wrong branch
+    "0/2/1005/17",
+    "0/0/1005/17",
+    "1/1/1005/17",
+    "1/0/1005/17",
+    "0/1000/1000000/17",
+    "0/1005/1005/17",
+    # digits that are written otherwise
+    "00/1/1005/17",
+    "0/01/1005/17",
+    "0/1/01005/17",
+    "0/1/1005/017",
+    "0/1/1005/00",
+    "+0/1/1005/17",
+    "0/+1/1005/17",
+    "0/1/+1005/17",
+    "0/1/1005/+17",
+    "-0/1/1005/17",
+    "0/1/1005/-17",
+    "0/1/1005/-0",
+    "0/1/1_005/17",
+    "0/1/1005/1_7",
+    "0/1/1,005/17",
+    "0/1/1005/17.0",
+    "0/1/1005/1e1",
+    "0/1/1005/0x11",
+    "0/1/1005/0o21",
+    "0/1/1005/0b1",
+    "0/1/1005/١٧",  # Arabic-Indic
+    "0/1/١٠٠٥/17",
+    "٠/1/1005/17",
+    "0/1/1005/۱۷",  # Extended Arabic-Indic
+    "0/1/1005/१७",  # Devanagari
+    "0/1/1005/１７",  # fullwidth
+    "０/1/1005/17",
+    "0/1/1005/𝟏𝟕",  # mathematical
+    "0/1/1005/1⁷",  # superscript
+    "0/1/1005/⑰",
+    "0/1/1005/Ⅻ",
+    "0／1／1005／17",  # fullwidth slashes
+    "0∕1∕1005∕17",
+    # what surrounds them
+    "0/1/1005/17\n",
+    "0/1/1005/17\r\n",
+    "\n0/1/1005/17",
+    "0/1/1005/17 ",
+    " 0/1/1005/17",
+    "0/1/ 1005/17",
+    "0/1/1005 /17",
+    "0/1/1005\n/17",
+    "0/1/1005/17\t",
+    "0/1/1005/17\0",
+    "\0000/1/1005/17",
+    "0/1/1005/17\u200b",
+    "\ufeff0/1/1005/17",
+    "0/1/1005/17\u2028",
+    "0/1/1005/17\u00a0",
+    "0/1/1005/17.txt",
+    "0/1/1005/17.",
+    "0/1/1005/17~",
+    "0/1/1005/17?x=1",
+    "0/1/1005/17#x",
+    "0/1/1005/%31%37",
+    "0%2F1%2F1005%2F17",
+    "media/0/1/1005/17",
+    "0/1/1005/17,0/1/1005/18",
+    # suffixes that are not Django's
+    "0/1/1005/17_",
+    "0/1/1005/17_abcdef",
+    "0/1/1005/17_abcdefgh",
+    "0/1/1005/17_abc-efg",
+    "0/1/1005/17_abc_efg",
+    "0/1/1005/17_abcdef ",
+    "0/1/1005/17_abcdef\n",
+    "0/1/1005/17_abcdefg\n",
+    "0/1/1005/17_abcdéfg",
+    "0/1/1005/17_ａbcdefg",
+    "0/1/1005/17_١٢٣٤٥٦٧",
+    "0/1/1005/17-abcdefg",
+    "0/1/1005/17abcdefg",
+    "0/1/1005/17__abcdefg",
+    "0/1/1005/17_abcdefg_hijklmn",
+    "0/1/1005/17_abcdefg.txt",
+    "0/1/1005/_abcdefg",
+    "0/1/1005_abcdefg/17",
+    "0/1_abcdefg/1005/17",
+    # longer than Python turns into an integer
+    "0/1/1005/" + "9" * 5000,
+    "9" * 5000 + "/1/1005/17",
+    "0/1/" + "9" * 5000 + "/17",
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda text: ascii(text)[:40])
+def test_what_is_nearly_a_key_does_not_parse(mutation: str) -> None:
+    """Only the one spelling that key() makes is a key, so no two names mean one file."""
+    with pytest.raises(ValueError, match="is not a delivery key"):
+        HierLayout().parse(mutation)
+    # As a flat key: the ids alone, with the same mutation.
+    flat = mutation.removeprefix("0/1/")
+    if flat not in {"0/1", "1005/17"}:
+        with pytest.raises(ValueError, match="is not a delivery key"):
+            FlatLayout().parse(flat)
+
+
+characters = st.sampled_from(alphanumerics + "/\\_-+. \n\0٣３٠𝟏⁷") | st.characters()
+
+
+@st.composite
+def mutated_keys(draw: st.DrawFn) -> tuple[Layout, str]:
+    """A key, perhaps with a suffix, of which some characters were cut, changed or added."""
+    layout = draw(st.one_of(st.builds(HierLayout, st.sampled_from([2, 10, 1000])), layouts))
+    text = layout.key(draw(ids), draw(st.integers(0, 10**6)))
+    text += draw(st.one_of(st.just(""), suffixes))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(text)))
+        stop = min(len(text), start + draw(st.integers(0, 2)))
+        text = text[:start] + draw(st.text(characters, max_size=2)) + text[stop:]
+    return layout, text
+
+
+@given(
+    st.one_of(
+        mutated_keys(),
+        st.tuples(layouts, st.text("0123456789/_ab-+.\n ", max_size=30)),
+        st.tuples(layouts, st.text()),
+        st.tuples(
+            st.sampled_from([FlatLayout(), HierLayout(2), HierLayout(1000)]),
+            st.from_regex(r"\d{1,3}(/\d{1,4}){1,3}(_\w{5,9})?\s?", fullmatch=True),
+        ),
+    )
+)
+def test_nothing_but_keys_and_their_alternative_names_parses(case: tuple[Layout, str]) -> None:
+    """Whatever parses is character by character what key() makes of the ids, plus a suffix."""
+    layout, text = case
+    try:
+        parsed = layout.parse(text)
+    except ValueError:
+        return
+    key = layout.key(*parsed)
+    assert text.startswith(key)
+    rest = text[len(key) :]
+    assert not rest or (rest[0] == "_" and len(rest) == 8 and set(rest[1:]) <= set(alphanumerics))
+
+
+@pytest.mark.parametrize(("delivery_id", "folder"), FLOAT_FOLDERS)
+def test_the_float_paths_of_old_devilry_never_parse(delivery_id: int, folder: str) -> None:
+    """What the port to Python 3 left on disk is imported by recorded name, never by parsing."""
+    assert not parses(HierLayout(), f"{folder}/17")
+    assert not parses(FlatLayout(), f"{folder}/17")
+
+
+@given(st.integers(0, 10**12), st.sampled_from([10, 1000]))
+def test_no_float_path_parses(delivery_id: int, interval: int) -> None:
+    """The float formula never makes a key by accident, whatever the id."""
+    top = delivery_id / (interval * interval)
+    sub = (delivery_id - top * interval * interval) / interval
+    assert not parses(HierLayout(interval), f"{top}/{sub}/{delivery_id}/17")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("value", [None, b"0/0/1/1", 17, ("0/0/1/1",), uuid.UUID(int=1)])
+def test_what_is_no_text_is_no_key(layout: Layout, value: object) -> None:
+    """Even None, the content of a row without bytes, is a ValueError."""
+    with pytest.raises(ValueError, match="is not a delivery key"):
+        layout.parse(value)  # type: ignore[arg-type]
+
+
+def test_the_error_for_a_wrong_branch_tells_the_right_one() -> None:
+    """Whoever moved a folder learns where it belongs."""
+    with pytest.raises(ValueError, match="is not a delivery key") as caught:
+        HierLayout().parse("0/2/1005/17")
+    assert str(caught.value) == (
+        "'0/2/1005/17' is not a delivery key: delivery 1005 belongs under '0/1/'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("layout", "looks"), [(HierLayout(), "'0/1/1005/17'"), (FlatLayout(), "'1005/17'")]
+)
+def test_the_error_for_no_key_shows_one(layout: Layout, looks: str) -> None:
+    """The message quotes the name, escaped, and shows what a key looks like."""
+    with pytest.raises(ValueError, match="is not a delivery key") as caught:
+        layout.parse("avatars/\u202eme\n.png")
+    assert str(caught.value) == (
+        r"'avatars/\u202eme\n.png' is not a delivery key: keys look like " + looks + "."
+    )
+
+
+def test_a_hierarchical_key_is_no_flat_one_and_the_reverse() -> None:
+    """The two layouts can never be taken for each other."""
+    assert not parses(FlatLayout(), HierLayout().key(5, 6))
+    assert not parses(HierLayout(), FlatLayout().key(5, 6))
+
+
+# What is a branch
+
+
+def test_branches_come_in_numeric_order_with_their_ids() -> None:
+    """10 follows 2, and each branch tells which delivery ids lie below it."""
+    assert HierLayout().branches(["10", "2", "0", "1"]) == [
+        Branch("0", range(1000000)),
+        Branch("1", range(1000000, 2000000)),
+        Branch("2", range(2000000, 3000000)),
+        Branch("10", range(10000000, 11000000)),
+    ]
+    assert HierLayout().branches(["2/10", "2/9", "2/999"]) == [
+        Branch("2/9", range(2009000, 2010000)),
+        Branch("2/10", range(2010000, 2011000)),
+        Branch("2/999", range(2999000, 3000000)),
+    ]
+    assert HierLayout(10).branches(["1/0/100", "0/1/15", "0/1/9", "0/0/9"]) == [
+        Branch("0/0/9", range(9, 10)),
+        Branch("0/1/15", range(15, 16)),
+        Branch("1/0/100", range(100, 101)),
+    ]
+
+
+def test_flat_branches_come_in_numeric_order_with_their_ids() -> None:
+    """In the flat layout each folder is one delivery."""
+    assert FlatLayout().branches(["10", "9", "x", "07", "0", "1/2"]) == [
+        Branch("0", range(1)),
+        Branch("9", range(9, 10)),
+        Branch("10", range(10, 11)),
+    ]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["", "/", "0/", "/0", "00", "01", "-1", "+1", "1.0", "1e-06", " 1", "1\n", "0/1/1005/17"],
+        *["0//1", "٣", "３", "x", "lost+found", ".devilry-storage", "1_abcdefg", "..", "9" * 5000],
+    ],
+    ids=lambda text: ascii(text)[:20],
+)
+def test_a_folder_that_is_not_of_the_layout_is_no_branch(layout: Layout, name: str) -> None:
+    """Other people's folders lie beside the keys and are passed over."""
+    assert layout.branches([name]) == []
+
+
+@pytest.mark.parametrize("name", ["0/1000", "0/10000", "3/1000", "0/2/1005", "1/1/1005"])
+def test_a_folder_that_no_id_leads_to_is_no_branch(name: str) -> None:
+    """A sub-branch is below the interval and a delivery lies in its own branch."""
+    assert HierLayout().branches([name]) == []
+
+
+@given(intervals, ids, ids)
+def test_each_branch_of_a_key_holds_its_delivery(
+    interval: int, delivery_id: int, filemeta_id: int
+) -> None:
+    """Top, sub-branch and folder of a key all hold the id, and at the next level less."""
+    layout = HierLayout(interval)
+    top, sub, delivery, _ = layout.key(delivery_id, filemeta_id).split("/")
+    branches = layout.branches([f"{top}/{sub}/{delivery}", top, f"{top}/{sub}"])
+    assert {branch.name for branch in branches} == {top, f"{top}/{sub}", f"{top}/{sub}/{delivery}"}
+    assert all(delivery_id in branch.ids for branch in branches)
+    assert sorted(b.ids.stop - b.ids.start for b in branches) == [1, interval, interval**2]
+
+
+@given(st.integers(2, 50), st.lists(st.integers(0, 10**4), max_size=20))
+def test_branches_of_one_level_never_overlap(interval: int, tops: list[int]) -> None:
+    """So walking them in order walks the deliveries in order of id, each once."""
+    branches = HierLayout(interval).branches({str(top) for top in tops})
+    assert len(branches) == len(set(tops))
+    for one, other in itertools.pairwise(branches):
+        assert one.ids.stop <= other.ids.start
+
+
+def test_branches_of_nothing_are_none() -> None:
+    """An empty store has no branches; any iterable of names will do."""
+    assert HierLayout().branches([]) == FlatLayout().branches(iter(())) == []
+
+
+# The layout as a value
+
+
+def test_layouts_are_equal_by_value() -> None:
+    """Two stores with one layout can be told to be alike, and a layout can be a dict's key."""
+    assert HierLayout(10) == HierLayout(10)
+    assert HierLayout(10) != HierLayout(11)
+    assert FlatLayout() == FlatLayout()
+    flat, hier = LAYOUTS[-1], LAYOUTS[0]
+    assert flat != hier
+    assert len({HierLayout(10), HierLayout(10), HierLayout(), FlatLayout(), FlatLayout()}) == 3
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_can_be_pickled_and_copied(layout: Layout) -> None:
+    """A store travels into worker processes with its layout."""
+    assert pickle.loads(pickle.dumps(layout)) == copy.deepcopy(layout) == layout
+
+
+def test_an_interval_cannot_be_changed() -> None:
+    """A store's layout stays what it was made as."""
+    with pytest.raises(AttributeError):
+        HierLayout().interval = 10  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("interval", [1, 0, -1, -1000])
+def test_an_interval_below_2_is_an_error(interval: int) -> None:
+    """An interval of 1 would make every folder a top folder, 0 would divide by zero."""
+    with pytest.raises(ValueError, match=f"interval '{interval}' is too small: use at least 2"):
+        HierLayout(interval)
+
+
+@pytest.mark.parametrize("interval", [None, "1000", 1000.0, True, float("nan"), Decimal(1000)])
+def test_an_interval_that_is_no_integer_is_an_error(interval: object) -> None:
+    """1000.0 made the float paths; it is never taken for 1000."""
+    with pytest.raises(TypeError, match="is not an integer: use one of at least 2") as caught:
+        HierLayout(interval)  # type: ignore[arg-type]
+    assert repr(interval) in str(caught.value)
+
+
+def test_the_layout_needs_no_django() -> None:
+    """A report or an importer can use the keys where no Django is configured or installed."""
+    code = (
+        "import sys; sys.modules['django'] = None; import devilry_storage.layout as layout; "
+        "print(layout.HierLayout().key(1005, 17))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0/1/1005/17\n"
