@@ -1,8 +1,10 @@
 """The two grammars of names: a storage name, which becomes a path, and a filename, which never
-does."""
+does.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 
@@ -19,66 +21,99 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # "exe.jpg"), and the line and paragraph separators (Unicode TR 36, section 2.10).
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 
+# Unicode's Default_Ignorable_Code_Point: nothing is shown of them, and file systems that fold case
+# (ext4 with casefold, HFS+) do not see them in a name either.
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+def _is_reserved(part: str) -> bool:
+    """Say whether some file system would take the part for one of the store's own names."""
+    seen = unicodedata.normalize("NFD", _IGNORABLE.sub("", part)).casefold()
+    return seen.startswith(RESERVED)
+
 
 def _quoted(name: object) -> str:
     text = ascii(name)
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def validate_storage_name(name: str) -> str:
+def _text(name: object) -> str | None:
+    # Not str(): None would become a name, and a subclass may compare or split as it likes.
+    return str.__str__(name) if isinstance(name, str) else None
+
+
+def validate_storage_name(name: str | os.PathLike[str]) -> str:
     """Return ``name`` if it is a valid relative storage name; raise InvalidName otherwise.
 
     Valid is what means one file on every backend: parts divided by single slashes, none of them
     empty, ``.`` or ``..``, without backslashes and control characters, encodable as UTF-8.
     """
-    # str subclasses (SafeString, lazy paths) may compare or split in ways of their own.
-    name = str(name)
-    if not name:
+    text = _text(os.fspath(name) if isinstance(name, os.PathLike) else name)
+    if text is None:
+        reason = f"it is a {type(name).__name__}, not text"
+    elif not text:
         reason = "it is empty"
-    elif name.startswith("/"):
+    elif text.startswith("/"):
         reason = "it is absolute"
-    elif "\\" in name:
+    elif "\\" in text:
         reason = "it contains a backslash"
-    elif _CONTROL.search(name):
+    elif _CONTROL.search(text):
         reason = "it contains a control character"
-    elif _SURROGATE.search(name):
+    elif _SURROGATE.search(text):
         reason = "it is no valid Unicode"
-    elif ".." in (parts := name.split("/")):
+    elif ".." in (parts := text.split("/")):
         reason = "'..' would lead out of the store"
     elif "." in parts or "" in parts:
         reason = "it has a part that is empty or '.'"
-    # Compared without case: on macOS the reserved folder answers to any spelling.
-    elif parts[0].casefold().startswith(RESERVED):
+    elif _is_reserved(parts[0]):
         reason = f"names that begin with '{RESERVED}' are the store's own"
     else:
-        return name
+        return text
     raise InvalidName(
         f"{_quoted(name)} is not a valid storage name: {reason}. "
         "Use a relative name such as 'folder/file.txt'."
     )
 
 
+def _fault_of_filename(text: str) -> str:
+    """Return what is wrong with a filename in NFC, "" if nothing is."""
+    if _CONTROL.search(text):
+        return "it contains a control character"
+    if _DIRECTION.search(text):
+        return "it contains a character that changes the direction of text"
+    if not _IGNORABLE.sub("", text).strip():
+        return "it is empty"
+    if len(text) > FILENAME_MAX_LENGTH:
+        return f"it has {len(text)} characters, at most {FILENAME_MAX_LENGTH} are allowed"
+    if "/" in text or "\\" in text:
+        return "it contains a path separator"
+    # Windows drops dots and spaces at the end, so that ".. " means the folder above there.
+    if not text.strip(". "):
+        return "it names a folder"
+    if _SURROGATE.search(text):
+        return "it is no valid Unicode"
+    return ""
+
+
 def validate_filename(filename: str) -> str:
     """Return the name that a student gave a file, in Unicode's NFC form.
 
     Raises InvalidFilename where it could hurt whoever downloads it: separators, control and
-    direction characters, ``.`` and ``..``, more than 255 characters. Everything else is data.
+    direction characters, nothing visible, nothing but dots, more than 255 characters. Everything
+    else is data.
     """
-    filename = unicodedata.normalize("NFC", str(filename))
-    if not filename.strip():
-        reason = "it is empty"
-    elif len(filename) > FILENAME_MAX_LENGTH:
-        reason = f"it has {len(filename)} characters, at most {FILENAME_MAX_LENGTH} are allowed"
-    elif "/" in filename or "\\" in filename:
-        reason = "it contains a path separator"
-    elif filename in {".", ".."}:
-        reason = "it names a folder"
-    elif _CONTROL.search(filename):
-        reason = "it contains a control character"
-    elif _DIRECTION.search(filename):
-        reason = "it contains a character that changes the direction of text"
-    elif _SURROGATE.search(filename):
-        reason = "it is no valid Unicode"
+    text = _text(filename)
+    if text is None:
+        reason = f"it is a {type(filename).__name__}, not text"
     else:
-        return filename
-    raise InvalidFilename(f"{_quoted(filename)} is not a valid filename: {reason}. Rename the file.")
+        text = unicodedata.normalize("NFC", text)
+        reason = _fault_of_filename(text)
+        if not reason:
+            return text
+    raise InvalidFilename(
+        f"{_quoted(filename)} is not a valid filename: {reason}. Rename the file."
+    )

@@ -1,0 +1,275 @@
+"""Storage names become paths, filenames never do; `test_hostile_names` has the long table."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import unicodedata
+import uuid
+from typing import Any
+
+import pytest
+from django.core.exceptions import SuspiciousFileOperation, SuspiciousOperation
+from django.utils.safestring import SafeString
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from devilry_storage.exceptions import InvalidFilename, InvalidName
+from devilry_storage.layout import FlatLayout, HierLayout
+from devilry_storage.names import RESERVED, validate_filename, validate_storage_name
+
+hostile_text = st.text(
+    st.one_of(
+        st.sampled_from("./\\ab~ \0\n\r\t\x7f\x85\u200b\u202e\u2028%:-_０．／"),
+        st.characters(),
+        st.characters(categories=["Cs"]),
+    ),
+    max_size=20,
+)
+
+
+def storage_name_or_none(name: str) -> str | None:
+    try:
+        return validate_storage_name(name)
+    except InvalidName:
+        return None
+
+
+def filename_or_none(name: str) -> str | None:
+    try:
+        return validate_filename(name)
+    except InvalidFilename:
+        return None
+
+
+# Storage names
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "a.txt", "avatars/me.png", "0/1/1005/17", "a b/ö 日本語 😀.txt", "..a/b..", "a:b"],
+)
+def test_an_ordinary_relative_name_is_valid(name: str) -> None:
+    """A delivery store also serves as the default storage of a site."""
+    assert validate_storage_name(name) == name
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.sampled_from([2, 10, 1000, 10**9]))
+def test_every_key_is_a_valid_storage_name(delivery: int, filemeta: int, interval: int) -> None:
+    """No layout makes a key that its store refuses."""
+    for layout in HierLayout(interval), FlatLayout():
+        key = layout.key(delivery, filemeta)
+        assert validate_storage_name(key) == key
+
+
+@given(hostile_text)
+@example("a\n")
+@example("a/..")
+@example("../a")
+def test_a_valid_storage_name_stays_inside(name: str) -> None:
+    """Whatever is accepted means one file below the root, on this disk and in every encoding."""
+    if storage_name_or_none(name) is None:
+        return
+    assert os.path.normpath(f"/root/{name}") == f"/root/{name}"
+    assert pathlib.PurePosixPath("/root", name).parts == ("/", "root", *name.split("/"))
+    assert not set(name) & {"\\", "\0", "\n", "\r"}
+    assert name.encode().decode() == name
+
+
+@given(hostile_text)
+def test_a_storage_name_is_returned_as_it_is(name: str) -> None:
+    """A name is never folded or cleaned: it is the one that was given, or refused."""
+    assert storage_name_or_none(name) in {name, None}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "it is empty"),
+        ("/a", "it is absolute"),
+        ("a\\b", "it contains a backslash"),
+        ("a\0", "it contains a control character"),
+        ("a\ud800", "it is no valid Unicode"),
+        ("a/../b", "'..' would lead out of the store"),
+        ("a//b", "it has a part that is empty or '.'"),
+        ("./b", "it has a part that is empty or '.'"),
+        (".devilry-storage/tmp/x", "names that begin with '.devilry-storage' are the store's own"),
+    ],
+)
+def test_the_error_quotes_the_name_and_says_what_is_wrong_with_it(name: str, reason: str) -> None:
+    """The message is the name in quotes, escaped, the reason and the remedy."""
+    with pytest.raises(InvalidName) as caught:
+        validate_storage_name(name)
+    assert str(caught.value) == (
+        f"{name!a} is not a valid storage name: {reason}. "
+        "Use a relative name such as 'folder/file.txt'."
+    )
+
+
+def test_an_invalid_name_is_what_django_and_python_call_it() -> None:
+    """Callers that expect Django's error (a 400 page) or Python's both catch it."""
+    assert issubclass(InvalidName, SuspiciousFileOperation)
+    assert issubclass(InvalidName, SuspiciousOperation)
+    assert issubclass(InvalidName, ValueError)
+    assert issubclass(InvalidFilename, ValueError)
+    assert not issubclass(InvalidFilename, SuspiciousOperation)
+
+
+@pytest.mark.parametrize("name", ["../" + "x" * 10**6, "\x00" * 10**6])
+def test_the_error_for_a_very_long_name_is_short(name: str) -> None:
+    """A megabyte from outside does not fill the log."""
+    for validate in validate_storage_name, validate_filename:
+        with pytest.raises(ValueError, match="is not a valid") as caught:
+            validate(name)
+        assert len(str(caught.value)) < 400
+
+
+NO_TEXT: list[Any] = [None, b"a", b"../a", bytearray(b"a"), 17, 1.5, True, ("a",), uuid.uuid4()]
+
+
+@pytest.mark.parametrize("name", NO_TEXT, ids=repr)
+@pytest.mark.filterwarnings("ignore::BytesWarning")
+def test_what_is_no_text_is_no_name(name: Any) -> None:
+    """None does not become a file called "None", and bytes not one called "b'a'"."""
+    says = f"it is a {type(name).__name__}, not text"
+    with pytest.raises(InvalidName, match=says):
+        validate_storage_name(name)
+    with pytest.raises(InvalidFilename, match=says):
+        validate_filename(name)
+
+
+def test_a_path_is_a_storage_name() -> None:
+    """Django's storages take paths; what comes back is text, checked like text."""
+    name = validate_storage_name(pathlib.PurePosixPath("a/b.txt"))
+    assert (name, type(name)) == ("a/b.txt", str)
+    with pytest.raises(InvalidName):
+        validate_storage_name(pathlib.PurePosixPath("/etc/passwd"))
+    with pytest.raises(InvalidName):
+        validate_storage_name(pathlib.PurePosixPath("../a"))
+    with pytest.raises(InvalidName):
+        validate_storage_name(pathlib.PureWindowsPath("a/b"))
+
+
+class Liar(str):
+    """A str that says other things than it holds."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "harmless"
+
+    def split(self, *args: Any) -> list[str]:
+        return ["harmless"]
+
+    def startswith(self, *args: Any) -> bool:
+        return False
+
+    def __contains__(self, item: object) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("text", ["../x", "/x", "a\\b", "", "a/../x"])
+def test_a_subclass_of_str_is_judged_by_what_it_holds(text: str) -> None:
+    """No method of the name itself has a say in whether it is valid."""
+    with pytest.raises(InvalidName):
+        validate_storage_name(Liar(text))
+    with pytest.raises(InvalidFilename):
+        validate_filename(Liar(text))
+
+
+def test_a_subclass_of_str_comes_back_as_str() -> None:
+    """Templates' SafeString and the like go no further."""
+    for result in (
+        validate_storage_name(SafeString("a/b")),
+        validate_storage_name(Liar("a/b")),
+        validate_filename(SafeString("b")),
+        validate_filename(Liar("b")),
+    ):
+        assert type(result) is str
+        assert result in {"a/b", "b"}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["", "\u200c", "\ufe0f", "\u00ad"]))))
+def test_no_spelling_of_the_reserved_name_is_valid(changes: list[tuple[bool, str]]) -> None:
+    """File systems that fold case, and pass over invisible characters, see no other name."""
+    spelled = "".join(
+        (character.upper() if upper else character) + invisible
+        for character, (upper, invisible) in zip(
+            RESERVED, [*changes, *[(False, "")] * len(RESERVED)], strict=False
+        )
+    )
+    for name in spelled, f"{spelled}/tmp/x", f"{spelled}-of-mine/x":
+        with pytest.raises(InvalidName, match="the store's own"):
+            validate_storage_name(name)
+    assert validate_storage_name(f"a/{spelled}") == f"a/{spelled}"
+
+
+# Filenames
+
+
+@pytest.mark.parametrize(
+    "filename",
+    ["a", "a.txt", "Oblig 1 (ferdig).pdf", "ö 日本語 😀.txt", "-rf", ".bashrc", "a" * 255],
+)
+def test_an_ordinary_filename_is_valid(filename: str) -> None:
+    """A filename is data; what students call their files is their own affair."""
+    assert validate_filename(filename) == filename
+
+
+def test_a_filename_becomes_nfc() -> None:
+    """A name typed on macOS and the same name typed elsewhere are one name."""
+    assert validate_filename("e\u0301.txt") == validate_filename("\u00e9.txt") == "\u00e9.txt"
+
+
+def test_255_characters_are_counted_in_nfc() -> None:
+    """What is stored fits the column, however it was decomposed when it came."""
+    assert validate_filename("e\u0301" * 255) == "\u00e9" * 255
+    with pytest.raises(InvalidFilename, match="it has 256 characters, at most 255 are allowed"):
+        validate_filename("e\u0301" * 256)
+    with pytest.raises(InvalidFilename, match="it has 256 characters"):
+        validate_filename("\u0958" * 128)  # two characters each in NFC
+
+
+@given(hostile_text)
+@example("\u1fef")
+@example("e\u0301")
+def test_a_valid_filename_is_safe_to_offer(filename: str) -> None:
+    """What comes out is NFC, fits the column, is one part, and comes out the same again."""
+    result = filename_or_none(filename)
+    if result is None:
+        return
+    assert result == unicodedata.normalize("NFC", filename) == validate_filename(result)
+    assert 0 < len(result) <= 255
+    assert os.path.basename(result) == result
+    assert not any(unicodedata.category(character) in {"Cc", "Cs"} for character in result)
+    assert not any(
+        unicodedata.bidirectional(character) in {"LRE", "RLE", "LRO", "RLO", "PDF"}
+        or unicodedata.bidirectional(character) in {"LRI", "RLI", "FSI", "PDI"}
+        for character in result
+    )
+
+
+@pytest.mark.parametrize(
+    ("filename", "reason"),
+    [
+        ("", "it is empty"),
+        (" \u200b", "it is empty"),
+        ("a" * 256, "it has 256 characters, at most 255 are allowed"),
+        ("a/b", "it contains a path separator"),
+        ("a\\b", "it contains a path separator"),
+        ("..", "it names a folder"),
+        (". .", "it names a folder"),
+        ("a\r\nb", "it contains a control character"),
+        ("\u202egpj.exe", "it contains a character that changes the direction of text"),
+        ("\ud83d", "it is no valid Unicode"),
+    ],
+)
+def test_the_error_for_a_filename_says_what_is_wrong_with_it(filename: str, reason: str) -> None:
+    """The student reads which name, why, and what to do."""
+    with pytest.raises(InvalidFilename) as caught:
+        validate_filename(filename)
+    message = str(caught.value)
+    assert f" is not a valid filename: {reason}. " in message
+    assert message.startswith(f"{filename!a}"[:200])
+    assert message.endswith("Rename the file.")
+    assert message.isprintable()
