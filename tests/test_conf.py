@@ -1,0 +1,135 @@
+"""Each setting is read when it is used, and a value that cannot be is an error that names it."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from devilry_storage.conf import Settings, conf
+
+READ: dict[str, Callable[[], Any]] = {
+    "DELIVERY_STORE_BACKEND": lambda: conf.delivery_store_backend,
+    "DELIVERY_STORE_ROOT": lambda: conf.delivery_store_root,
+    "DEVILRY_FSHIERDELIVERYSTORE_ROOT": lambda: conf.fshierdeliverystore_root,
+    "DEVILRY_FSHIERDELIVERYSTORE_INTERVAL": lambda: conf.fshierdeliverystore_interval,
+    "DELIVERY_STORE_RETENTION_DAYS": lambda: conf.retention,
+    "DELIVERY_STORE_GRACE_HOURS": lambda: conf.grace,
+}
+
+DEFAULTS: dict[str, Any] = {
+    "DELIVERY_STORE_BACKEND": None,
+    "DELIVERY_STORE_ROOT": None,
+    "DEVILRY_FSHIERDELIVERYSTORE_ROOT": None,
+    "DEVILRY_FSHIERDELIVERYSTORE_INTERVAL": 1000,
+    "DELIVERY_STORE_RETENTION_DAYS": timedelta(days=30),
+    "DELIVERY_STORE_GRACE_HOURS": timedelta(hours=24),
+}
+
+POSSIBLE: list[tuple[str, Any, Any]] = [
+    ("DELIVERY_STORE_BACKEND", "a.B", "a.B"),
+    (
+        "DELIVERY_STORE_BACKEND",
+        "devilry_storage.storages.FsHierDeliveryStore",
+        "devilry_storage.storages.FsHierDeliveryStore",
+    ),
+    ("DELIVERY_STORE_ROOT", "/srv/deliveries", "/srv/deliveries"),
+    ("DELIVERY_STORE_ROOT", pathlib.Path("/srv/deliveries"), "/srv/deliveries"),
+    ("DELIVERY_STORE_ROOT", "", None),
+    ("DEVILRY_FSHIERDELIVERYSTORE_ROOT", "/srv/hier", "/srv/hier"),
+    ("DEVILRY_FSHIERDELIVERYSTORE_ROOT", pathlib.Path("/srv/hier"), "/srv/hier"),
+    ("DEVILRY_FSHIERDELIVERYSTORE_ROOT", "", None),
+    ("DEVILRY_FSHIERDELIVERYSTORE_INTERVAL", 10, 10),
+    ("DEVILRY_FSHIERDELIVERYSTORE_INTERVAL", 2, 2),
+    ("DELIVERY_STORE_RETENTION_DAYS", 0, timedelta(0)),
+    ("DELIVERY_STORE_RETENTION_DAYS", 0.5, timedelta(hours=12)),
+    ("DELIVERY_STORE_RETENTION_DAYS", 365, timedelta(days=365)),
+    ("DELIVERY_STORE_GRACE_HOURS", 0, timedelta(0)),
+    ("DELIVERY_STORE_GRACE_HOURS", 1.5, timedelta(minutes=90)),
+    ("DELIVERY_STORE_GRACE_HOURS", 48, timedelta(days=2)),
+]
+
+NO_PATH: list[Any] = [17, True, False, b"/srv", ["/srv"], {"location": "/srv"}, "/srv\0", object()]
+NO_NUMBER: list[Any] = [-1, -0.001, "30", "", True, False, float("nan"), float("inf"), 1e6]
+NO_NUMBER += [Decimal(30), timedelta(days=30), [30], b"30", 10**400, -float("inf")]
+
+IMPOSSIBLE: dict[str, list[Any]] = {
+    "DELIVERY_STORE_BACKEND": [
+        *["", "FsHierDeliveryStore", "a.", ".a", "a..B", "a/B", "a.B()", "a.B ", "a b.C"],
+        *[17, True, b"a.B", ["a.B"], object(), dict],
+    ],
+    "DELIVERY_STORE_ROOT": NO_PATH,
+    "DEVILRY_FSHIERDELIVERYSTORE_ROOT": NO_PATH,
+    "DEVILRY_FSHIERDELIVERYSTORE_INTERVAL": [
+        *[1, 0, -1000, 1000.0, "1000", "", True, False],
+        *[float("nan"), Decimal(1000), [1000], b"10"],
+    ],
+    "DELIVERY_STORE_RETENTION_DAYS": NO_NUMBER,
+    "DELIVERY_STORE_GRACE_HOURS": NO_NUMBER,
+}
+
+
+def test_every_setting_is_in_these_tests() -> None:
+    """A new setting gets its line in each of the tables above."""
+    properties = {name for name in vars(Settings) if not name.startswith("_")}
+    assert len(properties) == len(READ)
+    assert READ.keys() == DEFAULTS.keys() == IMPOSSIBLE.keys() == {name for name, *_ in POSSIBLE}
+
+
+def test_every_docstring_is_the_setting_and_its_type() -> None:
+    """The reference is made of these: name, type and default, then what it is for."""
+    declared = [str(vars(Settings)[name].__doc__) for name in vars(Settings) if name[0] != "_"]
+    for name in READ:
+        assert any(doc.startswith(f"``{name}: ") and " = " in doc for doc in declared)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_setting_that_is_missing_has_its_default(name: str) -> None:
+    """None of our settings must be set."""
+    with override_settings():
+        if hasattr(settings, name):
+            delattr(settings, name)
+        assert READ[name]() == DEFAULTS[name]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_setting_of_none_has_its_default(name: str) -> None:
+    """None is how a settings file says that it leaves the choice to us."""
+    with override_settings(**{name: None}):
+        assert READ[name]() == DEFAULTS[name]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), POSSIBLE)
+def test_a_setting_is_read_at_each_use(name: str, value: Any, expected: Any) -> None:
+    """override_settings() works without importing anything again, and is undone."""
+    before = READ[name]()
+    with override_settings(**{name: value}):
+        assert READ[name]() == expected
+        assert type(READ[name]()) is type(expected)
+    assert READ[name]() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in IMPOSSIBLE.items() for value in values],
+    ids=lambda value: ascii(value)[:40],
+)
+@pytest.mark.filterwarnings("ignore::BytesWarning")
+def test_an_impossible_value_is_an_error_that_names_the_setting(name: str, value: Any) -> None:
+    """The message begins with the setting, quotes the value and says what to set."""
+    with override_settings(**{name: value}):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            READ[name]()
+        assert str(caught.value).startswith(f"{name} {value!r} is not a")
+        assert ": set it to " in str(caught.value)
+        # The others are not touched by it.
+        for other, read in READ.items():
+            if other != name:
+                read()
