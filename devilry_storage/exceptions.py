@@ -25,7 +25,9 @@ class DeliveryFileNotFound(FileNotFoundError):
 
     def __init__(self, name: str, filemeta: Any = None) -> None:
         self.filemeta = filemeta
-        whose = "" if filemeta is None else f" (the file of {filemeta!r})"
+        # Not its repr(): a model's __str__ may query the database, or fail, in the middle of this.
+        owner = f"{type(filemeta).__name__} {getattr(filemeta, 'pk', '')}".rstrip()
+        whose = "" if filemeta is None else f" (the file of {owner})"
         super().__init__(errno.ENOENT, f"The store holds no file{whose} under", name)
 
     def __reduce__(self) -> tuple[Any, ...]:
