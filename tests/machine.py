@@ -1,0 +1,189 @@
+"""What this machine lets a test do: mount, loop-mount, trace another process.
+
+A proof that needs such a component is skipped where the machine refuses it, and the reason tells
+how to get it. Under ``DEVILRY_STORAGE_CI=1`` a machine that would allow it but lacks a tool is a
+failure: no proof drops out of CI unseen.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+LINUX = sys.platform == "linux"
+# What os.mknod() needs to make a /dev/zero.
+ZERO = stat.S_IFCHR | 0o666
+ZERO_DEVICE = os.makedev(1, 5) if LINUX else 0
+
+_PTRACE_SEIZE = 0x4206
+_PR_SET_PTRACER = 0x59616D61
+_PR_SET_PTRACER_ANY = -1
+_LOOP_CTL_GET_FREE = 0x4C82
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@functools.cache
+def is_root() -> bool:
+    """Tell whether this process may do what only root may (Linux)."""
+    return LINUX and os.geteuid() == 0
+
+
+@functools.cache
+def mounts_allowed() -> bool:
+    """Tell, by trying, whether a tmpfs can be mounted."""
+    if not is_root():
+        return False
+    place = tempfile.mkdtemp(prefix="devilry-storage-probe-")
+    try:
+        target = os.fsencode(place)
+        if _libc().mount(b"tmpfs", target, b"tmpfs", 0, b"size=64k") != 0:
+            return False
+        _libc().umount2(target, 0)
+        return True
+    finally:
+        os.rmdir(place)
+
+
+@functools.cache
+def device_nodes_allowed() -> bool:
+    """Tell, by trying, whether a device node can be made."""
+    if not is_root():
+        return False
+    with tempfile.TemporaryDirectory(prefix="devilry-storage-probe-") as place:
+        try:
+            os.mknod(f"{place}/zero", ZERO, ZERO_DEVICE)
+        except OSError:
+            return False
+    return True
+
+
+@functools.cache
+def loop_mounts_allowed() -> bool:
+    """Tell whether mounts are allowed and a loop device can be had."""
+    if not mounts_allowed():
+        return False
+    import fcntl  # Windows has none; there mounts are never allowed.
+
+    try:
+        control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
+        os.close(os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    finally:
+        os.close(control)
+    return True
+
+
+def let_anyone_trace_me() -> None:
+    """Let a sibling trace this process where Yama would only let an ancestor."""
+    _libc().prctl(_PR_SET_PTRACER, ctypes.c_ulong(_PR_SET_PTRACER_ANY), 0, 0, 0)
+
+
+@functools.cache
+def ptrace_allowed() -> bool:
+    """Tell, by trying, whether a process can be traced."""
+    if not LINUX:
+        return False
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        # CPython warns of fork() beside threads; this child touches none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        return int(_libc().ptrace(_PTRACE_SEIZE, child, None, None)) == 0
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reader)
+        os.close(writer)
+
+
+@dataclass(frozen=True)
+class Component:
+    """Something that a machine may lack: whether it allows it, its tools, how to get it."""
+
+    name: str
+    allowed: Callable[[], bool]
+    remedy: str
+    tools: tuple[str, ...] = ()
+
+    def missing(self) -> str | None:
+        """Return why the component cannot be used, None where it can."""
+        absent = [tool for tool in self.tools if shutil.which(tool) is None]
+        if self.allowed() and not absent:
+            return None
+        lacks = f" (no {', '.join(absent)})" if absent else ""
+        return f"missing component: {self.name}{lacks}: {self.remedy}"
+
+
+ROOT = Component("root", is_root, "run the tests as root on Linux.")
+MOUNTS = Component(
+    "mounts",
+    mounts_allowed,
+    "run the tests as root on Linux, in a container with --privileged.",
+    ("mount", "umount"),
+)
+LOOP_MOUNTS = Component(
+    "loop mounts",
+    loop_mounts_allowed,
+    "run the tests as root on Linux (in a container with --privileged) with e2fsprogs installed.",
+    ("mount", "umount", "mkfs.ext4"),
+)
+PTRACE = Component(
+    "ptrace",
+    ptrace_allowed,
+    "install strace; in a container add --cap-add=SYS_PTRACE.",
+    ("strace",),
+)
+DEVICES = Component(
+    "device nodes",
+    device_nodes_allowed,
+    "run the tests as root on Linux, in a container with --cap-add=MKNOD.",
+)
+PROC = Component("/proc", lambda: LINUX, "run the tests on Linux.")
+COMPONENTS = (LOOP_MOUNTS, PTRACE, MOUNTS, DEVICES, ROOT, PROC)
+
+
+def in_ci() -> bool:
+    """Tell whether a proof that could run must run."""
+    return os.environ.get("DEVILRY_STORAGE_CI") == "1"
+
+
+def need(*components: Component) -> None:
+    """Skip the test unless the machine has them all; in CI fail if it only lacks the tools."""
+    for component in components:
+        reason = component.missing()
+        if reason is None:
+            continue
+        if in_ci() and component.allowed():
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def describe() -> str:
+    """Return one line that says what the machine allows."""
+    words = {True: "allowed", False: "not allowed"}
+    return ", ".join(f"{component.name}: {words[component.allowed()]}" for component in COMPONENTS)

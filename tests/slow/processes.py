@@ -1,0 +1,35 @@
+"""Children by fork: a warm parent starts one in a millisecond, a fresh interpreter in 300."""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+PATIENCE = 60.0
+"""Seconds after which a child counts as hanging."""
+
+FORK = multiprocessing.get_context("fork")
+
+
+def start(work: Callable[..., object], *args: Any) -> BaseProcess:
+    """Run ``work(*args)`` in a forked child; the caller joins or kills it."""
+    child = FORK.Process(target=work, args=args, daemon=True)
+    with warnings.catch_warnings():
+        # CPython warns of fork() beside threads; a child of ours touches none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    return child
+
+
+def finish(child: BaseProcess) -> None:
+    """Wait for the child; AssertionError if it hangs or fails."""
+    child.join(PATIENCE)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+        raise AssertionError(f"Child {child.pid} still ran after {PATIENCE} s.")
+    assert child.exitcode == 0, f"Child {child.pid} ended with {child.exitcode}."
+    child.close()

@@ -1,0 +1,124 @@
+"""The stores under proof, and stores that break one promise each, to show the harnesses red."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import FileSystemStorage, Storage
+
+from devilry_storage.storages import FsDeliveryStore, FsHierDeliveryStore
+
+WINDOW = 0.001
+"""Seconds by which a sabotaged store widens the gap between its check and its act."""
+
+
+def hier(root: Path) -> Storage:
+    """Return the recommended store, durable."""
+    return FsHierDeliveryStore(location=str(root))
+
+
+def flat(root: Path) -> Storage:
+    """Return the store with one folder a delivery, durable."""
+    return FsDeliveryStore(location=str(root))
+
+
+def hier_without_fsync(root: Path) -> Storage:
+    """Return the recommended store with ``durable=False``: atomic, but not safe in a power cut."""
+    return FsHierDeliveryStore(location=str(root), durable=False)
+
+
+def django(root: Path) -> Storage:
+    """Return Django's own storage."""
+    return FileSystemStorage(location=str(root))
+
+
+class ForgetfulOfFolders(FileSystemStorage):
+    """Removes an emptied folder, as we do, but trusts that a folder which it made stays."""
+
+    def delete(self, name: str) -> None:
+        super().delete(name)
+        with suppress(OSError):
+            Path(self.path(name)).parent.rmdir()
+
+    def _save(self, name: str, content: Any) -> str:
+        path = Path(self.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        time.sleep(WINDOW)
+        path.write_bytes(content.read())
+        return name
+
+
+def forgetful_of_folders(root: Path) -> Storage:
+    return ForgetfulOfFolders(location=str(root))
+
+
+class Hoarder(FileSystemStorage):
+    """Holds a whole file in memory, whatever is asked of it."""
+
+    def _save(self, name: str, content: Any) -> str:
+        whole = ContentFile(b"".join(content.chunks()))
+        return str(super()._save(name, whole))  # type: ignore[misc]
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        yield self._whole(name)
+
+    def _open(self, name: str, mode: str = "rb") -> File[Any]:
+        return ContentFile(self._whole(name))
+
+    def _whole(self, name: str) -> bytes:
+        return Path(self.path(name)).read_bytes()
+
+
+def hoarder(root: Path) -> Storage:
+    return Hoarder(location=str(root))
+
+
+class Searcher(FsHierDeliveryStore):
+    """Looks at all files of a delivery before it saves another."""
+
+    def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
+        assert name is not None
+        assert all(entry.size >= 0 for entry in self.scan(str(Path(name).parent)))
+        return super().save(name, content, max_length)
+
+
+def searcher(root: Path) -> Storage:
+    return Searcher(location=str(root))
+
+
+@contextmanager
+def link_by_check_then_act() -> Iterator[None]:
+    """Sabotage ``os.link`` into looking first and renaming then, as most code does."""
+
+    def check_then_act(
+        source: str,
+        target: str,
+        *,
+        src_dir_fd: int | None = None,
+        dst_dir_fd: int | None = None,
+        follow_symlinks: bool = True,
+    ) -> None:
+        try:
+            os.stat(target, dir_fd=dst_dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            time.sleep(WINDOW)
+            os.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        else:
+            raise FileExistsError(target)
+
+    with patch("os.link", check_then_act):
+        yield
+
+
+@contextmanager
+def fsync_that_does_nothing() -> Iterator[None]:
+    """Sabotage ``os.fsync`` into the no-op that it is on a disk that lies."""
+    with patch("os.fsync", lambda fd: None):
+        yield

@@ -1,0 +1,48 @@
+"""Durable when acknowledged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.machine import LOOP_MOUNTS, need
+from tests.proofs import count, report
+
+from . import stores
+from .cutting import cut_power
+from .places import DiskPlace
+
+pytestmark = pytest.mark.slow
+
+
+def disk_place(root: Path) -> DiskPlace:
+    return DiskPlace(root, stores.hier)
+
+
+def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
+    """30 power cuts the moment ``save()`` returns: every acknowledged file is there, whole.
+
+    A hit is a cut that caught the file system in use, so that its journal was replayed.
+    """
+    need(LOOP_MOUNTS)
+    tried = count(30, 5)
+    cuts = cut_power(tmp_path, disk_place, tried)
+    report("power-cut", tried=tried, hit=cuts.recovered, bad=len(cuts.damaged))
+    assert cuts.damaged == []
+    assert cuts.recovered == tried
+
+
+def test_the_power_cuts_find_what_was_never_synced(tmp_path: Path) -> None:
+    """The same harness is red when fsync does nothing."""
+    need(LOOP_MOUNTS)
+    with stores.fsync_that_does_nothing():
+        cuts = cut_power(tmp_path, disk_place, 5)
+    assert cuts.damaged != []
+
+
+def test_the_power_cuts_find_that_durable_false_is_not_durable(tmp_path: Path) -> None:
+    """The same harness is red with ``durable=False``, as the option's documentation says."""
+    need(LOOP_MOUNTS)
+    cuts = cut_power(tmp_path, lambda root: DiskPlace(root, stores.hier_without_fsync), 5)
+    assert cuts.damaged != []

@@ -1,0 +1,173 @@
+"""Never overwritten, however many writers race; deletes and saves do not trip each other."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import Storage
+from django.core.files.uploadedfile import (
+    InMemoryUploadedFile,
+    TemporaryUploadedFile,
+    UploadedFile,
+)
+
+from devilry_storage.layout import HierLayout
+from tests.proofs import count, report
+
+from . import stores
+from .places import DiskPlace
+from .racing import Act, Run, Saved, broken, race
+
+pytestmark = pytest.mark.slow
+
+KEY = HierLayout().key
+SIZE = 100_000
+
+MakeUpload = Callable[[bytes], Any]
+
+
+def in_memory(data: bytes) -> UploadedFile[Any]:
+    """Return a small upload as Django's request parser makes it."""
+    content = ContentFile(data)
+    return InMemoryUploadedFile(content.file, "file", "essay.txt", "text/plain", len(data), None)
+
+
+def in_temp_file(data: bytes) -> UploadedFile[Any]:
+    """Return a large upload as Django's request parser makes it."""
+    upload = TemporaryUploadedFile("essay.txt", "text/plain", len(data), None)
+    upload.write(data)
+    upload.seek(0)
+    return upload
+
+
+def save_one_name(
+    make: MakeUpload,
+) -> Callable[[Storage, int], Act]:
+    """Return a side of a race for one name, with an upload of its own bytes."""
+
+    def prepare(store: Storage, number: int) -> Act:
+        data = os.urandom(SIZE)
+        upload = make(data)
+
+        def act() -> Saved:
+            told = store.save(KEY(number, 1), upload)
+            with suppress(FileNotFoundError):  # FileSystemStorage moves the temp file away.
+                upload.close()
+            return Saved(told, hashlib.sha256(data).hexdigest())
+
+        return act
+
+    return prepare
+
+
+def both(runs: list[tuple[Run, Run]]) -> list[Run]:
+    return [run for pair in runs for run in pair]
+
+
+def names(pair: tuple[Run, Run]) -> set[str]:
+    return {run.value.name for run in pair if isinstance(run.value, Saved)}
+
+
+UPLOADS = pytest.mark.parametrize(
+    ("kind", "make"), [("memory", in_memory), ("temp-file", in_temp_file)]
+)
+
+
+@UPLOADS
+def test_two_processes_with_one_name_both_keep_their_upload(
+    tmp_path: Path, kind: str, make: MakeUpload
+) -> None:
+    """300 races for one name: each acknowledged upload is read under the name it was told.
+
+    A hit is a race in which the saves overlapped in time and one took an alternative name.
+    """
+    tried = count(300, 20)
+    place = DiskPlace(tmp_path / "root", stores.hier)
+    runs = race(place, save_one_name(make), save_one_name(make), tried)
+    met = sum(left.overlaps(right) and len(names((left, right))) == 2 for left, right in runs)
+    bad = broken(place, both(runs))
+    report(
+        f"race-in-{kind}" if kind == "memory" else f"race-{kind}",
+        tried=tried,
+        hit=met,
+        bad=len(bad),
+    )
+    assert bad == []
+    assert met >= 0.5 * tried
+
+
+@UPLOADS
+def test_the_races_find_a_store_that_checks_and_then_acts(
+    tmp_path: Path, kind: str, make: MakeUpload
+) -> None:
+    """The same harness is red when the store's link looks first and renames then."""
+    place = DiskPlace(tmp_path / "root", stores.hier)
+    with stores.link_by_check_then_act():
+        runs = race(place, save_one_name(make), save_one_name(make), 60)
+    assert broken(place, both(runs)) != []
+
+
+def test_the_races_find_lost_uploads_of_djangos_storage(tmp_path: Path) -> None:
+    """The same harness is red on FileSystemStorage with uploads in temp files.
+
+    Its gap between check and act is some microseconds: a loaded machine takes several series.
+    """
+    found: list[str] = []
+    for series in range(5):
+        place = DiskPlace(tmp_path / f"root{series}", stores.django)
+        runs = race(place, save_one_name(in_temp_file), save_one_name(in_temp_file), 300)
+        found += broken(place, both(runs))
+        if found:
+            break
+    assert found != []
+
+
+def delete_the_last_file(store: Storage, number: int) -> Act:
+    """Store the delivery's only file; in the race, delete it (and with it the folder)."""
+    name = store.save(KEY(number, 1), ContentFile(b"to be deleted"))
+    return lambda: store.delete(name)
+
+
+def save_another_file(store: Storage, number: int) -> Act:
+    """In the race, save a file into the delivery that is being emptied."""
+    data = os.urandom(100)
+    digest = hashlib.sha256(data).hexdigest()
+    return lambda: Saved(store.save(KEY(number, 2), ContentFile(data)), digest)
+
+
+# Seconds: about the time of the longer side, so that they meet in all of their phases.
+SPREAD = 0.002
+
+
+def test_deleting_a_deliverys_last_file_does_not_trip_a_save_into_it(
+    tmp_path: Path,
+) -> None:
+    """500 races of delete (which removes the empty folder) and save: no error, no loss.
+
+    A hit is a race in which the two overlapped in time.
+    """
+    tried = count(500, 30)
+    place = DiskPlace(tmp_path / "root", stores.hier)
+    runs = race(place, delete_the_last_file, save_another_file, tried, spread=SPREAD)
+    met = sum(left.overlaps(right) for left, right in runs)
+    bad = broken(place, both(runs))
+    bad += [name for name, _ in place.visible() if name.endswith("/1")]
+    report("delete-against-save", tried=tried, hit=met, bad=len(bad))
+    assert bad == []
+    assert met >= 0.3 * tried
+
+
+def test_the_races_find_a_store_that_forgets_that_folders_vanish(
+    tmp_path: Path,
+) -> None:
+    """The same harness is red on a store that makes the folder once and then trusts it."""
+    place = DiskPlace(tmp_path / "root", stores.forgetful_of_folders)
+    runs = race(place, delete_the_last_file, save_another_file, 100, spread=SPREAD)
+    assert broken(place, both(runs)) != []
