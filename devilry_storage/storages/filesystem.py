@@ -153,7 +153,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         try:
             for chunk in read_chunks(content):
                 staged.write(chunk)
-            return staged.create(names)
+            name = staged.create(names)
+            staged.finish()
+            return name
         finally:
             staged.discard()
 

@@ -14,7 +14,8 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -104,31 +105,40 @@ class Tree:
             os.close(fd)
 
     def _step(self, fd: int, folder: str, create: bool) -> int:
-        made = False
-        while True:
-            try:
-                inner = os.open(folder, _FOLDER, dir_fd=fd)
-            except FileNotFoundError:
-                if not create:
+        made, inner = False, -1
+        try:
+            while inner < 0:
+                try:
+                    inner = os.open(folder, _FOLDER, dir_fd=fd)
+                except FileNotFoundError:
+                    if not create:
+                        raise
+                    made = self._make(folder, fd) or made
+                except OSError as exception:
+                    if exception.errno in {errno.ENOTDIR, errno.ELOOP}:
+                        raise self._no_folder(folder, fd) from exception
                     raise
-            except OSError as exception:
-                if exception.errno in {errno.ENOTDIR, errno.ELOOP}:
-                    raise self._no_folder(folder, fd) from exception
-                raise
-            else:
-                break
-            try:
-                os.mkdir(folder, self.folder_mode or 0o777, dir_fd=fd)
-                made = True
-            except FileExistsError:
-                continue  # another process made it just now
-        if made:
-            try:
+            if made:
                 self._settle(inner, fd)
-            except BaseException:
+        except BaseException:
+            if made:
+                self._unmake(folder, fd)
+            if inner >= 0:
                 os.close(inner)
-                raise
+            raise
         return inner
+
+    def _make(self, folder: str, above: int) -> bool:
+        try:
+            os.mkdir(folder, self.folder_mode or 0o777, dir_fd=above)
+        except FileExistsError:
+            return False  # another process made it just now
+        return True
+
+    def _unmake(self, folder: str, above: int) -> None:
+        """Remove a folder that is not settled, lest a retry finds it there and trusts it."""
+        with suppress(OSError):  # in use already, or gone; the caller has an error to raise
+            os.rmdir(folder, dir_fd=above)
 
     def _settle(self, fd: int, above: int) -> None:
         """Give a folder that we made its mode and group, and its entry to the disk."""
@@ -376,7 +386,12 @@ class Staged:
             except FileNotFoundError:
                 pass
             assert self._name is not None
-            os.rename(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)
+            try:
+                os.rename(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)
+            except OSError as exception:
+                if exception.errno == errno.EXDEV:
+                    raise self._explained(exception, name) from exception
+                raise
             self._name = None
             if self._tree.durable:
                 sync(folder)
@@ -453,18 +468,26 @@ class Staged:
             return exception
         return OSError(exception.errno, f"{reason} ({self._tree.root!r})", name)
 
+    def finish(self) -> None:
+        """Let go of a file that is published; a close that fails is an error of the save's."""
+        self._try(self._unlink)
+        self._close_folder()
+
     def discard(self) -> None:
-        # What fails here leaves at most a temp file, which is removed as a stale one later.
         for step in (self._close_file, self._unlink, self._close_folder):
-            try:
-                step()
-            except OSError as exception:
-                logger.warning(
-                    "Temp file %r in %r could not be removed: %s",
-                    self._name,
-                    self._tree.root,
-                    exception,
-                )
+            self._try(step)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        # What fails here leaves at most a temp file, which is removed as a stale one later.
+        try:
+            step()
+        except OSError as exception:
+            logger.warning(
+                "Temp file %r in %r could not be removed: %s",
+                self._name,
+                self._tree.root,
+                exception,
+            )
 
     def _close_file(self) -> None:
         fd, self._fd = self._fd, -1
