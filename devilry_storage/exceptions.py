@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from typing import Any
 
 from django.core.exceptions import SuspiciousFileOperation
@@ -49,3 +50,9 @@ class DeliveryFinished(DeliveryStateError):
 
 class DeliveryIncomplete(DeliveryStateError):
     """A delivery cannot be finished: it is empty, or a file is not whole in the store."""
+
+
+def add_note(exception: BaseException, note: str) -> None:
+    """Add a note to an exception, where Python has them (3.11)."""
+    if sys.version_info >= (3, 11):
+        exception.add_note(note)

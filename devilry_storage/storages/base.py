@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
+from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import Storage
 
@@ -219,11 +221,29 @@ class DeliveryStoreMixin(Storage):
             name = stored_name(name)
             if name is None:
                 return False
-        return super().exists(validate_storage_name(name))
+        name = validate_storage_name(name)
+        return super().exists(name) and not self._is_folder(name)
+
+    def _is_folder(self, name: str) -> bool:
+        """Tell whether what is there is a folder, which to some backends exists as a file does.
+
+        Override it where the backend knows better; this may list the folder.
+        """
+        try:
+            if os.path.isdir(self.path(name)):
+                return True
+        except NotImplementedError:
+            pass
+        try:
+            return super().listdir(name) != ([], [])
+        except OSError:
+            return False
 
     def delete(self, name: str) -> None:
-        """Remove the file at once; a missing one is none of our concern."""
-        super().delete(validate_storage_name(name))
+        """Remove the file at once; a missing one, or a folder, is none of our concern."""
+        name = validate_storage_name(name)
+        if not self._is_folder(name):
+            super().delete(name)
 
     def size(self, name: str) -> int:
         """Return the size in bytes; FileNotFoundError where there is no file."""
@@ -235,13 +255,18 @@ class DeliveryStoreMixin(Storage):
 
     def path(self, name: str) -> str:
         """Return the file's path where the store lies on a disk; ``""`` is the top."""
-        return super().path(name and validate_storage_name(name))
+        # Django's InMemoryStorage, while it is made, asks for the place of its own location.
+        own = getattr(self, "_location", None) or settings.MEDIA_ROOT
+        if name and name != own:
+            validate_storage_name(name)
+        return super().path(name)
 
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
         """Return (folders, files) of a folder, ``""`` being the top; of nothing ``([], [])``."""
         try:
             return super().listdir(validate_storage_name(path) if path else "")
-        except FileNotFoundError:
+        # The last is what InMemoryStorage says of a file where a folder should be.
+        except (FileNotFoundError, NotADirectoryError, FileExistsError):
             return [], []
 
     def get_accessed_time(self, name: str) -> datetime:

@@ -171,6 +171,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         sink = self._sink()
         return Writer(sink, name, lambda writer: sink.replace(name), mode)
 
+    def _is_folder(self, name: str) -> bool:
+        return False  # to us only files exist
+
     def delete(self, name: str) -> None:
         name = validate_storage_name(name)
         self._tree.remove(name, prune=self.is_key(name))

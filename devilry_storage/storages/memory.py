@@ -109,6 +109,9 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
             self._blobs[name] = _Blob(data)
         return name
 
+    def _is_folder(self, name: str) -> bool:
+        return False  # there are only files
+
     def _open_to_write(self, name: str, mode: str) -> Writer:
         def publish(writer: Writer) -> None:
             data = b"".join(sink.spool.chunks())

@@ -1,0 +1,10 @@
+"""The app of the field, the abstract models, tombstones, checks and commands."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class DevilryStorageConfig(AppConfig):
+    name = "devilry_storage"
+    verbose_name = _("Delivery storage")
+    default_auto_field = "django.db.models.BigAutoField"

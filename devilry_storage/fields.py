@@ -1,0 +1,277 @@
+"""The field whose file is keyed by ids, with the semantics of Django's FileField."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.files import File
+from django.core.files.storage import Storage, default_storage
+from django.core.files.uploadedfile import UploadedFile
+from django.db import models
+from django.db.models.fields.files import FieldFile, FileDescriptor
+
+from .exceptions import NotCommitted
+from .store import store_for
+
+if TYPE_CHECKING:
+    from .storages.base import DeliveryStoreMixin
+
+
+class StoredName(str):
+    """A name that comes from the database (or a fixture), not from somebody's assignment."""
+
+    __slots__ = ()
+
+
+class DeliveryFieldFile(FieldFile):
+    """The file of a row: stored (committed), or pending until the next ``save()`` of the row.
+
+    Pending is a file that was assigned, or, without one, the wish to have the file removed.
+    """
+
+    instance: Any
+    _committed: bool
+    _file: Any
+
+    def __init__(self, instance: Any, field: Any, name: str | None) -> None:
+        # Not FieldFile's: it would freeze the storage.
+        File.__init__(self, None, name)
+        self.instance = instance
+        self.field = field
+        self._committed = True
+
+    def __bool__(self) -> bool:
+        return bool(self.name) or self.is_pending_file
+
+    @property
+    def is_pending_file(self) -> bool:
+        """Whether a file was assigned that is not stored yet."""
+        return not self._committed and getattr(self, "_file", None) is not None
+
+    @property
+    def storage(self) -> DeliveryStoreMixin:  # type: ignore[override]  # resolved at each use
+        return store_for(self.field.model)
+
+    @storage.setter
+    def storage(self, value: object) -> None:
+        """Ignore what FieldFile would freeze."""
+
+    def copy_for(self, instance: Any) -> DeliveryFieldFile:
+        """Return the same state as another instance's file (two copies of one row)."""
+        twin = type(self)(instance, self.field, self.name)
+        twin._committed = self._committed
+        if self.is_pending_file:
+            twin._file = self._file
+        return twin
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """The size in bytes."""
+        self._require_file()
+        size: int = self.file.size if self.is_pending_file else self.storage.size(self.name)
+        return size
+
+    @property
+    def url(self) -> str:
+        """The URL at which everybody may read the file, ``""`` where there is none.
+
+        Never a presigned URL, and no exception, which would break the admin's pages.
+        """
+        self._require_file()
+        return self.storage.public_url(self.name) if self._committed and self.name else ""
+
+    def open(self, mode: str = "rb") -> DeliveryFieldFile:  # type: ignore[override]
+        """Open the file to read. Raises ValueError for other modes, FileNotFoundError."""
+        self._require_file()
+        if mode not in {"rb", "r"}:
+            raise ValueError(
+                f"The file of {self.instance!r} cannot be opened with mode {mode!r}: assign a new "
+                "file, or write through store_for(model).write_open(instance)."
+            )
+        if self.is_pending_file:
+            self._file.open(mode)
+        elif self.closed:
+            self._file = self.storage.open(self.name, "rb")
+        else:
+            self._file.seek(0)
+        return self
+
+    def save(self, name: str, content: Any, save: bool = True) -> None:
+        """Make ``content`` the pending file, called ``name``, and save the row."""
+        file = content if isinstance(content, File) else File(content)
+        pending = self.field.pending(self.instance, file, name)
+        self.__dict__.update(pending.__dict__)
+        self.instance.__dict__[self.field.attname] = self
+        if save:
+            self.instance.save()
+
+    save.alters_data = True  # type: ignore[attr-defined]
+
+    def delete(self, save: bool = True) -> None:
+        """Remove the file from the row when that is saved; its bytes go when they are due."""
+        if not self:
+            return
+        self.close()
+        self._file = None
+        self.name = None
+        self._committed = self.instance._state.adding
+        self.instance.__dict__[self.field.attname] = self
+        if save:
+            self.instance.save()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.is_pending_file:
+            raise NotCommitted(
+                f"{self.instance!r} has the unsaved upload {self.name!r}, which cannot be pickled "
+                "or deep-copied without losing its bytes: save it first."
+            )
+        return {**super().__getstate__(), "_committed": self._committed}
+
+
+class DeliveryFileDescriptor(FileDescriptor):
+    """Makes every assigned value a :class:`DeliveryFieldFile` at once."""
+
+    field: Any
+
+    def __get__(self, instance: Any, cls: Any = None) -> Any:
+        if instance is None:
+            return self
+        # FileDescriptor's own __get__ guesses late what was assigned; ours need not.
+        file = super(FileDescriptor, self).__get__(instance, cls)
+        if file.instance is not instance:  # copy.copy() of the row shares its __dict__'s values
+            file = instance.__dict__[self.field.attname] = file.copy_for(instance)
+        return file
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self.field.attname] = self.field.file_of(instance, value)
+
+
+class DeliveryFileField(models.FileField):
+    """A FileField whose name is made of the ids of the row; for AbstractFileMeta.
+
+    ``storage`` may be a store, an alias of ``STORAGES`` or a callable that returns a store; it is
+    resolved at each use and never part of a migration. There is no ``upload_to``.
+    """
+
+    attr_class = DeliveryFieldFile
+    descriptor_class = DeliveryFileDescriptor
+
+    def __init__(
+        self,
+        verbose_name: str | None = None,
+        name: str | None = None,
+        *,
+        storage: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if "upload_to" in kwargs:
+            raise TypeError(
+                f"DeliveryFileField takes no upload_to={kwargs['upload_to']!r}: the store's layout "
+                "says where files lie."
+            )
+        self.given_storage = storage
+        kwargs.setdefault("max_length", 255)
+        kwargs.setdefault("null", True)
+        kwargs.setdefault("unique", True)
+        super().__init__(verbose_name, name, **kwargs)
+
+    @property
+    def storage(self) -> Storage:  # type: ignore[override]  # resolved at each use
+        # FileField.__init__ looks at it while there is no model to resolve it for.
+        return store_for(self.model) if hasattr(self, "model") else default_storage
+
+    @storage.setter
+    def storage(self, value: object) -> None:
+        """Ignore what FileField would freeze."""
+
+    def deconstruct(self) -> Any:
+        # Past FileField's, which puts the storage into migrations.
+        return super(models.FileField, self).deconstruct()
+
+    # -- What is assigned --
+
+    def file_of(self, instance: Any, value: Any) -> DeliveryFieldFile:
+        """Return the state of the file after ``value`` was assigned to the row's field."""
+        if isinstance(value, DeliveryFieldFile):
+            if value.instance is instance:
+                return value
+            if self._same_row(value.instance, instance):
+                return value.copy_for(instance)
+            if value:
+                return self.copy_of(value, instance)
+            value = None
+        if value is None or value == "":
+            empty = DeliveryFieldFile(instance, self, None)
+            # A row that is not saved yet has nothing to remove.
+            empty._committed = instance._state.adding
+            return empty
+        if isinstance(value, StoredName):
+            return DeliveryFieldFile(instance, self, str(value))
+        if isinstance(value, File) or hasattr(value, "read"):
+            file = value if isinstance(value, File) else File(value)
+            return self.pending(instance, file, file.name)
+        hint = (
+            f"to record bytes that are in the store already, use "
+            f"{type(instance).__name__}.objects.adopt({value!r}, ...)"
+            if isinstance(value, str)
+            else "assign a File, or None to remove it"
+        )
+        raise ValueError(f"{value!r} is not a file for {type(instance).__name__}.content: {hint}.")
+
+    def _same_row(self, one: Any, other: Any) -> bool:
+        return (
+            one._meta.concrete_model is other._meta.concrete_model
+            and one.pk is not None
+            and one.pk == other.pk
+        )
+
+    def copy_of(self, file: DeliveryFieldFile, instance: Any) -> DeliveryFieldFile:
+        """Return another row's file as pending: its bytes are copied, never shared."""
+        source = file._file if file.is_pending_file else file.copy_for(file.instance)
+        return self.pending(instance, source, getattr(file.instance, "filename", file.name))
+
+    def pending(self, instance: Any, file: Any, name: Any) -> DeliveryFieldFile:
+        """Return the state of a file that waits for the row to be saved."""
+        pending = DeliveryFieldFile(instance, self, posixpath.basename(str(name or "")))
+        pending._file = file
+        pending._committed = False
+        return pending
+
+    # -- Between Python and the database --
+
+    def from_db_value(self, value: str | None, *args: Any) -> StoredName | None:
+        return None if value is None else StoredName(value)
+
+    def to_python(self, value: Any) -> Any:
+        # Called for fixtures, whose strings are stored names.
+        return StoredName(value) if isinstance(value, str) else value
+
+    def pre_save(self, model_instance: Any, add: bool) -> Any:
+        # Past FileField's, which would store the file before the row has an id.
+        return super(models.FileField, self).pre_save(model_instance, add)
+
+    def get_prep_value(self, value: Any) -> str | None:
+        return super().get_prep_value(value) or None
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        """Refuse what would reach the database without its bytes reaching the store."""
+        committed = getattr(value, "_committed", not isinstance(value, (File, UploadedFile)))
+        if not committed:
+            raise NotCommitted(
+                f"The file {str(value)!r} of {self.model._meta.label} is not in the store: only "
+                "save() of an instance stores it (or removes the stored one), not bulk_create(), "
+                "bulk_update() or update()."
+            )
+        return super().get_db_prep_save(value, connection)
+
+    def formfield(self, **kwargs: Any) -> Any:
+        widget = kwargs.get("widget")
+        if widget is None or issubclass(
+            widget if isinstance(widget, type) else type(widget), forms.ClearableFileInput
+        ):
+            kwargs["widget"] = forms.FileInput  # a row is deleted, its file not cleared
+        return super().formfield(**{"allow_empty_file": True, **kwargs})

@@ -1,0 +1,111 @@
+"""Many files of one delivery at once: one INSERT, bytes in parallel, one UPDATE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, router, transaction
+
+from ..exceptions import add_note
+from ..names import validate_filename
+from ..removal import buried_names
+from ..signals import file_stored, send_after_commit
+from ..store import store_for
+from ..storages.files import read_chunks
+from .content import as_file
+from .step import StoreStep
+
+if TYPE_CHECKING:
+    from .delivery import AbstractDelivery
+
+#: So many files are on their way into the store at a time.
+PARALLEL = 8
+
+
+def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
+    """Store the files and return their rows; see :meth:`AbstractDelivery.add_files`."""
+    contents: dict[str, Any] = {}
+    for filename, content in files.items():
+        clean = validate_filename(filename)
+        if clean in contents:
+            raise FileExistsError(f"{clean!r} is given twice: filenames are unique in a delivery.")
+        contents[clean] = content
+    if not contents:
+        return []
+    model = delivery.filemeta_model()
+    using = delivery._state.db or router.db_for_write(model)
+    features = connections[using].features
+    if model._meta.parents or not features.can_return_rows_from_bulk_insert:
+        return _one_by_one(delivery, contents)
+    delivery.refuse_finished()
+    rows = delivery._claim(contents)
+    new = [model(delivery=delivery, filename=name) for name in contents if name not in rows]
+    model._base_manager.using(using).bulk_create(new)
+    rows.update((row.filename, row) for row in new)
+    try:
+        stored = _store_all(rows, contents, using)
+        with transaction.atomic(using=using):
+            delivery._lock_unfinished(using)
+            _record_all(stored, using)
+    except BaseException:
+        if not transaction.get_connection(using).needs_rollback:
+            inserted = model._base_manager.using(using).filter(pk__in=[row.pk for row in new])
+            inserted.filter(content__isnull=True).delete()
+        raise
+    return [rows[filename] for filename in contents]
+
+
+def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list[Any]:
+    added: list[Any] = []
+    try:
+        for filename, content in contents.items():
+            added.append(delivery.add_file(filename, content))
+    except BaseException:
+        for row in added:
+            row.delete()
+        raise
+    return added
+
+
+def _store_all(
+    rows: Mapping[str, Any], contents: Mapping[str, Any], using: str
+) -> list[tuple[Any, str, int, str]]:
+    """Store the bytes of all rows and return (row, name, size in bytes, SHA-256) of each."""
+    stored: list[tuple[Any, str, int, str]] = []
+
+    def store_one(row: Any, content: Any, fresh: bool) -> None:
+        # No thread touches the database: what is stored is noted, and recorded for all at once.
+        step = StoreStep(row, fresh=fresh, record=lambda *what: stored.append((row, *what)))
+        with as_file(content, row.filename) as file, store.write_open(step) as writer:
+            for chunk in read_chunks(file):
+                writer.write(chunk)
+
+    store = store_for(next(iter(rows.values())))
+    keys = {filename: store.layout.key(*row.key_ids()) for filename, row in rows.items()}
+    buried = buried_names(type(next(iter(rows.values()))), keys.values(), using)
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
+        futures = {
+            pool.submit(store_one, row, contents[filename], keys[filename] in buried): filename
+            for filename, row in rows.items()
+        }
+        for future in as_completed(futures):
+            if exception := future.exception():
+                pool.shutdown(wait=True, cancel_futures=True)
+                add_note(exception, f"While the file {futures[future]!r} was being stored.")
+                raise exception
+    return stored
+
+
+def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
+    model = type(stored[0][0])
+    if buried := buried_names(model, [name for _, name, _, _ in stored], using):
+        raise FileExistsError(f"A tombstone names {buried.pop()!r}: it may go at any time.")
+    for row, name, size, sha256 in stored:
+        row._set_content(name, size, sha256)
+        send_after_commit(file_stored, row, using, name=name, size=size)
+    fields = ["content", "size", "sha256", "verified_at"]
+    rows = [row for row, *_ in stored]
+    if model._base_manager.using(using).bulk_update(rows, fields) != len(rows):
+        raise model.DoesNotExist("A file of the delivery was deleted while it was being stored.")

@@ -1,0 +1,274 @@
+"""A delivery: what a group hands in at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models, router, transaction
+from django.db.models import Max
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import conf
+from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
+from ..fields import DeliveryFileField
+from ..names import validate_filename
+from ..signals import delivery_finished, send_after_commit
+from ..storages.base import DeliveryStoreMixin
+from ..store import store_for
+from .bulk import add_many
+from .content import as_file
+from .locking import lock_row
+from .visibility import DeliveryQuerySet
+
+D = TypeVar("D", bound="AbstractDelivery")
+
+
+class AbstractDelivery(models.Model):
+    """What a group hands in at one time: begun, given files, finished; then it only loses files.
+
+    A subclass declares ``assignment_group``, a foreign key to whatever delivers, and where it
+    wants them ``delivered_by`` (to the user) and ``copy_of`` (to itself), both nullable.
+    """
+
+    number = models.PositiveIntegerField(
+        _("number"),
+        null=True,
+        editable=False,
+        help_text=_("Of the group's deliveries, given when the delivery is finished."),
+    )
+    time_of_delivery = models.DateTimeField(_("time of delivery"), default=timezone.now)
+    successful = models.BooleanField(_("finished"), default=False, editable=False)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return str(_("Delivery %(id)s") % {"id": self.pk})
+
+    @classmethod
+    def filemeta_model(cls) -> Any:
+        """Return the model of the files: the one whose ``delivery`` is this model.
+
+        Raises ImproperlyConfigured where there is none, or more than one; override it then.
+        """
+        found = {
+            relation.related_model
+            for relation in cls._meta.related_objects
+            if relation.field.name == "delivery"
+            and any(
+                isinstance(field, DeliveryFileField)
+                for field in relation.field.model._meta.local_fields
+            )
+        }
+        if len(found) == 1:
+            return found.pop()
+        labels = ", ".join(sorted(model._meta.label for model in found)) or "none"
+        raise ImproperlyConfigured(
+            f"{cls._meta.label} needs one model of files with a foreign key 'delivery' to it "
+            f"(found: {labels}): override filemeta_model()."
+        )
+
+    @property
+    def files(self) -> models.QuerySet[Any]:
+        """The files of the delivery, stored or not."""
+        using = self._state.db or router.db_for_write(type(self))
+        files: models.QuerySet[Any] = self.filemeta_model()._base_manager.using(using)
+        return files.filter(delivery=self).order_by("pk")
+
+    # -- The life of a delivery --
+
+    @classmethod
+    def begin(cls: type[D], assignment_group: Any, user: Any = None) -> D:
+        """Begin a delivery of the group by the user (None: nobody in particular)."""
+        fields = {"assignment_group": assignment_group}
+        if _has_field(cls, "delivered_by"):
+            fields["delivered_by"] = user
+        return cls._base_manager.create(**fields)
+
+    def add_file(self, filename: str, content: Any) -> Any:
+        """Store a file in the delivery and return its FileMeta.
+
+        ``content`` is an iterable of chunks (bytes, or text, stored as UTF-8), one bytes or str,
+        a path, or an open file. Raises InvalidFilename, FileExistsError (there is one of that
+        name, or one is still being stored), DeliveryFinished.
+        """
+        filename = validate_filename(filename)
+        model = self.filemeta_model()
+        with as_file(content, filename) as file:
+            filemeta = self._claim([filename]).get(filename) or model(
+                delivery=self, filename=filename
+            )
+            filemeta.content = file
+            filemeta.save(using=self._state.db)
+        return filemeta
+
+    def add_files(self, files: Mapping[str, Any]) -> list[Any]:
+        """Store many files, several at a time, and return their FileMetas.
+
+        ``files`` maps filenames to what :meth:`add_file` takes. If one fails, none is added. The
+        rows are written in bulk, so that ``pre_save`` and ``post_save`` are not sent for them.
+        """
+        return add_many(self, files)
+
+    def finish(self) -> None:
+        """Number and finish the delivery, if every file is whole in the store.
+
+        Raises DeliveryFinished, and DeliveryIncomplete, which says why; the delivery then stays
+        unfinished.
+        """
+        self._finish(timezone.now())
+
+    def _finish(self, time_of_delivery: Any) -> None:
+        using = self._state.db or router.db_for_write(type(self))
+        with transaction.atomic(using=using):
+            current = self._lock_unfinished(using)
+            self._refuse_incomplete()
+            number = _next_number(current, using)
+            type(self)._base_manager.using(using).filter(pk=self.pk).update(
+                number=number, time_of_delivery=time_of_delivery, successful=True
+            )
+            send_after_commit(delivery_finished, self, using)
+        self.number, self.time_of_delivery, self.successful = number, time_of_delivery, True
+
+    def copy(self: D, assignment_group: Any) -> D:
+        """Return a finished copy of this finished delivery, delivered to another group.
+
+        The bytes are copied in the store; number is the group's next, time and user are those of
+        the original, ``copy_of`` is the original. Raises DeliveryStateError for an unfinished
+        one, FileNotFoundError where bytes are missing; then there is no copy.
+        """
+        if not self.successful:
+            raise DeliveryStateError(
+                f"{self._meta.label} '{self.pk}' is not finished and cannot be copied: finish it."
+            )
+        using = self._state.db
+        twin = _twin(self, {"number": None, "successful": False})
+        twin.assignment_group = assignment_group
+        if _has_field(type(self), "copy_of"):
+            twin.copy_of = self
+        twin.save(using=using)
+        try:
+            for filemeta in self.files.filter(content__isnull=False):
+                other = _twin(filemeta, {"content": None})
+                other.delivery = twin
+                other.save(using=using)
+                store_for(filemeta).copy(filemeta, other)
+            twin._finish(self.time_of_delivery)
+        except BaseException:
+            if not transaction.get_connection(using).needs_rollback:
+                twin.delete()
+            raise
+        return twin
+
+    def refuse_finished(self) -> None:
+        """Raise DeliveryFinished if, as far as this instance knows, the delivery is finished."""
+        if self.successful:
+            raise DeliveryFinished(
+                f"{self._meta.label} '{self.pk}' is finished: it takes no new file or content and "
+                "is not finished twice. Begin another delivery."
+            )
+
+    # -- Their parts --
+
+    def _lock_unfinished(self, using: str) -> Any:
+        model = type(self)._meta.concrete_model
+        current = lock_row(model, self.pk, using)
+        if current is None:
+            raise type(self).DoesNotExist(f"{self._meta.label} '{self.pk}' does not exist.")
+        current.refuse_finished()
+        return current
+
+    def _claim(self, filenames: Iterable[str]) -> dict[str, Any]:
+        """Return the rows, left behind without content, that files of these names take over.
+
+        Raises FileExistsError for names that have content or may be in the work of somebody.
+        """
+        claimed = {}
+        now = timezone.now()
+        for row in self.files.filter(filename__in=list(filenames)):
+            where = f"{row.filename!r} of {self._meta.label} '{self.pk}'"
+            if row.content:
+                raise FileExistsError(f"{where} exists already: take another filename.")
+            if row.created > now - conf.grace or not self.files.filter(
+                pk=row.pk, created=row.created, content__isnull=True
+            ).update(created=now):
+                raise FileExistsError(
+                    f"{where} is still being stored (since {row.created:%Y-%m-%d %H:%M}): wait, "
+                    "delete that row, or take another filename."
+                )
+            row.created = now
+            claimed[row.filename] = row
+        return claimed
+
+    def _refuse_incomplete(self) -> None:
+        """Raise DeliveryIncomplete unless there are files and the store has each with its size."""
+        rows = list(self.files)
+        where = f"{self._meta.label} '{self.pk}'"
+        if not rows:
+            raise DeliveryIncomplete(f"{where} has no files: add one before it is finished.")
+        store = store_for(rows[0])
+        folder = store.layout.folder(self.pk)
+        sizes = {entry.name: entry.size for entry in store.scan(folder)}
+        faults = [fault for row in rows if (fault := _fault(row, store, folder, sizes))]
+        if faults:
+            raise DeliveryIncomplete(
+                f"{where} cannot be finished: {'; '.join(faults[:10])}"
+                f"{f'; and {len(faults) - 10} more' if len(faults) > 10 else ''}. "
+                "Add these files again, or delete them."
+            )
+
+
+def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str, int]) -> str:
+    name = row.content.name
+    if not name:
+        return f"{row.filename!r} is still being stored"
+    size = sizes.get(name)
+    if size is None and not name.startswith(f"{folder}/"):
+        try:
+            size = store.size(name)  # adopted: it lies elsewhere
+        except FileNotFoundError:
+            pass
+    if size is None:
+        return f"{row.filename!r} is missing in the store ({name!r})"
+    if size != row.size:
+        return f"{row.filename!r} has {size} bytes in the store, not {row.size} ({name!r})"
+    return ""
+
+
+def _next_number(delivery: Any, using: str) -> int | None:
+    """Return the next number of the delivery's group, which stays locked until the COMMIT."""
+    if not _has_field(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
+        return None
+    group = type(delivery)._meta.get_field("assignment_group").related_model
+    lock_row(group, delivery.assignment_group_id, using)
+    siblings = (
+        type(delivery)
+        ._base_manager.using(using)
+        .filter(assignment_group_id=delivery.assignment_group_id)
+    )
+    highest: int | None = siblings.aggregate(highest=Max("number"))["highest"]
+    return (highest or 0) + 1
+
+
+def _has_field(model: type[models.Model], name: str) -> bool:
+    return any(field.name == name for field in model._meta.concrete_fields)
+
+
+def _twin(row: Any, fields: Mapping[str, Any]) -> Any:
+    """Return an unsaved row with the values of another one, except the given and the content's."""
+    values = {
+        field.attname: getattr(row, field.attname)
+        for field in row._meta.concrete_fields
+        if not field.primary_key
+        and not getattr(field, "generated", False)
+        and field.name not in {"content", "size", "sha256", "created", "verified_at"}
+    }
+    twin = type(row)(**values)
+    for name, value in fields.items():
+        setattr(twin, name, value)
+    return twin

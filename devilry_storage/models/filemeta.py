@@ -1,0 +1,419 @@
+"""A file of a delivery: its row, and the bytes that the store keeps for it."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Any, ClassVar
+
+import django
+from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, ValidationError
+from django.db import IntegrityError, models, router, transaction
+from django.db.models import signals
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ..exceptions import DeliveryFileNotFound, InvalidFilename, add_note
+from ..fields import DeliveryFieldFile, DeliveryFileField, StoredName
+from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
+from ..removal import buried_names, bury
+from ..signals import file_stored, send_after_commit
+from ..store import store_for
+from ..storages.files import read_chunks
+from .delivery import AbstractDelivery
+from .locking import lock_row
+from .step import StoreStep
+from .visibility import VisibleQuerySet
+
+#: The columns that belong to the store step: nothing else writes them.
+CONTENT_FIELDS = frozenset({"content", "size", "sha256"})
+
+
+class FileMetaQuerySet(VisibleQuerySet):
+    """Files of deliveries."""
+
+    delivery_path = "delivery"
+
+    def adopt(self, name: str, *, sha256: str | None = None, **fields: Any) -> Any:
+        """Record bytes that lie in the store already, under any valid name; return the row.
+
+        ``sha256`` (hexadecimal) is computed by reading the file unless it is given; ``fields``
+        are those of the row. Raises FileNotFoundError where there is no such file,
+        FileExistsError where a row or tombstone names it, InvalidName.
+        """
+        fields.setdefault("filename", posixpath.basename(name))
+        instance = self.model(**fields)
+        instance._adopt(name, sha256, self._db or router.db_for_write(self.model))
+        return instance
+
+
+class AbstractFileMeta(models.Model):
+    """A file whose bytes lie in the delivery store, under a key made of ids.
+
+    A subclass declares ``delivery``, a foreign key to whatever a file belongs to, or overrides
+    :meth:`key_ids`. ``save()`` inserts the row, stores the bytes and records them, in this order,
+    and holds no transaction open while bytes move, unless the caller does.
+    """
+
+    #: A store or an alias of ``STORAGES``, before all that is configured; meant for tests.
+    deliverystore: ClassVar[Any] = None
+
+    filename = models.CharField(
+        _("filename"),
+        max_length=FILENAME_MAX_LENGTH,
+        blank=True,
+        help_text=_("Taken from the uploaded file if left empty."),
+    )
+    content = DeliveryFileField(_("content"))
+    size = models.BigIntegerField(_("size in bytes"), null=True, editable=False)
+    sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True, editable=False)
+    created = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    verified_at = models.DateTimeField(_("verified at"), null=True, editable=False)
+
+    objects = FileMetaQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.filename
+
+    def key_ids(self) -> tuple[Any, Any]:
+        """Return the two integers of the file's key: delivery id and own id."""
+        return self.delivery_id, self.pk  # type: ignore[attr-defined]  # the subclass's
+
+    # -- Validation --
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        self._name_after_upload()
+        super().clean_fields(exclude)
+        if not exclude or "filename" not in exclude:
+            try:
+                self.filename = validate_filename(self.filename)
+            except InvalidFilename as exception:
+                raise ValidationError({"filename": str(exception)}) from exception
+
+    def validate_unique(self, exclude: Collection[str] | None = None) -> None:
+        # The name of a pending file is the upload's, which is nobody's stored name.
+        super().validate_unique({*(exclude or ()), "content"})
+
+    def _name_after_upload(self) -> None:
+        content = self.__dict__.get("content")
+        if not self.filename and content is not None and content.is_pending_file:
+            self.filename = content.name or ""
+
+    # -- Saving --
+
+    def save(
+        self,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Save the row, and carry out what is pending for its content.
+
+        If storing fails, a row that this very call inserted is deleted again, and the instance is
+        as before, so that it can be saved again; a row that was there before stays as it was.
+        Content that was not assigned since it was loaded is never written.
+        """
+        using = using or router.db_for_write(type(self), instance=self)
+        update_fields = None if update_fields is None else frozenset(update_fields)
+        updating = force_update or update_fields is not None
+        before = _Snapshot(self)
+        try:
+            if force_insert or ((self._state.adding or self.pk is None) and not updating):
+                self._save_new(using)
+            else:
+                self._save_stored(using, update_fields)
+        except BaseException:
+            before.restore()
+            raise
+
+    def _save_new(self, using: str) -> None:
+        pending = self._pending_for_new_row()
+        self._name_after_upload()
+        self.filename = validate_filename(self.filename)
+        if isinstance(delivery := _cached_delivery(self), AbstractDelivery):
+            delivery.refuse_finished()
+        self._set_content(None, None, "")
+        self._state.adding = True
+        try:
+            self._insert(using)
+            if pending is not None:
+                self._store(pending, using, fresh=False)
+        except BaseException as exception:
+            if not self._state.adding:
+                self._delete_again(using, exception)
+            raise
+
+    def _pending_for_new_row(self) -> DeliveryFieldFile | None:
+        content: DeliveryFieldFile | None = self.__dict__.get("content")
+        if not content:
+            return None
+        # A stored file's row that is saved as a new one (pk=None): its bytes are copied.
+        return content if content.is_pending_file else content.field.copy_of(content, self)
+
+    def _insert(self, using: str) -> None:
+        """Insert the row, never update: an id that is taken belongs to somebody else's bytes."""
+        declaring = _declaring(self)
+        if django.VERSION >= (5, 0):
+            super().save(force_insert=(declaring,), using=using)
+            return
+        # Django 4.2 updates the row of a multi-table parent, whatever it is told.
+        if declaring is not self._meta.concrete_model and self.pk is not None:
+            if declaring._base_manager.using(using).filter(pk=self.pk).exists():
+                raise IntegrityError(f"{declaring._meta.label} '{self.pk}' exists already.")
+        super().save(force_insert=True, using=using)
+
+    def _delete_again(self, using: str, exception: BaseException) -> None:
+        if transaction.get_connection(using).needs_rollback:
+            return
+        try:
+            # Not if it has content after all: the reply to its COMMIT may have been lost.
+            rows = type(self)._base_manager.using(using)
+            rows.filter(pk=self.pk, content__isnull=True).delete()
+        except Exception as failure:
+            add_note(
+                exception,
+                f"The row {self.pk!r} of {self._meta.label}, inserted for this file, could not be "
+                f"deleted again ({failure}): it may be there without content.",
+            )
+
+    def _save_stored(self, using: str, update_fields: frozenset[str] | None) -> None:
+        if self._state.db not in {None, using}:
+            raise ValueError(
+                f"{self!r} is stored in database {self._state.db!r} and cannot be saved to "
+                f"{using!r}: its bytes belong to one row. Create a row there and copy the file."
+            )
+        columns = self._columns(update_fields)
+        if "filename" in columns:
+            self.filename = validate_filename(self.filename)
+
+        def save_columns() -> None:
+            if columns:
+                super(AbstractFileMeta, self).save(using=using, update_fields=columns)
+
+        content = self.__dict__.get("content")
+        if content is None or content._committed or not _names(update_fields, "content"):
+            save_columns()
+        elif content.is_pending_file:
+            self._store(content, using, fresh=True, also=save_columns)
+        else:
+            self._remove(using, also=save_columns)
+
+    def _columns(self, update_fields: frozenset[str] | None) -> frozenset[str]:
+        """Return the names of the fields that a save writes besides the content."""
+        if update_fields is not None:
+            return update_fields - CONTENT_FIELDS
+        deferred = self.get_deferred_fields()
+        return frozenset(
+            field.name
+            for field in self._meta.concrete_fields
+            if not field.primary_key
+            and field.attname not in deferred
+            and not getattr(field, "generated", False)
+        ) - {*CONTENT_FIELDS, "verified_at"}
+
+    # -- The store step --
+
+    def _store(
+        self,
+        pending: DeliveryFieldFile,
+        using: str,
+        *,
+        fresh: bool,
+        also: Callable[[], None] | None = None,
+    ) -> None:
+        """Store the pending file, then record it in one short transaction, with ``also`` in it."""
+        step = StoreStep(self, fresh=fresh, record=partial(self._record, using, also))
+        try:
+            with store_for(self).write_open(step) as writer:
+                for chunk in read_chunks(pending._file):
+                    writer.write(chunk)
+        finally:
+            if isinstance(pending._file, DeliveryFieldFile):
+                pending._file.close()  # opened by us, to copy it
+
+    def record_stored(self, name: str, size: int, sha256: str) -> None:
+        """Record that bytes were stored; what the row named before gets a tombstone.
+
+        Raises DeliveryFinished, DoesNotExist (the row was deleted), and FileExistsError where a
+        tombstone names the object.
+        """
+        self._record(self._state.db or router.db_for_write(type(self)), None, name, size, sha256)
+
+    def _record(
+        self, using: str, also: Callable[[], None] | None, name: str, size: int, sha256: str
+    ) -> None:
+        with transaction.atomic(using=using):
+            row, delivery = self._lock(using)
+            if isinstance(delivery, AbstractDelivery):
+                delivery.refuse_finished()
+            if buried_names(type(self), [name], using):
+                raise FileExistsError(f"A tombstone names {name!r}: it may go at any time.")
+            if also is not None:
+                also()
+            self._update_content(row, using, content=StoredName(name), size=size, sha256=sha256)
+            if row.content:
+                bury(row, delivery, using)
+            send_after_commit(file_stored, self, using, name=name, size=size)
+        self._set_content(name, size, sha256)
+
+    def record_removed(self) -> None:
+        """Take the content from the row and write its tombstone."""
+        self._remove(self._state.db or router.db_for_write(type(self)))
+
+    def _remove(self, using: str, also: Callable[[], None] | None = None) -> None:
+        with transaction.atomic(using=using):
+            row, delivery = self._lock(using)
+            if also is not None:
+                also()
+            if row.content:
+                self._update_content(row, using, content=None, size=None, sha256="")
+                bury(row, delivery, using)
+        self._set_content(None, None, "")
+
+    def _update_content(self, row: AbstractFileMeta, using: str, **columns: Any) -> None:
+        rows = type(row)._base_manager.using(using).filter(pk=row.pk)
+        rows.update(verified_at=None, **columns)
+
+    def _set_content(self, name: str | None, size: int | None, sha256: str) -> None:
+        field = self._meta.get_field("content")
+        self.__dict__["content"] = DeliveryFieldFile(self, field, name)
+        self.size, self.sha256, self.verified_at = size, sha256, None
+
+    def _lock(self, using: str) -> tuple[AbstractFileMeta, models.Model | None]:
+        """Lock the delivery, then the row, and return both as they are in the database.
+
+        Whoever stores, removes or finishes locks in this order; so no file slips into a delivery
+        that is being finished, and nobody acts on a name that was replaced meanwhile.
+        """
+        declaring = _declaring(self)
+        to_delivery = _delivery_field(declaring)
+        delivery = None
+        if to_delivery is not None and self.delivery_id is not None:  # type: ignore[attr-defined]
+            delivery = lock_row(to_delivery.related_model, self.delivery_id, using)  # type: ignore[attr-defined]
+        row = lock_row(declaring, self.pk, using)
+        if row is None:
+            raise type(self).DoesNotExist(
+                f"{self._meta.label} '{self.pk}' was deleted meanwhile: its file is not recorded."
+            )
+        if to_delivery is not None and row.delivery_id != self.delivery_id:  # type: ignore[attr-defined]
+            delivery = lock_row(to_delivery.related_model, row.delivery_id, using)  # type: ignore[attr-defined]
+        return row, delivery
+
+    # -- Adopting --
+
+    def _adopt(self, name: str, sha256: str | None, using: str) -> None:
+        name = validate_storage_name(name)
+        store = store_for(self)
+        self._refuse_named(name, using)
+        try:
+            size = store.size(name)
+            if sha256 is None:
+                digest = hashlib.sha256()
+                for chunk in store.stream(name):
+                    digest.update(chunk)
+                sha256 = digest.hexdigest()
+            with transaction.atomic(using=using):
+                to_delivery = _delivery_field(_declaring(self))
+                if to_delivery is not None:
+                    delivery = lock_row(to_delivery.related_model, self.delivery_id, using)  # type: ignore[attr-defined]
+                    if isinstance(delivery, AbstractDelivery):
+                        delivery.refuse_finished()
+                self.filename = validate_filename(self.filename)
+                self._set_content(name, size, sha256)
+                self._insert(using)
+                # Asked once more, now that the row is there: a tombstone stays until its bytes
+                # are gone, so that either it is seen here, or their absence is.
+                if buried_names(type(self), [name], using):
+                    raise FileExistsError(f"{name!r} is named by a tombstone: restore that.")
+                store.size(name)
+                send_after_commit(file_stored, self, using, name=name, size=size)
+        except FileNotFoundError as exception:
+            raise DeliveryFileNotFound(name, self) from exception
+        except IntegrityError:
+            self._refuse_named(name, using)  # it was named meanwhile
+            raise
+
+    def _refuse_named(self, name: str, using: str) -> None:
+        declaring = _declaring(self)
+        row = declaring._base_manager.using(using).filter(content=StoredName(name)).first()
+        if row is not None:
+            raise FileExistsError(f"{name!r} is the file of {declaring._meta.label} '{row.pk}'.")
+        if buried_names(declaring, [name], using):
+            raise FileExistsError(f"{name!r} is named by a tombstone: restore that.")
+
+
+class _Snapshot:
+    """An instance as it was, to be so again if saving it fails."""
+
+    def __init__(self, instance: models.Model) -> None:
+        self._instance = instance
+        self._dict = instance.__dict__.copy()
+        state = instance._state
+        self._state = (state.adding, state.db, dict(state.fields_cache))
+
+    def restore(self) -> None:
+        self._instance.__dict__.clear()
+        self._instance.__dict__.update(self._dict)
+        state = self._instance._state
+        state.adding, state.db, cache = self._state
+        state.fields_cache.clear()
+        state.fields_cache.update(cache)
+
+
+def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
+    """Return the model in whose table the content lies (not a proxy or multi-table child)."""
+    model: type[AbstractFileMeta] = instance._meta.get_field("content").model
+    return model
+
+
+def _delivery_field(model: type[models.Model]) -> Any:
+    try:
+        field = model._meta.get_field("delivery")
+    except FieldDoesNotExist:
+        return None
+    return field if field.is_relation and field.concrete else None
+
+
+def _cached_delivery(instance: AbstractFileMeta) -> models.Model | None:
+    field = _delivery_field(type(instance))
+    if field is None or not field.is_cached(instance):
+        return None
+    delivery: models.Model | None = field.get_cached_value(instance)
+    return delivery
+
+
+def _names(update_fields: frozenset[str] | None, field: str) -> bool:
+    return update_fields is None or field in update_fields
+
+
+# -- Deleting --
+
+
+def _bury_deleted(*, instance: AbstractFileMeta, using: str, **kwargs: Any) -> None:
+    """Write the tombstone of a row that is being deleted, in the transaction that deletes it."""
+    try:
+        row, delivery = instance._lock(using)
+    except ObjectDoesNotExist:
+        return
+    if row.content:
+        bury(row, delivery, using)
+
+
+def _watch_deletes(*, sender: type[models.Model], **kwargs: Any) -> None:
+    # Per class, proxies included: a receiver for every sender would slow down all deletes of the
+    # site. Of a multi-table child the parent's row, which has the content, is deleted, too.
+    if (
+        issubclass(sender, AbstractFileMeta)
+        and not sender._meta.abstract
+        and sender._meta.get_field("content").model is sender._meta.concrete_model
+    ):
+        signals.pre_delete.connect(_bury_deleted, sender=sender)
+
+
+signals.class_prepared.connect(_watch_deletes)

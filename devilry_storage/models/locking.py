@@ -1,0 +1,29 @@
+"""Row locks that work on PostgreSQL and on SQLite."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.db import connections, models
+from django.db.models import F
+
+M = TypeVar("M", bound=models.Model)
+
+
+def lock_row(model: type[M], pk: Any, using: str) -> M | None:
+    """Lock a row until the end of the transaction and return it as it is now; None if gone."""
+    rows = model._base_manager.using(using).filter(pk=pk)
+    take_write_lock(rows, using)
+    # no_key: nobody who only refers to the row has to wait.
+    return next(iter(rows.select_for_update(no_key=True)), None)
+
+
+def take_write_lock(rows: models.QuerySet[Any], using: str) -> None:
+    """Begin to write where rows cannot be locked.
+
+    SQLite has no row locks, and Django ignores ``select_for_update`` there silently; an UPDATE
+    takes the database's one write lock, and takes it before anything was read.
+    """
+    if not connections[using].features.has_select_for_update:
+        pk = rows.model._meta.pk.name
+        rows.update(**{pk: F(pk)})

@@ -1,0 +1,40 @@
+"""Tombstones: rows which say that bytes are to be removed, and keep what a restore needs."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Tombstone(models.Model):
+    """Bytes that no row names any more, and the time from which they may be removed.
+
+    ``rows`` holds the rows that named them as Django serialises them (format "json", the delivery
+    first), so that they can be restored with their ids until then.
+    """
+
+    model = models.CharField(_("model"), max_length=200, help_text=_("Label of the file's model."))
+    alias = models.CharField(
+        _("store"), max_length=200, blank=True, help_text=_("Alias of the store in STORAGES.")
+    )
+    name = models.CharField(_("name"), max_length=255)
+    size = models.BigIntegerField(_("size in bytes"), null=True)
+    sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True)
+    rows = models.JSONField(_("rows"), default=list)
+    created = models.DateTimeField(_("created"), default=timezone.now)
+    due = models.DateTimeField(_("due"), db_index=True)
+    attempts = models.PositiveIntegerField(_("failed attempts"), default=0)
+    last_error = models.TextField(_("last error"), blank=True)
+
+    class Meta:
+        verbose_name = _("tombstone")
+        verbose_name_plural = _("tombstones")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "alias", "name"], name="devilry_storage_tombstone_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.name}"

@@ -1,0 +1,28 @@
+"""Signals, each sent after COMMIT; a receiver that raises is logged and hurts nobody."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import models, transaction
+from django.dispatch import Signal
+
+#: Bytes were stored for a file: ``instance``, ``name``, ``size`` (bytes).
+file_stored = Signal()
+
+#: A file lost its bytes, which are removed when the retention is over: ``instance``, ``name``,
+#: ``size`` (bytes, or None where it was never recorded).
+file_removed = Signal()
+
+#: A delivery was finished: ``instance``.
+delivery_finished = Signal()
+
+
+def send_after_commit(signal: Signal, instance: models.Model, using: str, **kwargs: Any) -> None:
+    """Send the signal once the transaction that is open on ``using`` is committed."""
+    transaction.on_commit(
+        partial(signal.send_robust, sender=type(instance), instance=instance, **kwargs),
+        using=using,
+        robust=True,
+    )

@@ -1,0 +1,113 @@
+"""Which delivery store a model uses: resolved at each use, never at import."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import storages
+from django.core.signals import setting_changed
+from django.db import models
+from django.utils.module_loading import import_string
+
+from .conf import conf
+from .storages.base import DeliveryStoreMixin
+
+ALIAS = "deliveries"
+
+REMEDY = """\
+Add this to your settings:
+
+    STORAGES = {
+        ...,
+        "deliveries": {
+            "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
+            "OPTIONS": {"location": "/path/outside/of/MEDIA_ROOT"},
+        },
+    }
+"""
+
+
+class Resolved(NamedTuple):
+    """A store and its alias in ``STORAGES``, ``""`` where it has none."""
+
+    store: DeliveryStoreMixin
+    alias: str
+
+
+class WrongStore(ImproperlyConfigured):
+    """What is configured as the store of a model is no delivery store."""
+
+
+class NoStore(ImproperlyConfigured):
+    """Nothing is configured as the store of a model."""
+
+
+def store_for(model: type[models.Model] | models.Model) -> DeliveryStoreMixin:
+    """Return the store of a file model; ImproperlyConfigured where it has none."""
+    return resolve(model).store
+
+
+def resolve(model: type[models.Model] | models.Model) -> Resolved:
+    """Return the store of a file model, and its alias.
+
+    In this order: the class attribute ``deliverystore`` of the model that declares the field, the
+    field's ``storage=``, ``STORAGES["deliveries"]``, ``DELIVERY_STORE_BACKEND``, the default
+    storage if it is a delivery store. Raises NoStore, WrongStore (both ImproperlyConfigured).
+    """
+    field: Any = model._meta.get_field("content")
+    owner = f"{field.model._meta.label}.content"
+    for given in (getattr(field.model, "deliverystore", None), field.given_storage):
+        if given is not None:
+            return _given(given, owner)
+    if ALIAS in storages.backends:
+        return _aliased(ALIAS, f'STORAGES["{ALIAS}"]')
+    if backend := conf.delivery_store_backend:
+        return Resolved(_checked(_backend(backend), f"DELIVERY_STORE_BACKEND {backend!r}"), "")
+    if isinstance(store := storages["default"], DeliveryStoreMixin):
+        return Resolved(store, "default")
+    raise NoStore(f"No delivery store is configured for {owner}. {REMEDY}")
+
+
+def _given(given: Any, owner: str) -> Resolved:
+    if isinstance(given, str):
+        return _aliased(given, f"The store {given!r} of {owner}")
+    if callable(given):
+        given = given()
+    return Resolved(_checked(given, f"The store of {owner}"), "")
+
+
+def _aliased(alias: str, subject: str) -> Resolved:
+    return Resolved(_checked(storages[alias], subject), alias)
+
+
+def _checked(store: object, subject: str) -> DeliveryStoreMixin:
+    if isinstance(store, DeliveryStoreMixin):
+        return store
+    raise WrongStore(
+        f"{subject} is '{type(store).__module__}.{type(store).__qualname__}', which is no delivery "
+        "store: a delivery store is a Django Storage with "
+        "devilry_storage.storages.DeliveryStoreMixin mixed in before it."
+    )
+
+
+@lru_cache
+def _backend(path: str) -> object:
+    # Kept, as Django keeps those of STORAGES: a store in memory holds its files itself.
+    try:
+        backend = import_string(path)
+    except ImportError as exception:
+        raise WrongStore(
+            f"DELIVERY_STORE_BACKEND {path!r} cannot be imported: {exception}. Set it to "
+            "'devilry_storage.storages.FsHierDeliveryStore', or to a class of your own."
+        ) from exception
+    return backend()
+
+
+def _forget_backends(*, setting: str, **kwargs: Any) -> None:
+    if setting == "DELIVERY_STORE_BACKEND":
+        _backend.cache_clear()
+
+
+setting_changed.connect(_forget_backends)
