@@ -117,6 +117,8 @@ class Tree:
                 except OSError as exception:
                     if exception.errno in {errno.ENOTDIR, errno.ELOOP}:
                         raise self._no_folder(folder, fd) from exception
+                    if exception.errno == errno.ENAMETOOLONG and not create:
+                        raise self._missing(folder) from None
                     raise
             if made:
                 self._settle(inner, fd)
@@ -208,8 +210,11 @@ class Tree:
         """Return the status of the stored file ``name``, which is ``leaf`` in an open folder."""
         try:
             status = os.stat(leaf, dir_fd=fd, follow_symlinks=False)
-        except FileNotFoundError:
-            raise self._missing(name) from None
+        except OSError as exception:
+            # Under a name longer than the file system takes there is nothing either.
+            if exception.errno in {errno.ENOENT, errno.ENAMETOOLONG}:
+                raise self._missing(name) from None
+            raise
         return self._regular(status, name)
 
     def _regular(self, status: os.stat_result, name: str) -> os.stat_result:
