@@ -1,0 +1,40 @@
+"""A store on disk and what lies there, for the tests of the disk stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from devilry_storage.storages import FsHierDeliveryStore
+
+KEY = "0/1/1005/17"
+OTHER = "0/1/1005/18"
+NAME = "avatars/me.png"
+DATA = b"what a student delivered"
+
+
+def store_at(root: Path, **options: Any) -> FsHierDeliveryStore:
+    # What is on disk here is looked at in the page cache; fsync has proofs of its own.
+    return FsHierDeliveryStore(location=str(root), **{"durable": False, **options})
+
+
+def read(store: FsHierDeliveryStore, name: str) -> bytes:
+    with store.open(name) as file:
+        return bytes(file.read())
+
+
+def visible(root: Path) -> list[str]:
+    """Return the names of all files below the root but the store's own."""
+    names = (path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir())
+    return sorted(name for name in names if not name.startswith(".devilry-storage"))
+
+
+def plant(root: Path, name: str) -> Path:
+    """Return the path of a name whose folder is made."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def folders_above(root: Path, name: str) -> list[Path]:
+    return [root / folder for folder in Path(name).parents if folder != Path()]
