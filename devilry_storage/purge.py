@@ -1,0 +1,113 @@
+"""Removing for good what is due: tombstoned bytes, and what writers that died left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS
+from django.utils import timezone
+
+from .conf import conf
+from .models.tombstone import Tombstone
+from .removal import BATCH, FileModel, carry_out, due_tombstones, file_models, refusal
+from .storages.base import DeliveryStoreMixin
+from .store import NoStore, resolve, store_for
+
+#: So many stored rows of each model are looked up before anything is removed.
+SAMPLE = 10
+
+
+class Event(NamedTuple):
+    """What a purge did, or would not do.
+
+    ``result`` is ``removed`` (a tombstone's bytes; ``due`` in a dry run), ``upload`` (a stale
+    unpublished one), ``kept``, ``failed``, ``skipped`` or ``refused``; ``subject`` is a name, or
+    the label of a model; ``size`` is in bytes, None where unknown.
+    """
+
+    result: str
+    subject: str
+    reason: str = ""
+    size: int | None = None
+
+
+def purge(*, using: str = DEFAULT_DB_ALIAS, dry_run: bool = False) -> Iterator[Event]:
+    """Carry out the tombstones that are due in a database, and remove stale uploads.
+
+    Yields an :class:`Event` for each step as it is done. Nothing is removed from a store that
+    does not look like the one in which the rows' files lie. A tombstone that cannot be carried
+    out stays, with the error.
+    """
+    due = due_tombstones(using)
+    labels = due.order_by("model").values_list("model", flat=True).distinct()
+    for label in list(labels):
+        yield from _purge_model(label, using, dry_run)
+    yield from _purge_uploads(dry_run)
+
+
+def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:
+    try:
+        model: FileModel = apps.get_model(label)
+        resolved = resolve(model)
+    except LookupError:
+        yield Event("skipped", label, "there is no such model any more: its tombstones stay")
+        return
+    except ImproperlyConfigured as exception:
+        yield Event("refused", label, str(exception))
+        return
+    others = due_tombstones(using, model=label).exclude(alias=resolved.alias)
+    for alias in others.order_by("alias").values_list("alias", flat=True).distinct():
+        yield Event(
+            "skipped",
+            label,
+            f"{others.filter(alias=alias).count()} tombstones are of the store {alias!r}, but the "
+            f"model now uses {resolved.alias!r}: configure that store for it to purge them",
+        )
+    due = due_tombstones(using, model=label, alias=resolved.alias)
+    if not due.exists():
+        return
+    if reason := refusal(model, using, SAMPLE) or _strange_size(due[:SAMPLE], resolved.store):
+        yield Event("refused", label, f"{reason}; nothing was removed, all tombstones stay")
+        return
+    last = 0
+    while batch := list(due.filter(pk__gt=last).order_by("pk")[:BATCH]):
+        last = batch[-1].pk
+        if dry_run:
+            for tombstone in batch:
+                yield Event("due", tombstone.name, size=tombstone.size)
+            continue
+        for outcome in carry_out(model, batch, using):
+            tombstone = outcome.tombstone
+            yield Event(outcome.result, tombstone.name, outcome.reason, tombstone.size)
+
+
+def _strange_size(tombstones: list[Tombstone], store: DeliveryStoreMixin) -> str:
+    """Return why the objects that are to be removed look like somebody else's, or ``""``."""
+    for tombstone in tombstones:
+        try:
+            size = store.size(tombstone.name)
+        except FileNotFoundError:
+            continue
+        if tombstone.size not in {None, size}:
+            return (
+                f"{tombstone.name!r} has {size} bytes in the store, but {tombstone.size} were "
+                "recorded (is it the right bucket or folder?)"
+            )
+    return ""
+
+
+def _purge_uploads(dry_run: bool) -> Iterator[Event]:
+    before = timezone.now() - conf.grace
+    seen: list[DeliveryStoreMixin] = []
+    for model in file_models():
+        try:
+            store = store_for(model)
+        except NoStore:
+            continue
+        if store not in seen and not store.absence():
+            seen.append(store)
+            for name in store.remove_stale_uploads(before, dry_run=dry_run):
+                yield Event("upload", name)
