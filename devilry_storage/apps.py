@@ -8,3 +8,6 @@ class DevilryStorageConfig(AppConfig):
     name = "devilry_storage"
     verbose_name = _("Delivery storage")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401  # registers them; it needs the models

@@ -1,0 +1,94 @@
+"""Checks that ask the database, and so run only where its alias is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+
+from ..layout import HierLayout
+from ..removal import FileModel, file_models
+from ..store import store_for
+from . import ids
+
+#: So many of the newest stored keys are compared with the layout.
+SAMPLE = 50
+
+_HIER_LIKE = re.compile("[0-9]+/[0-9]+/[0-9]+/[0-9]+")
+
+_CASCADES = {
+    # See pg_constraint in PostgreSQL's manual, "System Catalogs".
+    "postgresql": (
+        "SELECT conname FROM pg_constraint "
+        "WHERE contype = 'f' AND confdeltype = 'c' AND conrelid = to_regclass(%s)"
+    ),
+    # See PRAGMA foreign_key_list in SQLite's manual.
+    "sqlite": ("SELECT \"table\" FROM pragma_foreign_key_list(%s) WHERE on_delete = 'CASCADE'"),
+}
+
+
+@register(Tags.database, "devilry_storage")
+def check_databases(
+    *, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report what only the rows and tables tell."""
+    messages: list[CheckMessage] = []
+    for alias in databases or ():
+        tables = set(connections[alias].introspection.table_names())
+        for model in file_models():
+            if model._meta.db_table in tables and router.allow_migrate_model(alias, model):
+                messages += _cascades(model, alias)
+                messages += _interval(model, alias)
+    return messages
+
+
+def _cascades(model: FileModel, alias: str) -> Iterator[CheckMessage]:
+    connection = connections[alias]
+    sql = _CASCADES.get(connection.vendor)
+    if sql is None:
+        return
+    table = model._meta.db_table
+    name = connection.ops.quote_name(table) if connection.vendor == "postgresql" else table
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [name])
+        found = [row[0] for row in cursor.fetchall()]
+    if found:
+        yield Warning(
+            f"The database deletes rows of {model._meta.label} by itself (ON DELETE CASCADE: "
+            f"{', '.join(found)}), so that no tombstone is written and their bytes become orphans.",
+            hint="Use on_delete=models.CASCADE, which Django carries out.",
+            obj=model,
+            id=ids.DATABASE_CASCADE,
+        )
+
+
+def _interval(model: FileModel, alias: str) -> Iterator[CheckMessage]:
+    try:
+        layout = store_for(model).layout
+    except ImproperlyConfigured:
+        return  # check_stores says so
+    if not isinstance(layout, HierLayout):
+        return
+    rows = model._base_manager.using(alias).filter(content__isnull=False).order_by("-pk")
+    for name in rows.values_list("content", flat=True)[:SAMPLE]:
+        if not _HIER_LIKE.fullmatch(name):
+            continue  # adopted, or an alternative name
+        try:
+            layout.parse(name)
+        except ValueError:
+            yield Warning(
+                f"Files of {model._meta.label} lie under keys such as {name!r}, which are not of "
+                f"the interval {layout.interval}. They are found all the same, but new files "
+                "will lie elsewhere.",
+                hint=(
+                    "Set the store's option 'interval' (or DEVILRY_FSHIERDELIVERYSTORE_INTERVAL) "
+                    "to that of the stored keys, unless you changed it on purpose."
+                ),
+                obj=model,
+                id=ids.INTERVAL_CHANGED,
+            )
+            return

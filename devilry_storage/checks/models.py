@@ -1,0 +1,150 @@
+"""Checks of the models that have a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage
+from django.db import connections, models, router
+
+from ..fields import DeliveryFileField
+from ..models import AbstractFileMeta
+from ..removal import FileModel, file_models
+from ..storages.base import DeliveryStoreMixin
+from ..store import resolve
+from . import ids
+
+
+@register("devilry_storage")
+def check_models(**kwargs: Any) -> list[CheckMessage]:
+    """Report models whose files could not be keyed, or whose store would never be asked."""
+    return [
+        *_no_filemeta(),
+        *_store_on_child(),
+        *(message for model in file_models() for message in _integer_keys(model)),
+        *(message for model in file_models() for message in _database_cascades(model)),
+        *_shared_keys(),
+    ]
+
+
+@register("devilry_storage", deploy=True)
+def check_database_engine(**kwargs: Any) -> list[CheckMessage]:
+    """Warn of SQLite in production."""
+    aliases = {router.db_for_write(model) for model in file_models()}
+    return [
+        Warning(
+            f"Deliveries are recorded in the SQLite database {alias!r}, which lets one process "
+            "write at a time: under load others get 'database is locked'.",
+            hint="Use PostgreSQL in production.",
+            id=ids.SQLITE,
+        )
+        for alias in sorted(aliases)
+        if connections[alias].vendor == "sqlite"
+    ]
+
+
+def _no_filemeta() -> Iterator[CheckMessage]:
+    for model in file_models():
+        field = next(each for each in model._meta.local_fields if _is_ours(each))
+        if not issubclass(model, AbstractFileMeta) or field.name != "content":
+            yield Error(
+                "DeliveryFileField works only as the field 'content' of AbstractFileMeta, whose "
+                "save() stores the bytes.",
+                hint="Let the model inherit from devilry_storage.models.AbstractFileMeta.",
+                obj=field,
+                id=ids.NO_FILEMETA,
+            )
+
+
+def _is_ours(field: models.Field[Any, Any]) -> bool:
+    return isinstance(field, DeliveryFileField)
+
+
+def _store_on_child() -> Iterator[CheckMessage]:
+    for model in apps.get_models():
+        if not issubclass(model, AbstractFileMeta) or "deliverystore" not in model.__dict__:
+            continue
+        declaring = model._meta.get_field("content").model
+        if declaring is not model:
+            yield Error(
+                f"deliverystore is set on {model._meta.label}, where nobody looks: its files are "
+                f"those of {declaring._meta.label}.",
+                hint=f"Set it on {declaring._meta.label}.",
+                obj=model,
+                id=ids.STORE_ON_CHILD,
+            )
+
+
+def _integer_keys(model: FileModel) -> Iterator[CheckMessage]:
+    if not issubclass(model, AbstractFileMeta) or model.key_ids is not AbstractFileMeta.key_ids:
+        return
+    hint = "Override key_ids() to return two non-negative integers that never change."
+    fields: list[Any] = [model._meta.pk]
+    try:
+        fields.append(model._meta.get_field("delivery"))
+    except FieldDoesNotExist:
+        yield Error(
+            f"{model._meta.label} has no foreign key 'delivery' to make keys of.",
+            hint=hint,
+            obj=model,
+            id=ids.NO_INTEGER_KEY,
+        )
+    for field in fields:
+        target = field
+        while target.is_relation:
+            target = target.target_field
+        if not isinstance(target, models.IntegerField):
+            yield Error(
+                f"Keys are made of integers, but {target.model._meta.label}.{target.name} is a "
+                f"{type(target).__name__}.",
+                hint=hint,
+                obj=field,
+                id=ids.NO_INTEGER_KEY,
+            )
+
+
+def _database_cascades(model: FileModel) -> Iterator[CheckMessage]:
+    """Yield a warning for each foreign key with Django 6.1's ``DB_CASCADE``."""
+    for field in model._meta.concrete_fields:
+        on_delete = getattr(field.remote_field, "on_delete", None)
+        if on_delete is not None and on_delete is getattr(models, "DB_CASCADE", None):
+            yield Warning(
+                f"The database deletes rows of {model._meta.label} by itself with what "
+                f"{field.name!r} refers to, so that no tombstone is written and their bytes "
+                "become orphans.",
+                hint="Use on_delete=models.CASCADE, which Django carries out.",
+                obj=field,
+                id=ids.DATABASE_CASCADE,
+            )
+
+
+def _shared_keys() -> Iterator[CheckMessage]:
+    seen: list[tuple[FileModel, DeliveryStoreMixin]] = []
+    for model in file_models():
+        try:
+            store = resolve(model).store
+        except ImproperlyConfigured:
+            continue  # check_stores says so
+        for other, others in seen:
+            if _one_place(store, others):
+                yield Error(
+                    f"{model._meta.label} and {other._meta.label} keep their files in one store, "
+                    "where keys made of the ids of either would be the same.",
+                    hint=(
+                        "Give one of them a store of its own: content = DeliveryFileField("
+                        'storage="an alias of STORAGES").'
+                    ),
+                    obj=model,
+                    id=ids.SHARED_KEYS,
+                )
+        seen.append((model, store))
+
+
+def _one_place(one: DeliveryStoreMixin, other: DeliveryStoreMixin) -> bool:
+    if isinstance(one, FileSystemStorage) and isinstance(other, FileSystemStorage):
+        return one.location == other.location
+    return one is other

@@ -1,0 +1,34 @@
+"""Checks of the values of our settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+
+from ..conf import conf
+from . import ids
+
+_PROPERTIES = {
+    "delivery_store_backend": ids.BACKEND,
+    "delivery_store_root": ids.ROOT,
+    "fshierdeliverystore_root": ids.HIER_ROOT,
+    "fshierdeliverystore_interval": ids.INTERVAL,
+    "retention": ids.RETENTION,
+    "grace": ids.GRACE,
+}
+
+
+@register("devilry_storage")
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """Report each setting whose value cannot be."""
+    messages: list[CheckMessage] = []
+    for name, id_ in _PROPERTIES.items():
+        try:
+            getattr(conf, name)
+        except ImproperlyConfigured as exception:
+            messages.append(
+                Error(str(exception), hint="Correct the setting, or remove it.", id=id_)
+            )
+    return messages

@@ -1,0 +1,177 @@
+"""Checks of the stores that the models use, without touching the network."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage
+
+from ..conf import conf
+from ..removal import FileModel, file_models
+from ..storages.base import DeliveryStoreMixin
+from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
+from ..store import REMEDY, NoStore, WrongStore, resolve
+from . import ids
+
+FLAGS = (
+    "atomic_create",
+    "whole_or_absent",
+    "durable",
+    "confined",
+    "lazy_read",
+    "conditional_copy",
+)
+
+_OLD = "devilry.apps.core.deliverystore."
+_NEW = "devilry_storage.storages."
+_DISK = (FsDeliveryStore, FsHierDeliveryStore)
+
+
+@register("devilry_storage")
+def check_stores(**kwargs: Any) -> list[CheckMessage]:
+    """Report what is wrong with the store of each model of files."""
+    if old := list(_old_paths()):
+        return old
+    messages: list[CheckMessage] = []
+    for model in file_models():
+        try:
+            store = resolve(model).store
+        except ImproperlyConfigured as exception:
+            messages.append(_unresolved(model, exception))
+            continue
+        messages += _flags(model, store)
+        messages += _public(model, store)
+        messages += _disk(model, store)
+    return messages
+
+
+@register(Tags.security, "devilry_storage", deploy=True)
+def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
+    """Report what must not be so on a site in production."""
+    messages: list[CheckMessage] = []
+    for model in file_models():
+        try:
+            store = resolve(model).store
+        except ImproperlyConfigured:
+            continue  # check_stores says so
+        messages += [
+            Error(warning.msg, hint=warning.hint, obj=model, id=ids.PUBLIC_FILES_DEPLOYED)
+            for warning in _public(model, store)
+        ]
+        messages += _modes(model, store)
+    return messages
+
+
+def _old_paths() -> Iterator[CheckMessage]:
+    """Yield an error for each path of the original's stores in the settings."""
+    backends = {f"STORAGES[{alias!r}]": each for alias, each in settings.STORAGES.items()}
+    paths = {subject: str(each.get("BACKEND", "")) for subject, each in backends.items()}
+    backend = getattr(settings, "DELIVERY_STORE_BACKEND", None)
+    for subject, path in {**paths, "DELIVERY_STORE_BACKEND": str(backend)}.items():
+        if path.startswith(_OLD):
+            name = path.removeprefix(_OLD)
+            known = name in {"FsDeliveryStore", "FsHierDeliveryStore", "MemoryDeliveryStore"}
+            yield Error(
+                f"{subject} names {path!r}, a store of Devilry's own.",
+                hint=f"Use {_NEW + (name if known else 'FsHierDeliveryStore')!r}.",
+                id=ids.OLD_PATH,
+            )
+
+
+def _unresolved(model: FileModel, exception: ImproperlyConfigured) -> CheckMessage:
+    id_ = ids.NO_STORE if isinstance(exception, NoStore) else ids.WRONG_STORE
+    hint = REMEDY
+    if isinstance(exception, WrongStore):
+        hint = (
+            "Write class MyDeliveryStore(DeliveryStoreMixin, MyStorage) over a Django Storage; a "
+            "class with read_open, write_open, remove, exists and copy alone is not enough. Or "
+            f"use one that is there. {REMEDY}"
+        )
+    return Error(str(exception), hint=hint, obj=model, id=id_)
+
+
+def _flags(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
+    missing = [flag for flag in FLAGS if getattr(store, flag) is None]
+    if missing:
+        yield Warning(
+            f"{type(store).__name__} does not say what it can do: {', '.join(missing)}.",
+            hint=(
+                "Set each of these class attributes to True or False; run "
+                "devilry_storage.testing.TestDeliveryStoreMixin to find out which."
+            ),
+            obj=model,
+            id=ids.MISSING_FLAGS,
+        )
+
+
+def _public(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
+    if not isinstance(store, FileSystemStorage) or not settings.MEDIA_ROOT:
+        return
+    media = os.path.realpath(settings.MEDIA_ROOT)
+    if settings.MEDIA_URL and os.path.commonpath([media, _real(store)]) == media:
+        yield Warning(
+            f"The delivered files lie in {store.location!r}, below MEDIA_ROOT, which MEDIA_URL "
+            f"{settings.MEDIA_URL!r} shows to everybody.",
+            hint="Give the store a location outside of MEDIA_ROOT.",
+            obj=model,
+            id=ids.PUBLIC_FILES,
+        )
+
+
+def _real(store: FileSystemStorage) -> str:
+    return os.path.realpath(store.location)
+
+
+def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
+    if not isinstance(store, _DISK):
+        return
+    if sys.platform == "win32":
+        yield Error(
+            f"{type(store).__name__} does not work on Windows, which lacks openat() and link().",
+            hint="Keep the files in an object store, or serve from Linux or macOS.",
+            obj=model,
+            id=ids.WINDOWS,
+        )
+    # What is not there yet is made; it is the first folder above it that must let us.
+    folder = _real(store)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        yield Error(
+            f"The store's location {store.location!r} is not writable: {folder!r} is no folder in "
+            "which this process may create files.",
+            hint="Create the folder and give it to the user that the site runs as.",
+            obj=model,
+            id=ids.NOT_WRITABLE,
+        )
+
+
+def _modes(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
+    if not isinstance(store, _DISK):
+        return
+    modes = {
+        "file_permissions_mode": store.file_permissions_mode,
+        "directory_permissions_mode": store.directory_permissions_mode,
+    }
+    open_to_all = [
+        f"{option} {'not set' if mode is None else oct(mode)}"
+        for option, mode in modes.items()
+        if mode is None or mode & 0o007
+    ]
+    if open_to_all:
+        yield Warning(
+            f"Every user of this machine may be able to read delivered files: "
+            f"{', '.join(open_to_all)}.",
+            hint=(
+                "Set the options file_permissions_mode to 0o640 and directory_permissions_mode "
+                "to 0o750."
+            ),
+            obj=model,
+            id=ids.WORLD_READABLE,
+        )
