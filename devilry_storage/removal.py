@@ -193,8 +193,11 @@ def carry_out(model: FileModel, tombstones: Sequence[Tombstone], using: str) -> 
 
 def due_tombstones(using: str, **narrowed: Any) -> models.QuerySet[Tombstone]:
     """Return the tombstones whose time has come, longest due first."""
-    due = Tombstone.objects.using(using).filter(due__lte=timezone.now(), **narrowed)
-    return due.order_by("due", "pk")
+    due: models.QuerySet[Tombstone] = Tombstone.objects.using(using).filter(
+        due__lte=timezone.now(), **narrowed
+    )
+    due = due.order_by("due", "pk")
+    return due
 
 
 def by_model(tombstones: Iterable[Tombstone]) -> dict[FileModel, list[Tombstone]]:

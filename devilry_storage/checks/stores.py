@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -71,7 +71,10 @@ def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
 def _old_paths() -> Iterator[CheckMessage]:
     """Yield an error for each path of the original's stores in the settings."""
     backends = {f"STORAGES[{alias!r}]": each for alias, each in settings.STORAGES.items()}
-    paths = {subject: str(each.get("BACKEND", "")) for subject, each in backends.items()}
+    paths = {
+        subject: str(cast("dict[str, Any]", each).get("BACKEND", ""))
+        for subject, each in backends.items()
+    }
     backend = getattr(settings, "DELIVERY_STORE_BACKEND", None)
     for subject, path in {**paths, "DELIVERY_STORE_BACKEND": str(backend)}.items():
         if path.startswith(_OLD):
@@ -111,9 +114,10 @@ def _flags(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage
 
 
 def _public(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    if not isinstance(store, FileSystemStorage) or not settings.MEDIA_ROOT:
+    root = os.fspath(settings.MEDIA_ROOT)
+    if not isinstance(store, FileSystemStorage) or not root:
         return
-    media = os.path.realpath(settings.MEDIA_ROOT)
+    media = os.path.realpath(root)
     if settings.MEDIA_URL and os.path.commonpath([media, _real(store)]) == media:
         yield Warning(
             f"The delivered files lie in {store.location!r}, below MEDIA_ROOT, which MEDIA_URL "

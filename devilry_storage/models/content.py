@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.files import File
 from django.core.files.base import ContentFile
 
+if TYPE_CHECKING:
+    _AnyFile = File[Any]
+else:
+    _AnyFile = File  # generic for the type checker alone
 
-class IterableFile(File):
+
+class IterableFile(_AnyFile):
     """A file of chunks that come from an iterable, once."""
 
     def __init__(self, chunks: Iterable[Any], name: str) -> None:

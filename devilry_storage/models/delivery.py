@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models, router, transaction
@@ -21,7 +21,7 @@ from ..store import store_for
 from .bulk import add_many
 from .content import as_file
 from .locking import lock_row
-from .visibility import DeliveryQuerySet
+from .visibility import DeliveryManager
 
 D = TypeVar("D", bound="AbstractDelivery")
 
@@ -42,7 +42,7 @@ class AbstractDelivery(models.Model):
     time_of_delivery = models.DateTimeField(_("time of delivery"), default=timezone.now)
     successful = models.BooleanField(_("finished"), default=False, editable=False)
 
-    objects = DeliveryQuerySet.as_manager()
+    objects = DeliveryManager()
 
     class Meta:
         abstract = True
@@ -78,7 +78,8 @@ class AbstractDelivery(models.Model):
         """The files of the delivery, stored or not."""
         using = self._state.db or router.db_for_write(type(self))
         files: models.QuerySet[Any] = self.filemeta_model()._base_manager.using(using)
-        return files.filter(delivery=self).order_by("pk")
+        files = files.filter(delivery=self).order_by("pk")
+        return files
 
     # -- The life of a delivery --
 
@@ -88,7 +89,8 @@ class AbstractDelivery(models.Model):
         fields = {"assignment_group": assignment_group}
         if _has_field(cls, "delivered_by"):
             fields["delivered_by"] = user
-        return cls._base_manager.create(**fields)
+        delivery: D = cls._base_manager.create(**fields)
+        return delivery
 
     def add_file(self, filename: str, content: Any) -> Any:
         """Store a file in the delivery and return its FileMeta.
@@ -147,10 +149,10 @@ class AbstractDelivery(models.Model):
                 f"{self._meta.label} '{self.pk}' is not finished and cannot be copied: finish it."
             )
         using = self._state.db
-        twin = _twin(self, {"number": None, "successful": False})
-        twin.assignment_group = assignment_group
+        changed = {"number": None, "successful": False, "assignment_group": assignment_group}
         if _has_field(type(self), "copy_of"):
-            twin.copy_of = self
+            changed["copy_of"] = self
+        twin: D = _twin(self, changed)
         twin.save(using=using)
         try:
             for filemeta in self.files.filter(content__isnull=False):
@@ -176,7 +178,7 @@ class AbstractDelivery(models.Model):
     # -- Their parts --
 
     def _lock_unfinished(self, using: str) -> Any:
-        model = type(self)._meta.concrete_model
+        model = cast("type[AbstractDelivery]", type(self)._meta.concrete_model)
         current = lock_row(model, self.pk, using)
         if current is None:
             raise type(self).DoesNotExist(f"{self._meta.label} '{self.pk}' does not exist.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -26,6 +28,8 @@ class Tombstone(models.Model):
     due = models.DateTimeField(_("due"), db_index=True)
     attempts = models.PositiveIntegerField(_("failed attempts"), default=0)
     last_error = models.TextField(_("last error"), blank=True)
+
+    objects: ClassVar[models.Manager[Tombstone]] = models.Manager()
 
     class Meta:
         verbose_name = _("tombstone")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
-from django.db.models import Q
 
 GROUP = "assignment_group"
+
+
+Q = TypeVar("Q", bound="VisibleQuerySet")
 
 
 class VisibleQuerySet(models.QuerySet[Any]):
@@ -17,34 +19,40 @@ class VisibleQuerySet(models.QuerySet[Any]):
     #: How the delivery is reached from the model: ``""`` is the model itself.
     delivery_path = ""
 
-    def visible_to(self, user: Any) -> VisibleQuerySet:
+    def visible_to(self: Q, user: Any) -> Q:
         """Return the rows that the user may see.
 
         Holders of ``view_<model>`` see all. Where the group of the delivery has ``candidates`` and
         ``examiners``, candidates see those of their groups, examiners the finished ones of
         theirs. Anonymous and inactive users see none.
         """
+        visible: Q = self.none()
         if not user.is_active or not user.is_authenticated:
-            return self.none()
+            return visible
         meta = self.model._meta
         if user.has_perm(f"{meta.app_label}.view_{meta.model_name}"):
-            return self.all()
+            visible = self.all()
+            return visible
         delivery = _related(self.model, self.delivery_path) if self.delivery_path else self.model
-        group = delivery and _related(delivery, GROUP)
-        if not group or not {"candidates", "examiners"} <= _names(group):
-            return self.none()
+        group = None if delivery is None else _related(delivery, GROUP)
+        if delivery is None or group is None or not {"candidates", "examiners"} <= _names(group):
+            return visible
         # Subqueries, not joins: a user who is both would see rows twice.
         prefix = f"{self.delivery_path}__" if self.delivery_path else ""
         groups = group._base_manager.using(self.db)
-        mine = Q(**{f"{prefix}{GROUP}__in": groups.filter(candidates=user).values("pk")})
+        mine = models.Q(**{f"{prefix}{GROUP}__in": groups.filter(candidates=user).values("pk")})
         if "successful" in _names(delivery):
             examined = groups.filter(examiners=user).values("pk")
-            mine |= Q(**{f"{prefix}{GROUP}__in": examined, f"{prefix}successful": True})
-        return self.filter(mine)
+            mine |= models.Q(**{f"{prefix}{GROUP}__in": examined, f"{prefix}successful": True})
+        visible = self.filter(mine)
+        return visible
 
 
 class DeliveryQuerySet(VisibleQuerySet):
     """Deliveries."""
+
+
+DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
 
 
 def _related(model: type[models.Model], name: str) -> type[models.Model] | None:

@@ -120,7 +120,8 @@ class DeliveryStoreMixin(Storage):
         """
         if super().exists(name):
             raise FileExistsError(f"{name!r} is taken.")
-        return self._save(name, content)
+        stored: str = self._save(name, content)  # type: ignore[attr-defined]  # the backend's
+        return stored
 
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         """Create the file under the first free one of the names and return that name."""

@@ -125,7 +125,7 @@ class Writer(_AnyFile):
         return True
 
     @property
-    def size(self) -> int:  # type: ignore[override]  # a cached_property in File
+    def size(self) -> int:
         return self._size
 
     @property
@@ -136,7 +136,7 @@ class Writer(_AnyFile):
     def closed(self) -> bool:
         return self._closed
 
-    def write(self, data: Any) -> int:  # type: ignore[override]  # a property in File
+    def write(self, data: Any) -> int:
         """Add bytes, or text as UTF-8; return the number of bytes or characters taken."""
         if self._closed:
             raise ValueError(f"The writer of {self.name!r} is closed: open another one.")
@@ -148,7 +148,7 @@ class Writer(_AnyFile):
         self._size += len(chunk)
         return len(data)
 
-    def writelines(self, lines: Iterable[Any]) -> None:  # type: ignore[override]  # as write
+    def writelines(self, lines: Iterable[Any]) -> None:
         for line in lines:
             self.write(line)
 
@@ -211,14 +211,14 @@ class Writer(_AnyFile):
     def seekable(self) -> bool:
         return False
 
-    def flush(self) -> None:  # type: ignore[override]  # a property in File
+    def flush(self) -> None:
         """Do nothing: only close() makes bytes visible."""
 
-    def tell(self) -> int:  # type: ignore[override]  # a property in File
+    def tell(self) -> int:
         return self._size
 
     def _unsupported(self, *args: object, **kwargs: object) -> NoReturn:
         raise io.UnsupportedOperation(f"The writer of {self.name!r} only writes, in sequence.")
 
-    read = readline = readlines = readinto = seek = truncate = _unsupported  # type: ignore[assignment]
-    fileno = open = chunks = __iter__ = _unsupported  # type: ignore[assignment]
+    read = readline = readlines = readinto = seek = truncate = _unsupported
+    fileno = open = chunks = __iter__ = _unsupported

@@ -40,11 +40,14 @@ class _TreeStorage(FileSystemStorage):
     """Django's contract on a :class:`Tree`, for names that were validated before."""
 
     durable: bool | None
+    # FileSystemStorage's own, which the stubs leave out.
+    _location: str | os.PathLike[str] | None
+    _base_url: str | None
 
     # Plain properties where FileSystemStorage caches: settings are read when they are used.
 
     @property
-    def base_location(self) -> str:  # type: ignore[override]
+    def base_location(self) -> str:
         """The folder of the store; ImproperlyConfigured where nobody has said which."""
         location = self._location or self._default_location()
         if not location:
@@ -58,7 +61,7 @@ class _TreeStorage(FileSystemStorage):
         return conf.delivery_store_root or settings.MEDIA_ROOT
 
     @property
-    def location(self) -> str:  # type: ignore[override]
+    def location(self) -> str:
         return os.path.abspath(self.base_location)
 
     @property
@@ -66,9 +69,10 @@ class _TreeStorage(FileSystemStorage):
         """The option; else the URL of the location's place in MEDIA_ROOT; else None."""
         if self._base_url is not None:
             return self._base_url if self._base_url.endswith("/") else f"{self._base_url}/"
-        if not settings.MEDIA_ROOT or not settings.MEDIA_URL:
+        media = os.fspath(settings.MEDIA_ROOT)
+        if not media or not settings.MEDIA_URL:
             return None
-        place = os.path.relpath(self.location, os.path.abspath(settings.MEDIA_ROOT))
+        place = os.path.relpath(self.location, os.path.abspath(media))
         if place == os.curdir:
             return settings.MEDIA_URL
         if place.split(os.sep)[0] == os.pardir:

@@ -46,7 +46,9 @@ class Command(BaseCommand):
             size += event.size or 0 if event.result in {"removed", "due"} else 0
             trouble = event.result in {"kept", "failed", "skipped", "refused"}
             if trouble or options["verbosity"] > 1 or dry_run:
-                word = "would remove stale upload" if dry_run and event.result == "upload" else None
+                word = (
+                    "would remove stale upload" if dry_run and event.result == "upload" else None
+                )
                 line = f"{word or WORDS[event.result]}: {event.subject}"
                 line += f" ({event.reason})" if event.reason else ""
                 (self.stderr if trouble else self.stdout).write(line)
