@@ -116,12 +116,7 @@ def test_what_is_stored_gets_the_roots_group(root: Path, root_mode: int) -> None
     store.save(KEY, ContentFile(DATA))
     with store.open(NAME, "wb") as writer:
         writer.write(DATA)
-    made = [
-        root / KEY,
-        root / NAME,
-        *folders_above(root, KEY),
-        *folders_above(root, NAME),
-    ]
+    made = [root / KEY, root / NAME, *folders_above(root, KEY), *folders_above(root, NAME)]
     assert {path.stat().st_gid for path in made} == {group}
 
 

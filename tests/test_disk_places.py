@@ -41,10 +41,7 @@ def test_a_full_disk_keeps_what_is_there(root: Path) -> None:
         store.save(NAME, ContentFile(DATA))
         with pytest.raises(OSError, match="No space left"):
             store.save(KEY, ContentFile(bytes(1 << 20)))
-        with (
-            pytest.raises(OSError, match="No space left"),
-            store.open(NAME, "wb") as writer,
-        ):
+        with pytest.raises(OSError, match="No space left"), store.open(NAME, "wb") as writer:
             writer.write(bytes(1 << 20))
         assert visible(root) == [KEY, NAME]
         assert read(store, KEY) == read(store, NAME) == DATA
@@ -75,19 +72,14 @@ def test_a_file_in_a_mount_below_the_root_is_not_replaced_halfway(root: Path) ->
         assert read(store, NAME) == b"old"
 
 
-def test_a_store_that_is_remounted_read_only_reads_and_refuses_to_write(
-    root: Path,
-) -> None:
+def test_a_store_that_is_remounted_read_only_reads_and_refuses_to_write(root: Path) -> None:
     """EROFS reaches the caller of save and delete, nothing is lost, and writable works again."""
     need(MOUNTS)
     with tmpfs(root, "256k"):
         store = store_at(root)
         store.save(KEY, ContentFile(DATA))
         remount(root, "ro")
-        for act in (
-            lambda: store.save(OTHER, ContentFile(DATA)),
-            lambda: store.delete(KEY),
-        ):
+        for act in (lambda: store.save(OTHER, ContentFile(DATA)), lambda: store.delete(KEY)):
             with pytest.raises(OSError, match="Read-only file system"):
                 act()
         assert read(store, KEY) == DATA

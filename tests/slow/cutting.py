@@ -45,10 +45,7 @@ def cut_power(folder: Path, make_place: Callable[[Path], Place], rounds: int) ->
         _flush(disk)
         store = make_place(root).store()
         for number in range(rounds):
-            name, data = (
-                HierLayout().key(number - (number % 4 == 3), number),
-                os.urandom(SIZE),
-            )
+            name, data = (HierLayout().key(number - (number % 4 == 3), number), os.urandom(SIZE))
             content = ContentFile(data)
             told = store.save(name, content)
             shutil.copyfile(image, copy)

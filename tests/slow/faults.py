@@ -21,17 +21,7 @@ DATA = bytes(range(256)) * 600
 LINKS = ("link", "linkat")
 UNLINKS = ("unlink", "unlinkat")
 MAY_FAIL = (
-    *(
-        "write",
-        "fsync",
-        "fdatasync",
-        "mkdir",
-        "mkdirat",
-        "close",
-        "openat",
-        "fchmod",
-        "fchown",
-    ),
+    *("write", "fsync", "fdatasync", "mkdir", "mkdirat", "close", "openat", "fchmod", "fchown"),
     *LINKS,
 )
 ERRORS = ("ENOSPC", "EIO", "EDQUOT")

@@ -39,9 +39,7 @@ def _landed(calls: list[Any], point: Point, fault: Fault) -> bool:
     return [(call.name, call.nth) for call in calls if call.injected] == [(fault.name, fault.nth)]
 
 
-def test_a_save_that_meets_an_error_tells_and_can_be_tried_again(
-    tmp_path: Path,
-) -> None:
+def test_a_save_that_meets_an_error_tells_and_can_be_tried_again(tmp_path: Path) -> None:
     """ENOSPC, EIO, EDQUOT at every write, fsync, link, mkdir, close, open and chmod of a save.
 
     Up to and including the link nothing is visible; after it the whole file may be. The error
@@ -76,9 +74,7 @@ def test_the_faults_find_torn_files_of_djangos_storage(tmp_path: Path) -> None:
     assert any("visible" in complaint for complaint in bad)
 
 
-def test_a_temp_file_that_cannot_be_unlinked_is_logged_and_not_raised(
-    tmp_path: Path,
-) -> None:
+def test_a_temp_file_that_cannot_be_unlinked_is_logged_and_not_raised(tmp_path: Path) -> None:
     """Once the file is stored, a temp file that stays is no error of the caller's."""
     need(PTRACE)
     calls, _ = save_under_fault(DiskPlace(tmp_path / "plain", stores.hier), tmp_path / "trace")

@@ -47,9 +47,7 @@ def in_temp_file(data: bytes) -> UploadedFile[Any]:
     return upload
 
 
-def save_one_name(
-    make: MakeUpload,
-) -> Callable[[Storage, int], Act]:
+def save_one_name(make: MakeUpload) -> Callable[[Storage, int], Act]:
     """Return a side of a race for one name, with an upload of its own bytes."""
 
     def prepare(store: Storage, number: int) -> Act:
@@ -129,9 +127,14 @@ def test_the_races_find_lost_uploads_of_djangos_storage(tmp_path: Path) -> None:
     assert found != []
 
 
+def key_of(store: Storage, delivery: int, file: int) -> str:
+    layout = getattr(store, "layout", HierLayout())
+    return str(layout.key(delivery, file))
+
+
 def delete_the_last_file(store: Storage, number: int) -> Act:
     """Store the delivery's only file; in the race, delete it (and with it the folder)."""
-    name = store.save(KEY(number, 1), ContentFile(b"to be deleted"))
+    name = store.save(key_of(store, number, 1), ContentFile(b"to be deleted"))
     return lambda: store.delete(name)
 
 
@@ -139,22 +142,23 @@ def save_another_file(store: Storage, number: int) -> Act:
     """In the race, save a file into the delivery that is being emptied."""
     data = os.urandom(100)
     digest = hashlib.sha256(data).hexdigest()
-    return lambda: Saved(store.save(KEY(number, 2), ContentFile(data)), digest)
+    return lambda: Saved(store.save(key_of(store, number, 2), ContentFile(data)), digest)
 
 
 # Seconds: about the time of the longer side, so that they meet in all of their phases.
 SPREAD = 0.002
 
 
+@pytest.mark.parametrize("make", [stores.hier, stores.flat])
 def test_deleting_a_deliverys_last_file_does_not_trip_a_save_into_it(
-    tmp_path: Path,
+    tmp_path: Path, make: Callable[[Path], Storage]
 ) -> None:
     """500 races of delete (which removes the empty folder) and save: no error, no loss.
 
     A hit is a race in which the two overlapped in time.
     """
     tried = count(500, 30)
-    place = DiskPlace(tmp_path / "root", stores.hier)
+    place = DiskPlace(tmp_path / "root", make)
     runs = race(place, delete_the_last_file, save_another_file, tried, spread=SPREAD)
     met = sum(left.overlaps(right) for left, right in runs)
     bad = broken(place, both(runs))
@@ -164,9 +168,7 @@ def test_deleting_a_deliverys_last_file_does_not_trip_a_save_into_it(
     assert met >= 0.3 * tried
 
 
-def test_the_races_find_a_store_that_forgets_that_folders_vanish(
-    tmp_path: Path,
-) -> None:
+def test_the_races_find_a_store_that_forgets_that_folders_vanish(tmp_path: Path) -> None:
     """The same harness is red on a store that makes the folder once and then trusts it."""
     place = DiskPlace(tmp_path / "root", stores.forgetful_of_folders)
     runs = race(place, delete_the_last_file, save_another_file, 100, spread=SPREAD)

@@ -15,9 +15,7 @@ from .places import DiskPlace
 pytestmark = pytest.mark.slow
 
 
-def test_a_killed_save_leaves_nothing_torn_and_loses_nothing_acknowledged(
-    tmp_path: Path,
-) -> None:
+def test_a_killed_save_leaves_nothing_torn_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """1,000 SIGKILLs, 300 or more while a temp file exists: no torn file, no lost file.
 
     A kill leaves the page cache alone, so fsync plays no part in it; it stays on because its
@@ -27,10 +25,7 @@ def test_a_killed_save_leaves_nothing_torn_and_loses_nothing_acknowledged(
     place = DiskPlace(tmp_path / "root", stores.hier)
     killed = kill_during_saves(place, tried)
     report(
-        "sigkill",
-        tried=tried,
-        hit=killed.within_a_save,
-        bad=len(killed.torn) + len(killed.lost),
+        "sigkill", tried=tried, hit=killed.within_a_save, bad=len(killed.torn) + len(killed.lost)
     )
     assert killed.torn == []
     assert killed.lost == []

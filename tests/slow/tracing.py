@@ -22,7 +22,7 @@ from tests.machine import let_anyone_trace_me
 from .processes import PATIENCE, finish, start
 
 _CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<rest>.*)$")
-_DONE = "/devilry-storage-test-is-done"
+_BEGINS, _ENDS = "/devilry-storage-test-begins", "/devilry-storage-test-ends"
 
 Work = Callable[[], object]
 Prepare = Callable[[], tuple[Work, Work]]
@@ -64,15 +64,7 @@ def traced(
         os.close(end)
     _read(ready[0])
     options = ["-e", fault.option()] if fault else []
-    command = [
-        "strace",
-        "-f",
-        "-y",
-        "-o",
-        str(output),
-        "-e",
-        f"trace={_with_end(calls)}",
-    ]
+    command = ["strace", "-f", "-y", "-o", str(output), "-e", f"trace={_with_marks(calls)}"]
     tracer = subprocess.Popen(
         [*command, *options, "-p", str(child.pid)], stderr=subprocess.PIPE, text=True
     )
@@ -89,7 +81,7 @@ def traced(
     return _calls(output.read_text(errors="replace")), value
 
 
-def _with_end(calls: str) -> str:
+def _with_marks(calls: str) -> str:
     return calls if calls == "all" else f"{calls},chdir"
 
 
@@ -110,22 +102,31 @@ def _work(prepare: Prepare, ready: int, go: int, result: int) -> None:
     work, after = prepare()
     os.close(ready)
     os.read(go, 2)
+    _mark(_BEGINS)
     work()
-    with suppress(OSError):
-        os.chdir(_DONE)
+    _mark(_ENDS)
     os.write(result, pickle.dumps(after()))
     os.close(result)
 
 
+def _mark(path: str) -> None:
+    """Make a system call that is known again in the trace."""
+    with suppress(OSError):
+        os.chdir(path)
+
+
 def _calls(trace: str) -> list[Call]:
-    """Return the calls of the work: those before the child tried to enter ``_DONE``."""
+    """Return the calls between the two marks."""
     calls: list[Call] = []
     counts: dict[str, int] = {}
     for line in trace.splitlines():
         match = _CALL.match(line)
         if match is None:
             continue
-        if _DONE in match["rest"]:
+        if _BEGINS in match["rest"]:
+            calls.clear()
+            continue
+        if _ENDS in match["rest"]:
             return calls
         name = match["name"]
         counts[name] = counts.get(name, 0) + 1

@@ -1,0 +1,65 @@
+"""Two processes that act on the same rows at the same moment, each with a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.core.files.storage import Storage
+from django.db import connections
+
+from devilry_storage.deliveries.models import FileMeta
+from devilry_storage.store import store_for
+
+from .places import DiskPlace
+from .racing import Act, Run, race
+
+Side = Callable[[int], Act]
+"""Gets the race's number, makes ready, returns what is then done in the race."""
+
+Runs = list[tuple[Run, Run]]
+
+SPREAD = 0.004
+"""Seconds: about the time of a save, so that the sides meet in all of their phases."""
+
+
+class _SharedRows(DiskPlace):
+    """The store of the rows; both sides and the test see the same database."""
+
+    def store(self) -> Storage:
+        return store_for(FileMeta)
+
+
+def race_on_rows(left: Side, right: Side, races: int, *, spread: float = SPREAD) -> Runs:
+    """Let two processes act on the database at once, ``races`` times.
+
+    What they need is committed before: they begin without a connection.
+    """
+    store: Any = store_for(FileMeta)
+    place = _SharedRows(Path(store.location), lambda root: store)
+    # A connection that two processes inherit would serve neither.
+    connections.close_all()
+    return race(
+        place,
+        lambda store, number: left(number),
+        lambda store, number: right(number),
+        races,
+        spread=spread,
+    )
+
+
+def met(runs: Runs) -> int:
+    """Return in how many races the sides overlapped in time."""
+    return sum(left.overlaps(right) for left, right in runs)
+
+
+def error(run: Run) -> str:
+    """Return the name of the error's class, ``""`` for none."""
+    return (run.error or "").partition("(")[0]
+
+
+def unexpected(runs: Runs, *expected: str) -> list[str]:
+    """Return the errors of classes that are none of these."""
+    both = (run for pair in runs for run in pair)
+    return [str(run.error) for run in both if run.error and error(run) not in expected]
