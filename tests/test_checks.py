@@ -1,0 +1,510 @@
+"""Each system check: what sets it off, what it says, and what silences it."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core import checks
+from django.core.checks import CheckMessage
+from django.core.checks.registry import registry
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
+from django.db import connection, models
+from django.test.utils import isolate_apps, override_settings
+
+from devilry_storage.checks import database, ids
+from devilry_storage.checks import models as model_checks
+from devilry_storage.checks import settings as setting_checks
+from devilry_storage.checks import stores as store_checks
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.fields import DeliveryFileField
+from devilry_storage.models import AbstractFileMeta
+from devilry_storage.storages import (
+    DeliveryStoreMixin,
+    FsDeliveryStore,
+    FsHierDeliveryStore,
+    MemoryDeliveryStore,
+)
+
+HIER = "devilry_storage.storages.FsHierDeliveryStore"
+FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+
+
+class FiveMethods:
+    """An own store as the original's page describes it."""
+
+    def read_open(self, filemeta: object) -> None: ...
+    def write_open(self, filemeta: object) -> None: ...
+    def remove(self, filemeta: object) -> None: ...
+    def exists(self, filemeta: object) -> None: ...
+    def copy(self, source: object, target: object) -> None: ...
+
+
+class Unflagged(DeliveryStoreMixin, FileSystemStorage):
+    """A store that does not say what it can do."""
+
+
+def _stores(backend: str, **options: Any) -> dict[str, Any]:
+    return {"default": FILESYSTEM, "deliveries": {"BACKEND": backend, "OPTIONS": options}}
+
+
+def _of(messages: list[CheckMessage], model: Any = FileMeta) -> list[CheckMessage]:
+    return [each for each in messages if each.obj in {model, None}]
+
+
+def _only(messages: list[CheckMessage]) -> CheckMessage:
+    assert len(messages) == 1, messages
+    (message,) = messages
+    assert message.hint, "every check tells a remedy"
+    return message
+
+
+def test_every_id_is_used_for_one_check_alone() -> None:
+    """No two checks share an id, and every id has our prefix."""
+    all_ids = [value for name, value in vars(ids).items() if name.isupper() and name[0] != "_"]
+    assert len(all_ids) == len(set(all_ids))
+    assert all(value.startswith("devilry_storage.") for value in all_ids)
+
+
+def test_the_checks_are_registered() -> None:
+    """Those that query a database carry Tags.database, those for production only run there."""
+    assert store_checks.check_stores in registry.registered_checks
+    assert model_checks.check_models in registry.registered_checks
+    assert setting_checks.check_settings in registry.registered_checks
+    assert checks.Tags.database in database.check_databases.tags
+    assert store_checks.check_stores_deployed in registry.deployment_checks
+    assert model_checks.check_database_engine in registry.deployment_checks
+
+
+def test_a_sound_configuration_has_no_messages(tmp_path: Path) -> None:
+    """A store of its own outside of MEDIA_ROOT gives no warning at all."""
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
+        assert _of(store_checks.check_stores()) == []
+        assert setting_checks.check_settings() == []
+    assert _of(model_checks.check_models()) == []
+
+
+# -- Stores --
+
+
+@override_settings(STORAGES={"default": FILESYSTEM})
+def test_no_store_is_an_error_that_shows_the_lines_to_add() -> None:
+    """E001: nothing says where the files go."""
+    message = _only(_of(store_checks.check_stores()))
+    assert message.id == "devilry_storage.E001"
+    assert "STORAGES" in message.hint
+    assert HIER in message.hint
+
+
+@override_settings(STORAGES=_stores(FILESYSTEM["BACKEND"]))
+def test_a_storage_without_the_mixin_is_an_error() -> None:
+    """E002: a Storage that is no delivery store."""
+    message = _only(_of(store_checks.check_stores()))
+    assert message.id == "devilry_storage.E002"
+    assert "FileSystemStorage" in message.msg
+    assert "DeliveryStoreMixin" in message.hint
+
+
+@override_settings(
+    STORAGES={"default": FILESYSTEM}, DELIVERY_STORE_BACKEND=f"{__name__}.FiveMethods"
+)
+def test_a_class_with_only_the_five_methods_is_an_error_that_tells_what_is_missing() -> None:
+    """E002: an own store of the original's kind."""
+    message = _only(_of(store_checks.check_stores()))
+    assert message.id == "devilry_storage.E002"
+    assert "FiveMethods" in message.msg
+    assert "read_open" in message.hint
+
+
+@override_settings(STORAGES={"default": FILESYSTEM}, DELIVERY_STORE_BACKEND="no.such.Store")
+def test_a_backend_that_cannot_be_imported_is_an_error() -> None:
+    """E002: a path that leads nowhere, quoted."""
+    message = _only(_of(store_checks.check_stores()))
+    assert message.id == "devilry_storage.E002"
+    assert "'no.such.Store'" in message.msg
+
+
+@override_settings(STORAGES=_stores(HIER, colour="red"))
+def test_an_unknown_option_is_an_error_that_names_it() -> None:
+    """E002: an option that the store does not have."""
+    message = _only(_of(store_checks.check_stores()))
+    assert message.id == "devilry_storage.E002"
+    assert "'colour'" in message.msg
+
+
+@pytest.mark.parametrize("name", ["FsDeliveryStore", "FsHierDeliveryStore"])
+def test_an_old_path_is_an_error_whose_hint_gives_the_new_one(name: str) -> None:
+    """E003: a setting that was carried over from Devilry."""
+    old = f"devilry.apps.core.deliverystore.{name}"
+    with override_settings(STORAGES={"default": FILESYSTEM}, DELIVERY_STORE_BACKEND=old):
+        message = _only(store_checks.check_stores())
+    assert message.id == "devilry_storage.E003"
+    assert old in message.msg
+    assert f"devilry_storage.storages.{name}" in message.hint
+
+
+@override_settings(STORAGES=_stores("devilry.apps.core.deliverystore.DjangoStore"))
+def test_an_old_path_in_storages_is_found_too() -> None:
+    """E003: wherever the path stands; an unknown store is advised the recommended one."""
+    message = _only(store_checks.check_stores())
+    assert message.id == "devilry_storage.E003"
+    assert HIER in message.hint
+
+
+@pytest.mark.parametrize("below", ["", "deliveries"])
+def test_files_under_a_public_media_url_are_a_warning_and_an_error_in_production(
+    tmp_path: Path, below: str
+) -> None:
+    """W004 and E004: the location is MEDIA_ROOT or below."""
+    with override_settings(
+        MEDIA_ROOT=str(tmp_path), STORAGES=_stores(HIER, location=str(tmp_path / below))
+    ):
+        assert _only(_of(store_checks.check_stores())).id == "devilry_storage.W004"
+        found = {each.id for each in _of(store_checks.check_stores_deployed())}
+    assert "devilry_storage.E004" in found
+
+
+def test_a_location_that_is_a_symlink_into_media_root_is_public(tmp_path: Path) -> None:
+    """W004: what counts is where the files really lie."""
+    (tmp_path / "media").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "media")
+    with override_settings(
+        MEDIA_ROOT=str(tmp_path / "media"),
+        STORAGES=_stores(HIER, location=str(tmp_path / "link")),
+    ):
+        assert _only(_of(store_checks.check_stores())).id == "devilry_storage.W004"
+
+
+def test_a_neighbour_of_media_root_is_not_public(tmp_path: Path) -> None:
+    """No warning for a folder that merely begins with the same letters."""
+    with override_settings(
+        MEDIA_ROOT=str(tmp_path / "media"),
+        STORAGES=_stores(HIER, location=str(tmp_path / "media-deliveries")),
+    ):
+        assert _of(store_checks.check_stores()) == []
+
+
+def test_a_root_in_which_no_file_can_be_made_is_an_error(tmp_path: Path) -> None:
+    """E005: a file lies where the root should be."""
+    (tmp_path / "file").write_text("")
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path / "file" / "root"))):
+        message = _only(_of(store_checks.check_stores()))
+    assert message.id == "devilry_storage.E005"
+    assert str(tmp_path / "file") in message.msg
+
+
+def test_a_root_without_permission_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E005: as root every folder is writable, so the answer of access(2) is replaced."""
+    monkeypatch.setattr(store_checks.os, "access", lambda path, mode: False)
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
+        assert _only(_of(store_checks.check_stores())).id == "devilry_storage.E005"
+
+
+def test_modes_that_let_everybody_read_are_a_warning_in_production(tmp_path: Path) -> None:
+    """W006: Django's 0644, and folders left to the umask."""
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
+        message = _only(_of(store_checks.check_stores_deployed()))
+    assert message.id == "devilry_storage.W006"
+    assert "0o644" in message.msg
+    assert "0o640" in message.hint
+
+
+def test_recommended_modes_are_no_warning(tmp_path: Path) -> None:
+    """0640 and 0750 keep other users out."""
+    modes = {"file_permissions_mode": 0o640, "directory_permissions_mode": 0o750}
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path), **modes)):
+        assert _of(store_checks.check_stores_deployed()) == []
+
+
+def test_flags_that_a_store_leaves_out_are_a_warning(tmp_path: Path) -> None:
+    """W007: the conformance suite would demand everything."""
+    backend = f"{__name__}.Unflagged"
+    with override_settings(STORAGES=_stores(backend, location=str(tmp_path))):
+        message = _only(_of(store_checks.check_stores()))
+    assert message.id == "devilry_storage.W007"
+    assert "atomic_create" in message.msg
+    assert "conditional_copy" in message.msg
+
+
+@pytest.mark.parametrize("store", [FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore])
+def test_our_own_stores_leave_out_no_flag(store: type[DeliveryStoreMixin]) -> None:
+    """Each says True or False of each."""
+    assert all(isinstance(getattr(store, flag), bool) for flag in store_checks.FLAGS)
+
+
+def test_windows_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E008: no openat(), no link()."""
+    monkeypatch.setattr(store_checks.sys, "platform", "win32")
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
+        assert _only(_of(store_checks.check_stores())).id == "devilry_storage.E008"
+
+
+# -- Models --
+
+
+def _checked(isolated: Any, monkeypatch: pytest.MonkeyPatch) -> list[CheckMessage]:
+    """Return what the checks say of the models of an isolated registry."""
+    monkeypatch.setattr(apps, "get_models", isolated.get_models)
+    return model_checks.check_models()
+
+
+def test_a_uuid_as_primary_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E020: keys are made of integers."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class Handin(AbstractFileMeta):
+            id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        message = _only(_checked(isolated, monkeypatch))
+    assert message.id == "devilry_storage.E020"
+    assert "UUIDField" in message.msg
+    assert "key_ids()" in message.hint
+
+
+def test_a_delivery_with_a_uuid_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E020: the delivery's id is half of the key."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class Course(models.Model):
+            id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        class Handin(AbstractFileMeta):
+            delivery = models.ForeignKey(Course, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        message = _only(_checked(isolated, monkeypatch))
+    assert message.id == "devilry_storage.E020"
+    assert "Course.id" in message.msg
+
+
+def test_a_model_without_a_delivery_is_an_error_unless_it_has_key_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """E020: nothing to make keys of; key_ids() is the remedy."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class Handin(AbstractFileMeta):
+            class Meta:
+                app_label = "devilry_storage"
+
+        message = _only(_checked(isolated, monkeypatch))
+        assert message.id == "devilry_storage.E020"
+        monkeypatch.setattr(Handin, "key_ids", lambda self: (0, self.pk))
+        assert _checked(isolated, monkeypatch) == []
+
+
+def test_two_models_in_one_store_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """E021: the ids of either would make the same keys."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class One(AbstractFileMeta):
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        class Two(AbstractFileMeta):
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        message = _only(_checked(isolated, monkeypatch))
+        assert message.id == "devilry_storage.E021"
+        assert "devilry_storage.One" in message.msg
+        assert "devilry_storage.Two" in message.msg
+        monkeypatch.setattr(Two, "deliverystore", FsHierDeliveryStore(tmp_path))
+        assert _checked(isolated, monkeypatch) == []
+
+
+def test_two_stores_at_one_location_are_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """E021: it is the place that counts."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class One(AbstractFileMeta):
+            deliverystore = FsHierDeliveryStore(tmp_path)
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        class Two(AbstractFileMeta):
+            deliverystore = FsDeliveryStore(tmp_path)
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        assert _only(_checked(isolated, monkeypatch)).id == "devilry_storage.E021"
+
+
+@pytest.mark.parametrize("kind", ["proxy", "child"])
+def test_a_store_set_on_a_proxy_or_child_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """E022: nobody looks there."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class Handin(AbstractFileMeta):
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        class Below(Handin):
+            deliverystore = MemoryDeliveryStore()
+
+            class Meta:
+                app_label = "devilry_storage"
+                proxy = kind == "proxy"
+
+        message = _only(_checked(isolated, monkeypatch))
+    assert message.id == "devilry_storage.E022"
+    assert "devilry_storage.Handin" in message.hint
+
+
+def test_the_field_in_another_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E023: only AbstractFileMeta.save() stores what is assigned."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class Stray(models.Model):
+            content = DeliveryFileField()
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        message = _only(_checked(isolated, monkeypatch))
+    assert message.id == "devilry_storage.E023"
+    assert "AbstractFileMeta" in message.hint
+
+
+@pytest.mark.skipif(not hasattr(models, "DB_CASCADE"), reason="Django 6.1 has DB_CASCADE first.")
+def test_a_cascade_that_the_database_carries_out_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """W024: no signal, no tombstone."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class Handin(AbstractFileMeta):
+            delivery = models.ForeignKey(Delivery, models.DB_CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        message = _only(_checked(isolated, monkeypatch))
+    assert message.id == "devilry_storage.W024"
+
+
+# -- What the database tells --
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cascade_in_the_tables_is_a_warning() -> None:
+    """W024: whoever wrote it into the database."""
+    with isolate_apps("devilry_storage"):
+
+        class Cascading(AbstractFileMeta):
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+    table = Cascading._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TABLE {table} (id integer PRIMARY KEY, delivery_id bigint "
+            f"REFERENCES {Delivery._meta.db_table} (id) ON DELETE CASCADE)"
+        )
+    try:
+        message = _only(list(database._cascades(Cascading, "default")))
+        assert message.id == "devilry_storage.W024"
+        assert list(database._cascades(FileMeta, "default")) == []
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE {table}")
+
+
+@pytest.mark.django_db
+def test_an_interval_other_than_that_of_the_stored_keys_is_a_warning(tmp_path: Path) -> None:
+    """W025: the setting was lost or changed; the files are still found."""
+    group = AssignmentGroup.objects.create(name="group")
+    delivery = Delivery(pk=1005, assignment_group=group)
+    delivery.save(force_insert=True)
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path), interval=10)):
+        filemeta = FileMeta.objects.create(
+            delivery=delivery, content=ContentFile(b"bytes", name="a.txt")
+        )
+        assert filemeta.content.name == f"10/0/1005/{filemeta.pk}"
+        assert database.check_databases(databases=["default"]) == []
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
+        (message,) = _of(database.check_databases(databases=["default"]))
+        assert message.id == "devilry_storage.W025"
+        assert filemeta.content.name in message.msg
+        with FileMeta.objects.get().content.open() as file:
+            assert file.read() == b"bytes"
+
+
+@pytest.mark.django_db
+def test_adopted_names_say_nothing_of_the_interval(tmp_path: Path) -> None:
+    """No warning for names that no layout made."""
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
+        group = AssignmentGroup.objects.create(name="group")
+        delivery = Delivery.begin(group)
+        FsHierDeliveryStore(tmp_path).save("0.001/0.0/1000/5", ContentFile(b"old"))
+        FileMeta.objects.adopt("0.001/0.0/1000/5", delivery=delivery)
+        assert database.check_databases(databases=["default"]) == []
+
+
+def test_without_a_database_nothing_is_asked() -> None:
+    """`check` without --database must not connect."""
+    assert database.check_databases(databases=None) == []
+
+
+def test_sqlite_in_production_is_a_warning() -> None:
+    """W026: one writer at a time."""
+    found = {message.id for message in model_checks.check_database_engine()}
+    assert found == ({"devilry_storage.W026"} if connection.vendor == "sqlite" else set())
+
+
+# -- Settings --
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "id_"),
+    [
+        ("DELIVERY_STORE_BACKEND", 5, "devilry_storage.E040"),
+        ("DELIVERY_STORE_ROOT", 5, "devilry_storage.E041"),
+        ("DEVILRY_FSHIERDELIVERYSTORE_ROOT", ["/a"], "devilry_storage.E042"),
+        ("DEVILRY_FSHIERDELIVERYSTORE_INTERVAL", 1, "devilry_storage.E043"),
+        ("DELIVERY_STORE_RETENTION_DAYS", -1, "devilry_storage.E044"),
+        ("DELIVERY_STORE_GRACE_HOURS", "day", "devilry_storage.E045"),
+    ],
+)
+def test_an_impossible_setting_is_an_error_that_names_it(
+    setting: str, value: object, id_: str
+) -> None:
+    """Each setting has a check of its own."""
+    with override_settings(**{setting: value}):
+        message = _only(setting_checks.check_settings())
+    assert message.id == id_
+    assert setting in message.msg
+    assert repr(value) in message.msg

@@ -1,0 +1,437 @@
+"""Removing for good: what is due and nothing else, and nothing at all from the wrong place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import serializers
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.test.utils import override_settings
+from django.utils import timezone
+
+from devilry_storage import purge as purge_module
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import Tombstone
+from devilry_storage.purge import Event, purge
+from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.store import store_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HIER = "devilry_storage.storages.FsHierDeliveryStore"
+
+
+def _stores(root: Path, alias: str = "deliveries") -> dict[str, Any]:
+    return {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        alias: {"BACKEND": HIER, "OPTIONS": {"location": str(root)}},
+    }
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a store that all models use."""
+    with override_settings(STORAGES=_stores(tmp_path / "store")):
+        yield tmp_path / "store"
+
+
+def _delivered(**files: bytes) -> Delivery:
+    group, _ = AssignmentGroup.objects.get_or_create(name="group")
+    delivery = Delivery.begin(group)
+    delivery.add_files(files)
+    delivery.finish()
+    return delivery
+
+
+def _past_due() -> None:
+    """Let the retention of all tombstones be over."""
+    Tombstone.objects.update(due=timezone.now() - timedelta(seconds=1))
+
+
+def _purged(**options: Any) -> tuple[str, str]:
+    """Run the command and return what it wrote, errors with the words of a refusal."""
+    out, err = StringIO(), StringIO()
+    try:
+        call_command("purge_deliveries", stdout=out, stderr=err, **options)
+    except CommandError as error:
+        err.write(str(error))
+    return out.getvalue(), err.getvalue()
+
+
+def _names(root: Path) -> set[str]:
+    return {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file() and ".devilry-storage" not in path.parts
+    }
+
+
+# -- What is due --
+
+
+def test_before_it_is_due_nothing_is_removed(root: Path) -> None:
+    """The retention is the time in which rows and bytes can be restored."""
+    delivery = _delivered(a=b"1", b=b"22")
+    delivery.delete()
+    before = _names(root)
+    assert list(purge()) == []
+    assert _names(root) == before != set()
+    assert Tombstone.objects.count() == 2
+
+
+def test_a_deleted_delivery_is_rebuilt_from_its_tombstones_alone(root: Path) -> None:
+    """Rows come back with their ids, and every byte is read."""
+    delivery = _delivered(a=b"1", b=b"22")
+    before = {(row.pk, row.filename, row.content.name) for row in delivery.files}
+    pk, number = delivery.pk, delivery.number
+    delivery.delete()
+    assert not FileMeta.objects.exists()
+    assert not Delivery.objects.exists()
+    for tombstone in Tombstone.objects.all():
+        for row in serializers.deserialize("python", tombstone.rows):
+            row.save()
+    rebuilt = Delivery.objects.get()
+    assert (rebuilt.pk, rebuilt.number, rebuilt.successful) == (pk, number, True)
+    assert {(row.pk, row.filename, row.content.name) for row in rebuilt.files} == before
+    read = {}
+    for row in rebuilt.files:
+        with row.content.open() as file:
+            read[row.filename] = file.read()
+    assert read == {"a": b"1", "b": b"22"}
+
+
+def test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay(root: Path) -> None:
+    """Of two deliveries side by side one is removed whole, the other not touched."""
+    gone, neighbour = _delivered(a=b"1", b=b"22"), _delivered(c=b"333")
+    gone.delete()
+    _past_due()
+    assert {event.result for event in purge()} == {"removed"}
+    assert not Tombstone.objects.exists()
+    (kept,) = neighbour.files
+    assert _names(root) == {kept.content.name}
+    with kept.content.open() as file:
+        assert file.read() == b"333"
+
+
+def test_a_dry_run_removes_nothing_and_tells_each_name(root: Path) -> None:
+    """--dry-run shows what a purge would do."""
+    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    name = delivery.files[0].content.name
+    delivery.delete()
+    _past_due()
+    out, err = _purged(dry_run=True)
+    assert f"would remove: {name}" in out
+    assert "Would remove 1 files" in out
+    assert not err
+    assert name in _names(root)
+    assert Tombstone.objects.count() == 1
+
+
+def test_more_than_one_batch_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch is carried out, not only the first."""
+    monkeypatch.setattr(purge_module, "BATCH", 3)
+    delivery, _ = _delivered(**{f"f{i}": b"x" for i in range(8)}), _delivered(a=b"1")
+    delivery.delete()
+    _past_due()
+    assert [event.result for event in purge()] == ["removed"] * 8
+    assert not Tombstone.objects.exists()
+
+
+def test_bytes_that_are_gone_already_count_as_removed(root: Path) -> None:
+    """A purge that was killed between the removal and its COMMIT is finished by the next."""
+    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    store_for(FileMeta).delete(delivery.files[0].content.name)
+    delivery.delete()
+    _past_due()
+    assert [event.result for event in purge()] == ["removed"]
+    assert not Tombstone.objects.exists()
+
+
+def test_a_removal_that_fails_stays_with_its_error_and_a_count(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is given up, and the others are removed."""
+    delivery, _ = _delivered(a=b"1", b=b"2"), _delivered(c=b"3")
+    bad = delivery.files[0].content.name
+    delivery.delete()
+    _past_due()
+    really = FsHierDeliveryStore.delete
+
+    def delete(self: FsHierDeliveryStore, name: str) -> None:
+        if name == bad:
+            raise PermissionError(13, "Permission denied", name)
+        really(self, name)
+
+    monkeypatch.setattr(FsHierDeliveryStore, "delete", delete)
+    _out, err = _purged()
+    assert bad in err
+    assert "Permission denied" in err
+    assert "1 files failed" in err
+    (tombstone,) = Tombstone.objects.all()
+    assert (tombstone.name, tombstone.attempts) == (bad, 1)
+    assert "Permission denied" in tombstone.last_error
+    monkeypatch.undo()
+    assert "removed" in {event.result for event in purge()}
+    assert not Tombstone.objects.exists()
+
+
+def test_a_tombstone_whose_file_a_row_names_is_kept(root: Path) -> None:
+    """Rows that were restored by hand keep their bytes."""
+    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    delivery.delete()
+    for row in serializers.deserialize("python", Tombstone.objects.get().rows):
+        row.save()
+    _past_due()
+    _out, err = _purged()
+    assert "a row names the file" in err
+    with FileMeta.objects.get(filename="a").content.open() as file:
+        assert file.read() == b"1"
+    assert Tombstone.objects.count() == 1
+
+
+# -- Right after COMMIT --
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_without_retention_bytes_go_right_after_commit(root: Path) -> None:
+    """Not before, and nobody else's."""
+    delivery, other = _delivered(a=b"1", b=b"2"), _delivered(c=b"3")
+    with transaction.atomic():
+        delivery.delete()
+        assert len(_names(root)) == 3
+    assert _names(root) == {other.files[0].content.name}
+    assert not Tombstone.objects.exists()
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_without_retention_a_rolled_back_delete_removes_nothing(root: Path) -> None:
+    """Neither a whole transaction nor a savepoint that is rolled back."""
+    pk, other = _delivered(a=b"1").pk, _delivered(b=b"2")
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        Delivery.objects.get(pk=pk).delete()
+        raise ZeroDivisionError
+    with transaction.atomic():
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            Delivery.objects.get(pk=pk).delete()
+            raise ZeroDivisionError
+        other.delete()
+    (kept,) = FileMeta.objects.all()
+    assert _names(root) == {kept.content.name}
+    assert not Tombstone.objects.exists()
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_right_after_commit_an_emptied_root_stops_the_removal(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The newest row is looked up first; the delete itself is not undone."""
+    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    shutil.rmtree(root)
+    delivery.delete()
+    assert Tombstone.objects.count() == 1
+    assert "Nothing is removed" in caplog.text
+    assert "missing" in caplog.text
+
+
+# -- The wrong place --
+
+
+def _refused(root: Path, why: str) -> None:
+    """Assert that a purge removes nothing and says why."""
+    before, count = _names(root) if root.exists() else set(), Tombstone.objects.count()
+    out, err = _purged()
+    assert why in err and "nothing was removed" in err, err
+    assert "Removed 0 files" in out
+    assert (_names(root) if root.exists() else set()) == before
+    assert Tombstone.objects.count() == count > 0
+
+
+def _one_deleted_of_two() -> None:
+    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    delivery.delete()
+    _past_due()
+
+
+def test_a_missing_root_is_refused(root: Path) -> None:
+    """The disk is not mounted and its mount point is gone."""
+    _one_deleted_of_two()
+    shutil.rmtree(root)
+    _refused(root, "missing")
+
+
+def test_an_empty_root_is_refused(root: Path) -> None:
+    """The disk is not mounted: an empty mount point is left."""
+    _one_deleted_of_two()
+    shutil.rmtree(root)
+    root.mkdir()
+    _refused(root, "empty")
+
+
+def test_an_empty_root_is_refused_though_no_row_is_left_to_look_up(root: Path) -> None:
+    """Else a purge during the outage would forget all tombstones, and the bytes stay for ever."""
+    _delivered(a=b"1").delete()
+    _past_due()
+    shutil.rmtree(root)
+    root.mkdir()
+    _refused(root, "empty")
+
+
+def test_an_emptied_root_to_which_somebody_wrote_is_refused(root: Path) -> None:
+    """The disk is not mounted, and a new file was stored below the mount point."""
+    _one_deleted_of_two()
+    shutil.rmtree(root)
+    _delivered(c=b"3")
+    _refused(root, "is not in the store")
+
+
+def test_another_folder_with_files_is_refused(root: Path, tmp_path: Path) -> None:
+    """The location was changed to another site's, where other files have the same keys."""
+    _one_deleted_of_two()
+    other = tmp_path / "other"
+    with override_settings(STORAGES=_stores(other)):
+        store_for(FileMeta).save(Tombstone.objects.get().name, ContentFile(b"1"))
+        _refused(other, "is not in the store")
+
+
+def test_another_folder_is_refused_by_the_sizes_where_no_row_is_left(
+    root: Path, tmp_path: Path
+) -> None:
+    """Of rows nothing can be looked up; what lies under the name has another size."""
+    _delivered(a=b"1").delete()
+    _past_due()
+    other = tmp_path / "other"
+    with override_settings(STORAGES=_stores(other)):
+        store_for(FileMeta).save(Tombstone.objects.get().name, ContentFile(b"another's"))
+        _refused(other, "9 bytes in the store, but 1 were recorded")
+
+
+def test_a_store_of_another_alias_is_skipped(root: Path, tmp_path: Path) -> None:
+    """The model uses another store now, in which the same names belong to others."""
+    _one_deleted_of_two()
+    name = Tombstone.objects.get().name
+    other = tmp_path / "other"
+    with override_settings(STORAGES=_stores(other, "elsewhere")):
+        FileMeta.deliverystore = "elsewhere"
+        try:
+            store_for(FileMeta).save(name, ContentFile(b"1"))
+            _out, err = _purged()
+        finally:
+            del FileMeta.deliverystore
+    assert "skipped" in err
+    assert "'deliveries'" in err
+    assert "'elsewhere'" in err
+    assert _names(other) == {name}
+    assert name in _names(root)
+    assert Tombstone.objects.count() == 1
+
+
+def test_without_a_store_nothing_is_removed(root: Path) -> None:
+    """The settings were lost."""
+    _one_deleted_of_two()
+    with override_settings(
+        STORAGES={"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
+    ):
+        _out, err = _purged()
+    assert "refused" in err
+    assert "STORAGES" in err
+    assert len(_names(root)) == 2
+    assert Tombstone.objects.count() == 1
+
+
+def test_the_tombstones_of_a_model_that_is_gone_stay(root: Path) -> None:
+    """Its store cannot be known any more."""
+    _one_deleted_of_two()
+    Tombstone.objects.update(model="gone.filemeta")
+    events = list(purge())
+    assert [event.result for event in events] == ["skipped"]
+    assert len(_names(root)) == 2
+    assert Tombstone.objects.count() == 1
+
+
+def test_a_wrong_database_is_refused_by_what_its_rows_miss(root: Path, tmp_path: Path) -> None:
+    """Rows of a restored backup whose files are not in the store."""
+    _one_deleted_of_two()
+    row = FileMeta.objects.get()
+    os.unlink(root / row.content.name)
+    _refused(root, "is not in the store")
+
+
+# -- Stale uploads --
+
+
+def _temp(root: Path, name: str, age_hours: float) -> Path:
+    path = root / ".devilry-storage" / "tmp" / name
+    path.write_bytes(b"half")
+    then = time.time() - age_hours * 3600
+    os.utime(path, (then, then))
+    return path
+
+
+def test_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
+    """A younger one may be somebody's who is still storing."""
+    _delivered(a=b"1")
+    old, young = _temp(root, "old", 25), _temp(root, "young", 23)
+    assert [event.result for event in purge(dry_run=True)] == ["upload"]
+    assert old.exists()
+    assert list(purge()) == [Event("upload", ".devilry-storage/tmp/old")]
+    assert not old.exists()
+    assert young.exists()
+    with override_settings(DELIVERY_STORE_GRACE_HOURS=22):
+        assert len(list(purge())) == 1
+    assert not young.exists()
+
+
+def test_a_temp_folder_that_is_a_symlink_is_not_followed(root: Path, tmp_path: Path) -> None:
+    """Planted, it would lead the removal out of the store."""
+    _delivered(a=b"1")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    victim = outside / "victim"
+    victim.write_text("precious")
+    os.utime(victim, (0, 0))
+    shutil.rmtree(root / ".devilry-storage" / "tmp")
+    (root / ".devilry-storage" / "tmp").symlink_to(outside)
+    with pytest.raises(OSError, match="not entered"):
+        list(purge())
+    assert victim.read_text() == "precious"
+
+
+# -- Two at a time --
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
+def test_tombstones_that_another_purge_holds_are_passed_by(root: Path) -> None:
+    """Nobody waits for, or does twice, what somebody else is doing."""
+    from threading import Thread
+
+    delivery, _ = _delivered(a=b"1", b=b"2"), _delivered(c=b"3")
+    delivery.delete()
+    _past_due()
+    held = Tombstone.objects.order_by("pk").first()
+    assert held is not None
+    events: list[Event] = []
+
+    def other() -> None:
+        try:
+            events.extend(purge())
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        Tombstone.objects.select_for_update().get(pk=held.pk)
+        thread = Thread(target=other)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert [event.result for event in events] == ["removed"]
+    assert Tombstone.objects.get().pk == held.pk
