@@ -19,7 +19,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PROOF = re.compile(
     r"proof (?P<name>\S+): tried (?P<tried>\d+), hit (?P<hit>\d+), bad (?P<bad>\d+)"
 )
-_SKIP = re.compile(r"SKIPPED \[\d+\] (?P<where>.+?): missing component: (?P<reason>.+)")
+_SKIP = re.compile(r"SKIPPED \[(?P<tests>\d+)\] (?:\S+:\d+: )?missing component: (?P<reason>.+)")
 _MACHINE = "machine: "
 
 Results = dict[str, Any]
@@ -104,11 +104,11 @@ def unproven(wanted: Iterable[Demand], found: list[Proof], refused: set[str]) ->
 
 
 def skipped_components(lines: Iterable[str], refused: set[str]) -> Iterator[str]:
-    """Say which test was skipped for want of a component that the machine would allow."""
-    for skip in dict.fromkeys(filter(None, (_SKIP.fullmatch(line) for line in lines))):
+    """Say which component tests were skipped for, though the machine would allow it."""
+    for skip in filter(None, map(_SKIP.fullmatch, lines)):
         component = re.split(r"[:(]", skip["reason"])[0].strip()
         if component not in refused:
-            yield f"{skip['where']} was skipped, {component!r} is missing: {skip['reason']}"
+            yield f"{skip['tests']} tests were skipped for want of a component: {skip['reason']}"
 
 
 def faults(environments: list[str], results: Results, log: str, proof_list: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -70,11 +71,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = proofs.collected()
-    if lines:
-        terminalreporter.section("proofs")
-    for line in lines:
-        terminalreporter.write_line(line)
+    # By reason, not by line as pytest would: the conformance suite skips hundreds.
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
+    skipped = [f"SKIPPED [{count}] {reason}" for reason, count in sorted(reasons.items())]
+    for title, lines in (("skipped", skipped), ("proofs", proofs.collected())):
+        if lines:
+            terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why a test was skipped."""
+    said = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return said.removeprefix("Skipped: ")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ GREEN_LOG = """\
 machine: loop mounts: allowed, ptrace: allowed
 proof sigkill: tried 1000, hit 312, bad 0
 proof power-cut: tried 30, hit 30, bad 0
-SKIPPED [1] tests/test_postgres.py:36: needs PostgreSQL: set DEVILRY_STORAGE_TEST_DATABASE.
+SKIPPED [3] needs PostgreSQL: set DEVILRY_STORAGE_TEST_DATABASE.
 1021 passed, 1 skipped in 61.10s
 """
 
@@ -112,13 +112,15 @@ def test_unlisted_proof_that_broke_its_promise_is_red() -> None:
     assert fault == "proof 'new' found its promise broken 2 times."
 
 
-SKIP = "SKIPPED [1] tests/slow/test_power_cut.py:20: missing component: loop mounts: be root.\n"
+SKIP = "SKIPPED [2] missing component: loop mounts (no mkfs.ext4): install e2fsprogs.\n"
 
 
-def test_skip_for_a_missing_component_is_red() -> None:
+@pytest.mark.parametrize("skip", [SKIP, SKIP * 2, SKIP.replace("] ", "] tests/test_cut.py:20: ")])
+def test_skip_for_a_missing_component_is_red(skip: str) -> None:
     """No proof drops out of CI because a tool is missing, though pytest calls that a success."""
-    (fault,) = _faults(GREEN_LOG + SKIP + SKIP)
-    assert "tests/slow/test_power_cut.py:20 was skipped" in fault
+    (fault,) = _faults(GREEN_LOG + skip)
+    assert fault.startswith("2 tests were skipped")
+    assert "loop mounts (no mkfs.ext4)" in fault
 
 
 def test_component_that_the_machine_refuses_excuses_its_proof() -> None:
