@@ -1,0 +1,35 @@
+"""What a site needs to test with delivery stores, and to test a store of its own.
+
+The names are looked up at first use, so that importing this package needs neither pytest nor
+configured settings.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .filemeta import PlainFileMeta as PlainFileMeta
+    from .override import override_deliverystore as override_deliverystore
+    from .suite import TestDeliveryStoreMixin as TestDeliveryStoreMixin
+
+_MODULES = {
+    "PlainFileMeta": "filemeta",
+    "TestDeliveryStoreMixin": "suite",
+    "override_deliverystore": "override",
+}
+
+__all__ = ["PlainFileMeta", "TestDeliveryStoreMixin", "override_deliverystore"]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module = _MODULES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

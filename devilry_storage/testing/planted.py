@@ -1,0 +1,222 @@
+"""Promise 4 on disk: what somebody planted in the folder leads nowhere; nothing hangs at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from django.core.exceptions import SuspiciousFileOperation
+
+from .case import needs, on_disk
+from .disk import DiskCase
+
+REFUSED = (OSError, SuspiciousFileOperation)
+
+
+class PlantedCases(DiskCase):
+    """Symlinks, FIFOs, devices and hard links."""
+
+    def assert_reads_nothing(self, name: str) -> None:
+        """The name does not exist, and every way to read it is refused."""
+        self.assertFalse(self.store.exists(name), f"{name!r} exists")
+        for ask in (
+            lambda: self.store.open(name).close(),
+            lambda: next(self.store.stream(name)),
+            lambda: self.store.size(name),
+            lambda: self.store.get_modified_time(name),
+        ):
+            with self.assertRaises(REFUSED):
+                ask()
+
+    def try_to(self, *works: Callable[[], object]) -> None:
+        """Do each; being refused is as good as doing it right."""
+        for work in works:
+            try:
+                work()
+            except REFUSED:
+                continue
+
+    @on_disk
+    @needs("confined")
+    def test_symlink_to_a_file_is_not_read(self) -> None:
+        """Promise 4: a symlink out of the root is not read, sized or said to exist."""
+        self.plant_symlink("folder/link.txt", self.outside() / "victim.txt")
+        self.assert_reads_nothing("folder/link.txt")
+
+    @on_disk
+    @needs("confined")
+    def test_symlink_to_a_folder_is_not_read(self) -> None:
+        """Promise 4: nothing is read through a symlinked folder."""
+        self.plant_symlink("folder/link", self.outside())
+        self.assert_reads_nothing("folder/link/victim.txt")
+
+    @on_disk
+    @needs("confined")
+    def test_symlinks_are_not_listed(self) -> None:
+        """Promise 4: listings and scans do not go through symlinks."""
+        outside = self.outside()
+        self.save("folder/file.txt")
+        self.plant_symlink("folder/link", outside)
+        self.plant_symlink("folder/link.txt", outside / "victim.txt")
+        self.assertEqual(self.scanned(), {"folder/file.txt"})
+        self.try_to(lambda: self.assertEqual(self.store.listdir("folder/link"), ([], [])))
+        self.try_to(lambda: self.assertEqual(self.scanned("folder/link"), set()))
+
+    @on_disk
+    @needs("confined")
+    def test_symlink_cycle_is_not_followed(self) -> None:
+        """Promise 4: a symlink back to its own folder does not multiply what a scan shows."""
+        self.save("folder/file.txt")
+        self.plant_symlink("folder/again", self.disk / "folder")
+        self.assertEqual(self.scanned(), {"folder/file.txt"})
+
+    @on_disk
+    @needs("confined")
+    def test_nothing_is_saved_through_a_symlinked_folder(self) -> None:
+        """Promise 4: a save into a symlinked folder is refused and writes nothing outside."""
+        outside = self.outside()
+        self.plant_symlink("folder", outside)
+        for name in ("folder/new.txt", "folder/below/new.txt", "folder/victim.txt"):
+            with self.assertRaises(REFUSED):
+                self.save(name)
+        self.assert_untouched(outside)
+
+    @on_disk
+    def test_nothing_is_saved_through_a_symlink(self) -> None:
+        """Promise 4: a save under the name of a symlink does not write to where it leads."""
+        outside = self.outside()
+        self.plant_symlink("dangling.txt", outside / "new.txt")
+        self.plant_symlink("link.txt", outside / "victim.txt")
+        self.try_to(lambda: self.save("dangling.txt"), lambda: self.save("link.txt"))
+        self.assert_untouched(outside)
+
+    @on_disk
+    @needs("confined")
+    def test_nothing_is_rewritten_through_a_symlink(self) -> None:
+        """Promise 4: open(name, "wb") of a symlink does not write to where it leads."""
+        outside = self.outside()
+        self.plant_symlink("dangling.txt", outside / "new.txt")
+        self.plant_symlink("link.txt", outside / "victim.txt")
+        self.plant_symlink("folder", outside)
+        for name in ("dangling.txt", "link.txt", "folder/victim.txt", "folder/new.txt"):
+            self.try_to(lambda name=name: self.rewrite(name))  # type: ignore[misc]
+        self.assert_untouched(outside)
+
+    def rewrite(self, name: str) -> None:
+        with self.store.open(name, "wb") as writer:
+            writer.write(b"rewritten")
+
+    @on_disk
+    @needs("confined")
+    def test_nothing_is_deleted_through_a_symlink(self) -> None:
+        """Promise 4: deletes, one or many, remove nothing outside the root."""
+        outside = self.outside()
+        self.plant_symlink("folder", outside)
+        self.plant_symlink("link.txt", outside / "victim.txt")
+        self.try_to(
+            lambda: self.store.delete("link.txt"),
+            lambda: self.store.delete("folder/victim.txt"),
+            lambda: self.store.delete("folder"),
+        )
+        self.assert_untouched(outside)
+        self.plant_again(lambda: self.plant_symlink("folder", outside))
+        self.store.delete_many(["folder/victim.txt", "folder"])
+        self.assert_untouched(outside)
+
+    def plant_again(self, plant: Callable[[], None]) -> None:
+        """Plant what a store was free to remove, itself being inside."""
+        with suppress(FileExistsError):
+            plant()
+
+    @on_disk
+    @needs("confined")
+    def test_fifo_is_not_read(self) -> None:
+        """Promise 4: a FIFO in the store is not opened to read; nothing hangs."""
+        self.plant_fifo("folder/fifo")
+        for read in (
+            lambda: self.store.open("folder/fifo").close(),
+            lambda: next(self.store.stream("folder/fifo")),
+        ):
+            self.assertIsInstance(self.at_once(read, "folder/fifo"), REFUSED)
+        self.assert_reads_nothing("folder/fifo")
+
+    @on_disk
+    @needs("confined")
+    def test_fifo_is_not_written(self) -> None:
+        """Promise 4: a FIFO in the store is not opened to write; nothing hangs."""
+        self.plant_fifo("fifo")
+        self.at_once(lambda: self.rewrite("fifo"), "fifo")
+
+    @on_disk
+    def test_fifo_is_not_saved_to(self) -> None:
+        """Promise 4: a save under the name of a FIFO, or below it, does not hang."""
+        self.plant_fifo("fifo")
+        self.at_once(lambda: self.save("fifo"), "fifo")
+        self.at_once(lambda: self.save("fifo/below.txt"), "fifo")
+
+    @on_disk
+    @needs("confined")
+    def test_fifo_is_not_shown(self) -> None:
+        """Promise 4: a FIFO shows in no scan and no listing; neither hangs at it."""
+        self.plant_fifo("folder/fifo")
+        self.save("folder/file.txt")
+        shown: list[object] = []
+        self.at_once(lambda: shown.append(self.scanned()), "folder/fifo")
+        self.at_once(lambda: shown.append(self.store.listdir("folder")), "folder/fifo")
+        self.assertEqual(shown, [{"folder/file.txt"}, ([], ["file.txt"])])
+
+    @on_disk
+    @needs("confined")
+    def test_device_is_not_read(self) -> None:
+        """Promise 4: a device in the store is neither read nor said to exist."""
+        self.plant_device("folder/zero")
+        self.assert_reads_nothing("folder/zero")
+
+    @on_disk
+    @needs("confined")
+    def test_rewrite_leaves_a_hard_link_alone(self) -> None:
+        """Promise 4: rewriting a hard-linked file does not change the other name's bytes."""
+        outside = self.outside()
+        self.save("place.txt")
+        os.link(outside / "victim.txt", self.disk / "hard.txt")
+        self.assert_holds("hard.txt", b"outside")
+        self.rewrite("hard.txt")
+        self.assert_holds("hard.txt", b"rewritten")
+        self.assert_untouched(outside)
+
+    @on_disk
+    def test_delete_leaves_a_hard_link_alone(self) -> None:
+        """Promise 4: deleting a hard-linked file removes one of its names only."""
+        outside = self.outside()
+        self.save("place.txt")
+        os.link(outside / "victim.txt", self.disk / "hard.txt")
+        self.store.delete("hard.txt")
+        self.assertFalse(self.store.exists("hard.txt"))
+        self.assert_untouched(outside)
+
+    @on_disk
+    def test_save_beside_a_hard_link(self) -> None:
+        """Promise 4: saving under the name of a hard-linked file stores beside it."""
+        outside = self.outside()
+        self.save("place.txt")
+        os.link(outside / "victim.txt", self.disk / "hard.txt")
+        self.assert_holds(self.save("hard.txt", b"new"), b"new")
+        self.assert_holds("hard.txt", b"outside")
+        self.assert_untouched(outside)
+
+    @on_disk
+    def test_root_may_be_a_symlink(self) -> None:
+        """Promise 4: the root itself may be a symlink; it is resolved when it is used."""
+        name = self.save("folder/file.txt", b"data")
+        elsewhere = self.disk.with_name(self.disk.name + "-elsewhere")
+        self.disk.rename(elsewhere)
+        self.disk.symlink_to(elsewhere)
+        try:
+            self.assert_holds(name, b"data")
+            self.assert_holds(self.save("folder/new.txt", b"new"), b"new")
+            self.assertEqual(self.scanned(), {name, "folder/new.txt"})
+            self.assertTrue((elsewhere / "folder/new.txt").is_file())
+        finally:
+            self.disk.unlink()
+            elsewhere.rename(self.disk)

@@ -1,0 +1,38 @@
+"""pytest fixtures. Nothing of Django is imported before a test asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
+
+
+@contextmanager
+def _installed(backend: str, **options: Any) -> Iterator[Any]:
+    from django.conf import settings
+    from django.core.files.storage import storages
+    from django.test import override_settings
+
+    definition = {"BACKEND": f"devilry_storage.storages.{backend}", "OPTIONS": options}
+    with override_settings(STORAGES={**settings.STORAGES, "deliveries": definition}):
+        yield storages["deliveries"]
+
+
+@pytest.fixture
+def delivery_store(tmp_path: Path) -> Iterator[FsHierDeliveryStore]:
+    """An empty FsHierDeliveryStore in a temporary folder, installed as STORAGES["deliveries"]."""
+    with _installed("FsHierDeliveryStore", location=str(tmp_path / "deliveries")) as store:
+        yield store
+
+
+@pytest.fixture
+def memory_delivery_store() -> Iterator[MemoryDeliveryStore]:
+    """An empty MemoryDeliveryStore, installed as STORAGES["deliveries"]."""
+    with _installed("MemoryDeliveryStore") as store:
+        yield store

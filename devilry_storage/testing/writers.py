@@ -1,0 +1,221 @@
+"""Promise 1 of writers: bytes are published by a clean close() and by nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+from . import leaving
+from .case import DeliveryStoreCase, needs
+from .sources import SourceBroke
+
+Leave = Callable[[leaving.OpenWriter], None]
+
+
+class RewriteCases(DeliveryStoreCase):
+    """``open(name, "wb")`` of an ordinary name."""
+
+    def assert_leaves_old_bytes(self, leave: Leave) -> None:
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        with self.assert_unchanged(), self.assertRaises(SourceBroke):
+            leave(lambda: self.store.open("notes.txt", "wb"))
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_with(self) -> None:
+        """Promise 1: an exception inside "with open(name, 'wb')" leaves the old bytes."""
+        self.assert_leaves_old_bytes(leaving.by_with)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_closing(self) -> None:
+        """Promise 1: an exception inside contextlib.closing() leaves the old bytes."""
+        self.assert_leaves_old_bytes(leaving.by_closing)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_try_finally(self) -> None:
+        """Promise 1: an exception that passes a "finally: close()" leaves the old bytes."""
+        self.assert_leaves_old_bytes(leaving.by_try_finally)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_exit_stack(self) -> None:
+        """Promise 1: an exception that unwinds an ExitStack leaves the old bytes."""
+        self.assert_leaves_old_bytes(leaving.by_exit_stack)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_half_a_zip(self) -> None:
+        """Promise 1: half an archive leaves the old bytes, though ZipFile closes itself."""
+        self.assert_leaves_old_bytes(leaving.by_half_a_zip)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_dropping_a_generator(self) -> None:
+        """Promise 1: a generator dropped in the middle of writing leaves the old bytes."""
+        self.assert_leaves_old_bytes(leaving.by_dropping_a_generator)
+
+    @needs("whole_or_absent")
+    def test_rewrite_never_closed(self) -> None:
+        """Promise 1: a writer that is never closed leaves the old bytes."""
+        self.assert_leaves_old_bytes(leaving.by_never_closing)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_while_another_error_is_handled(self) -> None:
+        """Promise 1: a writer opened in an except block and left by a new error is discarded."""
+        self.assert_leaves_old_bytes(leaving.after_another_error)
+
+    @needs("whole_or_absent")
+    def test_rewrite_is_seen_on_close(self) -> None:
+        """Promise 1: what open(name, "wb") writes is seen on close(), not before."""
+        self.save("folder/other.txt")
+        writer = self.store.open("folder/new.txt", "wb")
+        writer.write(b"new bytes")
+        writer.flush()
+        try:
+            self.assert_absent("folder/new.txt")
+        finally:
+            writer.close()
+        self.assert_holds("folder/new.txt", b"new bytes")
+
+    @needs("whole_or_absent")
+    def test_new_name_in_a_new_folder(self) -> None:
+        """Promise 1: open(name, "wb") makes the folders that the name needs, on close()."""
+        with self.store.open("new/folder/file.txt", "wb") as writer:
+            writer.write(b"new bytes")
+            self.assertEqual(self.store.listdir(""), ([], []))
+        self.assert_holds("new/folder/file.txt", b"new bytes")
+
+    @needs("whole_or_absent")
+    def test_new_name_left_by_with(self) -> None:
+        """Promise 1: an exception inside "with open(name, 'wb')" of a new name leaves nothing."""
+        self.save("folder/other.txt")
+        with self.assertRaises(SourceBroke):
+            leaving.by_with(lambda: self.store.open("folder/new.txt", "wb"))
+        self.assert_absent("folder/new.txt")
+
+    @needs("whole_or_absent")
+    def test_rewrite_of_nothing(self) -> None:
+        """Promise 1: a writer that is closed without a write leaves an empty file."""
+        self.save("notes.txt", b"the old bytes")
+        with self.store.open("notes.txt", "wb"):
+            pass
+        self.assert_holds("notes.txt", b"")
+
+
+class WriterCases(DeliveryStoreCase):
+    """``write_open(filemeta)``."""
+
+    def assert_leaves_content(self, leave: Leave) -> None:
+        stored, fresh = self.stored(b"the old bytes"), self.filemeta(2, 2)
+        before = (stored.content, stored.size, stored.sha256)
+        with self.assert_unchanged():
+            for filemeta in (stored, fresh):
+                with self.assertRaises(SourceBroke):
+                    leave(lambda it=filemeta: self.store.write_open(it))  # type: ignore[misc]
+        self.assertEqual((stored.content, stored.size, stored.sha256), before)
+        self.assertIsNone(fresh.content)
+
+    def test_writer_left_by_with(self) -> None:
+        """Promise 1: an exception inside "with write_open()" stores and records nothing."""
+        self.assert_leaves_content(leaving.by_with)
+
+    def test_writer_left_by_closing(self) -> None:
+        """Promise 1: write_open() in closing(), left by an exception, stores nothing."""
+        self.assert_leaves_content(leaving.by_closing)
+
+    def test_writer_left_by_try_finally(self) -> None:
+        """Promise 1: write_open() with "finally", left by an exception, stores nothing."""
+        self.assert_leaves_content(leaving.by_try_finally)
+
+    def test_writer_left_by_exit_stack(self) -> None:
+        """Promise 1: write_open() in an ExitStack, left by an exception, stores nothing."""
+        self.assert_leaves_content(leaving.by_exit_stack)
+
+    def test_writer_left_by_half_a_zip(self) -> None:
+        """Promise 1: half an archive in write_open() is not stored."""
+        self.assert_leaves_content(leaving.by_half_a_zip)
+
+    def test_writer_left_by_dropping_a_generator(self) -> None:
+        """Promise 1: write_open() in a generator that is dropped stores nothing."""
+        self.assert_leaves_content(leaving.by_dropping_a_generator)
+
+    def test_writer_never_closed(self) -> None:
+        """Promise 1: write_open() that is never closed stores nothing."""
+        self.assert_leaves_content(leaving.by_never_closing)
+
+    def test_writer_left_while_another_error_is_handled(self) -> None:
+        """Promise 1: write_open() in an except block, left by a new error, stores nothing."""
+        self.assert_leaves_content(leaving.after_another_error)
+
+    def test_writer_in_an_except_block(self) -> None:
+        """Promise 1: write_open() that is opened and closed in an except block stores."""
+        filemeta = self.filemeta()
+        try:
+            int("no number")
+        except ValueError:
+            writer = self.store.write_open(filemeta)
+            writer.write(b"stored")
+            writer.close()
+        self.assert_holds(str(filemeta.content), b"stored")
+
+    def test_writer_shows_nothing_before_close(self) -> None:
+        """Promise 1: before close() nothing is at the key and nothing is recorded."""
+        filemeta = self.filemeta()
+        with self.store.write_open(filemeta) as writer:
+            writer.write(b"x" * 300_000)
+            writer.flush()
+            self.assert_absent(self.key())
+            self.assertIsNone(filemeta.content)
+            self.assertFalse(self.store.exists(filemeta))
+        self.assert_holds(self.key(), b"x" * 300_000)
+
+    def test_writer_that_is_closed_twice(self) -> None:
+        """Promise 1: closing a writer again does nothing."""
+        filemeta = self.filemeta()
+        with self.store.write_open(filemeta) as writer:
+            writer.write(b"data")
+            writer.close()
+        writer.close()
+        self.assertEqual(self.scanned(), {self.key()})
+        self.assert_holds(self.key(), b"data")
+
+    def test_closed_writer_refuses_more(self) -> None:
+        """Promise 1: writing to a closed writer is a ValueError and changes nothing."""
+        filemeta = self.stored(b"data")
+        writer = self.store.write_open(filemeta)
+        writer.close()
+        self.assertTrue(writer.closed)
+        with self.assert_unchanged(), self.assertRaises(ValueError):
+            writer.write(b"more")
+
+    def test_writer_counts_and_hashes(self) -> None:
+        """Promise 1: a writer knows size and SHA-256 of what was written so far."""
+        with self.store.write_open(self.filemeta()) as writer:
+            for written in (b"", b"a", b"ab"):
+                self.assertEqual(writer.size, len(written))
+                self.assertEqual(writer.sha256, hashlib.sha256(written).hexdigest())
+                writer.write(b"ab"[len(written) : len(written) + 1])
+
+    def test_writer_takes_whatever_holds_bytes(self) -> None:
+        """Promise 1: bytes, bytearray, memoryview and text (as UTF-8) are written alike."""
+        filemeta = self.filemeta()
+        pieces: list[Any] = [b"by", bytearray(b"te"), memoryview(b"--"), "blå"]
+        with self.store.write_open(filemeta) as writer:
+            writer.writelines(pieces)
+        self.assert_holds(self.key(), b"byte--" + "blå".encode())
+        self.assertEqual(filemeta.size, 10)
+
+    def test_zip_through_a_writer(self) -> None:
+        """Promise 1: an archive of nine megabytes written through a writer is whole."""
+        member = os.urandom(900_000)
+        self.save("a.zip", b"")
+        for name, open_writer in (
+            ("a.zip", lambda: self.store.open("a.zip", "wb")),
+            (self.key(), lambda: self.store.write_open(self.filemeta())),
+        ):
+            with open_writer() as writer, zipfile.ZipFile(writer, "w") as archive:
+                for number in range(10):
+                    archive.writestr(f"{number}.bin", member)
+            with zipfile.ZipFile(io.BytesIO(self.read(name))) as archive:
+                self.assertIsNone(archive.testzip())
+                self.assertEqual(archive.read("9.bin"), member)

@@ -1,0 +1,63 @@
+"""The conformance suite on every store of ours, and on stores that two lines make of others."""
+
+from __future__ import annotations
+
+from django.core.files.storage import FileSystemStorage, InMemoryStorage
+from django.test import SimpleTestCase
+
+from devilry_storage.storages import (
+    DeliveryStoreMixin,
+    FsDeliveryStore,
+    FsHierDeliveryStore,
+    MemoryDeliveryStore,
+)
+from devilry_storage.testing import TestDeliveryStoreMixin
+
+
+class TestFsDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> FsDeliveryStore:
+        return FsDeliveryStore(location=self.tmp_path / "store")
+
+
+class TestFsHierDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> FsHierDeliveryStore:
+        return FsHierDeliveryStore(location=self.tmp_path / "store", interval=10)
+
+
+class TestFsHierDeliveryStoreWithoutFsync(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> FsHierDeliveryStore:
+        return FsHierDeliveryStore(location=self.tmp_path / "store", durable=False)
+
+
+class TestMemoryDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> MemoryDeliveryStore:
+        return MemoryDeliveryStore()
+
+
+class DjangosDiskStore(DeliveryStoreMixin, FileSystemStorage):
+    atomic_create = whole_or_absent = durable = confined = conditional_copy = False
+    lazy_read = True
+
+
+class TestStoreMadeOfFileSystemStorage(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> DjangosDiskStore:
+        return DjangosDiskStore(location=self.tmp_path / "store")
+
+
+class DjangosMemoryStore(DeliveryStoreMixin, InMemoryStorage):
+    atomic_create = whole_or_absent = durable = lazy_read = conditional_copy = False
+    confined = True
+
+
+class TestStoreMadeOfInMemoryStorage(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> DjangosMemoryStore:
+        return DjangosMemoryStore()
+
+
+class TestInDevilrysOwnStyle(TestDeliveryStoreMixin, SimpleTestCase):
+    def setUp(self) -> None:
+        self.root = "a name that tests of old used themselves"
+        super().setUp()
+
+    def get_storageobj(self) -> MemoryDeliveryStore:
+        return MemoryDeliveryStore()

@@ -1,0 +1,111 @@
+"""The suite itself: enough cases, each with its requirement, each skipped only for its flag."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from django.test import SimpleTestCase
+
+from devilry_storage.storages import DeliveryStoreMixin, MemoryDeliveryStore
+from devilry_storage.testing import TestDeliveryStoreMixin as Suite
+from devilry_storage.testing.case import FLAGS, needs
+
+from . import conformance, conformance_table
+
+CASES = conformance.names_of_cases()
+
+
+def test_there_are_enough_cases() -> None:
+    """At least 60 functions, and 6 for each promise that a store can break."""
+    promises = Counter(conformance.words_of(case)[0] for case in CASES)
+    assert len(CASES) >= 60
+    for promise in (1, 2, 4, 5):
+        assert promises[f"Promise {promise}"] >= 6
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case_states_its_requirement(case: str) -> None:
+    """The docstring's first line is one sentence under a known heading: the manual's words."""
+    heading, words = conformance.words_of(case)
+    assert heading in conformance_table.TITLES
+    assert words.endswith(".")
+    assert words.count(". ") == 0
+
+
+def test_no_case_hides_another() -> None:
+    """Two parts of the suite with a case of one name would run one of them."""
+    defined = [name for part in Suite.__mro__ for name in vars(part) if name in set(CASES)]
+    assert len(defined) == len(CASES)
+
+
+def test_every_flag_is_named_and_explained() -> None:
+    """A flag that no case names would promise nothing."""
+    assert {flag for case in CASES for flag in conformance.flags_of(case)} == set(FLAGS)
+    assert list(conformance_table.FLAGS) == list(FLAGS)
+    assert all(hasattr(DeliveryStoreMixin, flag) for flag in FLAGS)
+
+
+def test_an_unknown_flag_is_refused() -> None:
+    """A misspelt flag would never skip its case."""
+    with pytest.raises(AssertionError):
+        needs("atomic_creation")
+
+
+class NothingPromised(MemoryDeliveryStore):
+    atomic_create = whole_or_absent = durable = confined = lazy_read = conditional_copy = False
+
+
+class EverythingDemanded(MemoryDeliveryStore):
+    lazy_read = None  # type: ignore[assignment]  # taken back, as if nobody had said
+
+
+class NothingPromisedCases(Suite, SimpleTestCase):
+    __test__ = False
+
+    def make_store(self) -> DeliveryStoreMixin:
+        return NothingPromised()
+
+
+class EverythingDemandedCases(Suite, SimpleTestCase):
+    __test__ = False
+
+    def make_store(self) -> DeliveryStoreMixin:
+        return EverythingDemanded()
+
+
+def test_false_skips_the_cases_that_name_the_flag_and_no_others() -> None:
+    """Besides those that need a disk, which a store in memory has not."""
+    found = conformance.outcomes(NothingPromisedCases)
+    skipped = {case for case, outcome in found.items() if outcome == conformance.SKIPPED}
+    on_disk = {case for case in CASES if hasattr(getattr(Suite, case), "on_disk")}
+    assert skipped == {case for case in CASES if conformance.flags_of(case)} | on_disk
+    assert conformance.FAILED not in found.values()
+
+
+def test_none_demands_what_true_demands() -> None:
+    """A store of which nobody has said anything is asked everything that applies to it."""
+    found = conformance.outcomes(
+        EverythingDemandedCases,
+        [
+            "test_large_file_is_streamed_with_little_memory",
+            "test_large_file_is_read_with_little_memory",
+        ],
+    )
+    assert set(found.values()) == {conformance.PASSED}
+
+
+class WithoutStoreCases(Suite, SimpleTestCase):
+    __test__ = False
+
+
+def test_a_class_that_names_no_store_says_so() -> None:
+    """The first error of whoever tries the suite tells what to write."""
+    with pytest.raises(NotImplementedError, match=r"define make_store\(self\)"):
+        WithoutStoreCases("test_copy").make_store()
+
+
+def test_the_mixin_itself_is_not_collected() -> None:
+    """Importing it into a test module adds no tests, mixing it into a TestCase does."""
+    assert Suite.__test__ is False
+    assert conformance.PEERS["FileSystemStorage"].__test__ is True
