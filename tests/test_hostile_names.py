@@ -10,6 +10,7 @@ names are written as ``[[text, times], ...]``.
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage
 from django.utils.http import content_disposition_header
 
@@ -221,19 +222,8 @@ def calls_of(line: Hostile) -> dict[str, Call]:
     }
 
 
-stages_first = pytest.mark.xfail(
-    strict=True, reason="save() and copy() make a temp file before they look at the name"
-)
-
-
 @pytest.mark.parametrize(
-    "store_class",
-    [
-        pytest.param(UntouchableFs, marks=stages_first),
-        pytest.param(UntouchableFsHier, marks=stages_first),
-        UntouchableMixed,
-        UntouchableMemory,
-    ],
+    "store_class", [UntouchableFs, UntouchableFsHier, UntouchableMixed, UntouchableMemory]
 )
 @by_kind(REFUSED)
 def test_a_refused_name_is_refused_by_every_method_before_anything_is_touched(
@@ -259,6 +249,16 @@ def test_a_refused_name_is_refused_by_every_method_before_anything_is_touched(
     assert failed == []
 
 
+@pytest.mark.parametrize(
+    "store_class", [UntouchableFs, UntouchableFsHier, UntouchableMixed, UntouchableMemory]
+)
+def test_content_without_a_name_is_refused(store_class: Callable[[], DeliveryStoreMixin]) -> None:
+    """Nothing is stored under "None", as Django does with such content."""
+    for content in ContentFile(b"x"), File(io.BytesIO(b"x")):
+        with pytest.raises(InvalidName, match="it is a NoneType, not text"):
+            store_class().save(None, content)
+
+
 def snapshot(folder: pathlib.Path) -> dict[str, object]:
     """Return what lies in a folder: bytes, modes and times of all that is below it."""
     found: dict[str, object] = {}
@@ -269,7 +269,6 @@ def snapshot(folder: pathlib.Path) -> dict[str, object]:
     return found
 
 
-@stages_first
 @pytest.mark.parametrize("store_class", [FsDeliveryStore, FsHierDeliveryStore])
 def test_refused_names_change_nothing_inside_or_outside_of_the_root(
     tmp_path: pathlib.Path, store_class: type[FsDeliveryStore]

@@ -83,6 +83,13 @@ def checked_ids(filemeta: FileMetaLike) -> tuple[Any, Any]:
     return ids
 
 
+def _with_slashes(name: Any) -> Any:
+    # What is no text stays what it is, to be refused: str(None) would be a name.
+    if isinstance(name, os.PathLike):
+        name = os.fspath(name)
+    return name.replace("\\", "/") if isinstance(name, str) else name
+
+
 class DeliveryStoreMixin(Storage):
     """Mix into a Django storage, before it, to make it a delivery store::
 
@@ -187,7 +194,8 @@ class DeliveryStoreMixin(Storage):
             name = content.name
         if not hasattr(content, "chunks"):
             content = File(content, name)
-        name = str(name).replace("\\", "/")
+        # Judged before a byte is read or written: a refused name leaves no trace.
+        name = validate_storage_name(_with_slashes(name))
         return validate_storage_name(
             self._create_first(self._candidates(name, max_length), content)
         )
@@ -299,12 +307,14 @@ class DeliveryStoreMixin(Storage):
         return self._scan(prefix)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
-        folders, files = self.listdir(prefix)
-        for file in files:
-            name = posixpath.join(prefix, file)
-            yield Entry(name, self.size(name), self.get_modified_time(name))
-        for folder in folders:
-            yield from self._scan(posixpath.join(prefix, folder))
+        left = [prefix]
+        while left:
+            above = left.pop()
+            folders, files = self.listdir(above)
+            for file in files:
+                name = posixpath.join(above, file)
+                yield Entry(name, self.size(name), self.get_modified_time(name))
+            left += [posixpath.join(above, folder) for folder in folders]
 
     def stream(self, name: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``stop`` (exclusive) in chunks, fetching only those.
@@ -378,9 +388,11 @@ class DeliveryStoreMixin(Storage):
 
     def copy(self, source: FileMetaLike, target: FileMetaLike) -> None:
         """Store the source's bytes in the target, as :meth:`write_open` does."""
-        with self._found(source) as name, self.write_open(target) as writer:
-            for chunk in self.stream(name):
-                writer.write(chunk)
+        with self._found(source) as name:
+            chunks = self.stream(name)
+            with self.write_open(target) as writer:
+                for chunk in chunks:
+                    writer.write(chunk)
 
     @contextmanager
     def _found(self, filemeta: FileMetaLike) -> Iterator[str]:

@@ -15,7 +15,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -233,45 +233,41 @@ class Tree:
 
         What is no regular file is passed by, and so is what vanishes meanwhile.
         """
-        inner = []
+        # A stack, not recursion: names may have more parts than Python has patience.
+        left = [folders]
+        while left:
+            above = left.pop()
+            with self._entries(above) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append([*above, entry.name])
+                    elif entry.is_file(follow_symlinks=False):
+                        with suppress(FileNotFoundError):
+                            yield "/".join([*above, entry.name]), entry.stat(follow_symlinks=False)
+
+    @contextmanager
+    def _entries(self, folders: list[str]) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """Give the entries of a folder, the store's own left out; none of one that is missing."""
         try:
             fd = self.enter(folders)
         except (FileNotFoundError, NotADirectoryError):
+            yield iter(())
             return
         try:
             with os.scandir(fd) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        inner.append(entry.name)
-                    elif entry.is_file(follow_symlinks=False):
-                        try:
-                            status = entry.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue
-                        yield "/".join([*folders, entry.name]), status
+                yield (entry for entry in entries if folders or entry.name != RESERVED)
         finally:
             os.close(fd)
-        for folder in inner:
-            if folders or folder != RESERVED:
-                yield from self.scan([*folders, folder])
 
     def listdir(self, folders: list[str]) -> tuple[list[str], list[str]]:
         """Return (folders, files) in a folder; ``([], [])`` where there is none."""
-        try:
-            fd = self.enter(folders)
-        except (FileNotFoundError, NotADirectoryError):
-            return [], []
         inner, files = [], []
-        try:
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if folders or entry.name != RESERVED:
-                            inner.append(entry.name)
-                    elif entry.is_file(follow_symlinks=False):
-                        files.append(entry.name)
-        finally:
-            os.close(fd)
+        with self._entries(folders) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    inner.append(entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(entry.name)
         return inner, files
 
     def absence(self) -> str:
