@@ -353,6 +353,7 @@ class Staged:
         self._tree = tree
         self._name: str | None = None
         self._fd = -1
+        self._owner = os.getpid()
         self._folder = tree.enter(TEMP_FOLDER, create=True)
         # Nobody else reads it before it has its final mode; without one the umask decides.
         mode = 0o666 if tree.file_mode is None else 0o600
@@ -496,7 +497,8 @@ class Staged:
             os.close(fd)
 
     def _unlink(self) -> None:
-        if self._name is not None and self._folder >= 0:
+        # A forked child that ends drops its copy of us; the file stays its parent's.
+        if self._name is not None and self._folder >= 0 and os.getpid() == self._owner:
             os.unlink(self._name, dir_fd=self._folder)
 
     def _close_folder(self) -> None:
