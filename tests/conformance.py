@@ -36,7 +36,7 @@ class BareInMemoryStorage(DeliveryStoreMixin, InMemoryStorage):
 class Peer(TestDeliveryStoreMixin, SimpleTestCase):
     """A peer hangs where it is expected to: that need not take long."""
 
-    patience = 1.0
+    patience = 3.0
 
 
 class FileSystemStorageCases(Peer):

@@ -100,7 +100,9 @@ def page(found: dict[str, dict[str, str]]) -> str:
 
 def _text(words: str) -> str:
     """Return a sentence in which nothing means anything to reStructuredText."""
-    return re.sub(r"([*`|\\])", r"\\\1", words[0].upper() + words[1:])
+    if not re.match(r"\w+\(", words):  # save() is not Save()
+        words = words[0].upper() + words[1:]
+    return re.sub(r"([*`|\\])", r"\\\1", words)
 
 
 def _table(widths: str, header: list[str], rows: list[list[str]]) -> Iterator[str]:

@@ -14,7 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import SuspiciousFileOperation
+
 from .case import NOT_POSSIBLE_HERE, DeliveryStoreCase
+
+#: What a store may raise where something is planted that it does not touch.
+REFUSED = (OSError, SuspiciousFileOperation)
 
 
 def in_processes(*works: Callable[[], object]) -> list[Any]:
@@ -57,8 +62,7 @@ class Meeting:
     of microseconds is run every time.
     """
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
+    def __init__(self) -> None:
         self._arrived = mmap.mmap(-1, 32)
         self._me = self._round = 0
         self._publishing = False
@@ -71,7 +75,7 @@ class Meeting:
     def begin(self, number: int) -> None:
         """Begin a round together with the other; TimeoutError if it does not come."""
         self._round = number
-        if not self._wait(0, self._patience):
+        if not self._wait(0, 60):
             raise TimeoutError(f"The other process did not come to round {number}.")
         self._publishing = True
 
@@ -147,3 +151,28 @@ class DiskCase(DeliveryStoreCase):
             thread.join(0.1)
         self.assertFalse(hangs, f"hangs at the FIFO {fifo!r}")
         return raised[0] if raised else None
+
+    def assert_reads_nothing(self, name: str) -> None:
+        """The name does not exist, and every way to read it is refused."""
+        self.assertFalse(self.store.exists(name), f"{name!r} exists")
+        for ask in (
+            lambda: self.store.open(name).close(),
+            lambda: next(self.store.stream(name)),
+            lambda: self.store.size(name),
+            lambda: self.store.get_modified_time(name),
+        ):
+            with self.assertRaises(REFUSED):
+                ask()
+
+    def try_to(self, *works: Callable[[], object]) -> None:
+        """Do each; being refused is as good as doing it right."""
+        for work in works:
+            try:
+                work()
+            except REFUSED:
+                continue
+
+    def rewrite(self, name: str) -> None:
+        """Replace an ordinary name's bytes."""
+        with self.store.open(name, "wb") as writer:
+            writer.write(b"rewritten")

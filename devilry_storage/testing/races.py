@@ -162,7 +162,7 @@ class RaceCases(DiskCase):
         self.race_processes(ContentFile)
 
     def race_processes(self, make: Callable[[bytes], Any]) -> None:
-        meeting = Meeting(self.patience)
+        meeting = Meeting()
 
         def save_all(me: int) -> list[str]:
             meeting.join(me)

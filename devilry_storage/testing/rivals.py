@@ -32,7 +32,7 @@ class Rival(Generic[T]):
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
-            self._thread.join(2)
+            self._thread.join(5)
 
     def result(self) -> T:
         """Wait for the work's end; return or raise what it returned or raised."""

@@ -10,12 +10,14 @@ from .durable import DurableCases
 from .files import FileCases
 from .lean import LeanCases
 from .names import NameCases
-from .planted import PlantedCases
 from .races import RaceCases
 from .readers import ReaderCases
+from .rewrites import RewriteCases
+from .special import SpecialFileCases
+from .symlinks import SymlinkCases
 from .uploads import UploadCases
 from .whole import WholeCases
-from .writers import RewriteCases, WriterCases
+from .writers import WriterCases
 
 
 class TestDeliveryStoreMixin(
@@ -29,7 +31,8 @@ class TestDeliveryStoreMixin(
     NameCases,
     RaceCases,
     DurableCases,
-    PlantedCases,
+    SymlinkCases,
+    SpecialFileCases,
     ConfinedCases,
     AnswerCases,
     ReaderCases,
@@ -44,5 +47,5 @@ class TestDeliveryStoreMixin(
     ``make_store()`` returns the store, empty, once for each case; ``self.tmp_path`` is a temporary
     folder that is removed afterwards. A flag of the store that is False skips the cases that name
     it, None demands them. Cases that have to reach the store's own folder find it by
-    ``disk_root()``. ``setUp`` calls ``super().setUp()`` if you override it.
+    ``disk_root()``. If you override ``setUp``, call ``super().setUp()`` in it.
     """

@@ -1,4 +1,4 @@
-"""Promise 1 of writers: bytes are published by a clean close() and by nothing else."""
+"""Promise 1 of ``write_open()``: bytes are published by a clean close() and by nothing else."""
 
 from __future__ import annotations
 
@@ -10,102 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from . import leaving
-from .case import DeliveryStoreCase, needs
+from .case import DeliveryStoreCase
 from .sources import SourceBroke
-
-Leave = Callable[[leaving.OpenWriter], None]
-
-
-class RewriteCases(DeliveryStoreCase):
-    """``open(name, "wb")`` of an ordinary name."""
-
-    def assert_leaves_old_bytes(self, leave: Leave) -> None:
-        self.save("notes.txt", b"the old bytes, a bit longer")
-        with self.assert_unchanged(), self.assertRaises(SourceBroke):
-            leave(lambda: self.store.open("notes.txt", "wb"))
-
-    @needs("whole_or_absent")
-    def test_rewrite_left_by_with(self) -> None:
-        """Promise 1: an exception inside "with open(name, 'wb')" leaves the old bytes."""
-        self.assert_leaves_old_bytes(leaving.by_with)
-
-    @needs("whole_or_absent")
-    def test_rewrite_left_by_closing(self) -> None:
-        """Promise 1: an exception inside contextlib.closing() leaves the old bytes."""
-        self.assert_leaves_old_bytes(leaving.by_closing)
-
-    @needs("whole_or_absent")
-    def test_rewrite_left_by_try_finally(self) -> None:
-        """Promise 1: an exception that passes a "finally: close()" leaves the old bytes."""
-        self.assert_leaves_old_bytes(leaving.by_try_finally)
-
-    @needs("whole_or_absent")
-    def test_rewrite_left_by_exit_stack(self) -> None:
-        """Promise 1: an exception that unwinds an ExitStack leaves the old bytes."""
-        self.assert_leaves_old_bytes(leaving.by_exit_stack)
-
-    @needs("whole_or_absent")
-    def test_rewrite_left_by_half_a_zip(self) -> None:
-        """Promise 1: half an archive leaves the old bytes, though ZipFile closes itself."""
-        self.assert_leaves_old_bytes(leaving.by_half_a_zip)
-
-    @needs("whole_or_absent")
-    def test_rewrite_left_by_dropping_a_generator(self) -> None:
-        """Promise 1: a generator dropped in the middle of writing leaves the old bytes."""
-        self.assert_leaves_old_bytes(leaving.by_dropping_a_generator)
-
-    @needs("whole_or_absent")
-    def test_rewrite_never_closed(self) -> None:
-        """Promise 1: a writer that is never closed leaves the old bytes."""
-        self.assert_leaves_old_bytes(leaving.by_never_closing)
-
-    @needs("whole_or_absent")
-    def test_rewrite_left_while_another_error_is_handled(self) -> None:
-        """Promise 1: a writer opened in an except block and left by a new error is discarded."""
-        self.assert_leaves_old_bytes(leaving.after_another_error)
-
-    @needs("whole_or_absent")
-    def test_rewrite_is_seen_on_close(self) -> None:
-        """Promise 1: what open(name, "wb") writes is seen on close(), not before."""
-        self.save("folder/other.txt")
-        writer = self.store.open("folder/new.txt", "wb")
-        writer.write(b"new bytes")
-        writer.flush()
-        try:
-            self.assert_absent("folder/new.txt")
-        finally:
-            writer.close()
-        self.assert_holds("folder/new.txt", b"new bytes")
-
-    @needs("whole_or_absent")
-    def test_new_name_in_a_new_folder(self) -> None:
-        """Promise 1: open(name, "wb") makes the folders that the name needs, on close()."""
-        with self.store.open("new/folder/file.txt", "wb") as writer:
-            writer.write(b"new bytes")
-            self.assertEqual(self.store.listdir(""), ([], []))
-        self.assert_holds("new/folder/file.txt", b"new bytes")
-
-    @needs("whole_or_absent")
-    def test_new_name_left_by_with(self) -> None:
-        """Promise 1: an exception inside "with open(name, 'wb')" of a new name leaves nothing."""
-        self.save("folder/other.txt")
-        with self.assertRaises(SourceBroke):
-            leaving.by_with(lambda: self.store.open("folder/new.txt", "wb"))
-        self.assert_absent("folder/new.txt")
-
-    @needs("whole_or_absent")
-    def test_rewrite_of_nothing(self) -> None:
-        """Promise 1: a writer that is closed without a write leaves an empty file."""
-        self.save("notes.txt", b"the old bytes")
-        with self.store.open("notes.txt", "wb"):
-            pass
-        self.assert_holds("notes.txt", b"")
 
 
 class WriterCases(DeliveryStoreCase):
     """``write_open(filemeta)``."""
 
-    def assert_leaves_content(self, leave: Leave) -> None:
+    def assert_leaves_content(self, leave: Callable[[leaving.OpenWriter], None]) -> None:
         stored, fresh = self.stored(b"the old bytes"), self.filemeta(2, 2)
         before = (stored.content, stored.size, stored.sha256)
         with self.assert_unchanged():
