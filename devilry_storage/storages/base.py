@@ -78,7 +78,7 @@ def checked_ids(filemeta: FileMetaLike) -> tuple[Any, Any]:
     ids = filemeta.key_ids()
     if None in ids:
         raise ValueError(
-            f"{filemeta!r} has no ids yet {ids!r}: save it (and its delivery) before storing bytes."
+            f"{filemeta!r} has no ids yet {ids!r}: save it (and its delivery) before its bytes."
         )
     return ids
 
@@ -347,7 +347,7 @@ class DeliveryStoreMixin(Storage):
             try:
                 self.delete(name)
             # Backends fail in ways of their own; each is reported with its name.
-            except Exception as exception:
+            except Exception as exception:  # noqa: BLE001  # see above
                 failures[name] = exception
         return failures
 
@@ -360,7 +360,7 @@ class DeliveryStoreMixin(Storage):
             return file
 
     def write_open(self, filemeta: FileMetaLike) -> Writer:
-        """Return a writer whose clean ``close()`` stores the bytes and records them in the FileMeta.
+        """Return a writer whose clean ``close()`` stores the bytes and records them in the row.
 
         Where there is content already, the new one gets a fresh name. Raises ValueError for an
         unsaved FileMeta.

@@ -1,4 +1,4 @@
-"""The file objects that stores hand out: a reader, and a writer that publishes on a clean close."""
+"""The files that stores hand out: a reader, and a writer that publishes on a clean close."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class SpoolSink:
 
     def __init__(self, store: DeliveryStoreMixin) -> None:
         self.store = store
-        self.spool = File(tempfile.TemporaryFile())
+        self.spool = File(tempfile.TemporaryFile())  # noqa: SIM115  # closed by discard()
 
     def write(self, data: bytes) -> object:
         return self.spool.write(data)

@@ -29,7 +29,8 @@ from .options import (
     check_text,
     refuse_unknown,
 )
-from .tree import Staged, Tree
+from .staged import Staged
+from .tree import Tree
 
 
 def _folders(path: str) -> list[str]:

@@ -25,21 +25,25 @@ def refuse_unknown(store: object, unknown: Mapping[str, Any]) -> None:
 
 
 def check_path(store: object, option: str, value: object) -> None:
+    """Raise ImproperlyConfigured unless the value is None or a path."""
     if value is not None and not (isinstance(value, (str, os.PathLike)) and os.fspath(value)):
         raise _impossible(store, option, value, "give the path of a folder")
 
 
 def check_text(store: object, option: str, value: object) -> None:
+    """Raise ImproperlyConfigured unless the value is None or a string."""
     if value is not None and not isinstance(value, str):
         raise _impossible(store, option, value, "give a string")
 
 
 def check_bool(store: object, option: str, value: object) -> None:
+    """Raise ImproperlyConfigured unless the value is True or False."""
     if not isinstance(value, bool):
         raise _impossible(store, option, value, "give True or False")
 
 
 def check_mode(store: object, option: str, value: object) -> None:
+    """Raise ImproperlyConfigured unless the value is None or permissions."""
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 0o7777:
@@ -47,6 +51,7 @@ def check_mode(store: object, option: str, value: object) -> None:
 
 
 def check_interval(store: object, option: str, value: object) -> None:
+    """Raise ImproperlyConfigured unless the value is None or the interval of a layout."""
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 2:

@@ -1,0 +1,184 @@
+"""A file on its way into a :class:`~devilry_storage.storages.tree.Tree`: whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterable
+
+from .tree import CLOEXEC, NOFOLLOW, TEMP_FOLDER, Tree, split, sync
+
+logger = logging.getLogger("devilry_storage")
+
+_TEMP = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
+
+# How often a folder may vanish under a writer, each time by a delete that emptied it.
+_PATIENCE = 1000
+
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class Staged:
+    """A temp file in the tree's own file system, which a name can be linked to.
+
+    A sink for writers: see :class:`devilry_storage.storages.files.Sink`.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._name: str | None = None
+        self._fd = -1
+        self._owner = os.getpid()
+        self._folder = tree.enter(TEMP_FOLDER, create=True)
+        # Nobody else reads it before it has its final mode; without one the umask decides.
+        mode = 0o666 if tree.file_mode is None else 0o600
+        name = secrets.token_hex(16)
+        try:
+            self._fd = os.open(name, _TEMP, mode, dir_fd=self._folder)
+        except BaseException:
+            self._close_folder()
+            raise
+        self._name = name
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def create(self, names: Iterable[str]) -> str:
+        self._seal()
+        for name in names:
+            if self._link(name):
+                return name
+        raise FileExistsError("No name was free.")
+
+    def replace(self, name: str) -> None:
+        """Publish under the name, in place of what is there; UnsafeEntry if that is no file."""
+        self._seal()
+        folders, leaf = split(name)
+        folder = self._tree.enter(folders, create=True)
+        try:
+            try:
+                self._tree.stat_in(folder, leaf, name)
+            except FileNotFoundError:
+                pass
+            assert self._name is not None
+            try:
+                os.rename(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)
+            except OSError as exception:
+                if exception.errno == errno.EXDEV:
+                    raise self._explained(exception, name) from exception
+                raise
+            self._name = None
+            if self._tree.durable:
+                sync(folder)
+        finally:
+            os.close(folder)
+
+    def _seal(self) -> None:
+        """Give the file its mode and group and bring it to the disk, once."""
+        if self._fd < 0:
+            return
+        if self._tree.file_mode is not None:
+            os.fchmod(self._fd, self._tree.file_mode)
+        self._tree.give_group(self._fd, self._folder)
+        if self._tree.durable:
+            # Never again after an error: the kernel may have dropped what it could not write
+            # and call the next fsync a success.
+            sync(self._fd)
+        self._close_file()
+
+    def _link(self, name: str) -> bool:
+        """Give the file the name, if it is free; link(2) decides, whoever else wants it."""
+        folders, leaf = split(name)
+        for _ in range(_PATIENCE):
+            try:
+                folder = self._tree.enter(folders, create=True)
+            except FileNotFoundError:
+                continue  # removed, being empty, between our making and our entering it
+            try:
+                if not self._link_into(folder, leaf, name):
+                    return False
+                if self._tree.durable:
+                    sync(folder)
+                return True
+            except FileNotFoundError:
+                continue  # likewise
+            finally:
+                os.close(folder)
+        raise FileNotFoundError(
+            errno.ENOENT, f"The folder of a new file in {self._tree.root!r} keeps vanishing", name
+        )
+
+    def _link_into(self, folder: int, leaf: str, name: str) -> bool:
+        assert self._name is not None
+        try:
+            os.link(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)
+        except FileNotFoundError:
+            raise
+        except FileExistsError:
+            return self._is_ours(leaf, folder)
+        except OSError as exception:
+            raise self._explained(exception, name) from exception
+        return True
+
+    def _is_ours(self, leaf: str, folder: int) -> bool:
+        """Tell whether the name is our own file: on NFS the reply to a link may be lost."""
+        assert self._name is not None
+        there = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+        return os.path.samestat(
+            there, os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+        )
+
+    def _explained(self, exception: OSError, name: str) -> OSError:
+        if exception.errno == errno.EXDEV:
+            reason = (
+                "Another file system is mounted below the root, where no file can be linked: "
+                "mount it at the root instead"
+            )
+        elif exception.errno in _NO_HARD_LINKS:
+            reason = (
+                "The file system has no hard links, without which a file cannot be created "
+                "atomically: use another one"
+            )
+        else:
+            return exception
+        return OSError(exception.errno, f"{reason} ({self._tree.root!r})", name)
+
+    def finish(self) -> None:
+        """Let go of a file that is published; a close that fails is an error of the save's."""
+        self._try(self._unlink)
+        self._close_folder()
+
+    def discard(self) -> None:
+        for step in (self._close_file, self._unlink, self._close_folder):
+            self._try(step)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        # What fails here leaves at most a temp file, which is removed as a stale one later.
+        try:
+            step()
+        except OSError as exception:
+            logger.warning(
+                "Temp file %r in %r could not be removed: %s",
+                self._name,
+                self._tree.root,
+                exception,
+            )
+
+    def _close_file(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _unlink(self) -> None:
+        # A forked child that ends drops its copy of us; the file stays its parent's.
+        if self._name is not None and self._folder >= 0 and os.getpid() == self._owner:
+            os.unlink(self._name, dir_fd=self._folder)
+
+    def _close_folder(self) -> None:
+        folder, self._folder = self._folder, -1
+        if folder >= 0:
+            os.close(folder)
