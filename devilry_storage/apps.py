@@ -5,6 +5,8 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DevilryStorageConfig(AppConfig):
+    """Registers the checks."""
+
     name = "devilry_storage"
     verbose_name = _("Delivery storage")
     default_auto_field = "django.db.models.BigAutoField"

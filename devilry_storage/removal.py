@@ -19,8 +19,8 @@ from .fields import DeliveryFileField
 from .models.locking import take_write_lock
 from .models.tombstone import Tombstone
 from .signals import file_removed, send_after_commit
-from .store import resolve, store_for
 from .storages.base import DeliveryStoreMixin
+from .store import resolve, store_for
 
 logger = logging.getLogger("devilry_storage")
 

@@ -86,8 +86,8 @@ def _checked(store: object, subject: str) -> DeliveryStoreMixin:
     if isinstance(store, DeliveryStoreMixin):
         return store
     raise WrongStore(
-        f"{subject} is '{type(store).__module__}.{type(store).__qualname__}', which is no delivery "
-        "store: a delivery store is a Django Storage with "
+        f"{subject} is '{type(store).__module__}.{type(store).__qualname__}', which is no "
+        "delivery store: a delivery store is a Django Storage with "
         "devilry_storage.storages.DeliveryStoreMixin mixed in before it."
     )
 

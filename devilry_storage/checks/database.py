@@ -59,7 +59,7 @@ def _cascades(model: FileModel, alias: str) -> Iterator[CheckMessage]:
     if found:
         yield Warning(
             f"The database deletes rows of {model._meta.label} by itself (ON DELETE CASCADE: "
-            f"{', '.join(found)}), so that no tombstone is written and their bytes become orphans.",
+            f"{', '.join(found)}): no tombstone is written, and their bytes become orphans.",
             hint="Use on_delete=models.CASCADE, which Django carries out.",
             obj=model,
             id=ids.DATABASE_CASCADE,

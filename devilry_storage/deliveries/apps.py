@@ -5,6 +5,8 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DeliveriesConfig(AppConfig):
+    """Has models and admin, and nothing to do when it is ready."""
+
     name = "devilry_storage.deliveries"
     label = "devilry_deliveries"
     verbose_name = _("Deliveries")

@@ -46,6 +46,6 @@ def as_file(content: Any, name: str) -> Iterator[File[Any]]:
         yield IterableFile(content, name)
     else:
         raise TypeError(
-            f"{content!r} is no content for {name!r}: give bytes, text, a path, an open file or an "
-            "iterable of chunks."
+            f"{content!r} is no content for {name!r}: give bytes, text, a path, an open file or "
+            "an iterable of chunks."
         )

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections import Counter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
 from django.template.defaultfilters import filesizeformat
 
-from devilry_storage.purge import purge
+from devilry_storage.purge import Event, purge
 
-WORDS = {
-    "removed": "removed",
-    "due": "would remove",
-    "upload": "removed stale upload",
-    "kept": "kept",
-    "failed": "failed",
-    "skipped": "skipped",
-    "refused": "refused",
-}
+TROUBLE = {"kept", "failed", "skipped", "refused"}
 
 
 class Command(BaseCommand):
@@ -39,26 +32,27 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, dry_run: bool, database: str, **options: Any) -> None:
-        counts = dict.fromkeys(WORDS, 0)
+        counts: Counter[str] = Counter()
         size = 0
         for event in purge(using=database, dry_run=dry_run):
             counts[event.result] += 1
-            size += event.size or 0 if event.result in {"removed", "due"} else 0
-            trouble = event.result in {"kept", "failed", "skipped", "refused"}
-            if trouble or options["verbosity"] > 1 or dry_run:
-                word = (
-                    "would remove stale upload" if dry_run and event.result == "upload" else None
-                )
-                line = f"{word or WORDS[event.result]}: {event.subject}"
-                line += f" ({event.reason})" if event.reason else ""
-                (self.stderr if trouble else self.stdout).write(line)
-        verb = "Would remove" if dry_run else "Removed"
+            if event.result in TROUBLE:
+                self.stderr.write(f"{event.result}: {event.subject} ({event.reason})")
+                continue
+            size += event.size or 0
+            if dry_run or options["verbosity"] > 1:
+                self.stdout.write(_line(event, dry_run))
         self.stdout.write(
-            f"{verb} {counts['removed'] + counts['due']} files ({filesizeformat(size)}) and "
-            f"{counts['upload']} stale uploads."
+            f"{'Would remove' if dry_run else 'Removed'} {counts['removed'] + counts['due']} files "
+            f"({filesizeformat(size)}) and {counts['upload']} stale uploads."
         )
         if counts["refused"] or counts["failed"]:
             raise CommandError(
-                f"{counts['refused']} models were refused and {counts['failed']} files failed: see "
-                "the reasons above."
+                f"{counts['refused']} models were refused and {counts['failed']} files failed: "
+                "see the reasons above."
             )
+
+
+def _line(event: Event, dry_run: bool) -> str:
+    what = "stale upload " if event.result == "upload" else ""
+    return f"{'would remove' if dry_run else 'removed'}: {what}{event.subject}"
