@@ -80,10 +80,13 @@ class SpoolSink:
 
     def __init__(self, store: DeliveryStoreMixin) -> None:
         self.store = store
-        self.spool = File(tempfile.TemporaryFile())  # noqa: SIM115  # closed by discard()
+        # Without a buffer: a forked child that ends would write its copy of one a second time.
+        self.spool = File(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  # see discard()
 
-    def write(self, data: bytes) -> object:
-        return self.spool.write(data)
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self.spool.write(view) :]
 
     def create(self, names: Iterable[str]) -> str:
         return self.store._create_first(names, self.spool)
