@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import os
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
 from . import leaving
-from .case import DeliveryStoreCase
+from .case import DeliveryStoreCase, on_disk
+from .disk import in_processes
 from .sources import SourceBroke
 
 
@@ -99,6 +102,24 @@ class WriterCases(DeliveryStoreCase):
         self.assertTrue(writer.closed)
         with self.assert_unchanged(), self.assertRaises(ValueError):
             writer.write(b"more")
+
+    @on_disk
+    def test_forked_child_that_ends_leaves_a_writer_alone(self) -> None:
+        """Promise 1: a forked child that drops its copy of a writer changes nothing."""
+        filemeta = self.filemeta()
+        writers = [self.store.write_open(filemeta)]
+        writers[0].write(b"written before the fork, ")
+
+        def drop() -> bool:
+            warnings.simplefilter("ignore", ResourceWarning)
+            writers.clear()
+            gc.collect()
+            return True
+
+        self.assertEqual(in_processes(drop), [True])
+        with writers.pop() as writer:
+            writer.write(b"and after it")
+        self.assert_holds(self.key(), b"written before the fork, and after it")
 
     def test_writer_counts_and_hashes(self) -> None:
         """Promise 1: a writer knows size and SHA-256 of what was written so far."""
