@@ -42,9 +42,9 @@ class Command(BaseCommand):
             size += event.size or 0
             if dry_run or options["verbosity"] > 1:
                 self.stdout.write(_line(event, dry_run))
+        files, verb = counts["removed"] + counts["due"], "Would remove" if dry_run else "Removed"
         self.stdout.write(
-            f"{'Would remove' if dry_run else 'Removed'} {counts['removed'] + counts['due']} files "
-            f"({filesizeformat(size)}) and {counts['upload']} stale uploads."
+            f"{verb} {files} files ({filesizeformat(size)}) and {counts['upload']} stale uploads."
         )
         if counts["refused"] or counts["failed"]:
             raise CommandError(
