@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.files import File
 from django.core.files.storage import Storage, default_storage
-from django.core.files.uploadedfile import UploadedFile
 from django.db import models
 from django.db.models.fields.files import FieldFile, FileDescriptor
 
@@ -51,12 +50,18 @@ class DeliveryFieldFile(FieldFile):
         return not self._committed and getattr(self, "_file", None) is not None
 
     @property
-    def storage(self) -> DeliveryStoreMixin:  # type: ignore[override]  # resolved at each use
+    def storage(self) -> DeliveryStoreMixin:  # resolved at each use
         return store_for(self.field.model)
 
     @storage.setter
     def storage(self, value: object) -> None:
         """Ignore what FieldFile would freeze."""
+
+    def settle(self, name: str | None) -> None:
+        """Be the stored file of that name, None being no file: what was pending is carried out."""
+        self.name = name
+        self._file = None
+        self._committed = True
 
     def copy_for(self, instance: Any) -> DeliveryFieldFile:
         """Return the same state as another instance's file (two copies of one row)."""
@@ -66,12 +71,17 @@ class DeliveryFieldFile(FieldFile):
             twin._file = self._file
         return twin
 
+    def _required_name(self) -> str:
+        """Return the name, "" for a nameless upload; ValueError where there is no file."""
+        if not self:
+            raise ValueError(f"{self.instance!r} has no file: its {self.field.name!r} is empty.")
+        return self.name or ""
+
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         """The size in bytes."""
-        self._require_file()
-        size: int = self.file.size if self.is_pending_file else self.storage.size(self.name)
-        return size
+        name = self._required_name()
+        return self.file.size if self.is_pending_file else self.storage.size(name)
 
     @property
     def url(self) -> str:
@@ -79,12 +89,12 @@ class DeliveryFieldFile(FieldFile):
 
         Never a presigned URL, and no exception, which would break the admin's pages.
         """
-        self._require_file()
-        return self.storage.public_url(self.name) if self._committed and self.name else ""
+        name = self._required_name()
+        return self.storage.public_url(name) if self._committed else ""
 
     def open(self, mode: str = "rb") -> DeliveryFieldFile:  # type: ignore[override]
         """Open the file to read. Raises ValueError for other modes, FileNotFoundError."""
-        self._require_file()
+        name = self._required_name()
         if mode not in {"rb", "r"}:
             raise ValueError(
                 f"The file of {self.instance!r} cannot be opened with mode {mode!r}: assign a new "
@@ -93,7 +103,7 @@ class DeliveryFieldFile(FieldFile):
         if self.is_pending_file:
             self._file.open(mode)
         elif self.closed:
-            self._file = self.storage.open(self.name, "rb")
+            self._file = self.storage.open(name, "rb")
         else:
             self._file.seek(0)
         return self
@@ -114,9 +124,10 @@ class DeliveryFieldFile(FieldFile):
         if not self:
             return
         self.close()
-        self._file = None
-        self.name = None
-        self._committed = self.instance._state.adding
+        self.settle(None)
+        # django-cleanup deletes files of instances that are no models.
+        state = getattr(self.instance, "_state", None)
+        self._committed = state is None or state.adding
         self.instance.__dict__[self.field.attname] = self
         if save:
             self.instance.save()
@@ -130,6 +141,10 @@ class DeliveryFieldFile(FieldFile):
                 "or deep-copied without losing its bytes: save it first."
             )
         return {**super().__getstate__(), "_committed": self._committed}
+
+
+# What a pending file is compared as in a query: its own name may be that of a stored one.
+_NOBODYS_NAME = "/"
 
 
 class DeliveryFileDescriptor(FileDescriptor):
@@ -162,7 +177,7 @@ class DeliveryFileField(models.FileField):
 
     def __init__(
         self,
-        verbose_name: str | None = None,
+        verbose_name: Any = None,
         name: str | None = None,
         *,
         storage: Any = None,
@@ -170,8 +185,8 @@ class DeliveryFileField(models.FileField):
     ) -> None:
         if "upload_to" in kwargs:
             raise TypeError(
-                f"DeliveryFileField takes no upload_to={kwargs['upload_to']!r}: the store's layout "
-                "says where files lie."
+                f"DeliveryFileField takes no upload_to={kwargs['upload_to']!r}: the layout of the "
+                "store says where files lie."
             )
         self.given_storage = storage
         kwargs.setdefault("max_length", 255)
@@ -180,7 +195,7 @@ class DeliveryFileField(models.FileField):
         super().__init__(verbose_name, name, **kwargs)
 
     @property
-    def storage(self) -> Storage:  # type: ignore[override]  # resolved at each use
+    def storage(self) -> Storage:  # resolved at each use
         # FileField.__init__ looks at it while there is no model to resolve it for.
         return store_for(self.model) if hasattr(self, "model") else default_storage
 
@@ -199,7 +214,7 @@ class DeliveryFileField(models.FileField):
         if isinstance(value, DeliveryFieldFile):
             if value.instance is instance:
                 return value
-            if self._same_row(value.instance, instance):
+            if value.field.model is self.model and value.instance.pk == instance.pk is not None:
                 return value.copy_for(instance)
             if value:
                 return self.copy_of(value, instance)
@@ -221,13 +236,6 @@ class DeliveryFileField(models.FileField):
             else "assign a File, or None to remove it"
         )
         raise ValueError(f"{value!r} is not a file for {type(instance).__name__}.content: {hint}.")
-
-    def _same_row(self, one: Any, other: Any) -> bool:
-        return (
-            one._meta.concrete_model is other._meta.concrete_model
-            and one.pk is not None
-            and one.pk == other.pk
-        )
 
     def copy_of(self, file: DeliveryFieldFile, instance: Any) -> DeliveryFieldFile:
         """Return another row's file as pending: its bytes are copied, never shared."""
@@ -254,19 +262,33 @@ class DeliveryFileField(models.FileField):
         # Past FileField's, which would store the file before the row has an id.
         return super(models.FileField, self).pre_save(model_instance, add)
 
+    def validate(self, value: Any, model_instance: Any) -> None:
+        # A pending file may be nameless (ContentFile): the row has a filename.
+        if not value or not value.is_pending_file:
+            super().validate(value, model_instance)
+
     def get_prep_value(self, value: Any) -> str | None:
+        if isinstance(value, File) and not self._is_stored(value):
+            return _NOBODYS_NAME
         return super().get_prep_value(value) or None
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         """Refuse what would reach the database without its bytes reaching the store."""
-        committed = getattr(value, "_committed", not isinstance(value, (File, UploadedFile)))
-        if not committed:
+        if not self._is_stored(value):
             raise NotCommitted(
                 f"The file {str(value)!r} of {self.model._meta.label} is not in the store: only "
                 "save() of an instance stores it (or removes the stored one), not bulk_create(), "
-                "bulk_update() or update()."
+                "bulk_update() or update(); adopt() records what is in the store already."
             )
         return super().get_db_prep_save(value, connection)
+
+    def _is_stored(self, value: Any) -> bool:
+        """Tell whether a column may hold the value: a name of this store, none, an expression."""
+        if isinstance(value, DeliveryFieldFile):
+            return value._committed and value.field.model is self.model
+        if isinstance(value, str):
+            return isinstance(value, StoredName) or not value
+        return not isinstance(value, File)
 
     def formfield(self, **kwargs: Any) -> Any:
         widget = kwargs.get("widget")

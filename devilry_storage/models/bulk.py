@@ -12,8 +12,8 @@ from ..exceptions import add_note
 from ..names import validate_filename
 from ..removal import buried_names
 from ..signals import file_stored, send_after_commit
-from ..store import store_for
 from ..storages.files import read_chunks
+from ..store import store_for
 from .content import as_file
 from .step import StoreStep
 
@@ -40,10 +40,17 @@ def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
     if model._meta.parents or not features.can_return_rows_from_bulk_insert:
         return _one_by_one(delivery, contents)
     delivery.refuse_finished()
-    rows = delivery._claim(contents)
-    new = [model(delivery=delivery, filename=name) for name in contents if name not in rows]
+    with delivery._claimed(contents) as claimed:
+        return _at_once(delivery, contents, claimed, using)
+
+
+def _at_once(
+    delivery: AbstractDelivery, contents: Mapping[str, Any], claimed: Mapping[str, Any], using: str
+) -> list[Any]:
+    model = delivery.filemeta_model()
+    new = [model(delivery=delivery, filename=name) for name in contents if name not in claimed]
     model._base_manager.using(using).bulk_create(new)
-    rows.update((row.filename, row) for row in new)
+    rows = {**claimed, **{row.filename: row for row in new}}
     try:
         stored = _store_all(rows, contents, using)
         with transaction.atomic(using=using):
@@ -85,16 +92,21 @@ def _store_all(
     store = store_for(next(iter(rows.values())))
     keys = {filename: store.layout.key(*row.key_ids()) for filename, row in rows.items()}
     buried = buried_names(type(next(iter(rows.values()))), keys.values(), using)
-    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
-        futures = {
-            pool.submit(store_one, row, contents[filename], keys[filename] in buried): filename
-            for filename, row in rows.items()
-        }
-        for future in as_completed(futures):
-            if exception := future.exception():
-                pool.shutdown(wait=True, cancel_futures=True)
-                add_note(exception, f"While the file {futures[future]!r} was being stored.")
-                raise exception
+    try:
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
+            futures = {
+                pool.submit(store_one, row, contents[filename], keys[filename] in buried): filename
+                for filename, row in rows.items()
+            }
+            for future in as_completed(futures):
+                if exception := future.exception():
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    add_note(exception, f"While the file {futures[future]!r} was being stored.")
+                    raise exception
+    except BaseException:
+        # No row names the others yet, and none was told to: they are nobody's.
+        store.delete_many([name for _, name, _, _ in stored])
+        raise
     return stored
 
 

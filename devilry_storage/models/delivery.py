@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
-from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
+from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError, add_note
 from ..fields import DeliveryFileField
 from ..names import validate_filename
 from ..signals import delivery_finished, send_after_commit
@@ -21,6 +22,7 @@ from ..store import store_for
 from .bulk import add_many
 from .content import as_file
 from .locking import lock_row
+from .restoring import restored_on_error
 from .visibility import DeliveryManager
 
 D = TypeVar("D", bound="AbstractDelivery")
@@ -101,10 +103,8 @@ class AbstractDelivery(models.Model):
         """
         filename = validate_filename(filename)
         model = self.filemeta_model()
-        with as_file(content, filename) as file:
-            filemeta = self._claim([filename]).get(filename) or model(
-                delivery=self, filename=filename
-            )
+        with as_file(content, filename) as file, self._claimed([filename]) as claimed:
+            filemeta = claimed.get(filename) or model(delivery=self, filename=filename)
             filemeta.content = file
             filemeta.save(using=self._state.db)
         return filemeta
@@ -125,9 +125,12 @@ class AbstractDelivery(models.Model):
         """
         self._finish(timezone.now())
 
+    # A template must not finish a delivery.
+    finish.alters_data = True  # type: ignore[attr-defined]
+
     def _finish(self, time_of_delivery: Any) -> None:
         using = self._state.db or router.db_for_write(type(self))
-        with transaction.atomic(using=using):
+        with restored_on_error(self), transaction.atomic(using=using):
             current = self._lock_unfinished(using)
             self._refuse_incomplete()
             number = _next_number(current, using)
@@ -135,7 +138,8 @@ class AbstractDelivery(models.Model):
                 number=number, time_of_delivery=time_of_delivery, successful=True
             )
             send_after_commit(delivery_finished, self, using)
-        self.number, self.time_of_delivery, self.successful = number, time_of_delivery, True
+            # Before the COMMIT, after which the receivers see the instance.
+            self.number, self.time_of_delivery, self.successful = number, time_of_delivery, True
 
     def copy(self: D, assignment_group: Any) -> D:
         """Return a finished copy of this finished delivery, delivered to another group.
@@ -185,27 +189,43 @@ class AbstractDelivery(models.Model):
         current.refuse_finished()
         return current
 
-    def _claim(self, filenames: Iterable[str]) -> dict[str, Any]:
-        """Return the rows, left behind without content, that files of these names take over.
+    @contextmanager
+    def _claimed(self, filenames: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Give the rows, left behind without content, that files of these names take over.
 
-        Raises FileExistsError for names that have content or may be in the work of somebody.
+        Raises FileExistsError for names that have content or may be in the work of somebody. If
+        storing fails, the rows are left behind again, since when they were before.
         """
-        claimed = {}
+        claimed: dict[str, Any] = {}
+        left_behind = {}
+        try:
+            for row in self.files.filter(filename__in=list(filenames)):
+                left_behind[row.pk] = row.created
+                self._take_over(row)
+                claimed[row.filename] = row
+            yield claimed
+        except BaseException as exception:
+            try:
+                if not transaction.get_connection(self.files.db).needs_rollback:
+                    for row in claimed.values():
+                        rows = self.files.filter(pk=row.pk, content__isnull=True)
+                        rows.update(created=left_behind[row.pk])
+            except Exception as failure:  # noqa: BLE001  # the first exception matters
+                add_note(exception, f"Its row seems to be still being stored: {failure}")
+            raise
+
+    def _take_over(self, row: Any) -> None:
+        where = f"{row.filename!r} of {self._meta.label} '{self.pk}'"
+        if row.content:
+            raise FileExistsError(f"{where} exists already: take another filename.")
         now = timezone.now()
-        for row in self.files.filter(filename__in=list(filenames)):
-            where = f"{row.filename!r} of {self._meta.label} '{self.pk}'"
-            if row.content:
-                raise FileExistsError(f"{where} exists already: take another filename.")
-            if row.created > now - conf.grace or not self.files.filter(
-                pk=row.pk, created=row.created, content__isnull=True
-            ).update(created=now):
-                raise FileExistsError(
-                    f"{where} is still being stored (since {row.created:%Y-%m-%d %H:%M}): wait, "
-                    "delete that row, or take another filename."
-                )
-            row.created = now
-            claimed[row.filename] = row
-        return claimed
+        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
+        if row.created > now - conf.grace or not rows.update(created=now):
+            raise FileExistsError(
+                f"{where} is still being stored (since {row.created:%Y-%m-%d %H:%M}): wait, "
+                "delete that row, or take another filename."
+            )
+        row.created = now
 
     def _refuse_incomplete(self) -> None:
         """Raise DeliveryIncomplete unless there are files and the store has each with its size."""

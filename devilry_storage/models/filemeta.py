@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import django
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, ValidationError
+from django.core.files import File
 from django.db import IntegrityError, models, router, transaction
 from django.db.models import signals
+from django.db.models.fields.files import FieldFile
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ..exceptions import DeliveryFileNotFound, InvalidFilename, add_note
+from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename, add_note
 from ..fields import DeliveryFieldFile, DeliveryFileField, StoredName
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
 from ..removal import buried_names, bury
 from ..signals import file_stored, send_after_commit
-from ..store import store_for
 from ..storages.files import read_chunks
+from ..store import store_for
 from .delivery import AbstractDelivery
-from .locking import lock_row
+from .locking import lock_row, read_row
+from .restoring import restored_on_error
 from .step import StoreStep
 from .visibility import VisibleQuerySet
 
@@ -45,7 +49,7 @@ class FileMetaQuerySet(VisibleQuerySet):
         """
         fields.setdefault("filename", posixpath.basename(name))
         instance = self.model(**fields)
-        instance._adopt(name, sha256, self._db or router.db_for_write(self.model))
+        instance._adopt(name, sha256, self._db or router.db_for_write(self.model))  # type: ignore[attr-defined]
         return instance
 
 
@@ -89,20 +93,48 @@ class AbstractFileMeta(models.Model):
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         self._name_after_upload()
         super().clean_fields(exclude)
-        if not exclude or "filename" not in exclude:
+        if "filename" not in self._unjudged(exclude):
             try:
                 self.filename = validate_filename(self.filename)
             except InvalidFilename as exception:
-                raise ValidationError({"filename": str(exception)}) from exception
+                # A form that does not show the filename has no place for its errors.
+                shown = not exclude or "filename" not in exclude
+                raise ValidationError(
+                    {"filename": str(exception)} if shown else str(exception)
+                ) from exception
+
+    def clean(self) -> None:
+        super().clean()
+        if self._pending() is not None:
+            try:
+                self._refuse_in_vain(self._state.db or router.db_for_write(type(self)))
+            except (DeliveryFinished, ObjectDoesNotExist) as exception:
+                raise ValidationError(str(exception)) from exception
 
     def validate_unique(self, exclude: Collection[str] | None = None) -> None:
         # The name of a pending file is the upload's, which is nobody's stored name.
-        super().validate_unique({*(exclude or ()), "content"})
+        super().validate_unique({*self._unjudged(exclude), "content"})
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        super().validate_constraints(self._unjudged(exclude))
+
+    def _unjudged(self, exclude: Collection[str] | None) -> set[str]:
+        """Return the fields that are not to be validated; a filename that was uploaded is."""
+        unjudged = set(exclude or ())
+        pending = self._pending()
+        if pending is not None and self.filename == pending.name:
+            unjudged.discard("filename")
+        return unjudged
 
     def _name_after_upload(self) -> None:
-        content = self.__dict__.get("content")
-        if not self.filename and content is not None and content.is_pending_file:
-            self.filename = content.name or ""
+        pending = self._pending()
+        if not self.filename and pending is not None:
+            self.filename = pending.name or ""
+
+    def _pending(self) -> DeliveryFieldFile | None:
+        """Return the file that waits to be stored, if there is one."""
+        content: DeliveryFieldFile | None = self.__dict__.get("content")
+        return content if content is not None and content.is_pending_file else None
 
     # -- Saving --
 
@@ -122,24 +154,34 @@ class AbstractFileMeta(models.Model):
         using = using or router.db_for_write(type(self), instance=self)
         update_fields = None if update_fields is None else frozenset(update_fields)
         updating = force_update or update_fields is not None
-        before = _Snapshot(self)
-        try:
+        if force_insert and updating:
+            raise ValueError(
+                f"{self!r} cannot be inserted and updated in one save(): drop force_insert, or "
+                "force_update and update_fields."
+            )
+        # The descriptor's, not __dict__'s: a copy.copy() shares that with the original.
+        content: Any = self.content if "content" in self.__dict__ else None
+        pending = None if content is None or content._committed else content
+        with restored_on_error(self):
             if force_insert or ((self._state.adding or self.pk is None) and not updating):
                 self._save_new(using)
             else:
                 self._save_stored(using, update_fields)
-        except BaseException:
-            before.restore()
-            raise
+        if pending is not None and pending is not self.content:
+            # Whoever holds the FieldFile sees what became of it.
+            pending.settle(self.content.name)
+            self.__dict__["content"] = pending
+
+    save.alters_data = True  # type: ignore[attr-defined]
 
     def _save_new(self, using: str) -> None:
         pending = self._pending_for_new_row()
         self._name_after_upload()
         self.filename = validate_filename(self.filename)
-        if isinstance(delivery := _cached_delivery(self), AbstractDelivery):
-            delivery.refuse_finished()
-        self._set_content(None, None, "")
         self._state.adding = True
+        if pending is not None:
+            self._refuse_in_vain(using)
+        self._set_content(None, None, "")
         try:
             self._insert(using)
             if pending is not None:
@@ -150,22 +192,28 @@ class AbstractFileMeta(models.Model):
             raise
 
     def _pending_for_new_row(self) -> DeliveryFieldFile | None:
-        content: DeliveryFieldFile | None = self.__dict__.get("content")
+        content = cast(DeliveryFieldFile, self.content)
         if not content:
             return None
         # A stored file's row that is saved as a new one (pk=None): its bytes are copied.
-        return content if content.is_pending_file else content.field.copy_of(content, self)
+        if content.is_pending_file:
+            return content
+        field = cast(DeliveryFileField, content.field)
+        return field.copy_of(content, self)
 
     def _insert(self, using: str) -> None:
         """Insert the row, never update: an id that is taken belongs to somebody else's bytes."""
-        declaring = _declaring(self)
         if django.VERSION >= (5, 0):
-            super().save(force_insert=(declaring,), using=using)
+            super().save(force_insert=(models.Model,), using=using)
             return
         # Django 4.2 updates the row of a multi-table parent, whatever it is told.
-        if declaring is not self._meta.concrete_model and self.pk is not None:
-            if declaring._base_manager.using(using).filter(pk=self.pk).exists():
-                raise IntegrityError(f"{declaring._meta.label} '{self.pk}' exists already.")
+        meta = cast(Any, self)._meta.concrete_model._meta
+        for parent in meta.get_parent_list():
+            pk = getattr(self, meta.get_ancestor_link(parent).attname)
+            if pk is None:
+                pk = getattr(self, parent._meta.pk.attname)
+            if pk is not None and parent._base_manager.using(using).filter(pk=pk).exists():
+                raise IntegrityError(f"{parent._meta.label} '{pk}' exists already.")
         super().save(force_insert=True, using=using)
 
     def _delete_again(self, using: str, exception: BaseException) -> None:
@@ -175,7 +223,7 @@ class AbstractFileMeta(models.Model):
             # Not if it has content after all: the reply to its COMMIT may have been lost.
             rows = type(self)._base_manager.using(using)
             rows.filter(pk=self.pk, content__isnull=True).delete()
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001  # the first exception matters
             add_note(
                 exception,
                 f"The row {self.pk!r} of {self._meta.label}, inserted for this file, could not be "
@@ -192,17 +240,32 @@ class AbstractFileMeta(models.Model):
         if "filename" in columns:
             self.filename = validate_filename(self.filename)
 
-        def save_columns() -> None:
-            if columns:
-                super(AbstractFileMeta, self).save(using=using, update_fields=columns)
-
+        save_columns = partial(self._save_columns, using, columns)
         content = self.__dict__.get("content")
         if content is None or content._committed or not _names(update_fields, "content"):
             save_columns()
         elif content.is_pending_file:
+            self._refuse_in_vain(using)
             self._store(content, using, fresh=True, also=save_columns)
         else:
             self._remove(using, also=save_columns)
+
+    def _save_columns(self, using: str, columns: frozenset[str]) -> None:
+        if not columns:
+            return
+        if "delivery" not in columns or not self._is_moved(using):
+            super().save(using=using, update_fields=columns)
+            return
+        with transaction.atomic(using=using):
+            delivery = self._delivery(using, lock_row)
+            if isinstance(delivery, AbstractDelivery):
+                delivery.refuse_finished()
+            super().save(using=using, update_fields=columns)
+
+    def _is_moved(self, using: str) -> bool:
+        """Tell whether the row belongs to another delivery as yet."""
+        row: Any = read_row(_declaring(self), self.pk, using)
+        return row is not None and row.delivery_id != self.delivery_id  # type: ignore[attr-defined]
 
     def _columns(self, update_fields: frozenset[str] | None) -> frozenset[str]:
         """Return the names of the fields that a save writes besides the content."""
@@ -219,6 +282,15 @@ class AbstractFileMeta(models.Model):
 
     # -- The store step --
 
+    def _refuse_in_vain(self, using: str) -> None:
+        """Raise, before any byte is stored, what the store step would raise after it."""
+        if self._state.adding or self.pk is None:
+            delivery = _cached_delivery(self) or self._delivery(using, read_row)
+        else:
+            _, delivery = self._row_and_delivery(using, read_row)
+        if isinstance(delivery, AbstractDelivery):
+            delivery.refuse_finished()
+
     def _store(
         self,
         pending: DeliveryFieldFile,
@@ -229,13 +301,9 @@ class AbstractFileMeta(models.Model):
     ) -> None:
         """Store the pending file, then record it in one short transaction, with ``also`` in it."""
         step = StoreStep(self, fresh=fresh, record=partial(self._record, using, also))
-        try:
-            with store_for(self).write_open(step) as writer:
-                for chunk in read_chunks(pending._file):
-                    writer.write(chunk)
-        finally:
-            if isinstance(pending._file, DeliveryFieldFile):
-                pending._file.close()  # opened by us, to copy it
+        with _opened(pending._file) as source, store_for(self).write_open(step) as writer:
+            for chunk in read_chunks(source):
+                writer.write(chunk)
 
     def record_stored(self, name: str, size: int, sha256: str) -> None:
         """Record that bytes were stored; what the row named before gets a tombstone.
@@ -248,7 +316,7 @@ class AbstractFileMeta(models.Model):
     def _record(
         self, using: str, also: Callable[[], None] | None, name: str, size: int, sha256: str
     ) -> None:
-        with transaction.atomic(using=using):
+        with restored_on_error(self), transaction.atomic(using=using):
             row, delivery = self._lock(using)
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
@@ -259,22 +327,26 @@ class AbstractFileMeta(models.Model):
             self._update_content(row, using, content=StoredName(name), size=size, sha256=sha256)
             if row.content:
                 bury(row, delivery, using)
+            # Before the COMMIT, after which the receivers see the instance.
+            self._set_content(name, size, sha256)
             send_after_commit(file_stored, self, using, name=name, size=size)
-        self._set_content(name, size, sha256)
 
     def record_removed(self) -> None:
         """Take the content from the row and write its tombstone."""
         self._remove(self._state.db or router.db_for_write(type(self)))
 
+    # A template must not remove a file.
+    record_removed.alters_data = True  # type: ignore[attr-defined]
+
     def _remove(self, using: str, also: Callable[[], None] | None = None) -> None:
-        with transaction.atomic(using=using):
+        with restored_on_error(self), transaction.atomic(using=using):
             row, delivery = self._lock(using)
             if also is not None:
                 also()
             if row.content:
                 self._update_content(row, using, content=None, size=None, sha256="")
                 bury(row, delivery, using)
-        self._set_content(None, None, "")
+            self._set_content(None, None, "")
 
     def _update_content(self, row: AbstractFileMeta, using: str, **columns: Any) -> None:
         rows = type(row)._base_manager.using(using).filter(pk=row.pk)
@@ -291,19 +363,28 @@ class AbstractFileMeta(models.Model):
         Whoever stores, removes or finishes locks in this order; so no file slips into a delivery
         that is being finished, and nobody acts on a name that was replaced meanwhile.
         """
+        return self._row_and_delivery(using, lock_row)
+
+    def _row_and_delivery(
+        self, using: str, get: Callable[..., Any]
+    ) -> tuple[AbstractFileMeta, models.Model | None]:
         declaring = _declaring(self)
-        to_delivery = _delivery_field(declaring)
-        delivery = None
-        if to_delivery is not None and self.delivery_id is not None:  # type: ignore[attr-defined]
-            delivery = lock_row(to_delivery.related_model, self.delivery_id, using)  # type: ignore[attr-defined]
-        row = lock_row(declaring, self.pk, using)
+        delivery = self._delivery(using, get)
+        row = get(declaring, self.pk, using)
         if row is None:
             raise type(self).DoesNotExist(
                 f"{self._meta.label} '{self.pk}' was deleted meanwhile: its file is not recorded."
             )
-        if to_delivery is not None and row.delivery_id != self.delivery_id:  # type: ignore[attr-defined]
-            delivery = lock_row(to_delivery.related_model, row.delivery_id, using)  # type: ignore[attr-defined]
+        if delivery is None or row.delivery_id != delivery.pk:
+            delivery = row._delivery(using, get)  # it was moved, or is not known here
         return row, delivery
+
+    def _delivery(self, using: str, get: Callable[..., Any]) -> models.Model | None:
+        to_delivery = _delivery_field(_declaring(self))
+        if to_delivery is None or self.delivery_id is None:  # type: ignore[attr-defined]
+            return None
+        delivery: models.Model | None = get(to_delivery.related_model, self.delivery_id, using)  # type: ignore[attr-defined]
+        return delivery
 
     # -- Adopting --
 
@@ -348,28 +429,22 @@ class AbstractFileMeta(models.Model):
             raise FileExistsError(f"{name!r} is named by a tombstone: restore that.")
 
 
-class _Snapshot:
-    """An instance as it was, to be so again if saving it fails."""
-
-    def __init__(self, instance: models.Model) -> None:
-        self._instance = instance
-        self._dict = instance.__dict__.copy()
-        state = instance._state
-        self._state = (state.adding, state.db, dict(state.fields_cache))
-
-    def restore(self) -> None:
-        self._instance.__dict__.clear()
-        self._instance.__dict__.update(self._dict)
-        state = self._instance._state
-        state.adding, state.db, cache = self._state
-        state.fields_cache.clear()
-        state.fields_cache.update(cache)
+@contextmanager
+def _opened(file: File[Any]) -> Iterator[File[Any]]:
+    """Give a file to read; a row's file that is not open is opened, and closed again."""
+    if not isinstance(file, FieldFile) or not file.closed:
+        yield file
+        return
+    file.open("rb")
+    try:
+        yield file
+    finally:
+        file.close()
 
 
 def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
     """Return the model in whose table the content lies (not a proxy or multi-table child)."""
-    model: type[AbstractFileMeta] = instance._meta.get_field("content").model
-    return model
+    return cast(type[AbstractFileMeta], instance._meta.get_field("content").model)
 
 
 def _delivery_field(model: type[models.Model]) -> Any:

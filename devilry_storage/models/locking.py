@@ -18,6 +18,11 @@ def lock_row(model: type[M], pk: Any, using: str) -> M | None:
     return next(iter(rows.select_for_update(no_key=True)), None)
 
 
+def read_row(model: type[M], pk: Any, using: str) -> M | None:
+    """Return a row as it is now, without a lock; None if it is gone."""
+    return next(iter(model._base_manager.using(using).filter(pk=pk)), None)
+
+
 def take_write_lock(rows: models.QuerySet[Any], using: str) -> None:
     """Begin to write where rows cannot be locked.
 

@@ -1,0 +1,277 @@
+"""FileField semantics, row by row: what is stored, and that a store that fails leaves no trace."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import Tombstone
+from tests.testapp import rows
+from tests.testapp.models import MarkedFile, Note, Paper
+from tests.testapp.pictures import buried, picture, state, stored
+from tests.testapp.stores import FailingStore, Source
+
+pytestmark = pytest.mark.django_db
+
+NEW_BYTES = b"new bytes of the file"
+OLD_BYTES = b"old bytes"
+
+FAILURES = ("full", "nearly_full", "unreadable")
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> FailingStore:
+    made = FailingStore()
+    for model in (FileMeta, Note, Paper):
+        monkeypatch.setattr(model, "deliverystore", made)
+    return made
+
+
+@pytest.fixture
+def delivery(store: FailingStore) -> Delivery:
+    return Delivery.begin(AssignmentGroup.objects.create(name="group"))
+
+
+@pytest.fixture
+def row(delivery: Delivery) -> Any:
+    return delivery.add_file("old.txt", OLD_BYTES)
+
+
+def fail(store: FailingStore, file: Source, failure: str | None) -> None:
+    """Let the store, or the source, fail from now on."""
+    store.full = failure == "full"
+    store.nearly_full = failure == "nearly_full"
+    store.unreadable = file.broken = failure == "unreadable"
+
+
+def check_stored(row: Any, store: FailingStore) -> None:
+    """Check that bytes, row and instance agree."""
+    fresh = type(row)._base_manager.get(pk=row.pk)
+    assert stored(store)[fresh.content.name] == NEW_BYTES
+    assert (fresh.size, fresh.sha256) == (len(NEW_BYTES), hashlib.sha256(NEW_BYTES).hexdigest())
+    for each in (fresh, row):
+        assert (each.content.name, each.size, each.sha256) == (
+            fresh.content.name,
+            fresh.size,
+            fresh.sha256,
+        )
+        with each.content.open() as file:
+            assert file.read() == NEW_BYTES
+        assert each.content.size == len(NEW_BYTES)
+        assert each.content._committed
+    assert not row._state.adding
+    assert store.layout.parse(fresh.content.name) == fresh.key_ids()
+
+
+# -- New rows --
+
+
+@pytest.mark.parametrize("way", rows.NEW)
+def test_a_new_row_gets_its_bytes(way: str, store: FailingStore, delivery: Delivery) -> None:
+    """Every way to store a file in a new row ends with a row and its bytes, at its key."""
+    instance, save = rows.NEW[way](delivery, Source(NEW_BYTES))
+    row = save() or instance
+    check_stored(row, store)
+    assert row.filename == way
+    if way != "assigned_after_create":  # a stored row gets fresh names only
+        assert row.content.name == store.layout.key(*row.key_ids())
+    assert buried() == []
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("way", rows.NEW)
+def test_a_new_row_that_fails_leaves_no_trace(
+    way: str, failure: str, store: FailingStore, delivery: Delivery
+) -> None:
+    """A failing store leaves no row, bytes, tombstone; the instance can be saved again."""
+    new_row_fails(way, failure, store, delivery)
+
+
+def new_row_fails(way: str, failure: str, store: FailingStore, delivery: Delivery) -> None:
+    file = Source(NEW_BYTES)
+    instance, save = rows.NEW[way](delivery, file)
+    before = picture(store)
+    known = instance and state(instance)
+    if way == "fieldfile_save":
+        known["content"] = (way, False, file)  # pending from here on
+    fail(store, file, failure)
+    with pytest.raises(OSError, match=r"No space left|Input/output error"):
+        save()
+    fail(store, file, None)
+    assert picture(store) == before
+    assert (instance and state(instance)) == known
+    row = save() or instance
+    check_stored(row, store)
+    assert buried() == []
+
+
+# -- New content --
+
+
+@pytest.mark.parametrize("way", rows.REPLACE)
+def test_new_content_buries_the_old(way: str, store: FailingStore, row: Any) -> None:
+    """Every way to replace a file keeps the row, names fresh bytes and buries the old ones."""
+    old = row.content.name
+    instance, save = rows.REPLACE[way](row, Source(NEW_BYTES))
+    current = FileMeta.objects.get(pk=row.pk).content.name
+    replaced = save() or instance
+    check_stored(replaced, store)
+    assert replaced.pk == row.pk
+    assert replaced.content.name not in {old, current}
+    assert set(buried()) == {old, current}
+    assert stored(store)[old] == OLD_BYTES
+    tombstone = Tombstone.objects.get(name=old)
+    assert (tombstone.size, tombstone.model) == (len(OLD_BYTES), "devilry_deliveries.filemeta")
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("way", rows.REPLACE)
+def test_new_content_that_fails_leaves_the_old(
+    way: str, failure: str, store: FailingStore, row: Any
+) -> None:
+    """A failing store neither nulls nor deletes the row; the instance can be saved again."""
+    new_content_fails(way, failure, store, row)
+
+
+def new_content_fails(way: str, failure: str, store: FailingStore, row: Any) -> None:
+    old = row.content.name
+    file = Source(NEW_BYTES)
+    instance, save = rows.REPLACE[way](row, file)
+    before = picture(store)
+    known = instance and state(instance)
+    if way == "by_fieldfile":
+        known["content"] = ("upload.txt", False, file)  # pending from here on
+    fail(store, file, failure)
+    with pytest.raises(OSError, match=r"No space left|Input/output error"):
+        save()
+    fail(store, file, None)
+    assert picture(store) == before
+    assert (instance and state(instance)) == known
+    check_stored(save() or instance, store)
+    assert stored(store)[old] == OLD_BYTES
+
+
+def test_new_content_of_a_child(store: FailingStore, delivery: Delivery) -> None:
+    """The content of a multi-table child is replaced with the parent's row and the child's."""
+    row = MarkedFile.objects.create(delivery=delivery, filename="a", content=Source(OLD_BYTES))
+    old = row.content.name
+    for failure in FAILURES:
+        file = Source(NEW_BYTES)
+        row.content, row.mark = file, "B"
+        before = picture(store)
+        fail(store, file, failure)
+        with pytest.raises(OSError, match=r"No space left|Input/output error"):
+            row.save()
+        fail(store, file, None)
+        assert picture(store) == before
+    row.save()
+    check_stored(row, store)
+    assert MarkedFile.objects.get().mark == "B"
+    assert buried() == [old]
+
+
+# -- No content, no row --
+
+
+@pytest.mark.parametrize("way", rows.REMOVE)
+def test_removed_content_is_buried(way: str, store: FailingStore, row: Any) -> None:
+    """Every way to take the file from a row keeps the row, and the bytes until they are due."""
+    name = row.content.name
+    rows.REMOVE[way](row)
+    fresh = FileMeta.objects.get(pk=row.pk)
+    assert (fresh.content.name, fresh.size, fresh.sha256) == (None, None, "")
+    assert not fresh.content
+    assert buried() == [name]
+    assert stored(store) == {name: OLD_BYTES}
+    fresh.content = Source(NEW_BYTES)
+    fresh.save()
+    check_stored(fresh, store)
+    assert fresh.content.name != name
+
+
+@pytest.mark.parametrize("way", rows.DELETE)
+def test_a_deleted_row_is_buried(way: str, store: FailingStore, row: Any) -> None:
+    """Every way to delete a row keeps its bytes until they are due."""
+    name = row.content.name
+    rows.DELETE[way](row)
+    assert not FileMeta.objects.exists()
+    assert stored(store)[name] == OLD_BYTES
+    assert buried() == sorted(stored(store))
+    (tombstone,) = Tombstone.objects.filter(name=name)
+    models = [each["model"] for each in tombstone.rows]
+    assert models == ["devilry_deliveries.delivery", "devilry_deliveries.filemeta"]
+
+
+@pytest.mark.parametrize("of", ["child", "parent", "proxy", "cascade", "queryset"])
+def test_a_deleted_child_is_buried_once(of: str, store: FailingStore, delivery: Delivery) -> None:
+    """A multi-table child and its parent are one file: one tombstone, which holds both rows."""
+    child = MarkedFile.objects.create(
+        delivery=delivery, filename="a", mark="A", content=Source(OLD_BYTES)
+    )
+    if of == "child":
+        child.delete()
+    elif of == "parent":
+        child.filemeta_ptr.delete()
+    elif of == "proxy":
+        rows.proxy_delete(child)
+    elif of == "cascade":
+        delivery.delete()
+    else:
+        MarkedFile.objects.all().delete()
+    assert not FileMeta.objects.exists()
+    (tombstone,) = Tombstone.objects.all()
+    assert [each["model"] for each in tombstone.rows] == [
+        "devilry_deliveries.delivery",
+        "devilry_deliveries.filemeta",
+        "testapp.markedfile",
+    ]
+    assert stored(store) == {tombstone.name: OLD_BYTES}
+
+
+def test_rows_without_content_are_deleted_without_a_tombstone(
+    store: FailingStore, delivery: Delivery
+) -> None:
+    """Where there are no bytes there is nothing to bury."""
+    row = FileMeta.objects.create(delivery=delivery, filename="empty.txt")
+    row.content.delete()
+    row.content = None
+    row.save()
+    row.delete()
+    assert buried() == []
+
+
+def test_deletes_of_models_without_delivery(store: FailingStore) -> None:
+    """A model without a delivery, and one with a plain parent, bury their files too."""
+    note = Note.objects.create(filename="note.txt", content=Source(OLD_BYTES))
+    name = note.content.name
+    note.delete()
+    assert buried() == [name]
+    assert Tombstone.objects.get().rows[0]["model"] == "testapp.note"
+
+
+# -- Without a transaction around the test --
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_way_fails_without_a_trace_in_autocommit(store: FailingStore) -> None:
+    """The same for every way and failure where each statement commits on its own."""
+    group = AssignmentGroup.objects.create(name="group")
+    for failure in FAILURES:
+        for way in rows.NEW:
+            delivery = Delivery.begin(group)
+            new_row_fails(way, failure, store, delivery)
+            clear(store)
+        for way in rows.REPLACE:
+            row = Delivery.begin(group).add_file("old.txt", OLD_BYTES)
+            new_content_fails(way, failure, store, row)
+            clear(store)
+
+
+def clear(store: FailingStore) -> None:
+    for model in (Delivery, Note, Paper, Tombstone):
+        model._base_manager.all().delete()
+    Tombstone.objects.all().delete()
+    store.delete_many([entry.name for entry in store.scan()])

@@ -1,0 +1,67 @@
+"""Models of files: a proxy, a multi-table child, one without delivery, one with a plain parent."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from devilry_storage.deliveries.models import FileMeta
+from devilry_storage.fields import DeliveryFileField
+from devilry_storage.models import AbstractFileMeta
+
+from .stores import notes_store, papers_store
+
+
+class ProxyFile(FileMeta):
+    """A proxy of FileMeta."""
+
+    class Meta:
+        proxy = True
+
+
+class MarkedFile(FileMeta):
+    """A multi-table child of FileMeta."""
+
+    mark = models.CharField(max_length=10, blank=True)
+
+
+class Note(AbstractFileMeta):
+    """A file of no delivery: it says itself what its key is made of."""
+
+    content = DeliveryFileField(storage=notes_store)
+
+    def key_ids(self) -> tuple[int, int]:
+        return 0, self.pk
+
+
+class Course(models.Model):
+    """Something that is no AbstractDelivery, to which files belong nevertheless."""
+
+    title = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Page(models.Model):
+    """A model without files."""
+
+    title = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Paper(AbstractFileMeta, Page):
+    """A file whose id is that of a plain parent's row."""
+
+    content = DeliveryFileField(storage=papers_store)
+    delivery = models.ForeignKey(Course, models.CASCADE, related_name="papers")
+
+
+class Attachment(models.Model):
+    """A model with a file field of Django's own."""
+
+    file = models.FileField(upload_to="attachments")
+
+    def __str__(self) -> str:
+        return str(self.file)

@@ -1,0 +1,55 @@
+"""Pictures of what there is, to be compared before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Model
+
+from devilry_storage.models import Tombstone
+from devilry_storage.removal import file_models
+from devilry_storage.storages import DeliveryStoreMixin
+
+Picture = dict[str, Any]
+
+
+def picture(store: DeliveryStoreMixin) -> Picture:
+    """Return every row that has to do with files, and every stored byte."""
+    models: list[type[Model]] = [*all_file_models(), Tombstone]
+    return {**{model._meta.label: rows(model) for model in models}, "store": stored(store)}
+
+
+def all_file_models() -> list[type[Model]]:
+    """Return the models of files with their multi-table parents and children."""
+    declaring = file_models()
+    parents = [parent for model in declaring for parent in model._meta.parents]
+    children = [
+        relation.related_model
+        for model in declaring
+        for relation in model._meta.related_objects
+        if relation.one_to_one and relation.field.remote_field.parent_link
+    ]
+    return [*declaring, *parents, *children]
+
+
+def rows(model: type[Model]) -> list[dict[str, Any]]:
+    """Return the columns of every row."""
+    return list(model._base_manager.order_by("pk").values())
+
+
+def stored(store: DeliveryStoreMixin) -> dict[str, bytes]:
+    """Return the bytes under every name."""
+    return {entry.name: b"".join(store.stream(entry.name)) for entry in store.scan()}
+
+
+def state(instance: Any) -> Picture:
+    """Return what an instance knows: its fields, the pending file, whether it is new."""
+    known = {key: value for key, value in vars(instance).items() if not key.startswith("_")}
+    if (content := known.pop("content", None)) is not None:
+        known["content"] = (content.name, content._committed, getattr(content, "_file", None))
+    return {**known, "adding": instance._state.adding, "db": instance._state.db}
+
+
+def buried() -> list[str]:
+    """Return the names of the tombstones."""
+    return sorted(Tombstone.objects.values_list("name", flat=True))

@@ -1,0 +1,9 @@
+"""URLs of the app's views."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from .views import receive
+
+urlpatterns = [path("receive/", receive)]
