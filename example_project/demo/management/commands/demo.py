@@ -1,0 +1,58 @@
+"""``demo``: from nothing to a delivered store of real files."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from demo import place, samples
+
+
+class Command(BaseCommand):
+    """Delivers a folder, reads it back, kills a writer, deletes a file, and tells what it saw."""
+
+    help = (
+        "From nothing to a delivered store of real files: makes the database, delivers a folder, "
+        "reads it back, kills a writer, deletes a file. What an earlier demo made is removed."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--source",
+            type=Path,
+            default=samples.DEFAULT_SOURCE,
+            help="The folder whose files are delivered, hidden ones apart; unless given the "
+            "source of Django's admin.",
+        )
+
+    def handle(self, *args: Any, source: Path, **options: Any) -> None:
+        try:
+            from rich.console import Console
+        except ImportError as exception:
+            raise CommandError(
+                f"The demo prints with rich ({exception}): python -m pip install rich."
+            ) from exception
+        from demo.tour import Tour
+
+        if place.store_kind() != "disk":
+            raise CommandError(
+                "The demo kills a writer and looks at what it left, so it needs a store on disk: "
+                "unset DELIVERY_STORE. 'runserver' fills the one in memory itself."
+            )
+        # A terminal may know fewer letters than the names of files have.
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        with ExitStack() as stack:
+            try:
+                found = samples.find(source.absolute(), without=place.data_folder())
+                stack.enter_context(place.reserved())
+                place.empty()
+            except (OSError, ValueError) as exception:
+                raise CommandError(str(exception)) from exception
+            faults = Tour(Console(highlight=False), found).run()
+        if faults:
+            raise CommandError(f"A promise was broken: {'; '.join(faults)}.")

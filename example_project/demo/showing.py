@@ -1,0 +1,203 @@
+"""What the demo prints, with rich."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from devilry_storage.deliveries.models import FileMeta
+from devilry_storage.layout import Branch
+from devilry_storage.models import Tombstone
+from devilry_storage.storages import DeliveryStoreMixin
+
+from .place import MANAGE
+
+#: Of a list that is abridged so many are shown, the last one among them.
+SHOWN = 2
+
+#: So many types of file are shown in the table of files.
+ROWS = 12
+
+_SHORTENED = 10
+_T = TypeVar("_T")
+
+
+def heading(console: Console, title: str) -> None:
+    """Print the title of a step."""
+    console.print()
+    console.rule(Text(title, "bold"), align="left")
+
+
+def facts(console: Console, values: Mapping[str, object]) -> None:
+    """Print names and values in two columns."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in values.items():
+        grid.add_row(name, Text(str(value)))
+    console.print(grid)
+
+
+def relative(path: Path) -> str:
+    """Return the path as seen from the current folder, where it is below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def size_of(row: FileMeta | Tombstone) -> str:
+    """Return the size of a row's file in words."""
+    return decimal(row.size or 0)
+
+
+@contextmanager
+def progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar and give what advances it by a file; without a terminal only its end is shown."""
+    columns = (
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, expand=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+
+
+def left_out(console: Console, reasons: Sequence[str]) -> None:
+    """Say which files are not delivered, and why."""
+    for reason in reasons[:SHOWN]:
+        console.print(Text(f"left out: {reason}", "yellow"))
+    if (more := len(reasons) - SHOWN) > 0:
+        console.print(Text(f"left out: {more} more", "yellow"))
+
+
+def working(console: Console, what: str) -> AbstractContextManager[object]:
+    """Show on a terminal that something is being done."""
+    return console.status(what, spinner="line")
+
+
+def ways_on(console: Console, user: str, password: str) -> None:
+    """Say how to serve the project and how to log in."""
+    runserver = shlex.join([relative(Path(sys.executable)), relative(MANAGE), "runserver"])
+    if data := os.environ.get("EXAMPLE_DATA"):
+        runserver = f"EXAMPLE_DATA={shlex.quote(data)} {runserver}"
+    for line in (
+        f"  {runserver}",
+        "  http://127.0.0.1:8000/admin/",
+        f"  user {user}, password {password}",
+        "",
+        "  The same with samples in memory, which are gone when the server ends:",
+        f"  DELIVERY_STORE=memory {runserver}",
+    ):
+        # Whatever the width of the terminal: a line to copy must not be broken.
+        console.print(Text(line), soft_wrap=True)
+
+
+# -- The key tree --
+
+
+def key_tree(store: DeliveryStoreMixin) -> Tree:
+    """Return the folders and keys of a store, abridged, each folder with its deliveries."""
+    tree = Tree("", hide_root=True)
+    _grow(tree, store, "")
+    return tree
+
+
+def _grow(tree: Tree, store: DeliveryStoreMixin, folder: str) -> None:
+    folders, files = store.listdir(folder)
+    prefix = f"{folder}/" if folder else ""
+    for branch in _abridged(store.layout.branches(prefix + name for name in folders)):
+        if isinstance(branch, Branch):
+            below = Text.assemble(f"{_leaf(branch.name)}/", (f"  {_deliveries(branch)}", "dim"))
+            _grow(tree.add(below), store, branch.name)
+        else:
+            tree.add(Text(f"... {_more(branch, 'folder')}", "dim"))
+    for key in _abridged(sorted((prefix + name for name in files), key=store.layout.parse)):
+        if isinstance(key, str):
+            tree.add(Text.assemble(_leaf(key), (f"  {decimal(store.size(key))}", "dim")))
+        else:
+            tree.add(Text(f"... {_more(key, 'file')}", "dim"))
+
+
+def _abridged(entries: Sequence[_T]) -> Iterator[_T | int]:
+    """Yield the first entries, how many are left out if any are, and the last one."""
+    yield from entries[: SHOWN - 1]
+    if (left_out := len(entries) - SHOWN) > 0:
+        yield left_out
+    yield from entries[SHOWN - 1 :][-1:]
+
+
+def _more(number: int, what: str) -> str:
+    return f"{number} more {what}{'s' if number > 1 else ''}"
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _deliveries(branch: Branch) -> str:
+    first, last = branch.ids[0], branch.ids[-1]
+    return f"delivery {first}" if first == last else f"deliveries {first} to {last}"
+
+
+# -- Tables --
+
+
+def file_table(files: Sequence[FileMeta]) -> Table:
+    """Return what the database says of some of the files, as different as they are."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("key", no_wrap=True)
+    table.add_column("SHA-256", no_wrap=True)
+    for file in _varied(files):
+        table.add_row(Text(file.filename), size_of(file), file.content.name, _short(file.sha256))
+    return table
+
+
+def _varied(files: Iterable[FileMeta]) -> list[FileMeta]:
+    """Return the file with the shortest name of each type, an empty or small one, the largest."""
+    by_size = sorted(files, key=lambda file: file.size or 0)
+    by_type: dict[str, FileMeta] = {}
+    for file in sorted(by_size, key=lambda file: (len(file.filename), file.filename)):
+        by_type.setdefault(Path(file.filename).suffix.lower(), file)
+    chosen = {file.pk: file for file in [*list(by_type.values())[:ROWS], by_size[0], by_size[-1]]}
+    return [chosen[pk] for pk in sorted(chosen)]
+
+
+def tombstone_table(tombstones: Iterable[Tombstone]) -> Table:
+    """Return the tombstones: what is to be removed, and when."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("tombstone of", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("SHA-256", no_wrap=True)
+    table.add_column("may be removed from", no_wrap=True)
+    for each in tombstones:
+        due = f"{each.due:%Y-%m-%d %H:%M} UTC"
+        table.add_row(each.name, size_of(each), _short(each.sha256), due)
+    return table
+
+
+def _short(sha256: str) -> str:
+    return f"{sha256[:_SHORTENED]}..."

@@ -1,0 +1,1 @@
+"""A small project that keeps its deliveries in devilry-storage."""

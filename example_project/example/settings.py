@@ -1,0 +1,106 @@
+"""Settings of the example project.
+
+What is not as ``django-admin startproject`` writes it can be chosen by environment variables:
+
+``DELIVERY_STORE``
+    ``disk`` (unless given) or ``memory``, which ``runserver`` fills anew each time it starts.
+``EXAMPLE_DATA``
+    The folder of the database and the files; ``var`` beside ``manage.py`` unless given.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+PROJECT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("EXAMPLE_DATA") or PROJECT / "var").absolute()
+
+# Each kind of store has a database of its own, so that rows never name the bytes of another.
+DATABASE_NAMES = {"disk": "db.sqlite3", "memory": "memory.sqlite3"}
+DELIVERY_STORES: dict[str, dict[str, Any]] = {
+    "disk": {
+        "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
+        "OPTIONS": {
+            "location": DATA / "deliveries",
+            "file_permissions_mode": 0o640,
+            "directory_permissions_mode": 0o750,
+            # Small, so that few deliveries show several branches. Leave it out: it is 1000 then.
+            "interval": 10,
+        },
+    },
+    "memory": {
+        "BACKEND": "devilry_storage.storages.MemoryDeliveryStore",
+        "OPTIONS": {"interval": 10},
+    },
+}
+STORE_KIND = os.environ.get("DELIVERY_STORE") or "disk"
+if STORE_KIND not in DELIVERY_STORES:
+    raise ImproperlyConfigured(
+        f"DELIVERY_STORE is {STORE_KIND!r}: set it to one of {', '.join(DELIVERY_STORES)}."
+    )
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "deliveries": DELIVERY_STORES[STORE_KIND],
+}
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA / DATABASE_NAMES[STORE_KIND],
+        # The server and a demo may write at the same time (seconds).
+        "OPTIONS": {"timeout": 20},
+    }
+}
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "devilry_storage",
+    "devilry_storage.deliveries",
+    # Before staticfiles: its runserver is theirs, and prepares the store first.
+    "demo",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+ROOT_URLCONF = "example.urls"
+STATIC_URL = "static/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# Good enough for a server that only this machine can reach (ALLOWED_HOSTS is empty).
+DEBUG = True
+SECRET_KEY = "of an example, and of nothing else"  # noqa: S105  # guards sample files only

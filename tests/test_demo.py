@@ -1,0 +1,338 @@
+"""The example project: what its demo claims is true, and its server serves it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
+
+import pytest
+from django.contrib import admin
+
+ROOT = Path(__file__).parents[1]
+MANAGE = ROOT / "example_project" / "manage.py"
+SOURCE = Path(admin.__file__).parent
+PATIENCE = 120.0
+
+ROWS = "SELECT content, size, sha256 FROM devilry_deliveries_filemeta WHERE content IS NOT NULL"
+TOMBSTONES = "SELECT name, size, sha256 FROM devilry_storage_tombstone"
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-W", "error", str(MANAGE), *map(str, arguments)]
+
+
+def environment(data: Path, **more: str) -> dict[str, str]:
+    unwanted = {"DJANGO_SETTINGS_MODULE", "DELIVERY_STORE"}
+    inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
+    return {
+        **inherited,
+        "PYTHONPATH": str(ROOT),
+        "EXAMPLE_DATA": str(data),
+        "COLUMNS": "200",
+        **more,
+    }
+
+
+def run(data: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        env=environment(data, **more),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A demo that ran: its data folder, and what it printed."""
+
+    data: Path
+    printed: str
+
+    @property
+    def store(self) -> Path:
+        return self.data / "deliveries"
+
+    def rows(self, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self.data / "db.sqlite3")) as connection:
+            return connection.execute(query).fetchall()
+
+    def figure(self, pattern: str) -> int:
+        """Return the number that the summary gives in the pattern's one group."""
+        summary = self.printed.partition("\nSummary ")[2]
+        return int(the_one(pattern, summary))
+
+    def password(self) -> str:
+        return password_in(self.printed)
+
+
+def password_in(printed: str) -> str:
+    return the_one(r"user admin, password (\S+)", printed)
+
+
+def the_one(pattern: str, text: str) -> str:
+    """Return the pattern's one group in the one place where it matches."""
+    found: list[str] = re.findall(pattern, text)
+    assert len(found) == 1, f"{pattern!r} in {text}"
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    data = tmp_path_factory.mktemp("example") / "data"
+    ran = run(data, "demo")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stderr == ""
+    return Shown(data, ran.stdout)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def keys(store: Path) -> list[Path]:
+    files = (path for path in store.rglob("*") if path.is_file())
+    return [path for path in files if ".devilry-storage" not in path.parts]
+
+
+def source_files() -> list[Path]:
+    files = (path for path in SOURCE.rglob("*") if path.is_file())
+    return [path for path in files if "__pycache__" not in path.parts]
+
+
+def test_default_source_is_at_least_200_real_files_of_mixed_size_and_type(shown: Shown) -> None:
+    """The demo delivers what lies on the machine: small, large and empty, text, code, images."""
+    sizes = [path.stat().st_size for path in source_files()]
+    assert shown.figure(r"delivered +(\d+) files") == len(sizes) >= 200
+    assert min(sizes) == 0
+    assert max(sizes) > 100_000
+    assert {".py", ".html", ".js", ".css", ".svg", ".po", ".mo"} <= {
+        path.suffix for path in source_files()
+    }
+
+
+def test_files_come_in_several_deliveries_of_several_groups(shown: Shown) -> None:
+    """Every delivery is finished, and numbered in its group."""
+    deliveries = shown.rows(
+        "SELECT assignment_group_id, number, successful FROM devilry_deliveries_delivery"
+    )
+    # The one whose writer was killed came last.
+    assert shown.figure(r"in (\d+) deliveries") == len(deliveries) - 1 >= 2
+    assert all(successful for *_, successful in deliveries)
+    for group in {group for group, *_ in deliveries}:
+        numbers = sorted(number for of, number, _ in deliveries if of == group)
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert len({group for group, *_ in deliveries}) >= 2
+
+
+def test_store_holds_the_bytes_of_the_source_under_the_keys_of_the_rows(shown: Shown) -> None:
+    """Hashed here, without the package: every source file is there, and so is every row's."""
+    for name, size, digest in shown.rows(ROWS):
+        assert (shown.store / name).stat().st_size == size
+        assert sha256(shown.store / name) == digest
+    wanted = Counter(sha256(path) for path in source_files())
+    stored = Counter(sha256(path) for path in keys(shown.store))
+    assert not wanted - stored
+    assert (stored - wanted).total() == 1  # the file of the killed writer, delivered again
+
+
+def test_every_file_is_verified(shown: Shown) -> None:
+    """The summary says that all were read back, and none was different."""
+    delivered = shown.figure(r"delivered +(\d+) files")
+    assert shown.figure(r"verified +(\d+) files") == delivered
+    assert shown.figure(r"(\d+) different") == 0
+
+
+def test_killed_writer_leaves_a_temp_file_and_nothing_torn(shown: Shown) -> None:
+    """SIGKILL came while a temp file was there; under keys lies what rows and tombstones name."""
+    (temp_file,) = (shown.store / ".devilry-storage" / "tmp").iterdir()
+    assert temp_file.stat().st_size >= 1_000_000
+    assert shown.figure(r"(\d+) torn files visible") == 0
+    named = {name for name, *_ in shown.rows(ROWS) + shown.rows(TOMBSTONES)}
+    assert {str(path.relative_to(shown.store)) for path in keys(shown.store)} == named
+    assert "by SIGKILL, with" in shown.printed
+    assert "'thesis.pdf' is still being stored" in shown.printed
+
+
+def test_deleted_file_has_a_tombstone_and_keeps_its_bytes(shown: Shown) -> None:
+    """The row is gone; tombstone and bytes stay until they are due."""
+    ((name, size, digest),) = shown.rows(TOMBSTONES)
+    assert shown.figure(r"deleted +1 file; (\d+) tombstone, .* in the store: yes") == 1
+    assert name not in {row[0] for row in shown.rows(ROWS)}
+    assert (shown.store / name).stat().st_size == size
+    assert sha256(shown.store / name) == digest
+
+
+def test_key_tree_and_file_table_are_printed(shown: Shown) -> None:
+    """The tree gives each folder's deliveries; the table name, size, key and SHA-256."""
+    tree = shown.printed.partition("3. Where the bytes lie")[2]
+    for line in ("0/  deliveries 0 to 99", "2/  deliveries 20 to 29", "1/  delivery 1"):
+        assert line in tree
+    name, size, digest = shown.rows(f"{ROWS} AND filename = 'apps.py'")[0]
+    assert re.search(rf"apps\.py +{size} bytes +{name} +{digest[:10]}\.\.\.", shown.printed)
+
+
+def test_progress_without_a_terminal_is_one_plain_line(shown: Shown) -> None:
+    """A log gets no escape sequences, and the bar once, at its end."""
+    total = shown.figure(r"delivered +(\d+) files")
+    assert "\x1b" not in shown.printed
+    assert "\r" not in shown.printed
+    assert len(re.findall(r"\d+/\d+ files", shown.printed)) == 1
+    assert f"100% {total}/{total} files" in shown.printed
+
+
+def test_demo_starts_from_nothing_again_and_takes_a_folder_of_odd_names(tmp_path: Path) -> None:
+    """A second run removes what the first one made; what cannot be a filename is left out."""
+    data, source = tmp_path / "data", tmp_path / "source"
+    (source / "sub [red]").mkdir(parents=True)
+    (source / "sub [red]" / "å.txt").write_text("å")
+    (source / "sub").mkdir()
+    (source / "sub" / "same").write_text("one")
+    (source / "sub-same").write_text("other")
+    (source / "empty").touch()
+    (source / "new\nline").touch()
+    (source / "link").symlink_to("/etc/passwd")
+    (source / ".hidden").touch()
+    first, second = (run(data, "demo", "--source", source) for _ in range(2))
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    again = Shown(data, second.stdout)
+    names = again.rows("SELECT filename FROM devilry_deliveries_filemeta")
+    assert again.figure(r"delivered +(\d+) files") == 4
+    assert "left out: 'new\\nline' is not a valid filename" in second.stdout
+    # Two were called sub-same; the demo deleted the larger one, and added its thesis.
+    assert sorted(name for (name,) in names) == [
+        "empty",
+        "sub [red]-å.txt",
+        "sub-same",
+        "thesis.pdf",
+    ]
+    assert "0/0/1/1" in {name for name, *_ in again.rows(ROWS)}
+    assert password_in(first.stdout) != again.password()
+
+
+def test_folder_that_the_demo_did_not_make_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """The demo empties its data folder, and no other."""
+    (tmp_path / "db.sqlite3").write_text("precious")
+    ran = run(tmp_path, "demo")
+    assert ran.returncode == 1
+    assert f"did not make '{tmp_path}'" in ran.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["db.sqlite3"]
+    assert (tmp_path / "db.sqlite3").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("none", "is not a folder"), ("", "has no files"), ("data", "is the demo's own data")],
+)
+def test_source_without_files_is_refused_before_anything_is_removed(
+    tmp_path: Path, source: str, words: str
+) -> None:
+    """A mistake in --source costs nothing."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / ".made-by-the-demo").touch()
+    (data / "db.sqlite3").write_text("of an earlier demo")
+    ran = run(data, "demo", "--source", tmp_path / source)
+    assert ran.returncode == 1
+    assert words in ran.stderr
+    assert (data / "db.sqlite3").read_text() == "of an earlier demo"
+
+
+# -- The server --
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    log: Path
+
+    def admin(self, password: str) -> Any:
+        """Return an opener of pages that is logged into the admin."""
+        browser = build_opener(HTTPCookieProcessor(CookieJar()))
+        login = f"{self.url}/admin/login/"
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', read(browser, login))
+        assert token
+        fields = {"username": "admin", "password": password, "csrfmiddlewaretoken": token[1]}
+        with browser.open(f"{login}?next=/admin/", urlencode(fields).encode()) as answer:
+            assert answer.url == f"{self.url}/admin/"
+        return browser
+
+
+def read(browser: Any, url: str) -> str:
+    with browser.open(url, timeout=PATIENCE) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+@contextmanager
+def serving(data: Path, log: Path, **more: str) -> Iterator[Server]:
+    """Run the server, on disk without the reloader; end it as Ctrl-C does."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command("runserver", address, *(() if more else ("--noreload",))),
+            env=environment(data, **more),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(f"http://{address}/", server, log)
+        yield Server(f"http://{address}", log)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(PATIENCE)
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    while server.poll() is None and time.monotonic() < until:
+        try:
+            with build_opener().open(url, timeout=PATIENCE):
+                return
+        except URLError:
+            time.sleep(0.1)
+    raise AssertionError(f"No answer from {url}: {log.read_text()}")
+
+
+def test_server_shows_the_deliveries_of_the_demo_to_the_admin(
+    shown: Shown, tmp_path: Path
+) -> None:
+    """The user and the password that the demo printed open the admin of its database."""
+    with serving(shown.data, tmp_path / "log") as server:
+        index = read(server.admin(shown.password()), f"{server.url}/admin/")
+    assert "Site administration" in index
+
+
+def test_memory_server_delivers_the_samples_itself_and_takes_them_along(tmp_path: Path) -> None:
+    """Rows and bytes live and die with the server's process; its admin shows the deliveries."""
+    with serving(tmp_path / "data", tmp_path / "log", DELIVERY_STORE="memory") as server:
+        log = server.log.read_text()
+        password = the_one(r"Log in as 'admin' with the password '(\S+)'", log)
+        index = read(server.admin(password), f"{server.url}/admin/")
+    assert "Site administration" in index
+    delivered = the_one(r"Delivered (\d+) files to a store in memory", log)
+    assert int(delivered) == len(source_files())
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        ".made-by-the-demo",
+        "memory.lock",
+    ]
