@@ -15,6 +15,7 @@ from ..signals import file_stored, send_after_commit
 from ..storages.files import read_chunks
 from ..store import store_for
 from .content import as_file
+from .restoring import undone_on_error
 from .step import StoreStep
 
 if TYPE_CHECKING:
@@ -51,28 +52,32 @@ def _at_once(
     new = [model(delivery=delivery, filename=name) for name in contents if name not in claimed]
     model._base_manager.using(using).bulk_create(new)
     rows = {**claimed, **{row.filename: row for row in new}}
-    try:
+
+    def delete_again() -> None:
+        # Not those that have content after all (the reply to their COMMIT may have been lost),
+        # nor those that somebody has taken over.
+        inserted = model._base_manager.using(using).filter(pk__in=[row.pk for row in new])
+        created = {row.created for row in new}
+        inserted.filter(content__isnull=True, created__in=created).delete()
+
+    with undone_on_error(delete_again, using, "Rows without content"):
         stored = _store_all(rows, contents, using)
         with transaction.atomic(using=using):
             delivery._lock_unfinished(using)
             _record_all(stored, using)
-    except BaseException:
-        if not transaction.get_connection(using).needs_rollback:
-            inserted = model._base_manager.using(using).filter(pk__in=[row.pk for row in new])
-            inserted.filter(content__isnull=True).delete()
-        raise
     return [rows[filename] for filename in contents]
 
 
 def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list[Any]:
     added: list[Any] = []
-    try:
-        for filename, content in contents.items():
-            added.append(delivery.add_file(filename, content))
-    except BaseException:
+
+    def delete_again() -> None:
         for row in added:
             row.delete()
-        raise
+
+    with undone_on_error(delete_again, delivery._state.db, "Files that were added before"):
+        for filename, content in contents.items():
+            added.append(delivery.add_file(filename, content))
     return added
 
 
@@ -119,5 +124,10 @@ def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
         send_after_commit(file_stored, row, using, name=name, size=size)
     fields = ["content", "size", "sha256", "verified_at"]
     rows = [row for row, *_ in stored]
-    if model._base_manager.using(using).bulk_update(rows, fields) != len(rows):
-        raise model.DoesNotExist("A file of the delivery was deleted while it was being stored.")
+    # Somebody may have stored one of them alone: those bytes would be nobody's.
+    empty = model._base_manager.using(using).filter(content__isnull=True)
+    if empty.bulk_update(rows, fields) != len(rows):
+        raise model.DoesNotExist(
+            "A file of the delivery was deleted or stored by somebody else meanwhile: none of "
+            "these is added."
+        )

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models, router, transaction
+from django.db import IntegrityError, models, router, transaction
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
-from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError, add_note
+from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
 from ..fields import DeliveryFileField
 from ..names import validate_filename
 from ..signals import delivery_finished, send_after_commit
@@ -21,8 +21,8 @@ from ..storages.base import DeliveryStoreMixin
 from ..store import store_for
 from .bulk import add_many
 from .content import as_file
-from .locking import lock_row
-from .restoring import restored_on_error
+from .locking import intend_to_write, lock_row
+from .restoring import restored_on_error, undone_on_error
 from .visibility import DeliveryManager
 
 D = TypeVar("D", bound="AbstractDelivery")
@@ -158,17 +158,13 @@ class AbstractDelivery(models.Model):
             changed["copy_of"] = self
         twin: D = _twin(self, changed)
         twin.save(using=using)
-        try:
+        with undone_on_error(twin.delete, using, "An unfinished copy"):
             for filemeta in self.files.filter(content__isnull=False):
                 other = _twin(filemeta, {"content": None})
                 other.delivery = twin
                 other.save(using=using)
                 store_for(filemeta).copy(filemeta, other)
             twin._finish(self.time_of_delivery)
-        except BaseException:
-            if not transaction.get_connection(using).needs_rollback:
-                twin.delete()
-            raise
         return twin
 
     def refuse_finished(self) -> None:
@@ -197,22 +193,35 @@ class AbstractDelivery(models.Model):
         storing fails, the rows are left behind again, since when they were before.
         """
         claimed: dict[str, Any] = {}
-        left_behind = {}
-        try:
-            for row in self.files.filter(filename__in=list(filenames)):
+        left_behind: dict[Any, Any] = {}
+        rows = self.files.filter(filename__in=list(filenames))
+
+        def leave_behind() -> None:
+            for row in claimed.values():
+                mine = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
+                mine.update(created=left_behind[row.pk])
+
+        intend_to_write(rows, rows.db)
+        with undone_on_error(leave_behind, rows.db, "A row that seems to be still being stored"):
+            for row in rows:
                 left_behind[row.pk] = row.created
                 self._take_over(row)
                 claimed[row.filename] = row
-            yield claimed
-        except BaseException as exception:
             try:
-                if not transaction.get_connection(self.files.db).needs_rollback:
-                    for row in claimed.values():
-                        rows = self.files.filter(pk=row.pk, content__isnull=True)
-                        rows.update(created=left_behind[row.pk])
-            except Exception as failure:  # noqa: BLE001  # the first exception matters
-                add_note(exception, f"Its row seems to be still being stored: {failure}")
-            raise
+                yield claimed
+            except IntegrityError as exception:
+                self._refuse_taken(rows.exclude(pk__in=left_behind), exception)
+                raise
+
+    def _refuse_taken(self, rows: models.QuerySet[Any], exception: IntegrityError) -> None:
+        """Raise FileExistsError if somebody else has just added a file of one of the names."""
+        if transaction.get_connection(rows.db).needs_rollback:
+            return
+        if row := rows.first():
+            raise FileExistsError(
+                f"{row.filename!r} of {self._meta.label} '{self.pk}' is being added by somebody "
+                "else: take another filename."
+            ) from exception
 
     def _take_over(self, row: Any) -> None:
         where = f"{row.filename!r} of {self._meta.label} '{self.pk}'"

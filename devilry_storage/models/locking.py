@@ -20,7 +20,18 @@ def lock_row(model: type[M], pk: Any, using: str) -> M | None:
 
 def read_row(model: type[M], pk: Any, using: str) -> M | None:
     """Return a row as it is now, without a lock; None if it is gone."""
-    return next(iter(model._base_manager.using(using).filter(pk=pk)), None)
+    rows = model._base_manager.using(using).filter(pk=pk)
+    intend_to_write(rows, using)
+    return next(iter(rows), None)
+
+
+def intend_to_write(rows: models.QuerySet[Any], using: str) -> None:
+    """Wait for the write lock in a caller's transaction before anything is read in it.
+
+    SQLite refuses to let a transaction write that has read before another one wrote.
+    """
+    if connections[using].in_atomic_block:
+        take_write_lock(rows, using)
 
 
 def take_write_lock(rows: models.QuerySet[Any], using: str) -> None:
