@@ -97,21 +97,18 @@ def _store_all(
     store = store_for(next(iter(rows.values())))
     keys = {filename: store.layout.key(*row.key_ids()) for filename, row in rows.items()}
     buried = buried_names(type(next(iter(rows.values()))), keys.values(), using)
-    try:
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
-            futures = {
-                pool.submit(store_one, row, contents[filename], keys[filename] in buried): filename
-                for filename, row in rows.items()
-            }
-            for future in as_completed(futures):
-                if exception := future.exception():
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    add_note(exception, f"While the file {futures[future]!r} was being stored.")
-                    raise exception
-    except BaseException:
-        # No row names the others yet, and none was told to: they are nobody's.
-        store.delete_many([name for _, name, _, _ in stored])
-        raise
+    # Bytes that were published before another file failed stay, as orphans: nothing that was
+    # published is deleted because of an error.
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
+        futures = {
+            pool.submit(store_one, row, contents[filename], keys[filename] in buried): filename
+            for filename, row in rows.items()
+        }
+        for future in as_completed(futures):
+            if exception := future.exception():
+                pool.shutdown(wait=True, cancel_futures=True)
+                add_note(exception, f"While the file {futures[future]!r} was being stored.")
+                raise exception
     return stored
 
 
