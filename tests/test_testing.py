@@ -47,7 +47,7 @@ def test_overrides_nest_and_are_taken_back_one_by_one() -> None:
     """Each takes back what it found, an error on the way included."""
     one, other = MemoryDeliveryStore(), MemoryDeliveryStore()
     with override_deliverystore(one):
-        with pytest.raises(LookupError), override_deliverystore(other):  # noqa: PT012
+        with pytest.raises(LookupError), override_deliverystore(other):
             assert store_for(FileMeta) is other
             raise LookupError
         assert store_for(FileMeta) is one
