@@ -10,34 +10,17 @@ import pytest
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from tests.testapp import rows
+from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.models import MarkedFile, Note, Paper
 from tests.testapp.pictures import buried, picture, state, stored
 from tests.testapp.stores import FailingStore, Source
 
+pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db
 
 NEW_BYTES = b"new bytes of the file"
-OLD_BYTES = b"old bytes"
 
 FAILURES = ("full", "nearly_full", "unreadable")
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> FailingStore:
-    made = FailingStore()
-    for model in (FileMeta, Note, Paper):
-        monkeypatch.setattr(model, "deliverystore", made)
-    return made
-
-
-@pytest.fixture
-def delivery(store: FailingStore) -> Delivery:
-    return Delivery.begin(AssignmentGroup.objects.create(name="group"))
-
-
-@pytest.fixture
-def row(delivery: Delivery) -> Any:
-    return delivery.add_file("old.txt", OLD_BYTES)
 
 
 def fail(store: FailingStore, file: Source, failure: str | None) -> None:

@@ -284,12 +284,12 @@ class AbstractFileMeta(models.Model):
 
     def _refuse_in_vain(self, using: str) -> None:
         """Raise, before any byte is stored, what the store step would raise after it."""
-        if self._state.adding or self.pk is None:
-            delivery = _cached_delivery(self) or self._delivery(using, read_row)
-        else:
-            _, delivery = self._row_and_delivery(using, read_row)
-        if isinstance(delivery, AbstractDelivery):
-            delivery.refuse_finished()
+        deliveries = [_cached_delivery(self) or self._delivery(using, read_row)]
+        if not self._state.adding and self.pk is not None:
+            deliveries.append(self._row_and_delivery(using, read_row)[1])
+        for delivery in deliveries:
+            if isinstance(delivery, AbstractDelivery):
+                delivery.refuse_finished()
 
     def _store(
         self,

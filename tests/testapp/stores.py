@@ -59,7 +59,7 @@ class FailingStore(MemoryDeliveryStore):
 
 
 class _NearlyFull(SpoolSink):
-    def write(self, data: bytes) -> object:
+    def write(self, data: bytes) -> None:
         super().write(data[:4])
         raise failure(errno.ENOSPC)
 

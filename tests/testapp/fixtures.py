@@ -1,0 +1,44 @@
+"""Fixtures of the tests of rows and files: a store that can fail, a delivery, a stored row.
+
+A module asks for them by ``pytest_plugins = ["tests.testapp.fixtures"]``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+
+from .models import Note, Paper
+from .stores import FailingStore
+
+OLD_BYTES = b"old bytes"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> FailingStore:
+    """Return an empty store in memory, which all models of files use."""
+    made = FailingStore()
+    for model in (FileMeta, Note, Paper):
+        monkeypatch.setattr(model, "deliverystore", made)
+    return made
+
+
+@pytest.fixture
+def group(db: None) -> Any:
+    """Return a group that delivers."""
+    return AssignmentGroup.objects.create(name="group")
+
+
+@pytest.fixture
+def delivery(store: FailingStore, group: Any) -> Delivery:
+    """Return a delivery that was begun."""
+    return Delivery.begin(group)
+
+
+@pytest.fixture
+def row(delivery: Delivery) -> Any:
+    """Return a row with ``OLD_BYTES`` in the store."""
+    return delivery.add_file("old.txt", OLD_BYTES)
