@@ -121,10 +121,12 @@ def refusal(model: FileModel, using: str, sample: int) -> str:
         newest = list(rows.order_by("-pk")[: (sample + 1) // 2])
         oldest = list(rows.order_by("pk")[: sample // 2])
         for row in [*oldest, *newest]:
-            if not store.exists(row.content.name):
+            name = row.content.name
+            # Asked again: the row may have been deleted or given new content meanwhile.
+            if not store.exists(name) and rows.filter(pk=row.pk, content=name).exists():
                 return (
-                    f"the file {row.content.name!r} of {row._meta.label} '{row.pk}' is not in the "
-                    "store (is the disk mounted, is it the right bucket or database?)"
+                    f"the file {name!r} of {row._meta.label} '{row.pk}' is not in the store (is "
+                    "the disk mounted, is it the right bucket or database?)"
                 )
     return ""
 
