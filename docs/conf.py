@@ -41,7 +41,7 @@ author = "devilry-storage contributors"
 copyright = author  # noqa: A001 - Sphinx names it so
 version = release = devilry_storage.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"{project} {version}"
@@ -59,5 +59,8 @@ nitpick_ignore_regex = [
     (r"py:class", r"Any|Callable|File|Iterable|Iterator|Mapping|Path|Self|TracebackType|datetime"),
     # but for bases that a reader of the reference has no use for.
     (r"py:class", r"devilry_storage\.(.*\.)?_\w+"),
+    (r"py:class", r"devilry_storage\.admin\.(forms|shown)\.\w+"),
+    # Type variables have one letter.
+    (r"py:class", r"devilry_storage\.(.*\.)?[A-Z]"),
     (r"py:class", r"devilry_storage\.testing\.\w+\.\w+Cases"),
 ]
