@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -67,7 +66,11 @@ def bury(row: Any, delivery: models.Model | None, using: str) -> None:
     if tombstone.due <= now:
         connection = transaction.get_connection(using)
         _due_names.setdefault(connection, set()).add(tombstone.name)
-        transaction.on_commit(partial(_after_commit, using), using=using, robust=True)
+
+        def carry_out_due() -> None:  # no partial: Django logs a failing one by its __qualname__
+            _after_commit(using)
+
+        transaction.on_commit(carry_out_due, using=using, robust=True)
 
 
 def buried_names(model: FileModel, names: Iterable[str], using: str) -> set[str]:
