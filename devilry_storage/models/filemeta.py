@@ -119,11 +119,15 @@ class AbstractFileMeta(models.Model):
         super().validate_constraints(self._unjudged(exclude))
 
     def _unjudged(self, exclude: Collection[str] | None) -> set[str]:
-        """Return the fields that are not to be validated; a filename that was uploaded is."""
+        """Return the fields that are not to be validated; a filename that was uploaded is.
+
+        Where a form does not show the filename, or an inline's formset sets the delivery, Django
+        would leave out the constraint on both.
+        """
         unjudged = set(exclude or ())
         pending = self._pending()
         if pending is not None and self.filename == pending.name:
-            unjudged.discard("filename")
+            unjudged -= {"filename", "delivery"}
         return unjudged
 
     def _name_after_upload(self) -> None:

@@ -186,7 +186,7 @@ def add_file(delivery: Delivery, file: Source) -> tuple[Any, Store]:
 
 @new
 def add_files(delivery: Delivery, file: Source) -> tuple[Any, Store]:
-    return None, lambda: delivery.add_files({"add_files": file, "other": b"other bytes"})[0]
+    return None, lambda: delivery.add_files({"add_files": file})[0]
 
 
 @new
