@@ -189,7 +189,8 @@ class AbstractFileMeta(models.Model):
         try:
             self._insert(using)
             if pending is not None:
-                self._store(pending, using, fresh=False)
+                key = store_for(self).layout.key(*self.key_ids())
+                self._store(pending, using, fresh=self.is_buried(key, using))
         except BaseException as exception:
             if not self._state.adding:
                 self._delete_again(using, exception)
@@ -226,7 +227,8 @@ class AbstractFileMeta(models.Model):
         try:
             # Not if it has content after all: the reply to its COMMIT may have been lost.
             rows = type(self)._base_manager.using(using)
-            rows.filter(pk=self.pk, content__isnull=True).delete()
+            # Nor if somebody has taken it over, after the grace time.
+            rows.filter(pk=self.pk, created=self.created, content__isnull=True).delete()
         except Exception as failure:  # noqa: BLE001  # the first exception matters
             add_note(
                 exception,
@@ -309,6 +311,15 @@ class AbstractFileMeta(models.Model):
             for chunk in read_chunks(source):
                 writer.write(chunk)
 
+    def is_buried(self, name: str, using: str | None = None) -> bool:
+        """Tell whether a tombstone names the object: it may be removed at any time.
+
+        A store asks before it creates the object. What it asks of :meth:`record_stored` afterwards
+        comes too late for an object that was removed, with its tombstone, in between.
+        """
+        using = using or self._state.db or router.db_for_write(type(self))
+        return bool(buried_names(type(self), [name], using))
+
     def record_stored(self, name: str, size: int, sha256: str) -> None:
         """Record that bytes were stored; what the row named before gets a tombstone.
 
@@ -324,7 +335,7 @@ class AbstractFileMeta(models.Model):
             row, delivery = self._lock(using)
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
-            if buried_names(type(self), [name], using):
+            if self.is_buried(name, using):
                 raise FileExistsError(f"A tombstone names {name!r}: it may go at any time.")
             if also is not None:
                 also()

@@ -36,7 +36,11 @@ class Entry(NamedTuple):
 
 
 class FileMetaLike(Protocol):
-    """All that a store asks of the record whose bytes it keeps."""
+    """All that a store asks of the record whose bytes it keeps.
+
+    It may also have ``is_buried(name)``, which tells of a free name that it is not to be used,
+    because a tombstone has it: the first content of the record then gets an alternative name.
+    """
 
     @property
     def content(self) -> Any:
@@ -366,10 +370,11 @@ class DeliveryStoreMixin(Storage):
         unsaved FileMeta.
         """
         key = self.layout.key(*checked_ids(filemeta))
+        is_buried = getattr(filemeta, "is_buried", None)
 
         def publish(writer: Writer) -> None:
-            candidates = self._candidates(key, fresh=stored_name(filemeta) is not None)
-            for candidate in candidates:
+            used = stored_name(filemeta) is not None or (is_buried is not None and is_buried(key))
+            for candidate in self._candidates(key, fresh=used):
                 try:
                     name = writer.sink.create([candidate])
                     filemeta.record_stored(name, writer.size, writer.sha256)
