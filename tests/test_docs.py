@@ -191,6 +191,7 @@ def _fragments() -> list[Block]:
     return [block for page in pages() for block in blocks(page) if block.path == "settings.py"]
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("fragment", _fragments(), ids=lambda block: block.where)
 def test_settings_of_the_page_are_sound(fragment: Block, tmp_path: Path) -> None:
     """What a page shows as a part of settings passes the checks, and gives files a store."""
