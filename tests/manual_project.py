@@ -146,6 +146,9 @@ class Project:
         if words[0] == "cd":
             self.folder /= words[1]
             return ""
+        if words[0] == "django-admin":
+            # The same, of the environment: Django's script is in that of this run.
+            words[:1] = ["python", "-m", "django"]
         if words == ["python", "-m", "pip", "install", "devilry-storage"]:
             assert self.wheel
             # Django is there already, see project_of_wheel.
