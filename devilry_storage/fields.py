@@ -258,6 +258,11 @@ class DeliveryFileField(models.FileField):
         # Called for fixtures, whose strings are stored names.
         return StoredName(value) if isinstance(value, str) else value
 
+    def value_to_string(self, obj: Any) -> str:
+        # For fixtures: an upload has no stored name yet.
+        file = self.value_from_object(obj)
+        return str(file) if self._is_stored(file) else ""
+
     def pre_save(self, model_instance: Any, add: bool) -> Any:
         # Past FileField's, which would store the file before the row has an id.
         return super(models.FileField, self).pre_save(model_instance, add)
