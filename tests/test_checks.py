@@ -22,7 +22,7 @@ from devilry_storage.checks import settings as setting_checks
 from devilry_storage.checks import stores as store_checks
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.fields import DeliveryFileField
-from devilry_storage.models import AbstractFileMeta
+from devilry_storage.models import AbstractDelivery, AbstractFileMeta
 from devilry_storage.storages import (
     DeliveryStoreMixin,
     FsDeliveryStore,
@@ -380,6 +380,60 @@ def test_a_store_set_on_a_proxy_or_child_is_an_error(
         message = _only(_checked(isolated, monkeypatch))
     assert message.id == "devilry_storage.E022"
     assert "devilry_storage.Handin" in message.hint
+
+
+@pytest.mark.parametrize("other", ["store/inner", "link"])
+def test_a_store_in_the_folder_of_another_is_the_same_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: str
+) -> None:
+    """E021: nested, or reached through a symlink."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    with isolate_apps("devilry_storage") as isolated:
+
+        class One(AbstractFileMeta):
+            deliverystore = FsHierDeliveryStore(tmp_path / "store")
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        class Two(AbstractFileMeta):
+            deliverystore = FsHierDeliveryStore(tmp_path / other)
+            delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        assert _only(_checked(isolated, monkeypatch)).id == "devilry_storage.E021"
+
+
+@pytest.mark.parametrize("models_of_files", [0, 2])
+def test_a_delivery_without_one_model_of_files_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models_of_files: int
+) -> None:
+    """E027: add_file() would not know what to make."""
+    with isolate_apps("devilry_storage") as isolated:
+
+        class Homework(AbstractDelivery):
+            class Meta:
+                app_label = "devilry_storage"
+
+        for number in range(models_of_files):
+            type(
+                f"Handin{number}",
+                (AbstractFileMeta,),
+                {
+                    "__module__": __name__,
+                    "Meta": type("Meta", (), {"app_label": "devilry_storage"}),
+                    "deliverystore": FsHierDeliveryStore(tmp_path / str(number)),
+                    "delivery": models.ForeignKey(Homework, models.CASCADE, related_name="+"),
+                },
+            )
+        message = _only(_checked(isolated, monkeypatch))
+    assert message.id == "devilry_storage.E027"
+    assert ("found: none" in message.msg) == (models_of_files == 0)
+    assert "filemeta_model()" in message.hint
 
 
 def test_the_field_in_another_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

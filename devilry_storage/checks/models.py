@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connections, models, router
 
 from ..fields import DeliveryFileField
-from ..models import AbstractFileMeta
+from ..models import AbstractDelivery, AbstractFileMeta
 from ..removal import FileModel, file_models
 from ..storages.base import DeliveryStoreMixin
 from ..store import resolve
@@ -28,6 +29,7 @@ def check_models(**kwargs: Any) -> list[CheckMessage]:
         *(message for model in file_models() for message in _integer_keys(model)),
         *(message for model in file_models() for message in _database_cascades(model)),
         *_shared_keys(),
+        *_files_of_deliveries(),
     ]
 
 
@@ -145,6 +147,25 @@ def _shared_keys() -> Iterator[CheckMessage]:
 
 
 def _one_place(one: DeliveryStoreMixin, other: DeliveryStoreMixin) -> bool:
+    """Tell whether two stores are one, or one lies in the folder of the other."""
     if isinstance(one, FileSystemStorage) and isinstance(other, FileSystemStorage):
-        return one.location == other.location
+        places = [os.path.realpath(each.location) for each in (one, other)]
+        return os.path.commonpath(places) in places
     return one is other
+
+
+def _files_of_deliveries() -> Iterator[CheckMessage]:
+    for model in apps.get_models():
+        if issubclass(model, AbstractDelivery) and model is model._meta.concrete_model:
+            try:
+                model.filemeta_model()
+            except ImproperlyConfigured as exception:
+                yield Error(
+                    str(exception),
+                    hint=(
+                        "Give one model of files a foreign key 'delivery' to it, or override the "
+                        "class method filemeta_model() to return the right one."
+                    ),
+                    obj=model,
+                    id=ids.FILES_OF_DELIVERY,
+                )

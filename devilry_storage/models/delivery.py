@@ -60,8 +60,9 @@ class AbstractDelivery(models.Model):
         """
         found = {
             relation.related_model
-            for relation in cls._meta.related_objects
-            if relation.field.name == "delivery"
+            for relation in cls._meta.get_fields(include_hidden=True)
+            if relation.one_to_many
+            and relation.field.name == "delivery"
             and any(
                 isinstance(field, DeliveryFileField)
                 for field in relation.field.model._meta.local_fields
