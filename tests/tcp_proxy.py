@@ -23,9 +23,10 @@ _SIZE = 65536
 
 @dataclass
 class _Rule:
-    """What becomes of requests that contain ``request``, and how many of them are left."""
+    """What becomes of pieces that contain ``request``: ``skip`` pass, then ``times`` do not."""
 
     request: bytes
+    skip: int
     times: int
     forward: bool
     """Whether the server gets the request."""
@@ -37,8 +38,8 @@ class Proxy:
     """Passes on what comes to ``host``:``port`` to a server, and back; a context manager.
 
     ``delay`` is the time in seconds by which each piece is held up, in either direction.
-    ``fired`` counts the connections that a rule has cut. Rules look for bytes as they are on the
-    wire, so the connection must not be encrypted.
+    ``fired`` counts the connections that a rule has cut. Rules look for bytes (``b""`` is in every
+    piece) as they are on the wire, so the connection must not be encrypted.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -80,17 +81,27 @@ class Proxy:
         for connection in connections:
             connection.cut()
 
-    def swallow_request(self, request: bytes, *, times: int = 1) -> None:
-        """Cut the connection when a request contains these bytes; the server never gets it."""
-        self._add(_Rule(request, times, forward=False))
+    def swallow_request(self, request: bytes, *, skip: int = 0, times: int = 1) -> None:
+        """Cut the connection when a request contains these bytes; the server never gets it.
 
-    def swallow_reply(self, to: bytes, *, reply: bytes = b"", times: int = 1) -> None:
+        ``skip`` of them pass before.
+        """
+        self._add(_Rule(request, skip, times, forward=False))
+
+    def swallow_reply(
+        self, to: bytes, *, reply: bytes = b"", skip: int = 0, times: int = 1
+    ) -> None:
         """Let the server answer a request that contains ``to``, and cut instead of passing it on.
 
         ``reply``: bytes in the piece of the answer that is dropped; pieces before it are passed
-        on (HTTP's ``100 Continue``).
+        on (HTTP's ``100 Continue``). ``skip`` such requests get their answer before.
         """
-        self._add(_Rule(to, times, forward=True, reply=reply))
+        self._add(_Rule(to, skip, times, forward=True, reply=reply))
+
+    def forget_rules(self) -> None:
+        """Only pass on from now on."""
+        with self._lock:
+            self._rules.clear()
 
     def _add(self, rule: _Rule) -> None:
         with self._lock:
@@ -99,7 +110,11 @@ class Proxy:
     def _take_rule(self, request: bytes) -> _Rule | None:
         with self._lock:
             for rule in self._rules:
-                if rule.request in request:
+                if rule.request not in request:
+                    continue
+                if rule.skip:
+                    rule.skip -= 1
+                else:
                     rule.times -= 1
                     if not rule.times:
                         self._rules.remove(rule)
@@ -109,7 +124,7 @@ class Proxy:
     def _overlap(self) -> int:
         """Return how many bytes of a piece may be the beginning of what a rule looks for."""
         with self._lock:
-            return max((len(rule.request) - 1 for rule in self._rules), default=0)
+            return max((len(rule.request) - 1 for rule in self._rules if rule.request), default=0)
 
     def _count(self) -> None:
         with self._lock:

@@ -91,6 +91,27 @@ def test_rule_holds_for_so_many_requests(proxy: Proxy) -> None:
     assert proxy.fired == 2
 
 
+def test_rule_waits_for_its_turn(proxy: Proxy) -> None:
+    """The third COMMIT is lost, whatever else is asked; with ``b""`` it is the n-th piece."""
+    proxy.swallow_reply(to=b"COMMIT", skip=2)
+    with connect(proxy) as client:
+        for question in (b"COMMIT", b"BEGIN", b"COMMIT"):
+            assert ask(client, question) == b"re:" + question
+        assert ask(client, b"COMMIT") == b""
+    proxy.swallow_request(b"", skip=1)
+    with connect(proxy) as client:
+        assert ask(client, b"one") == b"re:one"
+        assert ask(client, b"two") == b""
+
+
+def test_forgotten_rule_does_nothing(proxy: Proxy) -> None:
+    """What a test did not come to is no trap for the next one."""
+    proxy.swallow_reply(to=b"COMMIT")
+    proxy.forget_rules()
+    with connect(proxy) as client:
+        assert ask(client, b"COMMIT") == b"re:COMMIT"
+
+
 def test_pieces_before_the_reply_in_question_are_passed_on(proxy: Proxy) -> None:
     """An interim answer (HTTP's 100) is not yet the reply."""
     proxy.swallow_reply(to=b"PUT", reply=b"200")
