@@ -99,7 +99,7 @@ def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:
 def _descendants(row: models.Model, using: str) -> Iterator[models.Model]:
     """Yield the rows of multi-table children, which go when their parent goes."""
     for relation in row._meta.get_fields(include_hidden=True):
-        if relation.auto_created and relation.one_to_one and relation.parent_link:
+        if isinstance(relation, models.OneToOneRel) and relation.parent_link:
             below = relation.related_model._base_manager.using(using).filter(pk=row.pk).first()
             if below is not None:
                 yield below
