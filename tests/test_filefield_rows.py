@@ -253,6 +253,20 @@ def test_every_way_fails_without_a_trace_in_autocommit(store: FailingStore) -> N
             clear(store)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_every_way_works_in_autocommit(store: FailingStore) -> None:
+    """Every way to remove and to delete keeps the bytes, where each statement commits."""
+    group = AssignmentGroup.objects.create(name="group")
+    for way in (*rows.REMOVE.values(), *rows.DELETE.values()):
+        row = Delivery.begin(group).add_file("old.txt", OLD_BYTES)
+        name = row.content.name
+        way(row)
+        assert not FileMeta.objects.filter(content__isnull=False).exists()
+        assert stored(store)[name] == OLD_BYTES
+        assert buried() == sorted(stored(store))
+        clear(store)
+
+
 def clear(store: FailingStore) -> None:
     for model in (Delivery, Note, Paper, Tombstone):
         model._base_manager.all().delete()
