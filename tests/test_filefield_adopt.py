@@ -17,10 +17,9 @@ from devilry_storage.exceptions import (
     InvalidName,
 )
 from devilry_storage.models import Tombstone
-from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.models import Course, MarkedFile, Note, Page, Paper, ProxyFile
 from tests.testapp.pictures import buried, picture, stored
-from tests.testapp.stores import FailingStore
+from tests.testapp.stores import OLD_BYTES, FailingStore
 
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db

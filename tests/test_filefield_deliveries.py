@@ -25,10 +25,9 @@ from devilry_storage.exceptions import (
     InvalidFilename,
 )
 from devilry_storage.store import store_for
-from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.models import MarkedFile
 from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import FailingStore, Source
+from tests.testapp.stores import OLD_BYTES, FailingStore, Source
 from tests.users import make_user
 
 pytest_plugins = ["tests.testapp.fixtures"]

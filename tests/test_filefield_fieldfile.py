@@ -17,10 +17,9 @@ from django.test import override_settings
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
-from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.models import Attachment, Note
 from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import FailingStore, Source
+from tests.testapp.stores import OLD_BYTES, FailingStore, Source
 
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db

@@ -21,11 +21,10 @@ from django.utils.datastructures import MultiValueDict
 from rest_framework.serializers import ModelSerializer
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
-from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.forms import FileForm, FileSerializer, UploadForm
 from tests.testapp.models import MarkedFile, Note, ProxyFile
 from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import FailingStore, Source
+from tests.testapp.stores import OLD_BYTES, FailingStore, Source
 
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db

@@ -13,10 +13,9 @@ from django.db.models import signals
 from django.test.utils import CaptureQueriesContext
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
-from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.models import MarkedFile, Page, Paper, ProxyFile
 from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import FailingStore
+from tests.testapp.stores import OLD_BYTES, FailingStore
 
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db

@@ -14,10 +14,9 @@ from django.db.models.functions import Concat
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.exceptions import DeliveryFinished, NotCommitted
-from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.models import Course, MarkedFile, Page, Paper
 from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import FailingStore
+from tests.testapp.stores import OLD_BYTES, FailingStore
 
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db

@@ -13,10 +13,9 @@ from django.core.management import call_command
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.models import Course, MarkedFile, Note, Page, Paper
 from tests.testapp.pictures import Picture, buried, picture, rows, stored
-from tests.testapp.stores import FailingStore, Source
+from tests.testapp.stores import OLD_BYTES, FailingStore, Source
 from tests.users import make_user
 
 pytest_plugins = ["tests.testapp.fixtures"]

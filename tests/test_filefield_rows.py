@@ -10,10 +10,9 @@ import pytest
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from tests.testapp import rows
-from tests.testapp.fixtures import OLD_BYTES
 from tests.testapp.models import MarkedFile, Note, Paper
 from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import FailingStore, Source
+from tests.testapp.stores import OLD_BYTES, FailingStore, Source
 
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db

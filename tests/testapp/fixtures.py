@@ -12,9 +12,7 @@ import pytest
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 
 from .models import Note, Paper
-from .stores import FailingStore
-
-OLD_BYTES = b"old bytes"
+from .stores import OLD_BYTES, FailingStore
 
 
 @pytest.fixture

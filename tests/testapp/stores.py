@@ -15,6 +15,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
 from devilry_storage.storages.files import Reader, Sink, SpoolSink
 
+#: What the stored row of the fixtures holds.
+OLD_BYTES = b"old bytes"
+
 
 @cache
 def notes_store() -> FsHierDeliveryStore:
