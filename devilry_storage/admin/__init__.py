@@ -1,0 +1,40 @@
+"""Admin classes for any model of files or deliveries; and tombstones, registered to be read.
+
+A site's own models, in an ``admin.py`` of its own::
+
+    from django.contrib import admin
+
+    from devilry_storage.admin import DeliveryAdmin, FileMetaInline, NewFileMetaInline
+
+
+    class HandinInline(FileMetaInline):
+        model = Handin
+
+
+    class NewHandinInline(NewFileMetaInline):
+        model = Handin
+
+
+    @admin.register(Homework)
+    class HomeworkAdmin(DeliveryAdmin):
+        inlines = (HandinInline, NewHandinInline)
+
+Only admin modules import this one: it is where Django's autodiscovery looks for the app's own.
+"""
+
+from .base import StoreAdmin
+from .deliveries import DeliveryAdmin
+from .files import FileMetaAdmin, FileMetaInline, NewFileMetaInline, StoredFilter
+from .forms import FileMetaForm
+from .tombstones import TombstoneAdmin
+
+__all__ = [
+    "DeliveryAdmin",
+    "FileMetaAdmin",
+    "FileMetaForm",
+    "FileMetaInline",
+    "NewFileMetaInline",
+    "StoreAdmin",
+    "StoredFilter",
+    "TombstoneAdmin",
+]

@@ -1,0 +1,139 @@
+"""Files: their own pages, and inline on the page of what they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db import models
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from ..models import AbstractDelivery
+from .base import StoreAdmin
+from .failures import storing
+from .forms import FileMetaForm, StoredFormSet
+from .shown import ShowsFiles, tell_kept
+
+
+class FileMetaInline(ShowsFiles, admin.TabularInline):  # type: ignore[type-arg]
+    """The stored files, to be looked at and deleted. Its host is a :class:`StoreAdmin`.
+
+    A site whose files have editable fields of their own names them in ``fields`` and gives back
+    ``has_change_permission``.
+    """
+
+    #: Nothing can be stored of what is only being added.
+    stored = True
+    formset = StoredFormSet
+    fields: ClassVar[Any] = ("key", "human_size", "digest")
+    readonly_fields = ("key", "human_size", "digest")
+    extra = 0
+    max_num = 0
+    show_change_link = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:  # type: ignore[override]
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
+    """Uploads of new files. Its host is a :class:`StoreAdmin`."""
+
+    form = FileMetaForm
+    fields: ClassVar[Any] = (("content", "filename"),)
+    extra = 3
+    verbose_name = _("new file")
+    verbose_name_plural = _("new files")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:  # type: ignore[override]
+        if isinstance(obj, AbstractDelivery) and obj.successful:
+            return False
+        host = self.admin_site._registry.get(self.parent_model)
+        if obj is not None and host is not None and not host.has_change_permission(request, obj):
+            return False
+        return super().has_add_permission(request, obj)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # none but new ones
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class StoredFilter(admin.SimpleListFilter):
+    """By whether there are bytes: a row has none while they are stored, or if that failed."""
+
+    title = _("stored")
+    parameter_name = "stored"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, Any]]:
+        return [("yes", _("Yes")), ("no", _("No"))]
+
+    def queryset(
+        self, request: HttpRequest, queryset: models.QuerySet[Any]
+    ) -> models.QuerySet[Any]:
+        wanted = {"yes": False, "no": True}.get(str(self.value()))
+        return queryset if wanted is None else queryset.filter(content__isnull=wanted)
+
+
+class FileMetaAdmin(ShowsFiles, StoreAdmin):
+    """Files of any subclass of AbstractFileMeta: added by upload, looked at, deleted.
+
+    A site whose files have editable fields of their own gives back ``has_change_permission``.
+    """
+
+    form = FileMetaForm
+    list_display: Any = ("filename", "human_size", "key", "created")
+    list_filter: ClassVar[Any] = (StoredFilter, "created")
+    search_fields = ("filename",)
+    search_help_text = _("An id of a file or delivery, or the beginning of a filename.")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        excluded = [*(super().get_exclude(request, obj) or ())]
+        return excluded if obj is None else [*excluded, "content"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        given = [*super().get_readonly_fields(request, obj)]
+        if obj is None:
+            return given
+        stored = ("filename", "human_size", "digest", "key", "created", "verified_at")
+        return [*given, *(("delivery",) if self._has_delivery() else ()), *stored]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        first = {"delivery": 0, "filename": 1, "content": 2}
+        return sorted(super().get_fields(request, obj), key=lambda name: first.get(name, 3))
+
+    def _has_delivery(self) -> bool:
+        return any(field.name == "delivery" for field in self.opts.concrete_fields)
+
+    def id_query(self, number: int) -> Q:
+        query = super().id_query(number)
+        return query | Q(delivery=number) if self._has_delivery() else query
+
+    def text_query(self, text: str) -> Q:
+        return Q(filename__istartswith=text)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        with storing():
+            super().save_model(request, obj, form, change)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        count = int(bool(obj.content))
+        super().delete_model(request, obj)
+        tell_kept(self, request, count)
+
+    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+        count = queryset.filter(content__isnull=False).count()
+        super().delete_queryset(request, queryset)
+        tell_kept(self, request, count)

@@ -1,0 +1,63 @@
+"""The form of a new file, and the formset of the stored ones."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms.models import InlineForeignKeyField
+from django.utils.translation import gettext as _
+
+from .failures import NotSaved
+
+
+class FileMetaForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A new file of any subclass of AbstractFileMeta, with ``filename`` and ``content``.
+
+    A filename that is left empty is the upload's, also for the check that filenames differ.
+    """
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        upload = cleaned.get("content")
+        if upload and "filename" not in self.errors:
+            filename = cleaned.get("filename") or upload.name
+            cleaned["filename"] = unicodedata.normalize("NFC", filename)
+        return cleaned
+
+    def validate_unique(self) -> None:
+        super().validate_unique()
+        # Django leaves out the constraints that name the foreign key of an inline.
+        if any(isinstance(field, InlineForeignKeyField) for field in self.fields.values()):
+            judged = self.fields.keys() - self.errors.keys()
+            names = {field.name for field in self.instance._meta.concrete_fields}
+            try:
+                self.instance.validate_constraints(exclude=names - judged)
+            except ValidationError as exception:
+                self.add_error(None, exception)
+
+
+class StoredFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+    """The stored files of a row, which can only be deleted."""
+
+    #: So many are shown at the most: each takes two of the DATA_UPLOAD_MAX_NUMBER_FIELDS fields
+    #: that Django accepts, and a page of thousands helps nobody.
+    max_shown = 100
+
+    @classmethod
+    def get_default_prefix(cls) -> str:
+        # The plain prefix is that of the new files.
+        return f"stored-{super().get_default_prefix()}"
+
+    def get_queryset(self) -> Any:
+        if not hasattr(self, "_queryset"):
+            self._queryset = super().get_queryset()[: self.max_shown]
+        return self._queryset
+
+    def clean(self) -> None:
+        super().clean()
+        # Shown again, the page would put the rows that are left beside the boxes of others.
+        if any(form.instance.pk is None for form in self.initial_forms):
+            raise NotSaved(_("a file that the page showed was deleted meanwhile"))

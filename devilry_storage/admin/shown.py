@@ -1,0 +1,71 @@
+"""How the admin shows a file, and what it says of one that was deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.utils import formats, timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from ..conf import conf
+
+NOTHING = "-"
+
+
+class ShowsFiles:
+    """Columns for a file; none of them asks the store."""
+
+    @admin.display(description=gettext_lazy("size"), ordering="size")
+    def human_size(self, filemeta: Any) -> str:
+        return NOTHING if filemeta.size is None else filesizeformat(filemeta.size)
+
+    @admin.display(description=gettext_lazy("SHA-256"))
+    def digest(self, filemeta: Any) -> str:
+        digest = filemeta.sha256
+        if not digest:
+            return NOTHING
+        # It may be broken where there is little room, and is copied as it is.
+        parts = format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _eights(digest)))
+        return format_html("<code>{}</code>", parts)
+
+    @admin.display(description=gettext_lazy("key"), ordering="content")
+    def key(self, filemeta: Any) -> str:
+        name = filemeta.content.name
+        if not name:
+            return _("not stored")
+        if url := filemeta.content.url:
+            return format_html('<a href="{}">{}</a>', url, name)
+        return format_html("<code>{}</code>", name)
+
+
+def _eights(text: str) -> list[str]:
+    return [text[start : start + 8] for start in range(0, len(text), 8)]
+
+
+def tell_kept(model_admin: Any, request: HttpRequest, count: int) -> None:
+    """Say until when the bytes of ``count`` files that were just deleted are kept."""
+    if not count:
+        return
+    if not conf.retention:
+        text = ngettext(
+            "The bytes of %(count)d file are removed from the store now.",
+            "The bytes of %(count)d files are removed from the store now.",
+            count,
+        )
+    else:
+        text = ngettext(
+            "The bytes of %(count)d file are kept in the store until %(due)s, by a tombstone.",
+            "The bytes of %(count)d files are kept in the store until %(due)s, by tombstones.",
+            count,
+        )
+    due = timezone.now() + conf.retention
+    if timezone.is_aware(due):
+        due = timezone.localtime(due)
+    shown = {"count": count, "due": formats.date_format(due, "DATETIME_FORMAT")}
+    model_admin.message_user(request, text % shown, messages.INFO)

@@ -1,0 +1,1 @@
+"""Tests of the admin, which use its pages as a browser would."""

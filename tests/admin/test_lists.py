@@ -1,0 +1,278 @@
+"""Lists: search, filters, and a number of queries that does not grow with the rows."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import Tombstone
+from tests.users import make_user
+
+from .pages import Page, upload, url_for, url_of
+
+
+def found(browser: Client, model: Any, text: str) -> set[int]:
+    """Return the ids of the rows that a search finds."""
+    answer = browser.get(url_for(model), {"q": text})
+    assert answer.status_code == 200
+    return {row.pk for row in answer.context["cl"].result_list}
+
+
+@pytest.fixture
+def three(group: AssignmentGroup) -> list[Delivery]:
+    """Deliveries with a file each, whose ids differ from the deliveries'."""
+    FileMeta.objects.create(delivery=Delivery.begin(group), filename="z").delete()
+    Delivery.objects.all().delete()
+    deliveries = [Delivery.begin(group) for _ in range(3)]
+    names = ("report.pdf", "Report 2.pdf", "\u00e9t\u00e9_100%.txt")
+    for delivery, name in zip(deliveries, names, strict=True):
+        delivery.add_file("other", b"")
+        delivery.add_file(name, b"a")
+    return deliveries
+
+
+NFD = unicodedata.normalize("NFD", "\u00e9t\u00e9")
+BY_TEXT: list[tuple[str, set[int]]] = [
+    ("report", {0, 1}),
+    ("REPORT 2", {1}),
+    ("  report.p", {0}),
+    ("pdf", set()),
+    ("\u00e9t", {2}),
+    (NFD, {2}),
+    ("\u00e9t\u00e9_100%", {2}),
+    ("%", set()),
+    ("_", set()),
+    ("", {0, 1, 2}),
+    ("'; --", set()),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BY_TEXT)
+def test_text_finds_the_beginning_of_a_filename(
+    text: str, expected: set[int], browser: Client, three: list[Delivery]
+) -> None:
+    """Deliveries by their files, files, and tombstones alike; wildcards are characters."""
+    wanted = {three[number].pk for number in expected}
+    rows = FileMeta.objects.exclude(filename="other")
+    assert found(browser, Delivery, text) == wanted
+    files = found(browser, FileMeta, text) & set(rows.values_list("pk", flat=True))
+    assert files == set(rows.filter(delivery__in=wanted).values_list("pk", flat=True))
+    rows.delete()
+    stones = Tombstone.objects.filter(pk__in=found(browser, Tombstone, text))
+    assert {stone.rows[0]["pk"] for stone in stones} == wanted
+
+
+def test_digits_find_ids(browser: Client, three: list[Delivery]) -> None:
+    """Those of the rows, of a delivery's files and of a file's delivery; never filenames."""
+    delivery = three[2]
+    row = delivery.add_file("77777", b"")
+    for number in (delivery.pk, row.pk):
+        assert delivery.pk in found(browser, Delivery, str(number))
+        assert row.pk in found(browser, FileMeta, str(number))
+    assert found(browser, FileMeta, "77777") == found(browser, Delivery, "77777") == set()
+    ids = (delivery.pk, row.pk)
+    row.delete()
+    stone = Tombstone.objects.get()
+    for number in ids:
+        assert found(browser, Tombstone, str(number)) == {stone.pk}
+    assert found(browser, Tombstone, stone.name) == {stone.pk}
+    assert found(browser, Tombstone, "77777") == set()
+
+
+@pytest.mark.parametrize("text", ["9" * 19, "9" * 20, "9" * 400, "\u0663", "\u00b2", "a\0b", "-1"])
+@pytest.mark.parametrize("model", [Delivery, FileMeta, Tombstone])
+def test_an_impossible_search_finds_nothing(
+    text: str, model: Any, browser: Client, three: list[Delivery]
+) -> None:
+    """Numbers that no database has, other scripts' digits and NUL break no page."""
+    FileMeta.objects.filter(filename="other").first().delete()
+    everything = set(model.objects.values_list("pk", flat=True))
+    assert found(browser, model, text) in (set(), everything if "\0" in text else set())
+
+
+def test_groups_are_found_by_id_and_part_of_the_name(browser: Client) -> None:
+    """A group is looked for by what is in its name."""
+    first, second = (AssignmentGroup.objects.create(name=name) for name in ("Ab cd", "Ef"))
+    assert found(browser, AssignmentGroup, "CD") == {first.pk}
+    assert found(browser, AssignmentGroup, str(second.pk)) == {second.pk}
+
+
+def test_filters_narrow_the_lists(browser: Client, three: list[Delivery]) -> None:
+    """By state and by date."""
+    first, *others = three
+    first.finish()
+    left = FileMeta.objects.create(delivery=three[1], filename="left.txt")
+
+    def listed(model: Any, **chosen: str) -> set[int]:
+        answer = browser.get(url_for(model), chosen)
+        return {row.pk for row in answer.context["cl"].result_list}
+
+    assert listed(Delivery, successful__exact="1") == {first.pk}
+    assert listed(Delivery, successful__exact="0") == {each.pk for each in others}
+    assert listed(Delivery, time_of_delivery__gte="2000-01-01T00:00:00Z") == {
+        each.pk for each in three
+    }
+    assert listed(Delivery, time_of_delivery__gte="2999-01-01T00:00:00Z") == set()
+    assert listed(FileMeta, stored="no") == {left.pk}
+    assert left.pk not in listed(FileMeta, stored="yes")
+    assert len(listed(FileMeta, stored="nonsense")) == 7
+    finished = set(first.files.values_list("pk", flat=True))
+    assert listed(FileMeta, delivery__successful__exact="1") == finished
+    assert listed(FileMeta, delivery__id__exact=str(first.pk)) == finished
+
+
+def test_a_list_of_deliveries_counts_their_files(browser: Client, three: list[Delivery]) -> None:
+    """How many and how big, without asking the store."""
+    three[0].add_file("big", b"x" * 4095)
+    rows = Page.get(browser, url_for(Delivery)).rows()
+    assert "3 4.0 KB" in rows[2]
+    assert "2 1 byte" in rows[1]
+
+
+def test_a_tombstone_tells_filename_size_due_and_rows(
+    browser: Client, three: list[Delivery]
+) -> None:
+    """What was deleted can be recognised."""
+    row = three[0].files.get(filename="report.pdf")
+    digest = row.sha256
+    row.delete()
+    stone = Tombstone.objects.get()
+    (listed,) = Page.get(browser, url_for(Tombstone)).rows()
+    for part in (stone.name, "report.pdf", "1 byte"):
+        assert part in listed
+    page = Page.get(browser, url_of(stone))
+    assert digest in page.text
+    (kept,) = page.root.find("pre")
+    assert json.loads(kept.text) == stone.rows
+
+
+def test_tombstones_are_read_only(browser: Client, three: list[Delivery]) -> None:
+    """They go when their bytes go: nobody adds, changes or deletes one by hand."""
+    three[0].files.first().delete()  # type: ignore[union-attr]
+    stone = Tombstone.objects.get()
+    assert browser.get(url_for(Tombstone, "add")).status_code == 403
+    assert browser.post(url_of(stone), {"due": "2000-01-01"}).status_code == 403
+    assert browser.post(url_of(stone, "delete"), {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [str(stone.pk)], "post": "yes"}
+    browser.post(url_for(Tombstone), chosen)
+    assert Tombstone.objects.get() == stone
+
+
+# -- Queries --
+
+
+def queries(browser: Client, url: str) -> int:
+    with CaptureQueriesContext(connection) as captured:
+        assert browser.get(url).status_code == 200
+    return len(captured)
+
+
+def fill(count: int) -> None:
+    for _ in range(count):
+        group = AssignmentGroup.objects.create(name="group")
+        delivery = Delivery.begin(group, make_user(f"user{group.pk}"))
+        delivery.add_files({"a": b"a", "b": b"b"})
+        delivery.finish()
+        other = delivery.copy(group)
+        other.files.get(filename="b").delete()
+
+
+@pytest.mark.parametrize("model", [AssignmentGroup, Delivery, FileMeta, Tombstone])
+def test_a_list_asks_the_database_no_more_for_more_rows(model: Any, browser: Client) -> None:
+    """No query per row."""
+    fill(2)
+    few = queries(browser, url_for(model))
+    fill(6)
+    assert queries(browser, url_for(model)) == few
+
+
+def test_a_delivery_asks_the_database_no_more_for_more_files(
+    browser: Client, delivery: Delivery
+) -> None:
+    """No query per file, neither to show nor to save the page."""
+
+    def both() -> tuple[int, int]:
+        shown = queries(browser, url_of(delivery))
+        page = Page.get(browser, url_of(delivery))
+        with CaptureQueriesContext(connection) as captured:
+            page.submit("delivery_form", {}, "_continue")
+        return shown, len(captured)
+
+    delivery.add_files({"a": b"", "b": b""})
+    both()  # what Django asks once and remembers
+    few = both()
+    delivery.add_files({f"{number}": b"" for number in range(20)})
+    assert both() == few
+
+
+# -- References --
+
+
+@pytest.mark.parametrize("field", ["assignment_group", "delivered_by"])
+def test_references_are_searched_not_listed(
+    field: str, browser: Client, group: AssignmentGroup
+) -> None:
+    """A page does not hold all groups and users, but asks for them."""
+    ada = make_user("ada")
+    page = Page.get(browser, url_for(Delivery, "add"))
+    (select,) = page.root.find("select", name=field)
+    assert [option.text for option in select.find("option")] in ([""], [])
+    query = {
+        "app_label": select.attributes["data-app-label"],
+        "model_name": select.attributes["data-model-name"],
+        "field_name": select.attributes["data-field-name"],
+        "term": "the" if field == "assignment_group" else "ada",
+    }
+    answer = browser.get(reverse("admin:autocomplete"), query).json()
+    wanted = group if field == "assignment_group" else ada
+    assert [result["id"] for result in answer["results"]] == [str(wanted.pk)]
+
+
+def test_a_delivery_by_somebody_is_added(browser: Client, group: AssignmentGroup) -> None:
+    """Whatever the user model's primary key is."""
+    ada = make_user("ada")
+    filled = {"assignment_group": group.pk, "delivered_by": ada.pk}
+    page = Page.get(browser, url_for(Delivery, "add")).submit("delivery_form", filled, "_save")
+    assert not page.errors
+    assert Delivery.objects.get().delivered_by == ada
+    assert str(ada) in Page.get(browser, url_for(Delivery)).rows()[0]
+
+
+def test_a_group_gets_candidates_and_examiners(browser: Client, group: AssignmentGroup) -> None:
+    """Several users in each part."""
+    ada, grace = make_user("ada"), make_user("grace")
+    filled = {"candidates": [ada.pk, grace.pk], "examiners": [grace.pk]}
+    page = Page.get(browser, url_of(group)).submit("assignmentgroup_form", filled, "_save")
+    assert not page.errors
+    assert set(group.candidates.all()) == {ada, grace}
+    assert list(group.examiners.all()) == [grace]
+
+
+BAD_IDS = ["abc", "99999999999999999999999", "a\0", "-5", "1.5"]
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+def test_a_reference_that_cannot_be_is_told(
+    bad: str, browser: Client, group: AssignmentGroup
+) -> None:
+    """Whatever is sent in place of an id, the page comes back and says so."""
+    page = Page.get(browser, f"{url_for(FileMeta, 'add')}?{urlencode({'delivery': bad})}")
+    page = page.submit("filemeta_form", {"delivery": bad, "content": upload()}, "_save")
+    assert page.refused
+    filled = {"assignment_group": bad, "delivered_by": bad}
+    page = Page.get(browser, url_for(Delivery, "add")).submit("delivery_form", filled, "_save")
+    assert page.refused
+    filled = {"name": "named", "candidates": bad}
+    page = Page.get(browser, url_of(group)).submit("assignmentgroup_form", filled, "_save")
+    assert page.refused
+    group.refresh_from_db()
+    assert (group.name, FileMeta.objects.count()) == ("the group", 0)

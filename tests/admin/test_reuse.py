@@ -1,0 +1,169 @@
+"""The admin classes with models and sites that are not the package's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.test import Client
+from django.urls import path
+
+from devilry_storage import admin as bases
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.store import store_for
+from tests.testapp.models import Course, MarkedFile, Note, Paper, ProxyFile
+
+from .pages import Page, upload
+from .test_lists import BAD_IDS
+
+site = admin.AdminSite("other")
+
+
+class PaperInline(bases.FileMetaInline):
+    model = Paper
+
+
+class NewPaperInline(bases.NewFileMetaInline):
+    model = Paper
+    fields = ("title", "filename", "content")
+
+
+class CourseAdmin(bases.StoreAdmin):
+    inlines = (PaperInline, NewPaperInline)
+
+
+class BareDeliveryAdmin(bases.DeliveryAdmin):
+    """Without inlines, on a site that knows no users, groups or files."""
+
+
+class ContentOnly(bases.NewFileMetaInline):
+    model = FileMeta
+    fields = ("content",)
+
+
+class BareFileAdmin(bases.DeliveryAdmin):
+    inlines = (ContentOnly,)
+
+
+class MarkedAdmin(bases.FileMetaAdmin):
+    """A file with a field of its own, which can be changed later."""
+
+    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
+        return admin.ModelAdmin.has_change_permission(self, request, obj)
+
+
+site.register(Course, CourseAdmin)
+site.register(Note, bases.FileMetaAdmin)
+site.register(MarkedFile, MarkedAdmin)
+site.register(ProxyFile, bases.FileMetaAdmin)
+site.register(Delivery, BareFileAdmin)
+
+urlpatterns = [path("admin/", admin.site.urls), path("other/", site.urls)]
+pytestmark = pytest.mark.urls(__name__)
+
+
+def test_files_of_a_plain_model_are_added_and_deleted(browser: Client) -> None:
+    """The host need not be a delivery: nothing of it is ever finished."""
+    filled = {
+        "title": "a course",
+        "papers-0-title": "on trees",
+        "papers-0-content": upload("trees.pdf", b"tree"),
+        "papers-1-title": "on birds",
+        "papers-1-content": upload("birds.pdf", b"bird"),
+    }
+    page = Page.get(browser, "/other/testapp/course/add/")
+    page = page.submit("course_form", filled, "_continue")
+    assert not page.errors
+    first, second = Paper.objects.order_by("pk")
+    assert [paper.filename for paper in (first, second)] == ["trees.pdf", "birds.pdf"]
+    with first.content.open() as file:
+        assert file.read() == b"tree"
+    page.submit("course_form", {"stored-papers-0-DELETE": True}, "_save")
+    assert Paper.objects.get() == second
+
+
+def test_a_file_without_delivery_is_added_found_and_shown(browser: Client) -> None:
+    """A model that overrides key_ids() has no delivery to show or to search by."""
+    page = Page.get(browser, "/other/testapp/note/add/")
+    page = page.submit("note_form", {"content": upload("note.txt")}, "_save")
+    assert not page.errors
+    note = Note.objects.get()
+    for search in (str(note.pk), "note."):
+        assert len(Page.get(browser, f"/other/testapp/note/?q={search}").rows()) == 1
+    assert note.content.name in Page.get(browser, f"/other/testapp/note/{note.pk}/change/").text
+
+
+def test_a_field_of_a_site_can_be_changed_and_the_file_cannot(
+    browser: Client, delivery: Delivery
+) -> None:
+    """What a subclass adds may stay editable: a multi-table child with a mark."""
+    page = Page.get(browser, "/other/testapp/markedfile/add/")
+    filled = {"delivery": delivery.pk, "content": upload("m.txt"), "mark": "B"}
+    assert not page.submit("markedfile_form", filled, "_save").errors
+    row = MarkedFile.objects.get()
+    page = Page.get(browser, f"/other/testapp/markedfile/{row.pk}/change/")
+    assert page.form("markedfile_form").names == {"csrfmiddlewaretoken", "mark"}
+    page.submit("markedfile_form", {"mark": "A"}, "_save")
+    row.refresh_from_db()
+    assert (row.mark, row.filename, row.size) == ("A", "m.txt", len(b"uploaded"))
+    assert store_for(row).exists(row)
+
+
+def test_a_proxy_has_the_same_pages(browser: Client, delivery: Delivery) -> None:
+    """Its rows are those of the model that declares the file."""
+    row = delivery.add_file("a.txt", b"a")
+    assert "a.txt" in Page.get(browser, f"/other/testapp/proxyfile/{row.pk}/change/").text
+
+
+def test_without_other_admins_references_are_ids(browser: Client, group: AssignmentGroup) -> None:
+    """A site that registers neither users nor groups has no list of them, and no file list."""
+    page = Page.get(browser, "/other/devilry_deliveries/delivery/add/")
+    assert "assignment_group" in page.form("delivery_form").values
+    assert not list(page.root.find("select", name="assignment_group"))
+    filled = {"assignment_group": str(group.pk), "filemetas-0-content": upload()}
+    assert not page.submit("delivery_form", filled, "_save").errors
+    delivery = Delivery.objects.get()
+    url = f"/other/devilry_deliveries/delivery/{delivery.pk}/change/"
+    assert "1 file, 8 bytes" in Page.get(browser, url).text
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+def test_an_id_that_cannot_be_is_told(bad: str, browser: Client) -> None:
+    """Typed in by hand where nothing is autocompleted."""
+    page = Page.get(browser, "/other/devilry_deliveries/delivery/add/")
+    filled = {"assignment_group": bad, "delivered_by": bad}
+    assert page.submit("delivery_form", filled, "_save").refused
+
+
+def test_an_inline_that_shows_only_the_file_tells_clashes(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """Filenames come from the uploads; two of one name are told, never an error page."""
+    page = Page.get(browser, "/other/devilry_deliveries/delivery/add/")
+    same = {"filemetas-0-content": upload("a.txt"), "filemetas-1-content": upload("a.txt")}
+    told = page.submit("delivery_form", {"assignment_group": str(group.pk), **same}, "_save")
+    assert told.refused
+    assert not FileMeta.objects.exists()
+    two = {"filemetas-0-content": upload("a.txt"), "filemetas-1-content": upload("b.txt")}
+    page.submit("delivery_form", {"assignment_group": str(group.pk), **two}, "_save")
+    assert set(FileMeta.objects.values_list("filename", flat=True)) == {"a.txt", "b.txt"}
+
+
+def test_the_checks_of_the_admin_pass() -> None:
+    """Also for classes that a site registers without setting anything."""
+    for each in (admin.site, site):
+        assert [fault for model in each._registry.values() for fault in model.check()] == []
+
+
+def test_nothing_but_admin_modules_imports_the_admin() -> None:
+    """A site without django.contrib.admin can use the package."""
+    code = (
+        "import sys; from django.conf import settings; settings.configure(INSTALLED_APPS=["
+        "'django.contrib.auth', 'django.contrib.contenttypes', 'devilry_storage', "
+        "'devilry_storage.deliveries']); import django; django.setup(); "
+        "assert not [name for name in sys.modules if name.startswith('django.contrib.admin')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
