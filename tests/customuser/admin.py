@@ -12,3 +12,4 @@ class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """The users by email."""
 
     search_fields = ("email",)
+    ordering = ("email",)
