@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +31,9 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in a background job of a shell, whose children could not be interrupted either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if django.VERSION < (5, 0):
         config.addinivalue_line(
             "filterwarnings",
