@@ -1,16 +1,21 @@
-"""Two processes that act on the same rows at the same moment, each with a connection of its own."""
+"""Two processes that act on the same rows at once, each with a connection of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from django.core.files.storage import Storage
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from devilry_storage.deliveries.models import FileMeta
+from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
+from devilry_storage.testing import override_deliverystore
 
 from .places import DiskPlace
 from .racing import Act, Run, race
@@ -63,3 +68,24 @@ def unexpected(runs: Runs, *expected: str) -> list[str]:
     """Return the errors of classes that are none of these."""
     both = (run for pair in runs for run in pair)
     return [str(run.error) for run in both if run.error and error(run) not in expected]
+
+
+@contextmanager
+def without_fsync() -> Iterator[None]:
+    """Let neither store nor SQLite fsync: what races are about is order, not durability."""
+
+    def configure(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
+        if connection.vendor == "sqlite":
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA synchronous = OFF")
+
+    store: Any = store_for(FileMeta)
+    quick = FsHierDeliveryStore(location=store.location, durable=False)
+    connections.close_all()
+    connection_created.connect(configure)
+    try:
+        with override_deliverystore(quick):
+            yield
+    finally:
+        connection_created.disconnect(configure)
+        connections.close_all()

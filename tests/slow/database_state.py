@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.store import store_for
 
+CONTENT = b"as it was at first"
+LONG_AGO = datetime(2001, 1, 1, tzinfo=timezone.utc)
 
-def group(name: str = "group") -> AssignmentGroup:
+
+def group(name: str = "group") -> Any:
     return AssignmentGroup.objects.create(name=name)
 
 
-def deliveries(number: int, *, files: int = 0, owner: AssignmentGroup | None = None) -> list[Any]:
+def deliveries(number: int, *, files: int = 0, owner: Any = None) -> list[Any]:
     """Return so many unfinished deliveries, each with so many files ``0.txt``, ``1.txt``."""
     owner = owner or group()
     begun = [Delivery.begin(owner) for _ in range(number)]
     for delivery in begun:
         for file in range(files):
-            delivery.add_file(f"{file}.txt", b"as it was at first")
+            delivery.add_file(f"{file}.txt", CONTENT)
     return begun
 
 
@@ -60,7 +64,7 @@ def orphans() -> set[str]:
 
 
 def faults(*, removing: bool = False) -> list[str]:
-    """Return a line for each row that lacks its bytes, and each tombstone of what lives or is gone.
+    """Return a line for each row without its bytes, each tombstone of what lives or is gone.
 
     ``removing``: something removes what is due, so that bytes may be gone before their tombstone.
     """

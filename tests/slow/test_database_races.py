@@ -7,113 +7,148 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-from django.conf import settings
 from django.core.files.base import ContentFile
 from django.db import models, transaction
-from django.db.models import F
+from django.test import override_settings
 from django.utils import timezone
 
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
+from devilry_storage.models.delivery import _fault as judge_row
 from devilry_storage.purge import purge
 from devilry_storage.store import store_for
 from tests.proofs import count, report
 
+from . import database_racing
 from . import database_state as state
-from .database_racing import Runs, Side, error, met, race_on_rows, unexpected
+from .database_racing import Runs, Side, met, race_on_rows, unexpected
 from .racing import Act
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
-RACES = 60
-QUICK = 12
+@pytest.fixture
+def without_fsync() -> Iterator[None]:
+    with database_racing.without_fsync():
+        yield
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("without_fsync"),
+]
+
+remove_at_once = override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
 
 LEFT, RIGHT = b"the left side's", b"the right side's bytes"
+REFUSED = ("DeliveryFinished", "DeliveryIncomplete")
+GONE = ("DoesNotExist",)
 
 
-def judge(name: str, runs: Runs, bad: list[str], *, hits: float = 0.3) -> None:
+def races() -> int:
+    return count(40, 12)
+
+
+def judge(name: str, runs: Runs, bad: list[str]) -> None:
     """Report the races and fail if one broke the promise, or if too few of them met."""
     report(name, tried=len(runs), hit=met(runs), bad=len(bad))
     assert bad == []
-    assert met(runs) >= hits * len(runs)
+    assert met(runs) >= 0.3 * len(runs)
 
 
-# -- finish against add_file --
+# -- What the sides do --
 
 
-def finishing(deliveries: list[Any]) -> Side:
-    """Finish the delivery; the value is the ids of the files that finish() looked at."""
+def on(rows: list[Any], act: Callable[[Any], object]) -> Side:
+    """Return a side that loads its row before the race and then acts on it."""
 
     def prepare(number: int) -> Act:
-        delivery = Delivery.objects.get(pk=deliveries[number].pk)
-        seen: list[Any] = []
-
-        def act() -> list[Any]:
-            with patch("devilry_storage.models.delivery._fault", noting(seen)):
-                delivery.finish()
-            return seen
-
-        return act
+        row = type(rows[number])._base_manager.get(pk=rows[number].pk)
+        return lambda: act(row)
 
     return prepare
 
 
-def noting(seen: list[Any]) -> Callable[..., str]:
-    from devilry_storage.models.delivery import _fault as judge_row
+def in_turn(*sides: Side) -> Side:
+    """Return a side that does something else in each race."""
+    return lambda number: sides[number % len(sides)](number)
+
+
+def finish(delivery: Any) -> list[Any]:
+    """Finish the delivery and return the ids of the files that were looked at."""
+    seen: list[Any] = []
 
     def note(row: Any, *args: Any) -> str:
         seen.append(row.pk)
         return judge_row(row, *args)
 
-    return note
+    with patch("devilry_storage.models.delivery._fault", note):
+        delivery.finish()
+    return seen
 
 
-def adding(deliveries: list[Any], filename: str = "late.txt", data: bytes = RIGHT) -> Side:
-    """Add a file to the delivery."""
-
-    def prepare(number: int) -> Act:
-        delivery = Delivery.objects.get(pk=deliveries[number].pk)
-        return lambda: delivery.add_file(filename, data).pk
-
-    return prepare
+def add(delivery: Any) -> Any:
+    return delivery.add_file("late.txt", RIGHT).pk
 
 
-def adding_many(deliveries: list[Any]) -> Side:
-    """Add some files to the delivery at once."""
-    files = {f"late{number}.txt": RIGHT for number in range(3)}
+def add_many(delivery: Any) -> list[Any]:
+    return [row.pk for row in delivery.add_files({f"late{n}.txt": RIGHT for n in range(3)})]
 
-    def prepare(number: int) -> Act:
-        delivery = Delivery.objects.get(pk=deliveries[number].pk)
-        return lambda: [row.pk for row in delivery.add_files(files)]
 
-    return prepare
+def add_a(data: bytes) -> Callable[[Any], object]:
+    return lambda delivery: delivery.add_file("a.txt", data).pk
+
+
+def replace(data: bytes) -> Callable[[Any], None]:
+    def act(row: Any) -> None:
+        row.content = ContentFile(data, name="again.txt")
+        row.save()
+
+    return act
+
+
+def rename(row: Any) -> None:
+    """Save an instance that knows nothing of what happened to its content."""
+    row.filename = "renamed.txt"
+    row.save()
+
+
+def delete(row: Any) -> None:
+    row.delete()
+
+
+def files_of(deliveries: list[Any]) -> list[Any]:
+    """Return the first file of each delivery."""
+    return [delivery.files.first() for delivery in deliveries]
+
+
+# -- finish() against add_file() --
 
 
 def unseen_files(deliveries: list[Any], runs: Runs) -> list[str]:
     """Return a line for each file of a finished delivery that finish() did not look at."""
     lines = []
-    for delivery, (finish, _) in zip(deliveries, runs, strict=True):
-        if finish.error is None:
-            assert isinstance(finish.value, list)
-            there = delivery.files.filter(content__isnull=False).exclude(pk__in=finish.value)
+    for delivery, (finished, _) in zip(deliveries, runs, strict=True):
+        if finished.error is None:
+            assert isinstance(finished.value, list)
+            there = delivery.files.filter(content__isnull=False).exclude(pk__in=finished.value)
             lines += [f"delivery {delivery.pk}: {row.filename}" for row in there]
     return lines
 
 
-@pytest.mark.parametrize("kind", ["add", "add-files"])
-def test_finished_delivery_has_no_file_that_finish_did_not_see(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "late"), [("add", add), ("add-files", add_many)])
+def test_finished_delivery_has_no_file_that_finish_did_not_see(
+    kind: str, late: Callable[[Any], object]
+) -> None:
     """finish() against add_file() or add_files(): one waits for the other, and then refuses."""
-    deliveries = state.deliveries(count(RACES, QUICK), files=1)
-    late = adding(deliveries) if kind == "add" else adding_many(deliveries)
-    runs = race_on_rows(finishing(deliveries), late, len(deliveries))
-    bad = unseen_files(deliveries, runs) + state.faults()
-    bad += unexpected(runs, "DeliveryFinished", "DeliveryIncomplete")
+    deliveries = state.deliveries(races(), files=1)
+    runs = race_on_rows(on(deliveries, finish), on(deliveries, late), len(deliveries))
+    bad = unseen_files(deliveries, runs) + state.faults() + unexpected(runs, *REFUSED)
     judge(f"db-finish-{kind}", runs, bad)
 
 
@@ -121,7 +156,7 @@ def test_finished_delivery_has_no_file_that_finish_did_not_see(kind: str) -> Non
 def no_locks() -> Iterator[None]:
     """Sabotage the row locks into plain reads, as most code has it."""
 
-    def read_row(model: type[models.Model], pk: Any, using: str) -> models.Model | None:
+    def read_row(model: type[models.Model], pk: Any, using: str) -> Any:
         return model._base_manager.using(using).filter(pk=pk).first()
 
     with (
@@ -135,11 +170,289 @@ def no_locks() -> Iterator[None]:
 def test_the_races_find_a_finish_without_locks() -> None:
     """The same harness is red where nobody locks: files slip into finished deliveries."""
     found: list[str] = []
-    for _ in range(5):
-        deliveries = state.deliveries(RACES, files=1, owner=state.group())
+    for _ in range(10):
+        deliveries = state.deliveries(60, files=1)
         with no_locks():
-            runs = race_on_rows(finishing(deliveries), adding(deliveries), len(deliveries))
+            runs = race_on_rows(on(deliveries, finish), on(deliveries, add), len(deliveries))
         found += unseen_files(deliveries, runs)
         if found:
             break
     assert found != []
+
+
+@pytest.mark.parametrize("kind", ["autocommit", "transaction"])
+def test_files_are_added_to_one_delivery_at_once(kind: str) -> None:
+    """In a transaction of the caller too: SQLite's writers wait, as nothing is read first."""
+    deliveries = state.deliveries(races())
+
+    def side(filename: str) -> Side:
+        def store(delivery: Any) -> None:
+            with transaction.atomic() if kind == "transaction" else nullcontext():
+                delivery.add_file(filename, RIGHT)
+
+        return on(deliveries, store)
+
+    runs = race_on_rows(side("left.txt"), side("right.txt"), len(deliveries))
+    bad = state.faults() + unexpected(runs)
+    assert FileMeta.objects.filter(content__isnull=False).count() == 2 * len(deliveries)
+    judge(f"db-add-{kind}", runs, bad)
+
+
+# -- finish() against finish() and copy() --
+
+
+def numbers(deliveries: list[Any]) -> list[str]:
+    """Return a line for each group whose numbers are not 1, 2, ..."""
+    lines = []
+    for owner in {delivery.assignment_group for delivery in deliveries}:
+        finished = owner.deliveries.filter(successful=True)
+        given = sorted(finished.values_list("number", flat=True))
+        if given != list(range(1, len(given) + 1)):
+            lines.append(f"group {owner.pk} has the numbers {given}")
+    return lines
+
+
+def test_deliveries_that_are_finished_at_once_get_the_next_two_numbers() -> None:
+    """finish() against finish() in one group: numbers are unique and without a gap."""
+    tried = races()
+    owners = [state.group() for _ in range(tried)]
+    left = [state.deliveries(1, files=1, owner=owner)[0] for owner in owners]
+    right = [state.deliveries(1, files=1, owner=owner)[0] for owner in owners]
+    runs = race_on_rows(on(left, finish), on(right, finish), tried)
+    assert Delivery.objects.filter(number=2).count() == tried
+    judge("db-finish-finish", runs, numbers(left) + state.faults() + unexpected(runs))
+
+
+def test_copy_and_finish_at_once_get_the_next_two_numbers() -> None:
+    """copy() into a group against finish() in it: as for two that are finished."""
+    source = state.deliveries(1, files=2)[0]
+    source.finish()
+    deliveries = [state.deliveries(1, files=1)[0] for _ in range(races())]
+
+    def copy(delivery: Any) -> None:
+        source.copy(delivery.assignment_group)
+
+    runs = race_on_rows(on(deliveries, finish), on(deliveries, copy), len(deliveries))
+    assert Delivery.objects.filter(number=2).count() == len(deliveries)
+    judge("db-finish-copy", runs, numbers(deliveries) + state.faults() + unexpected(runs))
+
+
+# -- Replacing, deleting, and instances that do not know --
+
+
+def accounted(files: list[Any], runs: Runs) -> list[str]:
+    """Return a line for all bytes that neither a row nor a tombstone names."""
+    return [f"{name!r} is an orphan" for name in state.orphans()]
+
+
+def test_two_replacements_leave_one_and_bury_the_others() -> None:
+    """Both are told success: the later one's bytes live, the others have tombstones."""
+    files = files_of(state.deliveries(races(), files=1))
+    runs = race_on_rows(on(files, replace(LEFT)), on(files, replace(RIGHT)), len(files))
+    bad = state.faults() + accounted(files, runs) + unexpected(runs)
+    bad += [f"row {row.pk}" for row in files if state.stored(row) not in {LEFT, RIGHT}]
+    assert Tombstone.objects.count() == 2 * len(files)
+    judge("db-replace-replace", runs, bad)
+
+
+def test_replacement_against_delete_leaves_nothing_untracked() -> None:
+    """Whoever is second sees what the first did: bytes are the row's or have a tombstone.
+
+    Only a replacement that comes too late, and is told so, may leave an orphan.
+    """
+    files = files_of(state.deliveries(races(), files=1))
+    runs = race_on_rows(on(files, replace(LEFT)), on(files, delete), len(files))
+    failed = sum(left.error is not None for left, _ in runs)
+    bad = state.faults() + unexpected(runs, *GONE)
+    bad += [f"row {row.pk} is there" for row in FileMeta.objects.all()]
+    bad += ["more orphans than failed replacements"] * (len(state.orphans()) > failed)
+    judge("db-replace-delete", runs, bad)
+
+
+def test_stale_instance_brings_nothing_back() -> None:
+    """save() of an instance that was loaded before a replacement, or before a delete."""
+    files = files_of(state.deliveries(races(), files=1))
+    changes = in_turn(on(files, replace(LEFT)), on(files, delete))
+    runs = race_on_rows(changes, on(files, rename), len(files))
+    bad = state.faults() + unexpected(runs, "DatabaseError", "NotUpdated", *GONE)
+    bad += accounted(files, runs)
+    for number, row in enumerate(files):
+        there = FileMeta.objects.filter(pk=row.pk)
+        if number % 2:
+            bad += [f"row {row.pk} is back" for row in there]
+        elif state.stored(row) != LEFT:
+            bad.append(f"row {row.pk} has its old content again")
+    judge("db-stale-save", runs, bad)
+
+
+def test_rows_deleted_at_once_take_only_their_own_bytes_along() -> None:
+    """With no retention, after COMMIT: two files of a delivery, or one twice; the others stay."""
+    deliveries = state.deliveries(races(), files=3)
+    first, second = [[list(d.files)[n] for d in deliveries] for n in (0, 1)]
+    either = in_turn(on(second, delete), on(first, delete))
+    with remove_at_once:
+        runs = race_on_rows(on(first, delete), either, len(deliveries))
+    bad = state.faults(removing=True) + unexpected(runs)
+    bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
+    assert not Tombstone.objects.exists()
+    assert FileMeta.objects.count() == len(deliveries) * 3 // 2
+    judge("db-delete-delete", runs, bad)
+
+
+def test_removal_is_not_held_up_by_another_that_has_just_removed_the_newest_row() -> None:
+    """The newest row of the store is looked up first, and may be deleted meanwhile."""
+    tried = races()
+    state.deliveries(1, files=1)
+    both = list(reversed(state.deliveries(2 * tried, files=1)))
+    with remove_at_once:
+        runs = race_on_rows(on(both[::2], delete), on(both[1::2], delete), tried)
+    bad = state.faults(removing=True) + unexpected(runs)
+    bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
+    judge("db-delete-newest", runs, bad)
+
+
+def test_deleting_a_delivery_under_whoever_works_on_it_gives_clear_errors() -> None:
+    """A cascade against add_file(), add_files(), a replacement and finish(): no deadlock."""
+    deliveries = state.deliveries(2 * races(), files=3)
+    files = files_of(deliveries)
+    works = in_turn(
+        on(deliveries, add), on(deliveries, add_many), on(files, replace(RIGHT)),
+        on(deliveries, finish),
+    )  # fmt: skip
+    runs = race_on_rows(on(deliveries, delete), works, len(deliveries))
+    bad = state.faults() + unexpected(runs, "IntegrityError", *GONE)
+    failed = sum(3 for _, right in runs if right.error)
+    bad += ["more orphans than failed stores"] * (len(state.orphans()) > failed)
+    judge("db-delete-store", runs, bad)
+
+
+# -- One filename, one object --
+
+
+def test_filename_goes_to_one_of_two() -> None:
+    """add_file() of one name twice at once: one is told FileExistsError, and nothing is lost."""
+    deliveries = state.deliveries(races())
+    sides = on(deliveries, add_a(LEFT)), on(deliveries, add_a(RIGHT))
+    runs = race_on_rows(*sides, races=len(deliveries))
+    judge("db-add-add", runs, one_winner(deliveries, runs))
+
+
+def test_row_left_behind_is_taken_over_by_one_of_two() -> None:
+    """add_file() twice at once where a writer died long ago: as for a new name."""
+    deliveries = state.deliveries(races())
+    long_ago = timezone.now() - timedelta(days=3)
+    for delivery in deliveries:
+        FileMeta.objects.create(delivery=delivery, filename="a.txt", created=long_ago)
+    sides = on(deliveries, add_a(LEFT)), on(deliveries, add_a(RIGHT))
+    runs = race_on_rows(*sides, races=len(deliveries))
+    judge("db-takeover", runs, one_winner(deliveries, runs))
+
+
+def one_winner(deliveries: list[Any], runs: Runs) -> list[str]:
+    bad = state.faults() + unexpected(runs, "FileExistsError")
+    for delivery, sides in zip(deliveries, runs, strict=True):
+        winners = [data for data, run in zip((LEFT, RIGHT), sides, strict=True) if not run.error]
+        there = [state.stored(row) for row in delivery.files]
+        if len(winners) != 1 or there != winners:
+            bad.append(f"delivery {delivery.pk}: {winners} were told success, {there} is there")
+    return bad
+
+
+# -- Purge and whoever uses a key again --
+
+
+def buried(number: int, *, absent: Callable[[int], bool] = lambda number: False) -> list[Any]:
+    """Return deleted rows (with their ids) whose tombstones are not due yet.
+
+    ``absent`` tells of which the bytes are gone already, as when a purge was killed before its
+    COMMIT.
+    """
+    files = files_of(state.deliveries(number, files=2))
+    FileMeta.objects.filter(pk__in=[row.pk for row in files]).delete()
+    for place, row in enumerate(files):
+        if absent(place):
+            store_for(FileMeta).delete(row.content.name)
+    return files
+
+
+def purging(rows: list[Any]) -> Side:
+    """Let the row's tombstone be due; in the race, purge."""
+
+    def prepare(number: int) -> Act:
+        name = rows[number].content.name
+        Tombstone.objects.filter(name=name).update(due=timezone.now())
+        return lambda: [event.result for event in purge()]
+
+    return prepare
+
+
+def storing_again(rows: list[Any]) -> Side:
+    """In the race, store under the id that the row had, in a transaction or without one."""
+
+    def prepare(number: int) -> Act:
+        old = rows[number]
+        row = FileMeta(pk=old.pk, delivery_id=old.delivery_id, filename="again.txt")
+        row.content = ContentFile(RIGHT, name="again.txt")
+
+        def act() -> str:
+            with transaction.atomic() if number % 4 < 2 else nullcontext():
+                row.save()
+                time.sleep(number % 3 * 0.001)
+            return str(row.content.name)
+
+        return act
+
+    return prepare
+
+
+def test_purge_does_not_take_the_bytes_of_a_key_that_is_being_used_again() -> None:
+    """Nothing tells purge of a row that is not committed yet: nobody stores under a due key.
+
+    In every other race the bytes are gone already, so that the key itself is free.
+    """
+    rows = buried(2 * races(), absent=lambda number: bool(number % 2))
+    runs = race_on_rows(purging(rows), storing_again(rows), len(rows))
+    bad = state.faults(removing=True) + unexpected(runs)
+    judge("db-purge-reuse", runs, bad)
+
+
+def test_purge_does_not_take_what_is_being_adopted() -> None:
+    """adopt() of bytes with a tombstone fails, before, while and after they are removed."""
+    rows = buried(races())
+    runs = race_on_rows(purging(rows), adopting(rows), len(rows))
+    bad = state.faults(removing=True)
+    bad += unexpected(runs, "FileExistsError", "DeliveryFileNotFound")
+    judge("db-purge-adopt", runs, bad)
+
+
+def adopting(rows: list[Any]) -> Side:
+    def adopt(delivery: Any, name: str) -> Any:
+        return FileMeta.objects.adopt(name, delivery=delivery, filename="adopted.txt").pk
+
+    def prepare(number: int) -> Act:
+        old = rows[number]
+        delivery = Delivery.objects.get(pk=old.delivery_id)
+        return lambda: adopt(delivery, old.content.name)
+
+    return prepare
+
+
+def test_bytes_cannot_be_adopted_from_a_row_that_is_being_deleted() -> None:
+    """adopt() of a row's own bytes against the delete that removes them right after COMMIT."""
+    rows = files_of(state.deliveries(races(), files=2))
+    with remove_at_once:
+        runs = race_on_rows(on(rows, delete), adopting(rows), len(rows))
+    bad = state.faults(removing=True)
+    bad += unexpected(runs, "FileExistsError", "DeliveryFileNotFound")
+    judge("db-delete-adopt", runs, bad)
+
+
+def test_orphan_is_adopted_once() -> None:
+    """adopt() twice at once: one row names the bytes, the other is told FileExistsError."""
+    rows = files_of(state.deliveries(races(), files=2))
+    FileMeta.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    Tombstone.objects.all().delete()
+    runs = race_on_rows(adopting(rows), adopting(rows), len(rows))
+    bad = state.faults() + unexpected(runs, "FileExistsError")
+    bad += [f"{name!r} was adopted by nobody" for name in state.orphans()]
+    judge("db-adopt-adopt", runs, bad)

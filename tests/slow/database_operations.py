@@ -1,0 +1,170 @@
+"""What is done to a delivery while the database fails, and what tells that it was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from django.core.files.base import ContentFile
+from django.db import DatabaseError
+from django.test import override_settings
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.exceptions import DeliveryFinished
+from devilry_storage.models import Tombstone
+from devilry_storage.store import store_for
+
+from . import database_state as state
+
+NEW = b"new ones, as many!"
+ELSEWHERE = "lying/there.txt"
+
+
+class Operation(NamedTuple):
+    """Something that is done to a delivery of the files ``0.txt`` and ``1.txt``.
+
+    It can be done again, unless ``done``. ``days``: the retention.
+    """
+
+    act: Callable[[Any], object]
+    done: Callable[[Any], bool]
+    prepare: Callable[[Any], object] = lambda delivery: None
+    days: float = 30
+
+    @property
+    def name(self) -> str:
+        return f"{self.act.__name__}-{self.days}"
+
+    def prepared(self) -> Any:
+        """Return a fresh delivery with which it can be done."""
+        delivery = state.deliveries(1, files=2)[0]
+        self.prepare(delivery)
+        return delivery
+
+    def run(self, delivery: Any) -> DatabaseError | None:
+        """Do it; return the database's error, None if there was none."""
+        with override_settings(DELIVERY_STORE_RETENTION_DAYS=self.days):
+            try:
+                self.act(delivery)
+            except DatabaseError as error:
+                return error
+        return None
+
+    def judge(self, pk: int, error: DatabaseError | None) -> list[str]:
+        """Return what is wrong now that the database is back, and after a second try.
+
+        ``error``: what the caller was told.
+        """
+        faults = state.faults(removing=not self.days)
+        current = self._current(pk)
+        if error is None and not self.done(current):
+            faults.append("success was told, but it is not done")
+        # Past the grace time a row that was left behind is in nobody's way.
+        FileMeta.objects.filter(content__isnull=True).update(created=state.LONG_AGO)
+        with suppress(FileExistsError, DeliveryFinished):  # it was done, although it failed
+            again = self.run(current) if current.pk else None
+            if again is not None:
+                faults.append(f"the second try fails: {again!r}")
+        if not self.done(self._current(pk)):
+            faults.append("the second try did nothing")
+        return [f"{self.name}: {fault}" for fault in faults + state.faults(removing=not self.days)]
+
+    def _current(self, pk: int) -> Any:
+        """Return the delivery as it is; an unsaved one where it was deleted."""
+        return Delivery.objects.filter(pk=pk).first() or Delivery()
+
+
+def clear() -> None:
+    """Remove all that operations have left."""
+    FileMeta.objects.all().delete()
+    Delivery.objects.all().delete()
+    AssignmentGroup.objects.all().delete()
+    Tombstone.objects.all().delete()
+    for name in state.names():
+        store_for(FileMeta).delete(name)
+
+
+def _file(delivery: Any, filename: str = "0.txt") -> Any:
+    return delivery.files.filter(filename=filename).first()
+
+
+def _stored(delivery: Any, *filenames: str) -> bool:
+    rows = [_file(delivery, filename) for filename in filenames]
+    return all(row is not None and state.stored(row) == NEW for row in rows)
+
+
+def add(delivery: Any) -> None:
+    delivery.add_file("late.txt", NEW)
+
+
+def add_many(delivery: Any) -> None:
+    delivery.add_files({"late.txt": NEW, "later.txt": NEW})
+
+
+def leave_behind(delivery: Any) -> None:
+    FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
+
+
+def replace(delivery: Any) -> None:
+    row = _file(delivery)
+    row.content = ContentFile(NEW, name="again.txt")
+    row.save()
+
+
+def clear_content(delivery: Any) -> None:
+    _file(delivery).content.delete()
+
+
+def delete(delivery: Any) -> None:
+    row = _file(delivery)
+    if row is not None:
+        row.delete()
+
+
+def delete_delivery(delivery: Any) -> None:
+    delivery.delete()
+
+
+def finish(delivery: Any) -> None:
+    delivery.finish()
+
+
+def copy(delivery: Any) -> None:
+    delivery.copy(delivery.assignment_group)
+
+
+def lay(delivery: Any) -> None:
+    store_for(FileMeta).save(ELSEWHERE, ContentFile(NEW))
+
+
+def adopt(delivery: Any) -> None:
+    FileMeta.objects.adopt(ELSEWHERE, delivery=delivery, filename="late.txt")
+
+
+def _has_late(delivery: Any) -> bool:
+    return _stored(delivery, "late.txt")
+
+
+def _is_gone(delivery: Any) -> bool:
+    return _file(delivery) is None
+
+
+OPERATIONS = [
+    Operation(add, _has_late),
+    Operation(add_many, lambda delivery: _stored(delivery, "late.txt", "later.txt")),
+    Operation(add, _has_late, leave_behind),
+    Operation(finish, lambda delivery: bool(delivery.successful)),
+    Operation(copy, lambda delivery: delivery.copies.filter(successful=True).exists(), finish),
+    Operation(adopt, _has_late, lay),
+    *(
+        operation._replace(days=days)
+        for days in (30, 0)
+        for operation in (
+            Operation(replace, lambda delivery: _stored(delivery, "0.txt")),
+            Operation(clear_content, lambda delivery: not _file(delivery).content),
+            Operation(delete, _is_gone),
+            Operation(delete_delivery, lambda delivery: delivery.pk is None),
+        )
+    ),
+]

@@ -1,0 +1,234 @@
+"""A database that fails, is cut off or killed: no row without its bytes, nothing live removed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, OperationalError, connection
+
+from tests import postgres
+from tests.proofs import count, report
+from tests.tcp_proxy import Proxy
+
+from . import database_racing
+from .database_operations import OPERATIONS, Operation, clear
+
+
+@pytest.fixture
+def without_fsync() -> Iterator[None]:
+    with database_racing.without_fsync():
+        yield
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("without_fsync"),
+]
+
+STEPS = 200
+"""More than any operation has: that many statements or packets."""
+
+
+class Failing:
+    """Lets the ``n``-th statement fail before it reaches the database, and maybe all after it."""
+
+    def __init__(self, n: int, *, for_good: bool) -> None:
+        self.left = n
+        self.for_good = for_good
+        self.failed = False
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.left -= 1
+        if self.left == 0 or (self.left < 0 and self.for_good):
+            self.failed = True
+            raise OperationalError("the database is gone")
+        return execute(sql, params, many, context)
+
+
+def test_statement_that_fails_parts_no_row_from_its_bytes() -> None:
+    """Each statement of each operation, alone and with all that follow; then a second try.
+
+    A hit is an operation that told its caller.
+    """
+    tried = hit = 0
+    bad = []
+    for operation in OPERATIONS:
+        for for_good in (False, True):
+            for n in range(1, STEPS):
+                delivery = operation.prepared()
+                pk, fault = delivery.pk, Failing(n, for_good=for_good)
+                with connection.execute_wrapper(fault):
+                    error = operation.run(delivery)
+                bad += operation.judge(pk, error)
+                clear()
+                if not fault.failed:
+                    break
+                tried += 1
+                hit += error is not None
+            assert n > 3, operation
+    report("db-failing-statement", tried=tried, hit=hit, bad=len(bad))
+    assert bad == []
+    assert hit > 0.7 * tried
+
+
+@contextmanager
+def connected(**where: Any) -> Iterator[None]:
+    """Let Django's connection go to another address."""
+    before = dict(connection.settings_dict)
+    connection.close()
+    connection.settings_dict.update(where)
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.clear()
+        connection.settings_dict.update(before)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("name", "lost", "piece", "rounds"),
+    [
+        ("reply-to-commit", "swallow_reply", b"COMMIT", 2),
+        ("commit", "swallow_request", b"COMMIT", 2),
+        ("reply", "swallow_reply", b"", 1),
+    ],
+)
+def test_what_is_lost_on_the_way_parts_no_row_from_its_bytes(
+    name: str, lost: str, piece: bytes, rounds: int
+) -> None:
+    """Each COMMIT of each operation, or the answer to it, or any answer; then a second try.
+
+    A lost answer to a COMMIT looks like a rollback, and is none. A hit is an operation that told
+    its caller.
+    """
+    tried = hit = 0
+    bad = []
+    with Proxy(*postgres.address()) as proxy:
+        for operation in OPERATIONS * rounds:
+            for n in range(STEPS):
+                delivery = operation.prepared()
+                pk, fired = delivery.pk, proxy.fired
+                with connected(HOST=proxy.host, PORT=str(proxy.port)):
+                    connection.ensure_connection()
+                    getattr(proxy, lost)(piece, skip=n)
+                    error = operation.run(delivery)
+                    proxy.forget_rules()
+                bad += operation.judge(pk, error)
+                clear()
+                if proxy.fired == fired:
+                    break
+                tried += 1
+                hit += error is not None
+    report(f"db-lost-{name}", tried=tried, hit=hit, bad=len(bad))
+    assert bad == []
+    assert hit > 0.7 * tried
+
+
+class Killer:
+    """Lets something happen to the database at a random moment of an operation, in a thread."""
+
+    def __init__(self, strike: Callable[[], object]) -> None:
+        self._strike = strike
+        self._chance = random.Random(0)
+
+    def during(self, operation: Operation, delivery: Any, seconds: float) -> DatabaseError | None:
+        """Run the operation, which takes so long when nothing happens; return its error."""
+        begun = threading.Event()
+
+        def strike() -> None:
+            begun.wait()
+            time.sleep(self._chance.uniform(0, seconds))
+            self._strike()
+
+        thread = threading.Thread(target=strike)
+        thread.start()
+        begun.set()
+        try:
+            return operation.run(delivery)
+        finally:
+            thread.join()
+
+
+def strike_at_random(name: str, strike: Callable[[], object], strikes: int) -> None:
+    """Let something happen to the database in the middle of operations, and look.
+
+    A hit is an operation that told its caller.
+    """
+    killer, hit = Killer(strike), 0
+    bad: list[str] = []
+    seconds = {operation.name: typical_seconds(operation) for operation in OPERATIONS}
+    for operation in islice(cycle(OPERATIONS), strikes):
+        delivery = operation.prepared()
+        pk = delivery.pk
+        error = killer.during(operation, delivery, seconds[operation.name])
+        hit += error is not None
+        connection.close()
+        bad += operation.judge(pk, error)
+        clear()
+    report(name, tried=strikes, hit=hit, bad=len(bad))
+    assert bad == []
+    assert hit > 0.25 * strikes
+
+
+def typical_seconds(operation: Operation) -> float:
+    delivery = operation.prepared()
+    begun = time.monotonic()
+    assert operation.run(delivery) is None
+    seconds = time.monotonic() - begun
+    clear()
+    return seconds
+
+
+@pytest.mark.postgres
+def test_backend_that_is_killed_parts_no_row_from_its_bytes() -> None:
+    """pg_terminate_backend() at a random moment of an operation; then a second try."""
+    import psycopg
+
+    name = connection.settings_dict["NAME"]
+    with psycopg.connect(dbname=name, autocommit=True) as session:
+
+        def kill() -> None:
+            session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND pid <> pg_backend_pid()",
+                [name],
+            )
+
+        strike_at_random("db-backend-killed", kill, count(84, 14))
+
+
+@pytest.mark.postgres
+def test_server_that_crashes_parts_no_row_from_its_bytes() -> None:
+    """An immediate shutdown at a random moment of an operation; then a second try."""
+    server = postgres.Server()
+    try:
+        where = server.start()
+        address = {"HOST": where["PGHOST"], "PORT": where["PGPORT"]}
+        with connected(**address, PASSWORD=server.password, NAME="postgres"):
+            with connection.cursor() as cursor:
+                # What was committed is to survive; the suite's servers need not.
+                cursor.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = on")
+            connection.close()
+            call_command("migrate", verbosity=0)
+            strike_at_random("db-server-restarted", lambda: crash(server), count(28, 7))
+    finally:
+        server.stop()
+
+
+def crash(server: postgres.Server) -> None:
+    """Do at once what ``pg_ctl stop -m immediate`` would come to, and restart the server."""
+    postmaster = (server._data / "postmaster.pid").read_text().split()[0]
+    os.kill(int(postmaster), signal.SIGQUIT)
+    server._run("pg_ctl", "restart", "--wait", "--mode=immediate")

@@ -1,0 +1,530 @@
+"""Rows, tombstones and bytes agree, whatever a transaction does or the database fails at."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from django.core.files.base import ContentFile
+from django.db import DatabaseError, OperationalError, connection, transaction
+from django.test import override_settings
+from django.utils import timezone
+
+from devilry_storage.deliveries.models import Delivery, FileMeta
+from devilry_storage.models import Tombstone
+from devilry_storage.models.content import IterableFile
+from devilry_storage.purge import purge
+from devilry_storage.signals import file_removed, file_stored
+from devilry_storage.storages.staged import Staged
+from devilry_storage.store import store_for
+
+from .slow import database_state as state
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OLD, NEW = state.CONTENT, b"new ones, as many!"
+assert len(OLD) == len(NEW), "a purge would see that they are not the same bytes"
+
+remove_at_once = override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+
+
+class Undone(Exception):
+    """What a caller's transaction is rolled back by."""
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """A transaction (or savepoint) that is rolled back at its end."""
+    with pytest.raises(Undone), transaction.atomic():
+        yield
+        raise Undone
+
+
+@pytest.fixture
+def delivery() -> Any:
+    """An unfinished delivery of two files."""
+    return state.deliveries(1, files=2)[0]
+
+
+@pytest.fixture
+def row(delivery: Any) -> Any:
+    return delivery.files.first()
+
+
+@pytest.fixture
+def sent() -> Iterator[list[str]]:
+    """The names of the signals that were sent."""
+    names: list[str] = []
+
+    def stored(**kwargs: Any) -> None:
+        names.append("stored")
+
+    def removed(**kwargs: Any) -> None:
+        names.append("removed")
+
+    file_stored.connect(stored)
+    file_removed.connect(removed)
+    yield names
+    file_stored.disconnect(stored)
+    file_removed.disconnect(removed)
+
+
+def again(row: Any, data: bytes = NEW) -> None:
+    row.content = ContentFile(data, name="again.txt")
+    row.save()
+
+
+# -- Rollback --
+
+
+def test_rollback_after_a_save_leaves_an_orphan_and_no_row(delivery: Any, sent: list[str]) -> None:
+    """Django has no hook for a rollback, so nothing is removed then. Nobody hears of the file."""
+    with undone():
+        delivery.add_file("late.txt", NEW)
+    assert delivery.files.count() == 2
+    assert len(state.orphans()) == 1
+    assert state.faults() == []
+    assert sent == []
+
+
+def test_rollback_after_a_replacement_keeps_the_old_bytes(row: Any, sent: list[str]) -> None:
+    """Row and bytes are as before, and no tombstone names them."""
+    with undone():
+        again(row)
+    assert state.stored(row) == OLD
+    assert not Tombstone.objects.exists()
+    assert state.faults() == []
+    assert sent == []
+
+
+@pytest.mark.parametrize("days", [0, 30])
+def test_rollback_after_a_delete_keeps_row_and_bytes(
+    delivery: Any, row: Any, sent: list[str], days: int
+) -> None:
+    """No removal before COMMIT, however it was deleted."""
+    with override_settings(DELIVERY_STORE_RETENTION_DAYS=days):
+        with undone():
+            row.delete()
+        with undone():
+            delivery.files.all().delete()
+        with undone():
+            delivery.files.first().content.delete()
+        with undone():
+            Delivery.objects.get(pk=delivery.pk).delete()
+    assert [state.stored(each) for each in delivery.files] == [OLD, OLD]
+    assert not Tombstone.objects.exists()
+    assert state.faults() == []
+    assert sent == []
+
+
+def test_rollback_after_finish_lets_it_be_finished_again(delivery: Any) -> None:
+    """The number is not used up."""
+    with undone():
+        delivery.finish()
+    current = Delivery.objects.get(pk=delivery.pk)
+    assert (current.successful, current.number) == (False, None)
+    current.finish()
+    assert current.number == 1
+
+
+def test_only_the_outer_save_of_a_rolled_back_savepoint_is_there(delivery: Any) -> None:
+    """Inner rolled back, outer committed."""
+    with transaction.atomic():
+        delivery.add_file("outer.txt", NEW)
+        with undone():
+            delivery.add_file("inner.txt", NEW)
+    names = set(delivery.files.values_list("filename", flat=True))
+    assert names == {"0.txt", "1.txt", "outer.txt"}
+    assert state.faults() == []
+
+
+@remove_at_once
+def test_only_what_was_deleted_after_a_rolled_back_savepoint_is_removed(
+    delivery: Any, row: Any, sent: list[str]
+) -> None:
+    """A delete in a savepoint that is rolled back, then one that is committed."""
+    other = delivery.files.last()
+    name = other.content.name
+    with transaction.atomic():
+        with undone():
+            row.delete()
+        other.delete()
+        assert name in state.names(), "removed before COMMIT"
+    assert state.stored(delivery.files.get()) == OLD
+    assert state.names() == state.live_names()
+    assert not Tombstone.objects.exists()
+    assert sent == ["removed"]
+
+
+@remove_at_once
+def test_only_what_was_deleted_before_a_rolled_back_savepoint_is_removed(
+    delivery: Any, row: Any
+) -> None:
+    """A delete that is committed, with one in a savepoint that is rolled back after it."""
+    with transaction.atomic():
+        row.delete()
+        with undone():
+            delivery.files.all().delete()
+    assert state.stored(delivery.files.get()) == OLD
+    assert state.names() == state.live_names()
+    assert not Tombstone.objects.exists()
+
+
+@remove_at_once
+def test_delete_that_was_rolled_back_is_forgotten_by_the_next_transaction(delivery: Any) -> None:
+    """The connection remembers a name; the table, which is asked, does not."""
+    first, last = delivery.files
+    with undone():
+        first.delete()
+    last.delete()
+    assert state.stored(delivery.files.get()) == OLD
+    assert state.names() == state.live_names()
+
+
+@remove_at_once
+def test_replacement_in_a_rolled_back_savepoint_is_not_removed_after_all(row: Any) -> None:
+    """Replaced twice, the second time in vain: the bytes of the first replacement live."""
+    with transaction.atomic():
+        again(row)
+        with undone():
+            again(FileMeta.objects.get(pk=row.pk), b"in vain")
+    assert state.stored(row) == NEW
+    assert state.faults() == []
+    assert len(state.names()) == 3, "the other file, the new bytes, and the orphan of the rollback"
+
+
+def test_id_that_a_rollback_gave_back_stores_again(delivery: Any) -> None:
+    """SQLite hands the id out again, so that an orphan lies at the key of a new row."""
+    with undone():
+        lost = delivery.add_file("a.txt", OLD)
+    row = delivery.add_file("a.txt", NEW)
+    if connection.vendor == "sqlite":
+        assert row.pk == lost.pk
+        assert row.content.name.startswith(f"{lost.content.name}_")
+    assert state.stored(row) == NEW
+    assert state.bytes_under(lost.content.name) == OLD
+    assert state.faults() == []
+
+
+# -- Instances that do not know --
+
+
+def test_saving_a_stale_instance_does_not_name_replaced_bytes_again(row: Any) -> None:
+    """Content that was not assigned is never written."""
+    stale = FileMeta.objects.get(pk=row.pk)
+    again(row)
+    stale.filename = "renamed.txt"
+    stale.save()
+    assert state.stored(row) == NEW
+    assert FileMeta.objects.get(pk=row.pk).filename == "renamed.txt"
+    assert state.faults() == []
+
+
+def test_saving_a_stale_instance_does_not_bring_a_deleted_row_back(row: Any) -> None:
+    """It is an error, where Django would insert the row, without bytes."""
+    stale = FileMeta.objects.get(pk=row.pk)
+    row.delete()
+    with pytest.raises(DatabaseError):
+        stale.save()
+    assert not FileMeta.objects.filter(pk=stale.pk).exists()
+    assert state.faults() == []
+
+
+def test_storing_by_a_stale_instance_of_a_deleted_row_fails(row: Any) -> None:
+    """The bytes are an orphan, the instance is as before."""
+    stale = FileMeta.objects.get(pk=row.pk)
+    row.delete()
+    stale.content = ContentFile(NEW, name="again.txt")
+    with pytest.raises(FileMeta.DoesNotExist):
+        stale.save()
+    assert stale.content.is_pending_file
+    assert state.faults() == []
+
+
+def test_deleting_a_stale_instance_buries_the_bytes_that_live(row: Any) -> None:
+    """The tombstone names what the row names, not what the instance remembers."""
+    stale = FileMeta.objects.get(pk=row.pk)
+    again(row)
+    stale.delete()
+    assert state.buried_names() >= {row.content.name, stale.content.name}
+    assert state.orphans() == set()
+    assert state.faults() == []
+
+
+# -- Purge and keys that are used again --
+
+
+def purged_after_its_bytes() -> Any:
+    """Let somebody purge as soon as the next bytes are stored, before they are recorded."""
+    create = Staged.create
+    purges: list[threading.Thread] = []
+
+    def create_and_purge(self: Staged, names: Any) -> str:
+        name = create(self, names)
+        if not purges:
+            purges.append(in_a_thread(lambda: list(purge())))
+            purges[0].join()
+        return name
+
+    return patch.object(Staged, "create", create_and_purge)
+
+
+@contextmanager
+def buried_without_bytes() -> Iterator[None]:
+    """What a purge has left that was killed before its COMMIT: tombstones, but no bytes."""
+    yield
+    Tombstone.objects.update(due=timezone.now())
+    for name in state.buried_names():
+        store_for(FileMeta).delete(name)
+
+
+def test_purge_before_a_new_row_under_an_old_id_is_recorded(delivery: Any, row: Any) -> None:
+    """Nobody stores under a key that a tombstone names, even if it is free."""
+    new = FileMeta(pk=row.pk, delivery=delivery, filename="again.txt")
+    new.content = ContentFile(NEW, name="again.txt")
+    with buried_without_bytes():
+        row.delete()
+    with purged_after_its_bytes():
+        new.save()
+    assert state.stored(new) == NEW
+    assert state.faults(removing=True) == []
+
+
+def test_purge_before_a_row_that_lost_its_content_has_some_again(row: Any) -> None:
+    """Likewise, through the store's own interface."""
+    store = store_for(FileMeta)
+    with buried_without_bytes():
+        store.remove(row)
+    with purged_after_its_bytes(), store.write_open(row) as writer:
+        writer.write(NEW)
+    assert state.stored(row) == NEW
+    assert state.faults(removing=True) == []
+
+
+def test_purge_before_the_bytes_of_many_are_recorded(delivery: Any, row: Any) -> None:
+    """Likewise, where many are added at once and ids are handed out again."""
+    with buried_without_bytes():
+        row.delete()
+    name = Tombstone.objects.get().name
+    upcoming = delivery.add_file("next.txt", NEW)
+    Tombstone.objects.update(name=store_for(FileMeta).layout.key(delivery.pk, upcoming.pk + 1))
+    with purged_after_its_bytes():
+        rows = delivery.add_files({"a.txt": NEW, "b.txt": NEW})
+    assert name not in state.names()
+    assert [state.stored(each) for each in rows] == [NEW, NEW]
+    assert state.faults(removing=True) == []
+
+
+def test_purge_waits_for_nobody_and_takes_no_uncommitted_bytes(delivery: Any, row: Any) -> None:
+    """A row under an old id is not committed when purge runs, elsewhere."""
+    key = row.content.name
+    FileMeta.objects.filter(pk=row.pk).delete()
+    Tombstone.objects.update(due=timezone.now())
+    with transaction.atomic():
+        new = FileMeta(pk=row.pk, delivery=delivery, filename="again.txt")
+        again(new)
+        elsewhere = in_a_thread(lambda: list(purge()))
+        if connection.vendor != "sqlite":  # where it waits for our write lock
+            elsewhere.join()
+    elsewhere.join()
+    assert key not in state.names()
+    assert state.stored(new) == NEW
+    assert state.faults(removing=True) == []
+
+
+def test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes(delivery: Any) -> None:
+    """add_files() records its bytes in rows that are still empty, or in none."""
+
+    def source() -> Iterator[bytes]:
+        yield NEW
+        other = in_a_thread(lambda: again(FileMeta.objects.get(filename="a.txt"), OLD))
+        other.join()
+
+    with pytest.raises(FileMeta.DoesNotExist, match="somebody else"):
+        delivery.add_files({"a.txt": NEW, "b.txt": source()})
+    assert state.stored(delivery.files.get(filename="a.txt")) == OLD
+    assert not delivery.files.filter(filename="b.txt").exists()
+    assert state.faults() == []
+
+
+def in_a_thread(act: Callable[[], object]) -> threading.Thread:
+    """Start a thread with a database connection of its own."""
+
+    def run() -> None:
+        try:
+            act()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+# -- A database that fails --
+
+
+class Gone:
+    """Lets every statement fail from the moment on at which the source of the bytes breaks it."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if self.is_gone:
+            raise OperationalError("the database is gone")
+        return execute(sql, params, many, context)
+
+    def source(self) -> Iterator[bytes]:
+        yield NEW
+        self.is_gone = True
+
+
+def test_database_that_dies_between_bytes_and_record_leaves_a_row_to_take_over(
+    delivery: Any,
+) -> None:
+    """The row cannot be deleted again: the error says so, and past the grace time it is reused."""
+    gone = Gone()
+    with connection.execute_wrapper(gone), pytest.raises(OperationalError) as caught:
+        delivery.add_file("late.txt", gone.source())
+    if sys.version_info >= (3, 11):
+        assert "without content" in "".join(caught.value.__notes__)
+    left = delivery.files.get(filename="late.txt")
+    assert not left.content
+    assert len(state.orphans()) == 1
+    with pytest.raises(FileExistsError, match="still being stored"):
+        delivery.add_file("late.txt", NEW)
+    delivery.files.filter(pk=left.pk).update(created=state.LONG_AGO)
+    row = delivery.add_file("late.txt", NEW)
+    assert row.pk == left.pk
+    assert state.stored(row) == NEW
+    assert state.faults() == []
+
+
+def test_database_that_dies_between_bytes_and_record_restores_the_instance(delivery: Any) -> None:
+    """It has its file still, and no id: it can be saved under another name."""
+    row, gone = FileMeta(delivery=delivery, filename="late.txt"), Gone()
+    row.content = IterableFile(gone.source(), "late.txt")
+    pending = row.content
+    with connection.execute_wrapper(gone), pytest.raises(OperationalError):
+        row.save()
+    known: tuple[int | None, bool] = row.pk, row._state.adding
+    assert known == (None, True)
+    assert row.content is pending
+    row.filename = "other.txt"
+    again(row)
+    assert state.stored(row) == NEW
+    assert state.faults() == []
+
+
+def test_database_that_dies_before_many_are_recorded_adds_none(delivery: Any) -> None:
+    """add_files() names the first cause, not what came of deleting its rows again."""
+    gone = Gone()
+    with connection.execute_wrapper(gone), pytest.raises(OperationalError) as caught:
+        delivery.add_files({"late.txt": NEW, "later.txt": gone.source()})
+    if sys.version_info >= (3, 11):
+        assert "without content" in "".join(caught.value.__notes__)
+    assert delivery.files.filter(content__isnull=False).count() == 2
+    delivery.files.filter(content__isnull=True).update(created=state.LONG_AGO)
+    rows = delivery.add_files({"late.txt": NEW, "later.txt": NEW})
+    assert [state.stored(row) for row in rows] == [NEW, NEW]
+    assert state.faults() == []
+
+
+@remove_at_once
+def test_removal_that_fails_after_commit_is_no_error_of_the_delete(
+    row: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rows are deleted and that is told; the tombstone stays for a purge."""
+    name = row.content.name
+    with patch("devilry_storage.removal.refusal", side_effect=OperationalError("it is gone")):
+        row.delete()
+    assert "it is gone" in caplog.text
+    assert state.buried_names() == {name}
+    assert [event.result for event in purge()] == ["removed"]
+    assert state.names() == state.live_names()
+
+
+# -- SQLite's one write lock --
+
+
+@contextmanager
+def somebody_writes() -> Iterator[None]:
+    """Another connection has written and waits for the readers to commit."""
+    written, result = threading.Event(), []
+
+    def write() -> None:
+        with transaction.atomic():
+            state.group("somebody's")
+            written.set()
+        result.append("committed")
+
+    thread = in_a_thread(write)
+    assert written.wait(30)
+    time.sleep(0.1)  # its COMMIT waits now
+    yield
+    thread.join()
+    assert result == ["committed"]
+
+
+@pytest.mark.parametrize("operate", ["add_file", "add_files", "replace", "delete", "finish"])
+def test_locked_database_is_the_callers_error_and_loses_nothing(
+    delivery: Any, row: Any, operate: str
+) -> None:
+    """In a transaction that has read before somebody wrote, SQLite refuses to write."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL has row locks.")
+    acts = {
+        "add_file": lambda: delivery.add_file("late.txt", NEW),
+        "add_files": lambda: delivery.add_files({"late.txt": NEW}),
+        "replace": lambda: again(row),
+        "delete": row.delete,
+        "finish": delivery.finish,
+    }
+    # Whoever waits for us goes on when our transaction is over.
+    locked = pytest.raises(OperationalError, match="locked")
+    with ExitStack() as over, locked, transaction.atomic():
+        assert FileMeta.objects.count() == 2
+        over.enter_context(somebody_writes())
+        acts[operate]()
+    assert [state.stored(each) for each in delivery.files] == [OLD, OLD]
+    assert state.names() == state.live_names()
+    assert not Tombstone.objects.exists()
+    if operate == "replace":
+        assert row.content.is_pending_file
+    acts[operate]()
+    assert state.faults() == []
+
+
+def test_transaction_that_begins_with_us_waits_for_the_write_lock(delivery: Any) -> None:
+    """Nothing is read before the lock is taken: SQLite would refuse to write then."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL has row locks.")
+    row = FileMeta(delivery_id=delivery.pk, filename="later.txt")
+    for act in (
+        lambda: delivery.add_file("late.txt", NEW),
+        lambda: again(row),
+        lambda: delivery.add_files({"last.txt": NEW}),
+        delivery.finish,
+    ):
+        begun = threading.Event()
+
+        def write(begun: threading.Event = begun) -> None:
+            with transaction.atomic():
+                state.group("somebody's")
+                begun.set()
+                time.sleep(0.1)
+
+        thread = in_a_thread(write)
+        assert begun.wait(30)
+        with transaction.atomic():
+            act()
+        thread.join()
+    assert delivery.files.count() == 5
+    assert state.faults() == []
