@@ -1,0 +1,369 @@
+"""What works in the second project; run by ``tests/test_second_project.py``."""
+
+from __future__ import annotations
+
+import hashlib
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+
+from devilry_storage.exceptions import DeliveryFinished
+from devilry_storage.models import Tombstone
+from devilry_storage.store import resolve
+from tests.customuser.models import User
+
+from .courses.models import Course, Handin, Poster, Submission, SubmittedFile
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def empty_stores() -> None:
+    """SQLite hands out ids again: the stores begin empty, too."""
+    for alias in ("handins", "posters", "submissions"):
+        store: Any = storages[alias]
+        for name in [entry.name for entry in store.scan()]:
+            store.delete(name)
+
+
+@pytest.fixture
+def course() -> Course:
+    course: Course = Course._default_manager.create(title="Inf1000")
+    return course
+
+
+@pytest.fixture
+def teacher() -> User:
+    user: User = User.objects.create_superuser("teacher@example.com", "secret")
+    return user
+
+
+@pytest.fixture
+def browser(teacher: User) -> Client:
+    """A client that logged in with an email, as the login page asks for it."""
+    client = Client()
+    answer = client.post(
+        reverse("admin:login"), {"username": "teacher@example.com", "password": "secret"}
+    )
+    assert answer.status_code == 302
+    return client
+
+
+def read(file: Any) -> bytes:
+    with file.content.open() as opened:
+        data: bytes = opened.read()
+    return data
+
+
+def stored(alias: str) -> dict[str, bytes]:
+    store: Any = storages[alias]
+    return {entry.name: b"".join(store.stream(entry.name)) for entry in store.scan()}
+
+
+def buried() -> list[tuple[str, str, str]]:
+    return list(Tombstone.objects.order_by("pk").values_list("model", "alias", "name"))
+
+
+def handin(course: Course, data: bytes = b"one", **fields: Any) -> Handin:
+    file = ContentFile(data, name="a.txt")
+    row: Handin = Handin.objects.create(course=course, content=file, **fields)
+    return row
+
+
+# -- The project --
+
+
+def test_concrete_models_of_the_package_are_not_installed() -> None:
+    """Whoever has course models leaves ``devilry_storage.deliveries`` out."""
+    assert apps.is_installed("devilry_storage")
+    assert not apps.is_installed("devilry_storage.deliveries")
+
+
+def test_check_finds_nothing() -> None:
+    """Own models, own aliases and a user with a UUID give no error and no warning."""
+    call_command("check", databases=["default"], fail_level="WARNING")
+
+
+def test_migrations_are_complete() -> None:
+    """No store is in them, and the user model may be any."""
+    call_command("makemigrations", check=True, dry_run=True, stdout=StringIO())
+
+
+@pytest.mark.parametrize(
+    ("model", "alias"),
+    [(Handin, "handins"), (Poster, "posters"), (SubmittedFile, "submissions")],
+)
+def test_each_model_has_the_store_that_it_names(model: Any, alias: str) -> None:
+    """By the field's alias, by the class attribute, by a callable."""
+    assert resolve(model).store is storages[alias]
+
+
+# -- A file of a course, keyed by key_ids() --
+
+
+def test_handin_is_stored_under_the_ids_that_key_ids_gives(course: Course) -> None:
+    """Without a field ``delivery`` the model says itself what a key is made of."""
+    row = handin(course)
+    row.refresh_from_db()
+    assert row.content.name == f"0/0/{course.pk}/{row.pk}"
+    assert (row.filename, row.size, read(row)) == ("a.txt", 3, b"one")
+    assert row.sha256 == hashlib.sha256(b"one").hexdigest()
+    assert stored("handins") == {row.content.name: b"one"}
+
+
+def test_replaced_handin_gets_a_fresh_name_and_the_old_bytes_a_tombstone(course: Course) -> None:
+    """The tombstone names the store's alias, so that a purge knows where the bytes lie."""
+    row = handin(course)
+    old = row.content.name
+    row.content = ContentFile(b"two", name="b.txt")
+    row.save()
+    assert read(Handin.objects.get()) == b"two"
+    assert row.content.name.startswith(f"{old}_")
+    assert buried() == [("courses.handin", "handins", old)]
+    assert stored("handins") == {old: b"one", row.content.name: b"two"}
+
+
+def test_deleted_handin_leaves_a_tombstone_with_its_row(course: Course, teacher: User) -> None:
+    """Even the student's UUID is kept for a restore."""
+    row = handin(course, student=teacher)
+    pk, name = row.pk, row.content.name
+    row.delete()
+    tombstone = Tombstone.objects.get()
+    assert (tombstone.model, tombstone.alias, tombstone.name) == (
+        "courses.handin",
+        "handins",
+        name,
+    )
+    (kept,) = tombstone.rows
+    assert (kept["pk"], kept["fields"]["student"]) == (pk, str(teacher.pk))
+    assert stored("handins") == {name: b"one"}
+
+
+def test_cascade_from_the_course_buries_every_file(course: Course) -> None:
+    """What belongs to a course goes with it, by tombstones."""
+    names = [handin(course).content.name, handin(course).content.name]
+    poster = Poster.objects.create(delivery=course, content=ContentFile(b"p", name="p"))
+    course.delete()
+    assert sorted(buried()) == [
+        *sorted(("courses.handin", "handins", name) for name in names),
+        ("courses.poster", "posters", poster.content.name),
+    ]
+
+
+def test_purge_removes_what_is_due_from_the_store_of_the_alias(
+    course: Course, settings: Any
+) -> None:
+    """Another file of the store stays."""
+    settings.DELIVERY_STORE_RETENTION_DAYS = 1
+    kept, gone = handin(course, b"kept"), handin(course, b"gone")
+    gone.delete()
+    Tombstone.objects.update(due=kept.created)
+    call_command("purge_deliveries", stdout=StringIO())
+    assert stored("handins") == {kept.content.name: b"kept"}
+    assert not Tombstone.objects.exists()
+
+
+def test_adopted_handin_reads(course: Course) -> None:
+    """Bytes that lie in the store of the alias can be recorded."""
+    storages["handins"].save("imported/old.txt", ContentFile(b"old"))
+    row = Handin.objects.adopt("imported/old.txt", course=course)
+    assert (row.filename, read(row)) == ("old.txt", b"old")
+
+
+# -- A file whose delivery is no AbstractDelivery --
+
+
+def test_poster_belongs_to_a_course_that_is_never_finished(course: Course) -> None:
+    """The plain parent is locked meanwhile, and that is all that is asked of it."""
+    poster = Poster.objects.create(delivery=course, content=ContentFile(b"one", name="p.svg"))
+    poster.content = ContentFile(b"two", name="p.svg")
+    poster.save()
+    assert read(Poster.objects.get()) == b"two"
+    assert poster.content.name.startswith(f"{course.pk}/{poster.pk}_")
+    poster.delete()
+    assert [alias for _, alias, _ in buried()] == ["posters", "posters"]
+
+
+# -- Files in deliveries of one's own --
+
+
+def test_submission_lives_as_a_delivery_does(course: Course, teacher: User) -> None:
+    """Begun by a user with a UUID, given files, finished, numbered in its course, copied."""
+    submission = Submission.begin(course, teacher)
+    submission.add_file("hello.txt", ["hello", "world"])
+    submission.add_files({"a.txt": b"a", "b.txt": b"b"})
+    submission.finish()
+    assert (submission.number, submission.delivered_by) == (1, teacher)
+    assert sorted(read(file) for file in submission.files) == [b"a", b"b", b"helloworld"]
+    with pytest.raises(DeliveryFinished):
+        submission.add_file("late.txt", b"")
+    twin = submission.copy(course)
+    assert (twin.number, twin.files.count()) == (2, 3)
+
+
+# -- Who sees what --
+
+
+@pytest.mark.parametrize("model", [Handin, Poster, SubmittedFile, Submission])
+def test_rows_are_visible_to_holders_of_the_view_permission_only(
+    model: Any, course: Course, teacher: User
+) -> None:
+    """Without candidates and examiners there is nobody else to show them to."""
+    submission = Submission.begin(course, teacher)
+    submission.add_file("a", b"a")
+    handin(course, student=teacher)
+    Poster.objects.create(delivery=course, content=ContentFile(b"p", name="p"))
+    student = User.objects.create_user("student@example.com")
+    assert model.objects.visible_to(teacher).count() == 1
+    assert model.objects.visible_to(student).count() == 0
+
+
+# -- The admin --
+
+
+def page(browser: Client, name: str, *arguments: Any, **query: str) -> str:
+    answer = browser.get(reverse(f"admin:courses_{name}", args=arguments), query)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def send(browser: Client, name: str, *arguments: Any, **fields: Any) -> None:
+    """Post a form of the admin; a redirect says that it was accepted."""
+    answer = browser.post(reverse(f"admin:courses_{name}", args=arguments), fields)
+    assert answer.status_code == 302, getattr(answer, "context_data", {}).get("errors")
+
+
+def test_plain_admin_adds_changes_and_deletes_a_file(
+    browser: Client, course: Course, teacher: User
+) -> None:
+    """Django's own ModelAdmin, which knows nothing of us, on a store without URL."""
+    page(browser, "handin_add")
+    upload = SimpleUploadedFile("essay.txt", b"one")
+    send(browser, "handin_add", course=course.pk, student=teacher.pk, filename="", content=upload)
+    row = Handin.objects.get()
+    assert (row.filename, row.student, read(row)) == ("essay.txt", teacher, b"one")
+
+    assert "essay.txt" in page(browser, "handin_change", row.pk)
+    upload = SimpleUploadedFile("other.txt", b"two")
+    send(browser, "handin_change", row.pk, course=course.pk, filename="kept.txt", content=upload)
+    row.refresh_from_db()
+    assert (row.filename, read(row)) == ("kept.txt", b"two")
+
+    page(browser, "handin_delete", row.pk)
+    send(browser, "handin_delete", row.pk, post="yes")
+    assert not Handin.objects.exists()
+    assert [alias for _, alias, _ in buried()] == ["handins", "handins"]
+    assert sorted(stored("handins").values()) == [b"one", b"two"]
+
+
+def test_plain_admin_changes_a_row_without_a_new_file(browser: Client, course: Course) -> None:
+    """A form that leaves the file empty leaves the stored one as it is."""
+    row = handin(course)
+    send(browser, "handin_change", row.pk, course=course.pk, filename="renamed.txt", content="")
+    row.refresh_from_db()
+    assert (row.filename, read(row)) == ("renamed.txt", b"one")
+    assert not buried()
+
+
+@pytest.mark.parametrize("words", ["a.txt", "teacher@example"])
+def test_plain_admin_searches_by_filename_and_email(
+    browser: Client, course: Course, teacher: User, words: str
+) -> None:
+    """The users have no username, and nothing asks for one."""
+    handin(course, student=teacher)
+    Handin.objects.create(course=course, filename="other")
+    found = page(browser, "handin_changelist", q=words)
+    assert "1 handin" in found
+    assert "0 handins" in page(browser, "handin_changelist", q="nothing")
+
+
+@pytest.mark.parametrize("name", ["handin", "poster"])
+def test_bulk_delete_in_the_admin_buries_every_file(
+    browser: Client, course: Course, name: str
+) -> None:
+    """The action deletes by a queryset; each file gets its tombstone."""
+    model = apps.get_model("courses", name)
+    parent = "course" if name == "handin" else "delivery"
+    rows = [
+        model._base_manager.create(**{parent: course}, content=ContentFile(b"x", name=each))
+        for each in ("1", "2")
+    ]
+    send(
+        browser,
+        f"{name}_changelist",
+        action="delete_selected",
+        _selected_action=[row.pk for row in rows],
+        post="yes",
+    )
+    assert not model._base_manager.exists()
+    assert len(buried()) == 2
+    assert len(stored(f"{name}s")) == 2
+
+
+@pytest.mark.parametrize("name", ["poster", "submittedfile"])
+def test_file_admin_adds_searches_and_deletes(
+    browser: Client, course: Course, teacher: User, name: str
+) -> None:
+    """FileMetaAdmin takes a model that belongs to a course as it takes one of a delivery."""
+    model = apps.get_model("courses", name)
+    parent = course if name == "poster" else Submission.begin(course, teacher)
+    page(browser, f"{name}_add")
+    upload = SimpleUploadedFile("map.svg", b"<svg/>")
+    send(browser, f"{name}_add", delivery=parent.pk, filename="", content=upload)
+    row = model._base_manager.get()
+    assert (row.filename, read(row)) == ("map.svg", b"<svg/>")
+    assert row.content.name in page(browser, f"{name}_change", row.pk)
+    assert "map.svg" in page(browser, f"{name}_changelist", q="map")
+    assert "map.svg" not in page(browser, f"{name}_changelist", q="nothing")
+    send(browser, f"{name}_delete", row.pk, post="yes")
+    assert not model._base_manager.exists()
+    assert len(buried()) == 1
+
+
+def inline(prefix: str, **fields: Any) -> dict[str, Any]:
+    """Return the fields of an inline's formset; each of those given is that of a new row."""
+    management = {"TOTAL_FORMS": len(fields), "INITIAL_FORMS": 0}
+    return {f"{prefix}-{name}": value for name, value in {**management, **fields}.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("course", "posters"), ("submission", "files_of_it")]
+)
+def test_files_are_uploaded_inline(
+    browser: Client, course: Course, teacher: User, name: str, prefix: str
+) -> None:
+    """Two new files at once, on the page of a plain parent and of a delivery."""
+    parent: Any = course if name == "course" else Submission.begin(course, teacher)
+    page(browser, f"{name}_change", parent.pk)
+    uploads = {f"{each}-content": SimpleUploadedFile(f"{each}.txt", b"x") for each in (0, 1)}
+    fields = {"title": course.title, "assignment_group": course.pk, "delivered_by": teacher.pk}
+    fields |= {"time_of_delivery_0": "2026-01-01", "time_of_delivery_1": "12:00"}
+    send(
+        browser,
+        f"{name}_change",
+        parent.pk,
+        **fields,
+        **inline(f"stored-{prefix}"),
+        **inline(prefix, **uploads),
+    )
+    files = Poster.objects.all() if name == "course" else parent.files
+    assert sorted((file.filename, read(file)) for file in files) == [
+        ("0.txt", b"x"),
+        ("1.txt", b"x"),
+    ]
+    assert "0.txt" in page(browser, f"{name}_change", parent.pk)
+
+
+def test_tombstones_can_be_searched_in_the_admin(browser: Client, course: Course) -> None:
+    """The package's own admin needs no ``devilry_storage.deliveries`` either."""
+    handin(course).delete()
+    url = reverse("admin:devilry_storage_tombstone_changelist")
+    assert "courses.handin" in browser.get(url, {"q": "a.txt"}).content.decode()
