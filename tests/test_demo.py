@@ -33,6 +33,9 @@ PATIENCE = 120.0
 ROWS = "SELECT content, size, sha256 FROM devilry_deliveries_filemeta WHERE content IS NOT NULL"
 TOMBSTONES = "SELECT name, size, sha256 FROM devilry_storage_tombstone"
 
+FILES = "/admin/devilry_deliveries/filemeta/"
+GONE = "/admin/devilry_storage/tombstone/"
+
 
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-W", "error", str(MANAGE), *map(str, arguments)]
@@ -319,8 +322,21 @@ def test_server_shows_the_deliveries_of_the_demo_to_the_admin(
 ) -> None:
     """The user and the password that the demo printed open the admin of its database."""
     with serving(shown.data, tmp_path / "log") as server:
-        index = read(server.admin(shown.password()), f"{server.url}/admin/")
-    assert "Site administration" in index
+        browser = server.admin(shown.password())
+        files = read(browser, f"{server.url}{FILES}?q=apps.py")
+        tombstones = read(browser, f"{server.url}{GONE}")
+    ((name, *_),) = shown.rows(f"{ROWS} AND filename = 'apps.py'")
+    assert name in files
+    ((name, *_),) = shown.rows(TOMBSTONES)
+    assert name in tombstones
+
+
+def test_server_says_that_the_demo_comes_first(tmp_path: Path) -> None:
+    """Without a database there is nothing to serve from the disk."""
+    ran = run(tmp_path / "data", "runserver", "--noreload")
+    assert ran.returncode == 1
+    assert "run the command 'demo' first" in ran.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_memory_server_delivers_the_samples_itself_and_takes_them_along(tmp_path: Path) -> None:
@@ -328,10 +344,13 @@ def test_memory_server_delivers_the_samples_itself_and_takes_them_along(tmp_path
     with serving(tmp_path / "data", tmp_path / "log", DELIVERY_STORE="memory") as server:
         log = server.log.read_text()
         password = the_one(r"Log in as 'admin' with the password '(\S+)'", log)
-        index = read(server.admin(password), f"{server.url}/admin/")
-    assert "Site administration" in index
+        second = run(tmp_path / "data", "runserver", DELIVERY_STORE="memory")
+        files = read(server.admin(password), f"{server.url}{FILES}")
+    assert second.returncode == 1
+    assert "Another demo or server is at work" in second.stderr
     delivered = the_one(r"Delivered (\d+) files to a store in memory", log)
     assert int(delivered) == len(source_files())
+    assert f"{delivered} files" in files
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
         ".made-by-the-demo",
         "memory.lock",
