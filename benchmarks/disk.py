@@ -53,6 +53,7 @@ class Comparison(NamedTuple):
 
 
 def main() -> None:
+    """Parse, configure, and report each comparison as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--files", type=int, default=200)
@@ -60,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     _configure()
     try:
-        print(f"{options.files} files of {options.size} bytes, {options.rounds} rounds, in {PARENT}")
+        print(f"{options.files} files of {options.size} bytes, {options.rounds} rounds")
         print(f"{'':52}{'ours':>9}{'peer':>9}{'ratio':>8}{'  min-max':>14}{'aim':>7}")
         for comparison in _comparisons(options.files, os.urandom(options.size)):
             _report(comparison, options.rounds, options.files)
@@ -154,7 +155,7 @@ def _bare_loop(folder: Path, files: int, data: bytes) -> None:
 
 
 def _add_file(files: int, data: bytes) -> Comparison:
-    """Compare with a FileField of the same columns and indexes, and one UPDATE; no fsync in both."""
+    """Compare with a FileField of the same columns and indexes, and one UPDATE; without fsync."""
     from django.core.files.base import ContentFile
     from django.core.files.storage import FileSystemStorage
     from django.core.management import call_command

@@ -58,15 +58,16 @@ class AbstractDelivery(models.Model):
 
         Raises ImproperlyConfigured where there is none, or more than one; override it then.
         """
-        found = {
-            relation.related_model
+        keys = [
+            relation.field
             for relation in cls._meta.get_fields(include_hidden=True)
-            if relation.one_to_many
-            and relation.field.name == "delivery"
-            and any(
-                isinstance(field, DeliveryFileField)
-                for field in relation.field.model._meta.local_fields
-            )
+            if isinstance(relation, models.ManyToOneRel) and relation.one_to_many
+        ]
+        found = {
+            key.model
+            for key in keys
+            if key.name == "delivery"
+            and any(isinstance(field, DeliveryFileField) for field in key.model._meta.local_fields)
         }
         if len(found) == 1:
             return found.pop()
