@@ -244,7 +244,9 @@ class DeliveryFileField(models.FileField):
 
     def pending(self, instance: Any, file: Any, name: Any) -> DeliveryFieldFile:
         """Return the state of a file that waits for the row to be saved."""
-        pending = DeliveryFieldFile(instance, self, posixpath.basename(str(name or "")))
+        # The name of a pipe is a number.
+        name = "" if isinstance(name, int) else str(name or "")
+        pending = DeliveryFieldFile(instance, self, posixpath.basename(name))
         pending._file = file
         pending._committed = False
         return pending

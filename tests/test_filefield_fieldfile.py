@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,33 @@ def test_an_open_file_of_python_is_a_file(delivery: Delivery, tmp_path: Path) ->
     with (tmp_path / "source.txt").open("rb") as opened:
         row = FileMeta.objects.create(delivery=delivery, content=opened)
     assert (row.filename, row.content.read()) == ("source.txt", b"source")
+
+
+def test_a_pipe_is_stored_once(store: FailingStore, delivery: Delivery) -> None:
+    """What can be read only once is not saved again after a failure: its beginning is gone."""
+
+    def pipe() -> Any:
+        reading, writing = os.pipe()
+        os.write(writing, b"through a pipe")
+        os.close(writing)
+        return os.fdopen(reading, "rb")
+
+    before = picture(store)
+    store.full = True
+    with pipe() as source:
+        row = FileMeta(delivery=delivery, filename="a.txt", content=source)
+        with pytest.raises(OSError, match="No space"):
+            row.save()
+        store.full = False
+        for again in (row, FileMeta(delivery=delivery, filename="b.txt", content=row.content)):
+            with pytest.raises(ValueError, match="cannot be read again: assign a new one"):
+                again.save()
+    assert picture(store) == before
+    with pipe() as source:
+        row.content = source
+        assert row.content.name == ""
+        row.save()
+    assert row.content.read() == b"through a pipe"
 
 
 # -- What is assigned --

@@ -446,15 +446,25 @@ class AbstractFileMeta(models.Model):
 
 @contextmanager
 def _opened(file: File[Any]) -> Iterator[File[Any]]:
-    """Give a file to read; a row's file that is not open is opened, and closed again."""
-    if not isinstance(file, FieldFile) or not file.closed:
-        yield file
+    """Give a file to read; a row's file that is not open is opened, and closed again.
+
+    Raises ValueError for one that can be read only once, and was: what is left of it (nothing,
+    maybe) would be stored as if it were the whole.
+    """
+    if isinstance(file, FieldFile) and file.closed:
+        file.open("rb")
+        try:
+            yield file
+        finally:
+            file.close()
         return
-    file.open("rb")
-    try:
-        yield file
-    finally:
-        file.close()
+    if not file.seekable():
+        if getattr(file, "was_read", False):
+            raise ValueError(
+                f"The file {file.name!r} was read and cannot be read again: assign a new one."
+            )
+        file.was_read = True  # type: ignore[attr-defined]
+    yield file
 
 
 def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
