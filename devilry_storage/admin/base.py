@@ -93,25 +93,31 @@ class StoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """Find ids by digits, and by anything else what :meth:`text_query` says."""
+        """Find ids by digits, and by text what :meth:`text_query` says."""
         term = unicodedata.normalize("NFC", search_term.strip())
         if not term:
             return queryset, False
         if "\0" in term:
             return queryset.none(), False
-        if term.isascii() and term.isdecimal():
-            number = int(term[:20])
-            found = queryset.filter(self.id_query(number)) if number <= LARGEST_ID else None
-            return queryset.none() if found is None else found, False
-        return queryset.filter(self.text_query(term)), False
+        number = int(term[:20]) if term.isascii() and term.isdecimal() else None
+        by_text = self.text_query(term)
+        if by_text is None:
+            found, repeated = super().get_search_results(request, queryset, term)
+            return found | queryset.filter(self._of_id(number)), repeated
+        return queryset.filter(by_text if number is None else self._of_id(number)), False
+
+    def _of_id(self, number: int | None) -> Q:
+        if number is None or number > LARGEST_ID:
+            return Q(pk__in=[])
+        return self.id_query(number)
 
     def id_query(self, number: int) -> Q:
         """Return the condition for digits that were searched."""
         return Q(pk=number)
 
-    def text_query(self, text: str) -> Q:
-        """Return the condition for a text that was searched."""
-        return Q(pk__in=[])
+    def text_query(self, text: str) -> Q | None:
+        """Return the condition for a text that was searched; None: what ``search_fields`` say."""
+        return None
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

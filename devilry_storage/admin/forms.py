@@ -29,14 +29,16 @@ class FileMetaForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def validate_unique(self) -> None:
         super().validate_unique()
-        # Django leaves out the constraints that name the foreign key of an inline.
-        if any(isinstance(field, InlineForeignKeyField) for field in self.fields.values()):
+        # Up to 5.2, Django leaves out the constraints that name the foreign key of an inline.
+        inline = any(isinstance(field, InlineForeignKeyField) for field in self.fields.values())
+        if inline and not hasattr(forms.ModelForm, "validate_constraints"):
             judged = self.fields.keys() - self.errors.keys()
             names = {field.name for field in self.instance._meta.concrete_fields}
             try:
                 self.instance.validate_constraints(exclude=names - judged)
             except ValidationError as exception:
-                self.add_error(None, exception)
+                told = {message for errors in self.errors.values() for message in errors}
+                self.add_error(None, [each for each in exception.messages if each not in told])
 
 
 class StoredFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]

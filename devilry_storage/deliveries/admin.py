@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from .. import admin as bases
@@ -18,9 +17,6 @@ class AssignmentGroupAdmin(bases.StoreAdmin):
 
     search_fields = ("name",)
     search_help_text = _("An id, or a part of the name.")
-
-    def text_query(self, text: str) -> Q:
-        return Q(name__icontains=text)
 
 
 class FileMetaInline(bases.FileMetaInline):
