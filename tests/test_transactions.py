@@ -17,6 +17,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
+from devilry_storage.exceptions import DeliveryFileNotFound, DeliveryFinished
 from devilry_storage.models import Tombstone
 from devilry_storage.models.content import IterableFile
 from devilry_storage.purge import purge
@@ -24,7 +25,9 @@ from devilry_storage.signals import file_removed, file_stored
 from devilry_storage.storages.staged import Staged
 from devilry_storage.store import store_for
 
+from . import postgres
 from .slow import database_state as state
+from .tcp_proxy import Proxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -338,6 +341,74 @@ def test_purge_waits_for_nobody_and_takes_no_uncommitted_bytes(delivery: Any, ro
     assert state.faults(removing=True) == []
 
 
+def test_tombstone_that_comes_after_the_bytes_is_heeded(delivery: Any) -> None:
+    """Somebody else's row named the key, and was deleted: the bytes get another name."""
+    create, names = Staged.create, []
+
+    def create_and_bury(self: Staged, candidates: Any) -> str:
+        name = create(self, candidates)
+        names.append(name)
+        if len(names) == 1:
+            Tombstone.objects.create(
+                model="devilry_deliveries.filemeta",
+                alias="deliveries",
+                name=name,
+                due=timezone.now(),
+            )
+        return name
+
+    with patch.object(Staged, "create", create_and_bury):
+        row = delivery.add_file("late.txt", NEW)
+    assert len(names) == 2
+    assert [event.result for event in purge()] == ["removed"]
+    assert state.stored(row) == NEW
+    assert state.faults() == []
+
+
+@pytest.mark.parametrize("is_purged", [False, True], ids=["buried", "purged"])
+def test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted(
+    delivery: Any, is_purged: bool
+) -> None:
+    """Meanwhile their hash was computed: a row must not name what is to be removed, or gone."""
+    store = store_for(FileMeta)
+    name = store.save("lying/there.txt", ContentFile(NEW))
+    stream = store.stream
+
+    def stream_while_others_work(name: str) -> Iterator[bytes]:
+        yield from stream(name)
+        in_a_thread(others_work).join()
+
+    def others_work() -> None:
+        FileMeta.objects.adopt(name, sha256="0" * 64, delivery=delivery).delete()
+        if is_purged:
+            Tombstone.objects.update(due=timezone.now())
+            assert [event.result for event in purge()] == ["removed"]
+
+    expected = DeliveryFileNotFound if is_purged else FileExistsError
+    with patch.object(store, "stream", stream_while_others_work), pytest.raises(expected):
+        FileMeta.objects.adopt(name, delivery=delivery)
+    assert delivery.files.count() == 2
+    assert state.faults() == []
+
+
+def test_newest_row_may_be_deleted_while_it_is_looked_up(delivery: Any, row: Any) -> None:
+    """Its missing bytes are no sign of a wrong store: what is due is removed nevertheless."""
+    newest, store = delivery.files.last(), store_for(FileMeta)
+    exists = store.exists
+
+    def others_delete(name: str) -> bool:
+        if name == newest.content.name and FileMeta.objects.filter(pk=newest.pk).exists():
+            in_a_thread(newest.delete).join()
+            store.delete(name)
+        return exists(name)
+
+    row.delete()
+    Tombstone.objects.update(due=timezone.now())
+    with patch.object(store, "exists", others_delete):
+        assert [event.result for event in purge()] == ["removed"]
+    assert not FileMeta.objects.exists()
+
+
 def test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes(delivery: Any) -> None:
     """add_files() records its bytes in rows that are still empty, or in none."""
 
@@ -449,6 +520,82 @@ def test_removal_that_fails_after_commit_is_no_error_of_the_delete(
     assert state.buried_names() == {name}
     assert [event.result for event in purge()] == ["removed"]
     assert state.names() == state.live_names()
+
+
+# -- A COMMIT whose reply is lost --
+
+
+@contextmanager
+def lost_commit(*, after: int = 0) -> Iterator[None]:
+    """The server commits (the next, or a later one), but its answer is lost: an error is seen."""
+    known = dict(connection.settings_dict)
+    connection.close()
+    with Proxy(*postgres.address()) as proxy:
+        connection.settings_dict.update(HOST=proxy.host, PORT=str(proxy.port))
+        proxy.swallow_reply(to=b"COMMIT", skip=after)
+        with pytest.raises(OperationalError):
+            yield
+        assert proxy.fired == 1
+    connection.close()
+    connection.settings_dict.update(known)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("many", [False, True], ids=["add_file", "add_files"])
+def test_lost_commit_of_a_new_file_keeps_the_row(delivery: Any, many: bool) -> None:
+    """Who "cleaned up" would delete what is committed. A second try is told that it is there."""
+
+    def store() -> None:
+        if many:
+            delivery.add_files({"late.txt": NEW})
+        else:
+            delivery.add_file("late.txt", NEW)
+
+    with lost_commit(after=int(many)):  # of the INSERT of many
+        store()
+    assert state.stored(delivery.files.get(filename="late.txt")) == NEW
+    with pytest.raises(FileExistsError, match="exists already"):
+        store()
+    assert state.faults() == []
+
+
+@pytest.mark.postgres
+def test_lost_commit_of_a_replacement_keeps_the_new_bytes(row: Any) -> None:
+    """The old ones have a tombstone; the instance can be saved again."""
+    with lost_commit():
+        again(row)
+    assert state.stored(row) == NEW
+    assert row.content.is_pending_file
+    row.save()
+    assert state.stored(row) == NEW
+    assert Tombstone.objects.count() == 2
+    assert state.faults() == []
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("days", [0, 30])
+def test_lost_commit_of_a_delete_leaves_the_bytes_to_a_purge(row: Any, days: int) -> None:
+    """Nobody knows that it is committed, so nothing is removed right after it."""
+    name = row.content.name
+    with override_settings(DELIVERY_STORE_RETENTION_DAYS=days):
+        with lost_commit():
+            row.delete()
+        assert state.buried_names() == {name}
+        assert state.faults() == []
+    Tombstone.objects.update(due=timezone.now())
+    assert [event.result for event in purge()] == ["removed"]
+    assert state.names() == state.live_names()
+
+
+@pytest.mark.postgres
+def test_lost_commit_of_finish_leaves_it_finished(delivery: Any) -> None:
+    """The instance does not know; a second try says that it is finished."""
+    with lost_commit():
+        delivery.finish()
+    assert not delivery.successful
+    with pytest.raises(DeliveryFinished):
+        delivery.finish()
+    assert Delivery.objects.get(pk=delivery.pk).number == 1
 
 
 # -- SQLite's one write lock --
