@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.core.files import File
 from django.core.files.base import ContentFile
-from django.core.files.storage import InMemoryStorage, storages
+from django.core.files.storage import FileSystemStorage, storages
 from django.template import Context, Template
 from django.test import override_settings
 
@@ -281,9 +281,9 @@ def test_another_models_file_is_copied_from_its_store(store: FailingStore, row: 
     assert list(stored(store)) == [row.content.name]
 
 
-def test_a_django_file_field_is_copied(delivery: Delivery) -> None:
+def test_a_django_file_field_is_copied(delivery: Delivery, tmp_path: Path) -> None:
     """The file of a model with Django's own field is read, copied, and closed again."""
-    media = InMemoryStorage()
+    media = FileSystemStorage(tmp_path)
     media.save("attachments/a.txt", upload(b"attached"))
     attachment = Attachment(file="attachments/a.txt")
     attachment.file.storage = media
@@ -292,6 +292,10 @@ def test_a_django_file_field_is_copied(delivery: Delivery) -> None:
     row.content = attachment.file
     row.save()
     assert row.content.read() == b"attached"
+    rows = [delivery.add_file("b.txt", attachment.file)]
+    rows += delivery.add_files({"c.txt": attachment.file, "d.txt": row.content})
+    assert [each.content.read() for each in rows] == [b"attached"] * 3
+    assert attachment.file.closed
 
 
 def test_its_own_file_assigned_is_no_change(store: FailingStore, row: Any) -> None:

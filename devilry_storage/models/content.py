@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.files import File
 from django.core.files.base import ContentFile
+from django.db.models.fields.files import FieldFile
 
 if TYPE_CHECKING:
     _AnyFile = File[Any]
@@ -28,6 +29,33 @@ class IterableFile(_AnyFile):
 
 
 @contextmanager
+def opened(file: File[Any]) -> Iterator[File[Any]]:
+    """Give a file to read; a row's file that is not open is opened, and closed again."""
+    if not isinstance(file, FieldFile) or not file.closed:
+        yield file
+        return
+    file.open("rb")
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def refuse_second_reading(file: Any) -> None:
+    """Raise ValueError for a file that can be read only once, and was.
+
+    What is left of it (nothing, maybe) would be stored as if it were the whole.
+    """
+    if file.seekable():
+        return
+    if getattr(file, "was_read", False):
+        raise ValueError(
+            f"The file {file.name!r} was read and cannot be read again: assign a new one."
+        )
+    file.was_read = True
+
+
+@contextmanager
 def as_file(content: Any, name: str) -> Iterator[File[Any]]:
     """Give content as a file: one bytes or str (a chunk), a path, an open file, or chunks.
 
@@ -36,10 +64,11 @@ def as_file(content: Any, name: str) -> Iterator[File[Any]]:
     if isinstance(content, (bytes, bytearray, memoryview, str)):
         yield ContentFile(content if isinstance(content, str) else bytes(content), name)
     elif isinstance(content, os.PathLike):
-        with open(content, "rb") as opened:
-            yield File(opened, name)
+        with open(content, "rb") as source:
+            yield File(source, name)
     elif isinstance(content, File):
-        yield content
+        with opened(content) as file:
+            yield file
     elif hasattr(content, "read"):
         yield File(content, name)
     elif isinstance(content, Iterable):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, ClassVar, cast
 
 import django
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, ValidationError
-from django.core.files import File
 from django.db import IntegrityError, models, router, transaction
 from django.db.models import signals
-from django.db.models.fields.files import FieldFile
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -25,6 +22,7 @@ from ..removal import buried_names, bury
 from ..signals import file_stored, send_after_commit
 from ..storages.files import read_chunks
 from ..store import store_for
+from .content import opened, refuse_second_reading
 from .delivery import AbstractDelivery
 from .locking import lock_row, read_row
 from .restoring import restored_on_error
@@ -307,7 +305,8 @@ class AbstractFileMeta(models.Model):
     ) -> None:
         """Store the pending file, then record it in one short transaction, with ``also`` in it."""
         step = StoreStep(self, fresh=fresh, record=partial(self._record, using, also))
-        with _opened(pending._file) as source, store_for(self).write_open(step) as writer:
+        with opened(pending._file) as source, store_for(self).write_open(step) as writer:
+            refuse_second_reading(source)
             for chunk in read_chunks(source):
                 writer.write(chunk)
 
@@ -442,29 +441,6 @@ class AbstractFileMeta(models.Model):
             raise FileExistsError(f"{name!r} is the file of {declaring._meta.label} '{row.pk}'.")
         if buried_names(declaring, [name], using):
             raise FileExistsError(f"{name!r} is named by a tombstone: restore that.")
-
-
-@contextmanager
-def _opened(file: File[Any]) -> Iterator[File[Any]]:
-    """Give a file to read; a row's file that is not open is opened, and closed again.
-
-    Raises ValueError for one that can be read only once, and was: what is left of it (nothing,
-    maybe) would be stored as if it were the whole.
-    """
-    if isinstance(file, FieldFile) and file.closed:
-        file.open("rb")
-        try:
-            yield file
-        finally:
-            file.close()
-        return
-    if not file.seekable():
-        if getattr(file, "was_read", False):
-            raise ValueError(
-                f"The file {file.name!r} was read and cannot be read again: assign a new one."
-            )
-        file.was_read = True  # type: ignore[attr-defined]
-    yield file
 
 
 def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
