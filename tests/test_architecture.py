@@ -21,6 +21,7 @@ LAYERS = [
     {"store"},
     {"signals", "fields"},
     {
+        "models.columns",
         "models.content",
         "models.locking",
         "models.restoring",

@@ -20,6 +20,7 @@ from ..signals import delivery_finished, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..store import store_for
 from .bulk import add_many
+from .columns import loaded_columns
 from .content import as_file
 from .locking import intend_to_write, lock_row
 from .restoring import restored_on_error, undone_on_error
@@ -84,6 +85,27 @@ class AbstractDelivery(models.Model):
         files: models.QuerySet[Any] = self.filemeta_model()._base_manager.using(using)
         files = files.filter(delivery=self).order_by("pk")
         return files
+
+    def save(
+        self,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Save the row; number and state of a stored one only if ``update_fields`` names them.
+
+        So an instance that was loaded before the delivery was finished does not undo that.
+        """
+        stored = not self._state.adding and self.pk is not None and not force_insert
+        if stored and update_fields is None and using in {None, self._state.db}:
+            update_fields = loaded_columns(self) - {"number", "successful"}
+        super().save(
+            force_insert=force_insert,
+            force_update=force_update,
+            using=using,
+            update_fields=update_fields,
+        )
 
     # -- The life of a delivery --
 

@@ -22,6 +22,7 @@ from ..removal import buried_names, bury
 from ..signals import file_stored, send_after_commit
 from ..storages.files import read_chunks
 from ..store import store_for
+from .columns import loaded_columns
 from .content import opened, refuse_second_reading
 from .delivery import AbstractDelivery
 from .locking import lock_row, read_row
@@ -275,14 +276,7 @@ class AbstractFileMeta(models.Model):
         """Return the names of the fields that a save writes besides the content."""
         if update_fields is not None:
             return update_fields - CONTENT_FIELDS
-        deferred = self.get_deferred_fields()
-        return frozenset(
-            field.name
-            for field in self._meta.concrete_fields
-            if not field.primary_key
-            and field.attname not in deferred
-            and not getattr(field, "generated", False)
-        ) - {*CONTENT_FIELDS, "verified_at"}
+        return loaded_columns(self) - {*CONTENT_FIELDS, "verified_at"}
 
     # -- The store step --
 

@@ -1,0 +1,64 @@
+"""An instance that knows less than the database does not undo what it does not know."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.files.base import ContentFile
+from django.db import DatabaseError, transaction
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.exceptions import DeliveryFinished
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def delivery() -> Delivery:
+    """A delivery with one file."""
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    delivery.add_file("a.txt", b"a")
+    return delivery
+
+
+def test_a_stale_save_does_not_unfinish_a_delivery(delivery: Delivery) -> None:
+    """State and number stay; what the instance did change is saved."""
+    stale = Delivery.objects.get(pk=delivery.pk)
+    other = AssignmentGroup.objects.create(name="another group")
+    delivery.finish()
+    stale.assignment_group = other
+    stale.save()
+    now = Delivery.objects.get(pk=delivery.pk)
+    assert (now.successful, now.number, now.assignment_group) == (True, 1, other)
+    with pytest.raises(DeliveryFinished):
+        FileMeta.objects.create(delivery=now, content=ContentFile(b"b", name="b.txt"))
+
+
+def test_named_fields_are_written(delivery: Delivery) -> None:
+    """An importer says so where it means it."""
+    delivery.number, delivery.successful = 7, True
+    delivery.save(update_fields=["number", "successful"])
+    now = Delivery.objects.get(pk=delivery.pk)
+    assert (now.number, now.successful) == (7, True)
+
+
+def test_a_deferred_column_stays(delivery: Delivery) -> None:
+    """Only what was loaded is written."""
+    loaded = Delivery.objects.only("assignment_group").get(pk=delivery.pk)
+    loaded.save()
+    assert loaded.get_deferred_fields()
+
+
+def test_a_stale_save_does_not_bring_a_deleted_delivery_back(delivery: Delivery) -> None:
+    """The row is gone, with its files; saving it is an error."""
+    stale = Delivery.objects.get(pk=delivery.pk)
+    delivery.delete()
+    with pytest.raises(DatabaseError), transaction.atomic():
+        stale.save()
+    assert not Delivery.objects.exists()
+
+
+def test_a_delivery_saved_as_a_new_one_is_written_whole(delivery: Delivery) -> None:
+    """With pk=None it is an INSERT like any other."""
+    delivery.pk = None
+    delivery.save()
+    assert Delivery.objects.count() == 2
