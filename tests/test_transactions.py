@@ -526,18 +526,27 @@ def test_removal_that_fails_after_commit_is_no_error_of_the_delete(
 
 
 @contextmanager
-def lost_commit(*, after: int = 0) -> Iterator[None]:
-    """The server commits (the next, or a later one), but its answer is lost: an error is seen."""
+def through_proxy() -> Iterator[Proxy]:
+    """Let Django's connection pass a proxy."""
     known = dict(connection.settings_dict)
     connection.close()
-    with Proxy(*postgres.address()) as proxy:
-        connection.settings_dict.update(HOST=proxy.host, PORT=str(proxy.port))
-        proxy.swallow_reply(to=b"COMMIT", skip=after)
+    try:
+        with Proxy(*postgres.address()) as proxy:
+            connection.settings_dict.update(HOST=proxy.host, PORT=str(proxy.port))
+            yield proxy
+    finally:
+        connection.close()
+        connection.settings_dict.update(known)
+
+
+@contextmanager
+def lost_commit() -> Iterator[None]:
+    """The server commits, but its answer is lost: the caller sees an error."""
+    with through_proxy() as proxy:
+        proxy.swallow_reply(to=b"COMMIT")
         with pytest.raises(OperationalError):
             yield
         assert proxy.fired == 1
-    connection.close()
-    connection.settings_dict.update(known)
 
 
 @pytest.mark.postgres
@@ -545,17 +554,24 @@ def lost_commit(*, after: int = 0) -> Iterator[None]:
 def test_lost_commit_of_a_new_file_keeps_the_row(delivery: Any, many: bool) -> None:
     """Who "cleaned up" would delete what is committed. A second try is told that it is there."""
 
-    def store() -> None:
+    def store(content: Any) -> None:
         if many:
-            delivery.add_files({"late.txt": NEW})
+            delivery.add_files({"late.txt": content})
         else:
-            delivery.add_file("late.txt", NEW)
+            delivery.add_file("late.txt", content)
 
-    with lost_commit(after=int(many)):  # of the INSERT of many
-        store()
+    with through_proxy() as proxy:
+
+        def source() -> Iterator[bytes]:
+            yield NEW
+            proxy.swallow_reply(to=b"COMMIT")  # of the record; the row is there
+
+        with pytest.raises(OperationalError):
+            store(source())
+        assert proxy.fired == 1
     assert state.stored(delivery.files.get(filename="late.txt")) == NEW
     with pytest.raises(FileExistsError, match="exists already"):
-        store()
+        store(NEW)
     assert state.faults() == []
 
 
