@@ -417,6 +417,16 @@ def test_purge_does_not_take_the_bytes_of_a_key_that_is_being_used_again() -> No
     judge("db-purge-reuse", runs, bad)
 
 
+def test_two_purges_share_the_work() -> None:
+    """Whoever comes second passes by what the first holds; all is removed, and nothing else."""
+    rows = buried(races())
+    runs = race_on_rows(purging(rows), purging(rows), len(rows))
+    bad = state.faults(removing=True) + unexpected(runs)
+    bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
+    assert not Tombstone.objects.exists()
+    judge("db-purge-purge", runs, bad)
+
+
 def test_purge_does_not_take_what_is_being_adopted() -> None:
     """adopt() of bytes with a tombstone fails, before, while and after they are removed."""
     rows = buried(races(60))
