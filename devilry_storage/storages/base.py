@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from ..conf import conf
 from ..exceptions import DeliveryFileNotFound, InvalidName
 from ..layout import HierLayout, Layout
 from ..names import validate_storage_name
+from .adapting import as_text, seekable
 from .files import CHUNK_SIZE, Sink, SpoolSink, Writer
 
 # A store whose get_alternative_name() keeps naming the same taken name would loop forever.
@@ -131,7 +133,8 @@ class DeliveryStoreMixin(Storage):
         """
         if super().exists(name):
             raise FileExistsError(f"{name!r} is taken.")
-        stored: str = self._save(name, content)  # type: ignore[attr-defined]  # the backend's
+        with seekable(content) as file:
+            stored: str = self._save(name, file)  # type: ignore[attr-defined]  # the backend's
         return stored
 
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
@@ -183,7 +186,9 @@ class DeliveryStoreMixin(Storage):
             )
         if mode in _WRITE_MODES:
             return self._open_to_write(name, mode)
-        return super().open(name, mode)
+        with self._missing_is_told(name):
+            file = super().open(name, mode)
+            return file if mode == "rb" else as_text(file)
 
     def _open_to_write(self, name: str, mode: str) -> Any:
         return super().open(name, mode)
@@ -248,7 +253,11 @@ class DeliveryStoreMixin(Storage):
         except NotImplementedError:
             pass
         try:
-            return super().listdir(name) != ([], [])
+            if super().listdir(name) == ([], []):
+                return False
+            # To a store of objects a name may be both, and then it stands among the files.
+            folder, leaf = posixpath.split(name)
+            return leaf not in super().listdir(folder)[1]
         except OSError:
             return False
 
@@ -260,7 +269,8 @@ class DeliveryStoreMixin(Storage):
 
     def size(self, name: str) -> int:
         """Return the size in bytes; FileNotFoundError where there is no file."""
-        return super().size(validate_storage_name(name))
+        with self._missing_is_told(validate_storage_name(name)):
+            return super().size(name)
 
     def url(self, name: str | None) -> str:
         """Return the file's URL; ValueError where it has none."""
@@ -283,13 +293,33 @@ class DeliveryStoreMixin(Storage):
             return [], []
 
     def get_accessed_time(self, name: str) -> datetime:
-        return super().get_accessed_time(validate_storage_name(name))
+        with self._missing_is_told(validate_storage_name(name)):
+            return super().get_accessed_time(name)
 
     def get_created_time(self, name: str) -> datetime:
-        return super().get_created_time(validate_storage_name(name))
+        with self._missing_is_told(validate_storage_name(name)):
+            return super().get_created_time(name)
 
     def get_modified_time(self, name: str) -> datetime:
-        return super().get_modified_time(validate_storage_name(name))
+        with self._missing_is_told(validate_storage_name(name)):
+            return super().get_modified_time(name)
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        """Return a free name; a backend's own may give a taken one, in order to overwrite."""
+        return Storage.get_available_name(self, name, max_length)
+
+    @contextmanager
+    def _missing_is_told(self, name: str) -> Iterator[None]:
+        """Make what the backend raises where there is no file a FileNotFoundError."""
+        try:
+            yield
+        except (OSError, NotImplementedError):
+            raise
+        # Backends have errors of their own: whether the file is missing is asked, not guessed.
+        except Exception as exception:
+            if super().exists(name):
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from exception
 
     # -- Beyond Django's contract --
 

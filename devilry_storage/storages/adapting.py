@@ -1,0 +1,120 @@
+"""What storages of others are handed, and what they hand out, made to fit."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from django.core.files import File
+
+from .files import read_chunks
+
+if TYPE_CHECKING:
+    _BytesFile = File[bytes]
+    _AnyFile = File[Any]
+else:
+    # Generic for the type checker alone.
+    _BytesFile = _AnyFile = File
+
+
+@contextmanager
+def seekable(content: _AnyFile) -> Iterator[_AnyFile]:
+    """Give the content as a file of bytes that seeks, for as long as ``with`` lasts.
+
+    A disk is written in chunks, as Django's contents come; a client of a network's service reads,
+    asks for the size and seeks, which a pipe, a text or chunks that are made as they are asked
+    for do not bear. Those are spooled in a temporary file, but only once they are read so.
+    """
+    if _is_seekable(content):
+        yield content
+        return
+    spooled = _Spooled(content)
+    try:
+        yield spooled
+    finally:
+        spooled.let_go()
+
+
+def _is_seekable(content: _AnyFile) -> bool:
+    # What Django's own chunks() yield is what the file reads; others' may be anything.
+    if not getattr(content.chunks, "__module__", "").startswith("django.core.files."):
+        return False
+    try:
+        content.tell()
+        return isinstance(content.read(0), bytes)
+    # No such method, no position, closed.
+    except (AttributeError, TypeError, OSError, ValueError):
+        return False
+
+
+class _Spooled(_BytesFile):
+    """A content whose chunks are its own; everything else is that of a spooled copy."""
+
+    def __init__(self, content: _AnyFile) -> None:
+        self._content = content
+        self._copy: IO[bytes] | None = None
+        self.name = content.name
+
+    @property
+    def file(self) -> IO[bytes]:  # type: ignore[override]  # made when it is asked for
+        if self._copy is None:
+            self._copy = tempfile.TemporaryFile()  # noqa: SIM115  # see let_go()
+            for chunk in read_chunks(self._content):
+                self._copy.write(chunk)
+            self._copy.seek(0)
+        return self._copy
+
+    @property
+    def size(self) -> int:
+        position = self.file.tell()
+        size = self.file.seek(0, io.SEEK_END)
+        self.file.seek(position)
+        return size
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
+        return self._content.chunks(chunk_size)
+
+    def __getattr__(self, name: str) -> Any:
+        # The type that a browser gave, the path of a temporary upload.
+        return getattr(self._content, name)
+
+    def let_go(self) -> None:
+        if self._copy is not None:
+            self._copy.close()
+
+
+class _Raw(io.RawIOBase):
+    """An open file of bytes as the standard library wants one below a text."""
+
+    def __init__(self, file: _AnyFile) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._file.seek(offset, whence)
+        return int(self._file.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def as_text(file: _AnyFile) -> _AnyFile:
+    """Return the open file as one of text, UTF-8, where its storage gave bytes all the same."""
+    if isinstance(file.read(0), str):
+        return file
+    return File(io.TextIOWrapper(io.BufferedReader(_Raw(file)), encoding="utf-8"), file.name)
