@@ -6,7 +6,7 @@ import errno
 import sys
 from typing import Any
 
-from django.core.exceptions import SuspiciousFileOperation
+from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 
 
 class InvalidName(SuspiciousFileOperation, ValueError):
@@ -34,6 +34,30 @@ class DeliveryFileNotFound(FileNotFoundError):
     def __reduce__(self) -> tuple[Any, ...]:
         # OSError would rebuild us from errno and text, which are not our arguments.
         return type(self), (self.filename, self.filemeta)
+
+
+class StoreUnavailable(ConnectionError):
+    """The server of a store did not answer, or not in time; the same call may succeed later."""
+
+
+class StoreDenied(PermissionError):
+    """The server of a store refuses the credentials, or they lack a permission."""
+
+
+class StoreFailure(OSError):
+    """The server of a store answered with an error; ``code`` is the server's name for it."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ChecksumMismatch(OSError):
+    """The bytes that were read are not those that were stored."""
+
+
+class ConditionalWritesIgnored(ImproperlyConfigured):
+    """The server of a store ignores the condition that keeps writers from overwriting a file."""
 
 
 class NotCommitted(ValueError):

@@ -137,15 +137,24 @@ class TellsNaiveTimes(MemoryDeliveryStore):
 
 
 class StreamsTheStopToo(MemoryDeliveryStore):
-    def stream(self, name: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        return super().stream(name, start, None if stop is None else stop + 1)
+    def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
+        return super()._stream(name, start, None if stop is None else stop + 1)
 
 
 class StreamsWithoutALook(MemoryDeliveryStore):
     """A generator checks its arguments only when it is read."""
 
-    def stream(self, name: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        yield from super().stream(name, start, stop)
+    def stream(
+        self, name: str, start: int = 0, stop: int | None = None, *, sha256: str | None = None
+    ) -> Iterator[bytes]:
+        yield from super().stream(name, start, stop, sha256=sha256)
+
+
+class VerifiesNothing(MemoryDeliveryStore):
+    def stream(
+        self, name: str, start: int = 0, stop: int | None = None, *, sha256: str | None = None
+    ) -> Iterator[bytes]:
+        return super().stream(name, start, stop)
 
 
 class ReadsNothingOfTheMissing(MemoryDeliveryStore):
@@ -232,6 +241,9 @@ FAULTS: dict[type[DeliveryStoreMixin], str] = {
     KnowsNoEmptyFile: "test_empty_file",
     TellsNaiveTimes: "test_times_are_aware_under_use_tz",
     StreamsTheStopToo: "test_stream_of_a_range",
+    VerifiesNothing: """
+        test_damaged_file_is_not_streamed_to_its_end test_range_cannot_be_verified
+    """,
     StreamsWithoutALook: """
         test_stream_checks_its_arguments_at_once test_stream_refuses_hostile_names
     """,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -71,7 +71,7 @@ def _old_paths() -> Iterator[CheckMessage]:
     """Yield an error for each path of the original's stores in the settings."""
     backends = {f"STORAGES[{alias!r}]": each for alias, each in settings.STORAGES.items()}
     paths = {
-        subject: str(cast("dict[str, Any]", each).get("BACKEND", ""))
+        subject: str(each.get("BACKEND", ""))
         for subject, each in backends.items()
     }
     backend = getattr(settings, "DELIVERY_STORE_BACKEND", None)

@@ -21,6 +21,11 @@ class StoreStep:
     def __repr__(self) -> str:
         return repr(self.row)
 
+    @property
+    def filename(self) -> str:
+        name: str = self.row.filename
+        return name
+
     def key_ids(self) -> tuple[Any, Any]:
         ids: tuple[Any, Any] = self.row.key_ids()
         return ids

@@ -1,8 +1,15 @@
 """The delivery stores, and the mixin that makes one of any Django storage."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .base import DeliveryStoreMixin, Entry, FileMetaLike
 from .filesystem import FsDeliveryStore, FsHierDeliveryStore
 from .memory import MemoryDeliveryStore
+
+if TYPE_CHECKING:
+    from .s3 import S3DeliveryStore
 
 __all__ = [
     "DeliveryStoreMixin",
@@ -11,4 +18,14 @@ __all__ = [
     "FsDeliveryStore",
     "FsHierDeliveryStore",
     "MemoryDeliveryStore",
+    "S3DeliveryStore",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # At first use: the stores on disk need neither boto3 nor django-storages.
+    if name == "S3DeliveryStore":
+        from .s3 import S3DeliveryStore
+
+        return S3DeliveryStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

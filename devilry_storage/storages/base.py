@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -20,7 +20,7 @@ from ..exceptions import DeliveryFileNotFound, InvalidName
 from ..layout import HierLayout, Layout
 from ..names import validate_storage_name
 from .adapting import as_text, seekable
-from .files import CHUNK_SIZE, Sink, SpoolSink, Writer
+from .files import CHUNK_SIZE, Sink, SpoolSink, Writer, verified
 
 # A store whose get_alternative_name() keeps naming the same taken name would loop forever.
 ALTERNATIVE_NAMES = 100
@@ -41,7 +41,9 @@ class FileMetaLike(Protocol):
     """All that a store asks of the record whose bytes it keeps.
 
     It may also have ``is_buried(name)``, which tells of a free name that it is not to be used,
-    because a tombstone has it: the first content of the record then gets an alternative name.
+    because a tombstone has it: the first content of the record then gets an alternative name;
+    ``filename``, by which a store that serves files knows their type; and ``size`` (bytes) and
+    ``sha256`` (hexadecimal) of its content, with which that is copied without being read.
     """
 
     @property
@@ -146,9 +148,12 @@ class DeliveryStoreMixin(Storage):
                 continue
         raise FileExistsError("No name was free.")
 
-    def _sink(self) -> Sink:
-        """Return a place where the bytes of a writer wait until they are published."""
-        return SpoolSink(self)
+    def _sink(self, filename: str = "") -> Sink:
+        """Return a place where the bytes of a writer wait until they are published.
+
+        ``filename`` is the user's, empty where it is not known.
+        """
+        return SpoolSink(self, filename)
 
     def absence(self) -> str:
         """Return why the place of the bytes seems not to be there, or ``""`` if it is.
@@ -350,8 +355,13 @@ class DeliveryStoreMixin(Storage):
                 yield Entry(name, self.size(name), self.get_modified_time(name))
             left += [posixpath.join(above, folder) for folder in folders]
 
-    def stream(self, name: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    def stream(
+        self, name: str, start: int = 0, stop: int | None = None, *, sha256: str | None = None
+    ) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``stop`` (exclusive) in chunks, fetching only those.
+
+        With ``sha256`` (hexadecimal, for the whole file only) the last chunk is withheld until
+        that of the bytes agrees; else ChecksumMismatch is raised in its place.
 
         Lazy: the file is opened when the first chunk is asked for, and only then is a missing one
         a FileNotFoundError. Raises ValueError for a negative position, InvalidName.
@@ -359,7 +369,14 @@ class DeliveryStoreMixin(Storage):
         name = validate_storage_name(name)
         if start < 0 or (stop is not None and stop < 0):
             raise ValueError(f"Range {start!r} to {stop!r} of {name!r}: positions start at 0.")
-        return self._stream(name, start, stop)
+        if sha256 is None:
+            return self._stream(name, start, stop)
+        if start or stop is not None:
+            raise ValueError(
+                f"Range {start!r} to {stop!r} of {name!r} cannot be verified: a SHA-256 is that "
+                "of the whole file."
+            )
+        return verified(self._stream(name, 0, None), sha256, name)
 
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         with self.open(name) as file:
@@ -400,19 +417,34 @@ class DeliveryStoreMixin(Storage):
         unsaved FileMeta.
         """
         key = self.layout.key(*checked_ids(filemeta))
-        is_buried = getattr(filemeta, "is_buried", None)
+        sink = self._sink(getattr(filemeta, "filename", ""))
 
         def publish(writer: Writer) -> None:
-            used = stored_name(filemeta) is not None or (is_buried is not None and is_buried(key))
-            for candidate in self._candidates(key, fresh=used):
-                try:
-                    name = writer.sink.create([candidate])
-                    filemeta.record_stored(name, writer.size, writer.sha256)
-                except FileExistsError:
-                    continue
-                return
+            sha256 = writer.sha256
+            self._record_first(
+                filemeta, key, lambda name: sink.create([name], sha256), writer.size, sha256
+            )
 
-        return Writer(self._sink(), key, publish)
+        return Writer(sink, key, publish)
+
+    def _record_first(
+        self,
+        filemeta: FileMetaLike,
+        key: str,
+        create: Callable[[str], str],
+        size: int,
+        sha256: str,
+    ) -> None:
+        """Create a file under the first name that is free, and that the record accepts."""
+        is_buried = getattr(filemeta, "is_buried", None)
+        used = stored_name(filemeta) is not None or (is_buried is not None and is_buried(key))
+        for candidate in self._candidates(key, fresh=used):
+            try:
+                name = create(candidate)
+                filemeta.record_stored(name, size, sha256)
+            except FileExistsError:
+                continue
+            return
 
     def remove(self, filemeta: FileMetaLike) -> None:
         """Remove the file's content; FileNotFoundError where there is none."""

@@ -14,6 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
 from django.core.files import File
 from django.core.files.storage import Storage
 
+from ..exceptions import ChecksumMismatch
+
 if TYPE_CHECKING:
     from .base import DeliveryStoreMixin
 
@@ -25,6 +27,9 @@ else:
 
 CHUNK_SIZE = File.DEFAULT_CHUNK_SIZE
 
+#: So many bytes of a writer wait in memory before they go to a temporary file.
+MEMORY = 1 << 20
+
 
 def as_bytes(chunk: Any) -> bytes:
     """Return a chunk as bytes; text is stored as UTF-8."""
@@ -35,6 +40,28 @@ def read_chunks(source: File[Any]) -> Iterator[bytes]:
     """Yield what a file holds from its beginning, as bytes."""
     for chunk in source.chunks():
         yield as_bytes(chunk)
+
+
+def verified(chunks: Iterable[bytes], sha256: str, name: str) -> Iterator[bytes]:
+    """Yield the chunks of a whole file, the last one not before the SHA-256 of all agrees.
+
+    So whoever passes them on never ends a damaged file as if it were whole. Raises
+    ChecksumMismatch.
+    """
+    digest = hashlib.sha256()
+    withheld = b""
+    for chunk in chunks:
+        digest.update(chunk)
+        if withheld:
+            yield withheld
+        withheld = chunk
+    if digest.hexdigest() != sha256.lower():
+        raise ChecksumMismatch(
+            f"{name!r} was read with the SHA-256 {digest.hexdigest()!r}, but {sha256!r} is "
+            "recorded: the file is damaged, in the store or on the way."
+        )
+    if withheld:
+        yield withheld
 
 
 class Reader(_BytesFile):
@@ -65,30 +92,50 @@ class Sink(Protocol):
 
     def write(self, data: bytes) -> object: ...
 
-    def create(self, names: Iterable[str]) -> str:
+    def create(self, names: Iterable[str], sha256: str) -> str:
         """Publish under the first free name and return it, or raise FileExistsError.
 
-        May be called again.
+        ``sha256`` (hexadecimal) is that of what was written. May be called again.
         """
 
     def discard(self) -> None:
         """Let go of what is not published; never raises."""
 
 
-class SpoolSink:
-    """The sink of a store that has none of its own: a temporary file of the system."""
+class Spool(_BytesFile):
+    """A temporary file: in memory up to ``memory`` bytes, then one of the system's.
 
-    def __init__(self, store: DeliveryStoreMixin) -> None:
-        self.store = store
+    ``name`` is the filename under which a user knows the bytes, ``sha256`` (hexadecimal) theirs
+    once they are all there; each is empty where nobody knows.
+    """
+
+    def __init__(self, memory: int, name: str = "") -> None:
         # Without a buffer: a forked child that ends would write its copy of one a second time.
-        self.spool = File(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  # see discard()
+        self._spool = tempfile.SpooledTemporaryFile(memory, buffering=0)  # noqa: SIM115  # ours
+        super().__init__(self._spool, name)
+        self.sha256 = ""
 
-    def write(self, data: bytes) -> None:
+    def add(self, data: bytes) -> None:
+        """Write all of the data."""
         view = memoryview(data)
         while view:
-            view = view[self.spool.write(view) :]
+            view = view[self._spool.write(view) :]
 
-    def create(self, names: Iterable[str]) -> str:
+
+class SpoolSink:
+    """The sink of a store that has none of its own: a :class:`Spool`."""
+
+    def __init__(
+        self, store: DeliveryStoreMixin, filename: str = "", memory: int = MEMORY
+    ) -> None:
+        self.store = store
+        self.spool = Spool(memory, filename)
+
+    def write(self, data: bytes) -> None:
+        self.spool.add(data)
+
+    def create(self, names: Iterable[str], sha256: str) -> str:
+        self.spool.sha256 = sha256
         return self.store._create_first(names, self.spool)
 
     def discard(self) -> None:

@@ -164,7 +164,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         finally:
             staged.discard()
 
-    def _sink(self) -> Staged:
+    def _sink(self, filename: str = "") -> Staged:
         if sys.platform == "win32":
             raise NotImplementedError(
                 f"{type(self).__name__} needs openat() and link(), which Windows does not have: "

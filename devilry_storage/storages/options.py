@@ -56,3 +56,9 @@ def check_interval(store: object, option: str, value: object) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 2:
         raise _impossible(store, option, value, "give an integer of at least 2")
+
+
+def check_number(store: object, option: str, value: object, least: float) -> None:
+    """Raise ImproperlyConfigured unless the value is a number of at least ``least``."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < least:
+        raise _impossible(store, option, value, f"give a number of at least {least}")

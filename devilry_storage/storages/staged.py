@@ -47,7 +47,7 @@ class Staged:
         while view:
             view = view[os.write(self._fd, view) :]
 
-    def create(self, names: Iterable[str]) -> str:
+    def create(self, names: Iterable[str], sha256: str = "") -> str:
         self._seal()
         for name in names:
             if self._link(name):

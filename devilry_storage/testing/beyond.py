@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
+from ..exceptions import ChecksumMismatch
 from .case import DeliveryStoreCase
 
 
@@ -64,6 +66,34 @@ class BeyondCases(DeliveryStoreCase):
         for start, stop in ((-1, None), (0, -1), (-5, -1)):
             with self.assertRaises(ValueError):
                 self.store.stream(name, start, stop)
+
+    def test_stream_verifies_a_whole_file(self) -> None:
+        """Interface: with the file's SHA-256, in whatever case, stream() yields all of it."""
+        data = bytes(range(256)) * 1000
+        sha256 = hashlib.sha256(data).hexdigest()
+        name = self.save("a.bin", data)
+        for digest in (sha256, sha256.upper()):
+            self.assertEqual(b"".join(self.store.stream(name, sha256=digest)), data)
+        nothing = hashlib.sha256(b"").hexdigest()
+        self.assertEqual(list(self.store.stream(self.save("empty", b""), sha256=nothing)), [])
+
+    def test_damaged_file_is_not_streamed_to_its_end(self) -> None:
+        """Interface: where the SHA-256 disagrees stream() raises, and keeps back the end."""
+        data = bytes(range(256)) * 1000
+        received = bytearray()
+        with self.assertRaises(ChecksumMismatch):
+            for chunk in self.store.stream(self.save("a.bin", data), sha256="0" * 64):
+                received += chunk
+        self.assertLess(len(received), len(data))
+        with self.assertRaises(ChecksumMismatch):
+            list(self.store.stream(self.save("empty", b""), sha256="0" * 64))
+
+    def test_range_cannot_be_verified(self) -> None:
+        """Interface: stream() refuses a SHA-256, which is that of the whole file, with a range."""
+        name = self.save("a.bin")
+        for start, stop in ((1, None), (0, 4)):
+            with self.assertRaises(ValueError):
+                self.store.stream(name, start, stop, sha256="0" * 64)
 
     def test_delete_many(self) -> None:
         """Interface: delete_many() removes the named files, whatever iterable names them."""

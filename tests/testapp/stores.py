@@ -5,30 +5,34 @@ from __future__ import annotations
 import errno
 import io
 import os
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.files import File
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils.module_loading import import_string
 
-from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.storages.files import Reader, Sink, SpoolSink
+from tests import chosen
+
+if TYPE_CHECKING:
+    _ChosenStore = DeliveryStoreMixin
+else:
+    _ChosenStore = import_string(chosen.BACKEND)
 
 #: What the stored row of the fixtures holds.
 OLD_BYTES = b"old bytes"
 
 
-@cache
-def notes_store() -> FsHierDeliveryStore:
+def notes_store() -> DeliveryStoreMixin:
     """Return the store of the notes, which would share keys with the deliveries' files."""
-    return FsHierDeliveryStore(location=str(settings.DIRECTORY / "notes"))
+    return chosen.store("notes")
 
 
-@cache
-def papers_store() -> FsHierDeliveryStore:
+def papers_store() -> DeliveryStoreMixin:
     """Return the store of the papers."""
-    return FsHierDeliveryStore(location=str(settings.DIRECTORY / "papers"))
+    return chosen.store("papers")
 
 
 def failure(number: int) -> OSError:
@@ -36,8 +40,56 @@ def failure(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-class FailingStore(MemoryDeliveryStore):
-    """A store in memory that fails in the given ways for as long as they are set."""
+class HookedStore(_ChosenStore):
+    """An empty store of the kind that the run is about.
+
+    It calls ``before`` with each name under which it is about to create a file.
+    """
+
+    before: Callable[[str], object] = staticmethod(lambda name: None)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options or chosen.fresh_options()))
+
+    def announced(self, names: Iterable[str]) -> Iterator[str]:
+        for name in names:
+            self.before(name)
+            yield name
+
+    def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
+        return super()._create_first(self.announced(names), content)
+
+    def _sink(self, filename: str = "") -> Sink:
+        sink = super()._sink(filename)
+        # A SpoolSink publishes by _create_first().
+        return sink if isinstance(sink, SpoolSink) else _Announcing(self, sink)
+
+    def fill_up(self, room_for: int = 0) -> None:
+        """Let the store be full after so many files."""
+        room = iter(range(room_for))
+
+        def before(name: str) -> None:
+            if next(room, None) is None:
+                raise failure(errno.ENOSPC)
+
+        self.before = before
+
+
+class _Announcing:
+    """A sink that says what it is about to create."""
+
+    def __init__(self, store: HookedStore, sink: Sink) -> None:
+        self._store = store
+        self._sink = sink
+        self.write = sink.write
+        self.discard = sink.discard
+
+    def create(self, names: Iterable[str], sha256: str) -> str:
+        return self._sink.create(self._store.announced(names), sha256)
+
+
+class FailingStore(HookedStore):
+    """A store that fails in the given ways for as long as they are set."""
 
     #: There is no room for another file: found out when it is published.
     full = False
@@ -46,19 +98,26 @@ class FailingStore(MemoryDeliveryStore):
     #: Only 4 bytes of a stored file can be read.
     unreadable = False
 
-    def _create(self, name: str, content: File[Any]) -> str:
+    def before(self, name: str) -> None:
         if self.full:
             raise failure(errno.ENOSPC)
-        return super()._create(name, content)
 
-    def _sink(self) -> Sink:
-        return _NearlyFull(self) if self.nearly_full else super()._sink()
+    def _sink(self, filename: str = "") -> Sink:
+        return _NearlyFull(self) if self.nearly_full else super()._sink(filename)
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
-        file = super()._open(name, mode)
+        file: File[Any] = super()._open(name, mode)
         if self.unreadable:
-            return Reader(self, name, _Unreadable(file.read()))
+            with file:
+                return Reader(self, name, _Unreadable(file.read()))
         return file
+
+    def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
+        if not self.unreadable:
+            yield from super()._stream(name, start, stop)
+            return
+        with self.open(name) as file:
+            yield from file.chunks()
 
 
 class _NearlyFull(SpoolSink):

@@ -1,0 +1,12 @@
+"""The delivery store on S3, and on all that speaks its protocol; needs the extra ``s3``."""
+
+from __future__ import annotations
+
+try:
+    from .store import S3DeliveryStore
+except ModuleNotFoundError as exception:
+    raise ImportError(
+        f"S3DeliveryStore needs {exception.name!r}: pip install 'devilry-storage[s3]'."
+    ) from exception
+
+__all__ = ["S3DeliveryStore"]

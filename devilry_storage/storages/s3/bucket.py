@@ -1,0 +1,175 @@
+"""A bucket, and the one way in which requests reach it: bounded, repeated where that is safe."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from os import register_at_fork
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .errors import is_transient, translated
+
+# What belongs to every request for an object that was stored with it: the key of SSE-C, who pays,
+# whose bucket it has to be.
+_COMMON = {
+    "SSECustomerAlgorithm",
+    "SSECustomerKey",
+    "SSECustomerKeyMD5",
+    "RequestPayer",
+    "ExpectedBucketOwner",
+}
+
+# Seconds before the second attempt, doubled for each further one, at most LONGEST_PAUSE.
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+
+class _Clients:
+    """One client for each way of connecting, shared by the threads of this process.
+
+    A client takes tens of milliseconds to make and is thread-safe. Its connections are not to be
+    shared with a forked child, which makes its own.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._clients: dict[Hashable, Any] = {}
+        self._lock = threading.Lock()  # after a fork the old one may be held by nobody
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        client = self._clients.get(key)
+        if client is None:
+            with self._lock:
+                client = self._clients.get(key)
+                if client is None:
+                    client = self._clients[key] = make()
+        return client
+
+
+_clients = _Clients()
+register_at_fork(after_in_child=_clients.forget)
+
+
+@lru_cache
+def _accepted(operation_model: Any) -> frozenset[str]:
+    """Return the names of the parameters that an operation takes."""
+    return frozenset(operation_model.input_shape.members)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket below a prefix, as one configuration reaches it.
+
+    ``connection`` says what makes its client differ from others'; ``attempts`` and ``deadline``
+    (seconds) bound every call: no attempt begins after the deadline. ``object_parameters`` gives
+    what the site adds to requests for a name.
+    """
+
+    name: str
+    prefix: str
+    connection: Hashable
+    make_client: Callable[[], Any] = field(repr=False)
+    object_parameters: Callable[[str], Mapping[str, Any]] = field(repr=False)
+    attempts: int = 5
+    deadline: float = 20.0
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client, which is this process's only one for such a connection."""
+        return _clients.get(self.connection, self.make_client)
+
+    @property
+    def identity(self) -> Hashable:
+        """What tells this place from every other one."""
+        return self.connection, self.name, self.prefix
+
+    def __str__(self) -> str:
+        address = urlsplit(self.client.meta.endpoint_url)
+        # Without what stands before an @.
+        return f"bucket {self.name!r} at '{address.scheme}://{address.netloc.rpartition('@')[2]}'"
+
+    def key(self, name: str) -> str:
+        """Return the key of a storage name, ``""`` being the prefix itself."""
+        return f"{self.prefix}{name}"
+
+    def accepts(self, operation: str) -> frozenset[str]:
+        """Return the names of the parameters that the operation takes."""
+        api_name = self.client.meta.method_to_api_mapping[operation]
+        return _accepted(self.client.meta.service_model.operation_model(api_name))
+
+    def call(self, operation: str, name: str | None = None, **parameters: Any) -> Any:
+        """Send a request about a name (None: about the bucket) and return the answer.
+
+        What may pass is tried again, with pauses between (exponential, with full jitter). Raises
+        the errors of :mod:`.errors`.
+        """
+        if name is not None:
+            parameters |= {"Key": self.key(name), **self._common(operation, name)}
+        began = time.monotonic()
+        attempt = 1
+        while True:
+            try:
+                return getattr(self.client, operation)(Bucket=self.name, **parameters)
+            except (BotoCoreError, ClientError) as exception:
+                seconds = time.monotonic() - began
+                left = attempt < self.attempts and seconds < self.deadline
+                if not (left and is_transient(exception, operation)):
+                    raise translated(
+                        exception, operation, name, str(self), attempt, seconds
+                    ) from exception
+            pause(attempt)
+            attempt += 1
+
+    def _common(self, operation: str, name: str) -> dict[str, Any]:
+        """Return of the object's parameters those that requests to read it need as well."""
+        accepted = self.accepts(operation) & _COMMON
+        parameters = self.object_parameters(name)
+        return {each: value for each, value in parameters.items() if each in accepted}
+
+    def presigned_url(
+        self, name: str, parameters: Mapping[str, Any], seconds: int, method: str | None
+    ) -> str:
+        """Return a URL by which anybody may read the object for so many seconds; sends nothing."""
+        parameters = {**parameters, "Bucket": self.name, "Key": self.key(name)}
+        try:
+            url: str = self.client.generate_presigned_url(
+                "get_object", Params=parameters, ExpiresIn=seconds, HttpMethod=method
+            )
+        except BotoCoreError as exception:
+            raise translated(exception, "get_object", name, str(self), 1, 0) from exception
+        return url
+
+    def pages(self, operation: str, **parameters: Any) -> Iterator[Any]:
+        """Yield the answers of a listing, page by page.
+
+        Each page's marker, by which the next one is asked for, has the name of the parameter with
+        ``Next`` before it (for ListObjectsV2: ``ContinuationToken``).
+        """
+        markers = _MARKERS[operation]
+        while True:
+            page = self.call(operation, **parameters)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            parameters |= {each: page[f"Next{each}"] for each in markers if f"Next{each}" in page}
+
+
+_MARKERS = {
+    "list_objects_v2": ("ContinuationToken",),
+    "list_multipart_uploads": ("KeyMarker", "UploadIdMarker"),
+}
+
+
+def pause(attempt: int) -> None:
+    """Wait before the attempt after this one."""
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
+    time.sleep(random.uniform(0, longest))  # noqa: S311  # no secret

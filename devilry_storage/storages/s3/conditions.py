@@ -1,0 +1,111 @@
+"""Whether a server honours ``If-None-Match``, on which it rests that nothing is overwritten.
+
+Some servers ignore the header and overwrite, without a word. So before the first request of a
+kind that relies on it, each process asks once: it creates a marker of no bytes twice, and the
+second attempt has to be refused. Where the marker is there already that is one request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from typing import NamedTuple
+
+from ...exceptions import ConditionalWritesIgnored, StoreFailure
+from ...names import RESERVED
+from .bucket import Bucket
+from .errors import ConditionFailed
+
+MARKER = f"{RESERVED}/conditional-writes"
+_COPIED = f"{RESERVED}/conditional-copies"
+
+_NOT_IMPLEMENTED = {"NotImplemented", "501"}
+
+
+def _put(bucket: Bucket) -> None:
+    bucket.call("put_object", MARKER, Body=b"", IfNoneMatch="*")
+
+
+def _complete(bucket: Bucket) -> None:
+    upload = bucket.call("create_multipart_upload", MARKER)["UploadId"]
+    try:
+        part = bucket.call("upload_part", MARKER, UploadId=upload, PartNumber=1, Body=b"")
+        bucket.call(
+            "complete_multipart_upload",
+            MARKER,
+            UploadId=upload,
+            MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+            IfNoneMatch="*",
+        )
+    except BaseException:
+        bucket.call("abort_multipart_upload", MARKER, UploadId=upload)
+        raise
+
+
+def _copy(bucket: Bucket) -> None:
+    _twice_refused(_put, bucket)  # there has to be something to copy
+    source = {"Bucket": bucket.name, "Key": bucket.key(MARKER)}
+    bucket.call("copy_object", _COPIED, CopySource=source, IfNoneMatch="*")
+
+
+_TRIALS: dict[str, Callable[[Bucket], None]] = {
+    "put_object": _put,
+    "complete_multipart_upload": _complete,
+    "copy_object": _copy,
+}
+
+_REMEDY = {
+    "put_object": "allow_races=True, which looks first and writes then",
+    "complete_multipart_upload": "allow_races=True, which looks first and writes then",
+    "copy_object": "server_side_copy=False, which copies through this machine",
+}
+
+_known: set[Hashable] = set()
+_lock = threading.Lock()
+
+
+class Finding(NamedTuple):
+    """What a server does with the condition of an operation of S3."""
+
+    operation: str
+    honoured: bool
+
+
+def findings(bucket: Bucket) -> Iterator[Finding]:
+    """Ask the server about each kind of conditional write, whatever is known; needs few requests.
+
+    Leaves the marker, out of every listing. Raises the errors of a store.
+    """
+    for operation, trial in _TRIALS.items():
+        yield Finding(operation, _twice_refused(trial, bucket))
+
+
+def require(bucket: Bucket, operation: str) -> None:
+    """Raise ConditionalWritesIgnored unless the server honours the condition of the operation.
+
+    Asked once for a process and place.
+    """
+    fact = (bucket.identity, operation)
+    if fact in _known:
+        return
+    if not _twice_refused(_TRIALS[operation], bucket):
+        raise ConditionalWritesIgnored(
+            f"The server of {bucket} ignores If-None-Match in {operation}: of two writers of one "
+            "name the second would overwrite the first. Use another server, or give the store the "
+            f"option {_REMEDY[operation]}."
+        )
+    _known.add(fact)
+
+
+def _twice_refused(trial: Callable[[Bucket], None], bucket: Bucket) -> bool:
+    """Tell whether the second attempt, at the latest, was refused."""
+    for _ in range(2):
+        try:
+            trial(bucket)
+        except ConditionFailed:
+            return True
+        except StoreFailure as exception:
+            if exception.code in _NOT_IMPLEMENTED:
+                return False
+            raise
+    return False

@@ -1,0 +1,165 @@
+"""The options of django-storages' S3Storage: which we honour, and which break a promise.
+
+The table names every option of django-storages 1.14; a test compares it with the installed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import botocore
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from django.core.exceptions import ImproperlyConfigured
+
+from .writing import Transfer
+
+#: Honoured; what is True may be shown to whoever asks for the store's configuration.
+HONOURED = {
+    "access_key": False,
+    "secret_key": False,
+    "security_token": False,
+    "session_profile": True,
+    "bucket_name": True,
+    "location": True,
+    "region_name": True,
+    "endpoint_url": True,
+    "addressing_style": True,
+    "signature_version": True,
+    "use_ssl": True,
+    "verify": True,
+    "proxies": False,
+    "client_config": False,
+    "transfer_config": False,
+    "use_threads": True,
+    "max_memory_size": True,
+    "object_parameters": False,
+    "default_acl": True,
+    "querystring_expire": True,
+    "custom_domain": True,
+    "url_protocol": True,
+    "cloudfront_key_id": False,
+    "cloudfront_key": False,
+    "cloudfront_signer": False,
+}
+
+#: Refused unless they have the value that changes nothing: (that value, why).
+REFUSED = {
+    "file_overwrite": (False, "a delivery store never overwrites a file"),
+    "gzip": (False, "bytes are stored as they are, so that sizes, ranges and checksums hold"),
+    "gzip_content_types": (None, "nothing is compressed"),
+    "file_name_charset": ("utf-8", "names are UTF-8"),
+    "querystring_auth": (True, "URLs without a signature are open to everybody"),
+}
+
+#: Never shown, and never part of a migration.
+SECRET = {option for option, shown in HONOURED.items() if not shown}
+
+_PUBLIC_ACLS = {"public-read", "public-read-write", "authenticated-read"}
+
+# Object parameters that are ours to set, or that make of the bytes something else.
+_OURS = {
+    "ContentEncoding": "bytes are stored as they are",
+    "IfNoneMatch": "the store sets the condition itself",
+    "IfMatch": "the store sets the condition itself",
+    "Body": "the store sets it itself",
+    "Key": "the store sets it itself",
+    "Bucket": "give the option bucket_name",
+}
+
+# Seconds; botocore waits a minute for each, five times over.
+CONNECT_TIMEOUT = 3
+READ_TIMEOUT = 10
+
+# Connections kept open: as many threads may use the client at once without making new ones.
+POOL = 64
+
+
+def _impossible(store: object, option: str, value: object, why: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"Option {option}={value!r} of {type(store).__name__} is refused: {why}."
+    )
+
+
+def refuse_what_breaks_a_promise(store: Any, given: Mapping[str, Any]) -> None:
+    """Raise ImproperlyConfigured for an option, or a setting behind it, that we cannot honour.
+
+    ``given`` are the options that the store was given itself.
+    """
+    for option, (harmless, why) in REFUSED.items():
+        value = getattr(store, option)
+        # Some apply to other storages of the site as well when they come from a setting.
+        if option == "gzip_content_types" and option not in given:
+            continue
+        if value != harmless:
+            raise _impossible(store, option, value, f"{why}; give it {option}={harmless!r}")
+    _refuse_parameters(store)
+    if store.signature_version is botocore.UNSIGNED:
+        raise _impossible(store, "signature_version", "UNSIGNED", "requests have to be signed")
+    if store.custom_domain and not store.cloudfront_signer:
+        raise _impossible(
+            store,
+            "custom_domain",
+            store.custom_domain,
+            "its URLs would not be signed; give cloudfront_key_id and cloudfront_key as well",
+        )
+    if not store.bucket_name:
+        raise ImproperlyConfigured(
+            f"{type(store).__name__} has no bucket: give it the option 'bucket_name', or set "
+            "AWS_STORAGE_BUCKET_NAME."
+        )
+
+
+def _refuse_parameters(store: Any) -> None:
+    parameters = store.object_parameters
+    for acl in (store.default_acl, parameters.get("ACL")):
+        if acl in _PUBLIC_ACLS:
+            raise _impossible(store, "default_acl", acl, "it would show the files to everybody")
+    for parameter, why in _OURS.items():
+        if parameter in parameters:
+            raise ImproperlyConfigured(
+                f"Option object_parameters of {type(store).__name__} has {parameter!r}: {why}."
+            )
+
+
+def client_config(store: Any) -> Config:
+    """Return the client's configuration: ours, with the site's ``client_config`` merged over it.
+
+    S3Storage has filled ``store.client_config`` where nobody gave one.
+    """
+    ours = Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        max_pool_connections=POOL,
+        # botocore's own default for some regions is a version that S3 has retired.
+        signature_version=store.signature_version or "s3v4",
+        proxies=store.proxies,
+        s3={"addressing_style": store.addressing_style},
+    )
+    sites: Config = store.client_config
+    if sites.retries:
+        raise ImproperlyConfigured(
+            f"Option client_config of {type(store).__name__} sets retries {sites.retries!r}: give "
+            "the options attempts and deadline, which bound every call."
+        )
+    # Attempts are counted by us, who have to know whether one before may have been carried out.
+    once = Config(retries={"total_max_attempts": 1, "mode": "standard"})
+    return ours.merge(sites).merge(once)
+
+
+def transfer(store: Any, config: Config) -> Transfer:
+    """Return how bytes travel, after the site's ``transfer_config`` where there is one."""
+    checksums = config.request_checksum_calculation != "when_required"
+    sites: TransferConfig = store.transfer_config
+    if vars(sites) == vars(TransferConfig(use_threads=sites.use_threads)):
+        return Transfer(
+            concurrency=Transfer.concurrency if sites.use_threads else 1,
+            sha256_checksums=checksums,
+        )
+    return Transfer(
+        threshold=sites.multipart_threshold,
+        part_length=sites.multipart_chunksize,
+        concurrency=sites.max_concurrency if sites.use_threads else 1,
+        sha256_checksums=checksums,
+    )

@@ -1,0 +1,185 @@
+"""Reading an object of S3: streamed in one request, or lazily in ranges."""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, FlexibleChecksumError
+from urllib3.exceptions import HTTPError
+
+from ...exceptions import ChecksumMismatch, StoreUnavailable
+from .bucket import Bucket, pause
+from .errors import ConditionFailed, RangeNotSatisfiable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+MIB = 1 << 20
+
+#: What the first request of a reader asks for: most files need no second one.
+FIRST_RANGE = MIB
+
+#: Each further range is twice as long as the one before, up to this.
+LONGEST_RANGE = 4 * MIB
+
+CHUNK_SIZE = 256 * 1024
+
+# RFC 9110, section 14.4: the range that is enclosed, and the size of the whole.
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+class Ranges:
+    """Reads an object in ranges, all of the object that the first of them found.
+
+    ``size`` in bytes and ``etag`` are known once a range was begun.
+    """
+
+    def __init__(self, bucket: Bucket, name: str) -> None:
+        self._bucket = bucket
+        self._name = name
+        self.size = 0
+        self.etag = ""
+
+    def stream(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes from ``start`` to ``stop`` (exclusive) in chunks.
+
+        A connection that breaks is taken up again where it broke. Raises FileNotFoundError,
+        StoreUnavailable, ChecksumMismatch, OSError (ESTALE) where the object was replaced.
+        """
+        position, failures = start, 0
+        while True:
+            answer = self._get(position, stop)
+            if answer is None:
+                return
+            end = self._end(answer)
+            try:
+                with closing(answer["Body"]) as body:
+                    for chunk in body.iter_chunks(CHUNK_SIZE):
+                        position += len(chunk)
+                        failures = 0
+                        yield chunk
+                if position >= end:
+                    return
+                broken: Exception | None = None
+            except FlexibleChecksumError as exception:
+                raise ChecksumMismatch(
+                    f"{self._name!r} in {self._bucket} was read with another checksum than it was "
+                    "stored with: it is damaged, there or on the way."
+                ) from exception
+            except (BotoCoreError, HTTPError) as exception:
+                broken = exception
+            failures += 1
+            if failures >= self._bucket.attempts:
+                raise StoreUnavailable(
+                    f"Reading {self._name!r} in {self._bucket} broke off at byte {position} of "
+                    f"{end}, {failures} times: try again later."
+                ) from broken
+            pause(failures)
+
+    def _get(self, start: int, stop: int | None) -> Any:
+        """Ask for a range and return the answer, None where there is nothing in it."""
+        parameters: dict[str, Any] = {}
+        # Only a whole object is answered with a checksum, which botocore then verifies.
+        if start or stop is not None:
+            last = "" if stop is None else stop - 1
+            parameters["Range"] = f"bytes={start}-{last}"
+        if self.etag:
+            parameters["IfMatch"] = self.etag
+        try:
+            return self._bucket.call("get_object", self._name, **parameters)
+        except RangeNotSatisfiable:
+            return None
+        except ConditionFailed as exception:
+            raise OSError(
+                errno.ESTALE,
+                f"The file was replaced while it was being read from {self._bucket}",
+                self._name,
+            ) from exception
+
+    def _end(self, answer: Any) -> int:
+        """Note size and ETag, and return the position at which the answer's body ends."""
+        self.etag = answer.get("ETag", "")
+        if found := _CONTENT_RANGE.fullmatch(answer.get("ContentRange", "")):
+            self.size = int(found[3])
+            return int(found[2]) + 1
+        self.size = int(answer["ContentLength"])
+        return self.size
+
+
+class RangeReader(io.RawIOBase):
+    """An object as a seekable file of bytes that fetches what is read, and a little more.
+
+    It is opened by its first range, so that a missing object is a FileNotFoundError then. What
+    was fetched last is kept, at most LONGEST_RANGE bytes.
+    """
+
+    def __init__(self, bucket: Bucket, name: str) -> None:
+        super().__init__()
+        self._ranges = Ranges(bucket, name)
+        self._begin = self._position = 0
+        self._kept = b""
+        self._length = FIRST_RANGE
+        self._fetch(0)
+
+    def _fetch(self, start: int) -> None:
+        # One that begins close to the end is of use from further ahead: a zip's directory is
+        # read backwards from there.
+        if self._ranges.size:
+            start = max(0, min(start, self._ranges.size - self._length))
+        self._kept = b""  # not both at a time
+        self._kept = b"".join(self._ranges.stream(start, start + self._length))
+        self._begin = start
+        self._length = min(2 * self._length, LONGEST_RANGE)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ranges.size}
+        if whence not in base:
+            raise ValueError(f"whence {whence!r} is none of 0, 1 and 2.")
+        position = base[whence] + offset
+        if position < 0:
+            raise ValueError(f"Position {position!r} lies before the beginning of the file.")
+        self._position = position
+        return position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._position >= self._ranges.size or not view:
+            return 0
+        if not self._begin <= self._position < self._begin + len(self._kept):
+            self._fetch(self._position)
+        offset = self._position - self._begin
+        piece = self._kept[offset : offset + len(view)]
+        view[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def readall(self) -> bytes:
+        # RawIOBase's would read it in pieces of some KiB.
+        start, size = self._position, self._ranges.size
+        if start >= size:
+            return b""
+        kept = b""
+        if self._begin <= start < self._begin + len(self._kept):
+            kept = self._kept[start - self._begin :]
+        rest = start + len(kept)
+        data = kept if rest >= size else b"".join([kept, *self._ranges.stream(rest, size)])
+        self._position = start + len(data)
+        return data
+
+    def close(self) -> None:
+        self._kept = b""
+        super().close()

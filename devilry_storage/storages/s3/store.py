@@ -1,0 +1,301 @@
+"""The delivery store on S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from typing import Any
+from weakref import WeakSet
+
+from django.core.files import File
+from django.core.signals import setting_changed
+
+from ...exceptions import StoreFailure
+from ...layout import Layout
+from ...names import validate_storage_name
+from ..base import DeliveryStoreMixin, Entry, FileMetaLike, checked_ids, hier_layout
+from ..files import Spool, SpoolSink, Writer, read_chunks
+from ..options import check_bool, check_interval, check_number, refuse_unknown
+from .conditions import MARKER
+from .options import SECRET
+from .reading import Ranges
+from .storage import BucketStorage
+from .types import content_type
+from .writing import Publication
+
+# The most keys that one DeleteObjects takes.
+_KEYS_OF_A_REQUEST = 1000
+
+_stores: WeakSet[S3DeliveryStore] = WeakSet()
+
+
+class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
+    """Files in a bucket as ``<d // i²>/<d % i² // i>/<d>/<f>``, the keys of FsHierDeliveryStore.
+
+    Options are those of django-storages' S3Storage, with its settings ``AWS_*`` behind them, but
+    for those that would break a promise; and
+
+    ``interval`` (int, at least 2)
+        as in :class:`~devilry_storage.storages.FsHierDeliveryStore`.
+    ``server_side_copy`` (bool, default True)
+        copy within S3; False copies through this machine, for servers that ignore the condition
+        of a CopyObject.
+    ``allow_races`` (bool, default False)
+        look first and write then, for servers that ignore conditional writes: of two writers of
+        one name at the same moment one may lose its file.
+    ``attempts`` (int, default 5), ``deadline`` (seconds, default 20)
+        a request is tried so often, and no attempt begins after so long.
+
+    Raises ImproperlyConfigured for an unknown, impossible or refused option. What the server
+    refuses or fails to do is a StoreDenied, StoreUnavailable or StoreFailure, all OSError.
+    """
+
+    atomic_create = True
+    whole_or_absent = True
+    durable = True
+    confined = True
+    lazy_read = True
+    conditional_copy = True
+
+    def __init__(
+        self,
+        *,
+        interval: int | None = None,
+        server_side_copy: bool = True,
+        allow_races: bool = False,
+        attempts: int = 5,
+        deadline: float = 20,
+        **options: Any,
+    ) -> None:
+        known = {*self.get_default_settings(), "cloudfront_signer"}
+        refuse_unknown(self, {key: value for key, value in options.items() if key not in known})
+        check_interval(self, "interval", interval)
+        check_bool(self, "server_side_copy", server_side_copy)
+        check_bool(self, "allow_races", allow_races)
+        check_number(self, "attempts", attempts, 1)
+        check_number(self, "deadline", deadline, 0)
+        self._given = {
+            **options,
+            "interval": interval,
+            "server_side_copy": server_side_copy,
+            "allow_races": allow_races,
+            "attempts": attempts,
+            "deadline": deadline,
+        }
+        self._interval = interval
+        self.server_side_copy = server_side_copy
+        self.allow_races = allow_races
+        self.attempts = attempts
+        self.deadline = deadline
+        if allow_races:
+            self.atomic_create = self.conditional_copy = False
+        super().__init__(**options)
+        _stores.add(self)
+
+    def reconfigure(self) -> None:
+        """Read settings and options anew, at the next use of either."""
+        kept = {"_constructor_args": self._constructor_args, "_to_read": self._given}
+        self.__dict__.clear()
+        self.__dict__.update(kept)
+
+    def __getattr__(self, attribute: str) -> Any:
+        # Python asks here for what is missing: after reconfigure() all that __init__ sets.
+        given = self.__dict__.pop("_to_read", None)
+        if given is None:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {attribute!r}")
+        self.__init__(**given)  # type: ignore[misc]
+        return getattr(self, attribute)
+
+    def deconstruct(self) -> Any:
+        """Return what a migration would write down of the store: never a secret."""
+        path, args, kwargs = super().deconstruct()
+        if type(self) is S3DeliveryStore:
+            path = "devilry_storage.storages.S3DeliveryStore"
+        return path, args, {key: value for key, value in kwargs.items() if key not in SECRET}
+
+    @property
+    def layout(self) -> Layout:
+        return hier_layout(self._interval)
+
+    # -- Storing --
+
+    def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
+        with self._rereadable(content) as source:
+            return super()._create_first(names, source)
+
+    @contextmanager
+    def _rereadable(self, content: File[Any]) -> Iterator[File[Any]]:
+        """Give the content as a file that can be read again, for a name that turns out taken."""
+        if getattr(content, "seekable", bool)():
+            yield content
+            return
+        with Spool(self._memory, str(content.name or "")) as spool:
+            for chunk in read_chunks(content):
+                spool.add(chunk)
+            yield spool
+
+    @property
+    def _memory(self) -> int:
+        return self.max_memory_size or self.transfer.threshold
+
+    def _create(self, name: str, content: File[Any]) -> str:
+        if self.allow_races and self.exists(name):
+            raise FileExistsError(f"{name!r} is taken.")
+        self._publish(name, content, create=not self.allow_races)
+        return name
+
+    def _publish(self, name: str, content: File[Any], *, create: bool) -> None:
+        """Publish a file that can be read again; if ``create``, only under a free name."""
+        filename = str(content.name or "")
+        sha256 = content.sha256 if isinstance(content, Spool) else ""
+        publication = self._publication(name, filename, sha256, create=create)
+        beginning = bytearray()
+        for chunk in read_chunks(content):
+            beginning += chunk
+            if len(beginning) > self.transfer.threshold:
+                break
+        else:
+            publication.put(beginning)
+            return
+        del beginning
+        # Before megabytes travel in vain; the server has the last word all the same.
+        if create and self.exists(name):
+            raise FileExistsError(f"{name!r} is taken.")
+        publication.upload(lambda: read_chunks(content))
+
+    def _publication(
+        self, name: str, filename: str, sha256: str, *, create: bool = True
+    ) -> Publication:
+        parameters = {"ContentType": content_type(name, filename)}
+        if self.default_acl:
+            parameters["ACL"] = self.default_acl
+        parameters |= self.get_object_parameters(name)
+        return Publication(self.remote, name, parameters, self.transfer, create, sha256)
+
+    def _sink(self, filename: str = "") -> SpoolSink:
+        return SpoolSink(self, filename, self._memory)
+
+    def _open_to_write(self, name: str, mode: str) -> Writer:
+        sink = self._sink()
+
+        def publish(writer: Writer) -> None:
+            sink.spool.sha256 = writer.sha256
+            self._publish(name, sink.spool, create=False)
+
+        return Writer(sink, name, publish, mode)
+
+    def copy(self, source: FileMetaLike, target: FileMetaLike) -> None:
+        """Store the source's bytes in the target; they travel within S3.
+
+        Size and SHA-256 are those of the source's record. Where it has none, or with the option
+        ``server_side_copy=False``, the bytes are read and written here.
+        """
+        size, sha256 = getattr(source, "size", None), getattr(source, "sha256", "")
+        if not self.server_side_copy or self.allow_races or size is None or not sha256:
+            super().copy(source, target)
+            return
+        filename = getattr(target, "filename", "") or getattr(source, "filename", "")
+        key = self.layout.key(*checked_ids(target))
+        with self._found(source) as stored:
+
+            def create(name: str) -> str:
+                self._publication(name, filename, sha256).copy(stored, size)
+                return name
+
+            self._record_first(target, key, create, size, sha256)
+
+    # -- Beyond Django's contract --
+
+    def _is_folder(self, name: str) -> bool:
+        return False  # there are only objects
+
+    def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
+        if stop is not None and stop <= start:
+            self.size(name)  # a missing file is missing in an empty range, too
+            return
+        yield from Ranges(self.remote, name).stream(start, stop)
+
+    def _scan(self, prefix: str) -> Iterator[Entry]:
+        for name, found in self.contents(prefix):
+            yield Entry(name, found["Size"], self._time(found["LastModified"]))
+
+    def delete_many(self, names: Iterable[str]) -> dict[str, Exception]:
+        """Remove the files at once, a thousand in a request, and return what failed, and how."""
+        failures: dict[str, Exception] = {}
+        valid: dict[str, str] = {}
+        for name in names:
+            try:
+                valid[self.remote.key(validate_storage_name(name))] = name
+            except ValueError as exception:
+                failures[name] = exception
+        keys = iter(valid)
+        while batch := list(islice(keys, _KEYS_OF_A_REQUEST)):
+            failures.update(self._delete_batch({key: valid[key] for key in batch}))
+        return failures
+
+    def _delete_batch(self, names: Mapping[str, str]) -> dict[str, Exception]:
+        objects = [{"Key": key} for key in names]
+        try:
+            answer = self.remote.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+        # One answer for all of them: each is reported with it.
+        except (OSError, ValueError) as exception:
+            return dict.fromkeys(names.values(), exception)
+        return {
+            names[error["Key"]]: StoreFailure(
+                f"{names[error['Key']]!r} could not be removed from {self.remote}: "
+                f"{error.get('Code')} ({error.get('Message', '')}).",
+                error.get("Code", ""),
+            )
+            for error in answer.get("Errors", ())
+            if error.get("Code") != "NoSuchKey"
+        }
+
+    def absence(self) -> str:
+        if next(self.contents(MaxKeys=10), None) is None:
+            return f"the store is empty ({self.remote})"
+        return ""
+
+    def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> list[str]:
+        """Abort the uploads in parts that were begun before that time; return their names.
+
+        Without a ``location`` the bucket may be others' as well: there only uploads to keys of the
+        layout are ours.
+        """
+        stale: list[str] = []
+        prefix = self.remote.prefix
+        for page in self.remote.pages("list_multipart_uploads", Prefix=prefix):
+            for upload in page.get("Uploads", ()):
+                name = upload["Key"].removeprefix(prefix)
+                ours = bool(prefix) or name == MARKER or self.is_key(name)
+                if not ours or upload["Initiated"] >= before:
+                    continue
+                stale.append(name)
+                if not dry_run:
+                    self.remote.call(
+                        "abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+        return stale
+
+    def url(self, name: str | None, *args: Any, **kwargs: Any) -> str:
+        """Return a presigned URL, good for ``expire`` seconds (the option ``querystring_expire``).
+
+        ``parameters`` and ``http_method`` are S3Storage's. With ``filename`` the answer is an
+        attachment of that name, or is shown if ``as_attachment`` is False; ``content_type`` is its
+        media type. Whoever has the URL can read the file: keep it out of pages and logs.
+        """
+        if not name:
+            raise ValueError(f"{name!r} is no name of a file: it has no URL.")
+        url: str = BucketStorage.url(self, validate_storage_name(name), *args, **kwargs)
+        return url
+
+
+def _reconfigure(*, setting: str, **kwargs: Any) -> None:
+    """Let stores that are there take in a setting that a test has changed."""
+    if setting.startswith("AWS_"):
+        for store in list(_stores):
+            store.reconfigure()
+
+
+setting_changed.connect(_reconfigure)
