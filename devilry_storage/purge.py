@@ -11,10 +11,11 @@ from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
 from .conf import conf
+from .info import uses
 from .models.tombstone import Tombstone
-from .removal import BATCH, FileModel, carry_out, due_tombstones, file_models, refusal
+from .removal import FileModel, carry_out, due_tombstones, refusal
 from .storages.base import DeliveryStoreMixin
-from .store import NoStore, resolve, store_for
+from .store import resolve
 
 #: So many stored rows of each model are looked up before anything is removed.
 SAMPLE = 10
@@ -45,7 +46,7 @@ def purge(*, using: str = DEFAULT_DB_ALIAS, dry_run: bool = False) -> Iterator[E
     labels = due.order_by("model").values_list("model", flat=True).distinct()
     for label in list(labels):
         yield from _purge_model(label, using, dry_run)
-    yield from _purge_uploads(dry_run)
+    yield from _purge_uploads(using, dry_run)
 
 
 def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:
@@ -69,11 +70,11 @@ def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:
     due = due_tombstones(using, model=label, alias=resolved.alias)
     if not due.exists():
         return
-    if reason := refusal(model, using, SAMPLE) or _strange_size(due[:SAMPLE], resolved.store):
+    if reason := _reason_to_refuse(model, using, list(due[:SAMPLE]), resolved.store):
         yield Event("refused", label, f"{reason}; nothing was removed, all tombstones stay")
         return
     last = 0
-    while batch := list(due.filter(pk__gt=last).order_by("pk")[:BATCH]):
+    while batch := list(due.filter(pk__gt=last).order_by("pk")[: resolved.store.removal_batch]):
         last = batch[-1].pk
         if dry_run:
             for tombstone in batch:
@@ -82,6 +83,16 @@ def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:
         for outcome in carry_out(model, batch, using):
             tombstone = outcome.tombstone
             yield Event(outcome.result, tombstone.name, outcome.reason, tombstone.size)
+
+
+def _reason_to_refuse(
+    model: FileModel, using: str, tombstones: list[Tombstone], store: DeliveryStoreMixin
+) -> str:
+    """Return why nothing may be removed from the store of a model now, or ``""``."""
+    try:
+        return refusal(model, using, SAMPLE) or _strange_size(tombstones, store)
+    except OSError as exception:
+        return f"the store cannot be asked ({exception})"
 
 
 def _strange_size(tombstones: list[Tombstone], store: DeliveryStoreMixin) -> str:
@@ -99,15 +110,13 @@ def _strange_size(tombstones: list[Tombstone], store: DeliveryStoreMixin) -> str
     return ""
 
 
-def _purge_uploads(dry_run: bool) -> Iterator[Event]:
+def _purge_uploads(using: str, dry_run: bool) -> Iterator[Event]:
     before = timezone.now() - conf.grace
-    seen: list[DeliveryStoreMixin] = []
-    for model in file_models():
-        try:
-            store = store_for(model)
-        except NoStore:
+    for use in uses():
+        if use.resolved is None:
             continue
-        if store not in seen and not store.absence():
-            seen.append(store)
+        store = use.resolved.store
+        # In a wrong bucket others may be in the middle of theirs.
+        if not _reason_to_refuse(use.models[0], using, [], store):
             for name in store.remove_stale_uploads(before, dry_run=dry_run):
                 yield Event("upload", name)

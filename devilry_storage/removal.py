@@ -26,9 +26,6 @@ logger = logging.getLogger("devilry_storage")
 #: At most so many tombstones are carried out right after COMMIT; the rest is left to a purge.
 AFTER_COMMIT = 1000
 
-#: So many are locked and removed at a time.
-BATCH = 100
-
 FileModel = type[models.Model]
 
 # Names buried on a connection and due at once. A savepoint or transaction that is rolled back
@@ -229,7 +226,8 @@ def _after_commit(using: str) -> None:
             continue
         alias = resolve(model).alias
         mine = [tombstone for tombstone in tombstones if tombstone.alias == alias]
-        for start in range(0, len(mine), BATCH):
-            for outcome in carry_out(model, mine[start : start + BATCH], using):
+        batch = store_for(model).removal_batch
+        for start in range(0, len(mine), batch):
+            for outcome in carry_out(model, mine[start : start + batch], using):
                 if outcome.result != "removed":
                     logger.error("%s is %s: %s", outcome.tombstone, outcome.result, outcome.reason)

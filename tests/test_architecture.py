@@ -34,6 +34,7 @@ LAYERS = [
     {"models.delivery"},
     {"models.filemeta"},
     {"models"},
+    {"info"},
     {"purge", "checks"},
     {"apps", "admin", "management", "migrations"},
     {"deliveries"},

@@ -28,7 +28,9 @@ from devilry_storage.storages import (
     FsDeliveryStore,
     FsHierDeliveryStore,
     MemoryDeliveryStore,
+    S3DeliveryStore,
 )
+from devilry_storage.storages.base import FLAGS
 
 HIER = "devilry_storage.storages.FsHierDeliveryStore"
 FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
@@ -232,10 +234,12 @@ def test_flags_that_a_store_leaves_out_are_a_warning(tmp_path: Path) -> None:
     assert "conditional_copy" in message.msg
 
 
-@pytest.mark.parametrize("store", [FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore])
+@pytest.mark.parametrize(
+    "store", [FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore, S3DeliveryStore]
+)
 def test_our_own_stores_leave_out_no_flag(store: type[DeliveryStoreMixin]) -> None:
     """Each says True or False of each."""
-    assert all(isinstance(getattr(store, flag), bool) for flag in store_checks.FLAGS)
+    assert all(isinstance(getattr(store, flag), bool) for flag in FLAGS)
 
 
 def test_windows_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

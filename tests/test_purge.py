@@ -139,7 +139,7 @@ def test_a_dry_run_removes_nothing_and_tells_each_name(root: Path) -> None:
 
 def test_more_than_one_batch_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch is carried out, not only the first."""
-    monkeypatch.setattr(purge_module, "BATCH", 3)
+    monkeypatch.setattr(type(store_for(FileMeta)), "removal_batch", 3)
     delivery, _ = _delivered(**{f"f{i}": b"x" for i in range(8)}), _delivered(a=b"1")
     delivery.delete()
     _past_due()

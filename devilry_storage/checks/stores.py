@@ -12,20 +12,12 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
 
+from ..info import uses
 from ..removal import FileModel, file_models
-from ..storages.base import DeliveryStoreMixin
+from ..storages.base import FLAGS, DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
 from ..store import REMEDY, NoStore, WrongStore, resolve
 from . import ids
-
-FLAGS = (
-    "atomic_create",
-    "whole_or_absent",
-    "durable",
-    "confined",
-    "lazy_read",
-    "conditional_copy",
-)
 
 _OLD = "devilry.apps.core.deliverystore."
 _NEW = "devilry_storage.storages."
@@ -64,16 +56,17 @@ def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
             for warning in _public(model, store)
         ]
         messages += _modes(model, store)
+    for use in uses():
+        if use.resolved is not None:
+            messages += _weaknesses(use.models[0], use.resolved.store)
+            messages += _probed(use.models[0], use.resolved.store)
     return messages
 
 
 def _old_paths() -> Iterator[CheckMessage]:
     """Yield an error for each path of the original's stores in the settings."""
     backends = {f"STORAGES[{alias!r}]": each for alias, each in settings.STORAGES.items()}
-    paths = {
-        subject: str(each.get("BACKEND", ""))
-        for subject, each in backends.items()
-    }
+    paths = {subject: str(each.get("BACKEND", "")) for subject, each in backends.items()}
     backend = getattr(settings, "DELIVERY_STORE_BACKEND", None)
     for subject, path in {**paths, "DELIVERY_STORE_BACKEND": str(backend)}.items():
         if path.startswith(_OLD):
@@ -153,6 +146,44 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
             obj=model,
             id=ids.NOT_WRITABLE,
         )
+
+
+def _weaknesses(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
+    lost = {
+        "atomic_create": "of two writers of one name one may lose its file",
+        "whole_or_absent": "a writer that is killed may leave half a file",
+        "durable": "a file that was acknowledged may be lost in a power cut",
+    }
+    for flag, danger in lost.items():
+        if not getattr(store, flag):
+            yield Warning(
+                f"{type(store).__name__} does not promise {flag}: {danger}.",
+                hint="Use a store, or options, that do; see the manual's page of guarantees.",
+                obj=model,
+                id=ids.WEAK_STORE,
+            )
+
+
+def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
+    """Ask the store's server, which only a deploy check may do."""
+    try:
+        findings = list(store.probe())
+    except OSError as exception:
+        yield Warning(
+            f"The store could not be asked what it can do: {exception}",
+            hint="Run manage.py deliverystore_info --probe when its server can be reached.",
+            obj=model,
+            id=ids.NOT_PROBED,
+        )
+        return
+    for finding in findings:
+        if finding.remedy:
+            yield Error(
+                f"It is not so that {finding.sentence} ({store.place()}).",
+                hint=f"Use another server, or {finding.remedy}.",
+                obj=model,
+                id=ids.PROBE_FAILED,
+            )
 
 
 def _modes(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import DeliveryStoreMixin, Entry, FileMetaLike
+from .base import DeliveryStoreMixin, Entry, FileMetaLike, Finding
 from .filesystem import FsDeliveryStore, FsHierDeliveryStore
 from .memory import MemoryDeliveryStore
 
@@ -15,6 +15,7 @@ __all__ = [
     "DeliveryStoreMixin",
     "Entry",
     "FileMetaLike",
+    "Finding",
     "FsDeliveryStore",
     "FsHierDeliveryStore",
     "MemoryDeliveryStore",

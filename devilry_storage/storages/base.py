@@ -29,12 +29,38 @@ _READ_MODES = {"rb", "r", "rt"}
 _WRITE_MODES = {"wb", "w", "wt"}
 
 
+#: What a store says of itself; see :class:`DeliveryStoreMixin`.
+FLAGS = (
+    "atomic_create",
+    "whole_or_absent",
+    "durable",
+    "confined",
+    "lazy_read",
+    "conditional_copy",
+)
+
+
 class Entry(NamedTuple):
     """What a listing tells of one stored file: size in bytes, time as ``get_modified_time``."""
 
     name: str
     size: int
     modified: datetime
+
+
+class Finding(NamedTuple):
+    """What a store found out about the place of its bytes: a sentence, and whether it is so.
+
+    ``remedy`` says what to do about it, empty where nothing depends on it.
+    """
+
+    sentence: str
+    holds: bool
+    remedy: str = ""
+
+
+#: Stands for the value of an option that is nobody's business.
+SET = "set"
 
 
 class FileMetaLike(Protocol):
@@ -121,6 +147,9 @@ class DeliveryStoreMixin(Storage):
     #: ``copy`` creates, too, as atomically as ``save``.
     conditional_copy: bool | None = None
 
+    #: So many files are removed at a time, while their tombstones are locked.
+    removal_batch = 100
+
     # -- What a store may override --
 
     @property
@@ -168,6 +197,26 @@ class DeliveryStoreMixin(Storage):
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> list[str]:
         """Remove what writers that died left unpublished before that time; return its names."""
         return []
+
+    def place(self) -> str:
+        """Return in words where the bytes lie."""
+        return "unknown"
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the options in force; the value of one that may be a secret is ``SET``.
+
+        Override it to show those of a store of your own that are none.
+        """
+        deconstruct = getattr(self, "deconstruct", None)
+        return {} if deconstruct is None else dict.fromkeys(deconstruct()[2], SET)
+
+    def free_space(self) -> int | None:
+        """Return how many bytes there is room for, None where nobody can say."""
+        return None
+
+    def probe(self) -> Iterator[Finding]:
+        """Try what the promises of the store rest on; this may send requests, and write."""
+        yield from ()
 
     def public_url(self, name: str) -> str:
         """Return a URL at which anybody may read the file, ``""`` where there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -190,6 +191,24 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     def absence(self) -> str:
         return self._tree.absence()
 
+    def place(self) -> str:
+        return self.location
+
+    def configuration(self) -> dict[str, Any]:
+        return {
+            "location": self.location,
+            "base_url": self.base_url,
+            "file_permissions_mode": self.file_permissions_mode,
+            "directory_permissions_mode": self.directory_permissions_mode,
+            "durable": self.durable,
+        }
+
+    def free_space(self) -> int | None:
+        try:
+            return shutil.disk_usage(self.location).free
+        except FileNotFoundError:
+            return None  # made at the first save
+
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> list[str]:
         return self._tree.stale_temps(before.timestamp(), remove=not dry_run)
 
@@ -255,6 +274,9 @@ class FsHierDeliveryStore(_DiskStore):
     @property
     def layout(self) -> Layout:
         return hier_layout(self._interval)
+
+    def configuration(self) -> dict[str, Any]:
+        return {**super().configuration(), "interval": self._interval}
 
     def _default_location(self) -> str | os.PathLike[str] | None:
         return conf.fshierdeliverystore_root or super()._default_location()

@@ -128,3 +128,9 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
 
     def absence(self) -> str:
         return ""
+
+    def place(self) -> str:
+        return "the memory of this process"
+
+    def configuration(self) -> dict[str, Any]:
+        return {"interval": self._interval}

@@ -15,6 +15,7 @@ from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.test import override_settings
 
 from ..storages import DeliveryStoreMixin
+from ..storages.base import FLAGS
 from .filemeta import PlainFileMeta
 
 if TYPE_CHECKING:
@@ -24,15 +25,6 @@ else:
     _Base = object
 
 _Test = TypeVar("_Test", bound=Callable[..., None])
-
-FLAGS = (
-    "atomic_create",
-    "whole_or_absent",
-    "durable",
-    "confined",
-    "lazy_read",
-    "conditional_copy",
-)
 
 #: How the reason begins where the machine, not the store, keeps a case from being run.
 NOT_POSSIBLE_HERE = "not possible here: "

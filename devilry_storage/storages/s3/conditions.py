@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from typing import NamedTuple
 
 from ...exceptions import ConditionalWritesIgnored, StoreFailure
 from ...names import RESERVED
@@ -54,7 +53,8 @@ _TRIALS: dict[str, Callable[[Bucket], None]] = {
     "copy_object": _copy,
 }
 
-_REMEDY = {
+#: What a site does where the condition of an operation is ignored.
+REMEDIES = {
     "put_object": "allow_races=True, which looks first and writes then",
     "complete_multipart_upload": "allow_races=True, which looks first and writes then",
     "copy_object": "server_side_copy=False, which copies through this machine",
@@ -64,20 +64,14 @@ _known: set[Hashable] = set()
 _lock = threading.Lock()
 
 
-class Finding(NamedTuple):
-    """What a server does with the condition of an operation of S3."""
+def findings(bucket: Bucket) -> Iterator[tuple[str, bool]]:
+    """Yield each operation that can be conditional, and whether the server honours that.
 
-    operation: str
-    honoured: bool
-
-
-def findings(bucket: Bucket) -> Iterator[Finding]:
-    """Ask the server about each kind of conditional write, whatever is known; needs few requests.
-
-    Leaves the marker, out of every listing. Raises the errors of a store.
+    Asks whatever is known, with few requests; leaves the marker, which is in no listing. Raises
+    the errors of a store.
     """
     for operation, trial in _TRIALS.items():
-        yield Finding(operation, _twice_refused(trial, bucket))
+        yield operation, _twice_refused(trial, bucket)
 
 
 def require(bucket: Bucket, operation: str) -> None:
@@ -92,7 +86,7 @@ def require(bucket: Bucket, operation: str) -> None:
         raise ConditionalWritesIgnored(
             f"The server of {bucket} ignores If-None-Match in {operation}: of two writers of one "
             "name the second would overwrite the first. Use another server, or give the store the "
-            f"option {_REMEDY[operation]}."
+            f"option {REMEDIES[operation]}."
         )
     _known.add(fact)
 

@@ -15,18 +15,26 @@ from django.core.signals import setting_changed
 from ...exceptions import StoreFailure
 from ...layout import Layout
 from ...names import validate_storage_name
-from ..base import DeliveryStoreMixin, Entry, FileMetaLike, checked_ids, hier_layout
+from ..base import (
+    SET,
+    DeliveryStoreMixin,
+    Entry,
+    FileMetaLike,
+    Finding,
+    checked_ids,
+    hier_layout,
+)
 from ..files import Spool, SpoolSink, Writer, read_chunks
 from ..options import check_bool, check_interval, check_number, refuse_unknown
-from .conditions import MARKER
-from .options import SECRET
+from .conditions import MARKER, REMEDIES, findings
+from .options import HONOURED, SECRET
 from .reading import Ranges
 from .storage import BucketStorage
 from .types import content_type
 from .writing import Publication
 
-# The most keys that one DeleteObjects takes.
-_KEYS_OF_A_REQUEST = 1000
+#: The most keys that one DeleteObjects takes.
+KEYS_OF_A_REQUEST = 1000
 
 _stores: WeakSet[S3DeliveryStore] = WeakSet()
 
@@ -58,6 +66,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     confined = True
     lazy_read = True
     conditional_copy = True
+
+    removal_batch = KEYS_OF_A_REQUEST
 
     def __init__(
         self,
@@ -231,7 +241,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             except ValueError as exception:
                 failures[name] = exception
         keys = iter(valid)
-        while batch := list(islice(keys, _KEYS_OF_A_REQUEST)):
+        while batch := list(islice(keys, KEYS_OF_A_REQUEST)):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
         return failures
 
@@ -253,9 +263,31 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         }
 
     def absence(self) -> str:
-        if next(self.contents(MaxKeys=10), None) is None:
-            return f"the store is empty ({self.remote})"
-        return ""
+        try:
+            found = next(self.contents(MaxKeys=10), None)
+        except OSError as exception:
+            return str(exception)
+        return f"the store is empty ({self.place()})" if found is None else ""
+
+    def place(self) -> str:
+        below = f", below {self.remote.prefix!r}" if self.remote.prefix else ""
+        return f"{self.remote}{below}"
+
+    def configuration(self) -> dict[str, Any]:
+        values = {option: getattr(self, option) for option in HONOURED}
+        given = {option: value for option, value in values.items() if value not in (None, "", {})}
+        shown = {key: value if HONOURED[key] else SET for key, value in given.items()}
+        ours = ("interval", "server_side_copy", "allow_races", "attempts", "deadline")
+        return {**shown, **{option: self._given[option] for option in ours}}
+
+    def probe(self) -> Iterator[Finding]:
+        for operation, honoured in findings(self.remote):
+            needed = not self.allow_races and (operation != "copy_object" or self.server_side_copy)
+            yield Finding(
+                f"the server honours If-None-Match in {operation}",
+                honoured,
+                "" if honoured or not needed else f"give the store {REMEDIES[operation]}",
+            )
 
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> list[str]:
         """Abort the uploads in parts that were begun before that time; return their names.
