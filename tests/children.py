@@ -8,6 +8,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from . import chosen
+
 
 def environment(using: str = DEFAULT_DB_ALIAS) -> dict[str, str]:
     """Return the variables for ``subprocess.run(..., env=...)``, the present ones included.
@@ -17,6 +19,7 @@ def environment(using: str = DEFAULT_DB_ALIAS) -> dict[str, str]:
     """
     return {
         **os.environ,
+        **chosen.environment(),
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "DEVILRY_STORAGE_TEST_DIR": str(settings.DIRECTORY),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections import Counter
@@ -14,7 +13,7 @@ import pytest
 from django.conf import settings
 from hypothesis import settings as hypothesis_settings
 
-from . import machine, postgres, proofs
+from . import chosen, machine, postgres, proofs
 
 PLUGIN = "devilry_storage.testing.plugin"
 if PLUGIN not in sys.modules:
@@ -45,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     proofs.collect_in(settings.DIRECTORY / "proofs")
     if settings.DATABASE == "postgres":
         _start_postgres(config)
+    if (reason := chosen.missing()) and machine.in_ci():
+        raise pytest.UsageError(reason)
 
 
 def _start_postgres(config: pytest.Config) -> None:
@@ -58,13 +59,16 @@ def _start_postgres(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    chosen = f"Django {django.get_version()}, {settings.DATABASE}, {settings.USER} user model"
-    return [f"devilry-storage: {chosen}", f"machine: {machine.describe()}"]
+    run = f"{settings.DATABASE}, {settings.USER} user model, files: {chosen.KIND}"
+    return [
+        f"devilry-storage: Django {django.get_version()}, {run}",
+        f"machine: {machine.describe()}",
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     on_postgres = settings.DATABASE == "postgres"
-    nowhere = postgres.missing() if on_postgres else None
+    nowhere = (postgres.missing() if on_postgres else None) or chosen.missing()
     elsewhere = "needs PostgreSQL: set DEVILRY_STORAGE_TEST_DATABASE=postgres (tox -e postgres)."
     for item in items:
         if nowhere:
@@ -96,5 +100,4 @@ def empty_stores() -> Iterator[None]:
     for name in ("deliveries", "media"):
         (settings.DIRECTORY / name).mkdir(exist_ok=True)
     yield
-    for name in ("deliveries", "media"):
-        shutil.rmtree(settings.DIRECTORY / name, ignore_errors=True)
+    chosen.empty("deliveries", "media", "notes", "papers")

@@ -3,9 +3,11 @@
 ``DEVILRY_STORAGE_TEST_DATABASE``
     ``sqlite`` (unless given) or ``postgres``, which takes the server from libpq's variables
     (``PGHOST`` and so on); the suite's conftest starts one and sets them.
+``DEVILRY_STORAGE_TEST_STORE``
+    ``disk`` (unless given), ``memory``, ``moto`` or ``seaweedfs``: see `tests.chosen`.
 ``DEVILRY_STORAGE_TEST_USER``
     ``django`` (unless given) or ``custom``: UUID as primary key, login by email, no username.
-``DEVILRY_STORAGE_TEST_DIR``, ``DEVILRY_STORAGE_TEST_DATABASE_NAME``
+``DEVILRY_STORAGE_TEST_DIR``, ``_DATABASE_NAME``, ``_BUCKET``
     Set by `tests.children.environment` for a child that shares files and rows with a test; any
     other process works in a temporary directory of its own, gone when it ends.
 """
@@ -18,6 +20,8 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tests import chosen
 
 
 def _own_directory() -> str:
@@ -61,10 +65,7 @@ DATABASES = {"default": _SQLITE if DATABASE == "sqlite" else _POSTGRES}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    "deliveries": {
-        "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
-        "OPTIONS": {"location": str(DIRECTORY / "deliveries")},
-    },
+    "deliveries": chosen.entry(DIRECTORY, "deliveries"),
 }
 MEDIA_ROOT = DIRECTORY / "media"
 MEDIA_URL = "/media/"

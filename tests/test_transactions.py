@@ -22,7 +22,7 @@ from devilry_storage.models import Tombstone
 from devilry_storage.models.content import IterableFile
 from devilry_storage.purge import purge
 from devilry_storage.signals import file_removed, file_stored
-from devilry_storage.storages.staged import Staged
+from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.store import store_for
 
 from . import postgres
@@ -263,19 +263,31 @@ def test_deleting_a_stale_instance_buries_the_bytes_that_live(row: Any) -> None:
 # -- Purge and keys that are used again --
 
 
+def after_each_creation(act: Callable[[str], object]) -> Any:
+    """Do something with each name as soon as its bytes are stored, before they are recorded."""
+    record_first = DeliveryStoreMixin._record_first
+
+    def record_after(self: Any, filemeta: Any, key: str, create: Any, *described: Any) -> None:
+        def create_and_act(name: str) -> str:
+            made: str = create(name)
+            act(made)
+            return made
+
+        record_first(self, filemeta, key, create_and_act, *described)
+
+    return patch.object(DeliveryStoreMixin, "_record_first", record_after)
+
+
 def purged_after_its_bytes() -> Any:
     """Let somebody purge as soon as the next bytes are stored, before they are recorded."""
-    create = Staged.create
     purges: list[threading.Thread] = []
 
-    def create_and_purge(self: Staged, names: Any) -> str:
-        name = create(self, names)
+    def purge_once(name: str) -> None:
         if not purges:
             purges.append(in_a_thread(lambda: list(purge())))
             purges[0].join()
-        return name
 
-    return patch.object(Staged, "create", create_and_purge)
+    return after_each_creation(purge_once)
 
 
 @contextmanager
@@ -343,10 +355,9 @@ def test_purge_waits_for_nobody_and_takes_no_uncommitted_bytes(delivery: Any, ro
 
 def test_tombstone_that_comes_after_the_bytes_is_heeded(delivery: Any) -> None:
     """Somebody else's row named the key, and was deleted: the bytes get another name."""
-    create, names = Staged.create, []
+    names: list[str] = []
 
-    def create_and_bury(self: Staged, candidates: Any) -> str:
-        name = create(self, candidates)
+    def bury_the_first(name: str) -> None:
         names.append(name)
         if len(names) == 1:
             Tombstone.objects.create(
@@ -355,9 +366,8 @@ def test_tombstone_that_comes_after_the_bytes_is_heeded(delivery: Any) -> None:
                 name=name,
                 due=timezone.now(),
             )
-        return name
 
-    with patch.object(Staged, "create", create_and_bury):
+    with after_each_creation(bury_the_first):
         row = delivery.add_file("late.txt", NEW)
     assert len(names) == 2
     assert [event.result for event in purge()] == ["removed"]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from django.test import Client
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.storages import MemoryDeliveryStore
+from tests.testapp.stores import HookedStore, close_opened
 from tests.users import make_superuser
 
 
@@ -33,29 +31,10 @@ def delivery(group: AssignmentGroup) -> Delivery:
     return Delivery.begin(group)
 
 
-class HookedStore(MemoryDeliveryStore):
-    """A store that calls ``before`` with the name of each file that it is about to create."""
-
-    before: Callable[[str], object] = staticmethod(lambda name: None)
-
-    def _create(self, name: str, content: Any) -> str:
-        self.before(name)
-        return super()._create(name, content)
-
-    def fill_up(self, room_for: int = 0) -> None:
-        """Let the disk be full after so many files."""
-        room = iter(range(room_for))
-
-        def before(name: str) -> None:
-            if next(room, None) is None:
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-        self.before = before
-
-
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> HookedStore:
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[HookedStore]:
     """The store of the test's files, for as long as it lasts."""
     made = HookedStore()
     monkeypatch.setattr(FileMeta, "deliverystore", made)
-    return made
+    yield made
+    close_opened()

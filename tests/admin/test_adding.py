@@ -12,8 +12,8 @@ from django.test import Client
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
+from tests.testapp.stores import HookedStore
 
-from .conftest import HookedStore
 from .pages import Page, add_file, add_files, contents, stored_names, upload, url_for, url_of
 
 #: Django 4.2 says "exists already" in words of its own.

@@ -5,6 +5,7 @@ A module asks for them by ``pytest_plugins = ["tests.testapp.fixtures"]``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,16 +13,17 @@ import pytest
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 
 from .models import Note, Paper
-from .stores import OLD_BYTES, FailingStore
+from .stores import OLD_BYTES, FailingStore, close_opened
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> FailingStore:
-    """Return an empty store in memory, which all models of files use."""
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingStore]:
+    """Return an empty store, which all models of files use."""
     made = FailingStore()
     for model in (FileMeta, Note, Paper):
         monkeypatch.setattr(model, "deliverystore", made)
-    return made
+    yield made
+    close_opened()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from devilry_storage.storages.files import Reader, Sink, SpoolSink
 from tests import chosen
 
 if TYPE_CHECKING:
-    _ChosenStore = DeliveryStoreMixin
+    from devilry_storage.storages import MemoryDeliveryStore as _ChosenStore
 else:
     _ChosenStore = import_string(chosen.BACKEND)
 
@@ -40,6 +40,15 @@ def failure(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+_opened: list[File[Any]] = []
+
+
+def close_opened() -> None:
+    """Close what a test has read of its rows and not closed: that is not what it is about."""
+    while _opened:
+        _opened.pop().close()
+
+
 class HookedStore(_ChosenStore):
     """An empty store of the kind that the run is about.
 
@@ -55,6 +64,11 @@ class HookedStore(_ChosenStore):
         for name in names:
             self.before(name)
             yield name
+
+    def _open(self, name: str, mode: str = "rb") -> File[Any]:
+        file: File[Any] = super()._open(name, mode)
+        _opened.append(file)
+        return file
 
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         return super()._create_first(self.announced(names), content)
@@ -81,10 +95,11 @@ class _Announcing:
     def __init__(self, store: HookedStore, sink: Sink) -> None:
         self._store = store
         self._sink = sink
-        self.write = sink.write
-        self.discard = sink.discard
 
-    def create(self, names: Iterable[str], sha256: str) -> str:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    def create(self, names: Iterable[str], sha256: str = "") -> str:
         return self._sink.create(self._store.announced(names), sha256)
 
 
