@@ -150,14 +150,11 @@ def test_a_model_with_a_store_of_its_own() -> None:
     """A callable given to the field: the notes lie apart from the deliveries' files."""
     assert store_for(Note) is notes_store()
     note = Note.objects.create(filename="a.txt", content=Source(b"note"))
-    path = Path(note.content.path)
-    try:
-        assert path.read_bytes() == b"note"
-        assert path.is_relative_to(settings.DIRECTORY / "notes")
-        note.delete()
-        assert Tombstone.objects.get().alias == ""
-    finally:
-        path.unlink()
+    name = note.content.name
+    assert b"".join(notes_store().stream(name)) == b"note"
+    assert not storages["deliveries"].exists(name)
+    note.delete()
+    assert Tombstone.objects.get().alias == ""
 
 
 # -- Settings --

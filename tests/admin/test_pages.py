@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from django.urls import reverse
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
-from devilry_storage.store import store_for
 
 from .pages import Page, add_files, contents, upload, url_for, url_of
 
@@ -62,16 +62,16 @@ def test_a_stored_file_is_read_only(browser: Client, delivery: Delivery) -> None
 
 
 def test_the_key_is_a_link_only_where_the_store_has_a_url(
-    browser: Client, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+    browser: Client, delivery: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store without URL makes no link, and none that leads nowhere."""
+    monkeypatch.setattr(FileMeta, "deliverystore", FsHierDeliveryStore(location=tmp_path))
     row = delivery.add_file("a.txt", b"a")
     urls = (url_of(delivery), url_of(row), url_for(FileMeta))
     for url in urls:
         links = Page.get(browser, url).root.find("a")
         assert not [link.text for link in links if not link.attributes.get("href")]
-    location = store_for(FileMeta).path("")
-    public = FsHierDeliveryStore(location=location, base_url="https://files.example/")
+    public = FsHierDeliveryStore(location=tmp_path, base_url="https://files.example/")
     monkeypatch.setattr(FileMeta, "deliverystore", public)
     for url in urls:
         (link,) = Page.get(browser, url).root.find(
