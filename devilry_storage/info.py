@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from .conf import conf
 from .removal import FileModel, file_models
-from .storages.base import FLAGS, DeliveryStoreMixin, Finding
+from .storages.base import DeliveryStoreMixin
+from .storages.interface import FLAGS, Finding
 from .store import Resolved, resolve
 
 

@@ -30,7 +30,7 @@ from devilry_storage.storages import (
     MemoryDeliveryStore,
     S3DeliveryStore,
 )
-from devilry_storage.storages.base import FLAGS
+from devilry_storage.storages.interface import FLAGS
 
 HIER = "devilry_storage.storages.FsHierDeliveryStore"
 FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}

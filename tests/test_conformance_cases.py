@@ -8,7 +8,7 @@ import pytest
 from django.test import SimpleTestCase
 
 from devilry_storage.storages import DeliveryStoreMixin, MemoryDeliveryStore
-from devilry_storage.storages.base import FLAGS
+from devilry_storage.storages.interface import FLAGS
 from devilry_storage.testing import TestDeliveryStoreMixin as Suite
 from devilry_storage.testing.case import needs
 

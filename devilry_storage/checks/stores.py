@@ -14,8 +14,9 @@ from django.core.files.storage import FileSystemStorage
 
 from ..info import uses
 from ..removal import FileModel, file_models
-from ..storages.base import FLAGS, DeliveryStoreMixin
+from ..storages.base import DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
+from ..storages.interface import FLAGS
 from ..store import REMEDY, NoStore, WrongStore, resolve
 from . import ids
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import DeliveryStoreMixin, Entry, FileMetaLike, Finding
+from .base import DeliveryStoreMixin
 from .filesystem import FsDeliveryStore, FsHierDeliveryStore
+from .interface import Entry, FileMetaLike, Finding
 from .memory import MemoryDeliveryStore
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from ..conf import conf
 from ..exceptions import UnsafeEntry
 from ..layout import FlatLayout, Layout
 from ..names import validate_storage_name
-from .base import DeliveryStoreMixin, Entry, hier_layout
+from .base import DeliveryStoreMixin
 from .files import Writer, open_reader, read_chunks
+from .interface import Entry, hier_layout
 from .options import (
     check_bool,
     check_interval,

@@ -16,8 +16,9 @@ from django.utils import timezone
 from django.utils.deconstruct import deconstructible
 
 from ..layout import Layout
-from .base import DeliveryStoreMixin, Entry, hier_layout
+from .base import DeliveryStoreMixin
 from .files import SpoolSink, Writer, open_reader, read_chunks
+from .interface import Entry, hier_layout
 from .options import check_interval, refuse_unknown
 
 

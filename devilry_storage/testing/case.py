@@ -15,7 +15,7 @@ from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.test import override_settings
 
 from ..storages import DeliveryStoreMixin
-from ..storages.base import FLAGS
+from ..storages.interface import FLAGS
 from .filemeta import PlainFileMeta
 
 if TYPE_CHECKING:

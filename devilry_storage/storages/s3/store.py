@@ -15,16 +15,9 @@ from django.core.signals import setting_changed
 from ...exceptions import StoreFailure
 from ...layout import Layout
 from ...names import validate_storage_name
-from ..base import (
-    SET,
-    DeliveryStoreMixin,
-    Entry,
-    FileMetaLike,
-    Finding,
-    checked_ids,
-    hier_layout,
-)
+from ..base import DeliveryStoreMixin
 from ..files import Spool, SpoolSink, Writer, read_chunks
+from ..interface import SET, Entry, FileMetaLike, Finding, checked_ids, hier_layout
 from ..options import check_bool, check_interval, check_number, refuse_unknown
 from .conditions import MARKER, REMEDIES, findings
 from .options import HONOURED, SECRET

@@ -1,0 +1,97 @@
+"""What stores and their records know of each other."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+from ..conf import conf
+from ..layout import HierLayout
+
+#: What a store says of itself; see :class:`DeliveryStoreMixin`.
+FLAGS = (
+    "atomic_create",
+    "whole_or_absent",
+    "durable",
+    "confined",
+    "lazy_read",
+    "conditional_copy",
+)
+
+
+class Entry(NamedTuple):
+    """What a listing tells of one stored file: size in bytes, time as ``get_modified_time``."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+class Finding(NamedTuple):
+    """What a store found out about the place of its bytes: a sentence, and whether it is so.
+
+    ``remedy`` says what to do about it, empty where nothing depends on it.
+    """
+
+    sentence: str
+    holds: bool
+    remedy: str = ""
+
+
+#: Stands for the value of an option that is nobody's business.
+SET = "set"
+
+
+class FileMetaLike(Protocol):
+    """All that a store asks of the record whose bytes it keeps.
+
+    It may also have ``is_buried(name)``, which tells of a free name that it is not to be used,
+    because a tombstone has it: the first content of the record then gets an alternative name;
+    ``filename``, by which a store that serves files knows their type; and ``size`` (bytes) and
+    ``sha256`` (hexadecimal) of its content, with which that is copied without being read.
+    """
+
+    @property
+    def content(self) -> Any:
+        """The stored name, or an object with a ``name``; false where there is none."""
+
+    def key_ids(self) -> tuple[Any, Any]:
+        """Return (delivery id, filemeta id)."""
+
+    def record_stored(self, name: str, size: int, sha256: str) -> None:
+        """Record that bytes lie under the name: size in bytes, SHA-256 in hexadecimal.
+
+        Raises FileExistsError where the name is spoken for; the store then takes another.
+        """
+
+    def record_removed(self) -> None:
+        """Record that there is no content any more."""
+
+
+@lru_cache
+def _hier_layout(interval: int) -> HierLayout:
+    return HierLayout(interval)
+
+
+def hier_layout(interval: int | None) -> HierLayout:
+    """Return the layout of a hierarchical store with this option ``interval``."""
+    return _hier_layout(conf.fshierdeliverystore_interval if interval is None else interval)
+
+
+def stored_name(filemeta: FileMetaLike) -> str | None:
+    """Return the name under which the record says that its bytes lie."""
+    content = filemeta.content
+    if not content or not getattr(content, "_committed", True):
+        return None
+    return str(getattr(content, "name", content))
+
+
+def checked_ids(filemeta: FileMetaLike) -> tuple[Any, Any]:
+    """Return the record's ids; ValueError where it has none yet."""
+    ids = filemeta.key_ids()
+    if None in ids:
+        raise ValueError(
+            f"{filemeta!r} has no ids yet {ids!r}: save it (and its delivery) before its bytes."
+        )
+    return ids
