@@ -112,8 +112,9 @@ class Bucket:
         What may pass is tried again, with pauses between (exponential, with full jitter). Raises
         the errors of :mod:`.errors`.
         """
+        parameters |= self._common(operation, name or "")
         if name is not None:
-            parameters |= {"Key": self.key(name), **self._common(operation, name)}
+            parameters["Key"] = self.key(name)
         began = time.monotonic()
         attempt = 1
         while True:
@@ -130,7 +131,7 @@ class Bucket:
             attempt += 1
 
     def _common(self, operation: str, name: str) -> dict[str, Any]:
-        """Return of the object's parameters those that requests to read it need as well."""
+        """Return of the site's parameters those that every request needs, not only a write."""
         accepted = self.accepts(operation) & _COMMON
         parameters = self.object_parameters(name)
         return {each: value for each, value in parameters.items() if each in accepted}

@@ -7,7 +7,6 @@ second attempt has to be refused. Where the marker is there already that is one 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable, Iterator
 
 from ...exceptions import ConditionalWritesIgnored, StoreFailure
@@ -61,7 +60,6 @@ REMEDIES = {
 }
 
 _known: set[Hashable] = set()
-_lock = threading.Lock()
 
 
 def findings(bucket: Bucket) -> Iterator[tuple[str, bool]]:

@@ -133,6 +133,10 @@ class RangeReader(io.RawIOBase):
             start = max(0, min(start, self._ranges.size - self._length))
         self._kept = b""  # not both at a time
         self._kept = b"".join(self._ranges.stream(start, start + self._length))
+        if not self._kept and start < self._ranges.size:
+            raise StoreUnavailable(
+                f"{self._name!r} of {self._ranges.size} bytes was answered with none at {start}."
+            )
         self._begin = start
         self._length = min(2 * self._length, LONGEST_RANGE)
 
