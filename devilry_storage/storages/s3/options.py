@@ -155,11 +155,11 @@ def transfer(store: Any, config: Config) -> Transfer:
     if vars(sites) == vars(TransferConfig(use_threads=sites.use_threads)):
         return Transfer(
             concurrency=Transfer.concurrency if sites.use_threads else 1,
-            sha256_checksums=checksums,
+            new_checksums=checksums,
         )
     return Transfer(
         threshold=sites.multipart_threshold,
         part_length=sites.multipart_chunksize,
         concurrency=sites.max_concurrency if sites.use_threads else 1,
-        sha256_checksums=checksums,
+        new_checksums=checksums,
     )

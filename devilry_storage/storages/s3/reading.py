@@ -24,7 +24,7 @@ MIB = 1 << 20
 #: What the first request of a reader asks for: most files need no second one.
 FIRST_RANGE = MIB
 
-#: Each further range is twice as long as the one before, up to this.
+#: A range after another is twice as long, up to this; after a jump it is a first one again.
 LONGEST_RANGE = 4 * MIB
 
 CHUNK_SIZE = 256 * 1024
@@ -120,25 +120,29 @@ class RangeReader(io.RawIOBase):
 
     def __init__(self, bucket: Bucket, name: str) -> None:
         super().__init__()
+        self._name = name
         self._ranges = Ranges(bucket, name)
         self._begin = self._position = 0
         self._kept = b""
-        self._length = FIRST_RANGE
-        self._fetch(0)
+        self._fetch(0, FIRST_RANGE)
 
-    def _fetch(self, start: int) -> None:
-        # One that begins close to the end is of use from further ahead: a zip's directory is
-        # read backwards from there.
-        if self._ranges.size:
-            start = max(0, min(start, self._ranges.size - self._length))
+    def _advance(self) -> None:
+        """Fetch a range in which the position lies."""
+        if self._position == self._begin + len(self._kept):
+            self._fetch(self._position, min(2 * self._length, LONGEST_RANGE))
+            return
+        # Who jumps close to the end goes back from there, as for the directory of a zip.
+        start = max(0, min(self._position, self._ranges.size - FIRST_RANGE))
+        self._fetch(start, FIRST_RANGE)
+
+    def _fetch(self, start: int, length: int) -> None:
         self._kept = b""  # not both at a time
-        self._kept = b"".join(self._ranges.stream(start, start + self._length))
+        self._kept = b"".join(self._ranges.stream(start, start + length))
         if not self._kept and start < self._ranges.size:
             raise StoreUnavailable(
-                f"{self._name!r} of {self._ranges.size} bytes was answered with none at {start}."
+                f"{self._name!r} has {self._ranges.size} bytes, but none came from byte {start} on."
             )
-        self._begin = start
-        self._length = min(2 * self._length, LONGEST_RANGE)
+        self._begin, self._length = start, length
 
     def readable(self) -> bool:
         return True
@@ -164,7 +168,7 @@ class RangeReader(io.RawIOBase):
         if self._position >= self._ranges.size or not view:
             return 0
         if not self._begin <= self._position < self._begin + len(self._kept):
-            self._fetch(self._position)
+            self._advance()
         offset = self._position - self._begin
         piece = self._kept[offset : offset + len(view)]
         view[: len(piece)] = piece

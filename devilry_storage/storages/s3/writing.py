@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import zlib
 from base64 import b64encode
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import count
+from operator import itemgetter
 from secrets import token_hex
 from typing import Any
 
@@ -45,21 +46,30 @@ _Send = Callable[[str, int, Any], Part]
 
 @dataclass(frozen=True)
 class Transfer:
-    """How bytes travel: threshold and part length in bytes, parts in flight, which checksum."""
+    """How bytes travel: threshold and part length in bytes, parts in flight.
+
+    ``new_checksums``: the server knows more of them than MD5.
+    """
 
     threshold: int = 8 * MIB
     part_length: int = 8 * MIB
     concurrency: int = 3
-    sha256_checksums: bool = True
+    new_checksums: bool = True
 
-    def checksum(self, data: Any, sha256: Any = None) -> dict[str, str]:
-        """Return the parameter by which the server checks what it has received.
+    def checksum(self, data: Any, sha256: Any) -> dict[str, str]:
+        """Return the parameter by which the server checks the object that it has received.
 
-        ``sha256`` is hashlib's of the data where the caller has it already.
+        ``sha256`` is hashlib's of the data.
         """
-        if self.sha256_checksums:
-            return {"ChecksumSHA256": _base64(sha256 or hashlib.sha256(data))}
-        return {"ContentMD5": _base64(hashlib.md5(data, usedforsecurity=False))}
+        if self.new_checksums:
+            return {"ChecksumSHA256": _base64(sha256.digest())}
+        return _md5(data)
+
+    def part_checksum(self, data: Any) -> dict[str, str]:
+        """Return the parameter by which the server checks a part that it has received."""
+        if self.new_checksums:
+            return {"ChecksumCRC32": _base64(zlib.crc32(data).to_bytes(4, "big"))}
+        return _md5(data)
 
     def part_lengths(self) -> Iterator[int]:
         """Yield the length of each part of an upload that may grow to any size."""
@@ -70,8 +80,12 @@ class Transfer:
             length *= 2
 
 
-def _base64(digest: Any) -> str:
-    return b64encode(digest.digest()).decode()
+def _md5(data: Any) -> dict[str, str]:
+    return {"ContentMD5": _base64(hashlib.md5(data, usedforsecurity=False).digest())}
+
+
+def _base64(digest: bytes) -> str:
+    return b64encode(digest).decode()
 
 
 @dataclass(frozen=True)
@@ -141,14 +155,14 @@ class Publication:
         """
 
         def send(upload: str, number: int, data: bytearray) -> Part:
-            checksum = self.transfer.checksum(data)
+            checksum = self.transfer.part_checksum(data)
             answer = self.bucket.call(
                 "upload_part", self.name, UploadId=upload, PartNumber=number, Body=data, **checksum
             )
             part = {"PartNumber": number, "ETag": answer["ETag"]}
-            return part | checksum if self.transfer.sha256_checksums else part
+            return part | checksum if self.transfer.new_checksums else part
 
-        algorithm = {"ChecksumAlgorithm": "SHA256"} if self.transfer.sha256_checksums else {}
+        algorithm = {"ChecksumAlgorithm": "CRC32"} if self.transfer.new_checksums else {}
         self._in_parts(lambda: joined(chunks(), self.transfer.part_lengths()), send, **algorithm)
 
     # -- Their parts --
@@ -258,15 +272,16 @@ def in_parallel(
     The first error ends it, when what is in flight has ended.
     """
     sent: list[Part] = []
-    flying: deque[Future[Part]] = deque()
+    flying: set[Future[Part]] = set()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="devilry-storage") as pool:
         try:
             for number, piece in enumerate(pieces, 1):
                 if len(flying) == concurrency:
-                    sent.append(flying.popleft().result())
-                flying.append(pool.submit(send, number, piece))
+                    landed, flying = wait(flying, return_when=FIRST_COMPLETED)
+                    sent += [future.result() for future in landed]
+                flying.add(pool.submit(send, number, piece))
             sent += [future.result() for future in flying]
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return sent
+    return sorted(sent, key=itemgetter("PartNumber"))
