@@ -140,7 +140,7 @@ class RangeReader(io.RawIOBase):
         self._kept = b"".join(self._ranges.stream(start, start + length))
         if not self._kept and start < self._ranges.size:
             raise StoreUnavailable(
-                f"{self._name!r} has {self._ranges.size} bytes, but none came from byte {start} on."
+                f"{self._name!r} has {self._ranges.size} bytes; none came from byte {start} on."
             )
         self._begin, self._length = start, length
 
