@@ -1,0 +1,348 @@
+"""An HTTP proxy in threads between a client of S3 and its server: it counts, and breaks things.
+
+::
+
+    with HttpProxy(server.endpoint_url) as proxy:
+        store = S3DeliveryStore(endpoint_url=proxy.endpoint_url, ...)
+        proxy.fault("PutObject", LoseReply())
+        store.save("a.txt", content)
+        assert proxy.operations() == ["PutObject", "PutObject", "HeadObject"]
+
+It knows where requests and replies begin and end, and passes on their bytes as they are: a
+signature covers the Host header, which names the proxy.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+from .s3wire import Request
+
+_PIECE = 65536
+
+# Nobody waits for it: the body comes at once.
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n"
+
+
+@dataclass(frozen=True)
+class LoseReply:
+    """The server carries the request out; the client sees a closed connection."""
+
+
+@dataclass(frozen=True)
+class CutRequest:
+    """So many bytes of the body go up, then both connections are closed."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class CutReply:
+    """So many bytes of the body come down, then the connection is closed."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The proxy answers with an error of S3; the server never sees the request."""
+
+    status: int
+    code: str
+
+
+@dataclass(frozen=True)
+class Delay:
+    """The request is held up for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BlackHole:
+    """The request is read and never answered."""
+
+
+@dataclass(frozen=True)
+class FlipBit:
+    """One bit of the reply's body is another one; everything else is as it was."""
+
+    position: int
+    bit: int = 0
+
+
+Fault = LoseReply | CutRequest | CutReply | Answer | Delay | BlackHole | FlipBit
+
+
+@dataclass
+class _Planned:
+    operation: str
+    fault: Fault
+    times: int
+
+
+class _Broken(Exception):
+    """The connection is to be closed."""
+
+
+class HttpProxy:
+    """Listens on ``endpoint_url`` and passes on to a server; a context manager.
+
+    ``requests`` are all that came by, in the order of their heads; ``connections`` is how many
+    were made; ``fired`` counts the faults.
+    """
+
+    def __init__(self, endpoint_url: str) -> None:
+        address = urlsplit(endpoint_url)
+        self._target = (address.hostname or "", address.port or 80)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.fired = 0
+        self._planned: list[_Planned] = []
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def __enter__(self) -> HttpProxy:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        _shut(self._listener)
+        self._listener.close()
+        with self._lock:
+            ends = list(self._open)
+        for end in ends:
+            _shut(end)
+        for thread in self._threads:
+            thread.join(10)
+
+    def fault(self, operation: str, fault: Fault, times: int = 1) -> None:
+        """Let this happen to the next so many requests of the operation (``""``: of any)."""
+        with self._lock:
+            self._planned.append(_Planned(operation, fault, times))
+
+    def forget(self) -> None:
+        """Forget the requests that came by and the faults that are planned."""
+        with self._lock:
+            self.requests.clear()
+            self._planned.clear()
+
+    def operations(self) -> list[str]:
+        """Return the names of the operations that came by."""
+        with self._lock:
+            return [request.operation for request in self.requests]
+
+    # -- Connections --
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            thread = threading.Thread(
+                target=self._serve, args=(client, self.connections), daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, client: socket.socket, number: int) -> None:
+        with client, suppress(OSError, _Broken):
+            server = socket.create_connection(self._target)
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._open |= {client, server}
+            try:
+                with server, client.makefile("rb") as up, server.makefile("rb") as down:
+                    while self._exchange(client, up, server, down, number):
+                        pass
+            finally:
+                with self._lock:
+                    self._open -= {client, server}
+                _shut(client)
+
+    def _take_fault(self, request: Request) -> Fault | None:
+        with self._lock:
+            self.requests.append(request)
+            for planned in self._planned:
+                if planned.operation in {"", request.operation}:
+                    planned.times -= 1
+                    if not planned.times:
+                        self._planned.remove(planned)
+                    self.fired += 1
+                    return planned.fault
+        return None
+
+    # -- One request and its reply --
+
+    def _exchange(
+        self,
+        client: socket.socket,
+        up: BinaryIO,
+        server: socket.socket,
+        down: BinaryIO,
+        number: int,
+    ) -> bool:
+        """Pass on one request and its reply; False where the client has closed."""
+        head = _head(up)
+        if not head:
+            return False
+        method, target, _ = head[0].decode("latin-1").split(" ", 2)
+        request = Request(method, target, _headers(head), number)
+        fault = self._take_fault(request)
+        if isinstance(fault, Answer):
+            self._answer(client, up, request, fault)
+            return True
+        if isinstance(fault, BlackHole):
+            self._swallow(up, request)
+        if isinstance(fault, Delay):
+            self._stopped.wait(fault.seconds)
+        server.sendall(b"".join(head))
+        reply = _head(down) if "100-continue" in request.headers.get("expect", "") else [_CONTINUE]
+        if _status(reply) == 100:
+            if reply != [_CONTINUE]:
+                client.sendall(b"".join(reply))
+            self._send_body(server, _body(up, request.headers, request.method), fault)
+        while _status(reply) == 100:  # some servers say it twice
+            reply = _head(down)
+        request.status = _status(reply)
+        return self._reply(client, down, request, reply, fault)
+
+    def _send_body(
+        self, server: socket.socket, pieces: Iterator[bytes], fault: Fault | None
+    ) -> None:
+        sent = 0
+        for piece in pieces:
+            if not isinstance(fault, CutRequest):
+                server.sendall(piece)
+                continue
+            server.sendall(piece[: fault.after - sent])
+            sent += len(piece)
+            if sent >= fault.after:
+                raise _Broken
+
+    def _reply(
+        self,
+        client: socket.socket,
+        down: BinaryIO,
+        request: Request,
+        head: list[bytes],
+        fault: Fault | None,
+    ) -> bool:
+        headers = _headers(head)
+        pieces = _body(down, headers, request.method, request.status)
+        if isinstance(fault, LoseReply):
+            for _ in pieces:
+                pass
+            raise _Broken
+        client.sendall(b"".join(head))
+        sent = 0
+        for piece in pieces:
+            if isinstance(fault, CutReply):
+                client.sendall(piece[: fault.after - sent])
+            elif isinstance(fault, FlipBit) and sent <= fault.position < sent + len(piece):
+                flipped = bytearray(piece)
+                flipped[fault.position - sent] ^= 1 << fault.bit
+                client.sendall(flipped)
+            else:
+                client.sendall(piece)
+            sent += len(piece)
+            if isinstance(fault, CutReply) and sent >= fault.after:
+                raise _Broken
+        return headers.get("connection", "").lower() != "close"
+
+    def _answer(
+        self, client: socket.socket, up: BinaryIO, request: Request, answer: Answer
+    ) -> None:
+        if "100-continue" not in request.headers.get("expect", ""):
+            for _ in _body(up, request.headers, request.method):
+                pass
+        body = b""
+        if request.method != "HEAD":
+            body = f"<Error><Code>{answer.code}</Code><Message>planned</Message></Error>".encode()
+        request.status = answer.status
+        head = f"HTTP/1.1 {answer.status} planned\r\nContent-Type: application/xml\r\n"
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def _swallow(self, up: BinaryIO, request: Request) -> None:
+        for _ in _body(up, request.headers, request.method):
+            pass
+        # Until the client gives up, or the test ends.
+        up.read(1)
+        raise _Broken
+
+
+def _head(source: BinaryIO) -> list[bytes]:
+    """Return the lines of a head, the empty one included; ``[]`` at the end of the connection."""
+    lines: list[bytes] = []
+    while line := source.readline():
+        lines.append(line)
+        if line == b"\r\n":
+            return lines
+    if lines:
+        raise _Broken
+    return []
+
+
+def _status(head: list[bytes]) -> int:
+    if not head:
+        raise _Broken
+    return int(head[0].split()[1])
+
+
+def _headers(head: list[bytes]) -> dict[str, str]:
+    pairs = (line.decode("latin-1").partition(":") for line in head[1:-1])
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _body(
+    source: BinaryIO, headers: dict[str, str], method: str, status: int = 0
+) -> Iterator[bytes]:
+    """Yield a body as it is on the wire; ``status`` is that of a reply."""
+    if (method == "HEAD" and status) or status in {204, 304} or 100 <= status < 200:
+        return
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        while True:
+            line = source.readline()
+            length = int(line.split(b";")[0], 16)
+            yield line + b"".join(_exactly(source, length + 2))
+            if not length:
+                return
+    if "content-length" in headers:
+        yield from _exactly(source, int(headers["content-length"]))
+    elif status:
+        while piece := source.read(_PIECE):
+            yield piece
+
+
+def _exactly(source: BinaryIO, length: int) -> Iterator[bytes]:
+    while length:
+        piece = source.read(min(_PIECE, length))
+        if not piece:
+            raise _Broken
+        length -= len(piece)
+        yield piece
+
+
+def _shut(end: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        end.shutdown(socket.SHUT_RDWR)
