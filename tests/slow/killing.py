@@ -8,6 +8,7 @@ import random
 import select
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from statistics import median
@@ -26,22 +27,34 @@ _HEAD = 8
 
 @dataclass
 class Killed:
-    """What a series of kills found; ``torn`` and ``lost`` are names, with the kill's number."""
+    """What a series of kills found.
+
+    ``torn`` and ``lost`` are names, with the kill's number; ``complaints`` are the caller's.
+    """
 
     kills: int = 0
     within_a_save: int = 0
     acknowledged: int = 0
     torn: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
-def kill_during_saves(place: Place, kills: int, *, size: int = SIZE, seed: int = 0) -> Killed:
+def kill_during_saves(
+    place: Place,
+    kills: int,
+    *,
+    size: int = SIZE,
+    seed: int = 0,
+    tidy: Callable[[], list[str]] = list,
+) -> Killed:
     """Start a child that saves for ever, SIGKILL it at a random moment, look; ``kills`` times.
 
     The child saves ``size`` bytes a time, under a fresh name in a fresh delivery, and reports
     each name that it was told before it goes on. Whatever then lies under a final name must be
-    whole; whatever was reported must be there with the bytes that were saved.
+    whole; whatever was reported must be there with the bytes that were saved. ``tidy`` then
+    removes what is unfinished as a site would, and returns complaints.
     """
     chance = random.Random(seed)
     body = chance.randbytes(size - _HEAD)
@@ -51,6 +64,8 @@ def kill_during_saves(place: Place, kills: int, *, size: int = SIZE, seed: int =
     for kill in range(kills):
         lines = _kill_one(place, body, chance.randint(1, 2), chance.uniform(0, typical))
         _look(place, body, lines, kill, result)
+        result.complaints += [f"{each}, after kill {kill}" for each in tidy()]
+        place.clear()
     result.seconds = time.monotonic() - begun
     return result
 
@@ -119,4 +134,3 @@ def _look(place: Place, body: bytes, lines: list[str], kill: int, result: Killed
     result.kills += 1
     result.within_a_save += place.unfinished() > 0
     result.acknowledged += len(reported)
-    place.clear()

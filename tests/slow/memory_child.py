@@ -1,17 +1,21 @@
-"""One act of a store in a process of its own: ``memory_child.py FACTORY ROOT ACT BYTES``.
+"""One act of a store in a process of its own: ``memory_child.py FACTORY PLACE ACT BYTES``.
 
-Prints the peak of its resident memory, in KiB. ``FACTORY`` is a function of ``stores``.
+Prints the peak of its resident memory, in KiB. ``FACTORY`` is the dotted path of a function that
+makes the store over ``PLACE``, a folder or a bucket.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import django
 from django.conf import settings
+from django.core.files import File
+from django.utils.module_loading import import_string
 
 NAME = "0/1/1005/17"
 PIECE = 64 * 1024
@@ -35,16 +39,41 @@ def save(store: Any, size: int) -> int:
     return int(store.size(NAME))
 
 
-def stream(store: Any) -> int:
+def save_from_disk(store: Any, size: int) -> int:
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        told = store.save("0/1/1005/18", File(file, "from-disk.bin"))
+    return int(store.size(told))
+
+
+def write(store: Any, size: int) -> int:
+    from devilry_storage.testing import PlainFileMeta
+
+    filemeta = PlainFileMeta(store, 1005, 19)
+    with store.write_open(filemeta) as writer:
+        for chunk in Generated(size).chunks():
+            writer.write(chunk)
+    return int(store.size(filemeta.content))
+
+
+def stream(store: Any, size: int) -> int:
+    """Stream what `save` has stored."""
     return sum(len(chunk) for chunk in store.stream(NAME))
 
 
-def read(store: Any) -> int:
+def read(store: Any, size: int) -> int:
+    """Read what `save` has stored."""
     total = 0
     with store.open(NAME) as file:
         while piece := file.read(PIECE):
             total += len(piece)
     return total
+
+
+Act = Callable[[Any, int], int]
+"""Gets a store and a size in bytes, returns how many bytes it moved."""
+
+ACTS: dict[str, Act] = {act.__name__: act for act in (save, save_from_disk, write, stream, read)}
 
 
 def peak_kib() -> int:
@@ -55,15 +84,10 @@ def peak_kib() -> int:
     raise AssertionError("/proc/self/status has no VmHWM")
 
 
-def main(factory: str, root: str, act: str, size: str) -> None:
+def main(factory: str, place: str, act: str, size: str) -> None:
     settings.configure()
     django.setup()
-    from tests.slow import stores
-
-    store = getattr(stores, factory)(Path(root))
-    done = (
-        save(store, int(size)) if act == "save" else {"stream": stream, "read": read}[act](store)
-    )
+    done = ACTS[act](import_string(factory)(place), int(size))
     assert done == int(size), f"{act} moved {done} of {size} bytes"
     sys.stdout.write(str(peak_kib()))
 

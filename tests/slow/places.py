@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.core.files.storage import Storage
+
+from tests.s3servers import Server
 
 OWN_FOLDER = ".devilry-storage"
 
@@ -17,7 +20,7 @@ class Place(Protocol):
     """What a harness asks of a store's surroundings; a place is used across fork()."""
 
     def store(self) -> Storage:
-        """Return a fresh store over this place."""
+        """Return a fresh store over this place, ready to work at once."""
 
     def visible(self) -> Iterator[tuple[str, bytes]]:
         """Yield (name, bytes) of all that lies under a final name."""
@@ -58,3 +61,68 @@ class DiskPlace:
 
     def _own(self) -> Path:
         return self.root / OWN_FOLDER
+
+
+@dataclass(frozen=True)
+class BucketPlace:
+    """A bucket, looked at with a client of the tests' own; ``make`` gets its name."""
+
+    server: Server
+    bucket: str
+    make: Callable[[str], Storage]
+
+    def store(self) -> Storage:
+        store = self.make(self.bucket)
+        store.exists("0/0/0/0")  # makes its client, and connects
+        return store
+
+    def visible(self) -> Iterator[tuple[str, bytes]]:
+        for key in self._keys():
+            if not key.startswith(f"{OWN_FOLDER}/"):
+                body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+                yield key, body.read()
+
+    def unfinished(self) -> int:
+        return len(self.uploads())
+
+    def uploads(self) -> list[str]:
+        """Return the names of the uploads in parts that are neither completed nor aborted."""
+        return [each["Key"] for each in self._uploads()]
+
+    def clear(self) -> None:
+        for key in self._keys():
+            if not key.startswith(f"{OWN_FOLDER}/"):
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+        for upload in self._uploads():
+            self._client.abort_multipart_upload(
+                Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+
+    def remove(self) -> None:
+        """Remove the bucket with all that is in it."""
+        self.clear()
+        for key in self._keys():
+            self._client.delete_object(Bucket=self.bucket, Key=key)
+        self._client.delete_bucket(Bucket=self.bucket)
+
+    @property
+    def _client(self) -> Any:
+        return self.server.client()
+
+    def _keys(self) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        return [each["Key"] for page in pages for each in page.get("Contents", ())]
+
+    def _uploads(self) -> list[dict[str, Any]]:
+        found = self._client.list_multipart_uploads(Bucket=self.bucket)
+        return [*found.get("Uploads", ())]
+
+
+@contextmanager
+def bucket_place(server: Server, make: Callable[[str], Storage]) -> Iterator[BucketPlace]:
+    """Give a store a bucket of its own, which gives back its space at the end."""
+    place = BucketPlace(server, server.bucket(), make)
+    try:
+        yield place
+    finally:
+        place.remove()

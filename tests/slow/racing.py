@@ -1,15 +1,21 @@
-"""Two processes that act on one store at the same moment."""
+"""Processes that act on one store at the same moment, most often two."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import combinations
 from multiprocessing.connection import Connection
+from typing import Any
 
 from django.core.files.storage import Storage
+
+from devilry_storage.layout import HierLayout
 
 from .places import Place
 from .processes import FORK, PATIENCE, finish, start
@@ -19,7 +25,7 @@ Prepare = Callable[[Storage, int], Act]
 """Gets a store and the race's number, makes ready, returns what is then done in the race."""
 
 
-# Seconds in which the second of two processes wakes up after the first.
+# Seconds in which the second of the processes wakes up after the first.
 _AWAKE = 0.0005
 
 
@@ -37,17 +43,17 @@ class Run:
 
 
 class Gate:
-    """A barrier of two processes that lets both go within microseconds.
+    """A barrier of processes that lets all go within microseconds.
 
     A barrier alone wakes them one after the other, by more than what they race in.
     """
 
-    def __init__(self) -> None:
-        self._barrier = FORK.Barrier(2)
+    def __init__(self, sides: int) -> None:
+        self._barrier = FORK.Barrier(sides)
         self._start = FORK.Value("d")
 
     def pass_together(self, delay: float) -> None:
-        """Wait for the other, then until ``delay`` seconds after the common start."""
+        """Wait for the others, then until ``delay`` seconds after the common start."""
         with self._start:
             self._start.value = time.monotonic() + _AWAKE
         self._barrier.wait(PATIENCE)
@@ -65,19 +71,32 @@ def race(
     ``spread``: each side waits a random time of up to so many seconds after the barrier, so that
     the sides meet in all of their phases.
     """
-    gate, sides = Gate(), []
-    for seed, prepare in enumerate((left, right)):
+    return [(one, other) for one, other in race_of_many(place, [left, right], races, spread)]
+
+
+def race_of_many(
+    place: Place, prepares: Sequence[Prepare], races: int, spread: float = 0.0
+) -> list[tuple[Run, ...]]:
+    """Do as `race` with as many processes as there are sides."""
+    gate, children, ends = Gate(len(prepares)), [], []
+    for seed, prepare in enumerate(prepares):
         reader, writer = FORK.Pipe(duplex=False)
-        child = start(_side, place, prepare, gate, races, random.Random(seed), spread, writer)
+        chance = random.Random(seed)
+        children.append(start(_side, place, prepare, gate, races, chance, spread, writer))
         writer.close()
-        sides.append((child, reader))
-    left_end, right_end = (reader for _, reader in sides)
-    # In turn, lest a side waits for room in its pipe while the other waits at the barrier.
-    runs = [(_receive(left_end, number), _receive(right_end, number)) for number in range(races)]
-    for child, reader in sides:
-        reader.close()
+        ends.append(reader)
+    # In turn, lest a side waits for room in its pipe while the others wait at the barrier.
+    runs = [tuple(_receive(end, number) for end in ends) for number in range(races)]
+    for end in ends:
+        end.close()
+    for child in children:
         finish(child)
     return runs
+
+
+def any_overlap(runs: Sequence[Run]) -> bool:
+    """Tell whether two sides of a race acted at the same time."""
+    return any(one.overlaps(other) for one, other in combinations(runs, 2))
 
 
 def _receive(reader: Connection, number: int) -> Run:
@@ -118,7 +137,34 @@ class Saved:
     sha256: str
 
 
-def broken(place: Place, runs: list[Run]) -> list[str]:
+_KEY = HierLayout().key
+_PATTERN = 1000
+
+
+def save_one_name(make: Callable[[bytes], Any], size: int) -> Prepare:
+    """Return a side of a race for one name, with an upload of ``size`` bytes of its own."""
+
+    def prepare(store: Storage, number: int) -> Act:
+        data = (os.urandom(_PATTERN) * (size // _PATTERN + 1))[:size]
+        upload = make(data)
+
+        def act() -> Saved:
+            told = store.save(_KEY(number, 1), upload)
+            with suppress(FileNotFoundError):  # FileSystemStorage moves the temp file away.
+                upload.close()
+            return Saved(told, hashlib.sha256(data).hexdigest())
+
+        return act
+
+    return prepare
+
+
+def names_told(runs: Sequence[Run]) -> set[str]:
+    """Return the names of a race's acknowledged saves."""
+    return {run.value.name for run in runs if isinstance(run.value, Saved)}
+
+
+def broken(place: Place, runs: Iterable[Run]) -> list[str]:
     """Return a line for each run that failed and each acknowledged save that cannot be read."""
     store, complaints = place.store(), []
     for run in runs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,10 @@ from tests.proofs import count, report
 
 from . import stores
 from .places import DiskPlace
-from .racing import Act, Run, Saved, broken, race
+from .racing import Act, Saved, broken, names_told, race, save_one_name
 
 pytestmark = pytest.mark.slow
 
-KEY = HierLayout().key
 SIZE = 100_000
 
 MakeUpload = Callable[[bytes], Any]
@@ -47,32 +46,6 @@ def in_temp_file(data: bytes) -> UploadedFile[Any]:
     return upload
 
 
-def save_one_name(make: MakeUpload) -> Callable[[Storage, int], Act]:
-    """Return a side of a race for one name, with an upload of its own bytes."""
-
-    def prepare(store: Storage, number: int) -> Act:
-        data = os.urandom(SIZE)
-        upload = make(data)
-
-        def act() -> Saved:
-            told = store.save(KEY(number, 1), upload)
-            with suppress(FileNotFoundError):  # FileSystemStorage moves the temp file away.
-                upload.close()
-            return Saved(told, hashlib.sha256(data).hexdigest())
-
-        return act
-
-    return prepare
-
-
-def both(runs: list[tuple[Run, Run]]) -> list[Run]:
-    return [run for pair in runs for run in pair]
-
-
-def names(pair: tuple[Run, Run]) -> set[str]:
-    return {run.value.name for run in pair if isinstance(run.value, Saved)}
-
-
 UPLOADS = pytest.mark.parametrize(
     ("kind", "make"), [("memory", in_memory), ("temp-file", in_temp_file)]
 )
@@ -88,9 +61,9 @@ def test_two_processes_with_one_name_both_keep_their_upload(
     """
     tried = count(300, 20)
     place = DiskPlace(tmp_path / "root", stores.hier)
-    runs = race(place, save_one_name(make), save_one_name(make), tried)
-    met = sum(left.overlaps(right) and len(names((left, right))) == 2 for left, right in runs)
-    bad = broken(place, both(runs))
+    runs = race(place, save_one_name(make, SIZE), save_one_name(make, SIZE), tried)
+    met = sum(left.overlaps(right) and len(names_told((left, right))) == 2 for left, right in runs)
+    bad = broken(place, chain(*runs))
     report(
         f"race-in-{kind}" if kind == "memory" else f"race-{kind}",
         tried=tried,
@@ -108,8 +81,8 @@ def test_the_races_find_a_store_that_checks_and_then_acts(
     """The same harness is red when the store's link looks first and renames then."""
     place = DiskPlace(tmp_path / "root", stores.hier)
     with stores.link_by_check_then_act():
-        runs = race(place, save_one_name(make), save_one_name(make), 60)
-    assert broken(place, both(runs)) != []
+        runs = race(place, save_one_name(make, SIZE), save_one_name(make, SIZE), 60)
+    assert broken(place, chain(*runs)) != []
 
 
 def test_the_races_find_lost_uploads_of_djangos_storage(tmp_path: Path) -> None:
@@ -120,8 +93,10 @@ def test_the_races_find_lost_uploads_of_djangos_storage(tmp_path: Path) -> None:
     found: list[str] = []
     for series in range(5):
         place = DiskPlace(tmp_path / f"root{series}", stores.django)
-        runs = race(place, save_one_name(in_temp_file), save_one_name(in_temp_file), 300)
-        found += broken(place, both(runs))
+        runs = race(
+            place, save_one_name(in_temp_file, SIZE), save_one_name(in_temp_file, SIZE), 300
+        )
+        found += broken(place, chain(*runs))
         if found:
             break
     assert found != []
@@ -161,7 +136,7 @@ def test_deleting_a_deliverys_last_file_does_not_trip_a_save_into_it(
     place = DiskPlace(tmp_path / "root", make)
     runs = race(place, delete_the_last_file, save_another_file, tried, spread=SPREAD)
     met = sum(left.overlaps(right) for left, right in runs)
-    bad = broken(place, both(runs))
+    bad = broken(place, chain(*runs))
     bad += [name for name, _ in place.visible() if name.endswith("/1")]
     report("delete-against-save", tried=tried, hit=met, bad=len(bad))
     assert bad == []
@@ -172,4 +147,4 @@ def test_the_races_find_a_store_that_forgets_that_folders_vanish(tmp_path: Path)
     """The same harness is red on a store that makes the folder once and then trusts it."""
     place = DiskPlace(tmp_path / "root", stores.forgetful_of_folders)
     runs = race(place, delete_the_last_file, save_another_file, 100, spread=SPREAD)
-    assert broken(place, both(runs)) != []
+    assert broken(place, chain(*runs)) != []
