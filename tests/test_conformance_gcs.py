@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.core.files import File
 from django.test import SimpleTestCase
 
@@ -18,6 +19,8 @@ gcs.need()
 
 from google.api_core.exceptions import PreconditionFailed  # noqa: E402  # where it is installed
 from storages.backends.gcloud import GoogleCloudStorage  # noqa: E402  # see above
+
+pytestmark = pytest.mark.servers
 
 
 class GoogleDeliveryStore(DeliveryStoreMixin, GoogleCloudStorage):  # type: ignore[misc]  # untyped

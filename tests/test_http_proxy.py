@@ -26,6 +26,8 @@ from .http_proxy import (
 )
 from .s3servers import Server
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def server() -> Server:

@@ -20,6 +20,8 @@ from devilry_storage.storages import DeliveryStoreMixin, S3DeliveryStore
 
 from . import s3servers
 
+pytestmark = pytest.mark.servers
+
 FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
 S3 = "devilry_storage.storages.S3DeliveryStore"
 

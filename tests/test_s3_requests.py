@@ -23,6 +23,8 @@ from devilry_storage.testing import PlainFileMeta
 from . import s3servers
 from .http_proxy import HttpProxy
 
+pytestmark = pytest.mark.servers
+
 MIB = 1 << 20
 PART = 5 * MIB
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 
 from . import machine, s3servers
 from .s3servers import programs
+
+pytestmark = pytest.mark.servers
 
 NAMES = sorted(programs.PROGRAMS)
 
@@ -201,3 +204,15 @@ def test_a_server_that_does_not_start_shows_its_log(
     with pytest.raises(RuntimeError, match=r"broken did not start: it ended with 1\.\nno such"):
         s3servers.get("broken")
     assert [*folder.iterdir()] == []
+
+
+def test_whatever_talks_to_a_server_is_marked() -> None:
+    """So that tox can leave it out where another environment runs it."""
+    folder = Path(__file__).parent
+    talks = re.compile(
+        r"^from \. import (gcs|.*s3servers)|^from \.http_proxy import", re.MULTILINE
+    )
+    modules = [path for path in folder.glob("test_*.py") if talks.search(path.read_text())]
+    assert len(modules) >= 5
+    unmarked = [path.name for path in modules if "pytest.mark.servers" not in path.read_text()]
+    assert unmarked == []
