@@ -76,7 +76,8 @@ class Bucket:
 
     name: str
     prefix: str
-    connection: Hashable
+    # Holds the secret key, as the next two may.
+    connection: Hashable = field(repr=False)
     make_client: Callable[[], Any] = field(repr=False)
     object_parameters: Callable[[str], Mapping[str, Any]] = field(repr=False)
     attempts: int = 5

@@ -100,7 +100,7 @@ class Publication:
 
     bucket: Bucket
     name: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(repr=False)  # may hold a key of SSE-C
     transfer: Transfer
     create: bool = True
     sha256: str = ""
