@@ -7,7 +7,8 @@ second attempt has to be refused. Where the marker is there already that is one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
 
 from ...exceptions import ConditionalWritesIgnored, StoreFailure
 from ...names import RESERVED
@@ -32,12 +33,21 @@ def _complete(bucket: Bucket) -> None:
             "complete_multipart_upload",
             MARKER,
             UploadId=upload,
-            MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+            MultipartUpload={"Parts": [named_part(1, part)]},
             IfNoneMatch="*",
         )
     except BaseException:
         bucket.call("abort_multipart_upload", MARKER, UploadId=upload)
         raise
+
+
+def named_part(number: int, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part as CompleteMultipartUpload names it, with the checksum that it was sent with.
+
+    S3 wants that where the upload was begun with an algorithm, which boto3 adds by itself.
+    """
+    kept = {key: answer[key] for key in ("ETag", "ChecksumCRC32") if key in answer}
+    return {"PartNumber": number, **kept}
 
 
 def _copy(bucket: Bucket) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...exceptions import StoreFailure
 from .bucket import Bucket, pause
-from .conditions import require
+from .conditions import named_part, require
 from .errors import ConditionFailed
 
 logger = logging.getLogger("devilry_storage")
@@ -139,7 +139,7 @@ class Publication:
                 CopySourceRange=f"bytes={place[0]}-{place[1]}",
                 **from_,
             )
-            return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
+            return named_part(number, answer["CopyPartResult"])
 
         def places() -> Iterator[tuple[int, int]]:
             for start in range(0, size, COPIED_PART):
@@ -159,8 +159,8 @@ class Publication:
             answer = self.bucket.call(
                 "upload_part", self.name, UploadId=upload, PartNumber=number, Body=data, **checksum
             )
-            part = {"PartNumber": number, "ETag": answer["ETag"]}
-            return part | checksum if self.transfer.new_checksums else part
+            # Not every server repeats the checksum.
+            return named_part(number, {**checksum, **answer})
 
         algorithm = {"ChecksumAlgorithm": "CRC32"} if self.transfer.new_checksums else {}
         self._in_parts(lambda: joined(chunks(), self.transfer.part_lengths()), send, **algorithm)
