@@ -56,8 +56,11 @@ class ChecksumMismatch(OSError):
     """The bytes that were read are not those that were stored."""
 
 
-class ConditionalWritesIgnored(ImproperlyConfigured):
-    """The server of a store ignores the condition that keeps writers from overwriting a file."""
+class ConditionalWritesIgnored(ImproperlyConfigured, OSError):
+    """The server of a store ignores the condition that keeps writers from overwriting a file.
+
+    Nothing was stored. It is an OSError too, because it is a save or a copy that raises it.
+    """
 
 
 class NotCommitted(ValueError):

@@ -60,6 +60,9 @@ nitpick_ignore_regex = [
     # but for bases that a reader of the reference has no use for.
     (r"py:class", r"devilry_storage\.(.*\.)?_\w+"),
     (r"py:class", r"devilry_storage\.admin\.(forms|shown)\.\w+"),
+    (r"py:class", r"devilry_storage\.storages\.s3\.(bucket|storage)\.\w+"),
+    # A short name for a type.
+    (r"py:class", r"FileModel"),
     # Type variables have one letter.
     (r"py:class", r"devilry_storage\.(.*\.)?[A-Z]"),
     (r"py:class", r"devilry_storage\.testing\.\w+\.\w+Cases"),
