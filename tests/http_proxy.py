@@ -23,62 +23,25 @@ from types import TracebackType
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
+from .http_faults import (
+    COMING_DOWN,
+    GOING_UP,
+    Answer,
+    BlackHole,
+    Delay,
+    DelayReply,
+    Fault,
+    LoseReply,
+    StallReply,
+    ends,
+    harmed,
+)
 from .s3wire import Request
 
 _PIECE = 65536
 
 # Nobody waits for it: the body comes at once.
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n"
-
-
-@dataclass(frozen=True)
-class LoseReply:
-    """The server carries the request out; the client sees a closed connection."""
-
-
-@dataclass(frozen=True)
-class CutRequest:
-    """So many bytes of the body go up, then both connections are closed."""
-
-    after: int
-
-
-@dataclass(frozen=True)
-class CutReply:
-    """So many bytes of the body come down, then the connection is closed."""
-
-    after: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The proxy answers with an error of S3; the server never sees the request."""
-
-    status: int
-    code: str
-
-
-@dataclass(frozen=True)
-class Delay:
-    """The request is held up for so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class BlackHole:
-    """The request is read and never answered."""
-
-
-@dataclass(frozen=True)
-class FlipBit:
-    """One bit of the reply's body is another one; everything else is as it was."""
-
-    position: int
-    bit: int = 0
-
-
-Fault = LoseReply | CutRequest | CutReply | Answer | Delay | BlackHole | FlipBit
 
 
 @dataclass
@@ -225,24 +188,22 @@ class HttpProxy:
         while _status(reply) == 100:  # some servers say it twice
             reply = _head(down)
         request.status = _status(reply)
-        return self._reply(client, down, request, reply, fault)
+        return self._reply(client, up, down, request, reply, fault)
 
     def _send_body(
         self, server: socket.socket, pieces: Iterator[bytes], fault: Fault | None
     ) -> None:
-        sent = 0
+        harm, sent = (fault if isinstance(fault, GOING_UP) else None), 0
         for piece in pieces:
-            if not isinstance(fault, CutRequest):
-                server.sendall(piece)
-                continue
-            server.sendall(piece[: fault.after - sent])
+            server.sendall(harmed(piece, sent, harm))
             sent += len(piece)
-            if sent >= fault.after:
+            if ends(sent, harm):
                 raise _Broken
 
     def _reply(
         self,
         client: socket.socket,
+        up: BinaryIO,
         down: BinaryIO,
         request: Request,
         head: list[bytes],
@@ -254,19 +215,16 @@ class HttpProxy:
             for _ in pieces:
                 pass
             raise _Broken
+        if isinstance(fault, DelayReply):
+            self._stopped.wait(fault.seconds)
         client.sendall(b"".join(head))
-        sent = 0
+        harm, sent = (fault if isinstance(fault, COMING_DOWN) else None), 0
         for piece in pieces:
-            if isinstance(fault, CutReply):
-                client.sendall(piece[: fault.after - sent])
-            elif isinstance(fault, FlipBit) and sent <= fault.position < sent + len(piece):
-                flipped = bytearray(piece)
-                flipped[fault.position - sent] ^= 1 << fault.bit
-                client.sendall(flipped)
-            else:
-                client.sendall(piece)
+            client.sendall(harmed(piece, sent, harm))
             sent += len(piece)
-            if isinstance(fault, CutReply) and sent >= fault.after:
+            if ends(sent, harm):
+                if isinstance(harm, StallReply):
+                    _wait_for_the_end(up)
                 raise _Broken
         return headers.get("connection", "").lower() != "close"
 
@@ -286,9 +244,13 @@ class HttpProxy:
     def _swallow(self, up: BinaryIO, request: Request) -> None:
         for _ in _body(up, request.headers, request.method):
             pass
-        # Until the client gives up, or the test ends.
-        up.read(1)
+        _wait_for_the_end(up)
         raise _Broken
+
+
+def _wait_for_the_end(up: BinaryIO) -> None:
+    """Wait until the client gives up, or the test ends."""
+    up.read(1)
 
 
 def _head(source: BinaryIO) -> list[bytes]:

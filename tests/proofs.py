@@ -33,13 +33,17 @@ def report(name: str, *, tried: int, hit: int, bad: int) -> None:
     ``bad``, how many broke the promise. The line is printed at the end of the run, whatever
     pytest captures.
     """
-    line = f"proof {name}: tried {tried}, hit {hit}, bad {bad}\n"
+    say(f"proof {name}: tried {tried}, hit {hit}, bad {bad}")
+
+
+def say(line: str) -> None:
+    """Print a line at the end of the run, among those of the proofs."""
     collector = os.environ.get(FILE)
     if collector is None:
-        sys.stdout.write(line)
+        sys.stdout.write(f"{line}\n")
         return
     with Path(collector).open("ab", buffering=0) as lines:
-        lines.write(line.encode())
+        lines.write(f"{line}\n".encode())
 
 
 def collect_in(file: Path) -> None:

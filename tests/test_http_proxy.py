@@ -14,16 +14,19 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError
 
 from . import s3servers
-from .http_proxy import (
+from .http_faults import (
     Answer,
     BlackHole,
     CutReply,
     CutRequest,
     Delay,
+    DelayReply,
     FlipBit,
-    HttpProxy,
+    FlipRequestBit,
     LoseReply,
+    StallReply,
 )
+from .http_proxy import HttpProxy
 from .s3servers import Server
 
 pytestmark = pytest.mark.servers
@@ -59,9 +62,8 @@ def through(server: Server, proxy: HttpProxy, **config: Any) -> Any:
         region_name=server.region,
         config=Config(
             retries={"total_max_attempts": 1},
-            s3={"addressing_style": "path"},
             max_pool_connections=20,
-            **config,
+            **{"s3": {"addressing_style": "path"}, **config},
         ),
     )
 
@@ -202,3 +204,45 @@ def test_a_flipped_bit_is_the_only_change(server: Server, proxy: HttpProxy, buck
     assert received[150_000] == data[150_000] ^ 8
     received[150_000] ^= 8
     assert received == data
+
+
+def test_a_bit_flipped_on_the_way_up_is_stored_where_nothing_checks_it(
+    server: Server, proxy: HttpProxy, bucket: str
+) -> None:
+    """It is the only change; a request without checksums and a signed body lets it through."""
+    client = through(
+        server,
+        proxy,
+        request_checksum_calculation="when_required",
+        s3={"addressing_style": "path", "payload_signing_enabled": False},
+    )
+    data = bytearray(os.urandom(200_000))
+    proxy.fault("PutObject", FlipRequestBit(150_000, bit=3))
+    client.put_object(Bucket=bucket, Key="flipped-up", Body=bytes(data))
+    data[150_000] ^= 8
+    assert server.client().get_object(Bucket=bucket, Key="flipped-up")["Body"].read() == data
+
+
+def test_a_stalled_reply_stops_in_the_middle(
+    server: Server, proxy: HttpProxy, bucket: str
+) -> None:
+    """So many bytes arrive, and then nothing, until the client's patience ends."""
+    client = through(server, proxy, read_timeout=1)
+    client.put_object(Bucket=bucket, Key="stalled", Body=bytes(100_000))
+    proxy.fault("GetObject", StallReply(70_000))
+    received = 0
+    with pytest.raises(Exception, match="Read timeout"):
+        for chunk in client.get_object(Bucket=bucket, Key="stalled")["Body"].iter_chunks(10_000):
+            received += len(chunk)
+    assert received == 70_000
+
+
+def test_a_delayed_reply_is_late_though_the_work_is_done(
+    server: Server, proxy: HttpProxy, bucket: str
+) -> None:
+    """Who does not wait for it finds the object there."""
+    client = through(server, proxy, read_timeout=0.3)
+    proxy.fault("PutObject", DelayReply(0.8))
+    with pytest.raises(HTTPClientError):
+        client.put_object(Bucket=bucket, Key="late-reply", Body=b"data")
+    assert client.get_object(Bucket=bucket, Key="late-reply")["Body"].read() == b"data"

@@ -20,9 +20,11 @@ def test_report_is_collected_in_the_form_that_ci_reads() -> None:
     """One line a proof, in the words that the judge of CI looks for."""
     proofs.report("sigkill", tried=1000, hit=312, bad=0)
     proofs.report("power-cut", tried=30, hit=30, bad=1)
+    proofs.say("black hole: 20 s at most")
     assert proofs.collected() == [
         "proof sigkill: tried 1000, hit 312, bad 0",
         "proof power-cut: tried 30, hit 30, bad 1",
+        "black hole: 20 s at most",
     ]
 
 
