@@ -132,8 +132,6 @@ def client_config(store: Any) -> Config:
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         max_pool_connections=POOL,
-        # botocore's own default for some regions is a version that S3 has retired.
-        signature_version=store.signature_version or "s3v4",
         proxies=store.proxies,
         s3={"addressing_style": store.addressing_style},
     )
@@ -145,7 +143,11 @@ def client_config(store: Any) -> Config:
         )
     # Attempts are counted by us, who have to know whether one before may have been carried out.
     once = Config(retries={"total_max_attempts": 1, "mode": "standard"})
-    return ours.merge(sites).merge(once)
+    merged = ours.merge(sites).merge(once)
+    # botocore's own default for URLs of some regions is a version that S3 has retired. Only now:
+    # S3Storage's configuration has a None of its own for it, which wins a merge.
+    version = merged.signature_version or store.signature_version or "s3v4"
+    return merged.merge(Config(signature_version=version))
 
 
 def transfer(store: Any, config: Config) -> Transfer:

@@ -1,0 +1,39 @@
+"""Requests and URLs are signed with version 4, the only one that all of S3 still takes."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from botocore.config import Config
+
+from devilry_storage.storages import S3DeliveryStore
+
+
+def query(**options: Any) -> dict[str, list[str]]:
+    """Return what a URL of a store with these options is signed with; sends nothing."""
+    keys: dict[str, Any] = {
+        "bucket_name": "deliveries",
+        "access_key": "key",
+        "secret_key": "secret",
+    }
+    return parse_qs(urlsplit(S3DeliveryStore(**keys, **options).url("a.txt")).query)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "eu-central-1"])
+@pytest.mark.parametrize("options", [{}, {"client_config": Config(read_timeout=5)}])
+def test_a_url_is_signed_with_version_4_in_every_region(
+    region: str, options: dict[str, Any]
+) -> None:
+    """For the older regions botocore would still take version 2."""
+    signed = query(region_name=region, **options)
+    assert signed["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert "AWSAccessKeyId" not in signed
+
+
+def test_another_version_is_the_sites_choice() -> None:
+    """By the option, or by a client_config, which goes before it."""
+    options: dict[str, Any] = {"region_name": "us-east-1"}
+    assert "AWSAccessKeyId" in query(signature_version="s3", **options)
+    assert "AWSAccessKeyId" in query(client_config=Config(signature_version="s3"), **options)
