@@ -20,6 +20,8 @@ from ...exceptions import DeliveryFileNotFound, StoreDenied, StoreFailure, Store
 
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "OperationAborted", "InternalError"}
+# The body arrived as another one than was sent.
+_DAMAGED_ON_THE_WAY = {"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"}
 
 # Somebody else is writing the same name. A PutObject or CopyObject is simply sent again; an upload
 # in parts has to be begun again.
@@ -93,7 +95,7 @@ def is_transient(exception: Exception, operation: str) -> bool:
             return operation != "complete_multipart_upload"
         return (
             _metadata(exception).get("HTTPStatusCode") in _TRANSIENT_STATUS
-            or code in _TRANSIENT_CODES
+            or code in _TRANSIENT_CODES | _DAMAGED_ON_THE_WAY
             or "Throttl" in code
         )
     if isinstance(exception, SSLError):
