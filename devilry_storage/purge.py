@@ -93,6 +93,9 @@ def _reason_to_refuse(
         return refusal(model, using, SAMPLE) or _strange_size(tombstones, store)
     except OSError as exception:
         return f"the store cannot be asked ({exception})"
+    except ImproperlyConfigured as exception:
+        # Another model's store is unknown: it may be this one, and its rows name these objects.
+        return str(exception)
 
 
 def _strange_size(tombstones: list[Tombstone], store: DeliveryStoreMixin) -> str:

@@ -19,12 +19,13 @@ from django.db import connection, transaction
 from django.test.utils import override_settings
 from django.utils import timezone
 
-from devilry_storage import purge as purge_module
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import Event, purge
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
+from devilry_storage.testing import override_deliverystore
+from tests.testapp.models import Note
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -347,6 +348,23 @@ def test_without_a_store_nothing_is_removed(root: Path) -> None:
     assert "STORAGES" in err
     assert len(_names(root)) == 2
     assert Tombstone.objects.count() == 1
+
+
+def test_another_model_without_a_store_stops_the_purge(tmp_path: Path) -> None:
+    """Who knows whose objects these are: its rows may name them."""
+    store = FsHierDeliveryStore(location=tmp_path / "notes")
+    djangos = {"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
+    with override_settings(STORAGES=djangos), override_deliverystore(store, model=Note):
+        kept, gone = (Note.objects.create(content=ContentFile(b"note", "a")) for _ in range(2))
+        gone.delete()
+        _past_due()
+        _out, err = _purged()
+        assert "refused" in err
+        assert "No delivery store is configured for devilry_deliveries.FileMeta.content" in err
+        assert len(list(store.scan())) == 2
+        assert Tombstone.objects.count() == 1
+        assert kept.content.read() == b"note"
+        kept.content.close()
 
 
 def test_the_tombstones_of_a_model_that_is_gone_stay(root: Path) -> None:
