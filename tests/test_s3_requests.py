@@ -215,6 +215,7 @@ def test_a_copy_above_the_limit_of_one_request_goes_in_parts(
         "CompleteMultipartUpload",
     ):
         store.copy(source, target)
+    assert target.content is not None
     assert b"".join(store.stream(target.content, sha256=source.sha256)) == data
 
 

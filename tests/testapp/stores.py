@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.storages.files import Reader, Sink, SpoolSink
+from devilry_storage.storages.interface import FileMetaLike
 from tests import chosen
 
 if TYPE_CHECKING:
@@ -119,6 +120,15 @@ class FailingStore(HookedStore):
 
     def _sink(self, filename: str = "") -> Sink:
         return _NearlyFull(self) if self.nearly_full else super()._sink(filename)
+
+    def copy(self, source: FileMetaLike, target: FileMetaLike) -> None:
+        # Within S3 it is the server that has no room or cannot read.
+        if getattr(self, "server_side_copy", False):
+            if self.full or self.nearly_full:
+                raise failure(errno.ENOSPC)
+            if self.unreadable:
+                raise failure(errno.EIO)
+        super().copy(source, target)
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
         file: File[Any] = super()._open(name, mode)
