@@ -18,6 +18,8 @@ from . import s3servers
 from .http_proxy import HttpProxy
 from .slow.processes import FORK, PATIENCE, finish, start
 
+pytestmark = pytest.mark.servers
+
 THREADS = 32
 ROUNDS = 5
 

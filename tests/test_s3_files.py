@@ -14,10 +14,13 @@ from boto3.s3.transfer import TransferConfig
 from django.core.files.base import ContentFile
 
 from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.s3.conditions import require
 from devilry_storage.testing import PlainFileMeta
 
 from . import s3servers
 from .http_proxy import HttpProxy
+
+pytestmark = pytest.mark.servers
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -31,11 +34,14 @@ def proxy() -> Iterator[HttpProxy]:
 
 @pytest.fixture(scope="module")
 def store(proxy: HttpProxy) -> S3DeliveryStore:
-    """A store with parts as short as S3 allows."""
+    """A store with parts as short as S3 allows, which has asked for conditional writes already."""
     server = s3servers.get("seaweedfs")
     options = {**server.options(server.bucket()), "endpoint_url": proxy.endpoint_url}
     parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
-    return S3DeliveryStore(transfer_config=parts, **options)
+    store = S3DeliveryStore(transfer_config=parts, **options)
+    for operation in ("put_object", "complete_multipart_upload"):
+        require(store.remote, operation)
+    return store
 
 
 @pytest.fixture(scope="module")
