@@ -65,6 +65,16 @@ def _accepted(operation_model: Any) -> frozenset[str]:
     return frozenset(operation_model.input_shape.members)
 
 
+@lru_cache
+def _query_names(operation_model: Any) -> dict[str, str]:
+    members: dict[str, Any] = operation_model.input_shape.members
+    return {
+        parameter: shape.serialization["name"]
+        for parameter, shape in members.items()
+        if shape.serialization.get("location") == "querystring"
+    }
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A bucket below a prefix, as one configuration reaches it.
@@ -104,8 +114,18 @@ class Bucket:
 
     def accepts(self, operation: str) -> frozenset[str]:
         """Return the names of the parameters that the operation takes."""
+        return _accepted(self._model(operation))
+
+    def query_names(self, operation: str) -> Mapping[str, str]:
+        """Return the parameters of the operation that travel in the query, and their names there.
+
+        ``response-content-type`` is what boto3 calls ``ResponseContentType``.
+        """
+        return _query_names(self._model(operation))
+
+    def _model(self, operation: str) -> Any:
         api_name = self.client.meta.method_to_api_mapping[operation]
-        return _accepted(self.client.meta.service_model.operation_model(api_name))
+        return self.client.meta.service_model.operation_model(api_name)
 
     def call(self, operation: str, name: str | None = None, **parameters: Any) -> Any:
         """Send a request about a name (None: about the bucket) and return the answer.
@@ -128,7 +148,7 @@ class Bucket:
                     raise translated(
                         exception, operation, name, str(self), attempt, seconds
                     ) from exception
-            pause(attempt)
+            pause(attempt, self.deadline - seconds)
             attempt += 1
 
     def _common(self, operation: str, name: str) -> dict[str, Any]:
@@ -171,7 +191,7 @@ _MARKERS = {
 }
 
 
-def pause(attempt: int) -> None:
-    """Wait before the attempt after this one."""
-    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
+def pause(attempt: int, left: float = _LONGEST_PAUSE) -> None:
+    """Wait before the attempt after this one, no longer than the seconds that are left."""
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1), left)
     time.sleep(random.uniform(0, longest))  # noqa: S311  # no secret

@@ -7,14 +7,13 @@ import posixpath
 from collections.abc import Hashable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from botocore.exceptions import BotoCoreError
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
 from django.utils.encoding import filepath_to_uri
-from django.utils.http import content_disposition_header
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
 
@@ -23,6 +22,7 @@ from ..files import open_reader
 from .bucket import Bucket
 from .options import client_config, refuse_what_breaks_a_promise, transfer
 from .reading import RangeReader
+from .types import disposition
 
 # How long a reader's own buffer is: what is read in smaller pieces comes from it.
 _BUFFER = 64 * 1024
@@ -159,7 +159,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
     ) -> str:
         parameters = dict(parameters or {})
         if filename:
-            header = content_disposition_header(as_attachment, filename)
+            header = disposition(filename, as_attachment=as_attachment)
             parameters.setdefault("ResponseContentDisposition", header)
         if content_type:
             parameters.setdefault("ResponseContentType", content_type)
@@ -169,8 +169,12 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return self.remote.presigned_url(name, parameters, seconds, http_method)
 
     def _cloudfront_url(self, key: str, parameters: Mapping[str, Any], seconds: int) -> str:
-        query = f"?{urlencode(parameters)}" if parameters else ""
-        url = f"{self.url_protocol}//{self.custom_domain}/{filepath_to_uri(key)}{query}"
+        # CloudFront passes a query on to S3 as it is.
+        names = self.remote.query_names("get_object")
+        query = {names.get(each, each): value for each, value in parameters.items()}
+        url = f"{self.url_protocol}//{self.custom_domain}/{filepath_to_uri(key)}"
+        if query:
+            url = f"{url}?{urlencode(query, quote_via=quote)}"
         ends = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         signed: str = self.cloudfront_signer.generate_presigned_url(url, date_less_than=ends)
         return signed

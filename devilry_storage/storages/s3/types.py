@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
+import re
+from urllib.parse import quote
+
+from django.utils.http import content_disposition_header
 
 # What the bytes are that mimetypes calls an encoding of something else. They are served as they
 # are: as a Content-Encoding a browser would undo it, and the file arrive with another size.
@@ -19,10 +23,20 @@ UNKNOWN = "application/octet-stream"
 
 def content_type(*names: str) -> str:
     """Return the media type by the extension of the first name that has a known one."""
-    for name in names:
-        guessed, encoding = mimetypes.guess_type(name)
+    # mimetypes tells .Z from .z, and so does not know .GZ.
+    for spelling in (spelling for name in names for spelling in (name, name.lower())):
+        guessed, encoding = mimetypes.guess_type(spelling)
         if encoding is not None:
             return _COMPRESSED.get(encoding, UNKNOWN)
         if guessed is not None:
             return guessed
     return UNKNOWN
+
+
+def disposition(filename: str, *, as_attachment: bool) -> str:
+    """Return the Content-Disposition for a filename, of which nothing gets out of its quotes."""
+    if re.fullmatch(r"[ -~]+", filename):
+        return str(content_disposition_header(as_attachment, filename))
+    # Django 4.2 would put control characters into the header as they are.
+    kind = "attachment" if as_attachment else "inline"
+    return f"{kind}; filename*=utf-8''{quote(filename, safe='')}"
