@@ -1,0 +1,286 @@
+"""Removing for good from S3: nothing at all from the wrong bucket, or below the wrong prefix."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from io import StringIO
+from itertools import count
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from django.test.utils import override_settings
+from django.utils import timezone
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import Tombstone
+from devilry_storage.purge import Event, purge
+from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.store import store_for
+
+from . import s3servers
+from .http_proxy import Answer, HttpProxy
+
+pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
+
+_places = count(1)
+
+
+@pytest.fixture(scope="module")
+def buckets() -> tuple[str, str]:
+    """The site's bucket and another's; each test has a prefix of its own in them."""
+    server = s3servers.need("seaweedfs")
+    return server.bucket(), server.bucket()
+
+
+@pytest.fixture
+def location() -> str:
+    return f"site{next(_places)}"
+
+
+def _using(**options: Any) -> AbstractContextManager[None]:
+    """Let all models use a store on S3 with these options."""
+    given = {**s3servers.get("seaweedfs").options(options.pop("bucket_name")), **options}
+    backend = "devilry_storage.storages.S3DeliveryStore"
+    filesystem = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    return override_settings(
+        STORAGES={
+            "default": filesystem,
+            "deliveries": {"BACKEND": backend, "OPTIONS": {"deadline": 1, **given}},
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def site(buckets: tuple[str, str], location: str) -> Iterator[None]:
+    with _using(bucket_name=buckets[0], location=location):
+        yield
+
+
+def _store() -> S3DeliveryStore:
+    store = store_for(FileMeta)
+    assert isinstance(store, S3DeliveryStore)
+    return store
+
+
+def _delivered(**files: bytes) -> Delivery:
+    group, _ = AssignmentGroup.objects.get_or_create(name="group")
+    delivery = Delivery.begin(group)
+    delivery.add_files(files)
+    delivery.finish()
+    return delivery
+
+
+def _deleted(delivery: Delivery) -> None:
+    """Delete it, and let the retention be over."""
+    delivery.delete()
+    Tombstone.objects.update(due=timezone.now() - timedelta(seconds=1))
+
+
+def _one_deleted_of_two() -> str:
+    """Return the name of the deleted one's file."""
+    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    _deleted(delivery)
+    return Tombstone.objects.get().name
+
+
+def _names() -> set[str]:
+    return {entry.name for entry in _store().scan()}
+
+
+def _emptied() -> None:
+    """Remove all below the prefix, the store's own marker with it."""
+    store, client = _store(), s3servers.get("seaweedfs").client()
+    found = client.list_objects_v2(Bucket=store.bucket_name, Prefix=store.remote.prefix)
+    for each in found.get("Contents", ()):
+        client.delete_object(Bucket=store.bucket_name, Key=each["Key"])
+
+
+def _purged() -> tuple[str, str]:
+    out, err = StringIO(), StringIO()
+    try:
+        call_command("purge_deliveries", stdout=out, stderr=err)
+    except CommandError as error:
+        err.write(str(error))
+    return out.getvalue(), err.getvalue()
+
+
+def _refused(why: str, names: Callable[[], set[str]] = _names) -> None:
+    """Assert that a purge removes nothing and says why."""
+    before, tombstones = names(), Tombstone.objects.count()
+    out, err = _purged()
+    assert why in err
+    assert "nothing was removed" in err
+    assert "Removed 0 files" in out
+    assert names() == before
+    assert Tombstone.objects.count() == tombstones > 0
+
+
+def _nobody() -> set[str]:
+    """Return the names where nobody can ask for them."""
+    return set()
+
+
+def test_what_is_due_goes_and_the_neighbour_stays() -> None:
+    """As on disk; else nothing that follows would show anything."""
+    name = _one_deleted_of_two()
+    assert name in _names()
+    out, err = _purged()
+    assert ("Removed 1 files" in out, err) == (True, "")
+    assert not Tombstone.objects.exists()
+    row = FileMeta.objects.get()
+    assert _names() == {row.content.name}
+    with row.content.open() as file:
+        assert file.read() == b"2"
+
+
+# -- The wrong place --
+
+
+def test_a_missing_bucket_is_refused(location: str) -> None:
+    """It was removed, or its name was misspelt."""
+    _one_deleted_of_two()
+    with _using(bucket_name="deliveries-of-nobody", location=location):
+        _refused("deliveries-of-nobody", _nobody)
+
+
+def test_an_emptied_bucket_is_refused() -> None:
+    """Somebody removed all that was there."""
+    _one_deleted_of_two()
+    _emptied()
+    _refused("the store is empty")
+
+
+def test_an_emptied_bucket_is_refused_though_no_row_is_left_to_look_up() -> None:
+    """Else the tombstones would be forgotten, and what comes back from a backup stays for ever."""
+    _deleted(_delivered(a=b"1"))
+    _emptied()
+    _refused("the store is empty")
+
+
+def test_an_emptied_bucket_to_which_somebody_wrote_is_refused() -> None:
+    """The oldest rows are looked up, too."""
+    _one_deleted_of_two()
+    _emptied()
+    _delivered(c=b"3")
+    _refused("is not in the store")
+
+
+def test_a_wrong_bucket_is_refused(buckets: tuple[str, str], location: str) -> None:
+    """Another site's, where other files have the same keys."""
+    name = _one_deleted_of_two()
+    with _using(bucket_name=buckets[1], location=location):
+        _store().save(name, ContentFile(b"1"))
+        _refused("is not in the store")
+
+
+def test_a_wrong_bucket_is_refused_by_the_sizes_where_no_row_is_left(
+    buckets: tuple[str, str], location: str
+) -> None:
+    """Of rows nothing can be looked up; what lies under the name has another size."""
+    _deleted(_delivered(a=b"1"))
+    with _using(bucket_name=buckets[1], location=location):
+        _store().save(Tombstone.objects.get().name, ContentFile(b"another's"))
+        _refused("9 bytes in the store, but 1 were recorded")
+
+
+def test_a_wrong_prefix_is_refused(buckets: tuple[str, str], location: str) -> None:
+    """Staging lies beside production."""
+    name = _one_deleted_of_two()
+    with _using(bucket_name=buckets[0], location=f"{location}-staging"):
+        _store().save(name, ContentFile(b"1"))
+        _refused("is not in the store")
+
+
+def test_the_prefix_above_is_refused(buckets: tuple[str, str]) -> None:
+    """The location was lost from the settings: the bucket is full, but of other names."""
+    _one_deleted_of_two()
+    with _using(bucket_name=buckets[0]):
+        _refused("is not in the store")
+
+
+def test_a_server_that_is_gone_is_refused(buckets: tuple[str, str], location: str) -> None:
+    """Nobody can say what is there."""
+    _one_deleted_of_two()
+    closed = "http://127.0.0.1:1"
+    with _using(bucket_name=buckets[0], location=location, endpoint_url=closed, attempts=1):
+        _refused(closed, _nobody)
+
+
+def test_wrong_credentials_are_refused(buckets: tuple[str, str], location: str) -> None:
+    """Who may not read cannot know what would be removed."""
+    _one_deleted_of_two()
+    with _using(bucket_name=buckets[0], location=location, secret_key="wrong"):
+        _refused("Check access key and secret key", _nobody)
+
+
+def test_what_the_server_does_not_remove_stays_with_its_error(
+    buckets: tuple[str, str], location: str
+) -> None:
+    """The request for the batch was denied: each file is still named by its tombstone."""
+    delivery, _ = _delivered(a=b"1", b=b"2"), _delivered(c=b"3")
+    _deleted(delivery)
+    with HttpProxy(s3servers.get("seaweedfs").endpoint_url) as proxy:
+        endpoint = {"endpoint_url": proxy.endpoint_url}
+        with _using(bucket_name=buckets[0], location=location, **endpoint):
+            proxy.fault("DeleteObjects", Answer(403, "AccessDenied"))
+            _out, err = _purged()
+            assert "2 files failed" in err
+            assert "s3:DeleteObject" in err
+            for tombstone in Tombstone.objects.all():
+                assert tombstone.attempts == 1
+                assert "s3:DeleteObject" in tombstone.last_error
+            assert len(_names()) == 3
+            _out, err = _purged()
+            assert err == ""
+            assert len(_names()) == 1
+
+
+# -- Stale uploads --
+
+
+def _begun(*keys: str) -> None:
+    """Begin uploads which nobody will end."""
+    store, client = _store(), s3servers.get("seaweedfs").client()
+    for key in keys:
+        client.create_multipart_upload(Bucket=store.bucket_name, Key=key)
+
+
+def _uploads() -> set[str]:
+    found = s3servers.get("seaweedfs").client().list_multipart_uploads(Bucket=_store().bucket_name)
+    return {each["Key"] for each in found.get("Uploads", ())}
+
+
+def _old_enough() -> Any:
+    """Wait until what was begun is older than the grace time, and return that as a setting."""
+    time.sleep(1.1)  # the server tells the time in seconds
+    return override_settings(DELIVERY_STORE_GRACE_HOURS=0)
+
+
+def test_uploads_are_aborted_after_the_grace_time(location: str) -> None:
+    """A younger one may be somebody's who is still sending; others' prefixes are not ours."""
+    _delivered(a=b"1")
+    ours, others = f"{location}/0/1/1005/17", f"not-{location}/0/1/1005/17"
+    _begun(ours, others)
+    assert list(purge()) == []
+    with _old_enough():
+        assert list(purge(dry_run=True)) == [Event("upload", "0/1/1005/17")]
+        assert {ours, others} <= _uploads()
+        assert list(purge()) == [Event("upload", "0/1/1005/17")]
+    assert ours not in _uploads()
+    assert others in _uploads()
+
+
+def test_in_a_wrong_bucket_no_upload_is_aborted(buckets: tuple[str, str], location: str) -> None:
+    """Somebody else may be in the middle of it."""
+    name = _one_deleted_of_two()
+    with _using(bucket_name=buckets[1], location=location):
+        _store().save(name, ContentFile(b"1"))
+        _begun(f"{location}/0/1/1005/17")
+        with _old_enough():
+            _refused("is not in the store")
+        assert f"{location}/0/1/1005/17" in _uploads()
