@@ -259,6 +259,7 @@ def test_what_is_no_name_has_no_url(store: S3DeliveryStore) -> None:
         ("ESSAY.TAR.GZ", "application/gzip"),
         ("essay.tgz", "application/gzip"),
         ("essay.txt.bz2", "application/x-bzip2"),
+        ("ESSAY.TXT.BZ2", "application/x-bzip2"),
         ("essay.tar.xz", "application/x-xz"),
         ("essay.txt.Z", "application/x-compress"),
         ("drawing.svg", "image/svg+xml"),
