@@ -99,16 +99,24 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     def reconfigure(self) -> None:
         """Read settings and options anew, at the next use of either."""
-        kept = {"_constructor_args": self._constructor_args, "_to_read": self._given}
+        if "_to_read" not in self.__dict__:
+            self._postpone(self._constructor_args, self._given)
+
+    def _postpone(self, constructor_args: Any, given: Mapping[str, Any]) -> None:
         self.__dict__.clear()
-        self.__dict__.update(kept)
+        self.__dict__.update(_constructor_args=constructor_args, _to_read=given)
 
     def __getattr__(self, attribute: str) -> Any:
         # Python asks here for what is missing: after reconfigure() all that __init__ sets.
         given = self.__dict__.pop("_to_read", None)
         if given is None:
             raise AttributeError(f"{type(self).__name__!r} has no attribute {attribute!r}")
-        self.__init__(**given)  # type: ignore[misc]
+        try:
+            self.__init__(**given)  # type: ignore[misc]
+        except Exception:
+            # Of settings that change together, some may not have changed yet.
+            self._postpone(self._constructor_args, given)
+            raise
         return getattr(self, attribute)
 
     def deconstruct(self) -> Any:
