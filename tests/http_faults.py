@@ -37,6 +37,7 @@ class Answer:
 
     status: int
     code: str
+    message: str = "planned"
 
 
 @dataclass(frozen=True)

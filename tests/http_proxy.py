@@ -236,7 +236,8 @@ class HttpProxy:
                 pass
         body = b""
         if request.method != "HEAD":
-            body = f"<Error><Code>{answer.code}</Code><Message>planned</Message></Error>".encode()
+            said = f"<Code>{answer.code}</Code><Message>{answer.message}</Message>"
+            body = f"<Error>{said}</Error>".encode()
         request.status = answer.status
         head = f"HTTP/1.1 {answer.status} planned\r\nContent-Type: application/xml\r\n"
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -58,7 +59,13 @@ def check_interval(store: object, option: str, value: object) -> None:
         raise _impossible(store, option, value, "give an integer of at least 2")
 
 
-def check_number(store: object, option: str, value: object, least: float) -> None:
-    """Raise ImproperlyConfigured unless the value is a number of at least ``least``."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < least:
-        raise _impossible(store, option, value, f"give a number of at least {least}")
+def check_count(store: object, option: str, value: object) -> None:
+    """Raise ImproperlyConfigured unless the value is an integer of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _impossible(store, option, value, "give an integer of at least 1")
+
+
+def check_seconds(store: object, option: str, value: object) -> None:
+    """Raise ImproperlyConfigured unless the value is a number of seconds, 0 and more."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise _impossible(store, option, value, "give a number of seconds, 0 or more")

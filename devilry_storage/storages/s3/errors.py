@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import (
@@ -14,6 +16,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     SSLError,
 )
+from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
 
 from ...exceptions import DeliveryFileNotFound, StoreDenied, StoreFailure, StoreUnavailable
@@ -28,14 +31,31 @@ _DAMAGED_ON_THE_WAY = {"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody
 _CONFLICT = "ConditionalRequestConflict"
 
 _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
+
+# What a site does about the credentials or the signature that the server refuses.
+_KEYS = "Check access key and secret key"
+_TOKEN = "Get new credentials: a session token has its time"  # noqa: S105  # no secret
 _WRONG_CREDENTIALS = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "InvalidToken",
-    "ExpiredToken",
-    "TokenRefreshRequired",
-    "RequestTimeTooSkewed",
-    "AuthorizationHeaderMalformed",
+    "InvalidAccessKeyId": _KEYS,
+    "SignatureDoesNotMatch": _KEYS,
+    "InvalidToken": _TOKEN,
+    "ExpiredToken": _TOKEN,
+    "TokenRefreshRequired": _TOKEN,
+    "RequestTimeTooSkewed": "Set the clock of this machine",
+    "AuthorizationHeaderMalformed": "Check the option region_name",
+}
+
+# What a site does about other answers.
+_REMEDIES = {
+    "NoSuchBucket": "Make the bucket, or check the options bucket_name and endpoint_url.",
+    "InvalidObjectState": (
+        "The file lies in a storage class that cannot be read at once: restore it first."
+    ),
+    # Of a HEAD, whose answer has no body to say more.
+    "400": (
+        "A session token that has expired looks like this, another region_name, and a file stored "
+        "with a key of SSE-C that object_parameters do not have."
+    ),
 }
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 
@@ -53,6 +73,9 @@ _ACTIONS = {
     "list_multipart_uploads": "s3:ListBucketMultipartUploads",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
 }
+
+# S3 names the action itself where that is not the operation's own: of a key of KMS, or a tag.
+_NAMED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 
 
 class ConditionFailed(StoreFailure):
@@ -100,8 +123,8 @@ def is_transient(exception: Exception, operation: str) -> bool:
         )
     if isinstance(exception, SSLError):
         return False
-    # HTTPClientError is every way in which the network fails.
-    return isinstance(exception, (HTTPClientError, ResponseParserError))
+    # Every way in which the network fails: before there is a connection, and on it.
+    return isinstance(exception, (NoConnection, HTTPClientError, ResponseParserError))
 
 
 def translated(
@@ -125,6 +148,11 @@ def translated(
         )
     if isinstance(exception, ParamValidationError):
         return ValueError(f"{what} is impossible: {exception}")
+    if isinstance(exception, SSLError):
+        return StoreUnavailable(
+            f"{what} failed at once: {exception}. Check the server's certificate, and the options "
+            "verify and endpoint_url."
+        )
     tried = f"after {attempts} attempts in {seconds:.1f} s" if attempts > 1 else "at once"
     if not isinstance(exception, ClientError):
         return StoreUnavailable(
@@ -154,19 +182,30 @@ def _of_answer(
         return failed
     if status == 416:
         return RangeNotSatisfiable(f"{what}: {said}.", code)
-    if code == "InvalidObjectState":
-        return StoreFailure(
-            f"{what} failed: {said}. The file lies in a storage class that cannot be read at "
-            "once: restore it first.",
-            code,
-        )
     if code in _WRONG_CREDENTIALS or status == 401:
-        return StoreDenied(f"{what} failed: {said}. Check access key, secret key and clock.")
-    if status == 403:
+        return StoreDenied(f"{what} failed: {said}. {_WRONG_CREDENTIALS.get(code, _KEYS)}.")
+    # A code that says more than that it was refused, such as InvalidObjectState, is no matter of
+    # permissions.
+    if status == 403 and code not in _REMEDIES:
         return StoreDenied(
-            f"{what} was refused: {said}. The permission is missing: "
-            f"{_ACTIONS.get(operation, 's3:PutObject')}. See the policy in the manual."
+            f"{what} was refused: {said}. {_missing_permission(exception, operation)}"
         )
     if is_transient(exception, operation):
         return StoreUnavailable(f"{what} failed {tried}: {said}. Try again later.")
-    return StoreFailure(f"{what} failed: {said}.", code)
+    return StoreFailure(f"{what} failed: {said}. {_REMEDIES.get(code, '')}".rstrip(), code)
+
+
+def _missing_permission(exception: ClientError, operation: str) -> str:
+    named = _NAMED_ACTION.search(str(_error(exception).get("Message", "")))
+    action = named[1] if named else _ACTIONS.get(operation, "s3:PutObject")
+    # The answer to a HEAD has no body, and its code is the status.
+    hidden = "The credentials are wrong, or the" if code_of(exception) == "403" else "The"
+    return f"{hidden} permission is missing: {action}. See the policy in the manual."
+
+
+def of_one_key(error: Mapping[str, Any], name: str, place: str) -> Exception:
+    """Return the error of a store for what DeleteObjects says about one of its keys."""
+    status = 403 if error.get("Code") == "AccessDenied" else 200  # there is none for one key
+    answer: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
+    failed = ClientError(answer, "DeleteObjects")
+    return translated(failed, "delete_objects", name, place, 1, 0)

@@ -12,14 +12,14 @@ from weakref import WeakSet
 from django.core.files import File
 from django.core.signals import setting_changed
 
-from ...exceptions import StoreFailure
 from ...layout import Layout
 from ...names import validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..files import Spool, SpoolSink, Writer, read_chunks
 from ..interface import SET, Entry, FileMetaLike, Finding, checked_ids, hier_layout
-from ..options import check_bool, check_interval, check_number, refuse_unknown
+from ..options import check_bool, check_count, check_interval, check_seconds, refuse_unknown
 from .conditions import MARKER, REMEDIES, findings
+from .errors import of_one_key
 from .options import HONOURED, SECRET
 from .reading import Ranges
 from .storage import BucketStorage
@@ -77,8 +77,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         check_interval(self, "interval", interval)
         check_bool(self, "server_side_copy", server_side_copy)
         check_bool(self, "allow_races", allow_races)
-        check_number(self, "attempts", attempts, 1)
-        check_number(self, "deadline", deadline, 0)
+        check_count(self, "attempts", attempts)
+        check_seconds(self, "deadline", deadline)
         self._given = {
             **options,
             "interval": interval,
@@ -254,11 +254,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         except (OSError, ValueError) as exception:
             return dict.fromkeys(names.values(), exception)
         return {
-            names[error["Key"]]: StoreFailure(
-                f"{names[error['Key']]!r} could not be removed from {self.remote}: "
-                f"{error.get('Code')} ({error.get('Message', '')}).",
-                error.get("Code", ""),
-            )
+            names[error["Key"]]: of_one_key(error, names[error["Key"]], str(self.remote))
             for error in answer.get("Errors", ())
             if error.get("Code") != "NoSuchKey"
         }
