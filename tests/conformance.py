@@ -7,7 +7,9 @@ because those of the peers fail.
 from __future__ import annotations
 
 import gc
+import threading
 import unittest
+import uuid
 import warnings
 from collections.abc import Iterable
 from functools import cache
@@ -15,10 +17,13 @@ from typing import Any
 
 from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from django.test import SimpleTestCase
+from storages.backends.s3 import S3Storage
 
 from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.testing import TestDeliveryStoreMixin
 from devilry_storage.testing.case import NOT_POSSIBLE_HERE
+
+from . import s3servers
 
 PASSED, FAILED, SKIPPED, NOT_HERE = "passed", "failed", "skipped", "not possible here"
 
@@ -33,10 +38,26 @@ class BareInMemoryStorage(DeliveryStoreMixin, InMemoryStorage):
     """InMemoryStorage with the mixin; nobody has said anything about its flags."""
 
 
+class BareS3Storage(DeliveryStoreMixin, S3Storage):  # type: ignore[misc]  # untyped
+    """django-storages' S3Storage with the mixin; nobody has said anything about its flags."""
+
+    def _create_session(self) -> Any:
+        # As always one for each thread, but not for each case as well: it takes a quarter of a
+        # second.
+        if not hasattr(_of_thread, "session"):
+            _of_thread.session = super()._create_session()
+        return _of_thread.session
+
+
+_of_thread = threading.local()
+
+
 class Peer(TestDeliveryStoreMixin, SimpleTestCase):
     """A peer hangs where it is expected to: that need not take long."""
 
     patience = 3.0
+    #: The server that it needs, see ``tests.s3servers``.
+    server = ""
 
 
 class FileSystemStorageCases(Peer):
@@ -49,9 +70,26 @@ class InMemoryStorageCases(Peer):
         return BareInMemoryStorage()
 
 
-PEERS = {
+class S3StorageCases(Peer):
+    """On SeaweedFS, told never to overwrite; each case below a prefix of one bucket."""
+
+    patience = 20.0  # it makes a client for each thread, which takes its time
+    server = "seaweedfs"
+
+    def make_store(self) -> DeliveryStoreMixin:
+        options = s3servers.get(self.server).options(_bucket(self.server))
+        return BareS3Storage(file_overwrite=False, location=uuid.uuid4().hex, **options)
+
+
+@cache
+def _bucket(server: str) -> str:
+    return s3servers.get(server).bucket()
+
+
+PEERS: dict[str, type[Peer]] = {
     "FileSystemStorage": FileSystemStorageCases,
     "InMemoryStorage": InMemoryStorageCases,
+    "S3Storage": S3StorageCases,
 }
 
 
@@ -88,9 +126,9 @@ def _name(test: Any) -> str:
 
 
 @cache
-def outcomes_of_peers() -> dict[str, Outcomes]:
-    """Return {peer: {case: what came of it}}, run once for a process."""
-    return {peer: outcomes(cases) for peer, cases in PEERS.items()}
+def outcomes_of(peer: str) -> Outcomes:
+    """Return {case: what came of it} of a peer, run once for a process."""
+    return outcomes(PEERS[peer])
 
 
 def flags_of(case: str) -> tuple[str, ...]:
