@@ -3,106 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import signal
-import socket
-import sqlite3
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 from django.contrib import admin
 
-ROOT = Path(__file__).parents[1]
-MANAGE = ROOT / "example_project" / "manage.py"
+from .example_site import (
+    FILES,
+    GONE,
+    ROWS,
+    TOMBSTONES,
+    Shown,
+    password_in,
+    read,
+    run,
+    serving,
+    the_one,
+)
+
 SOURCE = Path(admin.__file__).parent
-PATIENCE = 120.0
 
-ROWS = "SELECT content, size, sha256 FROM devilry_deliveries_filemeta WHERE content IS NOT NULL"
-TOMBSTONES = "SELECT name, size, sha256 FROM devilry_storage_tombstone"
-
-FILES = "/admin/devilry_deliveries/filemeta/"
-GONE = "/admin/devilry_storage/tombstone/"
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-W", "error", str(MANAGE), *map(str, arguments)]
-
-
-def environment(data: Path, **more: str) -> dict[str, str]:
-    unwanted = {"DJANGO_SETTINGS_MODULE", "DELIVERY_STORE"}
-    inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
-    return {
-        **inherited,
-        "PYTHONPATH": str(ROOT),
-        "EXAMPLE_DATA": str(data),
-        "COLUMNS": "200",
-        **more,
-    }
-
-
-def run(data: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        env=environment(data, **more),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A demo that ran: its data folder, and what it printed."""
-
-    data: Path
-    printed: str
-
-    @property
-    def store(self) -> Path:
-        return self.data / "deliveries"
-
-    def rows(self, query: str) -> list[Any]:
-        with closing(sqlite3.connect(self.data / "db.sqlite3")) as connection:
-            return connection.execute(query).fetchall()
-
-    def figure(self, pattern: str) -> int:
-        """Return the number that the summary gives in the pattern's one group."""
-        summary = self.printed.partition("\nSummary ")[2]
-        return int(the_one(pattern, summary))
-
-    def password(self) -> str:
-        return password_in(self.printed)
-
-
-def password_in(printed: str) -> str:
-    return the_one(r"user admin, password (\S+)", printed)
-
-
-def the_one(pattern: str, text: str) -> str:
-    """Return the pattern's one group in the one place where it matches."""
-    found: list[str] = re.findall(pattern, text)
-    assert len(found) == 1, f"{pattern!r} in {text}"
-    return found[0]
+#: What the demo does on S3 is another module's matter.
+DEMO = ("demo", "--s3-server", "none")
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     data = tmp_path_factory.mktemp("example") / "data"
-    ran = run(data, "demo")
+    ran = run(data, *DEMO)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stderr == ""
     return Shown(data, ran.stdout)
@@ -215,7 +145,7 @@ def test_demo_starts_from_nothing_again_and_takes_a_folder_of_odd_names(tmp_path
     (source / "new\nline").touch()
     (source / "link").symlink_to("/etc/passwd")
     (source / ".hidden").touch()
-    first, second = (run(data, "demo", "--source", source) for _ in range(2))
+    first, second = (run(data, *DEMO, "--source", source) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     again = Shown(data, second.stdout)
     names = again.rows("SELECT filename FROM devilry_deliveries_filemeta")
@@ -263,60 +193,6 @@ def test_source_without_files_is_refused_before_anything_is_removed(
 # -- The server --
 
 
-@dataclass(frozen=True)
-class Server:
-    url: str
-    log: Path
-
-    def admin(self, password: str) -> Any:
-        """Return an opener of pages that is logged into the admin."""
-        browser = build_opener(HTTPCookieProcessor(CookieJar()))
-        login = f"{self.url}/admin/login/"
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', read(browser, login))
-        assert token
-        fields = {"username": "admin", "password": password, "csrfmiddlewaretoken": token[1]}
-        with browser.open(f"{login}?next=/admin/", urlencode(fields).encode()) as answer:
-            assert answer.url == f"{self.url}/admin/"
-        return browser
-
-
-def read(browser: Any, url: str) -> str:
-    with browser.open(url, timeout=PATIENCE) as answer:
-        text: str = answer.read().decode()
-    return text
-
-
-@contextmanager
-def serving(data: Path, log: Path, **more: str) -> Iterator[Server]:
-    """Run the server, on disk without the reloader; end it as Ctrl-C does."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command("runserver", address, *(() if more else ("--noreload",))),
-            env=environment(data, **more),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_for(f"http://{address}/", server, log)
-        yield Server(f"http://{address}", log)
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(PATIENCE)
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    while server.poll() is None and time.monotonic() < until:
-        try:
-            with build_opener().open(url, timeout=PATIENCE):
-                return
-        except URLError:
-            time.sleep(0.1)
-    raise AssertionError(f"No answer from {url}: {log.read_text()}")
-
-
 def test_server_shows_the_deliveries_of_the_demo_to_the_admin(
     shown: Shown, tmp_path: Path
 ) -> None:
@@ -355,3 +231,33 @@ def test_memory_server_delivers_the_samples_itself_and_takes_them_along(tmp_path
         ".made-by-the-demo",
         "memory.lock",
     ]
+
+
+# -- The kinds of store --
+
+
+def test_unknown_kind_of_store_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    """A typing mistake in DELIVERY_STORE is not a store on disk."""
+    ran = run(tmp_path / "data", "check", DELIVERY_STORE="s4")
+    assert ran.returncode == 1
+    assert "DELIVERY_STORE is 's4': set it to one of disk, memory, s3." in ran.stderr
+
+
+def test_demo_in_memory_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """Nothing of it would be there to be served afterwards."""
+    ran = run(tmp_path / "data", "demo", DELIVERY_STORE="memory")
+    assert ran.returncode == 1
+    assert "unset DELIVERY_STORE" in ran.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_data_of_any_demo_is_left_out_of_the_source(tmp_path: Path) -> None:
+    """A folder that holds its own demo's data, or another's, gives what was there before."""
+    (tmp_path / "file").write_text("delivered")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".made-by-the-demo").touch()
+    (tmp_path / "other" / "db.sqlite3").write_text("of another demo")
+    for _ in range(2):
+        ran = run(tmp_path / "data", *DEMO, "--source", tmp_path)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert Shown(tmp_path / "data", ran.stdout).figure(r"delivered +(\d+) files") == 1

@@ -12,8 +12,13 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connections
 
+from devilry_storage.deliveries.models import FileMeta
+from devilry_storage.store import store_for
+
 #: The script of all commands.
 MANAGE = Path(__file__).parents[1] / "manage.py"
+
+SETTINGS = MANAGE.parent / "example" / "settings.py"
 
 MARK = ".made-by-the-demo"
 _EXPLANATION = "The example project made this folder. Its demo empties it whenever it starts.\n"
@@ -26,7 +31,7 @@ def data_folder() -> Path:
 
 
 def store_kind() -> str:
-    """Return what ``DELIVERY_STORE`` chose: ``disk`` or ``memory``."""
+    """Return what ``DELIVERY_STORE`` chose: ``disk``, ``memory`` or ``s3``."""
     kind: str = settings.STORE_KIND  # type: ignore[misc]
     return kind
 
@@ -44,10 +49,13 @@ def store_folder() -> Path:
 def empty() -> None:
     """Make the folder, or remove the chosen store's files and database from it.
 
-    Raises FileExistsError for a folder that is not empty and not ours; it is left untouched.
+    Raises FileExistsError for a folder that is not empty and not ours, and for a bucket that is
+    not empty; they are left untouched.
     """
     folder = data_folder()
     _claim(folder)
+    if store_kind() == "s3":
+        _look_at_the_bucket()
     connections.close_all()
     for file in folder.glob(f"{database().name}*"):  # the journal of a crashed one, too
         file.unlink()
@@ -66,6 +74,15 @@ def _claim(folder: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(_EXPLANATION)
+
+
+def _look_at_the_bucket() -> None:
+    store = store_for(FileMeta)
+    for entry in store.scan():
+        raise FileExistsError(
+            f"The bucket of AWS_STORAGE_BUCKET_NAME has files already, '{entry.name}' for one, "
+            "and the demo removes none of them: empty it, or name another bucket."
+        )
 
 
 @contextmanager

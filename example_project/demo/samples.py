@@ -12,6 +12,8 @@ from django.contrib import admin
 from devilry_storage.exceptions import InvalidFilename
 from devilry_storage.names import FILENAME_MAX_LENGTH, validate_filename
 
+from .place import MARK
+
 #: Python, HTML, translations, JavaScript, CSS, images: some 600 files of 0 to 300 KB.
 DEFAULT_SOURCE = Path(admin.__file__).parent
 
@@ -37,7 +39,7 @@ class Samples:
 
 
 def find(source: Path, *, without: Path) -> Samples:
-    """Return the files below ``source``, except hidden ones, caches and what is in ``without``.
+    """Return the files below ``source``, except hidden ones, caches and the data of demos.
 
     Raises NotADirectoryError, FileNotFoundError where there are no files, ValueError for a folder
     in ``without``.
@@ -46,11 +48,10 @@ def find(source: Path, *, without: Path) -> Samples:
         raise NotADirectoryError(
             f"'{source}' is not a folder: name one that has files to deliver."
         )
-    without = without.resolve()
-    if source.resolve().is_relative_to(without):
+    if source.resolve().is_relative_to(without.resolve()):
         raise ValueError(f"'{source}' is the demo's own data, or in it: name another folder.")
     samples = Samples(source)
-    for path in _paths(source, without):
+    for path in _paths(source):
         if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
             samples.skipped.append(f"{str(path)!r} is no file, or one that may not be read.")
             continue
@@ -63,12 +64,12 @@ def find(source: Path, *, without: Path) -> Samples:
     return samples
 
 
-def _paths(folder: Path, without: Path) -> Iterator[Path]:
+def _paths(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(
             name
             for name in folders
-            if not _is_hidden(name) and Path(place, name).resolve() != without
+            if not _is_hidden(name) and not Path(place, name, MARK).is_file()
         )
         yield from (Path(place, name) for name in sorted(names) if not _is_hidden(name))
 

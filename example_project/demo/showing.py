@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,15 +29,19 @@ from rich.tree import Tree
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.layout import Branch
 from devilry_storage.models import Tombstone
-from devilry_storage.storages import DeliveryStoreMixin
+from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
 
-from .place import MANAGE
+from .place import MANAGE, SETTINGS, store_kind
+from .switching import Stored
 
 #: Of a list that is abridged so many are shown, the last one among them.
 SHOWN = 2
 
 #: So many types of file are shown in the table of files.
 ROWS = 12
+
+#: So many keys are shown in the table of keys.
+KEYS = 4
 
 _SHORTENED = 10
 _T = TypeVar("_T")
@@ -62,6 +67,14 @@ def relative(path: Path) -> str:
     """Return the path as seen from the current folder, where it is below that."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def place_of(store: DeliveryStoreMixin) -> str:
+    """Return where a store keeps its files."""
+    # Only the kinds that last: in memory there is no demo.
+    if isinstance(store, FsHierDeliveryStore):
+        return relative(Path(store.location))
+    return str(getattr(store, "remote", store))
 
 
 def size_of(row: FileMeta | Tombstone) -> str:
@@ -99,17 +112,25 @@ def working(console: Console, what: str) -> AbstractContextManager[object]:
 
 def ways_on(console: Console, user: str, password: str) -> None:
     """Say how to serve the project and how to log in."""
-    runserver = shlex.join([relative(Path(sys.executable)), relative(MANAGE), "runserver"])
+    manage = shlex.join([relative(Path(sys.executable)), relative(MANAGE)])
     if data := os.environ.get("EXAMPLE_DATA"):
-        runserver = f"EXAMPLE_DATA={shlex.quote(data)} {runserver}"
-    for line in (
-        f"  {runserver}",
+        manage = f"EXAMPLE_DATA={shlex.quote(data)} {manage}"
+    on_disk = store_kind() == "disk"
+    lines = [
+        f"  {manage if on_disk else f'DELIVERY_STORE={store_kind()} {manage}'} runserver",
         "  http://127.0.0.1:8000/admin/",
         f"  user {user}, password {password}",
-        "",
-        "  The same with samples in memory, which are gone when the server ends:",
-        f"  DELIVERY_STORE=memory {runserver}",
-    ):
+    ]
+    if on_disk:
+        lines += [
+            "",
+            "  The same with samples in memory, which are gone when the server ends:",
+            f"  DELIVERY_STORE=memory {manage} runserver",
+            "",
+            f"  The demo in an empty bucket of yours ({relative(SETTINGS)} names the variables):",
+            f"  DELIVERY_STORE=s3 AWS_STORAGE_BUCKET_NAME=... {manage} demo",
+        ]
+    for line in lines:
         # Whatever the width of the terminal: a line to copy must not be broken.
         console.print(Text(line), soft_wrap=True)
 
@@ -197,6 +218,23 @@ def tombstone_table(tombstones: Iterable[Tombstone]) -> Table:
         due = f"{each.due:%Y-%m-%d %H:%M} UTC"
         table.add_row(each.name, size_of(each), _short(each.sha256), due)
     return table
+
+
+def key_table(disk: Mapping[str, Stored], s3: Mapping[str, Stored]) -> Table:
+    """Return some of the keys of two stores side by side: the first, the last, some between."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in ("key on disk", "key on S3", "SHA-256 on disk", "SHA-256 on S3"):
+        table.add_column(column, no_wrap=True)
+    rows = list(zip_longest(_sorted(disk), _sorted(s3), fillvalue=("none", Stored(0, ""))))
+    for number in sorted({(len(rows) - 1) * each // (KEYS - 1) for each in range(KEYS)}):
+        (on_disk, of_disk), (on_s3, of_s3) = rows[number]
+        table.add_row(on_disk, on_s3, _short(of_disk.sha256), _short(of_s3.sha256))
+    return table
+
+
+def _sorted(stored: Mapping[str, Stored]) -> list[tuple[str, Stored]]:
+    """Return keys in the order of their numbers, where they are numbers, with what is there."""
+    return sorted(stored.items(), key=lambda item: [part.zfill(20) for part in item[0].split("/")])
 
 
 def _short(sha256: str) -> str:

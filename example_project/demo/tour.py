@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from io import StringIO
+from itertools import count
 
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS
@@ -15,34 +16,49 @@ from devilry_storage.models import Tombstone
 from devilry_storage.purge import purge
 from devilry_storage.store import store_for
 
-from . import deleting, delivering, killing, people, place, samples, showing, verifying
+from . import deleting, delivering, killing, people, place, samples, server, showing, verifying
+from . import switching as s3
 
 
 class Tour:
-    """A walk from an empty folder to the summary; ``faults`` are the promises found broken."""
+    """A walk from an empty folder to the summary; ``faults`` are the promises found broken.
 
-    def __init__(self, console: Console, found: samples.Samples) -> None:
+    From a store on disk it goes on to S3, on the server of that name: ``"none"`` leaves it out,
+    None takes what can be had.
+    """
+
+    def __init__(self, console: Console, found: samples.Samples, s3_server: str | None) -> None:
         self.console = console
         self.found = found
+        self.s3_server = s3_server
         self.faults: list[str] = []
         self.summary: dict[str, str] = {}
+        self._steps = count(1)
 
     def run(self) -> list[str]:
-        """Take all steps and return the faults."""
+        """Take all steps and return the faults.
+
+        Raises NoServer where the server that was named cannot be had.
+        """
         begun = time.monotonic()
+        on_disk = place.store_kind() == "disk"
         who = self.make_project()
         delivered = self.deliver(who)
         self.show_store(delivered)
         self.read_back(delivered)
-        self.kill_a_writer(who)
+        stored = s3.on_disk(place.store_folder()) if on_disk else {}
+        if on_disk:
+            self.kill_a_writer(who)
         self.delete_a_file(delivered)
+        if on_disk and self.s3_server != "none":
+            self.switch_to_s3(stored)
         self.summary["whole demo"] = f"{time.monotonic() - begun:.1f} s"
         self.summarise(who)
         return self.faults
 
     def make_project(self) -> people.People:
         """Make the database, users and groups."""
-        showing.heading(self.console, "1. A project from nothing")
+        self._begin("A project from nothing")
         with showing.working(self.console, "making the database"):
             call_command("migrate", verbosity=0)
             call_command("check", databases=[DEFAULT_DB_ALIAS], stdout=StringIO())
@@ -51,7 +67,7 @@ class Tour:
             self.console,
             {
                 "database": showing.relative(place.database()),
-                "store": showing.relative(place.store_folder()),
+                "store": showing.place_of(store_for(FileMeta)),
                 "checks": "passed (manage.py check --database default)",
                 "users": f"{people.ADMIN}, {people.EXAMINER} (examiner), "
                 f"{len(who.students)} students",
@@ -62,7 +78,7 @@ class Tour:
 
     def deliver(self, who: people.People) -> list[delivering.Delivered]:
         """Deliver the samples, in batches."""
-        showing.heading(self.console, "2. Real files are delivered")
+        self._begin("Real files are delivered")
         showing.facts(self.console, {"from": showing.relative(self.found.source)})
         showing.left_out(self.console, self.found.skipped)
         begun = time.monotonic()
@@ -80,14 +96,14 @@ class Tour:
 
     def show_store(self, delivered: list[delivering.Delivered]) -> None:
         """Show the keys in the store, and what the database says of them."""
-        showing.heading(self.console, "3. Where the bytes lie: <top>/<sub>/<delivery>/<file>")
+        self._begin("Where the bytes lie: <top>/<sub>/<delivery>/<file>")
         self.console.print(showing.key_tree(store_for(FileMeta)))
-        showing.heading(self.console, "4. What the database says of some of them")
+        self._begin("What the database says of some of them")
         self.console.print(showing.file_table([each.filemeta for each in delivered]))
 
     def read_back(self, delivered: list[delivering.Delivered]) -> None:
         """Read everything back and compare."""
-        showing.heading(self.console, "5. Every file is read back")
+        self._begin("Every file is read back")
         with showing.working(self.console, "reading"):
             result = verifying.verify(delivered)
         self.summary["verified"] = (
@@ -104,7 +120,7 @@ class Tour:
 
     def kill_a_writer(self, who: people.People) -> None:
         """Kill a writer in the middle of a file."""
-        showing.heading(self.console, "6. A writer is killed in the middle of a file")
+        self._begin("A writer is killed in the middle of a file")
         with showing.working(self.console, "waiting for half a file"):
             killed = killing.kill_a_writer(who.groups[0])
         self._judge(not killed.torn, f"{len(killed.torn)} torn files are visible")
@@ -130,7 +146,7 @@ class Tour:
 
     def delete_a_file(self, delivered: list[delivering.Delivered]) -> None:
         """Delete the largest file."""
-        showing.heading(self.console, "7. A file is deleted")
+        self._begin("A file is deleted")
         largest = max(delivered, key=lambda each: each.filemeta.size or 0).filemeta
         deleted = deleting.delete(largest)
         self._judge(not deleted.row_exists, "a deleted row is still there")
@@ -152,12 +168,61 @@ class Tour:
             },
         )
 
+    def switch_to_s3(self, on_disk: dict[str, s3.Stored]) -> None:
+        """Deliver the same files to a server of S3, and compare its keys with those on disk."""
+        self._begin("The same on S3, by settings alone")
+        names = [self.s3_server] if self.s3_server else list(server.TITLES)
+        try:
+            with showing.working(self.console, "delivering to S3"), server.running(names) as run:
+                self._compare_with_s3(run, on_disk)
+        except server.NoServer as exception:
+            if self.s3_server:
+                raise
+            self.summary["on S3"] = "left out: no server can be had here"
+            showing.left_out(self.console, [str(exception)])
+            return
+        self._judge(run.is_gone(), f"{run.title} is still there")
+        stopped = "the server has ended, its data are gone" if run.is_gone() else "NOT"
+        showing.facts(self.console, {"stopped": stopped})
+
+    def _compare_with_s3(self, run: server.Server, on_disk: dict[str, s3.Stored]) -> None:
+        begun = time.monotonic()
+        failure = s3.deliver(run, self.found.source)
+        seconds = time.monotonic() - begun
+        on_s3 = s3.on_s3(run)
+        compared = s3.compare(on_disk, on_s3)
+        self._judge(not failure, f"this demo failed on S3, {failure}")
+        self._judge(not compared.other_keys, f"{compared.other_keys} keys differ on disk and S3")
+        self._judge(not compared.other_bytes, f"{len(compared.other_bytes)} files differ on S3")
+        self.summary["on S3"] = (
+            f"{len(on_s3)} files on {run.title}; {compared.other_keys} keys and "
+            f"{len(compared.other_bytes)} files unlike those on disk"
+        )
+        showing.facts(
+            self.console,
+            {
+                "server": f"{run.title}, started at {run.url}",
+                **({"because": run.instead_of} if run.instead_of else {}),
+                "settings": "DELIVERY_STORE=s3, and AWS_... for the server; the code is the same",
+                "delivered": f"{len(on_s3)} files, read back, and one deleted, by this very "
+                f"command in a process of its own, in {seconds:.1f} s",
+                "keys": f"{len(on_disk)} on disk, {len(on_s3)} in the bucket as boto3 lists it, "
+                f"compared byte for byte: {compared.other_keys} different",
+                "bytes": "SHA-256 of what boto3 reads and of the file on disk: "
+                f"{len(compared.other_bytes)} different",
+            },
+        )
+        self.console.print(showing.key_table(on_disk, on_s3))
+
     def summarise(self, who: people.People) -> None:
         """Show the figures, and how to go on."""
         showing.heading(self.console, "Summary")
         showing.facts(self.console, self.summary)
         showing.heading(self.console, "Look at it yourself")
         showing.ways_on(self.console, people.ADMIN, who.password)
+
+    def _begin(self, step: str) -> None:
+        showing.heading(self.console, f"{next(self._steps)}. {step}")
 
     def _judge(self, kept: bool, broken: str) -> None:
         if not kept:

@@ -3,7 +3,12 @@
 What is not as ``django-admin startproject`` writes it can be chosen by environment variables:
 
 ``DELIVERY_STORE``
-    ``disk`` (unless given) or ``memory``, which ``runserver`` fills anew each time it starts.
+    ``disk`` (unless given); ``memory``, which ``runserver`` fills anew each time it starts; or
+    ``s3``, a bucket of yours that is there, and that ``demo`` fills if it is empty.
+``AWS_STORAGE_BUCKET_NAME``, ``AWS_S3_ENDPOINT_URL``
+    With ``s3``: the bucket, and the server's URL if it is not Amazon's. What else boto3 needs it
+    takes from its own variables and files: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
+    ``AWS_DEFAULT_REGION``, ``AWS_PROFILE``.
 ``EXAMPLE_DATA``
     The folder of the database and the files; ``var`` beside ``manage.py`` unless given.
 """
@@ -20,7 +25,7 @@ PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("EXAMPLE_DATA") or PROJECT / "var").absolute()
 
 # Each kind of store has a database of its own, so that rows never name the bytes of another.
-DATABASE_NAMES = {"disk": "db.sqlite3", "memory": "memory.sqlite3"}
+DATABASE_NAMES = {"disk": "db.sqlite3", "memory": "memory.sqlite3", "s3": "s3.sqlite3"}
 DELIVERY_STORES: dict[str, dict[str, Any]] = {
     "disk": {
         "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
@@ -35,6 +40,14 @@ DELIVERY_STORES: dict[str, dict[str, Any]] = {
     "memory": {
         "BACKEND": "devilry_storage.storages.MemoryDeliveryStore",
         "OPTIONS": {"interval": 10},
+    },
+    "s3": {
+        "BACKEND": "devilry_storage.storages.S3DeliveryStore",
+        "OPTIONS": {
+            "bucket_name": os.environ.get("AWS_STORAGE_BUCKET_NAME"),
+            "endpoint_url": os.environ.get("AWS_S3_ENDPOINT_URL"),
+            "interval": 10,
+        },
     },
 }
 STORE_KIND = os.environ.get("DELIVERY_STORE") or "disk"
