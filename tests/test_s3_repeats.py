@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from django.core.files.base import ContentFile
 
-from devilry_storage.exceptions import StoreFailure
+from devilry_storage.exceptions import StoreFailure, StoreUnavailable
 from devilry_storage.storages import S3DeliveryStore
 
 from . import s3servers
-from .http_faults import Answer, FlipRequestBit
+from .http_faults import Answer, CutReply, FlipRequestBit, StallReply
 from .http_proxy import HttpProxy
 
 pytestmark = pytest.mark.servers
 
 PART = 5 << 20
+S3 = {"addressing_style": "path", "payload_signing_enabled": False}
 
 
 @pytest.fixture
@@ -29,14 +32,21 @@ def proxy() -> Iterator[HttpProxy]:
 
 
 @pytest.fixture
-def store(proxy: HttpProxy) -> S3DeliveryStore:
-    """A store that signs no bodies, as over TLS: only checksums tell what arrives."""
+def options(proxy: HttpProxy) -> dict[str, Any]:
+    """Options of a store that signs no bodies, as over TLS: only checksums tell what arrives."""
     server = s3servers.get("seaweedfs")
-    store = S3DeliveryStore(
-        **{**server.options(server.bucket()), "endpoint_url": proxy.endpoint_url},
-        transfer_config=TransferConfig(multipart_threshold=100_000, multipart_chunksize=PART),
-        client_config=Config(s3={"addressing_style": "path", "payload_signing_enabled": False}),
-    )
+    return {
+        **server.options(server.bucket()),
+        "endpoint_url": proxy.endpoint_url,
+        "transfer_config": TransferConfig(multipart_threshold=100_000, multipart_chunksize=PART),
+        "client_config": Config(s3=S3),
+    }
+
+
+@pytest.fixture
+def store(options: dict[str, Any], proxy: HttpProxy) -> S3DeliveryStore:
+    """A store that knows already that its server honours conditional writes."""
+    store = S3DeliveryStore(**options)
     for size in (0, 100_001):
         store.save("warm", ContentFile(bytes(size)))
     proxy.forget()
@@ -87,3 +97,30 @@ def test_bytes_that_changed_on_the_way_up_are_refused_and_sent_again(
     assert sent == [400, 200]
     with store.open("a.bin") as file:
         assert file.read() == data
+
+
+def test_a_download_that_stalls_each_time_ends_at_the_deadline(
+    store: S3DeliveryStore, options: dict[str, Any], proxy: HttpProxy
+) -> None:
+    """However many attempts are left."""
+    store.save("a.bin", ContentFile(bytes(90_000)))
+    options["client_config"] = Config(s3=S3, read_timeout=0.4)
+    hasty = S3DeliveryStore(**options, attempts=100, deadline=1)
+    proxy.fault("GetObject", StallReply(0), 100)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"at byte 0 of 90000, [23] times"):
+        list(hasty.stream("a.bin"))
+    assert 1 <= time.monotonic() - began < 10
+
+
+def test_the_time_that_a_reader_takes_is_no_part_of_the_deadline(
+    options: dict[str, Any], proxy: HttpProxy
+) -> None:
+    """A connection that broke while the bytes before were being used is taken up again."""
+    hasty, data = S3DeliveryStore(**options, deadline=1), os.urandom(2 << 20)
+    hasty.save("a.bin", ContentFile(data))
+    proxy.fault("GetObject", CutReply(1 << 20))
+    chunks = hasty.stream("a.bin")
+    received = next(chunks)
+    time.sleep(1.2)
+    assert received + b"".join(chunks) == data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import re
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -48,10 +49,11 @@ class Ranges:
     def stream(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``stop`` (exclusive) in chunks.
 
-        A connection that breaks is taken up again where it broke. Raises FileNotFoundError,
-        StoreUnavailable, ChecksumMismatch, OSError (ESTALE) where the object was replaced.
+        A connection that breaks or stalls is taken up again where it did, within the attempts and
+        the deadline of a call. Raises FileNotFoundError, StoreUnavailable, ChecksumMismatch,
+        OSError (ESTALE) where the object was replaced.
         """
-        position, failures = start, 0
+        position, failures, since = start, 0, time.monotonic()
         while True:
             answer = self._get(position, stop)
             if answer is None:
@@ -61,8 +63,9 @@ class Ranges:
                 with closing(answer["Body"]) as body:
                     for chunk in body.iter_chunks(CHUNK_SIZE):
                         position += len(chunk)
-                        failures = 0
                         yield chunk
+                        # What the reader does with a chunk may take as long as it likes.
+                        failures, since = 0, time.monotonic()
                 if position >= end:
                     return
                 broken: Exception | None = None
@@ -74,10 +77,11 @@ class Ranges:
             except (BotoCoreError, HTTPError) as exception:
                 broken = exception
             failures += 1
-            if failures >= self._bucket.attempts:
+            seconds = time.monotonic() - since
+            if failures >= self._bucket.attempts or seconds >= self._bucket.deadline:
                 raise StoreUnavailable(
                     f"Reading {self._name!r} in {self._bucket} broke off at byte {position} of "
-                    f"{end}, {failures} times: try again later."
+                    f"{end}, {failures} times in {seconds:.1f} s: try again later."
                 ) from broken
             pause(failures)
 
