@@ -192,7 +192,7 @@ def test_the_faults_of_peers_that_led_to_this_package_are_among_them() -> None:
 
 
 def test_every_fault_is_of_a_case_that_names_a_flag() -> None:
-    """So a store made of a peer can say what it cannot do, and pass the rest: of two of them."""
+    """A flag can tell what a store made of a peer cannot do, but for two faults of S3Storage."""
     for peer, names in FAULTS.items():
         without = {name for name in names if not conformance.flags_of(name)}
         assert without == BEYOND_FLAGS.get(peer, set())
