@@ -84,6 +84,8 @@ def _seaweedfs(folder: Path, key: str, secret: str) -> Call:
         "master.volumeSizeLimitMB": 128,
         # A PUT to a bucket that is missing is to fail, as it does on AWS.
         "s3.autoCreateBucket": "false",
+        # Who may do everything may also make users who may not.
+        "s3.iam.readOnly": "false",
         "master.telemetry": "false",
         "admin.ui": "false",
         "webdav": "false",
