@@ -16,9 +16,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from .errors import is_transient, translated
 
-# What belongs to every request for an object that was stored with it: the key of SSE-C, who pays,
-# whose bucket it has to be.
+# What belongs to every request that takes it, those for the store's own markers included: how the
+# object is encrypted, which a bucket may demand, who pays, whose bucket it has to be.
 _COMMON = {
+    "ServerSideEncryption",
+    "SSEKMSKeyId",
+    "SSEKMSEncryptionContext",
+    "BucketKeyEnabled",
     "SSECustomerAlgorithm",
     "SSECustomerKey",
     "SSECustomerKeyMD5",
@@ -156,6 +160,15 @@ class Bucket:
         accepted = self.accepts(operation) & _COMMON
         parameters = self.object_parameters(name)
         return {each: value for each, value in parameters.items() if each in accepted}
+
+    def copy_source(self, name: str) -> dict[str, Any]:
+        """Return the parameters that name an object as what is copied, with its key of SSE-C."""
+        key = {
+            f"CopySource{each}": value
+            for each, value in self.object_parameters(name).items()
+            if each.startswith("SSECustomer")
+        }
+        return {"CopySource": {"Bucket": self.name, "Key": self.key(name)}, **key}
 
     def presigned_url(
         self, name: str, parameters: Mapping[str, Any], seconds: int, method: str | None

@@ -52,8 +52,7 @@ def named_part(number: int, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _copy(bucket: Bucket) -> None:
     _twice_refused(_put, bucket)  # there has to be something to copy
-    source = {"Bucket": bucket.name, "Key": bucket.key(MARKER)}
-    bucket.call("copy_object", _COPIED, CopySource=source, IfNoneMatch="*")
+    bucket.call("copy_object", _COPIED, **bucket.copy_source(MARKER), IfNoneMatch="*")
 
 
 _TRIALS: dict[str, Callable[[Bucket], None]] = {

@@ -14,6 +14,8 @@ from operator import itemgetter
 from secrets import token_hex
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from ...exceptions import StoreFailure
 from .bucket import Bucket, pause
 from .conditions import named_part, require
@@ -118,12 +120,7 @@ class Publication:
 
         Raises FileExistsError where the name is taken, FileNotFoundError.
         """
-        from_ = {"CopySource": {"Bucket": self.bucket.name, "Key": self.bucket.key(source)}}
-        from_ |= {
-            f"CopySource{key}": value
-            for key, value in self.parameters.items()
-            if key.startswith("SSECustomer")
-        }
+        from_ = self.bucket.copy_source(source)
         if size <= LARGEST_COPY:
             self._require("copy_object")
             own = self._own("copy_object", self.sha256)
@@ -173,6 +170,11 @@ class Publication:
 
     def _own(self, operation: str, sha256: str) -> dict[str, Any]:
         """Return the object's parameters, as far as the operation takes them."""
+        if unknown := self.parameters.keys() - self.bucket.accepts("put_object"):
+            raise ImproperlyConfigured(
+                f"Option object_parameters has {min(unknown)!r}: S3 has no such parameter of an "
+                "object. Look up its spelling in boto3's reference of put_object."
+            )
         accepted = self.bucket.accepts(operation)
         own = {key: value for key, value in self.parameters.items() if key in accepted}
         known = {SHA256: sha256} if sha256 else {}
