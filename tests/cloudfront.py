@@ -14,14 +14,14 @@ KEY_ID = "K2JCJMDEHXQW5F"
 
 
 @functools.cache
-def _private_key() -> rsa.RSAPrivateKey:
+def _private_key(owner: str) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def pem() -> str:
-    """Return the private key as a site has it in its settings."""
+def pem(owner: str = "site") -> str:
+    """Return a private key as a site has it in its settings."""
     return (
-        _private_key()
+        _private_key(owner)
         .private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.TraditionalOpenSSL,
@@ -32,7 +32,7 @@ def pem() -> str:
 
 
 def verify(url: str) -> int:
-    """Return when the URL expires (seconds since 1970); InvalidSignature unless it was signed so.
+    """Return when a URL expires (seconds since 1970); InvalidSignature unless the site signed.
 
     Signed is a policy that names all of the URL but what the signature has added
     (https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/,
@@ -46,7 +46,7 @@ def verify(url: str) -> int:
     }
     policy = json.dumps({"Statement": [statement]}, separators=(",", ":"))
     signature = query["Signature"][0].translate(str.maketrans("-_~", "+=/"))
-    _private_key().public_key().verify(
+    _private_key("site").public_key().verify(
         b64decode(signature, validate=True), policy.encode(), padding.PKCS1v15(), hashes.SHA1()
     )
     return expires

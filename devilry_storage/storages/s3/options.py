@@ -5,11 +5,12 @@ The table names every option of django-storages 1.14; a test compares it with th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import botocore
 from boto3.s3.transfer import TransferConfig
+from botocore import UNSIGNED
 from botocore.config import Config
 from django.core.exceptions import ImproperlyConfigured
 
@@ -56,17 +57,23 @@ REFUSED = {
 #: Never shown, and never part of a migration.
 SECRET = {option for option, shown in HONOURED.items() if not shown}
 
+_SHOWN = "it would show the files to everybody"
 _PUBLIC_ACLS = {"public-read", "public-read-write", "authenticated-read"}
+
+# How S3 writes down who that is (https://docs.aws.amazon.com/AmazonS3/latest/userguide/
+# acl-overview.html, "Amazon S3 predefined groups").
+_EVERYBODY = ("/global/AllUsers", "/global/AuthenticatedUsers")
 
 # Object parameters that are ours to set, or that make of the bytes something else.
 _OURS = {
     "ContentEncoding": "bytes are stored as they are",
     "IfNoneMatch": "the store sets the condition itself",
     "IfMatch": "the store sets the condition itself",
-    "Body": "the store sets it itself",
-    "Key": "the store sets it itself",
     "Bucket": "give the option bucket_name",
 }
+_SET_BY_US = re.compile(
+    "Body|Key|ContentLength|ContentMD5|Checksum.*|CopySource|MetadataDirective|UploadId|PartNumber"
+)
 
 # Seconds; botocore waits a minute for each, five times over.
 CONNECT_TIMEOUT = 3
@@ -95,8 +102,6 @@ def refuse_what_breaks_a_promise(store: Any, given: Mapping[str, Any]) -> None:
         if value != harmless:
             raise _impossible(store, option, value, f"{why}; give it {option}={harmless!r}")
     _refuse_parameters(store)
-    if store.signature_version is botocore.UNSIGNED:
-        raise _impossible(store, "signature_version", "UNSIGNED", "requests have to be signed")
     if store.custom_domain and not store.cloudfront_signer:
         raise _impossible(
             store,
@@ -112,15 +117,25 @@ def refuse_what_breaks_a_promise(store: Any, given: Mapping[str, Any]) -> None:
 
 
 def _refuse_parameters(store: Any) -> None:
-    parameters = store.object_parameters
-    for acl in (store.default_acl, parameters.get("ACL")):
-        if acl in _PUBLIC_ACLS:
-            raise _impossible(store, "default_acl", acl, "it would show the files to everybody")
-    for parameter, why in _OURS.items():
-        if parameter in parameters:
+    if store.default_acl in _PUBLIC_ACLS:
+        raise _impossible(store, "default_acl", store.default_acl, _SHOWN)
+    for parameter, value in store.object_parameters.items():
+        if why := _fault_of_parameter(parameter, value):
             raise ImproperlyConfigured(
                 f"Option object_parameters of {type(store).__name__} has {parameter!r}: {why}."
             )
+
+
+def _fault_of_parameter(parameter: str, value: object) -> str:
+    """Return why an object parameter is refused, "" if it is not."""
+    if parameter in _OURS:
+        return _OURS[parameter]
+    if _SET_BY_US.fullmatch(parameter):
+        return "the store sets it itself"
+    granted = parameter.startswith("Grant") and any(who in str(value) for who in _EVERYBODY)
+    if granted or (parameter == "ACL" and value in _PUBLIC_ACLS):
+        return f"{value!r}, {_SHOWN}"
+    return ""
 
 
 def client_config(store: Any) -> Config:
@@ -133,21 +148,25 @@ def client_config(store: Any) -> Config:
         read_timeout=READ_TIMEOUT,
         max_pool_connections=POOL,
         proxies=store.proxies,
-        s3={"addressing_style": store.addressing_style},
     )
     sites: Config = store.client_config
+    if UNSIGNED in {store.signature_version, sites.signature_version}:
+        raise _impossible(store, "signature_version", "UNSIGNED", "requests have to be signed")
     if sites.retries:
         raise ImproperlyConfigured(
             f"Option client_config of {type(store).__name__} sets retries {sites.retries!r}: give "
             "the options attempts and deadline, which bound every call."
         )
-    # Attempts are counted by us, who have to know whether one before may have been carried out.
-    once = Config(retries={"total_max_attempts": 1, "mode": "standard"})
-    merged = ours.merge(sites).merge(once)
-    # botocore's own default for URLs of some regions is a version that S3 has retired. Only now:
-    # S3Storage's configuration has a None of its own for it, which wins a merge.
-    version = merged.signature_version or store.signature_version or "s3v4"
-    return merged.merge(Config(signature_version=version))
+    # What merge() takes from the site's even where the site says nothing of it: S3Storage's own
+    # configuration has a None for the version, and the dictionary s3 is taken whole.
+    certain = Config(
+        # botocore's own default for URLs of some regions is a version that S3 has retired.
+        signature_version=sites.signature_version or store.signature_version or "s3v4",
+        s3={"addressing_style": store.addressing_style, **(sites.s3 or {})},
+        # Attempts are counted by us, who know whether one before may have been carried out.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+    )
+    return ours.merge(sites).merge(certain)
 
 
 def transfer(store: Any, config: Config) -> Transfer:
