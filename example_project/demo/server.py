@@ -30,7 +30,7 @@ TITLES = {"seaweedfs": "SeaweedFS", "moto": "moto"}
 BUCKET = "deliveries"
 
 _PATIENCE = 60.0  # seconds; a quick machine needs 1 to 3
-_REMEDY = 'install what the demo needs: python -m pip install -e ".[demo]".'
+_REMEDY = 'Install what the demo needs: python -m pip install -e ".[demo]".'
 
 
 class NoServer(Exception):
@@ -104,6 +104,8 @@ def running(names: Sequence[str] = tuple(TITLES)) -> Iterator[Server]:
     It is ended however the block is left: by an exception, Ctrl-C, SIGTERM or SIGHUP, too. Raises
     NoServer where none can be had.
     """
+    if None in (find_spec("boto3"), find_spec("storages")):
+        raise NoServer(f"boto3 or django-storages is missing. {_REMEDY}")
     reasons: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(_unwinding_signals())
@@ -115,7 +117,7 @@ def running(names: Sequence[str] = tuple(TITLES)) -> Iterator[Server]:
             else:
                 break
         else:
-            raise NoServer(" ".join(reasons))
+            raise NoServer(" ".join([*reasons, _REMEDY]))
         yield server
 
 
@@ -151,8 +153,6 @@ class _Call:
 
 @contextmanager
 def _started(name: str, instead_of: str) -> Iterator[Server]:
-    if find_spec("boto3") is None or find_spec("storages") is None:
-        raise NoServer(f"boto3 or django-storages is missing: {_REMEDY}")
     with tempfile.TemporaryDirectory(prefix=f"devilry-storage-demo-{name}-") as folder:
         call = _CALLS[name](Path(folder))
         server = Server(
@@ -232,7 +232,7 @@ def _seaweedfs(folder: Path) -> _Call:
     beside = Path(sys.executable).parent
     weed = shutil.which("weed", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
     if weed is None:
-        raise NoServer(f"SeaweedFS is missing, the program 'weed': {_REMEDY}")
+        raise NoServer("SeaweedFS is missing: there is no program 'weed'.")
     parts = ("master", "volume", "filer", "s3")
     ports = _free_ports(2 * len(parts))
     http, grpc = ports[: len(parts)], ports[len(parts) :]
@@ -266,7 +266,7 @@ def _seaweedfs(folder: Path) -> _Call:
 
 def _moto(folder: Path) -> _Call:
     if None in (find_spec("moto"), find_spec("flask"), find_spec("flask_cors")):
-        raise NoServer(f"moto is missing, or its server: {_REMEDY}")
+        raise NoServer("moto is missing, or what its server needs: flask, flask-cors.")
     (port,) = _free_ports(1)
     return _Call(port, [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
 
