@@ -99,7 +99,7 @@ class Wire:
         said = ""
         with self._complaining(what):
             try:
-                self.complaints.append(f"{what} told {act()!r}")
+                self.complaints.append(f"{what} told {act()!r:.99}")
             except StoreUnavailable as error:
                 said = str(error)
         return said
