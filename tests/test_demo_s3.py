@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,14 @@ switching.on_s3 = on_s3
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A folder of files enough for two deliveries."""
+    """A folder of 30 files that need 16 deliveries, so that the keys have several branches."""
     folder = tmp_path / "source"
-    folder.mkdir()
-    for number in range(30):
-        folder.joinpath(f"{number}.txt").write_bytes(b"%d " % number * number * 1000)
+    # All 16 of the same name to be delivered under.
+    same = ["a{}b{}c{}d{}e".format(*each) for each in product("-/", repeat=4)]
+    for number, name in enumerate([*same, *(f"{number}.txt" for number in range(14))]):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d " % number * number * 1000)
     return folder
 
 
@@ -283,7 +287,7 @@ def test_demo_and_server_use_a_bucket_of_the_users_own(
     with serving(demo.data, tmp_path / "log", **variables) as server:
         browser = server.admin(shown.password())
         files = read(browser, f"{server.url}{FILES}")
-        (pk,) = set(re.findall(rf"{FILES}(\d+)/change/[^>]*>28\.txt<", files))
+        (pk,) = set(re.findall(rf"{FILES}(\d+)/change/[^>]*>12\.txt<", files))
         page = read(browser, f"{server.url}{FILES}{pk}/change/")
     assert f"/{pk}" in page
     assert variables["AWS_SECRET_ACCESS_KEY"] not in page
