@@ -17,6 +17,7 @@ from django.core.files.base import ContentFile
 
 from devilry_storage.exceptions import InvalidName
 from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.s3.bucket import LONGEST_URL
 from devilry_storage.storages.s3.types import content_type
 from devilry_storage.testing import PlainFileMeta
 
@@ -181,6 +182,28 @@ def test_an_expired_url_is_refused(seaweedfs: S3DeliveryStore) -> None:
 def test_a_url_is_good_for_an_hour_unless_told(seaweedfs: S3DeliveryStore) -> None:
     assert query(seaweedfs.url("a.txt"))["X-Amz-Expires"] == ["3600"]
     assert query(seaweedfs.url("a.txt", expire=60))["X-Amz-Expires"] == ["60"]
+
+
+def test_a_url_is_good_for_a_week_at_most(seaweedfs: S3DeliveryStore) -> None:
+    """Longer ones S3 refuses when they are used, which is too late."""
+    name = seaweedfs.save("week.txt", ContentFile(DATA))
+    url = seaweedfs.url(name, expire=LONGEST_URL)
+    assert status(url) == 200
+    # This is how the server says it, of a URL that is signed for longer.
+    presign = seaweedfs.remote.client.generate_presigned_url
+    place = {"Bucket": seaweedfs.bucket_name, "Key": f"files/{name}"}
+    assert status(presign("get_object", place, ExpiresIn=LONGEST_URL + 1)) == 400
+    for seconds in (LONGEST_URL + 1, 0, -1, 1.5):
+        with pytest.raises(ValueError, match=f"good for {seconds!r} seconds: .* from 1 to 604800"):
+            seaweedfs.url(name, expire=seconds)
+    ten_years = S3DeliveryStore(**{**seaweedfs._given, "querystring_expire": 10 * 365 * 86400})
+    with pytest.raises(ValueError, match="querystring_expire"):
+        ten_years.url(name)
+
+
+def test_the_older_version_of_signatures_knows_no_week(seaweedfs: S3DeliveryStore) -> None:
+    store = S3DeliveryStore(**{**seaweedfs._given, "signature_version": "s3"})
+    assert "Expires" in query(store.url("a.txt", expire=2 * LONGEST_URL))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,10 @@ _COMMON = {
     "ExpectedBucketOwner",
 }
 
+#: Seconds for which a URL may be good, by version 4 of signatures
+#: (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
+LONGEST_URL = 7 * 24 * 60 * 60
+
 # Seconds before the second attempt, doubled for each further one, at most LONGEST_PAUSE.
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
@@ -173,7 +177,16 @@ class Bucket:
     def presigned_url(
         self, name: str, parameters: Mapping[str, Any], seconds: int, method: str | None
     ) -> str:
-        """Return a URL by which anybody may read the object for so many seconds; sends nothing."""
+        """Return a URL by which anybody may read the object for so many seconds; sends nothing.
+
+        Raises ValueError where S3 would refuse the URL because of them.
+        """
+        impossible = seconds != int(seconds) or not 0 < seconds <= LONGEST_URL
+        if impossible and self.client.meta.config.signature_version != "s3":
+            raise ValueError(
+                f"A URL of {name!r} cannot be good for {seconds!r} seconds: give expire, or the "
+                f"option querystring_expire, a whole number from 1 to {LONGEST_URL} (7 days)."
+            )
         parameters = {**parameters, "Bucket": self.name, "Key": self.key(name)}
         try:
             url: str = self.client.generate_presigned_url(
