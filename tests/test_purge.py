@@ -410,6 +410,15 @@ def test_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
     assert not young.exists()
 
 
+@override_settings(USE_TZ=False)
+def test_without_time_zones_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
+    """A time without a zone is one of TIME_ZONE, as Django's own."""
+    _delivered(a=b"1")
+    old, young = _temp(root, "old", 25), _temp(root, "young", 23)
+    assert list(purge()) == [Event("upload", ".devilry-storage/tmp/old")]
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_a_temp_folder_that_is_a_symlink_is_not_followed(root: Path, tmp_path: Path) -> None:
     """Planted, it would lead the removal out of the store."""
     _delivered(a=b"1")

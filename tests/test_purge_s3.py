@@ -17,6 +17,7 @@ from django.test.utils import override_settings
 from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.info import probed
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import Event, purge
 from devilry_storage.storages import S3DeliveryStore
@@ -273,6 +274,19 @@ def test_uploads_are_aborted_after_the_grace_time(location: str) -> None:
         assert list(purge()) == [Event("upload", "0/1/1005/17")]
     assert ours not in _uploads()
     assert others in _uploads()
+
+
+@override_settings(USE_TZ=False)
+def test_without_time_zones_uploads_are_aborted_after_the_grace_time(location: str) -> None:
+    """S3 tells times with a zone, Django without: both mean the same moment."""
+    _delivered(a=b"1")
+    _begun(f"{location}/0/1/1005/17")
+    with override_settings(DELIVERY_STORE_GRACE_HOURS=1):
+        assert list(purge()) == []
+        assert all(finding.holds for finding in probed(_store()))
+    with _old_enough():
+        assert not all(finding.holds for finding in probed(_store()))
+        assert list(purge()) == [Event("upload", "0/1/1005/17")]
 
 
 def test_in_a_wrong_bucket_no_upload_is_aborted(buckets: tuple[str, str], location: str) -> None:

@@ -298,7 +298,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             for upload in page.get("Uploads", ()):
                 name = upload["Key"].removeprefix(prefix)
                 ours = bool(prefix) or name == MARKER or self.is_key(name)
-                if not ours or upload["Initiated"] >= before:
+                # Timestamps, for without USE_TZ the time before has no zone.
+                if not ours or upload["Initiated"].timestamp() >= before.timestamp():
                     continue
                 stale.append(name)
                 if not dry_run:
