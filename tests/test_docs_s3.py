@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
+from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3.bucket import Bucket
 from devilry_storage.storages.s3.options import (
     CONNECT_TIMEOUT,
@@ -65,3 +67,13 @@ def test_threshold_and_parts_are_those_of_the_code() -> None:
     assert f"its parts (of {Transfer.part_length // mib} MiB)" in text
     assert Transfer.concurrency == 3
     assert "of which three are in flight" in text
+
+
+def test_each_option_of_our_own_is_in_the_guide() -> None:
+    """Those that django-storages does not have, with their defaults."""
+    own = inspect.signature(S3DeliveryStore.__init__).parameters.values()
+    text = PAGE.partition("Our own options:")[2].partition("What it costs")[0]
+    for option in own:
+        if option.kind is option.KEYWORD_ONLY:
+            default = "" if option.default is None else f" = {option.default}"
+            assert re.search(rf"``{option.name}: \w+{default}``", text), option
