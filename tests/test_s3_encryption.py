@@ -136,6 +136,19 @@ def test_the_sites_parameters_go_with_each_object_under_ours(
     assert metadata["sha256"] == "theirs"
 
 
+def test_a_type_and_an_acl_among_the_parameters_go_before_ours(
+    options: dict[str, Any], proxy: HttpProxy
+) -> None:
+    """As with S3Storage: before the type by the filename, and the option default_acl."""
+    parameters = {"ContentType": "application/x-mine", "ACL": "bucket-owner-full-control"}
+    S3DeliveryStore(**options, default_acl="private", object_parameters=parameters).save(
+        "a.txt", ContentFile(b"data")
+    )
+    (request,) = (each for each in proxy.requests if each.path.endswith("/a.txt"))
+    assert request.headers["content-type"] == "application/x-mine"
+    assert request.headers["x-amz-acl"] == "bucket-owner-full-control"
+
+
 class ByName(S3DeliveryStore):
     """As S3Storage's documentation lets a site choose for each object."""
 
