@@ -55,6 +55,12 @@ switching.on_s3 = lambda server: dict.fromkeys(
     switching.on_disk(tour.place.store_folder()), switching.Stored(1, "0" * 64)
 )
 """
+OTHER_BUCKET = """
+given = server.Server.environment.fget
+server.Server.environment = property(
+    lambda self: {**given(self), "AWS_STORAGE_BUCKET_NAME": "other-bucket"}
+)
+"""
 UNREADABLE = """
 def on_s3(server):
     raise OSError("cut off")
@@ -198,13 +204,14 @@ def test_demo_names_the_remedy_where_the_servers_are_not_installed(demo: Demo) -
     [
         (OTHER_KEYS, "60 keys differ on disk and S3"),
         (OTHER_BYTES, "30 files differ on S3"),
+        (OTHER_BUCKET, "failed on S3, it ended with 1 and said: CommandError: "),
         (UNREADABLE, "cut off"),
     ],
 )
 def test_demo_fails_where_s3_differs_and_ends_the_server(
     demo: Demo, change: str, words: str
 ) -> None:
-    """Other keys, other bytes, or an exception in the middle."""
+    """Other keys, other bytes, nothing at all, or an exception in the middle."""
     s3servers.need("moto")
     ran = demo.run_changed(change, "--s3-server", "moto")
     assert ran.returncode == 1
@@ -220,8 +227,8 @@ def test_interrupted_demo_takes_its_server_along(demo: Demo, number: signal.Sign
         command("demo", "--source", demo.source, "--s3-server", "seaweedfs"),
         env=environment(demo.data, TMPDIR=str(demo.temp)),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        restore_signals=True,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         until = time.monotonic() + PATIENCE
@@ -231,7 +238,9 @@ def test_interrupted_demo_takes_its_server_along(demo: Demo, number: signal.Sign
             time.sleep(0.01)
         assert str(demo.temp) in processes()
         running.send_signal(number)
-        assert running.wait(PATIENCE) != 0
+        _, said = running.communicate(timeout=PATIENCE)
+        assert running.returncode == 128 + number
+        assert "Traceback" not in said
     finally:
         running.kill()
         running.wait()

@@ -77,7 +77,7 @@ def compare(disk: Mapping[str, Stored], s3: Mapping[str, Stored]) -> Compared:
 
 def deliver(server: Server, source: Path) -> str:
     """Run this demo in a process whose settings name the server; return why it failed, if so."""
-    ran = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, str(MANAGE), "demo", "--source", str(source)],
         env={
             # Nothing of what the user has for other buckets.
@@ -85,12 +85,18 @@ def deliver(server: Server, source: Path) -> str:
             **server.environment,
         },
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        check=False,
-    )
-    if ran.returncode == 0:
+    ) as running:
+        try:
+            printed, said = running.communicate()
+        finally:
+            # After Ctrl-C nothing else waits for it, and it must not outlive its data.
+            running.kill()
+            running.wait()
+    if running.returncode == 0:
         return ""
-    said = (ran.stderr.strip() or ran.stdout.strip()).splitlines() or ["nothing"]
-    return f"it ended with {ran.returncode} and said: {said[-1]}"
+    last = ((said or printed).strip() or "nothing").splitlines()[-1]
+    return f"it ended with {running.returncode} and said: {last}"

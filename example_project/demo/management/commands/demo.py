@@ -69,5 +69,7 @@ class Command(BaseCommand):
                 faults = Tour(Console(highlight=False), found, s3_server).run()
             except server.NoServer as exception:
                 raise CommandError(str(exception)) from exception
+            except KeyboardInterrupt as exception:
+                raise CommandError("Interrupted.", returncode=130) from exception
         if faults:
             raise CommandError(f"A promise was broken: {'; '.join(faults)}.")
