@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from hypothesis import settings as hypothesis_settings
 
-from . import chosen, machine, postgres, proofs
+from . import chosen, machine, postgres, proofs, s3leaks
 
 PLUGIN = "devilry_storage.testing.plugin"
 if PLUGIN not in sys.modules:
@@ -101,3 +101,18 @@ def empty_stores() -> Iterator[None]:
         (settings.DIRECTORY / name).mkdir(exist_ok=True)
     yield
     chosen.empty("deliveries", "media", "notes", "papers")
+
+
+@pytest.fixture(autouse=True)
+def secrets_in_logs(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """Whatever a test lets a store on S3 do, its log at DEBUG shows no secret key and no URL.
+
+    The list has what was found; a test that means it to be found empties it.
+    """
+    node = request.node
+    if not node.get_closest_marker("servers") or node.get_closest_marker("slow"):
+        yield []
+        return
+    with s3leaks.watched() as watcher:
+        yield watcher.found
+    assert watcher.found == []

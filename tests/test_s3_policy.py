@@ -2,8 +2,9 @@
 
 SeaweedFS and moto enforce policies of IAM, with some differences from S3. On SeaweedFS
 s3:PutObject allows to abort an upload as well: that s3:AbortMultipartUpload is needed shows moto,
-which for its part lets copy who may not read, and never allows DeleteObjects. Both answer 404 for a missing file to users without
-s3:ListBucket, where S3 says 403: ``test_s3_errors`` has that, in S3's words.
+which for its part lets copy who may not read, and never allows DeleteObjects. Both answer 404 for
+a missing file to users without s3:ListBucket, where S3 says 403: ``test_s3_errors`` has that, in
+S3's words.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _delete_many(store: S3DeliveryStore) -> None:
 
 def _remove_stale_uploads(store: S3DeliveryStore) -> None:
     found = store.remove_stale_uploads(timezone.now() + timedelta(minutes=1))
-    assert found == ["0/1/1005/18"]
+    assert list(found) == ["0/1/1005/18"]
 
 
 #: What is done with a store, and the actions without which it cannot be. Whether the server

@@ -18,10 +18,11 @@ def _impossible(store: object, option: str, value: object, remedy: str) -> Impro
 
 def refuse_unknown(store: object, unknown: Mapping[str, Any]) -> None:
     """Raise ImproperlyConfigured if there is an option that the store does not have."""
-    for option, value in unknown.items():
+    for option in unknown:
+        # Its value stays out of it: it may be a misspelt secret_key.
         raise ImproperlyConfigured(
-            f"{type(store).__name__} has no option {option!r} (given as {value!r}): remove it, "
-            "or look up its spelling in the reference of the stores."
+            f"{type(store).__name__} has no option {option!r}: remove it, or look up its spelling "
+            "in the reference of the stores."
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from boto3.s3.transfer import TransferConfig
 from botocore import UNSIGNED
@@ -108,6 +109,12 @@ def refuse_what_breaks_a_promise(store: Any, given: Mapping[str, Any]) -> None:
             "custom_domain",
             store.custom_domain,
             "its URLs would not be signed; give cloudfront_key_id and cloudfront_key as well",
+        )
+    if "@" in urlsplit(store.endpoint_url or "").netloc:
+        # Not shown, for it would be in every error of botocore's.
+        raise ImproperlyConfigured(
+            f"Option endpoint_url of {type(store).__name__} has a user or a password before its "
+            "'@': remove it, and give access_key and secret_key."
         )
     if not store.bucket_name:
         raise ImproperlyConfigured(

@@ -22,6 +22,7 @@ from ..files import open_reader
 from .bucket import Bucket
 from .options import client_config, refuse_what_breaks_a_promise, transfer
 from .reading import RangeReader
+from .secrets import keep_out_of_logs
 from .types import disposition
 
 # How long a reader's own buffer is: what is read in smaller pieces comes from it.
@@ -77,6 +78,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return (*(getattr(self, option) for option in options), repr(config))
 
     def _make_client(self) -> Any:
+        keep_out_of_logs()
         try:
             return self._create_session().client(
                 "s3",
