@@ -202,7 +202,7 @@ def parts(size: int) -> Look:
     def look(world: World, store: S3DeliveryStore) -> tuple[list[int], int]:
         store.save("small.txt", ContentFile(b"data"))
         world.strict_proxy.forget()
-        world.strict_proxy.fault("UploadPart", Delay(0.3), times=3)
+        world.strict_proxy.fault("UploadPart", Delay(0.5), times=3)
         name = store.save("large.bin", ContentFile(bytes(size)))
         sent = [
             request
