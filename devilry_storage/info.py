@@ -79,7 +79,7 @@ def probed(store: DeliveryStoreMixin) -> Iterator[Finding]:
     Sends requests and writes a marker. Raises what the store raises where it cannot be reached.
     """
     yield from store.probe()
-    stale = store.remove_stale_uploads(timezone.now() - conf.grace, dry_run=True)
+    stale = list(store.remove_stale_uploads(timezone.now() - conf.grace, dry_run=True))
     named = f"{', '.join(stale[:10])}{f' and {len(stale) - 10} more' if stale[10:] else ''}"
     remedy = f"run purge_deliveries, which removes {named}" if stale else ""
     yield Finding("no upload was left behind unfinished", not stale, remedy)

@@ -252,5 +252,5 @@ def test_a_purge_looks_before_it_aborts_an_upload(
     """One listing of the uploads, and one request for each that is aborted."""
     store.remote.call("create_multipart_upload", "0/1/1005/17")
     with sends(proxy, "ListMultipartUploads", "AbortMultipartUpload"):
-        found = store.remove_stale_uploads(timezone.now() + timedelta(minutes=1))
+        found = list(store.remove_stale_uploads(timezone.now() + timedelta(minutes=1)))
     assert found == ["0/1/1005/17"]

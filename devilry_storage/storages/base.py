@@ -62,9 +62,12 @@ class DeliveryStoreMixin(StorageContract):
             return "the store is empty"
         return ""
 
-    def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> list[str]:
-        """Remove what writers that died left unpublished before that time; return its names."""
-        return []
+    def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
+        """Remove what writers that died left unpublished before that time, one by one.
+
+        Yields each name when that is done, lazily: what is not asked for is not removed.
+        """
+        yield from ()
 
     def place(self) -> str:
         """Return in words where the bytes lie."""

@@ -210,7 +210,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         except FileNotFoundError:
             return None  # made at the first save
 
-    def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> list[str]:
+    def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
         return self._tree.stale_temps(before.timestamp(), remove=not dry_run)
 
     def public_url(self, name: str) -> str:

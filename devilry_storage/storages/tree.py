@@ -318,13 +318,15 @@ class Tree:
         finally:
             os.close(fd)
 
-    def stale_temps(self, before: float, *, remove: bool) -> list[str]:
-        """Return the names of temp files last written before a time (seconds since the epoch)."""
+    def stale_temps(self, before: float, *, remove: bool) -> Iterator[str]:
+        """Yield the names of temp files last written before a time (seconds since the epoch).
+
+        With ``remove`` each is removed before.
+        """
         try:
             fd = self.enter(TEMP_FOLDER)
         except FileNotFoundError:
-            return []
-        stale = []
+            return
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:
@@ -332,9 +334,8 @@ class Tree:
                         if entry.stat(follow_symlinks=False).st_mtime < before:
                             if remove:
                                 os.unlink(entry.name, dir_fd=fd)
-                            stale.append("/".join([*TEMP_FOLDER, entry.name]))
+                            yield "/".join([*TEMP_FOLDER, entry.name])
                     except FileNotFoundError:
                         continue  # published or discarded meanwhile
         finally:
             os.close(fd)
-        return stale

@@ -266,7 +266,7 @@ def default_silence(wire: Wire) -> Silence:
     wire.proxy.forget()
     # The abort was not heard, either: what is left is a purge's to remove.
     later = datetime.now(timezone.utc) + timedelta(minutes=1)
-    assert store.remove_stale_uploads(later) == [large_name]
+    assert list(store.remove_stale_uploads(later)) == [large_name]
     return Silence(len(acts), longest)
 
 

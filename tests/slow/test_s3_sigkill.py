@@ -34,7 +34,7 @@ def remove_stale_uploads(place: BucketPlace) -> Callable[[], list[str]]:
         shown = {entry.name for entry in store.scan()}
         complaints = [f"{name} is seen" for name in left if name in shown or store.exists(name)]
         for dry_run in (True, False):
-            told = store.remove_stale_uploads(now, dry_run=dry_run)
+            told = list(store.remove_stale_uploads(now, dry_run=dry_run))
             if sorted(told) != sorted(left):
                 complaints.append(f"told {told} of {left}")
         complaints += [f"{name} is still there" for name in place.uploads()]

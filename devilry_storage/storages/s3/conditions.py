@@ -14,6 +14,7 @@ from ...exceptions import ConditionalWritesIgnored, StoreFailure
 from ...names import RESERVED
 from .bucket import Bucket
 from .errors import ConditionFailed
+from .uploads import abandon
 
 MARKER = f"{RESERVED}/conditional-writes"
 _COPIED = f"{RESERVED}/conditional-copies"
@@ -37,7 +38,7 @@ def _complete(bucket: Bucket) -> None:
             IfNoneMatch="*",
         )
     except BaseException:
-        bucket.call("abort_multipart_upload", MARKER, UploadId=upload)
+        abandon(bucket, MARKER, upload)
         raise
 
 

@@ -24,6 +24,7 @@ from .options import HONOURED, SECRET
 from .reading import Ranges
 from .storage import BucketStorage
 from .types import content_type
+from .uploads import abort
 from .writing import Publication
 
 #: The most keys that one DeleteObjects takes.
@@ -286,13 +287,12 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 "" if honoured or not needed else f"give the store {REMEDIES[operation]}",
             )
 
-    def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> list[str]:
-        """Abort the uploads in parts that were begun before that time; return their names.
+    def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
+        """Abort the uploads in parts that were begun before that time; yield each one's name.
 
         Without a ``location`` the bucket may be others' as well: there only uploads to keys of the
         layout are ours.
         """
-        stale: list[str] = []
         prefix = self.remote.prefix
         for page in self.remote.pages("list_multipart_uploads", Prefix=prefix):
             for upload in page.get("Uploads", ()):
@@ -301,12 +301,9 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 # Timestamps, for without USE_TZ the time before has no zone.
                 if not ours or upload["Initiated"].timestamp() >= before.timestamp():
                     continue
-                stale.append(name)
                 if not dry_run:
-                    self.remote.call(
-                        "abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
-        return stale
+                    abort(self.remote, name, upload["UploadId"])
+                yield name
 
     def url(self, name: str | None, *args: Any, **kwargs: Any) -> str:
         """Return a presigned URL, good for ``expire`` seconds (the option ``querystring_expire``).

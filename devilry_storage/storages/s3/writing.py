@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,8 +19,7 @@ from ...exceptions import StoreFailure
 from .bucket import Bucket, pause
 from .conditions import named_part, require
 from .errors import ConditionFailed
-
-logger = logging.getLogger("devilry_storage")
+from .uploads import abandon
 
 #: Names of the metadata: whose upload it was, and the SHA-256 of the whole in hexadecimal.
 TOKEN = "devilry-token"  # noqa: S105  # no secret
@@ -235,15 +233,8 @@ class Publication:
                 "complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": sent}
             )
         except BaseException:
-            self._abort(upload)
+            abandon(self.bucket, self.name, upload)
             raise
-
-    def _abort(self, upload: str) -> None:
-        try:
-            self.bucket.call("abort_multipart_upload", self.name, UploadId=upload)
-        # What stays is invisible, and a purge aborts it later; the first error matters.
-        except Exception as exception:  # noqa: BLE001  # see above
-            logger.warning("The upload of %r could not be aborted: %s", self.name, exception)
 
 
 def joined(chunks: Iterable[bytes], lengths: Iterator[int]) -> Iterator[bytearray]:
