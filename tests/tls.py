@@ -32,7 +32,7 @@ class _Nothing(BaseHTTPRequestHandler):
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the server's URL, and the path of the certificate by which it is trusted."""
-    certificate, key = _made(folder)
+    certificate, key = make_certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Nothing) as server:
@@ -44,7 +44,8 @@ def serving(folder: Path) -> Iterator[tuple[str, str]]:
         thread.join(10)
 
 
-def _made(folder: Path) -> tuple[Path, Path]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for 127.0.0.1 that trusts itself, and its key; return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import threading
 import time
@@ -9,12 +10,15 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from os import register_at_fork
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .errors import is_transient, translated
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # What belongs to every request that takes it, those for the store's own markers included: how the
 # object is encrypted, which a bucket may demand, who pays, whose bucket it has to be.
@@ -83,6 +87,42 @@ def _query_names(operation_model: Any) -> dict[str, str]:
     }
 
 
+class Body(io.RawIOBase):
+    """Bytes as a file, which is sent block by block, each with a timeout of its own.
+
+    Bytes themselves would be sent by one call, and all of them have to be gone within the
+    connect timeout, which urllib3 keeps on the socket meanwhile.
+    """
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        super().__init__()
+        self._view = memoryview(data)
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._view)}
+        self._position = base[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        room = memoryview(buffer).cast("B")
+        piece = self._view[self._position : self._position + len(room)]
+        room[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        # botocore leaves it in a cycle of references: the bytes need not wait for its collection.
+        self._view.release()
+        super().close()
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A bucket below a prefix, as one configuration reaches it.
@@ -148,7 +188,7 @@ class Bucket:
         attempt = 1
         while True:
             try:
-                return getattr(self.client, operation)(Bucket=self.name, **parameters)
+                return self._send(operation, parameters)
             except (BotoCoreError, ClientError) as exception:
                 seconds = time.monotonic() - began
                 left = attempt < self.attempts and seconds < self.deadline
@@ -158,6 +198,13 @@ class Bucket:
                     ) from exception
             pause(attempt, self.deadline - seconds)
             attempt += 1
+
+    def _send(self, operation: str, parameters: Mapping[str, Any]) -> Any:
+        send = getattr(self.client, operation)
+        if "Body" not in parameters:
+            return send(Bucket=self.name, **parameters)
+        with Body(parameters["Body"]) as body:
+            return send(Bucket=self.name, **{**parameters, "Body": body})
 
     def _common(self, operation: str, name: str) -> dict[str, Any]:
         """Return of the site's parameters those that every request needs, not only a write."""

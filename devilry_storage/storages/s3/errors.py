@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,15 @@ _DAMAGED_ON_THE_WAY = {"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody
 # Somebody else is writing the same name. A PutObject or CopyObject is simply sent again; an upload
 # in parts has to be begun again.
 _CONFLICT = "ConditionalRequestConflict"
+
+# OpenSSL's reasons for which the next attempt fails as well: the certificate, and what speaks no
+# TLS, or an old one.
+_UNTRUSTED = {
+    "CERTIFICATE_VERIFY_FAILED",
+    "RECORD_LAYER_FAILURE",
+    "UNSUPPORTED_PROTOCOL",
+    "WRONG_VERSION_NUMBER",
+}
 
 _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
 
@@ -121,10 +131,20 @@ def is_transient(exception: Exception, operation: str) -> bool:
             or code in _TRANSIENT_CODES | _DAMAGED_ON_THE_WAY
             or "Throttl" in code
         )
-    if isinstance(exception, SSLError):
+    if _is_untrusted(exception):
         return False
     # Every way in which the network fails: before there is a connection, and on it.
     return isinstance(exception, (NoConnection, HTTPClientError, ResponseParserError))
+
+
+def _is_untrusted(exception: BaseException) -> bool:
+    """Tell a server that cannot be trusted from a connection that broke, an SSLError as well."""
+    cause: BaseException | None = exception if isinstance(exception, SSLError) else None
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError) and cause.reason in _UNTRUSTED:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def translated(
@@ -148,7 +168,7 @@ def translated(
         )
     if isinstance(exception, ParamValidationError):
         return ValueError(f"{what} is impossible: {exception}")
-    if isinstance(exception, SSLError):
+    if _is_untrusted(exception):
         return StoreUnavailable(
             f"{what} failed at once: {exception}. Check the server's certificate, and the options "
             "verify and endpoint_url."
