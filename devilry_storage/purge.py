@@ -120,6 +120,11 @@ def _purge_uploads(using: str, dry_run: bool) -> Iterator[Event]:
             continue
         store = use.resolved.store
         # In a wrong bucket others may be in the middle of theirs.
-        if not _reason_to_refuse(use.models[0], using, [], store):
+        if _reason_to_refuse(use.models[0], using, [], store):
+            continue
+        try:
             for name in store.remove_stale_uploads(before, dry_run=dry_run):
                 yield Event("upload", name)
+        # The next store may do what this one does not.
+        except OSError as exception:
+            yield Event("failed", use.models[0]._meta.label_lower, f"stale uploads: {exception}")

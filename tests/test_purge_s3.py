@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from io import StringIO
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +21,14 @@ from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMet
 from devilry_storage.info import probed
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import Event, purge
-from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages import FsHierDeliveryStore, S3DeliveryStore
 from devilry_storage.store import store_for
+from devilry_storage.testing import override_deliverystore
+from tests.testapp.models import Note
 
 from . import s3servers
-from .http_proxy import Answer, HttpProxy
+from .http_faults import Answer
+from .http_proxy import HttpProxy
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
@@ -230,7 +234,7 @@ def test_what_the_server_does_not_remove_stays_with_its_error(
         with _using(bucket_name=buckets[0], location=location, **endpoint):
             proxy.fault("DeleteObjects", Answer(403, "AccessDenied"))
             _out, err = _purged()
-            assert "2 files failed" in err
+            assert "2 removals failed" in err
             assert "s3:DeleteObject" in err
             for tombstone in Tombstone.objects.all():
                 assert tombstone.attempts == 1
@@ -287,6 +291,30 @@ def test_without_time_zones_uploads_are_aborted_after_the_grace_time(location: s
     with _old_enough():
         assert not all(finding.holds for finding in probed(_store()))
         assert list(purge()) == [Event("upload", "0/1/1005/17")]
+
+
+def test_uploads_that_cannot_be_listed_are_told_and_the_next_store_is_purged(
+    buckets: tuple[str, str], location: str, tmp_path: Path
+) -> None:
+    """The permission is missing: that store's failure, and the command's."""
+    other = FsHierDeliveryStore(location=tmp_path / "notes")
+    with (
+        HttpProxy(s3servers.get("seaweedfs").endpoint_url) as proxy,
+        _using(bucket_name=buckets[0], location=location, endpoint_url=proxy.endpoint_url),
+        override_deliverystore(other, model=Note),
+    ):
+        _delivered(a=b"1")
+        Note.objects.create(content=ContentFile(b"note", "a"))
+        left = tmp_path / "notes/.devilry-storage/tmp/left"
+        left.write_bytes(b"half")
+        proxy.fault("ListMultipartUploads", Answer(403, "AccessDenied"))
+        with _old_enough():
+            out, err = _purged()
+    assert "failed: devilry_deliveries.filemeta (stale uploads: list_multipart_uploads of" in err
+    assert "s3:ListBucketMultipartUploads" in err
+    assert "0 models were refused and 1 removals failed" in err
+    assert "1 stale uploads" in out
+    assert not left.exists()
 
 
 def test_in_a_wrong_bucket_no_upload_is_aborted(buckets: tuple[str, str], location: str) -> None:

@@ -48,7 +48,7 @@ class Command(BaseCommand):
         )
         if counts["refused"] or counts["failed"]:
             raise CommandError(
-                f"{counts['refused']} models were refused and {counts['failed']} files failed: "
+                f"{counts['refused']} models were refused and {counts['failed']} removals failed: "
                 "see the reasons above."
             )
 
