@@ -268,6 +268,7 @@ def told(command: str, **options: Any) -> str:
     return out.getvalue()
 
 
+@pytest.mark.django_db  # Django 4.2's check asks the database
 @pytest.mark.parametrize(
     "more",
     [{}, {"secret_key": WRONG}, {"security_token": TOKEN, "object_parameters": SSE_C}],
