@@ -44,9 +44,13 @@ def purge(*, using: str = DEFAULT_DB_ALIAS, dry_run: bool = False) -> Iterator[E
     """
     due = due_tombstones(using)
     labels = due.order_by("model").values_list("model", flat=True).distinct()
+    refused = set()
     for label in list(labels):
-        yield from _purge_model(label, using, dry_run)
-    yield from _purge_uploads(using, dry_run)
+        for event in _purge_model(label, using, dry_run):
+            if event.result == "refused":
+                refused.add(label)
+            yield event
+    yield from _purge_uploads(using, dry_run, refused)
 
 
 def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:
@@ -113,18 +117,36 @@ def _strange_size(tombstones: list[Tombstone], store: DeliveryStoreMixin) -> str
     return ""
 
 
-def _purge_uploads(using: str, dry_run: bool) -> Iterator[Event]:
+def _purge_uploads(using: str, dry_run: bool, refused: set[str]) -> Iterator[Event]:
+    """Remove stale uploads; ``refused`` are the labels of models of which that was told already."""
     before = timezone.now() - conf.grace
     for use in uses():
         if use.resolved is None:
             continue
         store = use.resolved.store
+        labels = [model._meta.label_lower for model in use.models]
         # In a wrong bucket others may be in the middle of theirs.
-        if _reason_to_refuse(use.models[0], using, [], store):
+        if reason := _reason_to_refuse(use.models[0], using, [], store):
+            if refused.isdisjoint(labels) and not _is_unused(use.models, labels, using, store):
+                yield Event("refused", labels[0], f"{reason}; no stale upload was removed")
             continue
         try:
             for name in store.remove_stale_uploads(before, dry_run=dry_run):
                 yield Event("upload", name)
         # The next store may do what this one does not.
         except OSError as exception:
-            yield Event("failed", use.models[0]._meta.label_lower, f"stale uploads: {exception}")
+            yield Event("failed", labels[0], f"stale uploads: {exception}")
+
+
+def _is_unused(
+    models: list[FileModel], labels: list[str], using: str, store: DeliveryStoreMixin
+) -> bool:
+    """Tell whether nothing is stored and nothing should be: no file, no row and no tombstone."""
+    rows = (each._base_manager.using(using).filter(content__isnull=False) for each in models)
+    tombstones = Tombstone.objects.using(using).filter(model__in=labels)
+    if any(expected.exists() for expected in (*rows, tombstones)):
+        return False
+    try:
+        return next(store.scan(), None) is None
+    except OSError:
+        return False

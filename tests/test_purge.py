@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -433,6 +433,52 @@ def test_a_temp_folder_that_is_a_symlink_is_not_followed(root: Path, tmp_path: P
     assert (event.result, event.subject) == ("failed", "devilry_deliveries.filemeta")
     assert "not entered" in event.reason
     assert victim.read_text() == "precious"
+
+
+# -- Nothing due, and a store that is refused all the same --
+
+
+def test_a_missing_root_is_told_though_nothing_is_due(root: Path) -> None:
+    """Else the command would succeed day after day, and its uploads stay for ever."""
+    _delivered(a=b"1")
+    shutil.rmtree(root)
+    out, err = _purged()
+    assert "refused: devilry_deliveries.filemeta (the folder" in err
+    assert "is missing" in err
+    assert "1 models were refused" in err
+    assert "Removed 0 files" in out
+
+
+def test_an_emptied_root_is_told_while_a_tombstone_waits(root: Path) -> None:
+    """No row is left, but bytes of a deleted one should be there."""
+    _delivered(a=b"1").delete()
+    shutil.rmtree(root)
+    root.mkdir()
+    (event,) = purge()
+    assert (event.result, event.subject) == ("refused", "devilry_deliveries.filemeta")
+    assert "is empty" in event.reason
+
+
+def test_a_store_is_refused_once(root: Path) -> None:
+    """For its tombstones; its uploads are not told a second time."""
+    _one_deleted_of_two()
+    shutil.rmtree(root)
+    assert [event.result for event in purge()] == ["refused"]
+
+
+@pytest.mark.parametrize("make", [lambda root: None, Path.mkdir], ids=["missing", "empty"])
+def test_a_store_that_was_never_used_is_no_error(root: Path, make: Callable[[Path], None]) -> None:
+    """A new site runs its first purge before its first delivery."""
+    make(root)
+    assert list(purge()) == []
+
+
+def test_a_store_whose_last_file_was_purged_is_no_error(root: Path) -> None:
+    """Nothing should be there, and nothing is."""
+    _delivered(a=b"1").delete()
+    _past_due()
+    assert [event.result for event in purge()] == ["removed"]
+    assert list(purge()) == []
 
 
 # -- Two at a time --

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from io import StringIO
 from itertools import count
@@ -47,7 +46,7 @@ def location() -> str:
     return f"site{next(_places)}"
 
 
-def _using(**options: Any) -> AbstractContextManager[None]:
+def _using(**options: Any) -> override_settings:
     """Let all models use a store on S3 with these options."""
     given = {**s3servers.get("seaweedfs").options(options.pop("bucket_name")), **options}
     backend = "devilry_storage.storages.S3DeliveryStore"
@@ -90,7 +89,7 @@ def _one_deleted_of_two() -> str:
     """Return the name of the deleted one's file."""
     delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
     _deleted(delivery)
-    return Tombstone.objects.get().name
+    return str(Tombstone.objects.get().name)
 
 
 def _names() -> set[str]:
@@ -315,6 +314,46 @@ def test_uploads_that_cannot_be_listed_are_told_and_the_next_store_is_purged(
     assert "0 models were refused and 1 removals failed" in err
     assert "1 stale uploads" in out
     assert not left.exists()
+
+
+def test_a_store_that_was_never_used_is_no_error() -> None:
+    """A new site runs its first purge before its first delivery."""
+    assert list(purge()) == []
+
+
+def test_a_store_whose_last_file_was_purged_is_no_error() -> None:
+    """Nothing should be there, and nothing is."""
+    _deleted(_delivered(a=b"1"))
+    assert [event.result for event in purge()] == ["removed"]
+    assert list(purge()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"endpoint_url": "http://127.0.0.1:1", "attempts": 1}, "http://127.0.0.1:1"),
+        ({"bucket_name": "deliveries-of-nobody"}, "deliveries-of-nobody"),
+        ({"secret_key": "wrong"}, "Check access key and secret key"),
+    ],
+    ids=["gone", "bucket", "credentials"],
+)
+def test_a_store_that_cannot_be_asked_is_told_though_nothing_is_due(
+    buckets: tuple[str, str], location: str, wrong: dict[str, Any], why: str
+) -> None:
+    """Even one that was never used: only its server could say so."""
+    with _using(**{"bucket_name": buckets[0], "location": location, **wrong}):
+        _out, err = _purged()
+    assert err.count("refused: devilry_deliveries.filemeta (") == 1
+    assert why in err
+    assert "1 models were refused" in err
+
+
+def test_an_emptied_bucket_is_told_though_nothing_is_due() -> None:
+    """A row's file is missing."""
+    _delivered(a=b"1")
+    _emptied()
+    _out, err = _purged()
+    assert "refused: devilry_deliveries.filemeta (the store is empty" in err
 
 
 def test_in_a_wrong_bucket_no_upload_is_aborted(buckets: tuple[str, str], location: str) -> None:
