@@ -83,12 +83,11 @@ def _remove_stale_uploads(store: S3DeliveryStore) -> None:
     assert list(found) == ["0/1/1005/18"]
 
 
-#: What is done with a store, and the actions without which it cannot be. Whether the server
-#: honours conditions is asked by an upload that is aborted, before the first large file.
+#: What is done with a store, and the actions without which it cannot be.
 USES: dict[str, tuple[set[str], Act]] = {
     "save": ({PUT}, lambda store: store.save("new.txt", ContentFile(b"data"))),
     "alternative": ({PUT}, lambda store: store.save("there.txt", ContentFile(b"data"))),
-    "save large": ({PUT, GET, ABORT}, _save_large),
+    "save large": ({PUT, GET}, _save_large),
     "rewrite": ({PUT}, _rewrite),
     "open": ({GET}, lambda store: store.open("there.txt").close()),
     "stream": ({GET}, lambda store: b"".join(store.stream("there.txt"))),
@@ -98,7 +97,7 @@ USES: dict[str, tuple[set[str], Act]] = {
     "copy": ({PUT, GET}, _copy),
     "listdir": ({LIST}, lambda store: store.listdir("")),
     "scan": ({LIST}, lambda store: list(store.scan())),
-    "probe": ({PUT, GET, ABORT}, lambda store: list(store.probe())),
+    "probe": ({PUT, GET}, lambda store: list(store.probe())),
     "purge uploads": ({UPLOADS, ABORT}, _remove_stale_uploads),
     "delete": ({DELETE}, lambda store: store.delete("there.txt")),
     "delete many": ({DELETE}, _delete_many),
@@ -197,6 +196,17 @@ def test_an_action_left_out_is_named_by_the_error_of_whatever_needs_it(
         with pytest.raises(StoreDenied, match=rf"permission is missing: .*{without}\b"):
             act(store)
             pytest.fail(f"{what} works without {without}")
+
+
+def test_an_upload_that_may_not_be_aborted_is_a_warning_that_names_the_action(
+    servers: Callable[[str], s3servers.Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trial before the first large file is to be aborted; that it cannot be costs no file."""
+    store = prepared(servers("moto"), without=ABORT)
+    _save_large(store)
+    ours = [each.getMessage() for each in caplog.records if each.name == "devilry_storage"]
+    assert ours
+    assert all(f"permission is missing: {ABORT}." in warning for warning in ours)
 
 
 @pytest.mark.parametrize("name", ["seaweedfs", "moto"])
