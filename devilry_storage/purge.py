@@ -118,7 +118,7 @@ def _strange_size(tombstones: list[Tombstone], store: DeliveryStoreMixin) -> str
 
 
 def _purge_uploads(using: str, dry_run: bool, refused: set[str]) -> Iterator[Event]:
-    """Remove stale uploads; ``refused`` are the labels of models of which that was told already."""
+    """Remove stale uploads; ``refused`` are the labels of models that were refused already."""
     before = timezone.now() - conf.grace
     for use in uses():
         if use.resolved is None:
