@@ -26,7 +26,11 @@ def flip_downloads(wire: Wire, store: Any, size: int, rounds: int, *, verified: 
     for position in random.sample(range(size), rounds):
         wire.proxy.fault("GetObject", FlipBit(position, random.randrange(8)))
         try:
-            received = b"".join(store.stream("a.bin", sha256=sha256(data) if verified else None))
+            if verified:
+                received = b"".join(store.stream("a.bin", sha256=sha256(data)))
+            else:
+                # A range is answered without a checksum, by which boto3 would notice.
+                received = b"".join(store.stream("a.bin", 0, size))
         except ChecksumMismatch:
             found += 1
         else:
@@ -52,11 +56,9 @@ def test_a_bit_that_is_flipped_on_the_way_down_is_found(proof: str, size: int) -
 
 def test_the_flipped_bits_find_a_store_that_verifies_nothing() -> None:
     """The same harness is red where neither boto3 nor we compare a checksum."""
-    unverified = network(response_checksum_validation="when_required")
     for size in (SMALL, TWO_PARTS):
         with wire() as w:
-            store = w.store(client_config=unverified)
-            assert flip_downloads(w, store, size, 3, verified=False) == 0
+            assert flip_downloads(w, w.store(), size, 3, verified=False) == 0
             assert len(w.bad()) == 3
 
 
