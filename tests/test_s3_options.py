@@ -271,6 +271,36 @@ def test_an_option_overrules_a_setting_that_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "location", ["a//b", ".", "a/../b", "..", "a\\b", "a\nb", None, b"a", Path("a")], ids=ascii
+)
+def test_a_location_that_is_no_folder_of_a_bucket_is_refused(location: Any) -> None:
+    """At once, not at the first file: a part of a key means one thing on every server."""
+    said = refused(location=location)
+    assert said.startswith(f"Option location={location!r} of S3DeliveryStore is refused: ")
+    assert "'media/deliveries'" in said
+    with override_settings(AWS_LOCATION=location):
+        assert refused() == said
+
+
+@pytest.mark.parametrize(
+    ("location", "prefix"),
+    [
+        *(("", ""), ("a", "a/"), ("a/b/", "a/b/"), ("a//", "a/")),
+        *((" x ", " x /"), ("a+b%41 c", "a+b%41 c/"), ("\xe4", "\xe4/")),
+    ],
+)
+def test_a_location_may_end_in_a_slash(location: str, prefix: str) -> None:
+    """As with django-storages; else it is taken as it is."""
+    store = S3DeliveryStore(bucket_name="deliveries", location=location)
+    assert store.remote.prefix == prefix
+
+
+def test_a_location_that_begins_with_a_slash_is_refused() -> None:
+    """By django-storages, which names the value and what to write."""
+    assert "Found '/a/'. Use 'a/' instead." in refused(location="/a/")
+
+
 @pytest.mark.parametrize("acl", ["public-read", "public-read-write", "authenticated-read"])
 def test_a_public_acl_is_refused(acl: str) -> None:
     """Wherever it stands; one that names somebody is not."""

@@ -15,6 +15,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from django.core.exceptions import ImproperlyConfigured
 
+from ...exceptions import InvalidName
+from ...names import validate_storage_name
 from .writing import Transfer
 
 #: Honoured; what is True may be shown to whoever asks for the store's configuration.
@@ -87,6 +89,27 @@ POOL = 64
 def _impossible(store: object, option: str, value: object, why: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(
         f"Option {option}={value!r} of {type(store).__name__} is refused: {why}."
+    )
+
+
+def refuse_location(store: object, location: object) -> None:
+    """Raise ImproperlyConfigured unless keys below the location mean the same on every server.
+
+    One that begins with a slash django-storages refuses.
+    """
+    if isinstance(location, str):
+        folder = location.strip("/")
+        try:
+            if not folder or validate_storage_name(folder):
+                return
+        except InvalidName:
+            pass
+    raise _impossible(
+        store,
+        "location",
+        location,
+        "give it '', or a folder such as 'media/deliveries' by the rules of storage names: "
+        "text, no part of it empty, '.' or '..'",
     )
 
 

@@ -20,7 +20,7 @@ from storages.backends.s3 import S3Storage
 from ...names import RESERVED
 from ..files import open_reader
 from .bucket import Bucket
-from .options import client_config, refuse_what_breaks_a_promise, transfer
+from .options import client_config, refuse_location, refuse_what_breaks_a_promise, transfer
 from .reading import RangeReader
 from .secrets import keep_out_of_logs
 from .types import disposition
@@ -40,6 +40,8 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
     deadline: float
 
     def __init__(self, **options: Any) -> None:
+        # Before django-storages, which takes it for text.
+        refuse_location(self, {**self.get_default_settings(), **options}["location"])
         super().__init__(**options)
         if "file_overwrite" not in options and not hasattr(settings, "AWS_S3_FILE_OVERWRITE"):
             # django-storages' default is what a delivery store never does.
