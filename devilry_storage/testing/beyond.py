@@ -29,6 +29,13 @@ class BeyondCases(DeliveryStoreCase):
         self.save("a/3.txt")
         self.assertEqual(self.scanned("a/b"), names)
 
+    def test_own_name_below_the_top_is_an_ordinary_one(self) -> None:
+        """Interface: the name that a store keeps for itself at the top is any other below it."""
+        name = self.save("a/.devilry-storage/x")
+        self.assertEqual(self.store.listdir("a"), ([".devilry-storage"], []))
+        self.assertEqual(self.store.listdir("a/.devilry-storage"), ([], ["x"]))
+        self.assertEqual(self.scanned("a"), {name})
+
     def test_scan_is_lazy(self) -> None:
         """Interface: a scan is an iterator; its first entry comes before the rest is listed."""
         for number in range(5):

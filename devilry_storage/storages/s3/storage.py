@@ -137,7 +137,8 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
             ]
             files += [each["Key"].removeprefix(prefix) for each in page.get("Contents", ())]
         # An object that ends in a slash is some tool's idea of a folder.
-        return [each for each in folders if each and each != RESERVED], [
+        ours = "" if path else RESERVED
+        return [each for each in folders if each not in {"", ours}], [
             each for each in files if each
         ]
 
