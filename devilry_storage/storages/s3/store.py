@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -29,6 +30,9 @@ from .writing import Publication
 
 #: The most keys that one DeleteObjects takes.
 KEYS_OF_A_REQUEST = 1000
+
+#: What names may have, but not XML, in which DeleteObjects tells the keys.
+NOT_IN_XML = re.compile("[\ufffe\uffff]")
 
 _stores: WeakSet[S3DeliveryStore] = WeakSet()
 
@@ -237,11 +241,18 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         """Remove the files at once, a thousand in a request, and return what failed, and how."""
         failures: dict[str, Exception] = {}
         valid: dict[str, str] = {}
+        alone = []
         for name in names:
             try:
-                valid[self.remote.key(validate_storage_name(name))] = name
+                key = self.remote.key(validate_storage_name(name))
             except ValueError as exception:
                 failures[name] = exception
+            else:
+                if NOT_IN_XML.search(key):
+                    alone.append(name)
+                else:
+                    valid[key] = name
+        failures.update(super().delete_many(alone))
         keys = iter(valid)
         while batch := list(islice(keys, KEYS_OF_A_REQUEST)):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
@@ -251,8 +262,11 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         objects = [{"Key": key} for key in names]
         try:
             answer = self.remote.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
-        # One answer for all of them: each is reported with it.
         except (OSError, ValueError) as exception:
+            if getattr(exception, "code", "") == "MalformedXML":
+                # Perhaps for one key: the others must not stay with it for ever.
+                return super().delete_many(names.values())
+            # One answer for all of them: each is reported with it.
             return dict.fromkeys(names.values(), exception)
         return {
             names[error["Key"]]: of_one_key(error, names[error["Key"]], str(self.remote))
