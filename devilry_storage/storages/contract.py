@@ -18,6 +18,7 @@ from ..exceptions import InvalidName
 from ..layout import Layout
 from ..names import validate_storage_name
 from .adapting import as_text, seekable
+from .files import is_of_content
 from .interface import hier_layout, stored_name
 
 # A store whose get_alternative_name() keeps naming the same taken name would loop forever.
@@ -61,8 +62,9 @@ class StorageContract(Storage):
         for name in names:
             try:
                 return self._create(name, content)
-            except FileExistsError:
-                continue
+            except FileExistsError as exception:
+                if is_of_content(exception):
+                    raise
         raise FileExistsError("No name was free.")
 
     def open(self, name: str, mode: str = "rb") -> Any:

@@ -38,8 +38,17 @@ def as_bytes(chunk: Any) -> bytes:
 
 def read_chunks(source: File[Any]) -> Iterator[bytes]:
     """Yield what a file holds from its beginning, as bytes."""
-    for chunk in source.chunks():
-        yield as_bytes(chunk)
+    try:
+        for chunk in source.chunks():
+            yield as_bytes(chunk)
+    except FileExistsError as exception:
+        exception.of_content = True  # type: ignore[attr-defined]  # see is_of_content()
+        raise
+
+
+def is_of_content(exception: FileExistsError) -> bool:
+    """Tell whether a content itself has raised this while it was read: no name is taken then."""
+    return getattr(exception, "of_content", False)
 
 
 def verified(chunks: Iterable[bytes], sha256: str, name: str) -> Iterator[bytes]:

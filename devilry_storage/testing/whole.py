@@ -88,6 +88,23 @@ class WholeCases(DiskCase):
             self.store.save("torn.bin", scripted(b"part", broken))
         self.assertIs(caught.exception, error)
 
+    @needs("whole_or_absent")
+    def test_source_that_says_something_exists_is_not_read_again(self) -> None:
+        """Promise 1: a source's own FileExistsError is the save's error, and no taken name."""
+        error = FileExistsError("the source's own")
+        reads = []
+
+        def exists() -> None:
+            reads.append(1)
+            self.assertLess(len(reads), 10, "the source was read again and again")
+            raise error
+
+        for size in (0, 100):
+            with self.assert_unchanged(), self.assertRaises(FileExistsError) as raised:
+                self.store.save("a.bin", scripted(b"x" * size, exists))
+            self.assertIs(raised.exception, error)
+        self.assertEqual(len(reads), 2)
+
     def test_callers_file_stays_open_after_an_error(self) -> None:
         """Promise 1: after a failed save the caller's own file is still open."""
         source = scripted(b"part", breaks)
