@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from django.core.files import File
 
-from .files import read_chunks
+from .files import Reader, Spool, read_chunks
 
 if TYPE_CHECKING:
     _BytesFile = File[bytes]
@@ -39,8 +41,7 @@ def seekable(content: _AnyFile) -> Iterator[_AnyFile]:
 
 
 def _is_seekable(content: _AnyFile) -> bool:
-    # What Django's own chunks() yield is what the file reads; others' may be anything.
-    if not getattr(content.chunks, "__module__", "").startswith("django.core.files."):
+    if not _has_djangos_chunks(content):
         return False
     try:
         content.tell()
@@ -48,6 +49,63 @@ def _is_seekable(content: _AnyFile) -> bool:
     # No such method, no position, closed.
     except (AttributeError, TypeError, OSError, ValueError):
         return False
+
+
+@contextmanager
+def rereadable(content: _AnyFile, memory: int) -> Iterator[_AnyFile]:
+    """Give the content as a file whose chunks can be read again, for as long as ``with`` lasts.
+
+    What may not bear it is kept while it is read: up to ``memory`` bytes in memory, more in a
+    temporary file.
+    """
+    if _is_rereadable(content):
+        yield content
+        return
+    with Spool(memory) as spool:
+        yield _Kept(content, spool)
+
+
+def _is_rereadable(content: _AnyFile) -> bool:
+    """Tell whether each call of ``chunks()`` surely gives the whole from its beginning.
+
+    What a file says of itself is not believed: Django's ``seekable()`` is True where there is no
+    such method, that of gzip is True on a pipe.
+    """
+    file: Any = content
+    while isinstance(file, File):
+        if isinstance(file, (Spool, Reader)):
+            return True
+        if not _has_djangos_chunks(file):
+            return False
+        file = file.file
+    if isinstance(file, (io.BytesIO, io.StringIO)):
+        return True
+    try:
+        regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        return regular and file.seek(0) == 0
+    # No descriptor, no such method, closed.
+    except (AttributeError, TypeError, OSError, ValueError):
+        return False
+
+
+def _has_djangos_chunks(content: _AnyFile) -> bool:
+    # What Django's own chunks() yield is what the file reads; others' may be anything.
+    return getattr(content.chunks, "__module__", "").startswith("django.core.files.")
+
+
+class _Kept(_AnyFile):
+    """A content that is read once, and whose chunks come again from a spool."""
+
+    def __init__(self, content: _AnyFile, spool: Spool) -> None:
+        super().__init__(content.file, content.name)
+        self._chunks = read_chunks(content)
+        self._spool = spool
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
+        yield from self._spool.chunks(chunk_size)
+        for chunk in self._chunks:
+            self._spool.add(chunk)
+            yield chunk
 
 
 class _Spooled(_BytesFile):

@@ -17,8 +17,8 @@ from django.core.files.storage import Storage
 from ..exceptions import InvalidName
 from ..layout import Layout
 from ..names import validate_storage_name
-from .adapting import as_text, seekable
-from .files import is_of_content
+from .adapting import as_text, rereadable, seekable
+from .files import MEMORY, is_of_content
 from .interface import hier_layout, stored_name
 
 # A store whose get_alternative_name() keeps naming the same taken name would loop forever.
@@ -59,6 +59,13 @@ class StorageContract(Storage):
 
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         """Create the file under the first free one of the names and return that name."""
+        if type(self)._create is StorageContract._create:
+            return self._create_one_of(names, content)
+        # A _create() of the store's own may have read the content when it finds a name taken.
+        with rereadable(content, MEMORY) as source:
+            return self._create_one_of(names, source)
+
+    def _create_one_of(self, names: Iterable[str], content: File[Any]) -> str:
         for name in names:
             try:
                 return self._create(name, content)

@@ -119,16 +119,37 @@ class Spool(_BytesFile):
     """
 
     def __init__(self, memory: int, name: str = "") -> None:
-        # Without a buffer: a forked child that ends would write its copy of one a second time.
-        self._spool = tempfile.SpooledTemporaryFile(memory, buffering=0)  # noqa: SIM115  # ours
-        super().__init__(self._spool, name)
+        self._memory = memory
+        self._waiting: io.BytesIO | None = io.BytesIO()
+        super().__init__(self._waiting, name)
         self.sha256 = ""
 
     def add(self, data: bytes) -> None:
-        """Write all of the data."""
-        view = memoryview(data)
-        while view:
-            view = view[self._spool.write(view) :]
+        """Write all of the data; OSError where the system's temporary files have no room."""
+        # SpooledTemporaryFile moves to the disk by a single write(), which may take less.
+        if self._waiting is not None and self._waiting.tell() + len(data) > self._memory:
+            self._move_to_disk(self._waiting)
+            self._waiting = None
+        _write_all(self.file, data)
+
+    def _move_to_disk(self, waiting: io.BytesIO) -> None:
+        # Without a buffer: a forked child that ends would write its copy of one a second time.
+        on_disk = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # ours
+        try:
+            waiting.seek(0)
+            while chunk := waiting.read(CHUNK_SIZE):
+                _write_all(on_disk, chunk)
+        except BaseException:
+            on_disk.close()
+            raise
+        waiting.close()
+        self.file = on_disk
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 class SpoolSink:
@@ -173,6 +194,7 @@ class Writer(_AnyFile):
         self._size = 0
         self._hash = hashlib.sha256()
         self._closed = False
+        self._broken = False
         # close() compares: an exception that is handled already while we are opened is no
         # reason to discard.
         self._in_flight = sys.exc_info()[1]
@@ -202,7 +224,11 @@ class Writer(_AnyFile):
         if not isinstance(data, str):
             data = memoryview(data).cast("B")
         chunk = as_bytes(data)
-        self.sink.write(chunk)
+        try:
+            self.sink.write(chunk)
+        except BaseException:
+            self._broken = True
+            raise
         self._hash.update(chunk)
         self._size += len(chunk)
         return len(data)
@@ -226,6 +252,11 @@ class Writer(_AnyFile):
         if not self._closed:
             self._closed = True
             try:
+                if self._broken:
+                    raise OSError(
+                        f"A write to {self.name!r} failed before: nothing is stored. Write it "
+                        "anew."
+                    )
                 self._publish(self)
             finally:
                 self.sink.discard()

@@ -12,7 +12,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from .case import DeliveryStoreCase
-from .sources import chunked, piped, scripted
+from .sources import chunked, only_once, piped, scripted
 
 
 class FileCases(DeliveryStoreCase):
@@ -53,6 +53,16 @@ class FileCases(DeliveryStoreCase):
         """Django: a pipe, which can be read only once, is stored whole."""
         with piped(b"through a pipe") as source:
             self.assert_holds(self.store.save("piped.txt", source), b"through a pipe")
+
+    def test_sources_are_read_once(self) -> None:
+        """Django: of a taken name's content, too, every byte is stored; it may not come again."""
+        for taken in (False, True):
+            with self.subTest(taken=taken):
+                name = self.store.save("once.bin", only_once(b"precious"))
+                self.assertEqual(name != "once.bin", taken)
+                self.assert_holds(name, b"precious")
+        data = hashlib.sha256(b"seed").digest() * 300_000
+        self.assert_holds(self.store.save("large.bin", only_once(data)), data)
 
     def test_many_small_chunks(self) -> None:
         """Django: a source in a thousand pieces is stored in their order."""

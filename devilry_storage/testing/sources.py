@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterable
 from typing import IO, Any
@@ -86,6 +87,24 @@ def piped(data: bytes) -> IO[bytes]:
     os.write(writer, data)
     os.close(writer)
     return open(reader, "rb")
+
+
+class _OnlyRead:
+    """What a server may give for a body: it has read(), and nothing else."""
+
+    closed = False
+
+    def __init__(self, data: bytes) -> None:
+        self.read = io.BytesIO(data).read
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def only_once(data: bytes) -> File[Any]:
+    """Return a Django file that can be read but once, though Django calls it seekable."""
+    body: Any = _OnlyRead(data)
+    return File(body, "once.bin")
 
 
 def chunked(data: bytes, size: int) -> Iterable[bytes]:

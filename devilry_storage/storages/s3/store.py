@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -136,21 +135,6 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return hier_layout(self._interval)
 
     # -- Storing --
-
-    def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
-        with self._rereadable(content) as source:
-            return super()._create_first(names, source)
-
-    @contextmanager
-    def _rereadable(self, content: File[Any]) -> Iterator[File[Any]]:
-        """Give the content as a file that can be read again, for a name that turns out taken."""
-        if getattr(content, "seekable", bool)():
-            yield content
-            return
-        with Spool(self._memory, str(content.name or "")) as spool:
-            for chunk in read_chunks(content):
-                spool.add(chunk)
-            yield spool
 
     @property
     def _memory(self) -> int:

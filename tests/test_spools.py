@@ -1,0 +1,106 @@
+"""What waits in a temporary file is whole, or its writer is told that there was no room."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devilry_storage.storages import MemoryDeliveryStore
+from devilry_storage.storages.files import MEMORY, Spool
+from devilry_storage.testing import PlainFileMeta
+
+CHUNK = 64 * 1024
+ROOM = MEMORY // 2
+
+
+class Cramped(io.FileIO):
+    """A file on a disk that has little room: the last write that fits in part takes that part."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+b")
+
+    def write(self, data: Any) -> int:
+        room = ROOM - self.tell()
+        if room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(memoryview(data)[:room])
+
+
+@pytest.fixture
+def cramped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let every temporary file lie on such a disk, as the system's full /tmp would be."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: Cramped(tmp_path / "spool"))
+
+
+def in_one_write(add: Callable[[bytes], object]) -> None:
+    add(b"x" * (2 * MEMORY))
+
+
+def in_chunks(add: Callable[[bytes], object]) -> None:
+    for _ in range(MEMORY // CHUNK + 2):
+        add(b"x" * CHUNK)
+
+
+WAYS = pytest.mark.parametrize("write", [in_one_write, in_chunks])
+
+
+@WAYS
+@pytest.mark.usefixtures("cramped")
+def test_no_room_for_a_spool_is_an_error(write: Callable[..., None]) -> None:
+    """Also at the moment when it moves from memory to the disk."""
+    with Spool(MEMORY) as spool, pytest.raises(OSError, match="No space left"):
+        write(spool.add)
+
+
+@WAYS
+@pytest.mark.usefixtures("cramped")
+def test_no_room_for_a_writer_stores_nothing(write: Callable[..., None]) -> None:
+    """Else the row would know a size and a SHA-256 of bytes that are nowhere."""
+    store = MemoryDeliveryStore()
+    row = PlainFileMeta(store, 1005, 17)
+    with pytest.raises(OSError, match="No space left"), store.write_open(row) as writer:
+        write(writer.write)
+    assert list(store.scan()) == []
+    assert row.content is None
+
+
+@WAYS
+@pytest.mark.usefixtures("cramped")
+def test_a_writer_whose_write_failed_stores_nothing_whatever_follows(
+    write: Callable[..., None],
+) -> None:
+    """Who goes on after the error would store a file with a hole."""
+    store = MemoryDeliveryStore()
+    row = PlainFileMeta(store, 1005, 17)
+    writer = store.write_open(row)
+    with pytest.raises(OSError, match="No space left"):
+        write(writer.write)
+    with suppress(OSError):
+        writer.write(b"more")
+    with pytest.raises(OSError, match="write to '0/1/1005/17' failed before: nothing is stored"):
+        writer.close()
+    assert list(store.scan()) == []
+
+
+@WAYS
+def test_a_spool_gives_back_what_was_added(write: Callable[..., None]) -> None:
+    """From memory and from the disk."""
+    added = []
+    with Spool(MEMORY) as spool:
+
+        def add(data: bytes) -> None:
+            added.append(data)
+            spool.add(data)
+
+        write(add)
+        assert b"".join(spool.chunks()) == b"".join(added)
+        spool.add(b"more")
+        assert b"".join(spool.chunks()) == b"".join([*added, b"more"])
