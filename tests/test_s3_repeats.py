@@ -14,6 +14,7 @@ from django.core.files.base import ContentFile
 
 from devilry_storage.exceptions import StoreFailure, StoreUnavailable
 from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.s3.bucket import Bucket
 
 from . import s3servers
 from .http_faults import Answer, CutReply, FlipRequestBit, StallReply
@@ -124,3 +125,21 @@ def test_the_time_that_a_reader_takes_is_no_part_of_the_deadline(
     received = next(chunks)
     time.sleep(1.2)
     assert received + b"".join(chunks) == data
+
+
+def test_a_server_that_ignores_ranges_is_told_not_believed(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9110 allows it; what comes are other bytes than were asked for."""
+    data = os.urandom(90_000)
+    store.save("a.bin", ContentFile(data))
+    really = Bucket.call
+
+    def call(self: Bucket, operation: str, name: str | None = None, **given: Any) -> Any:
+        given.pop("Range", None)
+        return really(self, operation, name, **given)
+
+    monkeypatch.setattr(Bucket, "call", call)
+    with pytest.raises(StoreFailure, match="from 1000 on were asked for.*ignores Range"):
+        list(store.stream("a.bin", 1000, 2000))
+    assert b"".join(store.stream("a.bin")) == data

@@ -38,6 +38,10 @@ _COMMON = {
 #: (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
 LONGEST_URL = 7 * 24 * 60 * 60
 
+# Bytes of a body that are sent by one call, and without asking first (Expect: 100-continue), as
+# botocore does with files.
+_SENT_AT_ONCE = 64 * 1024
+
 # Seconds before the second attempt, doubled for each further one, at most LONGEST_PAUSE.
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
@@ -201,9 +205,10 @@ class Bucket:
 
     def _send(self, operation: str, parameters: Mapping[str, Any]) -> Any:
         send = getattr(self.client, operation)
-        if "Body" not in parameters:
+        data = parameters.get("Body", b"")
+        if len(data) <= _SENT_AT_ONCE:
             return send(Bucket=self.name, **parameters)
-        with Body(parameters["Body"]) as body:
+        with Body(data) as body:
             return send(Bucket=self.name, **{**parameters, "Body": body})
 
     def _common(self, operation: str, name: str) -> dict[str, Any]:

@@ -177,6 +177,8 @@ def client_config(store: Any) -> Config:
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         max_pool_connections=POOL,
+        # We ask for checksums ourselves, where they are those of what is read.
+        response_checksum_validation="when_required",
         proxies=store.proxies,
     )
     sites: Config = store.client_config

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, FlexibleChecksumError
 from urllib3.exceptions import HTTPError
 
-from ...exceptions import ChecksumMismatch, StoreUnavailable
+from ...exceptions import ChecksumMismatch, StoreFailure, StoreUnavailable
 from .bucket import Bucket, pause
 from .errors import ConditionFailed, RangeNotSatisfiable
 
@@ -88,14 +88,18 @@ class Ranges:
     def _get(self, start: int, stop: int | None) -> Any:
         """Ask for a range and return the answer, None where there is nothing in it."""
         parameters: dict[str, Any] = {}
-        # Only a whole object is answered with a checksum, which botocore then verifies.
-        if start or stop is not None:
+        ranged = bool(start) or stop is not None
+        if ranged:
             last = "" if stop is None else stop - 1
             parameters["Range"] = f"bytes={start}-{last}"
+        else:
+            # botocore verifies the checksum of the whole; there are servers (rclone) that give it
+            # with a part as well.
+            parameters["ChecksumMode"] = "ENABLED"
         if self.etag:
             parameters["IfMatch"] = self.etag
         try:
-            return self._bucket.call("get_object", self._name, **parameters)
+            answer = self._bucket.call("get_object", self._name, **parameters)
         except RangeNotSatisfiable:
             return None
         except ConditionFailed as exception:
@@ -104,6 +108,15 @@ class Ranges:
                 f"The file was replaced while it was being read from {self._bucket}",
                 self._name,
             ) from exception
+        if ranged and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+            # RFC 9110 lets a server ignore Range: its answer is the whole, from another byte.
+            answer["Body"].close()
+            raise StoreFailure(
+                f"Of {self._name!r} the bytes from {start} on were asked for, but {self._bucket} "
+                f"gave others ({answer.get('ContentRange')!r}): it, or a cache before it, ignores "
+                "Range."
+            )
+        return answer
 
     def _end(self, answer: Any) -> int:
         """Note size and ETag, and return the position at which the answer's body ends."""
