@@ -17,7 +17,7 @@ from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3.bucket import Bucket
 
 from . import s3servers
-from .http_faults import Answer, CutReply, FlipRequestBit, StallReply
+from .http_faults import Answer, CutReply, FlipRequestBit, LoseReply, StallReply
 from .http_proxy import HttpProxy
 
 pytestmark = pytest.mark.servers
@@ -143,3 +143,45 @@ def test_a_server_that_ignores_ranges_is_told_not_believed(
     with pytest.raises(StoreFailure, match="from 1000 on were asked for.*ignores Range"):
         list(store.stream("a.bin", 1000, 2000))
     assert b"".join(store.stream("a.bin")) == data
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        Answer(409, "ConditionalRequestConflict"),
+        # As S3 tells what it finds out after it has begun its answer.
+        Answer(200, "NoSuchUpload"),
+        Answer(200, "PreconditionFailed"),
+        Answer(404, "NoSuchUpload"),
+    ],
+    ids=lambda answer: f"{answer.status} {answer.code}",
+)
+def test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name(
+    store: S3DeliveryStore, proxy: HttpProxy, then: Answer
+) -> None:
+    """Whatever the server says to the next attempt: the object there is ours, and the only one."""
+    data = os.urandom(100_001)
+    proxy.fault("CompleteMultipartUpload", LoseReply())
+    proxy.fault("CompleteMultipartUpload", then)
+    assert store.save("a.bin", ContentFile(data)) == "a.bin"
+    assert [entry.name for entry in store.scan() if entry.name.startswith("a")] == ["a.bin"]
+    assert b"".join(store.stream("a.bin")) == data
+    assert proxy.fired == 2
+
+
+def test_an_upload_whose_name_is_anothers_takes_an_alternative(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """Begun again after a conflict, it finds an object without its own token."""
+    rival = S3DeliveryStore(**s3servers.get("seaweedfs").options(store.bucket_name))
+    proxy.fault("CompleteMultipartUpload", Answer(409, "ConditionalRequestConflict"))
+    really = store.exists
+
+    def taken_meanwhile(name: str) -> bool:
+        there = really(name)
+        rival.save("a.bin", ContentFile(b"rival"))
+        return there
+
+    store.exists = taken_meanwhile  # type: ignore[method-assign]
+    assert store.save("a.bin", ContentFile(os.urandom(100_001))) != "a.bin"
+    assert b"".join(store.stream("a.bin")) == b"rival"

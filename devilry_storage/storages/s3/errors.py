@@ -40,6 +40,10 @@ _UNTRUSTED = {
     "WRONG_VERSION_NUMBER",
 }
 
+# What S3 may also say below 200, when it found out after it had begun its answer; botocore makes
+# that a 500.
+_FINAL = {"NoSuchUpload", "PreconditionFailed"}
+
 _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
 
 # What a site does about the credentials or the signature that the server refuses.
@@ -126,6 +130,8 @@ def is_transient(exception: Exception, operation: str) -> bool:
         code = code_of(exception)
         if code == _CONFLICT:
             return operation != "complete_multipart_upload"
+        if code in _FINAL:
+            return False
         return (
             _metadata(exception).get("HTTPStatusCode") in _TRANSIENT_STATUS
             or code in _TRANSIENT_CODES | _DAMAGED_ON_THE_WAY

@@ -56,7 +56,7 @@ class Transfer:
     concurrency: int = 3
     new_checksums: bool = True
 
-    def checksum(self, data: Any, sha256: Any) -> dict[str, str]:
+    def checksum(self, data: Any, sha256: Any) -> dict[str, Any]:
         """Return the parameter by which the server checks the object that it has received.
 
         ``sha256`` is hashlib's of the data.
@@ -179,8 +179,11 @@ class Publication:
         own["Metadata"] = {**own.get("Metadata", {}), **known, TOKEN: self.token}
         return own
 
-    def _publish(self, operation: str, **parameters: Any) -> None:
-        """Send the request that makes the object visible."""
+    def _publish(self, operation: str, *, again: bool = False, **parameters: Any) -> None:
+        """Send the request that makes the object visible.
+
+        ``again``: a request before it may have done so.
+        """
         if self.create:
             parameters["IfNoneMatch"] = "*"
         try:
@@ -188,7 +191,7 @@ class Publication:
         except ConditionFailed as exception:
             if exception.conflict:
                 raise
-            if not (exception.repeated and self._is_ours()):
+            if not ((exception.repeated or again) and self._is_ours()):
                 raise FileExistsError(f"{self.name!r} is taken.") from exception
         except StoreFailure as exception:
             # After a completion whose reply was lost there is no such upload any more.
@@ -208,7 +211,7 @@ class Publication:
         self._require("complete_multipart_upload")
         for attempt in count(1):
             try:
-                self._in_parts_once(pieces(), send, algorithm)
+                self._in_parts_once(pieces(), send, algorithm, again=attempt > 1)
             except ConditionFailed as exception:
                 # Somebody else writes the name just now: S3 wants the upload begun again.
                 if not exception.conflict or attempt >= self.bucket.attempts:
@@ -218,7 +221,7 @@ class Publication:
                 return
 
     def _in_parts_once(
-        self, pieces: Iterable[Any], send: _Send, algorithm: Mapping[str, str]
+        self, pieces: Iterable[Any], send: _Send, algorithm: Mapping[str, str], *, again: bool
     ) -> None:
         own = self._own("create_multipart_upload", self.sha256)
         begun = self.bucket.call("create_multipart_upload", self.name, **own, **algorithm)
@@ -230,7 +233,10 @@ class Publication:
                 self.transfer.concurrency,
             )
             self._publish(
-                "complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": sent}
+                "complete_multipart_upload",
+                again=again,
+                UploadId=upload,
+                MultipartUpload={"Parts": sent},
             )
         except BaseException:
             abandon(self.bucket, self.name, upload)
