@@ -353,6 +353,13 @@ def test_an_object_parameter_that_s3_does_not_have_is_refused(world: World) -> N
     assert not store.exists("a.txt")
 
 
+def test_no_threshold_makes_one_request_of_gigabytes() -> None:
+    """What goes in one request is in memory."""
+    config = TransferConfig(multipart_threshold=6 << 30)
+    store = S3DeliveryStore(bucket_name="b", transfer_config=config)
+    assert store.transfer.threshold == 64 * MIB
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -377,6 +384,10 @@ def test_an_object_parameter_that_s3_does_not_have_is_refused(world: World) -> N
         (
             {"client_config": Config(retries={"mode": "adaptive"})},
             "give the options attempts and deadline, which bound every call.",
+        ),
+        (
+            {"transfer_config": TransferConfig(max_bandwidth=1000)},
+            "Option transfer_config of S3DeliveryStore sets max_bandwidth 1000: nothing is slowed",
         ),
         ({"location": "/absolute"}, "location cannot begin with a leading slash"),
     ],

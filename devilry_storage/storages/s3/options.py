@@ -82,6 +82,9 @@ _SET_BY_US = re.compile(
 CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 10
 
+# Bytes: what is sent in one request is in memory.
+LARGEST_PUT = 64 << 20
+
 # Connections kept open: as many threads may use the client at once without making new ones.
 POOL = 64
 
@@ -132,6 +135,11 @@ def refuse_what_breaks_a_promise(store: Any, given: Mapping[str, Any]) -> None:
             "custom_domain",
             store.custom_domain,
             "its URLs would not be signed; give cloudfront_key_id and cloudfront_key as well",
+        )
+    if store.transfer_config.max_bandwidth is not None:
+        raise ImproperlyConfigured(
+            f"Option transfer_config of {type(store).__name__} sets max_bandwidth "
+            f"{store.transfer_config.max_bandwidth!r}: nothing is slowed down; leave it out."
         )
     if "@" in urlsplit(store.endpoint_url or "").netloc:
         # Not shown, for it would be in every error of botocore's.
@@ -211,7 +219,7 @@ def transfer(store: Any, config: Config) -> Transfer:
             new_checksums=checksums,
         )
     return Transfer(
-        threshold=sites.multipart_threshold,
+        threshold=min(sites.multipart_threshold, LARGEST_PUT),
         part_length=sites.multipart_chunksize,
         concurrency=sites.max_concurrency if sites.use_threads else 1,
         new_checksums=checksums,
