@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -208,6 +210,30 @@ def test_a_pipe_is_stored_once(store: FailingStore, delivery: Delivery) -> None:
         assert row.content.name == ""
         row.save()
     assert row.content.read() == b"through a pipe"
+
+
+@pytest.mark.parametrize("kind", ["body", "gzip"])
+def test_what_only_says_that_it_seeks_is_stored_once(
+    store: FailingStore, delivery: Delivery, kind: str
+) -> None:
+    """The body of a request, and what is unpacked from a pipe: nothing of it is left."""
+    reading, writing = os.pipe()
+    os.write(writing, gzip.compress(b"precious") if kind == "gzip" else b"precious")
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        body: Any = SimpleNamespace(read=pipe.read, closed=False)
+        if kind == "gzip":
+            body = gzip.GzipFile(fileobj=pipe)
+        source = File(body, "a.txt")
+        assert source.seekable()
+        store.full = True
+        row = FileMeta(delivery=delivery, filename="a.txt", content=source)
+        with pytest.raises(OSError, match="No space"):
+            row.save()
+        store.full = False
+        with pytest.raises(ValueError, match="cannot be read again: assign a new one"):
+            row.save()
+    assert not FileMeta.objects.exists()
 
 
 # -- What is assigned --

@@ -46,13 +46,21 @@ def refuse_second_reading(file: Any) -> None:
 
     What is left of it (nothing, maybe) would be stored as if it were the whole.
     """
-    if file.seekable():
-        return
-    if getattr(file, "was_read", False):
+    if getattr(file, "was_read", False) and not _rewinds(file):
         raise ValueError(
             f"The file {file.name!r} was read and cannot be read again: assign a new one."
         )
     file.was_read = True
+
+
+def _rewinds(file: Any) -> bool:
+    # Asked by doing it: seekable() of Django's File is True where there is no such method, that
+    # of gzip on a pipe.
+    try:
+        file.seek(0)
+    except (AttributeError, TypeError, OSError, ValueError):
+        return False
+    return True
 
 
 @contextmanager
