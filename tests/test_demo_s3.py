@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,8 @@ def test_interrupted_demo_takes_its_server_along(demo: Demo, number: signal.Sign
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests by nohup, or in the background, ignores some of them.
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # noqa: PLW1509  # no threads
     )
     try:
         until = time.monotonic() + PATIENCE
