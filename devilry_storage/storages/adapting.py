@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -65,6 +65,16 @@ def rereadable(content: _AnyFile, memory: int) -> Iterator[_AnyFile]:
         yield _Kept(content, spool)
 
 
+def from_the_beginning(names: Iterable[str], content: _AnyFile) -> Iterator[str]:
+    """Yield the names, and let each one find the content that :func:`rereadable` gave unread."""
+    for name in names:
+        if isinstance(content, _Kept):
+            content.rewind()
+        else:
+            content.seek(0)
+        yield name
+
+
 def _is_rereadable(content: _AnyFile) -> bool:
     """Tell whether each call of ``chunks()`` surely gives the whole from its beginning.
 
@@ -93,28 +103,75 @@ def _has_djangos_chunks(content: _AnyFile) -> bool:
     return getattr(content.chunks, "__module__", "").startswith("django.core.files.")
 
 
-class _Kept(_AnyFile):
-    """A content that is read once, and whose chunks come again from a spool."""
-
-    def __init__(self, content: _AnyFile, spool: Spool) -> None:
-        super().__init__(content.file, content.name)
-        self._chunks = read_chunks(content)
-        self._spool = spool
-
-    def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
-        yield from self._spool.chunks(chunk_size)
-        for chunk in self._chunks:
-            self._spool.add(chunk)
-            yield chunk
-
-
-class _Spooled(_BytesFile):
-    """A content whose chunks are its own; everything else is that of a spooled copy."""
+class _Copied(_BytesFile):
+    """A content whose file is a copy of it; what else is asked for, the content answers."""
 
     def __init__(self, content: _AnyFile) -> None:
         self._content = content
-        self._copy: IO[bytes] | None = None
         self.name = content.name
+
+    @property
+    def size(self) -> int:
+        file: Any = self.file
+        position = file.tell()
+        size: int = file.seek(0, io.SEEK_END)
+        file.seek(position)
+        return size
+
+    def __getattr__(self, name: str) -> Any:
+        # The type that a browser gave, the path of a temporary upload.
+        return getattr(self._content, name)
+
+
+class _Kept(_Copied):
+    """A content that is read once, and whose bytes come again from a spool."""
+
+    def __init__(self, content: _AnyFile, spool: Spool) -> None:
+        super().__init__(content)
+        self._spool = spool
+        self._rest = read_chunks(content)
+        self._failure: BaseException | None = None
+        self._complete = False
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
+        if self._failure is not None:
+            raise self._failure
+        yield from self._spool.chunks(chunk_size)
+        yield from self._reading()
+
+    def _reading(self) -> Iterator[bytes]:
+        while True:
+            try:
+                chunk = next(self._rest, None)
+                if chunk is None:
+                    return
+                self._spool.add(chunk)
+            except BaseException as exception:
+                # Of a source that broke nobody is to take what came before for the whole.
+                self._failure = exception
+                raise
+            yield chunk
+
+    @property
+    def file(self) -> Any:  # type: ignore[override]  # made when it is asked for
+        if not self._complete:
+            for _ in self.chunks():
+                pass
+            self._complete = True
+            self.rewind()
+        return self._spool.file
+
+    def rewind(self) -> None:
+        if self._complete:
+            self._spool.seek(0)
+
+
+class _Spooled(_Copied):
+    """A content whose chunks are its own; its file is spooled when it is asked for."""
+
+    def __init__(self, content: _AnyFile) -> None:
+        super().__init__(content)
+        self._copy: IO[bytes] | None = None
 
     @property
     def file(self) -> IO[bytes]:  # type: ignore[override]  # made when it is asked for
@@ -125,19 +182,8 @@ class _Spooled(_BytesFile):
             self._copy.seek(0)
         return self._copy
 
-    @property
-    def size(self) -> int:
-        position = self.file.tell()
-        size = self.file.seek(0, io.SEEK_END)
-        self.file.seek(position)
-        return size
-
     def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
         return self._content.chunks(chunk_size)
-
-    def __getattr__(self, name: str) -> Any:
-        # The type that a browser gave, the path of a temporary upload.
-        return getattr(self._content, name)
 
     def let_go(self) -> None:
         if self._copy is not None:

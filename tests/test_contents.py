@@ -1,0 +1,135 @@
+"""Contents that others make, in a store whose ``_create()`` is its own, however it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.files import File
+from django.core.files.base import ContentFile
+from django.core.files.storage import InMemoryStorage
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from devilry_storage.storages import DeliveryStoreMixin
+
+if TYPE_CHECKING:
+    _AnyFile = File[Any]
+else:
+    _AnyFile = File  # generic for the type checker alone
+
+
+class OwnStore(DeliveryStoreMixin, InMemoryStorage):
+    """Creates conditionally as a client of a network's service would: it reads, and then asks."""
+
+    by_read = True
+    failing = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: dict[str, bytes] = {}
+        self.types: list[Any] = []
+
+    def _create(self, name: str, content: File[Any]) -> str:
+        self.types.append(getattr(content, "content_type", None))
+        for attempt in range(2):
+            try:
+                data = content.read() if self.by_read else b"".join(content.chunks())
+                break
+            except TimeoutError:
+                if attempt:
+                    raise
+        if name in self.stored:
+            raise FileExistsError(name)
+        self.stored[name] = data
+        return name
+
+
+@pytest.fixture(params=[True, False], ids=["read()", "chunks()"])
+def store(request: pytest.FixtureRequest) -> OwnStore:
+    store = OwnStore()
+    store.by_read = request.param
+    return store
+
+
+class Decrypting(_AnyFile):
+    """Its bytes are not those of its file."""
+
+    file: Any
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        self.seek(0)
+        yield self.file.read().upper()
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self.file.read(size).upper())
+
+
+class Duck:
+    """It has chunks and a name, which is all that save() asks for."""
+
+    name = "duck.txt"
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        yield b"quack"
+
+
+def decrypting() -> Any:
+    return Decrypting(ContentFile(b"secret"), "d.txt")
+
+
+def body() -> Any:
+    given: Any = SimpleNamespace(read=ContentFile(b"body").read, closed=False)
+    return File(given, "b.txt")
+
+
+CONTENTS: dict[bytes, Callable[[], Any]] = {
+    b"SECRET": decrypting,
+    b"quack": Duck,
+    b"body": body,
+    b"plain": lambda: ContentFile(b"plain"),
+    b"upload": lambda: SimpleUploadedFile("u.txt", b"upload"),
+}
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+@pytest.mark.parametrize("data", CONTENTS, ids=bytes.decode)
+def test_every_content_is_stored_as_it_means_itself(
+    store: OwnStore, data: bytes, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the first name or the fourth, by read() or by chunks()."""
+    names = iter([f"alternative{number}" for number in range(1, 9)])
+    monkeypatch.setattr(store, "get_alternative_name", lambda root, extension: next(names))
+    occupied = ["a", *(f"alternative{number}" for number in range(1, 9))][:taken]
+    store.stored = dict.fromkeys(occupied, b"taken")
+    name = store.save("a", CONTENTS[data]())
+    assert store.stored.pop(name) == data
+    assert store.stored == dict.fromkeys(occupied, b"taken")
+
+
+def test_what_an_upload_knows_of_itself_is_kept() -> None:
+    """Also where its bytes have to be kept: the media type that a browser gave."""
+
+    class Odd(SimpleUploadedFile):
+        def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+            yield b"odd"
+
+    store = OwnStore()
+    store.save("a", Odd("o.txt", b"odd", content_type="text/x-odd"))
+    assert store.types == ["text/x-odd"]
+
+
+def test_a_source_that_broke_is_not_whole_at_the_second_attempt(store: OwnStore) -> None:
+    """A store that tries again after an error would else take the beginning for all of it."""
+
+    class Breaking:
+        name = "b.txt"
+
+        def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+            yield b"the beginning"
+            raise TimeoutError("the pipe")
+
+    with pytest.raises(TimeoutError, match="the pipe"):
+        store.save("a", Breaking())
+    assert store.stored == {}
