@@ -90,6 +90,25 @@ def test_a_writer_whose_write_failed_stores_nothing_whatever_follows(
     assert list(store.scan()) == []
 
 
+def test_a_writer_that_was_interrupted_in_a_write_stores_nothing() -> None:
+    """The bytes may be there already, but not be counted yet: a task's time limit, a signal."""
+    store = MemoryDeliveryStore()
+    row = PlainFileMeta(store, 1005, 17)
+    writer = store.write_open(row)
+    writer.write(b"counted")
+
+    class Interrupted:
+        def update(self, data: bytes) -> None:
+            raise TimeoutError("time is over")
+
+    writer._hash = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(TimeoutError):
+        writer.write(b"not counted")
+    with pytest.raises(OSError, match="nothing is stored"):
+        writer.close()
+    assert list(store.scan()) == []
+
+
 @WAYS
 def test_a_spool_gives_back_what_was_added(write: Callable[..., None]) -> None:
     """From memory and from the disk."""

@@ -226,11 +226,11 @@ class Writer(_AnyFile):
         chunk = as_bytes(data)
         try:
             self.sink.write(chunk)
+            self._hash.update(chunk)
+            self._size += len(chunk)
         except BaseException:
             self._broken = True
             raise
-        self._hash.update(chunk)
-        self._size += len(chunk)
         return len(data)
 
     def writelines(self, lines: Iterable[Any]) -> None:
