@@ -11,14 +11,37 @@ from botocore.config import Config
 from devilry_storage.storages import S3DeliveryStore
 
 
-def query(**options: Any) -> dict[str, list[str]]:
-    """Return what a URL of a store with these options is signed with; sends nothing."""
+def url(**options: Any) -> str:
+    """Return a URL of a store with these options; sends nothing."""
     keys: dict[str, Any] = {
         "bucket_name": "deliveries",
         "access_key": "key",
         "secret_key": "secret",
     }
-    return parse_qs(urlsplit(S3DeliveryStore(**keys, **options).url("a.txt")).query)
+    return S3DeliveryStore(**keys, **options).url("a.txt")
+
+
+def query(**options: Any) -> dict[str, list[str]]:
+    """Return what a URL of a store with these options is signed with."""
+    return parse_qs(urlsplit(url(**options)).query)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-north-1", "af-south-1", "eu-central-2"])
+@pytest.mark.parametrize("style", [None, "path", "virtual"])
+def test_a_url_leads_to_the_host_of_its_region(region: str, style: str | None) -> None:
+    """The host of all regions knows nothing of the newer ones; requests never go there."""
+    host = urlsplit(url(region_name=region, addressing_style=style)).hostname
+    assert host in {
+        f"{bucket}s3{where}.amazonaws.com"
+        for bucket in ("", "deliveries.")
+        for where in ([f".{region}"] if region != "us-east-1" else ["", f".{region}"])
+    }
+
+
+def test_a_url_of_ones_own_server_leads_there() -> None:
+    """Whatever the region is called."""
+    given = url(endpoint_url="https://s3.example.com", region_name="eu-north-1")
+    assert urlsplit(given).hostname == "s3.example.com"
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "eu-central-1"])

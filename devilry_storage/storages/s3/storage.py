@@ -29,6 +29,12 @@ from .types import disposition
 _BUFFER = 64 * 1024
 
 
+def _sign_for_the_region(context: dict[str, Any], **kwargs: Any) -> None:
+    # Else botocore signs URLs for the host of all regions, which knows nothing of a new bucket for
+    # hours, and of the newer regions' never.
+    context["use_global_endpoint"] = False
+
+
 class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not typed
     """S3Storage, with one client for all threads and every request bounded.
 
@@ -64,7 +70,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
                 f"{self.location.strip('/')}/".lstrip("/"),
                 self._connection_key(),
                 self._make_client,
-                self.get_object_parameters,
+                self._parameters,
                 self.attempts,
                 self.deadline,
             )
@@ -82,7 +88,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
     def _make_client(self) -> Any:
         keep_out_of_logs()
         try:
-            return self._create_session().client(
+            client = self._create_session().client(
                 "s3",
                 region_name=self.region_name,
                 use_ssl=self.use_ssl,
@@ -95,6 +101,13 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
                 f"{type(self).__name__} for bucket {self.bucket_name!r} cannot be used as it is "
                 f"configured: {exception}."
             ) from exception
+        client.meta.events.register("provide-client-params.s3.GetObject", _sign_for_the_region)
+        return client
+
+    def _parameters(self, name: str) -> dict[str, Any]:
+        """Return what the site adds to requests that write an object."""
+        acl = {"ACL": self.default_acl} if self.default_acl else {}
+        return {**acl, **self.get_object_parameters(name)}
 
     # -- Django's contract --
 

@@ -168,10 +168,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def _publication(
         self, name: str, filename: str, sha256: str, *, create: bool = True
     ) -> Publication:
-        parameters = {"ContentType": content_type(name, filename)}
-        if self.default_acl:
-            parameters["ACL"] = self.default_acl
-        parameters |= self.get_object_parameters(name)
+        parameters = {"ContentType": content_type(name, filename), **self._parameters(name)}
         return Publication(self.remote, name, parameters, self.transfer, create, sha256)
 
     def _sink(self, filename: str = "") -> SpoolSink:
@@ -252,11 +249,15 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 return super().delete_many(names.values())
             # One answer for all of them: each is reported with it.
             return dict.fromkeys(names.values(), exception)
-        return {
-            names[error["Key"]]: of_one_key(error, names[error["Key"]], str(self.remote))
-            for error in answer.get("Errors", ())
-            if error.get("Code") != "NoSuchKey"
-        }
+        failures: dict[str, Exception] = {}
+        for error in answer.get("Errors", ()):
+            if error.get("Code") == "NoSuchKey":
+                continue
+            # An error of a key that we do not know may be of any.
+            about = names.get(error.get("Key"))
+            for name in names.values() if about is None else [about]:
+                failures[name] = of_one_key(error, name, str(self.remote))
+        return failures
 
     def absence(self) -> str:
         try:
