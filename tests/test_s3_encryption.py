@@ -149,6 +149,28 @@ def test_a_type_and_an_acl_among_the_parameters_go_before_ours(
     assert request.headers["x-amz-acl"] == "bucket-owner-full-control"
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"default_acl": "bucket-owner-full-control"},
+        {"object_parameters": {"ACL": "bucket-owner-full-control"}},
+    ],
+    ids=["default_acl", "object_parameters"],
+)
+def test_an_acl_goes_with_every_object_the_markers_included(
+    options: dict[str, Any],
+    proxy: HttpProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+) -> None:
+    """The bucket of another account may refuse what does not become its own."""
+    copy_in_parts(live(S3DeliveryStore(**options, **given)), monkeypatch)
+    assert any(request.path.endswith(MARKER) for request in proxy.requests)
+    for request in proxy.requests:
+        has_acl = request.headers.get("x-amz-acl") == "bucket-owner-full-control"
+        assert has_acl is (request.operation in WRITES), request.target
+
+
 class ByName(S3DeliveryStore):
     """As S3Storage's documentation lets a site choose for each object."""
 

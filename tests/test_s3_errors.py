@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore import credentials
+from botocore.exceptions import BotoCoreError, SSOTokenLoadError, TokenRetrievalError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -37,6 +38,7 @@ from devilry_storage.exceptions import (
 )
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3 import bucket as bucket_module
+from devilry_storage.storages.s3 import errors
 from devilry_storage.testing import PlainFileMeta
 
 from . import s3servers
@@ -483,6 +485,18 @@ def test_no_credentials_are_told_before_anything_is_sent(
     assert "there are no credentials" in text
     assert "Set AWS_S3_ACCESS_KEY_ID and AWS_S3_SECRET_ACCESS_KEY, or give the machine" in text
     assert proxy.requests == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SSOTokenLoadError(error_msg="none"), TokenRetrievalError(provider="sso", error_msg="over")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_login_that_is_over_is_no_dead_server(error: BotoCoreError) -> None:
+    """Of the single sign-on of a profile."""
+    told = errors.translated(error, "get_object", "a.txt", "bucket 'b'", 1, 0)
+    assert isinstance(told, StoreDenied)
+    assert "there are no credentials" in str(told)
 
 
 # -- Many at once --

@@ -185,3 +185,46 @@ def test_an_upload_whose_name_is_anothers_takes_an_alternative(
     store.exists = taken_meanwhile  # type: ignore[method-assign]
     assert store.save("a.bin", ContentFile(os.urandom(100_001))) != "a.bin"
     assert b"".join(store.stream("a.bin")) == b"rival"
+
+
+def test_an_answer_with_a_part_of_the_range_is_not_taken_for_all(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9110 lets a server, or a cache before it, give less: then the rest is asked for."""
+    data = os.urandom(90_000)
+    store.save("a.bin", ContentFile(data))
+    really = Bucket.call
+
+    def call(self: Bucket, operation: str, name: str | None = None, **given: Any) -> Any:
+        if operation == "get_object" and "Range" in given:
+            start, last = given["Range"].removeprefix("bytes=").split("-")
+            most = int(start) + 9_999
+            given["Range"] = f"bytes={start}-{min(int(last or most), most)}"
+        return really(self, operation, name, **given)
+
+    monkeypatch.setattr(Bucket, "call", call)
+    with store.open("a.bin") as file:
+        assert file.size == 90_000
+        assert file.read() == data
+    assert b"".join(store.stream("a.bin", 1)) == data[1:]
+    assert b"".join(store.stream("a.bin", 5, 25_000)) == data[5:25_000]
+
+
+def test_a_listing_that_does_not_say_where_it_goes_on_ends(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the same page would be asked for for ever."""
+    monkeypatch.setattr(Bucket, "call", lambda *_, **given: {"IsTruncated": True, "Contents": []})
+    with pytest.raises(StoreFailure, match="list_objects_v2 goes on, but not where"):
+        list(store.scan())
+
+
+def test_an_error_of_a_key_that_nobody_asked_for_is_told_of_all(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may spell a key in its own way."""
+    answer = {"Errors": [{"Key": "A.txt", "Code": "InternalError", "Message": "planned"}]}
+    monkeypatch.setattr(Bucket, "call", lambda *_, **given: answer)
+    failures = store.delete_many(["a.txt", "b.txt"])
+    assert set(failures) == {"a.txt", "b.txt"}
+    assert all("InternalError" in str(failure) for failure in failures.values())

@@ -300,6 +300,11 @@ def test_the_type_comes_from_the_filename(filename: str, expected: str) -> None:
     assert content_type("0/1/1005/17", filename) == expected
 
 
+def test_what_looks_like_a_url_has_a_type() -> None:
+    """Python 3.13 takes a filename for one, and would refuse this."""
+    assert content_type("http://[x.pdf") == "application/pdf"
+
+
 def test_the_name_under_which_a_file_lies_comes_first() -> None:
     assert content_type("avatars/me.png", "photo.jpg") == "image/png"
     assert content_type("avatars/me", "photo.jpg") == "image/jpeg"

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
+from ...exceptions import StoreFailure
 from .errors import is_transient, translated
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 # What belongs to every request that takes it, those for the store's own markers included: how the
-# object is encrypted, which a bucket may demand, who pays, whose bucket it has to be.
+# object is encrypted and whose it is, which a bucket may demand, who pays, whose bucket it is.
 _COMMON = {
+    "ACL",
     "ServerSideEncryption",
     "SSEKMSKeyId",
     "SSEKMSEncryptionContext",
@@ -193,7 +196,7 @@ class Bucket:
         while True:
             try:
                 return self._send(operation, parameters)
-            except (BotoCoreError, ClientError) as exception:
+            except (BotoCoreError, ClientError, ResponseParserError) as exception:
                 seconds = time.monotonic() - began
                 left = attempt < self.attempts and seconds < self.deadline
                 if not (left and is_transient(exception, operation)):
@@ -260,7 +263,13 @@ class Bucket:
             yield page
             if not page.get("IsTruncated"):
                 return
-            parameters |= {each: page[f"Next{each}"] for each in markers if f"Next{each}" in page}
+            following = {each: page[f"Next{each}"] for each in markers if f"Next{each}" in page}
+            if not following:
+                raise StoreFailure(
+                    f"{self} says that its answer to {operation} goes on, but not where: its "
+                    "listings cannot be read."
+                )
+            parameters |= following
 
 
 _MARKERS = {

@@ -16,6 +16,8 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     SSLError,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
@@ -71,7 +73,13 @@ _REMEDIES = {
         "with a key of SSE-C that object_parameters do not have."
     ),
 }
-_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+_NO_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    SSOError,
+    TokenRetrievalError,
+)
 
 # The action of IAM that an operation needs. Without s3:ListBucket S3 answers 403 for a missing key
 # (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, "Permissions").
@@ -154,7 +162,7 @@ def _is_untrusted(exception: BaseException) -> bool:
 
 
 def translated(
-    exception: BotoCoreError | ClientError,
+    exception: BotoCoreError | ClientError | ResponseParserError,
     operation: str,
     name: str | None,
     place: str,

@@ -58,7 +58,8 @@ class Ranges:
             answer = self._get(position, stop)
             if answer is None:
                 return
-            end = self._end(answer)
+            begun, end = position, self._end(answer)
+            goal = self.size if stop is None else min(stop, self.size)
             try:
                 with closing(answer["Body"]) as body:
                     for chunk in body.iter_chunks(CHUNK_SIZE):
@@ -66,8 +67,10 @@ class Ranges:
                         yield chunk
                         # What the reader does with a chunk may take as long as it likes.
                         failures, since = 0, time.monotonic()
-                if position >= end:
+                if position >= goal:
                     return
+                if position >= end > begun:
+                    continue  # RFC 9110 lets a server give only a part of what was asked for
                 broken: Exception | None = None
             except FlexibleChecksumError as exception:
                 raise ChecksumMismatch(
@@ -81,7 +84,7 @@ class Ranges:
             if failures >= self._bucket.attempts or seconds >= self._bucket.deadline:
                 raise StoreUnavailable(
                     f"Reading {self._name!r} in {self._bucket} broke off at byte {position} of "
-                    f"{end}, {failures} times in {seconds:.1f} s: try again later."
+                    f"{goal}, {failures} times in {seconds:.1f} s: try again later."
                 ) from broken
             pause(failures)
 
@@ -108,7 +111,8 @@ class Ranges:
                 f"The file was replaced while it was being read from {self._bucket}",
                 self._name,
             ) from exception
-        if ranged and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+        told = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
+        if ranged and (told is None or int(told[1]) != start):
             # RFC 9110 lets a server ignore Range: its answer is the whole, from another byte.
             answer["Body"].close()
             raise StoreFailure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import posixpath
 import re
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ def content_type(*names: str) -> str:
     """Return the media type by the extension of the first name that has a known one."""
     # mimetypes tells .Z from .z, and so does not know .GZ.
     for spelling in (spelling for name in names for spelling in (name, name.lower())):
-        guessed, encoding = mimetypes.guess_type(spelling)
+        guessed, encoding = mimetypes.guess_type(posixpath.basename(spelling))
         if encoding is not None:
             return _COMPRESSED.get(encoding, UNKNOWN)
         if guessed is not None:
