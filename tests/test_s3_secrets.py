@@ -319,6 +319,20 @@ def test_no_command_tells_a_secret(
         ("Credential=key/s3, Signature=abc'", "Credential=key/s3, Signature=***'"),
         ("<SecretAccessKey>abc</SecretAccessKey>", "<SecretAccessKey>***</SecretAccessKey>"),
         ('{"SessionToken" : "abc"}', '{"SessionToken" : "***"}'),
+        (
+            "{'WebIdentityToken': 'abc', 'RoleArn': 'r'}",
+            "{'WebIdentityToken': '***', 'RoleArn': 'r'}",
+        ),
+        ("WebIdentityToken=abc.def&RoleArn=r", "WebIdentityToken=***&RoleArn=r"),
+        ("{'x-amz-sso_bearer_token': 'abc'}", "{'x-amz-sso_bearer_token': '***'}"),
+        (
+            'b\'{"secretAccessKey":"abc","sessionToken":"def","expiration":1}\'',
+            'b\'{"secretAccessKey":"***","sessionToken":"***","expiration":1}\'',
+        ),
+        (
+            '{"accessToken": "abc", "refreshToken": "def", "clientSecret": "ghi"}',
+            '{"accessToken": "***", "refreshToken": "***", "clientSecret": "***"}',
+        ),
         ("signature_version: s3v4", None),
         ("Response headers: {'ETag': '1'}", None),
     ],

@@ -14,14 +14,22 @@ import logging
 import re
 
 #: Each has the filter, for the filters of a parent are not asked for a child's records.
-LOGGERS = ("botocore.auth", "botocore.endpoint", "botocore.parsers")
+LOGGERS = ("botocore.auth", "botocore.endpoint", "botocore.parsers", "botocore.tokens")
 
-# As botocore spells them in headers, queries and parameters, and as STS does in its answers.
+# As botocore spells them in headers, queries and parameters, STS and SSO in their answers.
 _NAMES = (
     "x-amz-security-token",
     "X-Amz-Security-Token",
+    "sso_bearer_token",
     "SessionToken",
+    "sessionToken",
     "SecretAccessKey",
+    "secretAccessKey",
+    "WebIdentityToken",
+    "SAMLAssertion",
+    "accessToken",
+    "refreshToken",
+    "clientSecret",
     "SSECustomerKey",
     "customer-key",
     "Signature",
