@@ -412,10 +412,12 @@ def test_newest_row_may_be_deleted_while_it_is_looked_up(delivery: Any, row: Any
             store.delete(name)
         return exists(name)
 
+    name = row.content.name
     row.delete()
     Tombstone.objects.update(due=timezone.now())
     with patch.object(store, "exists", others_delete):
-        assert [event.result for event in purge()] == ["removed"]
+        # Of a store that is empty now, though a tombstone is left, the purge may say so.
+        assert [event.result for event in purge() if event.subject == name] == ["removed"]
     assert not FileMeta.objects.exists()
 
 
