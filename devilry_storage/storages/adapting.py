@@ -65,14 +65,14 @@ def rereadable(content: _AnyFile, memory: int) -> Iterator[_AnyFile]:
         yield _Kept(content, spool)
 
 
-def from_the_beginning(names: Iterable[str], content: _AnyFile) -> Iterator[str]:
-    """Yield the names, and let each one find the content that :func:`rereadable` gave unread."""
+def rewinding(names: Iterable[str], content: _AnyFile) -> Iterator[str]:
+    """Yield the names, and let each but the first find what :func:`rereadable` gave unread."""
     for name in names:
+        yield name
         if isinstance(content, _Kept):
             content.rewind()
         else:
             content.seek(0)
-        yield name
 
 
 def _is_rereadable(content: _AnyFile) -> bool:

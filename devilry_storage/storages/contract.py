@@ -17,7 +17,7 @@ from django.core.files.storage import Storage
 from ..exceptions import InvalidName
 from ..layout import Layout
 from ..names import validate_storage_name
-from .adapting import as_text, from_the_beginning, rereadable, seekable
+from .adapting import as_text, rereadable, rewinding, seekable
 from .files import MEMORY, is_of_content
 from .interface import hier_layout, stored_name
 
@@ -63,7 +63,7 @@ class StorageContract(Storage):
             return self._create_one_of(names, content)
         # A _create() of the store's own may have read the content when it finds a name taken.
         with rereadable(content, MEMORY) as source:
-            return self._create_one_of(from_the_beginning(names, source), source)
+            return self._create_one_of(rewinding(names, source), source)
 
     def _create_one_of(self, names: Iterable[str], content: File[Any]) -> str:
         for name in names:
