@@ -25,9 +25,11 @@ from botocore.parsers import ResponseParserError
 from ...exceptions import DeliveryFileNotFound, StoreDenied, StoreFailure, StoreUnavailable
 
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
-_TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "OperationAborted", "InternalError"}
-# The body arrived as another one than was sent.
-_DAMAGED_ON_THE_WAY = {"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"}
+_TRANSIENT_CODES = {
+    *("RequestTimeout", "SlowDown", "OperationAborted", "InternalError"),
+    # The body arrived as another one than was sent.
+    *("BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"),
+}
 
 # Somebody else is writing the same name. A PutObject or CopyObject is simply sent again; an upload
 # in parts has to be begun again.
@@ -142,7 +144,7 @@ def is_transient(exception: Exception, operation: str) -> bool:
             return False
         return (
             _metadata(exception).get("HTTPStatusCode") in _TRANSIENT_STATUS
-            or code in _TRANSIENT_CODES | _DAMAGED_ON_THE_WAY
+            or code in _TRANSIENT_CODES
             or "Throttl" in code
         )
     if _is_untrusted(exception):

@@ -55,10 +55,10 @@ class Ranges:
         """
         position, failures, since = start, 0, time.monotonic()
         while True:
-            answer = self._get(position, stop)
-            if answer is None:
+            found = self._get(position, stop)
+            if found is None:
                 return
-            begun, end = position, self._end(answer)
+            begun, (answer, end) = position, found
             goal = self.size if stop is None else min(stop, self.size)
             try:
                 with closing(answer["Body"]) as body:
@@ -88,8 +88,11 @@ class Ranges:
                 ) from broken
             pause(failures)
 
-    def _get(self, start: int, stop: int | None) -> Any:
-        """Ask for a range and return the answer, None where there is nothing in it."""
+    def _get(self, start: int, stop: int | None) -> tuple[Any, int] | None:
+        """Ask for a range; return the answer and the position at which its body ends.
+
+        None where there is nothing in the range. Notes size and ETag.
+        """
         parameters: dict[str, Any] = {}
         ranged = bool(start) or stop is not None
         if ranged:
@@ -120,16 +123,12 @@ class Ranges:
                 f"gave others ({answer.get('ContentRange')!r}): it, or a cache before it, ignores "
                 "Range."
             )
-        return answer
-
-    def _end(self, answer: Any) -> int:
-        """Note size and ETag, and return the position at which the answer's body ends."""
         self.etag = answer.get("ETag", "")
-        if found := _CONTENT_RANGE.fullmatch(answer.get("ContentRange", "")):
-            self.size = int(found[3])
-            return int(found[2]) + 1
-        self.size = int(answer["ContentLength"])
-        return self.size
+        if told is None:
+            self.size = int(answer["ContentLength"])
+            return answer, self.size
+        self.size = int(told[3])
+        return answer, int(told[2]) + 1
 
 
 class RangeReader(io.RawIOBase):

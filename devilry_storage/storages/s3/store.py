@@ -136,10 +136,6 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     # -- Storing --
 
-    @property
-    def _memory(self) -> int:
-        return self.max_memory_size or self.transfer.threshold
-
     def _create(self, name: str, content: File[Any]) -> str:
         if self.allow_races and self.exists(name):
             raise FileExistsError(f"{name!r} is taken.")
@@ -172,7 +168,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return Publication(self.remote, name, parameters, self.transfer, create, sha256)
 
     def _sink(self, filename: str = "") -> SpoolSink:
-        return SpoolSink(self, filename, self._memory)
+        return SpoolSink(self, filename, self.max_memory_size or self.transfer.threshold)
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
         sink = self._sink()
