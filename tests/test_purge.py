@@ -6,26 +6,24 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core import serializers
 from django.core.files.base import ContentFile
-from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test.utils import override_settings
-from django.utils import timezone
 
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import Event, purge
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
 from devilry_storage.testing import override_deliverystore
 from tests.testapp.models import Note
+
+from .purging import delivered, past_due, purged
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,29 +44,6 @@ def root(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "store"
 
 
-def _delivered(**files: bytes) -> Delivery:
-    group, _ = AssignmentGroup.objects.get_or_create(name="group")
-    delivery = Delivery.begin(group)
-    delivery.add_files(files)
-    delivery.finish()
-    return delivery
-
-
-def _past_due() -> None:
-    """Let the retention of all tombstones be over."""
-    Tombstone.objects.update(due=timezone.now() - timedelta(seconds=1))
-
-
-def _purged(**options: Any) -> tuple[str, str]:
-    """Run the command and return what it wrote, errors with the words of a refusal."""
-    out, err = StringIO(), StringIO()
-    try:
-        call_command("purge_deliveries", stdout=out, stderr=err, **options)
-    except CommandError as error:
-        err.write(str(error))
-    return out.getvalue(), err.getvalue()
-
-
 def _names(root: Path) -> set[str]:
     return {
         path.relative_to(root).as_posix()
@@ -82,7 +57,7 @@ def _names(root: Path) -> set[str]:
 
 def test_before_it_is_due_nothing_is_removed(root: Path) -> None:
     """The retention is the time in which rows and bytes can be restored."""
-    delivery = _delivered(a=b"1", b=b"22")
+    delivery = delivered(a=b"1", b=b"22")
     delivery.delete()
     before = _names(root)
     assert list(purge()) == []
@@ -92,7 +67,7 @@ def test_before_it_is_due_nothing_is_removed(root: Path) -> None:
 
 def test_a_deleted_delivery_is_rebuilt_from_its_tombstones_alone(root: Path) -> None:
     """Rows come back with their ids, and every byte is read."""
-    delivery = _delivered(a=b"1", b=b"22")
+    delivery = delivered(a=b"1", b=b"22")
     before = {(row.pk, row.filename, row.content.name) for row in delivery.files}
     pk, number = delivery.pk, delivery.number
     delivery.delete()
@@ -113,9 +88,9 @@ def test_a_deleted_delivery_is_rebuilt_from_its_tombstones_alone(root: Path) -> 
 
 def test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay(root: Path) -> None:
     """Of two deliveries side by side one is removed whole, the other not touched."""
-    gone, neighbour = _delivered(a=b"1", b=b"22"), _delivered(c=b"333")
+    gone, neighbour = delivered(a=b"1", b=b"22"), delivered(c=b"333")
     gone.delete()
-    _past_due()
+    past_due()
     assert {event.result for event in purge()} == {"removed"}
     assert not Tombstone.objects.exists()
     (kept,) = neighbour.files
@@ -126,11 +101,11 @@ def test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay(root:
 
 def test_a_dry_run_removes_nothing_and_tells_each_name(root: Path) -> None:
     """--dry-run shows what a purge would do."""
-    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     name = delivery.files[0].content.name
     delivery.delete()
-    _past_due()
-    out, err = _purged(dry_run=True)
+    past_due()
+    out, err = purged(dry_run=True)
     assert f"would remove: {name}" in out
     assert "Would remove 1 files" in out
     assert not err
@@ -141,19 +116,19 @@ def test_a_dry_run_removes_nothing_and_tells_each_name(root: Path) -> None:
 def test_more_than_one_batch_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch is carried out, not only the first."""
     monkeypatch.setattr(type(store_for(FileMeta)), "removal_batch", 3)
-    delivery, _ = _delivered(**{f"f{i}": b"x" for i in range(8)}), _delivered(a=b"1")
+    delivery, _ = delivered(**{f"f{i}": b"x" for i in range(8)}), delivered(a=b"1")
     delivery.delete()
-    _past_due()
+    past_due()
     assert [event.result for event in purge()] == ["removed"] * 8
     assert not Tombstone.objects.exists()
 
 
 def test_bytes_that_are_gone_already_count_as_removed(root: Path) -> None:
     """A purge that was killed between the removal and its COMMIT is finished by the next."""
-    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     store_for(FileMeta).delete(delivery.files[0].content.name)
     delivery.delete()
-    _past_due()
+    past_due()
     assert [event.result for event in purge()] == ["removed"]
     assert not Tombstone.objects.exists()
 
@@ -162,10 +137,10 @@ def test_a_removal_that_fails_stays_with_its_error_and_a_count(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is given up, and the others are removed."""
-    delivery, _ = _delivered(a=b"1", b=b"2"), _delivered(c=b"3")
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     bad = delivery.files[0].content.name
     delivery.delete()
-    _past_due()
+    past_due()
     really = FsHierDeliveryStore.delete
 
     def delete(self: FsHierDeliveryStore, name: str) -> None:
@@ -174,7 +149,7 @@ def test_a_removal_that_fails_stays_with_its_error_and_a_count(
         really(self, name)
 
     monkeypatch.setattr(FsHierDeliveryStore, "delete", delete)
-    _out, err = _purged()
+    _out, err = purged()
     assert bad in err
     assert "Permission denied" in err
     assert "1 removals failed" in err
@@ -188,12 +163,12 @@ def test_a_removal_that_fails_stays_with_its_error_and_a_count(
 
 def test_a_tombstone_whose_file_a_row_names_is_kept(root: Path) -> None:
     """Rows that were restored by hand keep their bytes."""
-    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     delivery.delete()
     for row in serializers.deserialize("python", Tombstone.objects.get().rows):
         row.save()
-    _past_due()
-    _out, err = _purged()
+    past_due()
+    _out, err = purged()
     assert "a row names the file" in err
     with FileMeta.objects.get(filename="a").content.open() as file:
         assert file.read() == b"1"
@@ -206,7 +181,7 @@ def test_a_tombstone_whose_file_a_row_names_is_kept(root: Path) -> None:
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
 def test_without_retention_bytes_go_right_after_commit(root: Path) -> None:
     """Not before, and nobody else's."""
-    delivery, other = _delivered(a=b"1", b=b"2"), _delivered(c=b"3")
+    delivery, other = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     with transaction.atomic():
         delivery.delete()
         assert len(_names(root)) == 3
@@ -217,7 +192,7 @@ def test_without_retention_bytes_go_right_after_commit(root: Path) -> None:
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
 def test_without_retention_a_rolled_back_delete_removes_nothing(root: Path) -> None:
     """Neither a whole transaction nor a savepoint that is rolled back."""
-    pk, other = _delivered(a=b"1").pk, _delivered(b=b"2")
+    pk, other = delivered(a=b"1").pk, delivered(b=b"2")
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         Delivery.objects.get(pk=pk).delete()
         raise ZeroDivisionError
@@ -236,7 +211,7 @@ def test_right_after_commit_an_emptied_root_stops_the_removal(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The newest row is looked up first; the delete itself is not undone."""
-    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     shutil.rmtree(root)
     delivery.delete()
     assert Tombstone.objects.count() == 1
@@ -250,7 +225,7 @@ def test_right_after_commit_an_emptied_root_stops_the_removal(
 def _refused(root: Path, why: str) -> None:
     """Assert that a purge removes nothing and says why."""
     before, count = _names(root) if root.exists() else set(), Tombstone.objects.count()
-    out, err = _purged()
+    out, err = purged()
     assert why in err
     assert "nothing was removed" in err
     assert "Removed 0 files" in out
@@ -259,9 +234,9 @@ def _refused(root: Path, why: str) -> None:
 
 
 def _one_deleted_of_two() -> None:
-    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     delivery.delete()
-    _past_due()
+    past_due()
 
 
 def test_a_missing_root_is_refused(root: Path) -> None:
@@ -281,8 +256,8 @@ def test_an_empty_root_is_refused(root: Path) -> None:
 
 def test_an_empty_root_is_refused_though_no_row_is_left_to_look_up(root: Path) -> None:
     """Else a purge during the outage would forget all tombstones, and the bytes stay for ever."""
-    _delivered(a=b"1").delete()
-    _past_due()
+    delivered(a=b"1").delete()
+    past_due()
     shutil.rmtree(root)
     root.mkdir()
     _refused(root, "empty")
@@ -292,7 +267,7 @@ def test_an_emptied_root_to_which_somebody_wrote_is_refused(root: Path) -> None:
     """The disk is not mounted, and a new file was stored below the mount point."""
     _one_deleted_of_two()
     shutil.rmtree(root)
-    _delivered(c=b"3")
+    delivered(c=b"3")
     _refused(root, "is not in the store")
 
 
@@ -309,8 +284,8 @@ def test_another_folder_is_refused_by_the_sizes_where_no_row_is_left(
     root: Path, tmp_path: Path
 ) -> None:
     """Of rows nothing can be looked up; what lies under the name has another size."""
-    _delivered(a=b"1").delete()
-    _past_due()
+    delivered(a=b"1").delete()
+    past_due()
     other = tmp_path / "other"
     with override_settings(STORAGES=_stores(other)):
         store_for(FileMeta).save(Tombstone.objects.get().name, ContentFile(b"another's"))
@@ -326,7 +301,7 @@ def test_a_store_of_another_alias_is_skipped(root: Path, tmp_path: Path) -> None
         FileMeta.deliverystore = "elsewhere"
         try:
             store_for(FileMeta).save(name, ContentFile(b"1"))
-            _out, err = _purged()
+            _out, err = purged()
         finally:
             del FileMeta.deliverystore
     assert "skipped" in err
@@ -343,7 +318,7 @@ def test_without_a_store_nothing_is_removed(root: Path) -> None:
     with override_settings(
         STORAGES={"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
     ):
-        _out, err = _purged()
+        _out, err = purged()
     assert "refused" in err
     assert "STORAGES" in err
     assert len(_names(root)) == 2
@@ -357,8 +332,8 @@ def test_another_model_without_a_store_stops_the_purge(tmp_path: Path) -> None:
     with override_settings(STORAGES=djangos), override_deliverystore(store, model=Note):
         kept, gone = (Note.objects.create(content=ContentFile(b"note", "a")) for _ in range(2))
         gone.delete()
-        _past_due()
-        _out, err = _purged()
+        past_due()
+        _out, err = purged()
         assert "refused" in err
         assert "No delivery store is configured for devilry_deliveries.FileMeta.content" in err
         assert len(list(store.scan())) == 2
@@ -398,7 +373,7 @@ def _temp(root: Path, name: str, age_hours: float) -> Path:
 
 def test_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
     """A younger one may be somebody's who is still storing."""
-    _delivered(a=b"1")
+    delivered(a=b"1")
     old, young = _temp(root, "old", 25), _temp(root, "young", 23)
     assert [event.result for event in purge(dry_run=True)] == ["upload"]
     assert old.exists()
@@ -413,7 +388,7 @@ def test_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
 @override_settings(USE_TZ=False)
 def test_without_time_zones_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
     """A time without a zone is one of TIME_ZONE, as Django's own."""
-    _delivered(a=b"1")
+    delivered(a=b"1")
     old, young = _temp(root, "old", 25), _temp(root, "young", 23)
     assert list(purge()) == [Event("upload", ".devilry-storage/tmp/old")]
     assert (old.exists(), young.exists()) == (False, True)
@@ -421,7 +396,7 @@ def test_without_time_zones_temp_files_are_removed_after_the_grace_time(root: Pa
 
 def test_a_temp_folder_that_is_a_symlink_is_not_followed(root: Path, tmp_path: Path) -> None:
     """Planted, it would lead the removal out of the store."""
-    _delivered(a=b"1")
+    delivered(a=b"1")
     outside = tmp_path / "outside"
     outside.mkdir()
     victim = outside / "victim"
@@ -440,9 +415,9 @@ def test_a_temp_folder_that_is_a_symlink_is_not_followed(root: Path, tmp_path: P
 
 def test_a_missing_root_is_told_though_nothing_is_due(root: Path) -> None:
     """Else the command would succeed day after day, and its uploads stay for ever."""
-    _delivered(a=b"1")
+    delivered(a=b"1")
     shutil.rmtree(root)
-    out, err = _purged()
+    out, err = purged()
     assert "refused: devilry_deliveries.filemeta (the folder" in err
     assert "is missing" in err
     assert "1 models were refused" in err
@@ -451,7 +426,7 @@ def test_a_missing_root_is_told_though_nothing_is_due(root: Path) -> None:
 
 def test_an_emptied_root_is_told_while_a_tombstone_waits(root: Path) -> None:
     """No row is left, but bytes of a deleted one should be there."""
-    _delivered(a=b"1").delete()
+    delivered(a=b"1").delete()
     shutil.rmtree(root)
     root.mkdir()
     (event,) = purge()
@@ -475,8 +450,8 @@ def test_a_store_that_was_never_used_is_no_error(root: Path, make: Callable[[Pat
 
 def test_a_store_whose_last_file_was_purged_is_no_error(root: Path) -> None:
     """Nothing should be there, and nothing is."""
-    _delivered(a=b"1").delete()
-    _past_due()
+    delivered(a=b"1").delete()
+    past_due()
     assert [event.result for event in purge()] == ["removed"]
     assert list(purge()) == []
 
@@ -489,9 +464,9 @@ def test_tombstones_that_another_purge_holds_are_passed_by(root: Path) -> None:
     """Nobody waits for, or does twice, what somebody else is doing."""
     from threading import Thread
 
-    delivery, _ = _delivered(a=b"1", b=b"2"), _delivered(c=b"3")
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     delivery.delete()
-    _past_due()
+    past_due()
     held = Tombstone.objects.order_by("pk").first()
     assert held is not None
     events: list[Event] = []

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
-from django.core.management import CommandError, call_command
 from django.test.utils import override_settings
-from django.utils import timezone
 
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.info import probed
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import Event, purge
@@ -28,6 +24,7 @@ from tests.testapp.models import Note
 from . import s3servers
 from .http_faults import Answer
 from .http_proxy import HttpProxy
+from .purging import delivered, past_due, purged
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
@@ -71,23 +68,15 @@ def _store() -> S3DeliveryStore:
     return store
 
 
-def _delivered(**files: bytes) -> Delivery:
-    group, _ = AssignmentGroup.objects.get_or_create(name="group")
-    delivery = Delivery.begin(group)
-    delivery.add_files(files)
-    delivery.finish()
-    return delivery
-
-
 def _deleted(delivery: Delivery) -> None:
     """Delete it, and let the retention be over."""
     delivery.delete()
-    Tombstone.objects.update(due=timezone.now() - timedelta(seconds=1))
+    past_due()
 
 
 def _one_deleted_of_two() -> str:
     """Return the name of the deleted one's file."""
-    delivery, _ = _delivered(a=b"1"), _delivered(b=b"2")
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     _deleted(delivery)
     return str(Tombstone.objects.get().name)
 
@@ -104,19 +93,10 @@ def _emptied() -> None:
         client.delete_object(Bucket=store.bucket_name, Key=each["Key"])
 
 
-def _purged() -> tuple[str, str]:
-    out, err = StringIO(), StringIO()
-    try:
-        call_command("purge_deliveries", stdout=out, stderr=err)
-    except CommandError as error:
-        err.write(str(error))
-    return out.getvalue(), err.getvalue()
-
-
 def _refused(why: str, names: Callable[[], set[str]] = _names) -> None:
     """Assert that a purge removes nothing and says why."""
     before, tombstones = names(), Tombstone.objects.count()
-    out, err = _purged()
+    out, err = purged()
     assert why in err
     assert "nothing was removed" in err
     assert "Removed 0 files" in out
@@ -133,7 +113,7 @@ def test_what_is_due_goes_and_the_neighbour_stays() -> None:
     """As on disk; else nothing that follows would show anything."""
     name = _one_deleted_of_two()
     assert name in _names()
-    out, err = _purged()
+    out, err = purged()
     assert ("Removed 1 files" in out, err) == (True, "")
     assert not Tombstone.objects.exists()
     row = FileMeta.objects.get()
@@ -161,7 +141,7 @@ def test_an_emptied_bucket_is_refused() -> None:
 
 def test_an_emptied_bucket_is_refused_though_no_row_is_left_to_look_up() -> None:
     """Else the tombstones would be forgotten, and what comes back from a backup stays for ever."""
-    _deleted(_delivered(a=b"1"))
+    _deleted(delivered(a=b"1"))
     _emptied()
     _refused("the store is empty")
 
@@ -170,7 +150,7 @@ def test_an_emptied_bucket_to_which_somebody_wrote_is_refused() -> None:
     """The oldest rows are looked up, too."""
     _one_deleted_of_two()
     _emptied()
-    _delivered(c=b"3")
+    delivered(c=b"3")
     _refused("is not in the store")
 
 
@@ -186,7 +166,7 @@ def test_a_wrong_bucket_is_refused_by_the_sizes_where_no_row_is_left(
     buckets: tuple[str, str], location: str
 ) -> None:
     """Of rows nothing can be looked up; what lies under the name has another size."""
-    _deleted(_delivered(a=b"1"))
+    _deleted(delivered(a=b"1"))
     with _using(bucket_name=buckets[1], location=location):
         _store().save(Tombstone.objects.get().name, ContentFile(b"another's"))
         _refused("9 bytes in the store, but 1 were recorded")
@@ -226,20 +206,20 @@ def test_what_the_server_does_not_remove_stays_with_its_error(
     buckets: tuple[str, str], location: str
 ) -> None:
     """The request for the batch was denied: each file is still named by its tombstone."""
-    delivery, _ = _delivered(a=b"1", b=b"2"), _delivered(c=b"3")
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     _deleted(delivery)
     with HttpProxy(s3servers.get("seaweedfs").endpoint_url) as proxy:
         endpoint = {"endpoint_url": proxy.endpoint_url}
         with _using(bucket_name=buckets[0], location=location, **endpoint):
             proxy.fault("DeleteObjects", Answer(403, "AccessDenied"))
-            _out, err = _purged()
+            _out, err = purged()
             assert "2 removals failed" in err
             assert "s3:DeleteObject" in err
             for tombstone in Tombstone.objects.all():
                 assert tombstone.attempts == 1
                 assert "s3:DeleteObject" in tombstone.last_error
             assert len(_names()) == 3
-            _out, err = _purged()
+            _out, err = purged()
             assert err == ""
             assert len(_names()) == 1
 
@@ -267,7 +247,7 @@ def _old_enough() -> Any:
 
 def test_uploads_are_aborted_after_the_grace_time(location: str) -> None:
     """A younger one may be somebody's who is still sending; others' prefixes are not ours."""
-    _delivered(a=b"1")
+    delivered(a=b"1")
     ours, others = f"{location}/0/1/1005/17", f"not-{location}/0/1/1005/17"
     _begun(ours, others)
     assert list(purge()) == []
@@ -282,7 +262,7 @@ def test_uploads_are_aborted_after_the_grace_time(location: str) -> None:
 @override_settings(USE_TZ=False)
 def test_without_time_zones_uploads_are_aborted_after_the_grace_time(location: str) -> None:
     """S3 tells times with a zone, Django without: both mean the same moment."""
-    _delivered(a=b"1")
+    delivered(a=b"1")
     _begun(f"{location}/0/1/1005/17")
     with override_settings(DELIVERY_STORE_GRACE_HOURS=1):
         assert list(purge()) == []
@@ -302,13 +282,13 @@ def test_uploads_that_cannot_be_listed_are_told_and_the_next_store_is_purged(
         _using(bucket_name=buckets[0], location=location, endpoint_url=proxy.endpoint_url),
         override_deliverystore(other, model=Note),
     ):
-        _delivered(a=b"1")
+        delivered(a=b"1")
         Note.objects.create(content=ContentFile(b"note", "a"))
         left = tmp_path / "notes/.devilry-storage/tmp/left"
         left.write_bytes(b"half")
         proxy.fault("ListMultipartUploads", Answer(403, "AccessDenied"))
         with _old_enough():
-            out, err = _purged()
+            out, err = purged()
     assert "failed: devilry_deliveries.filemeta (stale uploads: list_multipart_uploads of" in err
     assert "s3:ListBucketMultipartUploads" in err
     assert "0 models were refused and 1 removals failed" in err
@@ -323,7 +303,7 @@ def test_a_store_that_was_never_used_is_no_error() -> None:
 
 def test_a_store_whose_last_file_was_purged_is_no_error() -> None:
     """Nothing should be there, and nothing is."""
-    _deleted(_delivered(a=b"1"))
+    _deleted(delivered(a=b"1"))
     assert [event.result for event in purge()] == ["removed"]
     assert list(purge()) == []
 
@@ -342,7 +322,7 @@ def test_a_store_that_cannot_be_asked_is_told_though_nothing_is_due(
 ) -> None:
     """Even one that was never used: only its server could say so."""
     with _using(**{"bucket_name": buckets[0], "location": location, **wrong}):
-        _out, err = _purged()
+        _out, err = purged()
     assert err.count("refused: devilry_deliveries.filemeta (") == 1
     assert why in err
     assert "1 models were refused" in err
@@ -350,9 +330,9 @@ def test_a_store_that_cannot_be_asked_is_told_though_nothing_is_due(
 
 def test_an_emptied_bucket_is_told_though_nothing_is_due() -> None:
     """A row's file is missing."""
-    _delivered(a=b"1")
+    delivered(a=b"1")
     _emptied()
-    _out, err = _purged()
+    _out, err = purged()
     assert "refused: devilry_deliveries.filemeta (the store is empty" in err
 
 
