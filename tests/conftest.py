@@ -13,7 +13,8 @@ import pytest
 from django.conf import settings
 from hypothesis import settings as hypothesis_settings
 
-from . import chosen, machine, postgres, proofs, s3leaks
+from . import chosen, machine, postgres, proofs, s3leaks, s3servers
+from .http_proxy import HttpProxy
 
 PLUGIN = "devilry_storage.testing.plugin"
 if PLUGIN not in sys.modules:
@@ -116,3 +117,16 @@ def secrets_in_logs(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     with s3leaks.watched() as watcher:
         yield watcher.found
     assert watcher.found == []
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[HttpProxy]:
+    """A proxy before SeaweedFS, which a module's tests share."""
+    with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def bucket() -> str:
+    """A bucket on SeaweedFS, which a module's tests share."""
+    return s3servers.need("seaweedfs").bucket()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +21,6 @@ from .test_hostile_names import ACCEPTED, REFUSED
 pytestmark = pytest.mark.servers
 
 NONCHARACTERS = ["a\ufffeb.txt", "\uffff/c.txt"]
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[HttpProxy]:
-    with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,17 +28,6 @@ SSE_C_OF_THE_SOURCE = "x-amz-copy-source-server-side-encryption-customer-algorit
 SSE = "x-amz-server-side-encryption"
 
 WRITES = {"PutObject", "CopyObject", "CreateMultipartUpload"}
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[HttpProxy]:
-    with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def bucket() -> str:
-    return s3servers.need("seaweedfs").bucket()
 
 
 @pytest.fixture

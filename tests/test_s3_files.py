@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -24,12 +23,6 @@ pytestmark = pytest.mark.servers
 
 MIB = 1 << 20
 PART = 5 * MIB
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[HttpProxy]:
-    with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -127,19 +127,25 @@ def test_the_time_that_a_reader_takes_is_no_part_of_the_deadline(
     assert received + b"".join(chunks) == data
 
 
+def change_ranges(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str | None]) -> None:
+    """Let the server see another range than is asked for, or none."""
+    really = Bucket.call
+
+    def call(self: Bucket, operation: str, name: str | None = None, **given: Any) -> Any:
+        if "Range" in given and (changed := change(given.pop("Range"))):
+            given["Range"] = changed
+        return really(self, operation, name, **given)
+
+    monkeypatch.setattr(Bucket, "call", call)
+
+
 def test_a_server_that_ignores_ranges_is_told_not_believed(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 9110 allows it; what comes are other bytes than were asked for."""
     data = os.urandom(90_000)
     store.save("a.bin", ContentFile(data))
-    really = Bucket.call
-
-    def call(self: Bucket, operation: str, name: str | None = None, **given: Any) -> Any:
-        given.pop("Range", None)
-        return really(self, operation, name, **given)
-
-    monkeypatch.setattr(Bucket, "call", call)
+    change_ranges(monkeypatch, lambda asked: None)
     with pytest.raises(StoreFailure, match="from 1000 on were asked for.*ignores Range"):
         list(store.stream("a.bin", 1000, 2000))
     assert b"".join(store.stream("a.bin")) == data
@@ -193,16 +199,13 @@ def test_an_answer_with_a_part_of_the_range_is_not_taken_for_all(
     """RFC 9110 lets a server, or a cache before it, give less: then the rest is asked for."""
     data = os.urandom(90_000)
     store.save("a.bin", ContentFile(data))
-    really = Bucket.call
 
-    def call(self: Bucket, operation: str, name: str | None = None, **given: Any) -> Any:
-        if operation == "get_object" and "Range" in given:
-            start, last = given["Range"].removeprefix("bytes=").split("-")
-            most = int(start) + 9_999
-            given["Range"] = f"bytes={start}-{min(int(last or most), most)}"
-        return really(self, operation, name, **given)
+    def at_most_10_000(asked: str) -> str:
+        start, last = asked.removeprefix("bytes=").split("-")
+        most = int(start) + 9_999
+        return f"bytes={start}-{min(int(last or most), most)}"
 
-    monkeypatch.setattr(Bucket, "call", call)
+    change_ranges(monkeypatch, at_most_10_000)
     with store.open("a.bin") as file:
         assert file.size == 90_000
         assert file.read() == data

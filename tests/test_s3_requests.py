@@ -29,17 +29,6 @@ MIB = 1 << 20
 PART = 5 * MIB
 
 
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[HttpProxy]:
-    with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def bucket() -> str:
-    return s3servers.need("seaweedfs").bucket()
-
-
 @pytest.fixture
 def store(proxy: HttpProxy, bucket: str) -> S3DeliveryStore:
     """A store of which this process knows already that its server honours conditional writes."""

@@ -40,17 +40,6 @@ Way = Callable[[Options], dict[str, Any]]
 _places = count(1)
 
 
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[HttpProxy]:
-    with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def bucket() -> str:
-    return s3servers.need("seaweedfs").bucket()
-
-
 @pytest.fixture
 def options(proxy: HttpProxy, bucket: str) -> Options:
     """Options of a store at a place of its own, whose requests are counted."""
