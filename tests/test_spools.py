@@ -40,6 +40,16 @@ def cramped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: Cramped(tmp_path / "spool"))
 
 
+class Halting(io.FileIO):
+    """A file of which each write takes a part of what it is given, as any write may."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+b")
+
+    def write(self, data: Any) -> int:
+        return super().write(memoryview(data)[:10_000])
+
+
 def in_one_write(add: Callable[[bytes], object]) -> None:
     add(b"x" * (2 * MEMORY))
 
@@ -107,6 +117,24 @@ def test_a_writer_that_was_interrupted_in_a_write_stores_nothing() -> None:
     with pytest.raises(OSError, match="nothing is stored"):
         writer.close()
     assert list(store.scan()) == []
+
+
+@WAYS
+def test_a_spool_gives_back_what_a_disk_took_in_parts(
+    write: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also what moved there from memory: SpooledTemporaryFile would leave a hole."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: Halting(tmp_path / "spool"))
+    added = []
+    with Spool(MEMORY) as spool:
+
+        def add(data: bytes) -> None:
+            added.append(data)
+            spool.add(data)
+
+        spool.add(b"first")
+        write(add)
+        assert b"".join(spool.chunks()) == b"".join([b"first", *added])
 
 
 @WAYS
