@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,25 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .layout import DEFAULT_INTERVAL
+
+#: The ways in which bytes travel to whoever downloads them.
+WAYS = ("stream", "sendfile", "redirect")
+
+PDF = "application/pdf"
+
+#: Media types that no browser runs anything of (a PDF only in a viewer of its own).
+SAFE_TYPES = frozenset(
+    {
+        "text/plain",
+        "image/avif",
+        "image/bmp",
+        "image/gif",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        PDF,
+    }
+)
 
 
 def _setting(name: str, default: Any) -> Any:
@@ -35,6 +55,15 @@ def _number(name: str, default: float, unit: str) -> float:
         return value
     raise ImproperlyConfigured(
         f"{name} {value!r} is not a number of {unit}: set it to 0 or more, below 1,000,000."
+    )
+
+
+def _whole(name: str, default: int, unit: str, least: int) -> int:
+    value = _setting(name, default)
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63:
+        return value
+    raise ImproperlyConfigured(
+        f"{name} {value!r} is not a whole number of {unit}: set it to {least} or more."
     )
 
 
@@ -94,6 +123,82 @@ class Settings:
         work of somebody who is still storing.
         """
         return timedelta(hours=_number("DELIVERY_STORE_GRACE_HOURS", 24, "hours"))
+
+    @property
+    def serve(self) -> str | Mapping[str, str]:
+        """``DELIVERY_STORE_SERVE: str | dict[str, str] = "stream"``: how bytes travel to whoever
+        downloads them: ``"stream"``, ``"sendfile"`` or ``"redirect"``; or that for each alias of
+        ``STORAGES``.
+        """
+        value = _setting("DELIVERY_STORE_SERVE", "stream")
+        if isinstance(value, str) and value in WAYS:
+            return value
+        if isinstance(value, dict) and all(
+            isinstance(alias, str) and way in WAYS for alias, way in value.items()
+        ):
+            return value
+        raise ImproperlyConfigured(
+            f"DELIVERY_STORE_SERVE {value!r} is not a way to serve files: set it to one of "
+            f"{', '.join(map(repr, WAYS))}, or to a dict of them by alias of STORAGES."
+        )
+
+    @property
+    def redirect_seconds(self) -> int:
+        """``DELIVERY_STORE_REDIRECT_SECONDS: int = 60``: seconds for which the URL of a redirect
+        is good.
+        """
+        return _whole("DELIVERY_STORE_REDIRECT_SECONDS", 60, "seconds", 1)
+
+    @property
+    def redirect_min_bytes(self) -> int:
+        """``DELIVERY_STORE_REDIRECT_MIN_BYTES: int = 1048576``: smaller files are streamed where
+        others are redirected.
+        """
+        return _whole("DELIVERY_STORE_REDIRECT_MIN_BYTES", 1024**2, "bytes", 0)
+
+    @property
+    def inline_types(self) -> Collection[str]:
+        """``DELIVERY_STORE_INLINE_TYPES: list[str] = [...]``: media types that a browser may show
+        instead of saving them; all safe ones unless given, but for PDF.
+        """
+        value = _setting("DELIVERY_STORE_INLINE_TYPES", sorted(SAFE_TYPES - {PDF}))
+        if isinstance(value, (list, tuple, set, frozenset)) and all(
+            isinstance(each, str) and each in SAFE_TYPES for each in value
+        ):
+            return frozenset(value)
+        raise ImproperlyConfigured(
+            f"DELIVERY_STORE_INLINE_TYPES {value!r} is not a list of media types that are safe to "
+            f"show: set it to some of {', '.join(map(repr, sorted(SAFE_TYPES)))}."
+        )
+
+    @property
+    def upload_max_files(self) -> int:
+        """``DELIVERY_STORE_UPLOAD_MAX_FILES: int = 100``: files of one upload."""
+        return _whole("DELIVERY_STORE_UPLOAD_MAX_FILES", 100, "files", 1)
+
+    @property
+    def upload_max_bytes(self) -> int:
+        """``DELIVERY_STORE_UPLOAD_MAX_BYTES: int = 104857600``: size of each file of an upload."""
+        return _whole("DELIVERY_STORE_UPLOAD_MAX_BYTES", 100 * 1024**2, "bytes", 0)
+
+    @property
+    def upload_max_total_bytes(self) -> int:
+        """``DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES: int = 524288000``: size of all files of an
+        upload together.
+        """
+        return _whole("DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES", 500 * 1024**2, "bytes", 0)
+
+    @property
+    def archive_max_files(self) -> int:
+        """``DELIVERY_STORE_ARCHIVE_MAX_FILES: int = 100000``: files of one archive."""
+        return _whole("DELIVERY_STORE_ARCHIVE_MAX_FILES", 100_000, "files", 1)
+
+    @property
+    def archive_max_bytes(self) -> int:
+        """``DELIVERY_STORE_ARCHIVE_MAX_BYTES: int = 107374182400``: size of all files of one
+        archive together.
+        """
+        return _whole("DELIVERY_STORE_ARCHIVE_MAX_BYTES", 100 * 1024**3, "bytes", 0)
 
 
 conf = Settings()

@@ -34,15 +34,22 @@ LAYERS = [
     {"models.delivery"},
     {"models.filemeta"},
     {"models"},
-    {"info"},
-    {"purge", "checks"},
+    {"http", "info"},
+    {"archive", "check", "checks", "purge", "restoring", "serving", "statistics"},
+    {"forms", "views"},
+    {"urls"},
     {"apps", "admin", "management", "migrations"},
     {"deliveries"},
     {"testing"},
 ]
 
 #: Libraries that only the named module may import.
-OPTIONAL = {"boto3": "storages.s3", "botocore": "storages.s3", "storages": "storages.s3"}
+OPTIONAL = {
+    "boto3": "storages.s3",
+    "botocore": "storages.s3",
+    "django_sendfile": "serving",
+    "storages": "storages.s3",
+}
 
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")

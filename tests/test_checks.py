@@ -555,6 +555,15 @@ def test_sqlite_in_production_is_a_warning() -> None:
         ("DEVILRY_FSHIERDELIVERYSTORE_INTERVAL", 1, "devilry_storage.E043"),
         ("DELIVERY_STORE_RETENTION_DAYS", -1, "devilry_storage.E044"),
         ("DELIVERY_STORE_GRACE_HOURS", "day", "devilry_storage.E045"),
+        ("DELIVERY_STORE_SERVE", "x-accel", "devilry_storage.E046"),
+        ("DELIVERY_STORE_REDIRECT_SECONDS", 0, "devilry_storage.E047"),
+        ("DELIVERY_STORE_REDIRECT_MIN_BYTES", -1, "devilry_storage.E048"),
+        ("DELIVERY_STORE_INLINE_TYPES", ["text/html"], "devilry_storage.E049"),
+        ("DELIVERY_STORE_UPLOAD_MAX_FILES", 0, "devilry_storage.E050"),
+        ("DELIVERY_STORE_UPLOAD_MAX_BYTES", 1.5, "devilry_storage.E051"),
+        ("DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES", "1 GB", "devilry_storage.E052"),
+        ("DELIVERY_STORE_ARCHIVE_MAX_FILES", True, "devilry_storage.E053"),
+        ("DELIVERY_STORE_ARCHIVE_MAX_BYTES", -1, "devilry_storage.E054"),
     ],
 )
 def test_an_impossible_setting_is_an_error_that_names_it(

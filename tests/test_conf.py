@@ -22,7 +22,19 @@ READ: dict[str, Callable[[], Any]] = {
     "DEVILRY_FSHIERDELIVERYSTORE_INTERVAL": lambda: conf.fshierdeliverystore_interval,
     "DELIVERY_STORE_RETENTION_DAYS": lambda: conf.retention,
     "DELIVERY_STORE_GRACE_HOURS": lambda: conf.grace,
+    "DELIVERY_STORE_SERVE": lambda: conf.serve,
+    "DELIVERY_STORE_REDIRECT_SECONDS": lambda: conf.redirect_seconds,
+    "DELIVERY_STORE_REDIRECT_MIN_BYTES": lambda: conf.redirect_min_bytes,
+    "DELIVERY_STORE_INLINE_TYPES": lambda: conf.inline_types,
+    "DELIVERY_STORE_UPLOAD_MAX_FILES": lambda: conf.upload_max_files,
+    "DELIVERY_STORE_UPLOAD_MAX_BYTES": lambda: conf.upload_max_bytes,
+    "DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES": lambda: conf.upload_max_total_bytes,
+    "DELIVERY_STORE_ARCHIVE_MAX_FILES": lambda: conf.archive_max_files,
+    "DELIVERY_STORE_ARCHIVE_MAX_BYTES": lambda: conf.archive_max_bytes,
 }
+
+IMAGES = ("avif", "bmp", "gif", "jpeg", "png", "webp")
+SHOWN = frozenset({"text/plain", *(f"image/{each}" for each in IMAGES)})
 
 DEFAULTS: dict[str, Any] = {
     "DELIVERY_STORE_BACKEND": None,
@@ -31,6 +43,15 @@ DEFAULTS: dict[str, Any] = {
     "DEVILRY_FSHIERDELIVERYSTORE_INTERVAL": 1000,
     "DELIVERY_STORE_RETENTION_DAYS": timedelta(days=30),
     "DELIVERY_STORE_GRACE_HOURS": timedelta(hours=24),
+    "DELIVERY_STORE_SERVE": "stream",
+    "DELIVERY_STORE_REDIRECT_SECONDS": 60,
+    "DELIVERY_STORE_REDIRECT_MIN_BYTES": 1048576,
+    "DELIVERY_STORE_INLINE_TYPES": SHOWN,
+    "DELIVERY_STORE_UPLOAD_MAX_FILES": 100,
+    "DELIVERY_STORE_UPLOAD_MAX_BYTES": 104857600,
+    "DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES": 524288000,
+    "DELIVERY_STORE_ARCHIVE_MAX_FILES": 100000,
+    "DELIVERY_STORE_ARCHIVE_MAX_BYTES": 107374182400,
 }
 
 POSSIBLE: list[tuple[str, Any, Any]] = [
@@ -54,11 +75,26 @@ POSSIBLE: list[tuple[str, Any, Any]] = [
     ("DELIVERY_STORE_GRACE_HOURS", 0, timedelta(0)),
     ("DELIVERY_STORE_GRACE_HOURS", 1.5, timedelta(minutes=90)),
     ("DELIVERY_STORE_GRACE_HOURS", 48, timedelta(days=2)),
+    ("DELIVERY_STORE_SERVE", "sendfile", "sendfile"),
+    ("DELIVERY_STORE_SERVE", "redirect", "redirect"),
+    ("DELIVERY_STORE_SERVE", {"deliveries": "redirect"}, {"deliveries": "redirect"}),
+    ("DELIVERY_STORE_SERVE", {}, {}),
+    ("DELIVERY_STORE_REDIRECT_SECONDS", 1, 1),
+    ("DELIVERY_STORE_REDIRECT_MIN_BYTES", 0, 0),
+    ("DELIVERY_STORE_INLINE_TYPES", [], frozenset()),
+    ("DELIVERY_STORE_INLINE_TYPES", ("application/pdf",), frozenset({"application/pdf"})),
+    ("DELIVERY_STORE_UPLOAD_MAX_FILES", 1, 1),
+    ("DELIVERY_STORE_UPLOAD_MAX_BYTES", 0, 0),
+    ("DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES", 2**40, 2**40),
+    ("DELIVERY_STORE_ARCHIVE_MAX_FILES", 70_000, 70_000),
+    ("DELIVERY_STORE_ARCHIVE_MAX_BYTES", 0, 0),
 ]
 
 NO_PATH: list[Any] = [17, True, False, b"/srv", ["/srv"], {"location": "/srv"}, "/srv\0", object()]
 NO_NUMBER: list[Any] = [-1, -0.001, "30", "", True, False, float("nan"), float("inf"), 1e6]
 NO_NUMBER += [Decimal(30), timedelta(days=30), [30], b"30", 10**400, -float("inf")]
+
+NO_WHOLE: list[Any] = [-1, 1.0, "1", "", True, False, float("nan"), Decimal(1), [1], b"1", 2**63]
 
 IMPOSSIBLE: dict[str, list[Any]] = {
     "DELIVERY_STORE_BACKEND": [
@@ -73,6 +109,31 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     ],
     "DELIVERY_STORE_RETENTION_DAYS": NO_NUMBER,
     "DELIVERY_STORE_GRACE_HOURS": NO_NUMBER,
+    "DELIVERY_STORE_SERVE": [
+        *["", "Stream", "x-accel", 1, True, ["stream"], object()],
+        *[{"deliveries": ""}, {"deliveries": None}, {1: "stream"}, {"deliveries": ["stream"]}],
+    ],
+    "DELIVERY_STORE_REDIRECT_SECONDS": [0, *NO_WHOLE],
+    "DELIVERY_STORE_REDIRECT_MIN_BYTES": NO_WHOLE,
+    "DELIVERY_STORE_INLINE_TYPES": [
+        *[
+            "text/plain",
+            "",
+            1,
+            True,
+            [1],
+            [None],
+            {"text/plain": True},
+            ["TEXT/PLAIN"],
+            ["text/*"],
+        ],
+        *[["text/html"], ["image/svg+xml"], ["text/plain", "application/xhtml+xml"], ["text/xml"]],
+    ],
+    "DELIVERY_STORE_UPLOAD_MAX_FILES": [0, *NO_WHOLE],
+    "DELIVERY_STORE_UPLOAD_MAX_BYTES": NO_WHOLE,
+    "DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES": NO_WHOLE,
+    "DELIVERY_STORE_ARCHIVE_MAX_FILES": [0, *NO_WHOLE],
+    "DELIVERY_STORE_ARCHIVE_MAX_BYTES": NO_WHOLE,
 }
 
 

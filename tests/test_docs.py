@@ -54,7 +54,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 #: Django and what it needs, each with its metadata.
-DEPENDENCIES = re.compile(r"(django|asgiref|sqlparse|typing_extensions)(\.py|-.*\.dist-info)?")
+DEPENDENCIES = re.compile(
+    r"(django|asgiref|sqlparse|typing_extensions|zipstream(_ng)?)(\.py|-.*\.dist-info)?"
+)
 
 
 @pytest.fixture

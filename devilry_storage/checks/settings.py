@@ -17,6 +17,15 @@ _PROPERTIES = {
     "fshierdeliverystore_interval": ids.INTERVAL,
     "retention": ids.RETENTION,
     "grace": ids.GRACE,
+    "serve": ids.SERVE,
+    "redirect_seconds": ids.REDIRECT_SECONDS,
+    "redirect_min_bytes": ids.REDIRECT_MIN_BYTES,
+    "inline_types": ids.INLINE_TYPES,
+    "upload_max_files": ids.UPLOAD_MAX_FILES,
+    "upload_max_bytes": ids.UPLOAD_MAX_BYTES,
+    "upload_max_total_bytes": ids.UPLOAD_MAX_TOTAL_BYTES,
+    "archive_max_files": ids.ARCHIVE_MAX_FILES,
+    "archive_max_bytes": ids.ARCHIVE_MAX_BYTES,
 }
 
 

@@ -34,6 +34,12 @@ class Tombstone(models.Model):
     class Meta:
         verbose_name = _("tombstone")
         verbose_name_plural = _("tombstones")
+        permissions = [
+            ("browse_store", "Can browse the delivery stores"),
+            ("bury_orphan", "Can have bytes without a row removed"),
+            ("restore_tombstone", "Can restore deleted files"),
+            ("carry_out_tombstone", "Can remove deleted files before their time"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["model", "alias", "name"], name="devilry_storage_tombstone_unique"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-OPTIONAL = ["boto3", "botocore", "hypothesis", "psycopg", "rest_framework", "rich", "storages"]
+OPTIONAL = ["boto3", "botocore", "django_sendfile", "hypothesis", "playwright", "psycopg"]
+OPTIONAL += ["rest_framework", "rich", "storages", "uvicorn"]
 
 SETTINGS = """
 import sys
