@@ -83,3 +83,9 @@ def add_note(exception: BaseException, note: str) -> None:
     """Add a note to an exception, where Python has them (3.11)."""
     if sys.version_info >= (3, 11):
         exception.add_note(note)
+
+
+def note_file(exception: BaseException, filename: str) -> None:
+    """Note which file of many was being stored: for people, and as ``being_stored`` for code."""
+    exception.being_stored = filename  # type: ignore[attr-defined]
+    add_note(exception, f"While the file {filename!r} was being stored.")

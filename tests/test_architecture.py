@@ -15,11 +15,11 @@ PACKAGE = Path(devilry_storage.__file__).parent
 #: folder that is named whole, from its neighbours.
 LAYERS = [
     {"exceptions"},
-    {"names", "layout"},
+    {"names", "layout", "failures"},
     {"conf"},
     {"storages"},
     {"store"},
-    {"signals", "fields"},
+    {"signals", "fields", "limits"},
     {
         "models.columns",
         "models.content",

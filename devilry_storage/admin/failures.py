@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, DataError, IntegrityError, OperationalError
+from django.db import DataError, IntegrityError, OperationalError
 from django.utils.translation import gettext as _
 
 from ..exceptions import DeliveryFileNotFound
+from ..failures import database_reason
 
 #: What a database raises for what was sent, or because of what others do at the same time.
 OF_THE_DATABASE = (IntegrityError, OperationalError, DataError, OverflowError)
@@ -31,12 +32,8 @@ def storing() -> Iterator[None]:
 
 def reason(exception: BaseException) -> str:
     """Return why something failed, for whoever works in the admin."""
-    if isinstance(exception, IntegrityError):
-        return _("somebody changed the same rows meanwhile; look at them, and try again")
-    if isinstance(exception, (DataError, OverflowError)):
-        return _("there is a value that the database cannot hold")
-    if isinstance(exception, DatabaseError):
-        return _("the database failed or is busy; try again")
+    if why := database_reason(exception):
+        return why
     if isinstance(exception, DeliveryFileNotFound):
         return f"{exception.strerror} '{exception.filename}'"
     if isinstance(exception, OSError) and exception.strerror:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, router, transaction
 
-from ..exceptions import add_note
+from ..exceptions import note_file
 from ..names import validate_filename
 from ..removal import buried_names
 from ..signals import file_stored, send_after_commit
@@ -77,7 +77,11 @@ def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list
 
     with undone_on_error(delete_again, delivery._state.db, "Files that were added before"):
         for filename, content in contents.items():
-            added.append(delivery.add_file(filename, content))
+            try:
+                added.append(delivery.add_file(filename, content))
+            except Exception as exception:
+                note_file(exception, filename)
+                raise
     return added
 
 
@@ -107,7 +111,7 @@ def _store_all(
         for future in as_completed(futures):
             if exception := future.exception():
                 pool.shutdown(wait=True, cancel_futures=True)
-                add_note(exception, f"While the file {futures[future]!r} was being stored.")
+                note_file(exception, futures[future])
                 raise exception
     return stored
 

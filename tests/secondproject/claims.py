@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from devilry_storage.exceptions import DeliveryFinished
+from devilry_storage.forms import DeliveryForm
+from devilry_storage.limits import Limits
 from devilry_storage.models import Tombstone
 from devilry_storage.store import resolve
 from tests.customuser.models import User
@@ -367,3 +370,46 @@ def test_tombstones_can_be_searched_in_the_admin(browser: Client, course: Course
     handin(course).delete()
     url = reverse("admin:devilry_storage_tombstone_changelist")
     assert "courses.handin" in browser.get(url, {"q": "a.txt"}).content.decode()
+
+
+# -- Uploads --
+
+
+class SubmissionForm(DeliveryForm):
+    """A form whose deliveries are the project's own."""
+
+    model = Submission
+    limits = Limits(max_files=2)
+
+
+def submitted(*names: str) -> SubmissionForm:
+    uploads = [SimpleUploadedFile(name, name.encode()) for name in names]
+    request = RequestFactory().post("/", {"uploads": uploads, "end": "end"})
+    return SubmissionForm(request.POST, request.FILES)
+
+
+def test_form_delivers_to_a_model_of_the_project(course: Course, teacher: User) -> None:
+    """What delivers is a course, the user has a UUID, the files lie in a store of their own."""
+    form = submitted("a.txt", "b.txt")
+    assert form.is_valid()
+    submission = form.save(course, teacher)
+    assert (type(submission), submission.number) == (Submission, 1)
+    assert (submission.successful, submission.delivered_by) == (True, teacher)
+    assert {file.filename: read(file) for file in SubmittedFile.objects.all()} == {
+        "a.txt": b"a.txt",
+        "b.txt": b"b.txt",
+    }
+
+
+def test_form_refuses_more_than_the_limits_of_the_project(course: Course) -> None:
+    """Each form has limits of its own."""
+    form = submitted("a", "b", "c")
+    assert form.errors["uploads"] == ["You chose 3 files, at most 2 are allowed."]
+    assert not Submission.objects.exists()
+
+
+def test_form_without_a_model_says_what_to_set(course: Course) -> None:
+    """The package's own model of deliveries is not installed."""
+    form = DeliveryForm({"end": "end"}, {"uploads": [SimpleUploadedFile("a", b"a")]})
+    with pytest.raises(ImproperlyConfigured, match="set its 'model' to your subclass of Abstr"):
+        form.save(course)
