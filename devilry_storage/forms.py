@@ -35,8 +35,9 @@ class FilesInput(forms.FileInput):
 class FilesField(forms.FileField):
     """Many files in one field; cleaned, they are a list of uploads whose names differ.
 
-    Every file is validated: by its name, as FileField does it, by ``validators``, by ``limits``
-    (:class:`Limits`). Each error names its file. Names are in Unicode's NFC form afterwards.
+    Every file is validated: by its name, as FileField does it, by ``validators``, and by
+    ``limits``, a :class:`~devilry_storage.limits.Limits`. Each error names its file. Names are in
+    Unicode's NFC form afterwards.
     """
 
     widget = FilesInput
