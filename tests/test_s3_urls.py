@@ -16,9 +16,9 @@ from cryptography.exceptions import InvalidSignature
 from django.core.files.base import ContentFile
 
 from devilry_storage.exceptions import InvalidName
+from devilry_storage.http import media_type
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3.bucket import LONGEST_URL
-from devilry_storage.storages.s3.types import content_type
 from devilry_storage.testing import PlainFileMeta
 
 from . import cloudfront, s3servers
@@ -296,18 +296,18 @@ def test_what_is_no_name_has_no_url(store: S3DeliveryStore) -> None:
 )
 def test_the_type_comes_from_the_filename(filename: str, expected: str) -> None:
     """What is compressed is that, and nothing that a browser would unpack on the way."""
-    assert content_type(filename) == expected
-    assert content_type("0/1/1005/17", filename) == expected
+    assert media_type(filename) == expected
+    assert media_type("0/1/1005/17", filename) == expected
 
 
 def test_what_looks_like_a_url_has_a_type() -> None:
     """Python 3.13 takes a filename for one, and would refuse this."""
-    assert content_type("http://[x.pdf") == "application/pdf"
+    assert media_type("http://[x.pdf") == "application/pdf"
 
 
 def test_the_name_under_which_a_file_lies_comes_first() -> None:
-    assert content_type("avatars/me.png", "photo.jpg") == "image/png"
-    assert content_type("avatars/me", "photo.jpg") == "image/jpeg"
+    assert media_type("avatars/me.png", "photo.jpg") == "image/png"
+    assert media_type("avatars/me", "photo.jpg") == "image/jpeg"
 
 
 def test_what_is_compressed_is_fetched_as_it_was_stored(store: S3DeliveryStore) -> None:

@@ -17,13 +17,13 @@ from django.utils.encoding import filepath_to_uri
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
 
+from ...http import content_disposition
 from ...names import RESERVED
 from ..files import open_reader
 from .bucket import Bucket
 from .options import client_config, refuse_location, refuse_what_breaks_a_promise, transfer
 from .reading import RangeReader
 from .secrets import keep_out_of_logs
-from .types import disposition
 
 # How long a reader's own buffer is: what is read in smaller pieces comes from it.
 _BUFFER = 64 * 1024
@@ -177,7 +177,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
     ) -> str:
         parameters = dict(parameters or {})
         if filename:
-            header = disposition(filename, as_attachment=as_attachment)
+            header = content_disposition(filename, inline=not as_attachment)
             parameters.setdefault("ResponseContentDisposition", header)
         if content_type:
             parameters.setdefault("ResponseContentType", content_type)

@@ -12,6 +12,7 @@ from weakref import WeakSet
 from django.core.files import File
 from django.core.signals import setting_changed
 
+from ...http import media_type
 from ...layout import Layout
 from ...names import validate_storage_name
 from ..base import DeliveryStoreMixin
@@ -23,7 +24,6 @@ from .errors import of_one_key
 from .options import HONOURED, SECRET
 from .reading import Ranges
 from .storage import BucketStorage
-from .types import content_type
 from .uploads import abort
 from .writing import Publication
 
@@ -164,7 +164,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def _publication(
         self, name: str, filename: str, sha256: str, *, create: bool = True
     ) -> Publication:
-        parameters = {"ContentType": content_type(name, filename), **self._parameters(name)}
+        parameters = {"ContentType": media_type(name, filename), **self._parameters(name)}
         return Publication(self.remote, name, parameters, self.transfer, create, sha256)
 
     def _sink(self, filename: str = "") -> SpoolSink:
@@ -311,6 +311,15 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             raise ValueError(f"{name!r} is no name of a file: it has no URL.")
         url: str = BucketStorage.url(self, validate_storage_name(name), *args, **kwargs)
         return url
+
+    def signed_url(self, name: str, *, seconds: int, filename: str, content_type: str) -> str:
+        return self.url(
+            name,
+            parameters={"ResponseCacheControl": "private, no-cache"},
+            expire=seconds,
+            filename=filename,
+            content_type=content_type,
+        )
 
 
 def _reconfigure(*, setting: str, **kwargs: Any) -> None:
