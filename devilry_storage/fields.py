@@ -10,6 +10,7 @@ from django.core.files import File
 from django.core.files.storage import Storage, default_storage
 from django.db import models
 from django.db.models.fields.files import FieldFile, FileDescriptor
+from django.urls import NoReverseMatch, reverse
 
 from .exceptions import NotCommitted
 from .store import store_for
@@ -85,12 +86,21 @@ class DeliveryFieldFile(FieldFile):
 
     @property
     def url(self) -> str:
-        """The URL at which everybody may read the file, ``""`` where there is none.
+        """The URL of the download view, where the site has it; else that at which everybody may
+        read the file, ``""`` where there is none.
 
         Never a presigned URL, and no exception, which would break the admin's pages.
         """
         name = self._required_name()
-        return self.storage.public_url(name) if self._committed else ""
+        if not self._committed:
+            return ""
+        try:
+            return reverse(
+                "devilry_storage:download",
+                kwargs={"model": self.field.model._meta.label_lower, "pk": self.instance.pk},
+            )
+        except NoReverseMatch:
+            return self.storage.public_url(name)
 
     def open(self, mode: str = "rb") -> DeliveryFieldFile:  # type: ignore[override]
         """Open the file to read. Raises ValueError for other modes, FileNotFoundError."""

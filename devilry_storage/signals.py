@@ -1,4 +1,4 @@
-"""Signals, each sent after COMMIT; a receiver that raises is logged and hurts nobody."""
+"""Signals, those of a change sent after COMMIT; a receiver that raises is logged, no more."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ file_removed = Signal()
 
 #: A delivery was finished: ``instance``.
 delivery_finished = Signal()
+
+#: A file was served: ``instance``, ``user``, ``way`` (``stream``, ``sendfile``, ``redirect``),
+#: ``size`` (bytes that were passed on), ``outcome`` in words. Sent when the transfer has ended.
+file_served = Signal()
 
 
 def send_after_commit(signal: Signal, instance: models.Model, using: str, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import django
 import pytest
 from django.conf import settings
+from django.test import override_settings
 from hypothesis import settings as hypothesis_settings
 
 from . import chosen, machine, postgres, proofs, s3leaks, s3servers
@@ -102,6 +103,13 @@ def empty_stores() -> Iterator[None]:
         (settings.DIRECTORY / name).mkdir(exist_ok=True)
     yield
     chosen.empty("deliveries", "media", "notes", "papers")
+
+
+@pytest.fixture
+def without_downloads() -> Iterator[None]:
+    """A site that does not include the package's URLs."""
+    with override_settings(ROOT_URLCONF="tests.urls_admin"):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.usefixtures("without_downloads")
 @pytest.mark.parametrize("name", NAMES)
 def test_any_valid_name(name: str, store: FailingStore, delivery: Delivery) -> None:
     """The name is what the row says, key or not; it reads, serves, replaces and deletes."""

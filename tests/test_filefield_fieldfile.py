@@ -78,6 +78,7 @@ def test_a_pending_file_is_read_before_it_is_stored(delivery: Delivery) -> None:
     assert row.content.size == 5
 
 
+@pytest.mark.usefixtures("without_downloads")
 def test_a_missing_object_is_a_file_not_found(store: FailingStore, row: Any) -> None:
     """A row whose bytes are gone says so wherever bytes are asked for, and is left alone."""
     store.delete(row.content.name)
@@ -115,6 +116,7 @@ def test_nothing_is_asked_of_a_row_without_a_file(delivery: Delivery) -> None:
 # -- Place --
 
 
+@pytest.mark.usefixtures("without_downloads")
 def test_path_and_url_of_a_store_on_disk(delivery: Delivery, tmp_path: Path) -> None:
     """On disk a file has a path; a url only where the store is public by configuration."""
     private = FsHierDeliveryStore(location=str(tmp_path / "private"))
@@ -134,6 +136,7 @@ def test_path_in_memory_is_not_implemented(delivery: Delivery) -> None:
         _ = row.content.path
 
 
+@pytest.mark.usefixtures("without_downloads")
 def test_url_in_memory_is_empty(row: Any) -> None:
     """A store without URLs breaks no page."""
     assert row.content.url == ""
@@ -398,6 +401,7 @@ def test_values_are_names(row: Any) -> None:
 # -- Templates --
 
 
+@pytest.mark.usefixtures("without_downloads")
 def test_a_template_changes_nothing(store: FailingStore, row: Any) -> None:
     """What alters data cannot be called by a template."""
     before, known = picture(store), state(row)

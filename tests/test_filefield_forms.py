@@ -249,6 +249,7 @@ def test_a_formset_that_fails_can_be_saved_again(delivery: Delivery, store: Fail
 # -- Serializers --
 
 
+@pytest.mark.usefixtures("without_downloads")
 def test_a_serializer_shows_a_file(row: Any) -> None:
     """A private file has no URL: the representation breaks on nothing."""
     assert FileSerializer(row).data == {

@@ -179,6 +179,7 @@ def test_the_original_settings(store: Any, tmp_path: Path) -> None:
             assert Path(folder, "a.txt").read_bytes() == b"a"
 
 
+@pytest.mark.usefixtures("without_downloads")
 @pytest.mark.django_db
 def test_the_default_storage_serves_ordinary_names_too(tmp_path: Path) -> None:
     """As the default storage a delivery store is also Django's storage, with a URL."""

@@ -237,6 +237,7 @@ def test_a_file_of_a_delivery_is_one_request(site: Delivery, proxy: HttpProxy) -
         row.content.save("new.txt", ContentFile(b"new"))
 
 
+@pytest.mark.usefixtures("without_downloads")
 def test_reading_a_row_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
     """And so is the size in the store; what the columns know needs none."""
     pk = site.add_file("a.txt", b"a" * 5000).pk

@@ -93,6 +93,13 @@ class DeliveryStoreMixin(StorageContract):
         """Return a URL at which anybody may read the file, ``""`` where there is none."""
         return ""
 
+    def signed_url(self, name: str, *, seconds: int, filename: str, content_type: str) -> str:
+        """Return a URL at which the file can be read for so many seconds, ``""`` where none can.
+
+        What is read there is an attachment of that filename and media type.
+        """
+        return ""
+
     # -- Beyond Django's contract --
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:

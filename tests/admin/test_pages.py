@@ -61,6 +61,7 @@ def test_a_stored_file_is_read_only(browser: Client, delivery: Delivery) -> None
     assert not Tombstone.objects.exists()
 
 
+@pytest.mark.usefixtures("without_downloads")
 def test_the_key_is_a_link_only_where_the_store_has_a_url(
     browser: Client, delivery: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,16 @@
+"""Files on their way to whoever may read them."""
+
+from .access import record_access
+from .answers import serve, serve_name
+from .protecting import protect
+from .streaming import Body, release_connections, streamed
+
+__all__ = [
+    "Body",
+    "protect",
+    "record_access",
+    "release_connections",
+    "serve",
+    "serve_name",
+    "streamed",
+]

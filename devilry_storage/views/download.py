@@ -1,0 +1,30 @@
+"""The download of one file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponseBase
+
+from ..removal import file_models
+from ..serving import serve
+from .access import RowView
+
+
+class DownloadView(RowView):
+    """The file of one row of any subclass of AbstractFileMeta.
+
+    In a URL ``pk`` is the row's id and ``model`` the label of its model, unless the attribute
+    ``model`` says which. With ``?inline`` a browser may show it, where the type is a safe one.
+    """
+
+    http_method_names = ["get", "head", "options"]
+
+    def models(self) -> list[type[Model]]:
+        return file_models()
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return serve(request, self.object, inline="inline" in request.GET)
+
+    head = get

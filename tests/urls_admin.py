@@ -1,0 +1,8 @@
+"""URLs of a site that has the admin alone, and no downloads."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [path("admin/", admin.site.urls)]
