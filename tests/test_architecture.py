@@ -23,6 +23,7 @@ LAYERS = [
     {
         "models.columns",
         "models.content",
+        "models.indexes",
         "models.locking",
         "models.restoring",
         "models.step",

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..models import AbstractDelivery, AbstractFileMeta
+from ..models import AbstractDelivery, AbstractFileMeta, PrefixIndex
 
 
 class AssignmentGroup(models.Model):
@@ -23,6 +23,7 @@ class AssignmentGroup(models.Model):
     class Meta:
         verbose_name = _("assignment group")
         verbose_name_plural = _("assignment groups")
+        indexes = [PrefixIndex(fields=["name"], name="devilry_deliveries_group_name")]
 
     def __str__(self) -> str:
         return self.name
@@ -63,6 +64,13 @@ class Delivery(AbstractDelivery):
                 fields=["assignment_group", "number"], name="devilry_deliveries_number_unique"
             )
         ]
+        # What the admin orders by, and beside it what it filters by.
+        indexes = [
+            models.Index(fields=["time_of_delivery", "id"], name="devilry_deliveries_time"),
+            models.Index(
+                fields=["successful", "time_of_delivery", "id"], name="devilry_deliveries_state"
+            ),
+        ]
 
 
 class FileMeta(AbstractFileMeta):
@@ -81,4 +89,13 @@ class FileMeta(AbstractFileMeta):
                 name="devilry_deliveries_filename_unique",
                 violation_error_message=_("The delivery has a file of this name already."),
             )
+        ]
+        indexes = [
+            models.Index(fields=["created", "id"], name="devilry_deliveries_created"),
+            models.Index(
+                fields=["created", "id"],
+                condition=models.Q(content__isnull=True),
+                name="devilry_deliveries_unstored",
+            ),
+            PrefixIndex(fields=["filename"], name="devilry_deliveries_beginning"),
         ]

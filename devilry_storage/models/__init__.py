@@ -1,7 +1,8 @@
-"""The abstract models of a file and a delivery, and tombstones."""
+"""The abstract models of a file and a delivery, tombstones, and an index for searches."""
 
 from .delivery import AbstractDelivery
 from .filemeta import AbstractFileMeta, FileMetaQuerySet
+from .indexes import PrefixIndex
 from .tombstone import Tombstone
 from .visibility import DeliveryQuerySet
 
@@ -10,5 +11,6 @@ __all__ = [
     "AbstractFileMeta",
     "DeliveryQuerySet",
     "FileMetaQuerySet",
+    "PrefixIndex",
     "Tombstone",
 ]
