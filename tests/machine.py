@@ -163,8 +163,22 @@ DEVICES = Component(
     device_nodes_allowed,
     "run the tests as root on Linux, in a container with --cap-add=MKNOD.",
 )
+CHROMIUM = Component("Chromium", lambda: True, "install Debian's package chromium.", ("chromium",))
+NGINX = Component("nginx", lambda: True, "install Debian's package nginx-light.", ("nginx",))
+APACHE = Component(
+    "Apache",
+    lambda: True,
+    "install Debian's packages apache2 and libapache2-mod-xsendfile.",
+    ("apache2",),
+)
+UNZIPPERS = Component(
+    "unzippers", lambda: True, "install Debian's packages unzip and p7zip-full.", ("unzip", "7z")
+)
 PROC = Component("/proc", lambda: LINUX, "run the tests on Linux.")
-COMPONENTS = (LOOP_MOUNTS, PTRACE, MOUNTS, DEVICES, ROOT, PROC)
+COMPONENTS = (
+    *(LOOP_MOUNTS, PTRACE, MOUNTS, DEVICES, ROOT, PROC),
+    *(CHROMIUM, NGINX, APACHE, UNZIPPERS),
+)
 
 
 def in_ci() -> bool:

@@ -1,0 +1,87 @@
+"""Chromium, a live server, and what Django's own admin pages do wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import machine
+from tests.users import make_superuser
+
+from .window import Windows, running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+HERE = Path(__file__).parent
+
+#: The widths and colour schemes that pages are looked at in.
+LOOKS = [(1280, "light"), (1280, "dark"), (320, "light"), (320, "dark")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, one for all tests of a process."""
+    machine.need(machine.CHROMIUM)
+    # Playwright's event loop runs in this thread, where Django would refuse the database.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    try:
+        with running() as browser:
+            yield browser
+    finally:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def open_browser(browser: Browser, live_server: Any) -> Iterator[Windows]:
+    """Opens windows on the site of the tests."""
+    windows = Windows(browser, live_server.url)
+    yield windows
+    windows.close()
+
+
+@pytest.fixture
+def admin(transactional_db: None) -> Any:
+    """A superuser."""
+    return make_superuser()
+
+
+@pytest.fixture(params=LOOKS, ids=lambda look: f"{look[0]}-{look[1]}")
+def look(request: pytest.FixtureRequest) -> tuple[int, str]:
+    """A width and a colour scheme: a test that asks for it runs in each."""
+    chosen: tuple[int, str] = request.param
+    return chosen
+
+
+_STOCK = [
+    "",
+    "auth/group/",
+    "auth/group/add/",
+    "auth/group/{pk}/change/",
+    "auth/group/{pk}/delete/",
+]
+
+
+@pytest.fixture
+def stock_violations(open_browser: Windows, admin: Any) -> set[str]:
+    """The rules that Django's own admin pages violate gravely: no fault of ours."""
+    from django.contrib.auth.models import Group
+
+    group, _ = Group.objects.get_or_create(name="a group")
+    found: set[str] = set()
+    for scheme in ("light", "dark"):
+        window = open_browser(admin, scheme=scheme)
+        for path in _STOCK:
+            window.go(f"/admin/{path.format(pk=group.pk)}")
+            found |= window.violations().keys()
+    return found
