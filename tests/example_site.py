@@ -77,12 +77,12 @@ class Shown:
         summary = self.printed.partition("\nSummary ")[2]
         return int(the_one(pattern, summary))
 
-    def password(self) -> str:
-        return password_in(self.printed)
+    def password(self, user: str = "admin") -> str:
+        return password_in(self.printed, user)
 
 
-def password_in(printed: str) -> str:
-    return the_one(r"user admin, password (\S+)", printed)
+def password_in(printed: str, user: str = "admin") -> str:
+    return the_one(rf"user {user}, password (\S+)", printed)
 
 
 def the_one(pattern: str, text: str) -> str:
@@ -99,13 +99,20 @@ class Server:
 
     def admin(self, password: str) -> Any:
         """Return an opener of pages that is logged into the admin."""
+        return self._logged_in("/admin/", "admin", password)
+
+    def site(self, user: str, password: str) -> Any:
+        """Return an opener of pages that is logged into the site."""
+        return self._logged_in("/", user, password)
+
+    def _logged_in(self, place: str, user: str, password: str) -> Any:
         browser = build_opener(HTTPCookieProcessor(CookieJar()))
-        login = f"{self.url}/admin/login/"
+        login = f"{self.url}{place}login/"
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', read(browser, login))
         assert token
-        fields = {"username": "admin", "password": password, "csrfmiddlewaretoken": token[1]}
-        with browser.open(f"{login}?next=/admin/", urlencode(fields).encode()) as answer:
-            assert answer.url == f"{self.url}/admin/"
+        fields = {"username": user, "password": password, "csrfmiddlewaretoken": token[1]}
+        with browser.open(f"{login}?next={place}", urlencode(fields).encode()) as answer:
+            assert answer.url == f"{self.url}{place}"
         return browser
 
 

@@ -207,6 +207,35 @@ def test_server_shows_the_deliveries_of_the_demo_to_the_admin(
     assert name in tombstones
 
 
+def test_demo_ends_by_naming_the_pages_and_who_sees_them(shown: Shown) -> None:
+    """The site, the admin, and for each kind of people a user with a password."""
+    *_, ending = shown.printed.partition("Look at it yourself")
+    assert "http://127.0.0.1:8000/  " in ending
+    assert "http://127.0.0.1:8000/admin/  " in ending
+    assert ending.index("runserver") < ending.index("http:") < ending.index("user anna")
+    assert len({shown.password(user) for user in ("anna", "eva", "admin")}) == 1
+
+
+def test_server_lets_student_and_examiner_in_with_the_printed_password(
+    shown: Shown, tmp_path: Path
+) -> None:
+    """The student sees what the group delivered; the examiner downloads a file of it."""
+    with serving(shown.data, tmp_path / "log") as server:
+        student = server.site("anna", shown.password("anna"))
+        assert "Anna and Bjarne" in read(student, f"{server.url}/")
+        assert 'type="file"' in read(student, f"{server.url}/groups/1/")
+        delivery = read(student, f"{server.url}/deliveries/1/")
+        examiner = server.site("eva", shown.password("eva"))
+        assert "Chandra" in read(examiner, f"{server.url}/")
+        link = re.search(r'class="name" href="(/[^"]+)"', delivery)
+        assert link
+        with examiner.open(f"{server.url}{link[1]}") as download:
+            assert hashlib.sha256(download.read()).hexdigest() in delivery
+        style = re.search(r'rel="stylesheet" href="(/[^"]+)"', delivery)
+        assert style
+        assert "color-scheme" in read(student, f"{server.url}{style[1]}")
+
+
 def test_server_says_that_the_demo_comes_first(tmp_path: Path) -> None:
     """Without a database there is nothing to serve from the disk."""
     ran = run(tmp_path / "data", "runserver", "--noreload")
@@ -222,6 +251,8 @@ def test_memory_server_delivers_the_samples_itself_and_takes_them_along(tmp_path
         password = the_one(r"Log in as 'admin' with the password '(\S+)'", log)
         second = run(tmp_path / "data", "runserver", DELIVERY_STORE="memory")
         files = read(server.admin(password), f"{server.url}{FILES}")
+        groups = read(server.site("anna", password), f"{server.url}/")
+    assert "Anna and Bjarne" in groups
     assert second.returncode == 1
     assert "Another demo or server is at work" in second.stderr
     delivered = the_one(r"Delivered (\d+) files to a store in memory", log)

@@ -301,7 +301,9 @@ def test_demo_and_server_use_a_bucket_of_the_users_own(
         files = read(browser, f"{server.url}{FILES}")
         (pk,) = set(re.findall(rf"{FILES}(\d+)/change/[^>]*>12\.txt<", files))
         page = read(browser, f"{server.url}{FILES}{pk}/change/")
+        delivery = read(server.site("eva", shown.password("eva")), f"{server.url}/deliveries/1/")
     assert f"/{pk}" in page
+    assert delivery.count("SHA-256") >= 1
     assert variables["AWS_SECRET_ACCESS_KEY"] not in page
 
 

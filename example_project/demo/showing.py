@@ -110,16 +110,19 @@ def working(console: Console, what: str) -> AbstractContextManager[object]:
     return console.status(what, spinner="line")
 
 
-def ways_on(console: Console, user: str, password: str) -> None:
-    """Say how to serve the project and how to log in."""
+def ways_on(console: Console, people: Mapping[str, str], password: str) -> None:
+    """Say how to serve the project, and which ``people`` (by name what they are) see what."""
     manage = shlex.join([relative(Path(sys.executable)), relative(MANAGE)])
     if data := os.environ.get("EXAMPLE_DATA"):
         manage = f"EXAMPLE_DATA={shlex.quote(data)} {manage}"
     on_disk = store_kind() == "disk"
     lines = [
         f"  {manage if on_disk else f'DELIVERY_STORE={store_kind()} {manage}'} runserver",
-        "  http://127.0.0.1:8000/admin/",
-        f"  user {user}, password {password}",
+        "",
+        "  http://127.0.0.1:8000/         groups: students deliver, examiners download",
+        "  http://127.0.0.1:8000/admin/   deliveries, files, tombstones, and the store itself",
+        "",
+        *(f"  user {name}, password {password}  ({what})" for name, what in people.items()),
     ]
     if on_disk:
         lines += [

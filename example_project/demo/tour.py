@@ -219,7 +219,7 @@ class Tour:
         showing.heading(self.console, "Summary")
         showing.facts(self.console, self.summary)
         showing.heading(self.console, "Look at it yourself")
-        showing.ways_on(self.console, people.ADMIN, who.password)
+        showing.ways_on(self.console, people.LOGINS, who.password)
 
     def _begin(self, step: str) -> None:
         showing.heading(self.console, f"{next(self._steps)}. {step}")

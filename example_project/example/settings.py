@@ -81,11 +81,13 @@ INSTALLED_APPS = [
     "devilry_storage.deliveries",
     # Before staticfiles: its runserver is theirs, and prepares the store first.
     "demo",
+    "campus",
     "django.contrib.staticfiles",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "campus.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -109,11 +111,31 @@ TEMPLATES = [
 ]
 
 ROOT_URLCONF = "example.urls"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-# Good enough for a server that only this machine can reach (ALLOWED_HOSTS is empty).
-DEBUG = True
+# What one delivery may have, and more files for Django, so that it is our form that refuses them.
+DELIVERY_STORE_UPLOAD_MAX_FILES = 50
+DELIVERY_STORE_UPLOAD_MAX_BYTES = 20 * 1024**2
+DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES = 100 * 1024**2
+DATA_UPLOAD_MAX_NUMBER_FILES = 200
+
+# The pages of errors are a part of the example, so they are shown, and the errors are logged.
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "INFO"},
+        "devilry_storage": {"handlers": ["console"], "level": "INFO"},
+    },
+}
+
+# Good enough for a server that only this machine can reach.
 SECRET_KEY = "of an example, and of nothing else"  # noqa: S105  # guards sample files only

@@ -1,12 +1,12 @@
-"""The admin, and a front page that leads there."""
+"""The site of students and examiners, the package's downloads, the admin."""
 
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
-from django.views.generic import RedirectView
+from django.urls import include, path
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("", include("campus.urls")),
+    path("stored/", include("devilry_storage.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -24,6 +24,8 @@ class Command(runserver.Command):
                 f"There is no database '{place.database()}' yet: run the command 'demo' first, or "
                 "serve samples in memory with DELIVERY_STORE=memory."
             )
+        # Its style sheets and scripts, without DEBUG too.
+        options["insecure_serving"] = True
         super().handle(*args, **options)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
@@ -47,6 +49,7 @@ class Command(runserver.Command):
         delivered = delivering.deliver(samples.batches(found.files), everyone.groups)
         self.stdout.write(
             f"Delivered {len(delivered)} files to a store in memory, gone when this server ends.\n"
-            f"Log in as '{people.ADMIN}' with the password '{everyone.password}'.\n\n"
+            f"Log in as '{people.ADMIN}' with the password '{everyone.password}', or with the "
+            f"same as '{people.STUDENT}', a student, or '{people.EXAMINER}', who examines.\n\n"
         )
         self.stdout.flush()

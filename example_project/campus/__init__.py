@@ -1,0 +1,1 @@
+"""A small site: students deliver, examiners fetch what was delivered."""

@@ -1,0 +1,1 @@
+"""What the example site does, told in a project of its settings."""
