@@ -63,6 +63,10 @@ class ConditionalWritesIgnored(ImproperlyConfigured, OSError):
     """
 
 
+class ArchiveTooLarge(ValueError):
+    """An archive was asked for of more files or bytes than the settings allow."""
+
+
 class NotCommitted(ValueError):
     """A file that is not in the store yet was used where only a stored one makes sense."""
 

@@ -1,12 +1,15 @@
-"""URLs of files: ``path("files/", include("devilry_storage.urls"))``."""
+"""URLs of files and archives: ``path("files/", include("devilry_storage.urls"))``."""
 
 from __future__ import annotations
 
 from django.urls import path
 
-from .views import DownloadView
+from .views import DeliveryArchiveView, DownloadView, GroupArchiveView, LatestArchiveView
 
 app_name = "devilry_storage"
 urlpatterns = [
     path("<str:model>/<int:pk>/", DownloadView.as_view(), name="download"),
+    path("<str:model>/<int:pk>/zip/", DeliveryArchiveView.as_view(), name="delivery_archive"),
+    path("<str:model>/group/<int:pk>/zip/", GroupArchiveView.as_view(), name="group_archive"),
+    path("<str:model>/latest/zip/", LatestArchiveView.as_view(), name="latest_archive"),
 ]

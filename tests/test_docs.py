@@ -54,9 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 #: Django and what it needs, each with its metadata.
-DEPENDENCIES = re.compile(
-    r"(django|asgiref|sqlparse|typing_extensions|zipstream(_ng)?)(\.py|-.*\.dist-info)?"
-)
+DEPENDENCIES = re.compile(r"(django|asgiref|sqlparse|typing_extensions)(\.py|-.*\.dist-info)?")
 
 
 @pytest.fixture

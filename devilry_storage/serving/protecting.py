@@ -9,7 +9,7 @@ from django.utils.cache import patch_vary_headers
 
 from ..conf import PDF
 
-Response = TypeVar("Response", bound=HttpResponseBase)
+R = TypeVar("R", bound=HttpResponseBase)
 
 # A page of it can run nothing, load nothing and is of no origin (Content Security Policy 3,
 # section 6.4.3); the style is that of the browser's own page around an image.
@@ -18,7 +18,7 @@ _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _VIEWER = "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'"
 
 
-def protect(response: Response, *, shown_as: str = "") -> Response:
+def protect(response: R, *, shown_as: str = "") -> R:
     """Give an answer the headers that all have that carry what others made, and return it.
 
     ``shown_as`` is the media type as which a browser is to show it, if it is.

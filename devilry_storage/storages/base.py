@@ -43,6 +43,9 @@ class DeliveryStoreMixin(StorageContract):
     #: So many files are removed at a time, while their tombstones are locked.
     removal_batch = 100
 
+    #: So many files are read at a time where many are wanted: where each costs a round trip, more.
+    parallel_reads = 1
+
     # -- What a store may override --
 
     def _sink(self, filename: str = "") -> Sink:

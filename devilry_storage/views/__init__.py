@@ -1,6 +1,19 @@
 """Views by which people get files, for any subclass of the abstract models."""
 
 from .access import RowView
+from .archives import (
+    DeliveryArchiveView,
+    GroupArchiveView,
+    LatestArchiveView,
+    archive_response,
+)
 from .download import DownloadView
 
-__all__ = ["DownloadView", "RowView"]
+__all__ = [
+    "DeliveryArchiveView",
+    "DownloadView",
+    "GroupArchiveView",
+    "LatestArchiveView",
+    "RowView",
+    "archive_response",
+]

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.generic import View
 
 #: No database has a larger id.
-_LARGEST_ID = 2**63 - 1
+LARGEST_ID = 2**63 - 1
 
 
 class RowView(View):
@@ -45,7 +45,7 @@ class RowView(View):
     def get_object(self) -> Any:
         """Return the row; Http404 where the user may see none of that id."""
         pk = self.kwargs["pk"]
-        row = self.get_queryset().filter(pk=pk).first() if pk <= _LARGEST_ID else None
+        row = self.get_queryset().filter(pk=pk).first() if pk <= LARGEST_ID else None
         if row is None:
             raise Http404("No such row.")
         return row

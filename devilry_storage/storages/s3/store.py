@@ -65,6 +65,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     conditional_copy = True
 
     removal_batch = KEYS_OF_A_REQUEST
+    parallel_reads = 8
 
     def __init__(
         self,

@@ -1,0 +1,117 @@
+"""Many files as one zip, streamed: see :class:`Archive`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.db.models import OuterRef, Subquery
+from django.utils import timezone
+
+from ..models import AbstractDelivery
+from ..storages.base import DeliveryStoreMixin
+from ..store import store_for
+from .members import Counted, Member, Owners, date_of, in_order, looked_up, related_model
+from .paths import Folders
+from .zipping import MISSING, SUMS, Archive
+
+__all__ = ["Archive", "Member", "latest_deliveries", "of_deliveries", "of_files", "of_folder"]
+
+
+def of_files(files: models.QuerySet[Any]) -> Archive:
+    """Return the archive of rows of files: ``<group>/<number>/<filename>``, where they have them.
+
+    All is looked up now, so that its length is known. Raises ArchiveTooLarge, and what the store
+    raises that cannot be asked.
+    """
+    store = store_for(files.model)
+
+    def members() -> Iterator[Member]:
+        folders, owners, counted = Folders([SUMS, MISSING]), Owners(files.model), Counted()
+        for row in in_order(files).iterator():
+            size = row.size or 0
+            counted.add(size)
+            path = folders.file(owners.of(row), row.filename)
+            yield Member(path, row.content.name, size, row.sha256, date_of(row))
+
+    return Archive(store, *looked_up(store, members()))
+
+
+def of_deliveries(deliveries: models.QuerySet[Any]) -> Archive:
+    """Return the archive of all files of deliveries; as :func:`of_files`."""
+    files = deliveries.model.filemeta_model()._base_manager.using(deliveries.db)
+    return of_files(files.filter(delivery__in=deliveries.order_by().values("pk")))
+
+
+def of_folder(store: DeliveryStoreMixin, prefix: str) -> Archive:
+    """Return the archive of all that lies below a folder of a store, under the names it has there.
+
+    Raises ArchiveTooLarge, InvalidName.
+    """
+    folders, counted = Folders([SUMS, MISSING]), Counted()
+    found = []
+    for entry in store.scan(prefix):
+        counted.add(entry.size)
+        *above, leaf = entry.name.removeprefix(f"{prefix}/").split("/")
+        path = folders.file([(folder, folder) for folder in above], leaf)
+        modified = entry.modified
+        if timezone.is_aware(modified):
+            modified = timezone.localtime(modified)
+        date = tuple(modified.timetuple()[:6])
+        found.append(Member(path, entry.name, entry.size, "", date))
+    return Archive(store, sorted(found))
+
+
+def latest_deliveries(
+    groups: models.QuerySet[Any],
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    model: type[AbstractDelivery] | None = None,
+) -> models.QuerySet[Any]:
+    """Return the last delivery that each group has finished, in one query.
+
+    Only those from ``since`` on and before ``until`` count. ``model`` is that of the deliveries,
+    which must be given where several lead to the groups' model (else ImproperlyConfigured).
+    """
+    model = model or _delivery_model(groups.model)
+    deliveries = model._base_manager.using(groups.db).filter(
+        assignment_group__in=groups.order_by().values("pk")
+    )
+    return latest_of(deliveries, since, until)
+
+
+def latest_of(
+    deliveries: models.QuerySet[Any], since: datetime | None = None, until: datetime | None = None
+) -> models.QuerySet[Any]:
+    """Return of deliveries the last finished one of each group, in one query."""
+    finished = deliveries.filter(successful=True)
+    if since is not None:
+        finished = finished.filter(time_of_delivery__gte=since)
+    if until is not None:
+        finished = finished.filter(time_of_delivery__lt=until)
+    of_group = finished.filter(assignment_group=OuterRef("assignment_group"))
+    last = of_group.order_by("-time_of_delivery", "-pk").values("pk")[:1]
+    latest: models.QuerySet[Any] = finished.filter(pk=Subquery(last))
+    return latest
+
+
+def _delivery_model(group: type[models.Model]) -> type[AbstractDelivery]:
+    found = [
+        model
+        for model in apps.get_models()
+        if issubclass(model, AbstractDelivery)
+        and not model._meta.proxy
+        and related_model(model, "assignment_group") is group
+    ]
+    if len(found) == 1:
+        return found[0]
+    labels = ", ".join(sorted(model._meta.label for model in found)) or "none"
+    raise ImproperlyConfigured(
+        f"{group._meta.label} needs one model of deliveries with a foreign key 'assignment_group' "
+        f"to it (found: {labels}): give model=."
+    )

@@ -1,0 +1,173 @@
+"""A zip as it is sent: its length known before, one member after another, little in memory.
+
+The format is that of PKWARE's APPNOTE 6.3: stored members, their sizes in data descriptors behind
+them, and the extensions for 64 bits where they are needed. Python's own zipfile writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import IO, NamedTuple
+
+from django.utils import timezone
+
+from ..exceptions import ChecksumMismatch
+from ..storages.base import DeliveryStoreMixin
+from .fetching import fetched
+from .members import Member
+
+SUMS = "SHA256SUMS"
+MISSING = "MISSING.txt"
+
+# Section 4.3: what comes beside the names, in bytes.
+_DESCRIPTOR, _DESCRIPTOR_64 = 16, 24
+_CENTRAL_HEADER = 46
+_LOCAL_HEADER = 30
+_EXTRA_64 = 4
+_END, _END_64 = 22, 56 + 20
+
+_HEX = 64
+
+
+class _Pipe:
+    """A file that nobody can seek in; what is written is taken from it."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def take(self) -> bytes:
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        return taken
+
+
+class _Sizes(NamedTuple):
+    """Bytes that a member takes where it stands, and in the directory at the end."""
+
+    local: int
+    central: int
+
+
+class Archive:
+    """A zip of files of one store, to be iterated over once.
+
+    ``length`` is in bytes. ``missing`` has the paths of what is not, or not whole, in the store;
+    the archive tells of them in ``MISSING.txt``. Iterating raises what the store raises,
+    ChecksumMismatch where a file is not what it was said to be: an archive that comes to its end
+    is whole.
+    """
+
+    def __init__(
+        self, store: DeliveryStoreMixin, members: Iterable[Member], missing: Iterable[str] = ()
+    ) -> None:
+        self._store = store
+        self._members = deque(members)
+        self.missing = list(missing)
+        self._now = timezone.localtime().timetuple()[:6]
+        self.length = self._length()
+
+    # -- Its length --
+
+    def _length(self) -> int:
+        position = central = count = 0
+        for path, size in self._sizes():
+            sizes = _sizes(path, size, position)
+            position += sizes.local
+            central += sizes.central
+            count += 1
+        end = _END
+        limit = zipfile.ZIP64_LIMIT
+        if count > zipfile.ZIP_FILECOUNT_LIMIT or max(position, central) > limit:
+            end += _END_64
+        return position + central + end
+
+    def _sizes(self) -> Iterator[tuple[str, int]]:
+        sums = 0
+        for member in self._members:
+            yield member.path, member.size
+            sums += _HEX + 2 + len(member.path.encode()) + 1
+        if self.missing:
+            yield MISSING, len(self._told())
+        if sums:
+            yield SUMS, sums
+
+    def _told(self) -> bytes:
+        return "".join(f"{path}\n" for path in self.missing).encode()
+
+    # -- Its bytes --
+
+    def __iter__(self) -> Iterator[bytes]:
+        pipe = _Pipe()
+        sums = bytearray()
+        with (
+            zipfile.ZipFile(pipe, "w") as zipped,  # type: ignore[call-overload]  # no close()
+            closing(fetched(self._store, self._members)) as contents,
+        ):
+            for member, chunks in contents:
+                digest = None if member.sha256 else hashlib.sha256()
+                with _entry(zipped, member.path, member.size, member.date) as entry:
+                    size = 0
+                    for chunk in chunks:
+                        size += len(chunk)
+                        if size > member.size:
+                            break
+                        entry.write(chunk)
+                        if digest is not None:
+                            digest.update(chunk)
+                        yield pipe.take()
+                    if size != member.size:
+                        raise ChecksumMismatch(
+                            f"{member.name!r} does not have the {member.size} bytes that it had "
+                            "when the archive was begun."
+                        )
+                checksum = digest.hexdigest() if digest is not None else member.sha256.lower()
+                sums += f"{checksum}  {member.path}\n".encode()
+                yield pipe.take()
+            for path, text in ((MISSING, self._told()), (SUMS, bytes(sums))):
+                if text:
+                    with _entry(zipped, path, len(text), self._now) as entry:
+                        entry.write(text)
+            yield pipe.take()
+        yield pipe.take()
+
+
+def _entry(zipped: zipfile.ZipFile, path: str, size: int, date: tuple[int, ...]) -> IO[bytes]:
+    return zipped.open(_info(path, size, date), "w", force_zip64=_is_large(size))
+
+
+def _info(path: str, size: int, date: tuple[int, ...]) -> zipfile.ZipInfo:
+    # The format knows the years from 1980 to 2107.
+    year = min(max(date[0], 1980), 2107)
+    info = zipfile.ZipInfo(path, (year, *date[1:]))  # type: ignore[arg-type]
+    info.external_attr = 0o644 << 16
+    # Section 4.4.4: checksum and sizes come behind the contents.
+    info.flag_bits |= 0x08
+    info.file_size = size
+    return info
+
+
+def _is_large(size: int) -> bool:
+    return size > zipfile.ZIP64_LIMIT // 2
+
+
+def _sizes(path: str, size: int, position: int) -> _Sizes:
+    """Return what a member takes whose header lies at that position."""
+    large = _is_large(size)
+    header = len(_info(path, size, (1980, 1, 1, 0, 0, 0)).FileHeader(large))
+    name = header - _LOCAL_HEADER - (_EXTRA_64 + 16 if large else 0)
+    central = _CENTRAL_HEADER + name
+    numbers = 2 * (size > zipfile.ZIP64_LIMIT) + (position > zipfile.ZIP64_LIMIT)
+    if numbers:
+        central += _EXTRA_64 + 8 * numbers
+    return _Sizes(header + size + (_DESCRIPTOR_64 if large else _DESCRIPTOR), central)

@@ -1,0 +1,314 @@
+"""Archives: what is in them, how long they are, and who gets them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import unicodedata
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client, override_settings
+from django.urls import reverse
+from django.utils import timezone
+
+from devilry_storage.archive import latest_deliveries, of_deliveries, of_files, of_folder
+from devilry_storage.archive.paths import FILE_BYTES, Folder, Folders, clean
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.exceptions import ArchiveTooLarge, ChecksumMismatch
+from devilry_storage.names import validate_filename
+from devilry_storage.store import store_for
+
+from . import machine
+from .users import make_user
+
+LABEL = "devilry_deliveries.delivery"
+
+
+def deliver(group: Any, files: dict[str, Any]) -> Delivery:
+    delivery = Delivery.begin(group)
+    delivery.add_files(files)
+    delivery.finish()
+    return delivery
+
+
+def opened(archive: Any) -> zipfile.ZipFile:
+    """Return the archive as Python reads it; its length was told."""
+    data = b"".join(archive)
+    assert len(data) == archive.length
+    zipped = zipfile.ZipFile(io.BytesIO(data))
+    assert zipped.testzip() is None
+    return zipped
+
+
+@pytest.fixture
+def group(db: None) -> Any:
+    return AssignmentGroup.objects.create(name="Anna & Bjarne")
+
+
+# -- Names --
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.txt", "a.txt"),
+        ('a<b>:"c|d?*.txt', "a_b___c_d__.txt"),
+        ("../../etc/passwd", ".._.._etc_passwd"),
+        ("a\\b", "a_b"),
+        ("trailing. . ", "trailing"),
+        ("..", "file"),
+        (" ", "file"),
+        ("CON", "_CON"),
+        ("con.txt", "_con.txt"),
+        ("Com1.tar.gz", "_Com1.tar.gz"),
+        ("LPT² .x", "_LPT² .x"),
+        ("console.txt", "console.txt"),
+        ("e\u0301.txt", "é.txt"),
+        ("gpj\u202eexe.txt", "gpjexe.txt"),
+        (".htaccess", ".htaccess"),
+        ("\ud800.txt", "_.txt"),
+    ],
+)
+def test_a_name_is_one_that_every_system_takes(name: str, expected: str) -> None:
+    """No separator, no device, nothing that Windows drops or that nobody sees."""
+    assert clean(name, FILE_BYTES, "file") == expected
+
+
+def test_a_long_name_keeps_its_extension() -> None:
+    """It is cut between characters, to at most so many bytes."""
+    name = clean("é" * 300 + ".tar", FILE_BYTES, "file")
+    assert len(name.encode()) <= FILE_BYTES
+    assert name.endswith("é.tar")
+
+
+def test_names_that_some_system_takes_for_one_are_numbered() -> None:
+    """Case, composition and width do not tell two names apart on every disk."""
+    folder = Folder()
+    given = ["a.txt", "A.TXT", "a.txt", "é", "E\u0301", "ß", "SS"]
+    assert [folder.add(name) for name in given] == [
+        *("a.txt", "A (2).TXT", "a (3).txt"),
+        *("é", "E\u0301 (2)", "ß", "SS (2)"),
+    ]
+
+
+def test_folders_of_two_owners_are_two() -> None:
+    """Groups may have the same name, or that of a file of the archive's own."""
+    folders = Folders(["SHA256SUMS"])
+    assert folders.file([(1, "group"), (1, "1")], "a") == "group/1/a"
+    assert folders.file([(2, "Group"), (2, "1")], "a") == "Group (2)/1/a"
+    assert folders.file([(1, "group"), (1, "1")], "A") == "group/1/A (2)"
+    assert folders.file([(3, "sha256sums")], "a") == "sha256sums (2)/a"
+
+
+# -- Contents --
+
+
+def test_an_archive_has_all_files_and_their_sums(group: Any) -> None:
+    """Under group, number and filename, with the time of the delivery."""
+    delivery = deliver(group, {"a.txt": b"one", "empty": b"", "ø.txt": b"two"})
+    zipped = opened(of_deliveries(Delivery.objects.all()))
+    files = {name: zipped.read(name) for name in zipped.namelist()}
+    top = "Anna & Bjarne/1"
+    sums = files.pop("SHA256SUMS").decode()
+    assert files == {f"{top}/a.txt": b"one", f"{top}/empty": b"", f"{top}/ø.txt": b"two"}
+    assert sums == "".join(
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()
+    )
+    info = zipped.getinfo(f"{top}/a.txt")
+    told = timezone.localtime(delivery.time_of_delivery).timetuple()[:6]
+    assert info.date_time == (*told[:5], told[5] // 2 * 2)
+    assert info.compress_type == zipfile.ZIP_STORED
+
+
+def test_what_is_missing_is_named(group: Any) -> None:
+    """A file that is gone, and one of another size, are no members; the others are."""
+    delivery = deliver(group, {"a": b"aaa", "b": b"bbb", "c": b"ccc"})
+    gone, torn, _whole = delivery.files
+    store: Any = store_for(gone)
+    store.delete(gone.content.name)
+    FileMeta.objects.filter(pk=torn.pk).update(size=99)
+    archive = of_deliveries(Delivery.objects.all())
+    assert sorted(archive.missing) == ["Anna & Bjarne/1/a", "Anna & Bjarne/1/b"]
+    zipped = opened(archive)
+    assert zipped.read("MISSING.txt") == b"Anna & Bjarne/1/a\nAnna & Bjarne/1/b\n"
+    assert zipped.namelist() == ["Anna & Bjarne/1/c", "MISSING.txt", "SHA256SUMS"]
+
+
+def test_a_row_without_a_sum_gets_one(group: Any) -> None:
+    """It is computed on the way."""
+    deliver(group, {"a": b"aaa"})
+    FileMeta.objects.update(sha256="")
+    zipped = opened(of_files(FileMeta.objects.all()))
+    assert zipped.read("SHA256SUMS").startswith(hashlib.sha256(b"aaa").hexdigest().encode())
+
+
+@pytest.mark.parametrize("fault", ["vanishes", "shrinks", "changes"])
+def test_a_file_that_fails_later_breaks_the_archive(group: Any, fault: str) -> None:
+    """It was there when the archive was begun: no archive ends without it."""
+    delivery = deliver(group, {"a": b"aaa", "b": b"bbb"})
+    row = list(delivery.files)[1]
+    archive = of_deliveries(Delivery.objects.all())
+    store: Any = store_for(row)
+    store.delete(row.content.name)
+    if fault != "vanishes":
+        store.save(row.content.name, io.BytesIO(b"b" if fault == "shrinks" else b"bXb"))
+    with pytest.raises(FileNotFoundError if fault == "vanishes" else ChecksumMismatch) as caught:
+        b"".join(archive)
+    assert row.content.name in str(caught.value)
+
+
+def test_too_many_files_or_bytes_are_refused_first(group: Any) -> None:
+    """At the bound it is made, above it is not."""
+    deliver(group, {"a": b"aaa", "b": b"bbb"})
+    with override_settings(DELIVERY_STORE_ARCHIVE_MAX_FILES=2, DELIVERY_STORE_ARCHIVE_MAX_BYTES=6):
+        opened(of_deliveries(Delivery.objects.all()))
+    for name, limit in (("FILES", 1), ("BYTES", 5)):
+        with (
+            override_settings(**{f"DELIVERY_STORE_ARCHIVE_MAX_{name}": limit}),
+            pytest.raises(ArchiveTooLarge, match=f"'{limit}'"),
+        ):
+            of_deliveries(Delivery.objects.all())
+
+
+def test_a_folder_of_a_store_is_an_archive(group: Any) -> None:
+    """Whatever lies in it, whether a row names it or not."""
+    delivery = deliver(group, {"a": b"aaa"})
+    store: Any = store_for(FileMeta)
+    folder = store.layout.folder(delivery.pk)
+    store.save(f"{folder}/notes.txt", io.BytesIO(b"x"))
+    zipped = opened(of_folder(store, folder))
+    name = delivery.files[0].content.name.rpartition("/")[2]
+    assert zipped.namelist() == [*sorted([name, "notes.txt"]), "SHA256SUMS"]
+
+
+def _hostile() -> list[str]:
+    data = json.loads((Path(__file__).parent / "data" / "hostile_names.json").read_text())
+    found: dict[str, None] = {}
+    for each in data if isinstance(data, list) else data.values():
+        name = each if isinstance(each, str) else each.get("name")
+        try:
+            found[validate_filename(name)] = None
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return list(found)
+
+
+def test_hostile_names_unpack_within_their_folder(group: Any, tmp_path: Path) -> None:
+    """CVE-2025-59682 and its like: no entry leads out, none is another's, all are there."""
+    machine.need(machine.UNZIPPERS)
+    names = _hostile()
+    assert len(names) > 100
+    deliver(group, {name: name.encode() for name in names})
+    archive = of_deliveries(Delivery.objects.all())
+    data = b"".join(archive)
+    assert len(data) == archive.length
+    (tmp_path / "a.zip").write_bytes(data)
+    entries = zipfile.ZipFile(tmp_path / "a.zip").namelist()
+    assert len(entries) == len(names) + 1
+    seen = {unicodedata.normalize("NFKD", each.casefold()) for each in entries}
+    assert len(seen) == len(entries)
+    for each in entries:
+        assert not {"", ".", ".."} & set(each.split("/"))
+        assert not set(each) & set('<>:"|?*\\\0')
+    environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+    for command in (["unzip", "-tqq", "a.zip"], ["7z", "t", "a.zip"]):
+        subprocess.run(command, cwd=tmp_path, check=True, env=environment, capture_output=True)
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    subprocess.run(
+        ["unzip", "-qq", "../a.zip"], cwd=inside, check=True, env=environment, capture_output=True
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "inside"}
+    subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=inside, check=True)
+
+
+# -- Who gets them --
+
+
+@pytest.fixture
+def candidate(group: Any) -> Client:
+    user = make_user("anna")
+    group.candidates.add(user)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def _urls(delivery: Delivery, group: Any) -> list[str]:
+    return [
+        reverse("devilry_storage:delivery_archive", args=[LABEL, delivery.pk]),
+        reverse("devilry_storage:group_archive", args=[LABEL, group.pk]),
+        reverse("devilry_storage:latest_archive", args=[LABEL]),
+    ]
+
+
+def test_each_view_gives_a_whole_archive(candidate: Client, group: Any) -> None:
+    """Its length is told, also to HEAD."""
+    delivery = deliver(group, {"a": b"aaa"})
+    for url in _urls(delivery, group):
+        answer = candidate.get(url)
+        assert answer.status_code == 200
+        assert answer["Content-Type"] == "application/zip"
+        assert answer["X-Content-Type-Options"] == "nosniff"
+        data = b"".join(answer)
+        assert answer["Content-Length"] == str(len(data)) == candidate.head(url)["Content-Length"]
+        assert zipfile.ZipFile(io.BytesIO(data)).namelist()[0] == "Anna & Bjarne/1/a"
+
+
+def test_an_archive_is_as_private_as_its_files(candidate: Client, group: Any) -> None:
+    """Nobody: the login page. A stranger: as if it did not exist."""
+    delivery = deliver(group, {"a": b"aaa"})
+    stranger = Client()
+    urls = _urls(delivery, group)
+    assert {stranger.get(url).status_code for url in urls} == {302}
+    stranger.force_login(make_user("stranger"))
+    absent = reverse("devilry_storage:delivery_archive", args=[LABEL, 10**30])
+    expected = stranger.get(absent)
+    for url in urls:
+        for method in (stranger.get, stranger.head, stranger.post):
+            answer = method(url)
+            assert answer.status_code == 404
+            assert answer.headers.items() == expected.headers.items()
+
+
+def test_latest_is_the_last_finished_one_of_each_group_within_a_time(group: Any) -> None:
+    """In one query; the time is from ``since`` on and before ``until``."""
+    other = AssignmentGroup.objects.create(name="other")
+    first, last = deliver(group, {"a": b"1"}), deliver(group, {"a": b"2"})
+    single = deliver(other, {"a": b"3"})
+    Delivery.begin(group).add_file("a", b"unfinished")
+    now = timezone.now()
+    Delivery.objects.filter(pk=first.pk).update(time_of_delivery=now - timedelta(hours=2))
+    Delivery.objects.filter(pk=last.pk).update(time_of_delivery=now - timedelta(hours=1))
+    Delivery.objects.filter(pk=single.pk).update(time_of_delivery=now)
+    groups = AssignmentGroup.objects.all()
+    assert set(latest_deliveries(groups)) == {last, single}
+    assert set(latest_deliveries(groups, until=now)) == {last}
+    assert set(latest_deliveries(groups, until=now - timedelta(hours=1))) == {first}
+    assert set(latest_deliveries(groups, since=now)) == {single}
+
+
+def test_a_time_that_is_none_is_refused(candidate: Client, group: Any) -> None:
+    """With words, and status 400."""
+    deliver(group, {"a": b"aaa"})
+    url = reverse("devilry_storage:latest_archive", args=[LABEL])
+    assert candidate.get(url, {"since": "tonight"}).status_code == 400
+    assert candidate.get(url, {"since": "2020-01-01", "until": "2100-01-01"}).status_code == 200
+    assert candidate.get(url, {"until": "2020-01-01T10:00"}).status_code == 404
+
+
+def test_an_archive_that_is_too_large_is_answered_with_words(
+    candidate: Client, group: Any
+) -> None:
+    """Status 413, before the first byte."""
+    delivery = deliver(group, {"a": b"aaa", "b": b"bbb"})
+    with override_settings(DELIVERY_STORE_ARCHIVE_MAX_FILES=1):
+        answer = candidate.get(_urls(delivery, group)[0])
+    assert answer.status_code == 413
+    assert b"more than '1' files" in answer.content
