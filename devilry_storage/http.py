@@ -1,31 +1,195 @@
-"""HTTP's rules for conditions, ranges, types and names of downloads.
+"""What HTTP says of conditions, ranges, types and names, as pure functions.
 
-Pure functions over header values and filenames; nothing of Django and nothing of the package.
-Sources are RFC 9110 (HTTP semantics), RFC 6266 (Content-Disposition) and RFC 8187 (names beyond
-ASCII).
+Sources are RFC 9110 (whose sections are meant where none is named), RFC 6266 and RFC 8187.
 """
 
 from __future__ import annotations
 
+import calendar
 import mimetypes
 import posixpath
 import re
-from calendar import timegm
 from collections.abc import Mapping
-from email.utils import parsedate_tz
+from datetime import datetime, timezone
+from email.utils import formatdate
 from typing import NamedTuple
 from urllib.parse import quote
 
-# RFC 9110, section 8.8.3.
-_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-_ETAGS = re.compile(rf"[\s,]*({_ETAG.pattern})[ \t]*(?=,|$)")
-# RFC 9110, section 14.1.1; a position of more digits is behind the end of every file.
-_RANGE = re.compile(r"([0-9]*)-([0-9]*)")
-_DIGITS = 19
 
-# Printable ASCII, but for what user agents were seen to unquote or take for an escape (RFC 6266,
-# appendix D). All else is said as RFC 8187 says it.
-_PLAIN = re.compile(r"[ !#$&-\[\]-~]+")
+class Representation(NamedTuple):
+    """What there is to be had of a resource.
+
+    ``size`` in bytes; ``etag`` a strong entity tag with its quotes, ``""`` for none; ``modified``
+    in whole seconds since the epoch, None if nobody knows.
+    """
+
+    size: int
+    etag: str = ""
+    modified: int | None = None
+
+
+class Answer(NamedTuple):
+    """The status (200, 206, 304, 412, 416) of the answer, and the bytes of it, stop exclusive."""
+
+    status: int
+    start: int = 0
+    stop: int = 0
+
+
+def answer(method: str, headers: Mapping[str, str], found: Representation) -> Answer:
+    """Return what to answer to a GET or HEAD for what is there (RFC 9110, section 13.2.2).
+
+    ``headers`` are those of the request, found whatever the case of their names.
+    """
+    if status := _precondition(headers, found):
+        return Answer(status)
+    # Section 14.2: a Range is for GET alone.
+    if method == "GET" and "Range" in headers and _if_range(headers.get("If-Range"), found):
+        bounds = byte_range(headers["Range"], found.size)
+        if bounds is not None:
+            start, stop = bounds
+            return Answer(206, start, stop) if start < stop else Answer(416)
+    return Answer(200, 0, found.size)
+
+
+# -- Conditions: section 13 --
+
+_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+
+def _precondition(headers: Mapping[str, str], found: Representation) -> int:
+    """Return 412 or 304 where a condition says so, else 0."""
+    if "If-Match" in headers:
+        if not _lists(headers["If-Match"], found.etag, weak=False):
+            return 412
+    elif _is_newer(found, headers.get("If-Unmodified-Since")):
+        return 412
+    if "If-None-Match" in headers:
+        return 304 if _lists(headers["If-None-Match"], found.etag, weak=True) else 0
+    return 304 if _is_newer(found, headers.get("If-Modified-Since")) is False else 0
+
+
+def _lists(value: str, etag: str, *, weak: bool) -> bool:
+    """Tell whether a list of entity tags has this one; ``*`` has every one.
+
+    Compared weakly or strongly, that is without or with the tags that are weak (section 8.8.3.2).
+    """
+    tags = [tag for prefix, tag in _TAG.findall(value) if weak or not prefix]
+    return value.strip() == "*" or etag in tags
+
+
+def _is_newer(found: Representation, value: str | None) -> bool | None:
+    """Tell whether what is there was modified after an HTTP-date; None if nobody can say."""
+    since = http_seconds(value)
+    if since is None or found.modified is None:
+        return None
+    return found.modified > since
+
+
+def _if_range(value: str | None, found: Representation) -> bool:
+    """Tell whether a Range is to be heeded (section 13.1.5): a weak tag never matches."""
+    if value is None:
+        return True
+    value = value.strip()
+    if '"' in value[:3]:
+        return bool(found.etag) and value == found.etag
+    return found.modified is not None and http_seconds(value) == found.modified
+
+
+# -- Ranges: section 14 --
+
+_RANGE = re.compile(r"([0-9]+)-([0-9]*)|-([0-9]+)")
+
+
+def byte_range(value: str, size: int) -> tuple[int, int] | None:
+    """Return (start, stop), stop exclusive, of the range that a field asks for.
+
+    Equal where no byte of ``size`` is in it. None where the field is to be ignored: not a valid
+    one, of another unit, or of several ranges, all of which a server may (section 14.2).
+    """
+    unit, _, specs = value.strip().partition("=")
+    asked = [spec for spec in (each.strip(" \t") for each in specs.split(",")) if spec]
+    if unit.lower() != "bytes" or len(asked) != 1:
+        return None
+    match = _RANGE.fullmatch(asked[0])
+    if match is None:
+        return None
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        length = _bounded(suffix, size)
+        # Of nothing the last bytes are the whole, of which no Content-Range can tell.
+        return None if not size and suffix.strip("0") else (size - length, size)
+    if last and _magnitude(last) < _magnitude(first):
+        return None
+    start = _bounded(first, size)
+    return start, (min(_bounded(last, size) + 1, size) if last else size)
+
+
+def _magnitude(digits: str) -> tuple[int, str]:
+    """Return what compares as the number does; int() refuses some thousand digits."""
+    significant = digits.lstrip("0")
+    return len(significant), significant
+
+
+def _bounded(digits: str, limit: int) -> int:
+    """Return the number, or the limit if that is smaller."""
+    length, significant = _magnitude(digits)
+    return limit if length > len(str(limit)) else min(int(significant or "0"), limit)
+
+
+def content_range(found: Representation, asked: Answer) -> str:
+    """Return the Content-Range of an answer of status 206 or 416 (section 14.4)."""
+    if asked.status == 416:
+        return f"bytes */{found.size}"
+    return f"bytes {asked.start}-{asked.stop - 1}/{found.size}"
+
+
+# -- Dates: section 5.6.7 --
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
+_TIME = r"(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})"
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_LONG_DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+_DATES = (
+    re.compile(rf"{_DAY}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),
+    re.compile(rf"{_LONG_DAY}, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"),
+    re.compile(rf"{_DAY} {_MONTH} (?P<day>[ 0-9][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
+)
+
+
+def http_date(seconds: int) -> str:
+    """Return seconds since the epoch as an HTTP-date."""
+    return formatdate(seconds, usegmt=True)
+
+
+def http_seconds(value: str | None) -> int | None:
+    """Return an HTTP-date, in any of its three forms, as seconds since the epoch, else None."""
+    for form in _DATES:
+        if match := form.fullmatch((value or "").strip()):
+            year = int(match["year"])
+            if len(match["year"]) == 2:
+                year = _full_year(year, datetime.now(timezone.utc).year)
+            hour, minute, second = map(int, match["time"].split(":"))
+            month = _MONTHS.index(match["month"]) + 1
+            try:
+                told = datetime(year, month, int(match["day"]), hour, minute, second)  # noqa: DTZ001
+            except ValueError:
+                return None
+            return calendar.timegm(told.timetuple())
+    return None
+
+
+def _full_year(year: int, now: int) -> int:
+    """Return the year of two digits that is not more than 50 years after ``now``."""
+    full = now - now % 100 + year
+    return full - 100 if full > now + 50 else full
+
+
+# -- Types --
+
+#: The media type of what has no known one.
+OCTETS = "application/octet-stream"
 
 # What the bytes are that mimetypes calls an encoding of something else. They are served as they
 # are: as a Content-Encoding a browser would undo it, and the file arrive with another size.
@@ -36,132 +200,6 @@ _COMPRESSED = {
     "gzip": "application/gzip",
     "xz": "application/x-xz",
 }
-
-#: The media type of what has no known one.
-OCTETS = "application/octet-stream"
-
-
-class Range(NamedTuple):
-    """Bytes from ``start`` to ``stop``, exclusive."""
-
-    start: int
-    stop: int
-
-
-class RangeNotSatisfiable(ValueError):
-    """No byte of the file is in the range that was asked for: status 416."""
-
-
-# -- Conditions --
-
-
-def etags(header: str) -> list[str]:
-    """Return the entity tags of ``If-Match`` or ``If-None-Match``, ``["*"]`` for any.
-
-    A header that is no list of them has none.
-    """
-    header = header.strip()
-    if header == "*":
-        return ["*"]
-    found, position = [], 0
-    while position < len(header):
-        match = _ETAGS.match(header, position)
-        if match is None:
-            return []
-        found.append(match[1])
-        position = match.end()
-    return found
-
-
-def seconds_of(header: str) -> int | None:
-    """Return an HTTP date in seconds since the epoch, None if it is none.
-
-    All three forms of RFC 9110, section 5.6.7, are in GMT.
-    """
-    try:
-        parsed = parsedate_tz(header)
-        if parsed is None or not 1 <= parsed[1] <= 12 or not 1 <= parsed[2] <= 31:
-            return None
-        return timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0)
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
-
-
-def failed_condition(headers: Mapping[str, str], etag: str, modified: int) -> int | None:
-    """Return the status by which a GET or HEAD is answered because of a condition: 304 or 412.
-
-    None: as if there were no conditions. ``headers`` are found by lower-case names; ``etag`` is
-    that of the file, a strong one; ``modified`` is in seconds since the epoch. The order is that
-    of RFC 9110, section 13.2.2.
-    """
-    if "if-match" in headers:
-        # Compared strongly: a weak tag matches nothing.
-        if not {"*", etag} & set(etags(headers["if-match"])):
-            return 412
-    else:
-        since = seconds_of(headers.get("if-unmodified-since", ""))
-        if since is not None and modified > since:
-            return 412
-    if "if-none-match" in headers:
-        known = {each.removeprefix("W/") for each in etags(headers["if-none-match"])}
-        return 304 if {"*", etag} & known else None
-    since = seconds_of(headers.get("if-modified-since", ""))
-    return 304 if since is not None and modified <= since else None
-
-
-# -- Ranges --
-
-
-def wanted_range(headers: Mapping[str, str], size: int, etag: str, modified: int) -> Range | None:
-    """Return the range that a GET asks for, None for the whole file.
-
-    A header that is no single range of bytes is ignored, as RFC 9110, section 14.2, allows for
-    several and demands for others; so is one whose ``If-Range`` names another state of the file.
-    Raises RangeNotSatisfiable. ``size`` is in bytes, the others are as for
-    :func:`failed_condition`.
-    """
-    unit, equals, ranges = headers.get("range", "").partition("=")
-    if not equals or unit.lower() != "bytes":
-        return None
-    if "if-range" in headers and not _is_same(headers["if-range"].strip(), etag, modified):
-        return None
-    given = [each for each in (part.strip(" \t") for part in ranges.split(",")) if each]
-    match = _RANGE.fullmatch(given[0]) if len(given) == 1 else None
-    if match is None or match[0] == "-":
-        return None
-    return _bytes_of(_position(match[1]), _position(match[2]), size)
-
-
-def _position(digits: str) -> int | None:
-    if not digits:
-        return None
-    digits = digits.lstrip("0") or "0"
-    # Python refuses to read thousands of digits.
-    return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
-
-
-def _bytes_of(first: int | None, last: int | None, size: int) -> Range | None:
-    if first is None:
-        assert last is not None
-        if not last:
-            raise RangeNotSatisfiable("A suffix of no bytes was asked for.")
-        # Of an empty file every suffix is the whole, which no Content-Range can say.
-        return Range(max(0, size - last), size) if size else None
-    if last is not None and last < first:
-        return None
-    if first >= size:
-        raise RangeNotSatisfiable(f"The bytes from '{first}' on were asked for, of {size}.")
-    return Range(first, size if last is None else min(last + 1, size))
-
-
-def _is_same(validator: str, etag: str, modified: int) -> bool:
-    """Tell whether ``If-Range`` names the state of the file: RFC 9110, section 13.1.5."""
-    if _ETAG.fullmatch(validator):
-        return validator == etag
-    return seconds_of(validator) == modified
-
-
-# -- Types and names --
 
 
 def media_type(*names: str) -> str:
@@ -176,9 +214,20 @@ def media_type(*names: str) -> str:
     return OCTETS
 
 
+# -- Names: RFC 6266 and 8187 --
+
+# All but what every browser reads alike between quotes; of escapes each thinks otherwise (RFC
+# 6266, appendix D).
+_NOT_PLAIN = re.compile(r"[^ !#$&'()+,\-.0-9;=@A-Z\[\]^_`a-z{}~]")
+
+
 def content_disposition(filename: str, *, inline: bool = False) -> str:
-    """Return the value of ``Content-Disposition``; nothing of the name gets out of it."""
-    kind = "inline" if inline else "attachment"
-    if _PLAIN.fullmatch(filename):
-        return f'{kind}; filename="{filename}"'
-    return f"{kind}; filename*=utf-8''{quote(filename, safe='', errors='replace')}"
+    """Return the Content-Disposition by which a browser saves (or shows) a file of that name."""
+    plain = _NOT_PLAIN.sub("_", filename)
+    header = f'{"inline" if inline else "attachment"}; filename="{plain}"'
+    if plain == filename:
+        return header
+    # Clients that do not know RFC 8187 (curl) take the plain name. Of its attr-char, which stand
+    # for themselves, quote() knows the others.
+    encoded = quote(filename, safe="!#$&+^`|~", errors="replace")
+    return f"{header}; filename*=UTF-8''{encoded}"
