@@ -94,13 +94,14 @@ class DeliveryFieldFile(FieldFile):
         name = self._required_name()
         if not self._committed:
             return ""
-        try:
-            return reverse(
-                "devilry_storage:download",
-                kwargs={"model": self.field.model._meta.label_lower, "pk": self.instance.pk},
-            )
-        except NoReverseMatch:
-            return self.storage.public_url(name)
+        pk = getattr(self.instance, "pk", None)
+        if pk is not None:
+            try:
+                model = self.field.model._meta.label_lower
+                return reverse("devilry_storage:download", args=[model, pk])
+            except NoReverseMatch:
+                pass
+        return self.storage.public_url(name)
 
     def open(self, mode: str = "rb") -> DeliveryFieldFile:  # type: ignore[override]
         """Open the file to read. Raises ValueError for other modes, FileNotFoundError."""

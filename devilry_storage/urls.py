@@ -8,7 +8,7 @@ from .views import DeliveryArchiveView, DownloadView, GroupArchiveView, LatestAr
 
 app_name = "devilry_storage"
 urlpatterns = [
-    path("<str:model>/<int:pk>/", DownloadView.as_view(), name="download"),
+    path("<str:model>/<str:pk>/", DownloadView.as_view(), name="download"),
     path("<str:model>/<int:pk>/zip/", DeliveryArchiveView.as_view(), name="delivery_archive"),
     path("<str:model>/group/<int:pk>/zip/", GroupArchiveView.as_view(), name="group_archive"),
     path("<str:model>/latest/zip/", LatestArchiveView.as_view(), name="latest_archive"),

@@ -1,12 +1,11 @@
-"""Bytes on their way to a client: counted, verified to be whole, and told of when they ended."""
+"""Bytes on their way to a client: counted, of the promised length, and told of at their end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
@@ -14,17 +13,41 @@ from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 
 from ..exceptions import ChecksumMismatch
+from .access import ABORTED, COMPLETE, FAILED
 
 logger = logging.getLogger("devilry_storage")
 
 
-class Body:
-    """The chunks of an answer whose length was promised.
+def exactly(chunks: Iterable[bytes], length: int, name: str) -> Iterator[bytes]:
+    """Yield chunks of ``length`` bytes together, the last one when nothing has followed it.
 
-    ``name`` is what they are in the log; ``ended`` is told the bytes that were passed on, and how
-    that ended: ``complete``, ``failed``, or ``broken off`` by the client. Reading raises
-    ChecksumMismatch where there are fewer or more bytes than ``length``, so that the server
-    breaks the connection: a client never takes the half for the whole.
+    So a client that was promised so many bytes never takes fewer, or the beginning of more, for
+    the whole. Raises ChecksumMismatch.
+    """
+    left, withheld = length, b""
+    for chunk in filter(None, chunks):
+        if len(chunk) > left:
+            raise ChecksumMismatch(f"{name!r} has more than the {length} bytes that are recorded.")
+        left -= len(chunk)
+        if left:
+            yield chunk
+        else:
+            withheld = chunk
+    if left:
+        raise ChecksumMismatch(
+            f"{name!r} ended after {length - left} of the {length} bytes that are recorded."
+        )
+    if withheld:
+        yield withheld
+
+
+class Body:
+    """The chunks of an answer that has promised their length in bytes.
+
+    An exception while they are read is logged with ``name``, and passed on to the server, which
+    then breaks the connection: the client sees that something is missing. ``ended`` is told, once,
+    how many bytes were passed on and how that ended: ``complete``, ``failed``, or ``aborted`` by
+    the client.
     """
 
     def __init__(
@@ -34,80 +57,107 @@ class Body:
         name: str,
         ended: Callable[[int, str], None],
     ) -> None:
-        self._chunks = chunks
+        self._source = chunks
+        self._chunks = exactly(chunks, length, name)
         self._length = length
         self._name = name
         self._ended = ended
+        self._ahead: bytes | None = None
         self._sent = 0
-        self._is_open = True
+        self._outcome = ""
+        self._is_closed = False
         # Under ASGI a thread may still be reading when the client is found to be gone.
         self._lock = threading.Lock()
 
+    def begin(self) -> None:
+        """Read the first chunk: what cannot be read is better told before the headers are sent.
+
+        Raises what reading raises; the body is closed then.
+        """
+        try:
+            self._ahead = self._read()
+        except BaseException:
+            self.close()
+            raise
+
     def __iter__(self) -> Iterator[bytes]:
-        release_connections()
         return self
 
     def __next__(self) -> bytes:
+        if not self._sent:
+            # Not in __iter__, which Django calls before the middleware uses the database.
+            release_connections()
         with self._lock:
-            if not self._is_open:
+            chunk, self._ahead = self._ahead, None
+            if chunk is None:
+                chunk = self._read()
+            if chunk is None:
+                self._outcome = self._outcome or COMPLETE
                 raise StopIteration
-            try:
-                chunk = next(self._chunks, b"")
-                if self._sent + len(chunk) > self._length or not (
-                    chunk or self._sent == self._length
-                ):
-                    raise ChecksumMismatch(
-                        f"{self._name!r} does not have the {self._length} bytes that are recorded."
-                    )
-            except Exception:
-                logger.exception(
-                    "The transfer of %r broke at byte %d of %d.",
-                    self._name,
-                    self._sent,
-                    self._length,
-                )
-                self._end("failed")
-                raise
             self._sent += len(chunk)
-            if not chunk:
-                self._end("complete")
-                raise StopIteration
             return chunk
 
-    def _end(self, outcome: str) -> None:
-        self._is_open = False
-        close = getattr(self._chunks, "close", None)
-        if close is not None:
-            close()
-        self._ended(self._sent, outcome)
+    def _read(self) -> bytes | None:
+        """Return the next chunk, None at the end."""
+        try:
+            return next(self._chunks, None)
+        except Exception:
+            self._outcome = FAILED
+            logger.exception(
+                "The transfer of %r broke off at byte %d of %d.",
+                self._name,
+                self._sent,
+                self._length,
+            )
+            raise
 
     def close(self) -> None:
-        """End the transfer, if it has not ended yet; the server calls this in any case."""
+        """Let go of the source and tell of the end; the server calls this in any case."""
         with self._lock:
-            if self._is_open:
-                self._end("complete" if self._sent == self._length else "broken off")
+            if self._is_closed:
+                return
+            self._is_closed = True
+            close = getattr(self._source, "close", None)
+            if close is not None:
+                close()
+        self._ended(self._sent, self._outcome or ABORTED)
+
+
+class _AsyncBody:
+    """A body for an event loop, which waits neither for a disk nor for a network.
+
+    Each chunk is read in a thread, one at a time; while the client takes it there is no thread.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._is_begun = False
+        self.close = body.close
+
+    def __aiter__(self) -> _AsyncBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._is_begun:
+            self._is_begun = True
+            # In the thread of the view, which has them.
+            await sync_to_async(release_connections)()
+        try:
+            chunk = await asyncio.to_thread(next, self._body, None)
+        except Exception:
+            # Django closes no response that broke. Not in the thread that has read: receivers of
+            # signals may use the database.
+            await sync_to_async(self.close)()
+            raise
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
 
 
 def streamed(request: HttpRequest, body: Body) -> StreamingHttpResponse:
     """Return an answer that streams the body, asynchronously where the request is of ASGI."""
-    if not isinstance(request, ASGIRequest):
-        return StreamingHttpResponse(body)
-    answer = StreamingHttpResponse(_asynchronous(body))
-    answer._resource_closers.append(body.close)  # type: ignore[attr-defined]
-    return answer
-
-
-async def _asynchronous(body: Body) -> AsyncIterator[bytes]:
-    """Read in threads, one chunk at a time, so that the event loop never waits for a disk."""
-    # In the view's thread, which has the connection.
-    await sync_to_async(release_connections)()
-    read = sync_to_async(partial(next, body, b""), thread_sensitive=False)
-    try:
-        while chunk := await read():
-            yield chunk
-    finally:
-        # Not awaited: a client that has gone cancels whatever is.
-        asyncio.get_running_loop().run_in_executor(None, body.close)
+    chunks = _AsyncBody(body) if isinstance(request, ASGIRequest) else body
+    return StreamingHttpResponse(chunks)
 
 
 def release_connections() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import ValidationError
+from django.db import connections, transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.generic import View
@@ -22,6 +25,16 @@ class RowView(View):
 
     #: The model of the row, where the URL does not name it.
     model: type[Model] | None = None
+
+    http_method_names = ["get", "head", "options"]
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
+        # With ATOMIC_REQUESTS a transaction would last while a store on S3 is asked.
+        view = super().as_view(**initkwargs)
+        for alias in connections:
+            view = transaction.non_atomic_requests(using=alias)(view)
+        return view
 
     def models(self) -> list[type[Model]]:
         """Return the models that a URL may name."""
@@ -44,8 +57,9 @@ class RowView(View):
 
     def get_object(self) -> Any:
         """Return the row; Http404 where the user may see none of that id."""
-        pk = self.kwargs["pk"]
-        row = self.get_queryset().filter(pk=pk).first() if pk <= LARGEST_ID else None
+        rows = self.get_queryset()
+        pk = _id(rows.model, self.kwargs["pk"])
+        row = None if pk is None else rows.filter(pk=pk).first()
         if row is None:
             raise Http404("No such row.")
         return row
@@ -57,3 +71,17 @@ class RowView(View):
         # Before the method is looked at, which would tell what exists.
         self.object = self.get_object()
         return super().dispatch(request, *args, **kwargs)
+
+
+def _id(model: type[Model], given: Any) -> Any:
+    """Return what a URL gives as an id of the model, None if it can be none.
+
+    Each row has one spelling of it: no zeros before it, no digits of other scripts.
+    """
+    try:
+        pk = model._meta.pk.to_python(given)
+    except ValidationError:
+        return None
+    if str(pk) != str(given) or (isinstance(pk, int) and not 0 <= pk <= LARGEST_ID):
+        return None
+    return pk

@@ -19,8 +19,6 @@ class DownloadView(RowView):
     ``model`` says which. With ``?inline`` a browser may show it, where the type is a safe one.
     """
 
-    http_method_names = ["get", "head", "options"]
-
     def models(self) -> list[type[Model]]:
         return file_models()
 
