@@ -71,6 +71,10 @@ class NotCommitted(ValueError):
     """A file that is not in the store yet was used where only a stored one makes sense."""
 
 
+class NotRestorable(ValueError):
+    """A deleted file cannot come back: its bytes are gone, or its place is taken."""
+
+
 class DeliveryStateError(ValueError):
     """A delivery is not in the state that the call needs."""
 

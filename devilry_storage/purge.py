@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from django.apps import apps
@@ -13,7 +13,7 @@ from django.utils import timezone
 from .conf import conf
 from .info import uses
 from .models.tombstone import Tombstone
-from .removal import FileModel, carry_out, due_tombstones, refusal
+from .removal import FileModel, by_model, carry_out, due_tombstones, refusal
 from .storages.base import DeliveryStoreMixin
 from .store import resolve
 
@@ -51,6 +51,38 @@ def purge(*, using: str = DEFAULT_DB_ALIAS, dry_run: bool = False) -> Iterator[E
                 refused.add(label)
             yield event
     yield from _purge_uploads(using, dry_run, refused)
+
+
+def remove_now(
+    tombstones: Iterable[Tombstone], *, using: str = DEFAULT_DB_ALIAS
+) -> Iterator[Event]:
+    """Carry out tombstones whose time has not come yet; as :func:`purge`, and as carefully."""
+    given = list(tombstones)
+    grouped = by_model(given)
+    known = {tombstone.pk for group in grouped.values() for tombstone in group}
+    for tombstone in given:
+        if tombstone.pk not in known:
+            yield Event(
+                "skipped", tombstone.name, f"there is no model {tombstone.model!r} any more"
+            )
+    for model, group in grouped.items():
+        label = model._meta.label_lower
+        try:
+            store, alias = resolve(model)
+        except ImproperlyConfigured as exception:
+            yield Event("refused", label, str(exception))
+            continue
+        mine = [tombstone for tombstone in group if tombstone.alias == alias]
+        for tombstone in group:
+            if tombstone.alias != alias:
+                yield Event("skipped", tombstone.name, f"it is of the store {tombstone.alias!r}")
+        if mine and (reason := _reason_to_refuse(model, using, mine[:SAMPLE], store)):
+            yield Event("refused", label, f"{reason}; nothing was removed, all tombstones stay")
+            continue
+        for outcome in carry_out(model, mine, using):
+            yield Event(
+                outcome.result, outcome.tombstone.name, outcome.reason, outcome.tombstone.size
+            )
 
 
 def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:

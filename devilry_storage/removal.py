@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, time
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from django.apps import apps
 from django.core import serializers
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, transaction
 from django.utils import timezone
 
@@ -81,8 +83,15 @@ def _serialised(row: models.Model | None, using: str) -> list[Any]:
     if row is None:
         return []
     family = [*_ancestors(row, using), row, *_descendants(row, using)]
-    rows: list[Any] = json.loads(serializers.serialize("json", family))
+    rows: list[Any] = json.loads(json.dumps(serializers.serialize("python", family), cls=_Exact))
     return rows
+
+
+class _Exact(DjangoJSONEncoder):
+    """Keeps the microseconds, which Django's own drops: what is restored is what was deleted."""
+
+    def default(self, o: Any) -> Any:
+        return o.isoformat() if isinstance(o, (datetime, time)) else super().default(o)
 
 
 def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:

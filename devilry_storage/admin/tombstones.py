@@ -1,30 +1,51 @@
-"""Tombstones, to be read only: they go when their bytes go."""
+"""Tombstones: looked at, restored, or carried out before their time."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
-from django.contrib import admin
-from django.db.models import Q
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
+from ..exceptions import NotRestorable
 from ..models import Tombstone
+from ..purge import remove_now
+from ..restoring import restore
 from .base import StoreAdmin
 from .shown import NOTHING
+
+#: So many are restored or removed at a time, and told of one by one.
+AT_ONCE = 100
 
 
 @admin.register(Tombstone)
 class TombstoneAdmin(StoreAdmin):
-    """What was deleted, and until when its bytes are kept."""
+    """What was deleted, and until when its bytes are kept.
 
+    ``restore_tombstone`` permits to restore, ``carry_out_tombstone`` to remove before the time.
+    """
+
+    actions: Any = ("restore_selected", "remove_selected")
+    change_form_template = "admin/devilry_storage/tombstone/change_form.html"
+    confirmation_template = "admin/devilry_storage/tombstone/remove_confirmation.html"
     list_display: Any = ("name", "filename", "human_size", "due", "attempts", "model")
     list_filter: ClassVar[Any] = ("model", "due")
     search_fields = ("name",)
-    search_help_text = _("An id of a delivery or file, or the beginning of a filename or key.")
+    search_help_text = gettext_lazy(
+        "An id of a delivery or file, or the beginning of a filename or key."
+    )
     fields: ClassVar[Any] = (
         "filename",
         "model",
@@ -39,6 +60,8 @@ class TombstoneAdmin(StoreAdmin):
         "kept_rows",
     )
 
+    # -- Permissions --
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -48,17 +71,29 @@ class TombstoneAdmin(StoreAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.display(description=_("filename"))
+    def has_restore_permission(self, request: HttpRequest) -> bool:
+        return self._permits(request, "restore_tombstone")
+
+    def has_carry_out_permission(self, request: HttpRequest) -> bool:
+        return self._permits(request, "carry_out_tombstone")
+
+    def _permits(self, request: HttpRequest, codename: str) -> bool:
+        allowed: bool = request.user.has_perm(f"{self.opts.app_label}.{codename}")
+        return allowed and self.has_view_permission(request)
+
+    # -- What is shown --
+
+    @admin.display(description=gettext_lazy("filename"))
     def filename(self, tombstone: Tombstone) -> str:
         fields = [row["fields"] for row in tombstone.rows]
         named = [each["filename"] for each in fields if "filename" in each]
         return named[-1] if named else NOTHING
 
-    @admin.display(description=_("size"), ordering="size")
+    @admin.display(description=gettext_lazy("size"), ordering="size")
     def human_size(self, tombstone: Tombstone) -> str:
         return NOTHING if tombstone.size is None else filesizeformat(tombstone.size)
 
-    @admin.display(description=_("rows"))
+    @admin.display(description=gettext_lazy("rows"))
     def kept_rows(self, tombstone: Tombstone) -> str:
         return format_html(
             "<pre>{}</pre>", json.dumps(tombstone.rows, indent=2, ensure_ascii=False)
@@ -69,6 +104,146 @@ class TombstoneAdmin(StoreAdmin):
 
     def text_query(self, text: str) -> Q:
         return Q(name__startswith=text) | _of_a_row("fields__filename__istartswith", text)
+
+    # -- What is done --
+
+    def get_urls(self) -> list[Any]:
+        def url(route: str, view: Any, name: str) -> Any:
+            wrapped = self.admin_site.admin_view(view)
+            return path(
+                route, wrapped, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+            )
+
+        return [
+            url("<path:object_id>/restore/", self.restore_view, "restore"),
+            url("<path:object_id>/remove/", self.remove_view, "remove"),
+            *super().get_urls(),
+        ]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        allowed = {
+            "may_restore": self.has_restore_permission(request),
+            "may_carry_out": self.has_carry_out_permission(request),
+        }
+        return super().changeform_view(
+            request, object_id, form_url, {**allowed, **(extra_context or {})}
+        )
+
+    def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Restore one; by POST alone."""
+        tombstone = self._asked_for(request, object_id, self.has_restore_permission)
+        if request.method != "POST":
+            return HttpResponseRedirect(self._url("change", tombstone.pk))
+        return self._tell_failure(request, partial(self._restored, request, tombstone))
+
+    def remove_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask whether to remove one for good, and do it by POST."""
+        tombstone = self._asked_for(request, object_id, self.has_carry_out_permission)
+        if request.method != "POST":
+            return self._confirmation(request, [tombstone], action="")
+        self._remove(request, [tombstone])
+        return HttpResponseRedirect(self._url("changelist"))
+
+    def _asked_for(self, request: HttpRequest, object_id: str, permitted: Any) -> Any:
+        if not permitted(request):
+            raise PermissionDenied
+        tombstone = self.get_object(request, object_id)
+        if tombstone is None:
+            raise Http404(_("This tombstone is gone: it was restored or removed meanwhile."))
+        return tombstone
+
+    def _url(self, page: str, *args: Any) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
+        return reverse(name, args=args, current_app=self.admin_site.name)
+
+    def _restored(self, request: HttpRequest, tombstone: Any) -> HttpResponse:
+        pk = tombstone.pk
+        there = self._restore(request, [tombstone]) == 0
+        return HttpResponseRedirect(self._url("change", pk) if there else self._url("changelist"))
+
+    @admin.action(
+        permissions=["restore"],
+        description=gettext_lazy("Restore selected files, with rows and ids"),
+    )
+    def restore_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Restore each that can be, and tell of the others why not."""
+        # The oldest first: of two deletes of one delivery it has the rows of both.
+        self._restore(request, queryset.order_by("pk")[:AT_ONCE])
+
+    @admin.action(
+        permissions=["carry_out"], description=gettext_lazy("Remove selected files for good, now")
+    )
+    def remove_selected(
+        self, request: HttpRequest, queryset: QuerySet[Any]
+    ) -> HttpResponse | None:
+        """Remove the bytes of each now, after a page that asks."""
+        chosen = list(queryset.order_by("pk")[:AT_ONCE])
+        if "confirmed" not in request.POST:
+            return self._confirmation(request, chosen, action="remove_selected")
+        self._remove(request, chosen)
+        return None
+
+    def _restore(self, request: HttpRequest, tombstones: Iterable[Tombstone]) -> int:
+        """Restore them, tell what became of each, and return how many were."""
+        restored = 0
+        for tombstone in tombstones:
+            pk, name = tombstone.pk, str(tombstone)
+            try:
+                row = restore(tombstone)
+            except (NotRestorable, OSError) as exception:
+                self.message_user(request, str(exception), messages.ERROR)
+                continue
+            restored += 1
+            tombstone.pk = pk
+            self.log_change(
+                request, tombstone, _("Restored %(name)s as %(row)s.") % {"name": name, "row": row}
+            )
+        if restored:
+            text = ngettext(
+                "%(count)d file was restored.", "%(count)d files were restored.", restored
+            )
+            self.message_user(request, text % {"count": restored}, messages.SUCCESS)
+        return restored
+
+    def _remove(self, request: HttpRequest, tombstones: list[Tombstone]) -> None:
+        by_name = {tombstone.name: tombstone for tombstone in tombstones}
+        removed = 0
+        using = tombstones[0]._state.db if tombstones else None
+        for event in remove_now(tombstones, using=using or "default"):
+            if event.result == "removed":
+                removed += 1
+                self.log_change(request, by_name[event.subject], _("Removed for good."))
+            else:
+                self.message_user(request, f"{event.subject}: {event.reason}.", messages.ERROR)
+        if removed:
+            text = ngettext(
+                "%(count)d file was removed for good.",
+                "%(count)d files were removed for good.",
+                removed,
+            )
+            self.message_user(request, text % {"count": removed}, messages.SUCCESS)
+
+    def _confirmation(
+        self, request: HttpRequest, tombstones: list[Tombstone], action: str
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Remove for good"),
+            "opts": self.opts,
+            "media": self.media,
+            "tombstones": tombstones,
+            "total": sum(tombstone.size or 0 for tombstone in tombstones),
+            "action": action,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, self.confirmation_template, context)
 
 
 def _of_a_row(lookup: str, value: object) -> Q:

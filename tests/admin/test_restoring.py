@@ -1,0 +1,140 @@
+"""Restoring and removing in the admin: by whom, by which method, and what is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import Tombstone
+from devilry_storage.store import store_for
+from tests.users import make_user
+
+from .pages import Page, url_for
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def tombstone() -> Any:
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    delivery.add_file("a.txt", b"aaa").delete()
+    return Tombstone.objects.get()
+
+
+def staff(*codenames: str) -> Client:
+    user = make_user("staff", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def url(tombstone: Any, page: str) -> str:
+    return reverse(f"admin:devilry_storage_tombstone_{page}", args=[tombstone.pk])
+
+
+def test_a_file_is_restored_by_a_button(tombstone: Any) -> None:
+    """By POST; the page says so, and the log too."""
+    client = staff("view_tombstone", "restore_tombstone")
+    page = Page.get(client, url(tombstone, "change"))
+    (form,) = [
+        form
+        for form in page.root.find("form")
+        if form.attributes.get("action", "").endswith("restore/")
+    ]
+    answer = client.post(form.attributes["action"], follow=True)
+    assert "1 file was restored." in answer.content.decode()
+    assert FileMeta.objects.get().filename == "a.txt"
+    assert not Tombstone.objects.exists()
+    assert LogEntry.objects.get().object_id == str(tombstone.pk)
+
+
+def test_get_restores_and_removes_nothing(tombstone: Any) -> None:
+    """A link, an image or a crawler changes nothing."""
+    client = staff("view_tombstone", "restore_tombstone", "carry_out_tombstone")
+    for page in ("restore", "remove"):
+        assert client.get(url(tombstone, page)).status_code in {200, 302}
+    assert Tombstone.objects.exists()
+    assert not FileMeta.objects.exists()
+
+
+def test_each_needs_its_own_permission(tombstone: Any) -> None:
+    """Without it there is no button, and the answer is 403."""
+    client = staff("view_tombstone")
+    text = Page.get(client, url(tombstone, "change")).html
+    assert "restore/" not in text
+    assert "remove/" not in text
+    for page in ("restore", "remove"):
+        for method in (client.get, client.post):
+            assert method(url(tombstone, page)).status_code == 403
+    data = {"action": "restore_selected", "_selected_action": [tombstone.pk]}
+    for action in ("restore_selected", "remove_selected"):
+        client.post(url_for(Tombstone), {**data, "action": action, "confirmed": "yes"})
+    assert Tombstone.objects.exists()
+
+
+def test_a_forged_form_is_refused(tombstone: Any) -> None:
+    """Each change needs the token of the page."""
+    user = make_user("staff", is_staff=True, is_superuser=True)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    for page in ("restore", "remove"):
+        assert client.post(url(tombstone, page)).status_code == 403
+    assert Tombstone.objects.exists()
+
+
+def test_what_cannot_be_restored_is_told(tombstone: Any) -> None:
+    """And the tombstone stays."""
+    store_for(FileMeta).delete(tombstone.name)
+    client = staff("view_tombstone", "restore_tombstone")
+    answer = client.post(url(tombstone, "restore"), follow=True)
+    assert "nothing is left" in answer.content.decode()
+    assert Tombstone.objects.exists()
+
+
+def test_a_file_is_removed_after_a_page_that_asks(tombstone: Any) -> None:
+    """Its bytes go before their time, and the tombstone with them."""
+    client = staff("view_tombstone", "carry_out_tombstone")
+    page = Page.get(client, url(tombstone, "remove"))
+    assert tombstone.name in page.text
+    answer = page.submit("")
+    assert "1 file was removed for good." in answer.text
+    assert not Tombstone.objects.exists()
+    assert not store_for(FileMeta).exists(tombstone.name)
+
+
+def test_nothing_is_removed_from_a_store_that_looks_wrong(tombstone: Any) -> None:
+    """As by a purge: a row whose file is missing says that the disk may not be mounted."""
+    delivery = Delivery.objects.get()
+    row = delivery.add_file("b.txt", b"bbb")
+    store_for(FileMeta).delete(row.content.name)
+    client = staff("view_tombstone", "carry_out_tombstone")
+    answer = client.post(url(tombstone, "remove"), follow=True)
+    assert "nothing was removed" in answer.content.decode()
+    assert Tombstone.objects.exists()
+    assert store_for(FileMeta).exists(tombstone.name)
+
+
+def test_many_are_restored_or_removed_at_once() -> None:
+    """By the actions of the list; removing asks before."""
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    for row in delivery.add_files({name: name.encode() for name in "abcd"}):
+        row.delete()
+    first, second, third, fourth = Tombstone.objects.order_by("pk").values_list("pk", flat=True)
+    client = staff("view_tombstone", "restore_tombstone", "carry_out_tombstone")
+    data = {"action": "restore_selected", "_selected_action": [first, second]}
+    answer = client.post(url_for(Tombstone), data, follow=True)
+    assert "2 files were restored." in answer.content.decode()
+    data = {"action": "remove_selected", "_selected_action": [third, fourth]}
+    page = Page(client, client.post(url_for(Tombstone), data, follow=True), url_for(Tombstone))
+    assert Tombstone.objects.count() == 2
+    answer = client.post(url_for(Tombstone), {**data, "confirmed": "yes"}, follow=True)
+    assert "2 files were removed for good." in answer.content.decode()
+    assert "2 files" in page.text
+    assert not Tombstone.objects.exists()
