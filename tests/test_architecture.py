@@ -25,6 +25,7 @@ LAYERS = [
         "models.content",
         "models.indexes",
         "models.locking",
+        "models.monthly",
         "models.restoring",
         "models.step",
         "models.tombstone",

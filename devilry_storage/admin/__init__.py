@@ -1,4 +1,4 @@
-"""Admin classes for any model of files or deliveries; and tombstones, registered to be read.
+"""Admin classes for any model of files or deliveries; tombstones and the dashboard, registered.
 
 A site's own models, in an ``admin.py`` of its own::
 
@@ -23,12 +23,14 @@ Only admin modules import this one: it is where Django's autodiscovery looks for
 """
 
 from .base import StoreAdmin
+from .dashboard import DashboardAdmin
 from .deliveries import DeliveryAdmin
 from .files import FileMetaAdmin, FileMetaInline, NewFileMetaInline, StoredFilter
 from .forms import FileMetaForm
 from .tombstones import TombstoneAdmin
 
 __all__ = [
+    "DashboardAdmin",
     "DeliveryAdmin",
     "FileMetaAdmin",
     "FileMetaForm",

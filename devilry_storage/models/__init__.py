@@ -3,6 +3,7 @@
 from .delivery import AbstractDelivery
 from .filemeta import AbstractFileMeta, FileMetaQuerySet
 from .indexes import PrefixIndex
+from .monthly import MonthlySum
 from .tombstone import Tombstone
 from .visibility import DeliveryQuerySet
 
@@ -11,6 +12,7 @@ __all__ = [
     "AbstractFileMeta",
     "DeliveryQuerySet",
     "FileMetaQuerySet",
+    "MonthlySum",
     "PrefixIndex",
     "Tombstone",
 ]

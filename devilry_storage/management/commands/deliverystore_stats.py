@@ -1,0 +1,29 @@
+"""``manage.py deliverystore_stats``: see :func:`devilry_storage.statistics.refresh`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DEFAULT_DB_ALIAS
+from django.template.defaultfilters import filesizeformat
+
+from devilry_storage.statistics import refresh
+
+
+class Command(BaseCommand):
+    """Count what is stored, month by month, for the dashboard of the admin."""
+
+    help = "Count what is stored, month by month, for the dashboard of the admin. Run it daily."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--database", default=DEFAULT_DB_ALIAS, help="The database whose rows are counted."
+        )
+
+    def handle(self, *, database: str, **options: Any) -> None:
+        sums = refresh(using=database)
+        files, size = sum(each.files for each in sums), sum(each.size for each in sums)
+        months = len({each.month for each in sums})
+        self.stdout.write(f"Counted {files} files ({filesizeformat(size)}) of {months} months.")

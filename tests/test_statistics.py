@@ -1,0 +1,175 @@
+"""Sums by month: right whoever counts, in one query a model, dated, and shown by the dashboard."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timezone
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext, override_settings
+
+from devilry_storage.admin.dashboard import bars
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import MonthlySum
+from devilry_storage.statistics import BOUND, Month, months, refresh, waiting
+
+from .testapp.models import Note
+from .users import make_user
+
+pytestmark = pytest.mark.django_db
+
+URL = "/admin/devilry_storage/monthlysum/"
+
+
+@pytest.fixture
+def group() -> Any:
+    return AssignmentGroup.objects.create(name="group")
+
+
+def _at(row: Any, month: int, day: int, hour: int = 12) -> None:
+    created = datetime(2026, month, day, hour, tzinfo=timezone.utc)
+    type(row).objects.filter(pk=row.pk).update(created=created)
+
+
+@pytest.fixture
+def stored(group: Any) -> None:
+    first, second = Delivery.begin(group), Delivery.begin(group)
+    _at(first.add_file("a", b"aaa"), 1, 31, 23)
+    _at(first.add_file("b", b"b"), 1, 1)
+    _at(second.add_file("c", b"cc"), 1, 15)
+    _at(second.add_file("d", b""), 3, 1)
+    FileMeta.objects.create(delivery=second, filename="still being stored")
+    note = Note(filename="n", content=ContentFile(b"nnnn", "n"))
+    note.save()
+    _at(note, 3, 2)
+
+
+def _sums() -> list[Any]:
+    fields = ("model", "month", "deliveries", "files", "size")
+    return sorted(MonthlySum.objects.values_list(*fields))
+
+
+def test_each_month_of_each_model_has_its_sums(stored: None) -> None:
+    """Of what is stored; rows without content do not count."""
+    refresh()
+    assert _sums() == [
+        ("devilry_deliveries.filemeta", date(2026, 1, 1), 2, 3, 6),
+        ("devilry_deliveries.filemeta", date(2026, 3, 1), 1, 1, 0),
+        ("testapp.note", date(2026, 3, 1), 0, 1, 4),
+    ]
+    assert months() == [
+        Month(date(2026, 1, 1), 2, 3, 6),
+        Month(date(2026, 3, 1), 1, 2, 4),
+    ]
+    assert months(most=1) == [Month(date(2026, 3, 1), 1, 2, 4)]
+
+
+def test_a_month_is_that_of_the_site(stored: None) -> None:
+    """In Oslo the last hour of January is February."""
+    with override_settings(TIME_ZONE="Europe/Oslo"):
+        refresh()
+    assert ("devilry_deliveries.filemeta", date(2026, 2, 1), 1, 1, 3) in _sums()
+
+
+def test_counting_anew_replaces_the_sums(stored: None) -> None:
+    """What was deleted is in none of them."""
+    refresh()
+    FileMeta.objects.all().delete()
+    refresh()
+    assert [model for model, *_ in _sums()] == ["testapp.note"]
+
+
+def test_the_command_counts_and_says_what(stored: None) -> None:
+    """For cron."""
+    said = StringIO()
+    call_command("deliverystore_stats", stdout=said)
+    assert "Counted 5 files (10" in said.getvalue()
+    assert "of 2 months." in said.getvalue()
+    assert len(_sums()) == 3
+
+
+def test_what_waits_is_counted_up_to_a_bound(group: Any) -> None:
+    """A page never counts more."""
+    Delivery.objects.bulk_create([Delivery(assignment_group=group) for _ in range(BOUND + 50)])
+    Delivery.begin(group).add_file("a", b"a").delete()
+    with override_settings(DELIVERY_STORE_RETENTION_DAYS=0):
+        found = {(each.what, each.label): each.number for each in waiting()}
+    assert found["unfinished", "devilry_deliveries.delivery"] == BOUND + 1
+    assert found["due", ""] == 0
+
+
+def test_the_plot_is_as_high_as_its_largest_month() -> None:
+    """And empty where there is nothing."""
+    found = [Month(date(2026, month, 1), 1, 1, size) for month, size in ((1, 5), (2, 10), (3, 0))]
+    drawn = bars(found)
+    assert [bar.height for bar in drawn] == [80, 160, 0]
+    assert all(bar.y + bar.height == 160 for bar in drawn)
+    assert bars([]) == []
+
+
+# -- The dashboard --
+
+
+def staff(*codenames: str) -> Client:
+    user = make_user("staff", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client(enforce_csrf_checks=False)
+    client.force_login(user)
+    return client
+
+
+def test_the_dashboard_shows_sums_stores_and_what_waits(stored: None) -> None:
+    """With a table beside the plot."""
+    refresh()
+    page = staff("view_monthlysum").get(URL).content.decode()
+    assert "January 2026" in page
+    assert "<rect" in page
+    assert "deliveries are not finished" in page
+    assert "devilry_deliveries.FileMeta" in page
+    assert "Count anew" not in page
+
+
+def test_the_dashboard_is_for_whoever_may_view_it(stored: None) -> None:
+    """And counting anew for whoever may do that, by POST with the page's token."""
+    assert staff().get(URL).status_code == 403
+    assert Client().get(URL).status_code == 302
+
+
+def test_counting_anew_needs_a_permission_a_post_and_a_token(stored: None) -> None:
+    """Each alone is not enough."""
+    client = staff("view_monthlysum")
+    assert client.post(f"{URL}refresh/").status_code == 403
+    user = make_user("root", is_staff=True, is_superuser=True)
+    client.force_login(user)
+    assert client.get(f"{URL}refresh/").status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(user)
+    assert strict.post(f"{URL}refresh/").status_code == 403
+    assert not MonthlySum.objects.exists()
+    answer = client.post(f"{URL}refresh/", follow=True)
+    assert "All was counted anew." in answer.content.decode()
+    assert MonthlySum.objects.exists()
+
+
+def test_a_page_view_counts_no_rows(stored: None, group: Any) -> None:
+    """As many queries with many rows as with few, and none that counts files."""
+    refresh()
+    client = staff("view_monthlysum")
+    client.get(URL)
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
+        client.get(URL)
+    Delivery.begin(group).add_files({str(number): b"x" for number in range(30)})
+    refresh()
+    with CaptureQueriesContext(connection) as many:
+        client.get(URL)
+    assert len(few) == len(many)
+    table = FileMeta._meta.db_table
+    assert not [each["sql"] for each in many if f'"{table}"' in each["sql"]]
