@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base import DeliveryStoreMixin
 from .filesystem import FsDeliveryStore, FsHierDeliveryStore
-from .interface import Entry, FileMetaLike, Finding
+from .interface import Entry, FileMetaLike, Finding, Page
 from .memory import MemoryDeliveryStore
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ __all__ = [
     "FsDeliveryStore",
     "FsHierDeliveryStore",
     "MemoryDeliveryStore",
+    "Page",
     "S3DeliveryStore",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,12 @@ from ..exceptions import DeliveryFileNotFound
 from ..names import validate_storage_name
 from .contract import StorageContract
 from .files import CHUNK_SIZE, Sink, SpoolSink, Writer, verified
-from .interface import SET, Entry, FileMetaLike, Finding, checked_ids, stored_name
+from .interface import SET, Entry, FileMetaLike, Finding, Page, checked_ids, stored_name
+from .paging import page_of, place
+
+#: More than that S3 does not list in one request
+#: (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html).
+LONGEST_PAGE = 1000
 
 
 class DeliveryStoreMixin(StorageContract):
@@ -123,6 +128,34 @@ class DeliveryStoreMixin(StorageContract):
                 name = posixpath.join(above, file)
                 yield Entry(name, self.size(name), self.get_modified_time(name))
             left += [posixpath.join(above, folder) for folder in folders]
+
+    def page(self, folder: str = "", *, after: str = "", limit: int = 100) -> Page:
+        """Return at most ``limit`` (1 to 1,000) of what is in a folder, ``""`` being the top.
+
+        ``after`` is the ``following`` of the page before; no other text means anything. In an
+        order that stays: that of the server, else numbers by their value and then names. Of what
+        is no folder the page is empty. Raises InvalidName, ValueError for a limit.
+        """
+        if folder:
+            validate_storage_name(folder)
+        if not 1 <= limit <= LONGEST_PAGE:
+            raise ValueError(f"Limit '{limit}' of a page: ask for 1 to {LONGEST_PAGE}.")
+        return self._page(folder, after, limit)
+
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        inner, leaves = self.listdir(folder)
+        places = [place(leaf, is_file=False) for leaf in inner]
+        places += [place(leaf, is_file=True) for leaf in leaves]
+        shown, following = page_of(places, lambda each: each, after, limit)
+        page = Page([], [], following)
+        for each in shown:
+            name = posixpath.join(folder, each.leaf)
+            if not each.is_file:
+                page.folders.append(name)
+                continue
+            with suppress(FileNotFoundError):  # it vanished meanwhile
+                page.files.append(Entry(name, self.size(name), self.get_modified_time(name)))
+        return page
 
     def stream(
         self, name: str, start: int = 0, stop: int | None = None, *, sha256: str | None = None

@@ -22,7 +22,7 @@ from ..layout import FlatLayout, Layout
 from ..names import validate_storage_name
 from .base import DeliveryStoreMixin
 from .files import Writer, open_reader, read_chunks
-from .interface import Entry, hier_layout
+from .interface import Entry, Page, hier_layout
 from .options import (
     check_bool,
     check_interval,
@@ -188,6 +188,15 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     def _scan(self, prefix: str) -> Iterator[Entry]:
         for name, status in self._tree.scan(_folders(prefix)):
             yield Entry(name, status.st_size, self._time(status.st_mtime))
+
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        inner, files, following = self._tree.page(_folders(folder), after, limit)
+        above = f"{folder}/" if folder else ""
+        entries = [
+            Entry(above + name, status.st_size, self._time(status.st_mtime))
+            for name, status in files
+        ]
+        return Page([above + name for name in inner], entries, following)
 
     def absence(self) -> str:
         return self._tree.absence()

@@ -28,6 +28,17 @@ class Entry(NamedTuple):
     modified: datetime
 
 
+class Page(NamedTuple):
+    """A part of a folder: names of the folders and files in it, whole ones, in the store's order.
+
+    ``following`` is what the next page is asked for by, ``""`` at the end.
+    """
+
+    folders: list[str]
+    files: list[Entry]
+    following: str
+
+
 class Finding(NamedTuple):
     """What a store found out about the place of its bytes: a sentence, and whether it is so.
 

@@ -19,6 +19,7 @@ from typing import IO
 
 from ..exceptions import UnsafeEntry
 from ..names import RESERVED
+from .paging import Place, page_of, place
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -44,6 +45,10 @@ def split(name: str) -> tuple[list[str], str]:
     """Return the folders and the last part of a validated name."""
     *folders, leaf = name.split("/")
     return folders, leaf
+
+
+def _place(entry: os.DirEntry[str]) -> Place:
+    return place(entry.name, is_file=entry.is_file(follow_symlinks=False))
 
 
 @dataclass(frozen=True)
@@ -266,6 +271,29 @@ class Tree:
                 elif entry.is_file(follow_symlinks=False):
                     files.append(entry.name)
         return inner, files
+
+    def page(
+        self, folders: list[str], after: str, limit: int
+    ) -> tuple[list[str], list[tuple[str, os.stat_result]], str]:
+        """Return the folders, the (file, status) and the next token of a page of a folder.
+
+        Names are those in the folder. Only what is on the page is held, and asked for its status.
+        """
+        inner, files = [], []
+        with self._entries(folders) as entries:
+            known = (
+                entry
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
+            )
+            shown, following = page_of(known, _place, after, limit)
+            for entry in shown:
+                if entry.is_dir(follow_symlinks=False):
+                    inner.append(entry.name)
+                    continue
+                with suppress(FileNotFoundError):
+                    files.append((entry.name, entry.stat(follow_symlinks=False)))
+        return inner, files, following
 
     def absence(self) -> str:
         """Return why the root looks unmounted or emptied, or ``""``.

@@ -75,8 +75,9 @@ class ConfinedCases(DeliveryStoreCase):
             self.assertIsInstance(failure, SuspiciousFileOperation)
 
     def test_listings_refuse_hostile_names(self) -> None:
-        """Promise 4: listdir() and scan() refuse hostile folders; the empty one is the top."""
+        """Promise 4: listdir(), scan(), page() refuse hostile folders; "" is the top."""
         self.assert_refused(self.store.listdir, *HOSTILE_BACKSLASHES)
+        self.assert_refused(self.store.page, *HOSTILE_BACKSLASHES)
         self.assert_refused(lambda name: list(self.store.scan(name)), *HOSTILE_BACKSLASHES)
         self.assertEqual(self.store.listdir(""), (["a"], []))
 

@@ -10,6 +10,7 @@ from .durable import DurableCases
 from .files import FileCases
 from .lean import LeanCases
 from .names import NameCases
+from .pages import PageCases
 from .races import RaceCases
 from .readers import ReaderCases
 from .rewrites import RewriteCases
@@ -35,6 +36,7 @@ class TestDeliveryStoreMixin(
     SpecialFileCases,
     ConfinedCases,
     AnswerCases,
+    PageCases,
     ReaderCases,
     LeanCases,
 ):

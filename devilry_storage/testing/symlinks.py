@@ -35,6 +35,7 @@ class SymlinkCases(DiskCase):
         self.plant_symlink("folder/link.txt", outside / "victim.txt")
         self.assertEqual(self.scanned(), {"folder/file.txt"})
         self.try_to(lambda: self.assertEqual(self.store.listdir("folder/link"), ([], [])))
+        self.try_to(lambda: self.assertEqual(self.store.page("folder/link"), ([], [], "")))
         self.try_to(lambda: self.assertEqual(self.scanned("folder/link"), set()))
 
     @on_disk

@@ -14,10 +14,10 @@ from django.core.signals import setting_changed
 
 from ...http import media_type
 from ...layout import Layout
-from ...names import validate_storage_name
+from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..files import Spool, SpoolSink, Writer, read_chunks
-from ..interface import SET, Entry, FileMetaLike, Finding, checked_ids, hier_layout
+from ..interface import SET, Entry, FileMetaLike, Finding, Page, checked_ids, hier_layout
 from ..options import check_bool, check_count, check_interval, check_seconds, refuse_unknown
 from .conditions import MARKER, REMEDIES, findings
 from .errors import of_one_key
@@ -214,6 +214,27 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def _scan(self, prefix: str) -> Iterator[Entry]:
         for name, found in self.contents(prefix):
             yield Entry(name, found["Size"], self._time(found["LastModified"]))
+
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        marker = {"ContinuationToken": after} if after else {}
+        prefix = self.remote.key(f"{folder}/" if folder else "")
+        listing = {"Prefix": prefix, "Delimiter": "/", "MaxKeys": limit, **marker}
+        answer = next(self.remote.pages("list_objects_v2", **listing))
+        above = self.remote.prefix
+        # A key that ends in a slash, or has two, is some tool's idea of a folder.
+        folders = [
+            each["Prefix"].removesuffix("/").removeprefix(above)
+            for each in answer.get("CommonPrefixes", ())
+            if not each["Prefix"].endswith("//")
+        ]
+        files = [
+            Entry(each["Key"].removeprefix(above), each["Size"], self._time(each["LastModified"]))
+            for each in answer.get("Contents", ())
+            if not each["Key"].endswith("/")
+        ]
+        goes_on = answer.get("IsTruncated")
+        following = str(answer.get("NextContinuationToken", "")) if goes_on else ""
+        return Page([each for each in folders if each not in {"", RESERVED}], files, following)
 
     def delete_many(self, names: Iterable[str]) -> dict[str, Exception]:
         """Remove the files at once, a thousand in a request, and return what failed, and how."""
