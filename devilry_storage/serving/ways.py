@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
@@ -76,6 +77,15 @@ def left_to_the_web_server(request: HttpRequest, file: File) -> HttpResponseBase
             f"{file.name!r} has {size} bytes, but {file.size} are recorded: it is not served."
         )
     answer: HttpResponseBase = sendfile(request, path, mimetype=content_type(file.media_type))
+    if not answer.streaming:
+        # It has no body yet: a proxy would wait for as many bytes as the file has.
+        del answer["Content-Length"]
+    if "X-Sendfile" in answer:
+        # Its bytes as they are, which Django would encode for a mail (RFC 2047).
+        answer["X-Sendfile"] = os.fsencode(path).decode("latin-1")
     file.describe(answer)
     file.validate(answer)
+    if "X-Accel-Redirect" in answer:
+        # nginx says it itself, and would say it twice.
+        del answer["Accept-Ranges"]
     return protect(answer, shown_as=file.media_type if file.shown else "")
