@@ -68,8 +68,8 @@ class Shown:
     def store(self) -> Path:
         return self.data / "deliveries"
 
-    def rows(self, query: str) -> list[Any]:
-        with closing(sqlite3.connect(self.data / "db.sqlite3")) as connection:
+    def rows(self, query: str, database: str = "db.sqlite3") -> list[Any]:
+        with closing(sqlite3.connect(self.data / database)) as connection:
             return connection.execute(query).fetchall()
 
     def figure(self, pattern: str) -> int:

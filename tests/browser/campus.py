@@ -1,0 +1,170 @@
+"""The example site, served by a process of its own, windows on it, and what is done in them."""
+
+from __future__ import annotations
+
+import hashlib
+import http.cookiejar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import HTTPCookieProcessor
+
+from tests.example_site import Server, Shown, run, serving
+
+from .window import HEIGHT, Window
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    Open = Callable[..., Window]
+
+#: What the rows of a database of the example project say of finished deliveries.
+FINISHED = """
+    SELECT filename, size, sha256, content FROM devilry_deliveries_filemeta
+    WHERE delivery_id IN (SELECT id FROM devilry_deliveries_delivery WHERE successful)
+"""
+
+
+@dataclass
+class Campus:
+    """The served site, what its demo printed, and the cookies of those who have logged in."""
+
+    server: Server
+    shown: Shown
+    cookies: dict[str, list[Any]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def password(self) -> str:
+        return self.shown.password()
+
+    def cookies_of(self, user: str) -> list[Any]:
+        """Log in, once, and return the cookies as a browser takes them."""
+        if user not in self.cookies:
+            opener = self.server.site(user, self.password())
+            (jar,) = (
+                handler.cookiejar
+                for handler in opener.handlers
+                if isinstance(handler, HTTPCookieProcessor)
+            )
+            self.cookies[user] = [self._cookie(cookie) for cookie in jar]
+        return self.cookies[user]
+
+    def _cookie(self, cookie: http.cookiejar.Cookie) -> dict[str, Any]:
+        return {"name": cookie.name, "value": cookie.value or "", "url": self.url}
+
+    def finished(self) -> list[tuple[str, int, str, str]]:
+        """Return name, size, SHA-256 and key of every file of a finished delivery."""
+        return self.shown.rows(FINISHED, self.database)
+
+    def deliveries(self) -> int:
+        """Return how many deliveries there are, finished or not."""
+        query = "SELECT count(*) FROM devilry_deliveries_delivery"
+        ((count,),) = self.shown.rows(query, self.database)
+        number: int = count
+        return number
+
+    @property
+    def database(self) -> str:
+        return next(path.name for path in sorted(self.shown.data.glob("*.sqlite3")))
+
+
+@contextmanager
+def running(folder: Path, **more: str) -> Iterator[Campus]:
+    """Run a demo of two small files below the folder, and serve it."""
+    source = folder / "source"
+    source.mkdir()
+    (source / "a.txt").write_text("a")
+    (source / "b.txt").write_text("b")
+    ran = run(folder / "data", "demo", "--s3-server", "none", "--source", source, **more)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    with serving(folder / "data", folder / "log", **more) as server:
+        yield Campus(server, Shown(folder / "data", ran.stdout))
+
+
+@contextmanager
+def windows(browser: Browser, campus: Campus) -> Iterator[Open]:
+    """Give what opens windows on the site, closed in the end."""
+    with ExitStack() as stack:
+
+        def open_window(
+            user: str = "", *, width: int = 1280, scheme: str = "light", script: bool = True
+        ) -> Window:
+            context = browser.new_context(
+                viewport={"width": width, "height": HEIGHT},
+                color_scheme="dark" if scheme == "dark" else "light",
+                java_script_enabled=script,
+                accept_downloads=True,
+            )
+            stack.callback(context.close)
+            if user:
+                context.add_cookies(campus.cookies_of(user))
+            return Window(context, campus.url)
+
+        yield open_window
+
+
+# -- What is delivered --
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file on this machine that is to be delivered."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+def written(folder: Path, files: dict[str, bytes]) -> list[Sent]:
+    """Write files into a folder."""
+    folder.mkdir(exist_ok=True)
+    sent = []
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        sent.append(Sent(folder / name, len(data), hashlib.sha256(data).hexdigest()))
+    return sent
+
+
+def drop(window: Window, paths: Sequence[Path], selector: str = "input[type=file]") -> None:
+    """Drag files from the desktop and drop them on an element, as the mouse does it."""
+    box = window.page.locator(selector).bounding_box()
+    assert box is not None
+    session = window.context.new_cdp_session(window.page)
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+    session.detach()
+
+
+def choose(window: Window, sent: Sequence[Sent]) -> None:
+    """Choose files by the file input."""
+    window.page.set_input_files("input[type=file]", [each.path for each in sent])
+
+
+@contextmanager
+def slow_line(window: Window, bytes_a_second: int) -> Iterator[None]:
+    """Let the window send slowly."""
+    session = window.context.new_cdp_session(window.page)
+    limits = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_a_second}
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", {"offline": False, **limits})
+    yield
+    session.detach()
+
+
+def deliver(window: Window) -> None:
+    """Press the button and wait for the page of what has arrived."""
+    window.page.click("[data-deliver]")
+    window.page.wait_for_url("**/deliveries/*/")
+
+
+def faults(window: Window) -> list[str]:
+    """Wait for the words that tell why nothing was delivered."""
+    window.page.wait_for_selector("[role=alert] li")
+    return window.page.locator("[role=alert] li").all_inner_texts()
