@@ -26,10 +26,13 @@ def home(request: HttpRequest) -> HttpResponse:
     """Show the groups in which the user delivers, and those that they examine."""
     if not request.user.is_authenticated:
         return render(request, "campus/welcome.html")
+    examining = groups.counted(groups.examining(request.user))
+    yesterday = timezone.now() - timedelta(days=1)
     context = {
         "delivering": groups.counted(groups.delivering(request.user)),
-        "examining": groups.counted(groups.examining(request.user)),
-        "yesterday": timezone.now() - timedelta(days=1),
+        "examining": examining,
+        "yesterday": yesterday,
+        "tonight": any(group.last and group.last > yesterday for group in examining),
     }
     return render(request, "campus/home.html", context)
 
