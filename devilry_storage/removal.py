@@ -52,6 +52,9 @@ def bury(row: Any, delivery: models.Model | None, using: str) -> None:
         size=row.size,
         sha256=row.sha256 or "",
         rows=[*_serialised(delivery, using), *_serialised(row, using)],
+        filename=row.filename[:255],
+        file_id=_searched(row),
+        delivery_id=_searched(delivery),
         created=now,
         due=now + conf.retention,
     )
@@ -59,7 +62,9 @@ def bury(row: Any, delivery: models.Model | None, using: str) -> None:
         [tombstone],
         update_conflicts=True,
         unique_fields=["model", "alias", "name"],
-        update_fields=["size", "sha256", "rows", "created", "due"],
+        update_fields=[
+            *("size", "sha256", "rows", "filename", "file_id", "delivery_id", "created", "due")
+        ],
     )
     send_after_commit(file_removed, row, using, name=tombstone.name, size=row.size)
     if tombstone.due <= now:
@@ -77,6 +82,10 @@ def buried_names(model: FileModel, names: Iterable[str], using: str) -> set[str]
     label = model._meta.get_field("content").model._meta.label_lower
     buried = Tombstone.objects.using(using).filter(model=label, name__in=list(names))
     return set(buried.values_list("name", flat=True))
+
+
+def _searched(row: models.Model | None) -> int | None:
+    return row.pk if row is not None and isinstance(row.pk, int) else None
 
 
 def _serialised(row: models.Model | None, using: str) -> list[Any]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.core import serializers
 from django.core.files.base import ContentFile
+from django.db import connection
+from django.utils import timezone
 
 from devilry_storage import signals
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
@@ -39,6 +45,12 @@ def _picture(model: Any) -> list[Any]:
     return list(model.objects.order_by("pk").values())
 
 
+def _read(row: Any) -> bytes:
+    with FileMeta.objects.get(pk=row.pk).content.open() as file:
+        data: bytes = file.read()
+    return data
+
+
 def _tombstone() -> Any:
     return Tombstone.objects.get()
 
@@ -68,6 +80,90 @@ def test_a_cleared_row_gets_its_content_back(delivery: Any) -> None:
     """The row was there all the time."""
     before = _picture(FileMeta)
     delivery.files[0].content.delete()
+    restore(_tombstone())
+    assert _picture(FileMeta) == before
+
+
+def test_a_delivery_comes_back_in_its_last_state(delivery: Any) -> None:
+    """Finished, though the file that is restored first was deleted before it was."""
+    Delivery.objects.update(successful=False, number=None)
+    first, second = delivery.files
+    first.delete()
+    Delivery.objects.get().finish()
+    before = _picture(Delivery), _picture(FileMeta)
+    Delivery.objects.get().delete()
+    early, last = Tombstone.objects.order_by("pk")
+    with pytest.raises(NotRestorable, match="was deleted before"):
+        restore(early)
+    restore(last)
+    assert (_picture(Delivery), _picture(FileMeta)) == before
+    assert last.filename == second.filename
+
+
+def test_a_number_that_was_given_again_becomes_the_next(delivery: Any) -> None:
+    """Numbers are unique in a group; the other delivery keeps its own."""
+    group = delivery.assignment_group
+    delivery.delete()
+    other = Delivery.begin(group)
+    other.add_file("a.txt", b"x")
+    other.finish()
+    for tombstone in Tombstone.objects.order_by("pk"):
+        restore(tombstone)
+    assert other.number == 1
+    back = Delivery.objects.exclude(pk=other.pk).get()
+    assert (back.number, back.successful) == (2, True)
+    assert [row.filename for row in back.files] == ["a.txt", "b.txt"]
+
+
+def test_replaced_content_comes_back_once_the_newer_is_taken_away(delivery: Any) -> None:
+    """What the message says helps: both contents have had their tombstone in turn."""
+    _other_content(delivery)
+    first = _tombstone()
+    row = FileMeta.objects.order_by("pk")[0]
+    row.content.delete()
+    again = restore(first)
+    assert again.pk == row.pk
+    assert _read(again) == b"aaa"
+    assert _tombstone().name != first.name
+
+
+def test_a_row_that_was_brought_back_by_hand_frees_its_tombstone(delivery: Any) -> None:
+    """By a fixture, say: nothing is left to restore, and a purge has nothing to keep."""
+    row = delivery.files[0]
+    row.delete()
+    for each in serializers.deserialize("python", _tombstone().rows):
+        if isinstance(each.object, FileMeta):
+            each.save()
+    before = _picture(FileMeta)
+    assert restore(_tombstone()) == row.__class__.objects.get(filename="a.txt")
+    assert _picture(FileMeta) == before
+    assert not Tombstone.objects.exists()
+
+
+def test_bytes_that_no_row_has_named_can_be_adopted_again(delivery: Any) -> None:
+    """They are what they were before they were to be removed: bytes without a row."""
+    store_for(FileMeta).save("lying/there.txt", ContentFile(b"there"))
+    Tombstone.objects.create(
+        model="devilry_deliveries.filemeta",
+        alias="deliveries",
+        name="lying/there.txt",
+        size=5,
+        due=timezone.now(),
+    )
+    assert restore(_tombstone()) is None
+    assert not Tombstone.objects.exists()
+    other = Delivery.begin(delivery.assignment_group)
+    assert _read(FileMeta.objects.adopt("lying/there.txt", delivery=other)) == b"there"
+
+
+def test_columns_that_the_models_have_lost_are_left_out(delivery: Any) -> None:
+    """A migration that drops a column does not make what was deleted before it unrestorable."""
+    before = _picture(FileMeta)
+    delivery.files[0].delete()
+    rows = _tombstone().rows
+    rows[-1]["fields"]["colour"] = "red"
+    rows.append({"model": "gone.child", "pk": rows[-1]["pk"], "fields": {}})
+    Tombstone.objects.update(rows=rows)
     restore(_tombstone())
     assert _picture(FileMeta) == before
 
@@ -126,17 +222,7 @@ def _filename_taken(delivery: Any) -> str:
     delivery.files[0].delete()
     Delivery.objects.update(successful=False)
     Delivery.objects.get().add_file("a.txt", b"another")
-    return "has a file of this name already"
-
-
-def _number_taken(delivery: Any) -> str:
-    group = delivery.assignment_group
-    delivery.delete()
-    other = Delivery.begin(group)
-    other.add_file("a.txt", b"x")
-    other.finish()
-    Tombstone.objects.order_by("pk").last().delete()
-    return "cannot be restored"
+    return "already"
 
 
 def _group_gone(delivery: Any) -> str:
@@ -160,20 +246,39 @@ def _other_store(delivery: Any) -> str:
     return "'elsewhere'"
 
 
-def _orphan(delivery: Any) -> str:
+def _finished_without(delivery: Any) -> str:
+    Delivery.objects.update(successful=False, number=None)
     delivery.files[0].delete()
-    Tombstone.objects.update(rows=[])
-    return "had no row"
+    Delivery.objects.get().finish()
+    return "was deleted before devilry_deliveries.Delivery"
 
 
-def _carried_out(delivery: Any) -> str:
+def _stored_by_somebody_else(delivery: Any) -> str:
+    row = delivery.files[0]
+    pk = row.pk
+    row.delete()
+    FileMeta.objects.bulk_create([FileMeta(pk=pk, delivery=delivery, filename="new.txt")])
+    return "which is being stored"
+
+
+def _model_changed(delivery: Any) -> str:
     delivery.files[0].delete()
-    return ""
+    rows = _tombstone().rows
+    rows[-1]["fields"]["size"] = "many"
+    Tombstone.objects.update(rows=rows)
+    return "its models changed"
+
+
+def _no_row_of_the_model(delivery: Any) -> str:
+    delivery.files[0].delete()
+    Tombstone.objects.update(rows=_tombstone().rows[:1])
+    return "has no row of"
 
 
 REFUSED = [
-    *(_gone, _other_size, _other_content, _filename_taken, _number_taken),
-    *(_group_gone, _no_model, _other_store, _orphan),
+    *(_gone, _other_size, _other_content, _filename_taken, _finished_without),
+    *(_group_gone, _no_model, _other_store, _stored_by_somebody_else),
+    *(_model_changed, _no_row_of_the_model),
 ]
 
 
@@ -217,3 +322,16 @@ def test_children_and_parents_come_back(delivery: Any) -> None:
     for tombstone in Tombstone.objects.order_by("pk"):
         restore(tombstone)
     assert (_picture(MarkedFile), _picture(Paper), _picture(Note)) == before
+
+
+def test_migration_fills_in_what_is_searched_for(delivery: Any) -> None:
+    """Tombstones that were written before it are found as those after it are."""
+    delivery.delete()
+    Note(filename="n.txt", content=ContentFile(b"nnn", "n.txt")).save()
+    Note.objects.all().delete()
+    Tombstone.objects.create(model="testapp.note", name="orphan", due=timezone.now())
+    before = _picture(Tombstone)
+    Tombstone.objects.update(filename="", file_id=None, delivery_id=None)
+    migration = import_module("devilry_storage.migrations.0004_tombstone_search")
+    migration.fill(apps, SimpleNamespace(connection=connection))
+    assert _picture(Tombstone) == before

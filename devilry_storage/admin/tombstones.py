@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -22,12 +23,43 @@ from django.utils.translation import gettext_lazy, ngettext
 from ..exceptions import NotRestorable
 from ..models import Tombstone
 from ..purge import remove_now
+from ..removal import file_models
 from ..restoring import restore
 from .base import StoreAdmin
+from .failures import reason
 from .shown import NOTHING
 
 #: So many are restored or removed at a time, and told of one by one.
 AT_ONCE = 100
+
+
+class DueFilter(admin.SimpleListFilter):
+    """By whether the time has come to remove the bytes."""
+
+    title = gettext_lazy("due")
+    parameter_name = "due"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Due now")), ("no", _("Not yet"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        lookup = {"yes": "due__lte", "no": "due__gt"}.get(str(self.value()))
+        return queryset.filter(**{lookup: timezone.now()}) if lookup else queryset
+
+
+class ModelFilter(admin.SimpleListFilter):
+    """By the model of the files; to ask the tombstones for theirs would be to read all."""
+
+    title = gettext_lazy("model")
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            (model._meta.label_lower, model._meta.verbose_name_plural) for model in file_models()
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(model=self.value()) if self.value() else queryset
 
 
 @admin.register(Tombstone)
@@ -41,8 +73,11 @@ class TombstoneAdmin(StoreAdmin):
     change_form_template = "admin/devilry_storage/tombstone/change_form.html"
     confirmation_template = "admin/devilry_storage/tombstone/remove_confirmation.html"
     list_display: Any = ("name", "filename", "human_size", "due", "attempts", "model")
-    list_filter: ClassVar[Any] = ("model", "due")
+    list_filter: ClassVar[Any] = (DueFilter, ModelFilter)
+    # What was deleted last comes first, as the retention is the same for all.
+    ordering: ClassVar[Any] = ("-due", "-pk")
     search_fields = ("name",)
+    sortable_by: ClassVar[Any] = ("due",)
     search_help_text = gettext_lazy(
         "An id of a delivery or file, or the beginning of a filename or key."
     )
@@ -83,12 +118,6 @@ class TombstoneAdmin(StoreAdmin):
 
     # -- What is shown --
 
-    @admin.display(description=gettext_lazy("filename"))
-    def filename(self, tombstone: Tombstone) -> str:
-        fields = [row["fields"] for row in tombstone.rows]
-        named = [each["filename"] for each in fields if "filename" in each]
-        return named[-1] if named else NOTHING
-
     @admin.display(description=gettext_lazy("size"), ordering="size")
     def human_size(self, tombstone: Tombstone) -> str:
         return NOTHING if tombstone.size is None else filesizeformat(tombstone.size)
@@ -100,10 +129,10 @@ class TombstoneAdmin(StoreAdmin):
         )
 
     def id_query(self, number: int) -> Q:
-        return _of_a_row("pk", number)
+        return Q(file_id=number) | Q(delivery_id=number)
 
     def text_query(self, text: str) -> Q:
-        return Q(name__startswith=text) | _of_a_row("fields__filename__istartswith", text)
+        return Q(name__istartswith=text) | Q(filename__istartswith=text)
 
     # -- What is done --
 
@@ -196,14 +225,19 @@ class TombstoneAdmin(StoreAdmin):
             pk, name = tombstone.pk, str(tombstone)
             try:
                 row = restore(tombstone)
-            except (NotRestorable, OSError) as exception:
-                self.message_user(request, str(exception), messages.ERROR)
+            except (NotRestorable, OSError, ImproperlyConfigured) as exception:
+                self.message_user(request, f"{reason(exception)}.", messages.ERROR)
+                continue
+            tombstone.pk = pk
+            if row is None:
+                text = _("%(name)s stays in the store without a row: it can be adopted.")
+                self.message_user(request, text % {"name": name}, messages.SUCCESS)
+                self.log_change(request, tombstone, _("Kept in the store."))
                 continue
             restored += 1
-            tombstone.pk = pk
-            self.log_change(
-                request, tombstone, _("Restored %(name)s as %(row)s.") % {"name": name, "row": row}
-            )
+            text = _("Restored %(name)s as %(row)s.") % {"name": name, "row": row}
+            self.log_change(request, tombstone, text)
+            self.log_change(request, row, _("Restored from a tombstone."))
         if restored:
             text = ngettext(
                 "%(count)d file was restored.", "%(count)d files were restored.", restored
@@ -244,11 +278,3 @@ class TombstoneAdmin(StoreAdmin):
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, self.confirmation_template, context)
-
-
-def _of_a_row(lookup: str, value: object) -> Q:
-    """Return the condition for one of the kept rows: the delivery's, the file's or a parent's."""
-    query = Q()
-    for place in range(4):
-        query |= Q(**{f"rows__{place}__{lookup}": value})
-    return query

@@ -157,7 +157,7 @@ class AbstractDelivery(models.Model):
         with restored_on_error(self), transaction.atomic(using=using):
             current = self._lock_unfinished(using)
             self._refuse_incomplete()
-            number = _next_number(current, using)
+            number = next_number(current, using)
             type(self)._base_manager.using(using).filter(pk=self.pk).update(
                 number=number, time_of_delivery=time_of_delivery, successful=True
             )
@@ -295,7 +295,7 @@ def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str,
     return ""
 
 
-def _next_number(delivery: Any, using: str) -> int | None:
+def next_number(delivery: Any, using: str) -> int | None:
     """Return the next number of the delivery's group, which stays locked until the COMMIT."""
     if not _has_field(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
         return None

@@ -8,12 +8,15 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .indexes import PrefixIndex
+
 
 class Tombstone(models.Model):
     """Bytes that no row names any more, and the time from which they may be removed.
 
     ``rows`` holds the rows that named them as Django serialises them (format "json", the delivery
-    first), so that they can be restored with their ids until then.
+    first), so that they can be restored with their ids until then; it is empty for bytes that no
+    row has named. Ids that are no integers are only there.
     """
 
     model = models.CharField(_("model"), max_length=200, help_text=_("Label of the file's model."))
@@ -24,8 +27,12 @@ class Tombstone(models.Model):
     size = models.BigIntegerField(_("size in bytes"), null=True)
     sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True)
     rows = models.JSONField(_("rows"), default=list)
+    # What is searched for, out of the rows.
+    filename = models.CharField(_("filename"), max_length=255, blank=True)
+    file_id = models.BigIntegerField(_("id of the file"), null=True, db_index=True)
+    delivery_id = models.BigIntegerField(_("id of the delivery"), null=True, db_index=True)
     created = models.DateTimeField(_("created"), default=timezone.now)
-    due = models.DateTimeField(_("due"), db_index=True)
+    due = models.DateTimeField(_("due"))
     attempts = models.PositiveIntegerField(_("failed attempts"), default=0)
     last_error = models.TextField(_("last error"), blank=True)
 
@@ -44,6 +51,12 @@ class Tombstone(models.Model):
             models.UniqueConstraint(
                 fields=["model", "alias", "name"], name="devilry_storage_tombstone_unique"
             )
+        ]
+        indexes = [
+            models.Index(fields=["due", "id"], name="devilry_storage_due"),
+            models.Index(fields=["model", "due", "id"], name="devilry_storage_model_due"),
+            PrefixIndex(fields=["name"], name="devilry_storage_name"),
+            PrefixIndex(fields=["filename"], name="devilry_storage_filename"),
         ]
 
     def __str__(self) -> str:

@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.core.files.base import ContentFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.store import store_for
+from tests.testapp.models import Note
 from tests.users import make_user
 
 from .pages import Page, url_for
@@ -52,7 +57,9 @@ def test_a_file_is_restored_by_a_button(tombstone: Any) -> None:
     assert "1 file was restored." in answer.content.decode()
     assert FileMeta.objects.get().filename == "a.txt"
     assert not Tombstone.objects.exists()
-    assert LogEntry.objects.get().object_id == str(tombstone.pk)
+    logged = {(entry.content_type.model, entry.object_id) for entry in LogEntry.objects.all()}
+    row = FileMeta.objects.get()
+    assert logged == {("tombstone", str(tombstone.pk)), ("filemeta", str(row.pk))}
 
 
 def test_get_restores_and_removes_nothing(tombstone: Any) -> None:
@@ -138,3 +145,63 @@ def test_many_are_restored_or_removed_at_once() -> None:
     assert "2 files were removed for good." in answer.content.decode()
     assert "2 files" in page.text
     assert not Tombstone.objects.exists()
+
+
+def test_bytes_without_a_row_are_kept(tombstone: Any) -> None:
+    """Their tombstone goes, and nothing else happens."""
+    Tombstone.objects.update(rows=[])
+    client = staff("view_tombstone", "restore_tombstone")
+    answer = client.post(url(tombstone, "restore"), follow=True)
+    assert "stays in the store without a row" in answer.content.decode()
+    assert store_for(FileMeta).exists(tombstone.name)
+    assert not Tombstone.objects.exists()
+    assert LogEntry.objects.get().change_message == "Kept in the store."
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("due=yes", ["old.txt"]),
+        ("due=no", ["new.txt", "note"]),
+        ("model=testapp.note", ["note"]),
+        ("due=nonsense", ["new.txt", "note", "old.txt"]),
+        ("model=nonsense", []),
+        ("q=OLD", ["old.txt"]),
+        ("q={delivery}", ["new.txt", "old.txt"]),
+        ("q={file}", ["old.txt"]),
+        ("q=0/0/", ["new.txt", "note", "old.txt"]),
+    ],
+)
+def test_tombstones_are_filtered_and_searched(query: str, found: list[str]) -> None:
+    """By what has an index: the time, the model, ids, and beginnings of names."""
+    group = AssignmentGroup.objects.create(name="group")
+    Delivery.objects.bulk_create([Delivery(pk=70, assignment_group=group)])
+    delivery = Delivery.objects.get()
+    for pk, filename in ((900, "old.txt"), (901, "new.txt")):
+        row = FileMeta(pk=pk, delivery=delivery, filename=filename)
+        row.content = ContentFile(b"x", filename)
+        row.save()
+        row.delete()
+    Note.objects.create(filename="note", content=ContentFile(b"n", "note"))
+    Note.objects.all().delete()
+    Tombstone.objects.filter(filename="old.txt").update(due=timezone.now())
+    page = Page.get(
+        staff("view_tombstone"), f"{url_for(Tombstone)}?{query}".format(delivery=70, file=900)
+    )
+    names = ("new.txt", "note", "old.txt")
+    rows = page.rows() if found else []
+    assert sorted(name for name in names for row in rows if f" {name} " in f" {row} ") == found
+
+
+def test_many_tombstones_are_listed_by_as_many_queries_as_few(tombstone: Any) -> None:
+    """None reads the kept rows one by one."""
+    client = staff("view_tombstone", "restore_tombstone")
+    client.get(url_for(Tombstone))
+    with CaptureQueriesContext(connection) as few:
+        client.get(url_for(Tombstone))
+    delivery = Delivery.objects.get()
+    delivery.add_files({f"{n}.txt": b"x" for n in range(20)})
+    FileMeta.objects.all().delete()
+    with CaptureQueriesContext(connection) as many:
+        assert "21 tombstones" in client.get(url_for(Tombstone)).content.decode()
+    assert len(many) == len(few)

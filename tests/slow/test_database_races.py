@@ -22,6 +22,7 @@ from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.models.delivery import _fault as judge_row
 from devilry_storage.purge import purge
+from devilry_storage.restoring import restore
 from devilry_storage.store import store_for
 from tests.proofs import count, report
 
@@ -467,3 +468,66 @@ def test_orphan_is_adopted_once() -> None:
     bad = state.faults() + unexpected(runs, "FileExistsError")
     bad += [f"{name!r} was adopted by nobody" for name in state.orphans()]
     judge("db-adopt-adopt", runs, bad)
+
+
+# -- Restoring --
+
+
+def restoring(rows: list[Any]) -> Side:
+    """In the race, bring the row back that has a tombstone."""
+
+    def prepare(number: int) -> Act:
+        tombstone = Tombstone.objects.get(name=rows[number].content.name)
+        return lambda: restore(tombstone).pk
+
+    return prepare
+
+
+def lost(rows: list[Any], runs: Runs) -> list[str]:
+    """Return a line for each row that is not there although its restore was told success."""
+    there = set(FileMeta.objects.filter(content__isnull=False).values_list("pk", flat=True))
+    restored = (row.pk for row, (left, _) in zip(rows, runs, strict=True) if not left.error)
+    return [f"row {pk} was restored and is not there" for pk in restored if pk not in there]
+
+
+def test_restored_row_has_its_bytes_whatever_a_purge_does() -> None:
+    """restore() against purge: whoever is first has the tombstone, the other is told."""
+    rows = buried(races(60))
+    runs = race_on_rows(restoring(rows), purging(rows), len(rows))
+    bad = state.faults(removing=True) + lost(rows, runs) + unexpected(runs, "NotRestorable")
+    bad += [f"{name!r} is left" for name in state.orphans()]
+    assert not Tombstone.objects.exists()
+    judge("db-restore-purge", runs, bad)
+
+
+def test_tombstone_is_restored_once() -> None:
+    """restore() twice at once: one brings the row back, the other is told that it is there."""
+    rows = buried(races())
+    runs = race_on_rows(restoring(rows), restoring(rows), len(rows))
+    winners = [sum(not run.error for run in sides) for sides in runs]
+    bad = state.faults() + lost(rows, runs) + unexpected(runs, "NotRestorable")
+    bad += [f"{many} were told success" for many in winners if many != 1]
+    assert not Tombstone.objects.exists()
+    judge("db-restore-restore", runs, bad)
+
+
+def test_restored_row_and_one_that_is_stored_under_its_id_exclude_each_other() -> None:
+    """restore() against a save() with the row's id: one of them has it, with its own bytes."""
+    rows = buried(races(60))
+    runs = race_on_rows(restoring(rows), storing_again(rows), len(rows))
+    bad = state.faults() + unexpected(runs, "NotRestorable", "IntegrityError")
+    for row, (restored, stored) in zip(rows, runs, strict=True):
+        expected = {state.CONTENT} if stored.error else {RIGHT}
+        if bool(restored.error) == bool(stored.error) or state.stored(row) not in expected:
+            bad.append(f"row {row.pk}: {restored.error}, {stored.error}")
+    judge("db-restore-store", runs, bad)
+
+
+def test_no_file_is_restored_into_a_delivery_that_is_being_finished() -> None:
+    """restore() against finish(): it sees the file, or the file stays deleted."""
+    rows = buried(races(60))
+    deliveries = [Delivery.objects.get(pk=row.delivery_id) for row in rows]
+    runs = race_on_rows(on(deliveries, finish), restoring(rows), len(rows))
+    bad = unseen_files(deliveries, runs) + state.faults()
+    bad += unexpected(runs, "NotRestorable", *REFUSED)
+    judge("db-restore-finish", runs, bad)
