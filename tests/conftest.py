@@ -41,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
             "ignore:The DEFAULT_FILE_STORAGE setting is deprecated"
             ":django.utils.deprecation.RemovedInDjango51Warning",
         )
+    if django.VERSION < (6, 0):
+        # Its handler of ASGI does not close the body of a request whose response broke off.
+        config.addinivalue_line(
+            "filterwarnings", "ignore:Unclosed file <tempfile.Spooled:ResourceWarning"
+        )
     if _is_worker(config):
         return
     proofs.collect_in(settings.DIRECTORY / "proofs")

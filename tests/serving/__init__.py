@@ -1,0 +1,1 @@
+"""Downloads over real servers, on WSGI and ASGI."""

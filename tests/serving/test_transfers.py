@@ -1,0 +1,359 @@
+"""Transfers that break: what a client sees of it, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import django
+import pytest
+from asgiref.testing import ApplicationCommunicator
+from django.core.asgi import get_asgi_application
+from django.core.files.base import ContentFile
+from django.test import Client
+
+from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore, S3DeliveryStore
+from devilry_storage.testing import override_deliverystore
+
+from .. import s3servers
+from ..http_faults import CutReply, FlipBit
+from ..http_proxy import HttpProxy
+from ..http_servers import Site
+from ..machine import PROC, need
+from .conftest import deliver, make_store
+
+DATA = os.urandom(300_000)
+
+Damage = Callable[[bytes], bytes]
+
+
+def flipped(position: int) -> Damage:
+    def flip(data: bytes) -> bytes:
+        position_ = position % len(data)
+        return data[:position_] + bytes([data[position_] ^ 1]) + data[position_ + 1 :]
+
+    return flip
+
+
+DAMAGES: dict[str, Damage] = {
+    "a bit in the first byte": flipped(0),
+    "a bit in the middle": flipped(150_000),
+    "a bit in the last byte": flipped(-1),
+    "one byte less": lambda data: data[:-1],
+    "only the beginning": lambda data: data[:70_000],
+    "only whole chunks": lambda data: data[: 4 * 65_536],
+    "nothing": lambda data: b"",
+    "one byte more": lambda data: data + b"x",
+    "twice": lambda data: data + data,
+    "others": lambda data: bytes(len(data)),
+}
+
+
+def write(store: FsHierDeliveryStore, row: Any, data: bytes) -> None:
+    Path(store.path(row.content.name)).write_bytes(data)
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Wait until it holds: a server tells of an end when the client has seen it already."""
+    deadline = time.monotonic() + 20
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds()
+
+
+@pytest.fixture
+def accesses(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+    """The lines of the access log so far."""
+    logger = logging.getLogger("devilry_storage.access")
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        yield lambda: [each.getMessage() for each in caplog.records if each.name == logger.name]
+
+
+# -- What is not what it was --
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_a_broken_transfer(
+    site: Site, disk: FsHierDeliveryStore, group: Any, damage: Damage, caplog: Any, accesses: Any
+) -> None:
+    """The client gets less than it was promised, or an error, and the log names the key."""
+    (row,) = deliver(group, file=DATA).values()
+    write(disk, row, damage(DATA))
+    reply = site.ask(row.content.url)
+    if reply.status == 200:
+        assert not reply.is_whole
+        assert len(reply.body) < len(DATA)
+    else:
+        assert reply.status == 500
+        assert DATA[:100] not in reply.body
+    assert repr(row.content.name) in caplog.text
+    assert eventually(lambda: len(accesses()) == 1)
+    assert accesses()[0].endswith("outcome=failed")
+
+
+@pytest.mark.parametrize("damage", ["a bit in the middle", "one byte less", "one byte more"])
+def test_a_small_damaged_file_is_an_error_before_anything_is_sent(
+    site: Site, disk: FsHierDeliveryStore, group: Any, damage: str, caplog: Any
+) -> None:
+    """Where all of it was read by then, nobody needs to see a broken connection."""
+    (row,) = deliver(group, file=b"0123456789").values()
+    write(disk, row, DAMAGES[damage](b"0123456789"))
+    reply = site.ask(row.content.url)
+    assert (reply.status, reply.is_whole) == (500, True)
+    assert row.content.name in caplog.text
+
+
+def test_an_empty_file_that_is_none_is_an_error(
+    site: Site, disk: FsHierDeliveryStore, group: Any
+) -> None:
+    """A reply without a body would look whole."""
+    (row,) = deliver(group, file=b"").values()
+    assert site.ask(row.content.url).status == 200
+    write(disk, row, b"x")
+    assert site.ask(row.content.url).status == 500
+
+
+def test_a_range_is_checked_for_its_length(
+    site: Site, disk: FsHierDeliveryStore, group: Any, caplog: Any
+) -> None:
+    """A part has no checksum; what is not there is missed all the same."""
+    (row,) = deliver(group, file=DATA).values()
+    write(disk, row, flipped(0)(DATA))
+    assert site.ask(row.content.url, {"Range": "bytes=1-199999"}).body == DATA[1:200_000]
+    write(disk, row, DATA[:150_000])
+    reply = site.ask(row.content.url, {"Range": "bytes=1-199999"})
+    assert (reply.status, reply.is_whole) == (206, False)
+    assert repr(row.content.name) in caplog.text
+
+
+def test_the_whole_as_a_range_is_verified(
+    site: Site, disk: FsHierDeliveryStore, group: Any
+) -> None:
+    """It has a checksum, however it is asked for."""
+    (row,) = deliver(group, file=DATA).values()
+    write(disk, row, flipped(-1)(DATA))
+    reply = site.ask(row.content.url, {"Range": "bytes=0-"})
+    assert (reply.status, reply.is_whole) == (206, False)
+
+
+def test_a_row_without_checksum_is_checked_for_its_length(
+    site: Site, disk: FsHierDeliveryStore, group: Any
+) -> None:
+    """As adopted or imported ones may be; their tag is made of name and size."""
+    (row,) = deliver(group, file=DATA).values()
+    type(row).objects.update(sha256="")
+    reply = site.ask(row.content.url)
+    assert reply.body == DATA
+    assert site.ask(row.content.url, {"If-None-Match": reply.headers["ETag"]}).status == 304
+    for data in (DATA[:-1], DATA + b"x", DATA[: 4 * 65_536]):
+        write(disk, row, data)
+        assert not site.ask(row.content.url).is_whole
+
+
+def test_a_vanished_file_is_not_found_and_told_of(
+    site: Site, disk: FsHierDeliveryStore, group: Any, caplog: Any, accesses: Any
+) -> None:
+    """What needs no byte of it is answered as before."""
+    (row,) = deliver(group, file=DATA).values()
+    disk.delete(row.content.name)
+    assert site.ask(row.content.url).status == 404
+    assert repr(row.content.name) in caplog.text
+    assert accesses()[0].endswith("outcome=failed")
+    assert site.ask(row.content.url, method="HEAD").status == 200
+    assert site.ask(row.content.url, {"If-None-Match": f'"{row.sha256}"'}).status == 304
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    "faults",
+    # What breaks off is asked for again, from there on: twice in vain is enough.
+    [[FlipBit(800_000)], [CutReply(800_000), CutReply(0), CutReply(0)]],
+    ids=["flip", "cut"],
+)
+def test_what_s3_gives_otherwise_is_a_broken_transfer(
+    site: Site, group: Any, proxy: HttpProxy, bucket: str, faults: Any, caplog: Any
+) -> None:
+    """A flipped bit; a reply that breaks off, each time it is asked for again."""
+    options = s3servers.need("seaweedfs").options(bucket)
+    store = S3DeliveryStore(**{**options, "endpoint_url": proxy.endpoint_url}, attempts=2)
+    with override_deliverystore(store):
+        (row,) = deliver(group, file=DATA * 4).values()
+        assert site.ask(row.content.url).body == DATA * 4
+        for fault in faults:
+            proxy.fault("GetObject", fault)
+        reply = site.ask(row.content.url)
+        proxy.forget()
+    assert (reply.status, reply.is_whole) == (200, False)
+    assert len(reply.body) < len(DATA) * 4
+    assert repr(row.content.name) in caplog.text
+
+
+@pytest.mark.servers
+def test_a_truncated_object_is_a_broken_transfer(
+    site: Site, group: Any, bucket: str, caplog: Any
+) -> None:
+    """It is whole as far as S3 knows."""
+    server = s3servers.need("seaweedfs")
+    with override_deliverystore(S3DeliveryStore(**server.options(bucket))):
+        (row,) = deliver(group, file=DATA + DATA).values()
+        server.client().put_object(Bucket=bucket, Key=row.content.name, Body=DATA)
+        reply = site.ask(row.content.url)
+    assert not reply.is_whole
+    assert repr(row.content.name) in caplog.text
+
+
+# -- A source that takes its time --
+
+
+class Paced(MemoryDeliveryStore):
+    """Its second chunk comes when ``go`` is set; ``closed`` is set when a stream is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.closed = threading.Event()
+        self.threads: set[int] = set()
+
+    def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
+        data = self.open(name).read()
+        try:
+            # Two, of which one is withheld until the next has come.
+            for position in range(0, len(data), 50_000):
+                if position >= 100_000:
+                    assert self.go.wait(20)
+                self.threads.add(threading.get_ident())
+                yield data[position : position + 50_000]
+        finally:
+            self.closed.set()
+
+
+@pytest.fixture
+def paced() -> Iterator[Paced]:
+    with override_deliverystore(Paced()) as store:
+        yield store
+        store.go.set()
+
+
+def received(connection: Any, size: int) -> bytes:
+    """Return the first bytes of a reply's body."""
+    data = b""
+    while b"\r\n\r\n" not in data or len(data.split(b"\r\n\r\n", 1)[1]) < size:
+        data += connection.recv(65_536)
+    return bytes(data.split(b"\r\n\r\n", 1)[1])
+
+
+def test_bytes_are_sent_as_they_are_read(site: Site, paced: Paced, group: Any) -> None:
+    """The client has the first of them before the last are there; and others are served."""
+    rows = deliver(group, file=DATA, other=b"small")
+    connection = site.begin(rows["file"].content.url)
+    assert received(connection, 50_000)[:50_000] == DATA[:50_000]
+    assert site.ask(rows["other"].content.url).body == b"small"
+    paced.go.set()
+    data = b""
+    while len(data) < 250_000:
+        piece = connection.recv(65_536)
+        assert piece
+        data += piece
+    connection.close()
+    assert DATA.endswith(data[-100_000:])
+
+
+def test_a_client_that_leaves_ends_the_reading(
+    server: str, site: Site, paced: Paced, group: Any, accesses: Any
+) -> None:
+    """The source is closed, though most of it was never read, and the log tells of it."""
+    if server == "asgi" and django.VERSION < (5, 0):
+        pytest.skip("Django 4.2 does not notice under ASGI that a client has left.")
+    (row,) = deliver(group, file=DATA * 20).values()
+    connection = site.begin(row.content.url)
+    received(connection, 50_000)
+    connection.close()
+    paced.go.set()
+    assert paced.closed.wait(20)
+    assert eventually(lambda: len(accesses()) == 1)
+    assert accesses()[0].endswith("outcome=aborted")
+
+
+@pytest.mark.parametrize("kind", ["disk", pytest.param("moto", marks=pytest.mark.servers)])
+def test_clients_that_leave_leave_nothing_open(
+    site: Site, group: Any, kind: str, tmp_path: Path, accesses: Any
+) -> None:
+    """No descriptor: of a file, of a connection to S3 or to a database."""
+    need(PROC)
+    with override_deliverystore(make_store(kind, tmp_path / "store")):
+        (row,) = deliver(group, file=DATA * 20).values()
+
+        def leave(times: int) -> None:
+            before = len(accesses())
+            for _ in range(times):
+                connection = site.begin(row.content.url, room=4096)
+                received(connection, 1)
+                connection.close()
+            assert eventually(lambda: len(accesses()) == before + times)
+
+        leave(3)
+        # A pool may yet have grown, a server's thread not have ended.
+        most = len(os.listdir("/proc/self/fd")) + 3
+        leave(10)
+        assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= most)
+
+
+# -- Under ASGI --
+
+
+def test_nothing_is_read_in_the_thread_of_the_event_loop(
+    candidate: Any, paced: Paced, group: Any
+) -> None:
+    """Else one slow disk would stop every request of the process."""
+    rows = deliver(group, file=DATA)
+    paced.go.set()
+    client = Client()
+    client.force_login(candidate)
+    cookie = client.cookies.output(attrs=[], header="").strip()
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "path": rows["file"].content.url,
+        "query_string": b"",
+        "headers": [(b"host", b"testserver"), (b"cookie", cookie.encode())],
+    }
+
+    async def download() -> bytes:
+        # asgiref does not say what its methods return.
+        communicator: Any = cast(Any, ApplicationCommunicator)(get_asgi_application(), scope)
+        await communicator.send_input({"type": "http.request", "body": b"", "more_body": False})
+        assert (await communicator.receive_output(20))["status"] == 200
+        body: bytes = b""
+        while True:
+            message = await communicator.receive_output(20)
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                await communicator.wait(20)
+                return body
+
+    assert asyncio.run(download()) == DATA
+    assert threading.get_ident() not in paced.threads
+
+
+# -- Without a server --
+
+
+def test_an_adopted_file_without_size_is_served_by_that_of_the_store(
+    site: Site, disk: FsHierDeliveryStore, group: Any
+) -> None:
+    """Rows that were loaded raw may know neither size nor checksum."""
+    (row,) = deliver(group, file=DATA).values()
+    type(row).objects.update(sha256="", size=None)
+    assert site.ask(row.content.url).body == DATA
+    disk.delete(row.content.name)
+    assert site.ask(row.content.url).status == 404
+    disk.save(row.content.name, ContentFile(b"other"))
+    assert site.ask(row.content.url).body == b"other"
