@@ -10,12 +10,20 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import OuterRef, Subquery
-from django.utils import timezone
 
 from ..models import AbstractDelivery
 from ..storages.base import DeliveryStoreMixin
 from ..store import store_for
-from .members import Counted, Member, Owners, date_of, in_order, looked_up, related_model
+from .members import (
+    Counted,
+    Member,
+    Owners,
+    date_of,
+    in_order,
+    local_date,
+    looked_up,
+    related_model,
+)
 from .paths import Folders
 from .zipping import MISSING, SUMS, Archive
 
@@ -32,11 +40,20 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
 
     def members() -> Iterator[Member]:
         folders, owners, counted = Folders([SUMS, MISSING]), Owners(files.model), Counted()
+        last: list[Any] = []
+        date: tuple[int, ...] = ()
         for row in in_order(files).iterator():
             size = row.size or 0
             counted.add(size)
-            path = folders.file(owners.of(row), row.filename)
-            yield Member(path, row.content.name, size, row.sha256, date_of(row))
+            place = owners.of(row)
+            # Files of a delivery come together: one date for all, and one folder at a time.
+            if place != last or not place:
+                date = date_of(row)
+            if last and place != last:
+                folders.forget(last)
+            last = place
+            path = folders.file(place, row.filename)
+            yield Member(path, row.content.name, size, row.sha256, date)
 
     return Archive(store, *looked_up(store, members()))
 
@@ -58,10 +75,7 @@ def of_folder(store: DeliveryStoreMixin, prefix: str) -> Archive:
         counted.add(entry.size)
         *above, leaf = entry.name.removeprefix(f"{prefix}/").split("/")
         path = folders.file([(folder, folder) for folder in above], leaf)
-        modified = entry.modified
-        if timezone.is_aware(modified):
-            modified = timezone.localtime(modified)
-        date = tuple(modified.timetuple()[:6])
+        date = local_date(entry.modified)
         found.append(Member(path, entry.name, entry.size, "", date))
     return Archive(store, sorted(found))
 

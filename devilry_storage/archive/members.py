@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -116,10 +117,15 @@ class Owners:
 def date_of(row: Any) -> tuple[int, ...]:
     """Return the local time of a row's delivery, or that of the row."""
     delivery = getattr(row, "delivery", None)
-    moment = delivery.time_of_delivery if isinstance(delivery, AbstractDelivery) else row.created
-    if timezone.is_aware(moment):
-        moment = timezone.localtime(moment)
-    return tuple(moment.timetuple()[:6])
+    if isinstance(delivery, AbstractDelivery):
+        return local_date(delivery.time_of_delivery)
+    return local_date(row.created)
+
+
+def local_date(moment: datetime) -> tuple[int, ...]:
+    """Return a local time from year to second."""
+    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    return tuple(local.timetuple())[:6]
 
 
 # -- What is there --

@@ -88,3 +88,7 @@ class Folders:
                 self._folders[place] = Folder()
         own = self._folders[place].add(clean(filename, FILE_BYTES, "file"))
         return f"{self._paths[place]}{own}"
+
+    def forget(self, owners: Iterable[tuple[Hashable, str]]) -> None:
+        """Forget the names in a folder into which no file will be put any more."""
+        self._folders.pop(tuple(owner for owner, _ in owners))

@@ -37,18 +37,17 @@ class _Pipe:
     """A file that nobody can seek in; what is written is taken from it."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._written = bytearray()
 
     def write(self, data: bytes) -> int:
-        self._parts.append(bytes(data))
+        self._written += data
         return len(data)
 
     def flush(self) -> None:
         pass
 
     def take(self) -> bytes:
-        taken = b"".join(self._parts)
-        self._parts.clear()
+        taken, self._written = bytes(self._written), bytearray()
         return taken
 
 
@@ -102,8 +101,8 @@ class Archive:
         if sums:
             yield SUMS, sums
 
-    def _told(self) -> bytes:
-        return "".join(f"{path}\n" for path in self.missing).encode()
+    def _told(self) -> bytearray:
+        return bytearray("".join(f"{path}\n" for path in self.missing).encode())
 
     # -- Its bytes --
 
@@ -133,12 +132,15 @@ class Archive:
                         )
                 checksum = digest.hexdigest() if digest is not None else member.sha256.lower()
                 sums += f"{checksum}  {member.path}\n".encode()
+                # It finds members by their names, which nobody asks for here.
+                zipped.NameToInfo.clear()
                 yield pipe.take()
-            for path, text in ((MISSING, self._told()), (SUMS, bytes(sums))):
+            for path, text in ((MISSING, self._told()), (SUMS, sums)):
                 if text:
                     with _entry(zipped, path, len(text), self._now) as entry:
                         entry.write(text)
-            yield pipe.take()
+                    text.clear()
+                    yield pipe.take()
         yield pipe.take()
 
 
