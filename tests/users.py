@@ -11,7 +11,7 @@ from django.contrib.auth.models import AbstractBaseUser
 def make_user(name: str, *, password: str = "secret", **fields: Any) -> Any:
     """Create a user who logs in as ``login_name(user)``; ``fields`` as ``is_staff=True``."""
     manager = get_user_model()._default_manager
-    return manager.create_user(**{_login_field(): _login(name)}, password=password, **fields)
+    return manager.create_user(**{login_field(): _login(name)}, password=password, **fields)
 
 
 def make_superuser(name: str = "root", *, password: str = "secret") -> Any:
@@ -24,9 +24,10 @@ def login_name(user: AbstractBaseUser) -> str:
     return user.get_username()
 
 
-def _login_field() -> str:
+def login_field() -> str:
+    """Return the name of the field that has what a user types to log in."""
     return get_user_model().USERNAME_FIELD
 
 
 def _login(name: str) -> str:
-    return f"{name}@example.com" if _login_field() == "email" else name
+    return f"{name}@example.com" if login_field() == "email" else name

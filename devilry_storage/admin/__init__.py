@@ -25,7 +25,8 @@ Only admin modules import this one: it is where Django's autodiscovery looks for
 from .base import StoreAdmin
 from .dashboard import DashboardAdmin
 from .deliveries import DeliveryAdmin
-from .files import FileMetaAdmin, FileMetaInline, NewFileMetaInline, StoredFilter
+from .files import FileMetaAdmin, FileMetaInline, NewFileMetaInline
+from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm
 from .tombstones import TombstoneAdmin
 
@@ -36,6 +37,8 @@ __all__ = [
     "FileMetaForm",
     "FileMetaInline",
     "NewFileMetaInline",
+    "PeriodFilter",
+    "ReferenceFilter",
     "StoreAdmin",
     "StoredFilter",
     "TombstoneAdmin",

@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import logging
-import unicodedata
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+import django
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.db import models
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
 
 from ..models import AbstractFileMeta
 from .failures import OF_THE_DATABASE, NotSaved, storing, told_of
-from .references import LARGEST_ID, Reference, References, possible_id
+from .lists import BoundedChangeList, BoundedPaginator
+from .references import Reference, References, possible_id
+from .searching import Searching
 from .shown import tell_kept
 
 logger = logging.getLogger("devilry_storage")
 
 
-class StoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class StoreAdmin(Searching):
     """The admin of a model that has to do with a delivery store; for any host of file inlines.
 
     Nothing that fails while a form or an action is carried out is an error page: all of it is
     rolled back, logged, and told. References to other models are autocompleted where the other
-    model's admin can be searched, and ids otherwise, never a list of everybody.
+    model's admin can be searched, and ids otherwise, never a list of everybody. A list counts and
+    pages through its first rows only, in an order that should have an index.
     """
 
     # Autocompletion needs an order, too.
     ordering: ClassVar[Any] = ("-pk",)
+    paginator = BoundedPaginator
     show_full_result_count = False
+    # To count what each choice of each filter has is to read all rows for each.
+    if django.VERSION >= (5, 0):
+        show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css: ClassVar[Any] = {"all": ["devilry_storage/admin.css"]}
 
     def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
         super().__init__(model, admin_site)
@@ -88,36 +101,29 @@ class StoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _references_to_one(self) -> list[str]:
         return [field.name for field in self.opts.concrete_fields if field.is_relation]
 
-    # -- Search --
+    # -- Lists --
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
-    ) -> tuple[models.QuerySet[Any], bool]:
-        """Find ids by digits, and by text what :meth:`text_query` says."""
-        term = unicodedata.normalize("NFC", search_term.strip())
-        if not term:
-            return queryset, False
-        if "\0" in term:
-            return queryset.none(), False
-        number = int(term[:20]) if term.isascii() and term.isdecimal() else None
-        by_text = self.text_query(term)
-        if by_text is None:
-            found, repeated = super().get_search_results(request, queryset, term)
-            return found | queryset.filter(self._of_id(number)), repeated
-        return queryset.filter(by_text if number is None else self._of_id(number)), False
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
 
-    def _of_id(self, number: int | None) -> Q:
-        if number is None or number > LARGEST_ID:
-            return Q(pk__in=[])
-        return self.id_query(number)
+    def with_totals(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Return the rows of a list's page with what is counted for each, in the same query."""
+        return rows
 
-    def id_query(self, number: int) -> Q:
-        """Return the condition for digits that were searched."""
-        return Q(pk=number)
+    def response_action(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Refuse an action on all of a list that shows only the first of them."""
+        everything = forms.BooleanField(required=False).clean(request.POST.get("select_across"))
+        paginator = BoundedPaginator(queryset, self.list_per_page)
+        if everything and paginator.has_more:
+            text = _("Nothing was done: there are more than %(most)s. Search, or filter, first.")
+            most = number_format(paginator.most, force_grouping=True)
+            self.message_user(request, text % {"most": most}, messages.ERROR)
+            return None
+        return super().response_action(request, queryset, *args, **kwargs)
 
-    def text_query(self, text: str) -> Q | None:
-        """Return the condition for a text that was searched; None: what ``search_fields`` say."""
-        return None
+    # -- Failures --
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -125,8 +131,6 @@ class StoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if from_field is None and possible_id(self.model, object_id) is None:
             return None
         return super().get_object(request, object_id, from_field)
-
-    # -- Failures --
 
     def changeform_view(
         self,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar, cast
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
 from django.db import connections, models, router
 from django.db.models import Count, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
-from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -22,14 +20,19 @@ from ..exceptions import DeliveryStateError
 from ..models.locking import lock_row
 from .base import StoreAdmin
 from .failures import reason, storing
+from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
 from .references import possible_id
-from .shown import tell_kept
+from .searching import Matches, Searching, beginning
+from .shown import list_link, tell_kept
 
 logger = logging.getLogger("devilry_storage")
 
 #: So many deliveries that cannot be finished are told of one by one.
 TOLD = 10
+
+#: So many groups, or users, whose name begins with a text are looked up.
+MOST_NAMED = 100
 
 
 class DeliveryAdmin(StoreAdmin):
@@ -47,26 +50,28 @@ class DeliveryAdmin(StoreAdmin):
         "total_size",
         "time_of_delivery",
     )
-    list_filter: ClassVar[Any] = ("successful", "time_of_delivery")
+    list_filter: ClassVar[Any] = ("successful", ("time_of_delivery", PeriodFilter))
+    ordering: ClassVar[Any] = ("-time_of_delivery",)
+    sortable_by: ClassVar[Any] = ("time_of_delivery",)
     search_fields = ("pk",)
     search_help_text = gettext_lazy(
-        "An id of a delivery or file, or the beginning of a filename in it."
+        "An id of a delivery or file, or the beginning of a filename in it, of the name of who "
+        "delivered, or of their group's."
     )
     #: Fields that a finished delivery keeps as they are, where the model has them.
     kept_when_finished: Sequence[str] = ("assignment_group", "delivered_by")
 
     # -- What is shown --
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+    def with_totals(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
         files = self._files().filter(delivery=OuterRef("pk")).order_by().values("delivery")
         counted = files.annotate(_files=Count("pk")).values("_files")
         summed = files.annotate(_bytes=Sum("size")).values("_bytes")
-        rows = super().get_queryset(request)
         totals = {
             "_files": Coalesce(Subquery(counted), 0),
             "_bytes": Coalesce(Subquery(summed), 0),
         }
-        return cast(models.QuerySet[Any], rows.annotate(**totals))
+        return cast("models.QuerySet[Any]", rows.annotate(**totals))
 
     def _files(self) -> models.QuerySet[Any]:
         files: models.QuerySet[Any] = self.model.filemeta_model()._base_manager.all()
@@ -74,7 +79,7 @@ class DeliveryAdmin(StoreAdmin):
 
     @admin.display(description=gettext_lazy("files"))
     def file_count(self, delivery: Any) -> int:
-        count: int = delivery._files  # our annotation
+        count: int = delivery._files  # of with_totals()
         return count
 
     @admin.display(description=gettext_lazy("size"))
@@ -84,20 +89,20 @@ class DeliveryAdmin(StoreAdmin):
     @admin.display(description=gettext_lazy("files"))
     def all_files(self, delivery: Any) -> str:
         """The files as a whole, and the way to the list of them."""
+        delivery = self.with_totals(self.model._base_manager.filter(pk=delivery.pk)).get()
         count = self.file_count(delivery)
         text = ngettext("%(count)d file, %(size)s", "%(count)d files, %(size)s", count)
         if count > StoredFormSet.max_shown:
             text = _("%(count)d files, %(size)s, the first %(shown)d of them below")
         shown = StoredFormSet.max_shown
         text %= {"count": count, "size": self.total_size(delivery), "shown": shown}
-        meta = self.model.filemeta_model()._meta
-        name = f"admin:{meta.app_label}_{meta.model_name}_changelist"
-        try:
-            url = reverse(name, current_app=self.admin_site.name)
-        except NoReverseMatch:
-            return text
-        narrowed = urlencode({f"delivery__{self.opts.pk.name}__exact": delivery.pk})
-        return format_html('<a href="{}?{}">{}</a>', url, narrowed, text)
+        query = {f"delivery__{self.opts.pk.name}__exact": delivery.pk}
+        return list_link(self.admin_site, self.model.filemeta_model(), query, text)
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        given = super().get_list_filter(request)
+        has_group = any(field.name == "assignment_group" for field in self.opts.concrete_fields)
+        return [*given, ("assignment_group", ReferenceFilter)] if has_group else given
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         excluded = [*(super().get_exclude(request, obj) or ())]
@@ -112,12 +117,71 @@ class DeliveryAdmin(StoreAdmin):
         shown = (*kept, "number", "successful", "time_of_delivery", "copy_of", "all_files")
         return [*given, *(name for name in shown if name in {*names, "all_files"})]
 
-    def id_query(self, number: int) -> Q:
-        of_file = self._files().filter(pk=number).values("delivery")
-        return super().id_query(number) | Q(pk__in=of_file)
+    # -- Search --
 
-    def text_query(self, text: str) -> Q:
-        return Q(pk__in=self._files().filter(filename__istartswith=text).values("delivery"))
+    @property
+    def finds_beginnings(self) -> bool:
+        return True
+
+    def id_query(self, number: int) -> Q:
+        # Not as a subquery, for which all deliveries would be read.
+        of_file = self._files().filter(pk=number).values_list("delivery", flat=True)
+        return super().id_query(number) | Q(pk__in=list(of_file))
+
+    def matches(
+        self, request: HttpRequest, text: str, among: Collection[Any] | None = None
+    ) -> Matches:
+        matches = super().matches(request, text, among)
+        found = beginning(
+            self._files(),
+            "filename__istartswith",
+            text,
+            among=among,
+            column="delivery",
+            most=self.most_found,
+        )
+        matches.add(found)
+        for name, lookup in self._named():
+            self._add_named(matches, name, lookup, text, among)
+        return matches
+
+    def _add_named(
+        self,
+        matches: Matches,
+        name: str,
+        lookup: str,
+        text: str,
+        among: Collection[Any] | None,
+    ) -> None:
+        """Add the deliveries of groups, or by users, whose name begins so."""
+        related: Any = self.opts.get_field(name).related_model
+        others = related._base_manager.all()
+        rows = self.model._base_manager.all()
+        keys = None
+        if among is not None:
+            rows = rows.filter(pk__in=among)
+            keys = set(rows.values_list(name, flat=True))
+        named = Matches(MOST_NAMED)
+        named.add(beginning(others, lookup, text, among=keys, most=MOST_NAMED))
+        found = rows.filter(**{f"{name}__in": named.pks}).values_list("pk", flat=True)
+        matches.add(list(found[: self.most_found + 1]))
+        matches.complete &= named.complete
+
+    def _named(self) -> Iterator[tuple[str, str]]:
+        """Yield the references to what has a name, and the lookup of its beginning.
+
+        Users are found by what they log in with, groups by the ``prefix_fields`` of their admin.
+        """
+        for field in self.opts.concrete_fields:
+            if field.name not in self.kept_when_finished or not field.is_relation:
+                continue
+            related: Any = field.related_model
+            other = self.admin_site._registry.get(related)
+            if related is get_user_model():
+                yield field.name, f"{related.USERNAME_FIELD}__startswith"
+            elif isinstance(other, Searching):
+                for prefix in other.prefix_fields:
+                    yield field.name, f"{prefix}__istartswith"
 
     # -- What is done --
 

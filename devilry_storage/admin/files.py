@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -14,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from ..models import AbstractDelivery
 from .base import StoreAdmin
 from .failures import storing
+from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm, StoredFormSet
 from .shown import ShowsFiles, tell_kept
 
@@ -68,22 +68,6 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
         return False
 
 
-class StoredFilter(admin.SimpleListFilter):
-    """By whether there are bytes: a row has none while they are stored, or if that failed."""
-
-    title = _("stored")
-    parameter_name = "stored"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, Any]]:
-        return [("yes", _("Yes")), ("no", _("No"))]
-
-    def queryset(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> models.QuerySet[Any]:
-        wanted = {"yes": False, "no": True}.get(str(self.value()))
-        return queryset if wanted is None else queryset.filter(content__isnull=wanted)
-
-
 class FileMetaAdmin(ShowsFiles, StoreAdmin):
     """Files of any subclass of AbstractFileMeta: added by upload, looked at, deleted.
 
@@ -91,13 +75,19 @@ class FileMetaAdmin(ShowsFiles, StoreAdmin):
     """
 
     form = FileMetaForm
-    list_display: Any = ("filename", "human_size", "key", "created")
-    list_filter: ClassVar[Any] = (StoredFilter, "created")
-    search_fields = ("filename",)
+    list_display: Any = ("filename", "human_size", "media_type", "key", "created")
+    list_filter: ClassVar[Any] = (StoredFilter, ("created", PeriodFilter))
+    ordering: ClassVar[Any] = ("-created",)
+    sortable_by: ClassVar[Any] = ("created",)
+    prefix_fields = ("filename",)
     search_help_text = _("An id of a file or delivery, or the beginning of a filename.")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        given = super().get_list_filter(request)
+        return [*given, ("delivery", ReferenceFilter)] if self._has_delivery() else given
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         excluded = [*(super().get_exclude(request, obj) or ())]
@@ -120,9 +110,6 @@ class FileMetaAdmin(ShowsFiles, StoreAdmin):
     def id_query(self, number: int) -> Q:
         query = super().id_query(number)
         return query | Q(delivery=number) if self._has_delivery() else query
-
-    def text_query(self, text: str) -> Q:
-        return Q(filename__istartswith=text)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         with storing():

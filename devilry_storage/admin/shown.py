@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
+from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
@@ -14,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..conf import conf
+from ..http import media_type
 
 NOTHING = "-"
 
@@ -21,9 +24,13 @@ NOTHING = "-"
 class ShowsFiles:
     """Columns for a file; none of them asks the store."""
 
-    @admin.display(description=gettext_lazy("size"), ordering="size")
+    @admin.display(description=gettext_lazy("size"))
     def human_size(self, filemeta: Any) -> str:
         return NOTHING if filemeta.size is None else filesizeformat(filemeta.size)
+
+    @admin.display(description=gettext_lazy("type"))
+    def media_type(self, filemeta: Any) -> str:
+        return media_type(filemeta.filename)
 
     @admin.display(description=gettext_lazy("SHA-256"))
     def digest(self, filemeta: Any) -> str:
@@ -34,7 +41,7 @@ class ShowsFiles:
         parts = format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _eights(digest)))
         return format_html("<code>{}</code>", parts)
 
-    @admin.display(description=gettext_lazy("key"), ordering="content")
+    @admin.display(description=gettext_lazy("key"))
     def key(self, filemeta: Any) -> str:
         name = filemeta.content.name
         if not name:
@@ -42,6 +49,16 @@ class ShowsFiles:
         if url := filemeta.content.url:
             return format_html('<a href="{}">{}</a>', url, name)
         return format_html("<code>{}</code>", name)
+
+
+def list_link(admin_site: Any, model: Any, query: dict[str, Any], text: str) -> str:
+    """Return the text as a link to a list that is narrowed by ``query``, if there is that list."""
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
+    try:
+        url = reverse(name, current_app=admin_site.name)
+    except NoReverseMatch:
+        return text
+    return format_html('<a href="{}?{}">{}</a>', url, urlencode(query), text)
 
 
 def _eights(text: str) -> list[str]:

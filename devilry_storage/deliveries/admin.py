@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from .. import admin as bases
+from ..admin.shown import list_link
 from .models import AssignmentGroup, Delivery, FileMeta
 
 
@@ -15,8 +17,19 @@ from .models import AssignmentGroup, Delivery, FileMeta
 class AssignmentGroupAdmin(bases.StoreAdmin):
     """Groups, with their candidates and examiners."""
 
-    search_fields = ("name",)
-    search_help_text = _("An id, or a part of the name.")
+    prefix_fields = ("name",)
+    most_found = 200
+    search_help_text = _("An id, or the beginning of the name.")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        given = [*super().get_readonly_fields(request, obj)]
+        return given if obj is None else [*given, "all_deliveries"]
+
+    @admin.display(description=_("deliveries"))
+    def all_deliveries(self, group: AssignmentGroup) -> str:
+        """The way to the list of the group's deliveries, which is not counted here."""
+        query = {"assignment_group__id__exact": group.pk}
+        return list_link(self.admin_site, Delivery, query, str(_("Deliveries of this group")))
 
 
 class FileMetaInline(bases.FileMetaInline):
@@ -52,5 +65,4 @@ class DeliveryAdmin(bases.DeliveryAdmin):
 class FileMetaAdmin(bases.FileMetaAdmin):
     """Files of all deliveries."""
 
-    list_display: Any = ("filename", "delivery", "human_size", "key", "created")
-    list_filter: ClassVar[Any] = (bases.StoredFilter, "delivery__successful", "created")
+    list_display: Any = ("filename", "delivery", "human_size", "media_type", "key", "created")

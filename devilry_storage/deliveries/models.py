@@ -92,10 +92,5 @@ class FileMeta(AbstractFileMeta):
         ]
         indexes = [
             models.Index(fields=["created", "id"], name="devilry_deliveries_created"),
-            models.Index(
-                fields=["created", "id"],
-                condition=models.Q(content__isnull=True),
-                name="devilry_deliveries_unstored",
-            ),
             PrefixIndex(fields=["filename"], name="devilry_deliveries_beginning"),
         ]

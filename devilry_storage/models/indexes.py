@@ -45,17 +45,21 @@ class InPrefixOrder(OrderBy):
     """The order in which a :class:`PrefixIndex` of the field has the rows.
 
     Asked for the first matches in this order, PostgreSQL has no better plan than to read just
-    these of the index, whatever it believes of how many there are.
+    these of the index, whatever it believes of how many there are. ``exact``: the order of the
+    index that Django makes for ``startswith``.
     """
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, *, exact: bool = False) -> None:
         super().__init__(F(field))
+        self.exact = exact
 
     def as_postgresql(self, compiler: Any, connection: Any) -> Any:
-        form = _FORMS["postgresql"].format("%(expression)s")
+        form = "{}" if self.exact else _FORMS["postgresql"]
         # Django looks for one of the two words, which do not go with an operator.
-        return self.as_sql(compiler, connection, template=f"{form} USING ~<~ /* ASC */")
+        template = f"{form.format('%(expression)s')} USING ~<~ /* ASC */"
+        return self.as_sql(compiler, connection, template=template)
 
     def as_sqlite(self, compiler: Any, connection: Any) -> Any:
-        form = _FORMS["sqlite"].format("%(expression)s")
-        return self.as_sql(compiler, connection, template=f"{form} ASC")
+        # Its LIKE ignores the case for startswith, too.
+        template = f"{_FORMS['sqlite'].format('%(expression)s')} ASC"
+        return self.as_sql(compiler, connection, template=template)

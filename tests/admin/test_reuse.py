@@ -32,6 +32,7 @@ class NewPaperInline(bases.NewFileMetaInline):
 
 
 class CourseAdmin(bases.StoreAdmin):
+    search_fields = ("title",)
     inlines = (PaperInline, NewPaperInline)
 
 
@@ -83,6 +84,22 @@ def test_files_of_a_plain_model_are_added_and_deleted(browser: Client) -> None:
         assert file.read() == b"tree"
     page.submit("course_form", {"stored-papers-0-DELETE": True}, "_save")
     assert Paper.objects.get() == second
+
+
+def test_a_model_with_search_fields_is_searched_as_django_does(browser: Client) -> None:
+    """By parts of what a site names, and by id as well."""
+    first, second, third = (
+        Course.objects.create(title=title) for title in ("Ab cd", "Ef", "No. 4711")
+    )
+
+    def found(text: str) -> set[int]:
+        rows = browser.get("/other/testapp/course/", {"q": text}).context["cl"].result_list
+        return {row.pk for row in rows}
+
+    assert found("CD") == found("cd ab") == {first.pk}
+    assert found(str(second.pk)) >= {second.pk}
+    assert found("4711") == {third.pk}
+    assert found("9" * 30) == set()
 
 
 def test_a_file_without_delivery_is_added_found_and_shown(browser: Client) -> None:

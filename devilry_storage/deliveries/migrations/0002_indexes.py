@@ -34,14 +34,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="filemeta",
-            index=models.Index(
-                condition=models.Q(("content__isnull", True)),
-                fields=["created", "id"],
-                name="devilry_deliveries_unstored",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="filemeta",
             index=devilry_storage.models.indexes.PrefixIndex(
                 fields=["filename"], name="devilry_deliveries_beginning"
             ),

@@ -1,0 +1,351 @@
+"""Lists of more rows than are counted, paged through, or looked up."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+import django
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from devilry_storage.admin import DeliveryAdmin, searching
+from devilry_storage.admin.lists import BoundedPaginator
+from devilry_storage.deliveries.admin import AssignmentGroupAdmin
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from tests.users import make_user
+
+from .pages import Page, url_for
+
+MORE = "There are more than 3; the first of them are shown"
+CUT = "Not all that begins so is shown"
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let three rows be counted, on pages of two."""
+    monkeypatch.setattr(BoundedPaginator, "most", 3)
+    monkeypatch.setattr(DeliveryAdmin, "list_per_page", 2)
+
+
+def deliveries(count: int, group: AssignmentGroup) -> list[Delivery]:
+    return [Delivery.begin(group) for _ in range(count)]
+
+
+def listed(browser: Client, **query: str) -> list[int]:
+    answer = browser.get(url_for(Delivery), query)
+    assert answer.status_code == 200, answer.headers
+    return [row.pk for row in answer.context["cl"].result_list]
+
+
+# -- Counting and paging --
+
+
+@pytest.mark.usefixtures("few")
+def test_more_rows_than_are_counted_are_told_of(browser: Client, group: AssignmentGroup) -> None:
+    """Three of them are on two pages, and words say that there are more."""
+    *_, third, second, first = deliveries(5, group)
+    assert listed(browser) == [first.pk, second.pk]
+    assert listed(browser, p="2") == [third.pk]
+    assert browser.get(url_for(Delivery), {"p": "3"}).status_code == 302
+    assert MORE in Page.get(browser, url_for(Delivery)).text
+
+
+@pytest.mark.usefixtures("few")
+def test_no_more_rows_than_are_counted_are_all_there_is(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """As many as are counted are not more."""
+    deliveries(3, group)
+    assert "There are more" not in Page.get(browser, url_for(Delivery)).text
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(("count", "done"), [(3, True), (4, False)])
+def test_an_action_on_all_rows_is_one_on_those_that_are_shown(
+    count: int, done: bool, browser: Client, group: AssignmentGroup
+) -> None:
+    """Whoever chooses all of three means three, not all that there may be beyond."""
+    chosen = deliveries(count, group)
+    for delivery in chosen:
+        delivery.add_file("a.txt", b"a")
+    action = {
+        "action": "finish",
+        "select_across": "1",
+        "_selected_action": [str(chosen[0].pk)],
+        "index": "0",
+    }
+    answer = browser.post(url_for(Delivery), action, follow=True)
+    assert ("there are more than 3" in answer.content.decode()) is not done
+    assert Delivery.objects.filter(successful=True).count() == (count if done else 0)
+
+
+def test_an_order_without_an_index_is_not_heeded(browser: Client, group: AssignmentGroup) -> None:
+    """Only the time has a link to order by, and no URL orders by anything else."""
+    first, second = deliveries(2, group)
+    Delivery.objects.filter(pk=first.pk).update(number=1)
+    columns = browser.get(url_for(Delivery)).context["cl"].list_display
+    time = columns.index("time_of_delivery")
+    assert listed(browser, o=str(time)) == [first.pk, second.pk]
+    for column in range(len(columns)):
+        if column != time:
+            for order in (f"{column}", f"-{column}"):
+                assert listed(browser, o=order) == [second.pk, first.pk]
+    page = Page.get(browser, url_for(Delivery))
+    sorts = [link.text for head in page.root.find("thead") for link in head.find("a") if link.text]
+    assert sorts == ["Time of delivery"]
+
+
+@pytest.mark.skipif(django.VERSION < (5, 0), reason="Django 4.2 counts no choices.")
+def test_choices_of_filters_are_not_counted(browser: Client, group: AssignmentGroup) -> None:
+    """To count them is to read every row for each, whatever the URL asks for."""
+    deliveries(2, group)
+    for model in (Delivery, FileMeta):
+        page = Page.get(browser, f"{url_for(model)}?_facets=True")
+        assert not re.search(r"\(\d+\)", " ".join(each.text for each in page.root.find("details")))
+        assert "Show counts" not in page.text
+
+
+# -- Searching --
+
+
+@pytest.fixture
+def two_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two matches be looked up, and two rows be looked through."""
+    for each in (searching.Searching, AssignmentGroupAdmin):
+        monkeypatch.setattr(each, "most_found", 2)
+    monkeypatch.setattr(searching, "LOOKED_THROUGH", 2)
+
+
+@pytest.mark.usefixtures("two_are_looked_up")
+def test_too_many_matches_are_the_first_and_the_newest(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """The first by name, and those among the first rows of the list; words say so."""
+    made = deliveries(6, group)
+    for delivery, name in zip(made, ("b1", "a1", "a2", "b2", "b3", "c"), strict=True):
+        delivery.add_file(f"x {name}", b"")
+    found = listed(browser, q="x")
+    assert found == [made[number].pk for number in (5, 4, 2, 1)]
+    assert CUT in Page.get(browser, f"{url_for(Delivery)}?q=x").text
+    assert CUT not in Page.get(browser, f"{url_for(Delivery)}?q=x+a").text
+
+
+@pytest.mark.usefixtures("two_are_looked_up")
+def test_a_filter_makes_a_search_for_much_complete(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """Where a filter leaves few rows, each of them is looked at, however common the name is."""
+    for delivery in deliveries(5, group):
+        delivery.add_file("main.py", b"")
+    of_another = Delivery.begin(AssignmentGroup.objects.create(name="another"))
+    of_another.add_file("main.py", b"")
+    deliveries(3, group)
+    query = {"q": "main", "assignment_group__id__exact": str(of_another.assignment_group_id)}
+    assert listed(browser, **query) == [of_another.pk]
+    answer = browser.get(url_for(Delivery), query)
+    assert CUT not in answer.content.decode()
+
+
+@pytest.mark.usefixtures("two_are_looked_up")
+def test_too_many_groups_or_users_are_the_newest_deliveries(browser: Client) -> None:
+    """Names that many have are looked for in the first rows of the list besides."""
+    made = []
+    for number in range(4):
+        group = AssignmentGroup.objects.create(name=f"Team {number}")
+        made.append(Delivery.begin(group, make_user(f"user{number}")))
+    for text in ("team", "user"):
+        assert listed(browser, q=text) == [delivery.pk for delivery in reversed(made)]
+
+
+@pytest.mark.usefixtures("two_are_looked_up")
+def test_an_autocompletion_of_too_many_has_the_first(browser: Client) -> None:
+    """Somebody who has typed little has something to choose from."""
+    groups = [AssignmentGroup.objects.create(name=f"Team {number}") for number in range(5)]
+    query = {
+        "app_label": "devilry_deliveries",
+        "model_name": "delivery",
+        "field_name": "assignment_group",
+    }
+    answer = browser.get(reverse("admin:autocomplete"), {**query, "term": "team"}).json()
+    wanted = [str(groups[number].pk) for number in (4, 3, 1, 0)]
+    assert [result["id"] for result in answer["results"]] == wanted
+
+
+# -- Filters --
+
+
+def send(page: Page, name: str, value: str) -> Page:
+    """Fill in the form of a filter that has this field, and send it."""
+    (form,) = (
+        form
+        for details in page.root.find("details", class_="devilry-filter")
+        for form in details.find("form", method="get")
+        if any(field.attributes["type"] != "hidden" for field in form.find("input", name=name))
+    )
+    values = {
+        field.attributes["name"]: field.attributes.get("value", "")
+        for field in form.find("input")
+        if "name" in field.attributes
+    }
+    answer = page.client.get(urlsplit(page.url).path, {**values, name: value}, follow=True)
+    last = answer.request["PATH_INFO"] + "?" + answer.request["QUERY_STRING"]
+    return Page(page.client, answer, last)
+
+
+def links(page: Page, title: str) -> dict[str, str]:
+    """Return the choices of a filter, with what each sends."""
+    (details,) = page.root.find("details", **{"data-filter-title": title})
+    return {link.text: link.attributes["href"] for link in details.find("a")}
+
+
+def days_ago(delivery: Delivery, days: int) -> None:
+    time = timezone.localtime().replace(hour=12) - timedelta(days=days)
+    Delivery.objects.filter(pk=delivery.pk).update(time_of_delivery=time)
+
+
+def test_a_list_is_narrowed_to_a_period(browser: Client, group: AssignmentGroup) -> None:
+    """From a first day to a last one, both of them included; or without one of the two."""
+    made = deliveries(4, group)
+    for number, delivery in enumerate(made):
+        days_ago(delivery, number)
+    today = timezone.localdate()
+    day = {f"{number}": str(today - timedelta(days=number)) for number in range(4)}
+    field = "time_of_delivery"
+    both = {f"{field}__since": day["2"], f"{field}__until": day["1"]}
+    assert listed(browser, **both) == [made[1].pk, made[2].pk]
+    assert listed(browser, **{f"{field}__since": day["1"]}) == [made[0].pk, made[1].pk]
+    assert listed(browser, **{f"{field}__until": day["2"]}) == [made[2].pk, made[3].pk]
+    page = send(Page.get(browser, url_for(Delivery)), f"{field}__since", day["0"])
+    assert len(page.rows()) == 1
+    assert links(page, "time of delivery")["Any date"] == "?"
+
+
+def test_the_form_of_a_filter_keeps_the_other_filters(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """And the search; but not the page."""
+    deliveries(1, group)
+    url = f"{url_for(Delivery)}?q=the&successful__exact=0&p=1&time_of_delivery__until=2000-01-01"
+    page = send(Page.get(browser, url), "time_of_delivery__until", "2999-01-01")
+    assert len(page.rows()) == 1
+    sent = dict(parse_qsl(urlsplit(page.url).query))
+    assert sent == {
+        "q": "the",
+        "successful__exact": "0",
+        "time_of_delivery__until": "2999-01-01",
+    }
+
+
+@pytest.mark.parametrize("bad", ["yesterday", "2026-02-30", "9999-12-31", "\0"])
+def test_a_date_that_cannot_be_is_told(bad: str, browser: Client) -> None:
+    """No page breaks of what is typed into a URL."""
+    answer = browser.get(url_for(Delivery), {"time_of_delivery__until": bad})
+    assert answer["Location"] == f"{url_for(Delivery)}?e=1"
+
+
+def test_a_group_to_filter_by_is_searched_not_listed(browser: Client) -> None:
+    """The page names no group until one is searched for; then those, to choose from."""
+    team, other = (AssignmentGroup.objects.create(name=name) for name in ("Team 1", "Other"))
+    (mine,) = deliveries(1, team)
+    deliveries(1, other)
+    page = Page.get(browser, url_for(Delivery))
+    title = "assignment group"
+    assert links(page, title).keys() == {"All"}
+    page = send(page, "assignment_group__search", "team")
+    assert links(page, title).keys() == {"All", "Team 1"}
+    page = Page.get(browser, url_for(Delivery) + links(page, title)["Team 1"])
+    assert [f"Delivery {mine.pk}" in row for row in page.rows()] == [True]
+    selected = [item.text for item in page.root.find("li", class_="selected")]
+    assert "Team 1" in selected
+    assert links(page, title)["All"] == "?"
+    page = send(page, "assignment_group__search", "nobody")
+    assert "Nothing was found." in page.text
+    assert len(page.rows()) == 2
+
+
+def test_of_many_groups_the_first_are_to_choose_from(browser: Client) -> None:
+    """And words say that there are more."""
+    AssignmentGroup.objects.bulk_create(AssignmentGroup(name=f"Team {n}") for n in range(21))
+    page = send(Page.get(browser, url_for(Delivery)), "assignment_group__search", "team")
+    assert len(links(page, "assignment group")) == 1 + 20
+    assert "There are more: write more of it." in page.text
+
+
+@pytest.mark.parametrize("bad", ["abc", "9" * 30, "\0", ""])
+def test_a_group_that_cannot_be_breaks_no_list(bad: str, browser: Client) -> None:
+    """Whatever is typed into a URL."""
+    answer = browser.get(url_for(Delivery), {"assignment_group__id__exact": bad})
+    assert answer.status_code in {200, 302}
+
+
+def test_who_may_not_see_groups_cannot_search_for_them(group: AssignmentGroup) -> None:
+    """A link to a group's deliveries works all the same."""
+    user = make_user("clerk", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename="view_delivery"))
+    browser = Client()
+    browser.force_login(user)
+    (mine,) = deliveries(1, group)
+    deliveries(1, AssignmentGroup.objects.create(name="another"))
+    page = Page.get(browser, f"{url_for(Delivery)}?assignment_group__search=an")
+    assert not list(page.root.find("details", **{"data-filter-title": "assignment group"}))
+    assert listed(browser, assignment_group__id__exact=str(group.pk)) == [mine.pk]
+
+
+def test_a_group_leads_to_its_deliveries(browser: Client, group: AssignmentGroup) -> None:
+    """By a link on its page."""
+    deliveries(2, group)
+    deliveries(1, AssignmentGroup.objects.create(name="another"))
+    url = reverse("admin:devilry_deliveries_assignmentgroup_change", args=[group.pk])
+    (link,) = (a for a in Page.get(browser, url).root.find("a") if "of this group" in a.text)
+    assert len(Page.get(browser, link.attributes["href"]).rows()) == 2
+
+
+# -- Queries --
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?p=2",
+        "?q=main",
+        "?q=user",
+        "?q=Team",
+        "?q=1",
+        "?successful__exact=0",
+        "?time_of_delivery__since=2000-01-01",
+        "?assignment_group__search=team",
+        "?o=7",
+    ],
+)
+@pytest.mark.usefixtures("two_are_looked_up")
+def test_more_rows_need_no_more_queries(
+    query: str, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked of the list; slow proofs ask it of millions of rows."""
+    monkeypatch.setattr(DeliveryAdmin, "list_per_page", 4)
+
+    def add(count: int) -> None:
+        for _ in range(count):
+            number = AssignmentGroup.objects.count()
+            group = AssignmentGroup.objects.create(name=f"Team {number:04}")
+            delivery = Delivery.begin(group, make_user(f"user{number:04}"))
+            FileMeta.objects.create(delivery=delivery, filename="main.py")
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert browser.get(url_for(Delivery) + query).status_code == 200
+        return len(captured)
+
+    add(6)
+    queries()
+    before = queries()
+    add(9)
+    assert queries() == before

@@ -1,0 +1,68 @@
+"""What PostgreSQL reads for the queries that a piece of code sends, by ``EXPLAIN (ANALYZE)``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection
+
+
+@dataclass
+class Queries:
+    """The queries that were sent, with their parameters."""
+
+    sent: list[tuple[str, Any]] = field(default_factory=list)
+
+    def scans(self, most: int) -> list[str]:
+        """Return a line for each scan of a plan that looked at more than ``most`` rows.
+
+        Those count that it threw away, and all loops together; the queries run once more for it.
+        """
+        return [
+            f"{seen} rows by {node['Node Type']} of {_place(node)}, for {sql}"
+            for sql, params in self.sent
+            if sql.startswith("SELECT")
+            for node in _nodes(_explained(sql, params))
+            if "Scan" in node["Node Type"] and (seen := _rows_seen(node)) > most
+        ]
+
+
+@contextmanager
+def recorded() -> Iterator[Queries]:
+    """Record the queries that are sent meanwhile."""
+    queries = Queries()
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        queries.sent.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield queries
+
+
+def _explained(sql: str, params: Any) -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+        ((found,),) = cursor.fetchall()
+    plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return plan
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
+
+
+def _rows_seen(node: dict[str, Any]) -> int:
+    thrown_away = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+    once = node["Actual Rows"] + sum(node.get(name, 0) for name in thrown_away)
+    return int(once * node["Actual Loops"])
+
+
+def _place(node: dict[str, Any]) -> str:
+    return " ".join(node[name] for name in ("Relation Name", "Index Name") if name in node)
