@@ -18,6 +18,8 @@ MUST_HAVE = (
     f"{PACKAGE}/deliveries/migrations/0001_initial.py",
     f"{PACKAGE}/management/commands/purge_deliveries.py",
     f"{PACKAGE}/testing/plugin.py",
+    f"{PACKAGE}/static/devilry_storage/stores.css",
+    f"{PACKAGE}/templates/admin/devilry_storage/deliverystore/folder.html",
 )
 # What whoever repackages the sdist needs to run the tests and build the manual.
 SOURCES = (

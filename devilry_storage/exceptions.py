@@ -75,6 +75,10 @@ class NotRestorable(ValueError):
     """A deleted file cannot come back: its bytes are gone, or its place is taken."""
 
 
+class NotAnOrphan(ValueError):
+    """Bytes are not removed as an orphan: they may be somebody's, or not of this database."""
+
+
 class DeliveryStateError(ValueError):
     """A delivery is not in the state that the call needs."""
 

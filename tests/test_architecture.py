@@ -21,6 +21,7 @@ LAYERS = [
     {"store"},
     {"signals", "fields", "limits"},
     {
+        "models.browsed",
         "models.columns",
         "models.content",
         "models.indexes",
@@ -38,7 +39,7 @@ LAYERS = [
     {"models"},
     {"info"},
     {"archive", "check", "checks", "purge", "restoring", "serving", "statistics"},
-    {"forms", "views"},
+    {"forms", "orphans", "views"},
     {"urls"},
     {"apps", "admin", "management", "migrations"},
     {"deliveries"},

@@ -28,11 +28,13 @@ from .deliveries import DeliveryAdmin
 from .files import FileMetaAdmin, FileMetaInline, NewFileMetaInline
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm
+from .stores import DeliveryStoreAdmin
 from .tombstones import TombstoneAdmin
 
 __all__ = [
     "DashboardAdmin",
     "DeliveryAdmin",
+    "DeliveryStoreAdmin",
     "FileMetaAdmin",
     "FileMetaForm",
     "FileMetaInline",

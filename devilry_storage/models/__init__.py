@@ -1,5 +1,6 @@
 """The abstract models of a file and a delivery, tombstones, and an index for searches."""
 
+from .browsed import DeliveryStore
 from .delivery import AbstractDelivery
 from .filemeta import AbstractFileMeta, FileMetaQuerySet
 from .indexes import PrefixIndex
@@ -11,6 +12,7 @@ __all__ = [
     "AbstractDelivery",
     "AbstractFileMeta",
     "DeliveryQuerySet",
+    "DeliveryStore",
     "FileMetaQuerySet",
     "MonthlySum",
     "PrefixIndex",

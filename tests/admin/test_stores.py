@@ -1,0 +1,443 @@
+"""The store browser: what lies in a store, page by page, beside what is recorded of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery
+from devilry_storage.models import DeliveryStore, Tombstone
+from devilry_storage.purge import purge
+from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.testing import override_deliverystore
+from tests.purging import past_due
+from tests.users import make_user
+
+from .pages import Page, url_for, url_of
+from .test_permissions import staff
+
+pytestmark = pytest.mark.django_db
+
+LABEL = "devilry_deliveries.filemeta"
+
+
+@pytest.fixture(params=["disk", "memory"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """The store of FileMeta."""
+    made: Any = MemoryDeliveryStore()
+    if request.param == "disk":
+        made = FsHierDeliveryStore(str(tmp_path / "store"))
+    with override_deliverystore(made):
+        yield made
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[Any]:
+    """The store of FileMeta, on disk; its folder is ``location``."""
+    made = FsHierDeliveryStore(str(tmp_path / "store"))
+    with override_deliverystore(made):
+        yield made
+
+
+def delivered(pk: int | None = None, **files: bytes) -> Delivery:
+    group, _made = AssignmentGroup.objects.get_or_create(name="group")
+    student = make_user("kim") if not _made else make_user("alex")
+    delivery: Delivery = Delivery.objects.create(
+        pk=pk, assignment_group=group, delivered_by=student
+    )
+    delivery.add_files(files)
+    delivery.finish()
+    return delivery
+
+
+def url(page: str = "folder", label: str = LABEL, **query: str) -> str:
+    found = reverse(f"admin:devilry_storage_deliverystore_{page}", args=[label])
+    return f"{found}?{urlencode(query)}" if query else found
+
+
+def seen(browser: Client, **query: str) -> Page:
+    page = Page.get(browser, url(**query))
+    assert page.status == 200
+    return page
+
+
+def rows_of(page: Page) -> list[str]:
+    return [row.text for body in page.root.find("tbody") for row in body.find("tr")]
+
+
+def old(store: Any, name: str, data: bytes = b"orphan") -> str:
+    """Save a file that has lain there for long."""
+    saved: str = store.save(name, ContentFile(data))
+    if isinstance(store, MemoryDeliveryStore):
+        blob = store._blobs[saved]
+        aged = type(blob)(blob.data, timezone.now() - timedelta(days=9))
+        store._blobs[saved] = aged
+    else:
+        past = (timezone.now() - timedelta(days=9)).timestamp()
+        os.utime(store.path(saved), (past, past))
+    return saved
+
+
+# -- Walking --
+
+
+def test_a_walk_from_the_stores_to_a_file(browser: Client, kept: Any) -> None:
+    """Stores, folders with the ids that lie in them, files with what is recorded of them."""
+    delivery = delivered(1005, essay=b"12345")
+    row = delivery.files.get()
+    index = Page.get(browser, reverse("admin:index"))
+    assert "Delivery stores" in index.text
+    page = Page.get(browser, url_for(DeliveryStore))
+    assert LABEL.replace("filemeta", "FileMeta") in page.text
+    assert rows_of(seen(browser)) == ["0/ deliveries 0–999999"]
+    assert rows_of(seen(browser, folder="0")) == ["1/ deliveries 1000–1999"]
+    assert rows_of(seen(browser, folder="0/1")) == ["1005/ delivery 1005"]
+    page = seen(browser, folder="0/1/1005")
+    (line,) = rows_of(page)
+    for part in (str(row.pk), "whole", "5\xa0bytes".replace("\xa0", " "), "essay", "alex"):
+        assert part in line
+    for link in (url_of(row), url_of(delivery), row.content.url):
+        assert f'href="{link}"' in page.html
+    crumbs = next(page.root.find("div", class_="breadcrumbs"))
+    assert [a.text for a in crumbs.find("a")][-3:] == ["Store of files", "0", "1"]
+
+
+def test_every_state_is_told_in_words(browser: Client, kept: Any) -> None:
+    """Whole, missing, wrong size, tombstoned, orphan, foreign: no colour is needed."""
+    delivery = delivered(7, whole=b"1", lost=b"22", cut=b"333", deleted=b"4444")
+    names = {row.filename: row.content.name for row in delivery.files}
+    for name in ("lost", "cut"):
+        kept.delete(names[name])
+    kept.save(names["cut"], ContentFile(b"3"))
+    delivery.files.get(filename="deleted").delete()
+    kept.save("0/0/7/999999", ContentFile(b"5"))
+    kept.save("0/0/7/notes.txt", ContentFile(b"6"))
+    lines = rows_of(seen(browser, folder="0/0/7"))
+    words = ("whole", "wrong size: ", "tombstoned: ", "orphan: ", "foreign: ", "missing: ")
+    assert len(lines) == len(words)
+    for word in words:
+        assert sum(f" {word}" in line for line in lines) == 1, (word, lines)
+    kept.save("notes/essay.txt", ContentFile(b"7"))
+    assert "notes/ foreign: no folder of the layout" in rows_of(seen(browser))
+
+
+@pytest.mark.parametrize(
+    ("to", "folder", "name"),
+    [
+        ("1005", "0/1/1005", ""),
+        (" 1005 ", "0/1/1005", ""),
+        ("99999999999999999999", "99999999999999/999999/99999999999999999999", ""),
+        ("0/1", "0/1", ""),
+        ("0/1/", "0/1", ""),
+        ("old/essay", "old", "old/essay"),
+        ("", "", ""),
+        ("9" * 21, "9" * 21, ""),
+    ],
+)
+def test_a_jump_leads_to_a_delivery_a_folder_or_a_name(
+    to: str, folder: str, name: str, browser: Client, kept: Any
+) -> None:
+    """Digits are a delivery's id, all else is a name, of a file if there is one."""
+    kept.save("old/essay", ContentFile(b"1"))
+    if to.strip() == "99999999999999999999":
+        folder = kept.layout.folder(int(to))
+    response = browser.get(url("jump", to=to))
+    query = {key: value for key, value in (("folder", folder), ("name", name)) if value}
+    assert response.status_code == 302
+    assert response["Location"] == url(**query)
+    page = seen(browser, **query)
+    assert not name or f"Asked for: {name}" in page.text
+
+
+def test_a_key_that_is_missing_is_jumped_to(browser: Client, kept: Any) -> None:
+    """What a row names is shown, though nothing lies there."""
+    row = delivered(7, essay=b"1").files.get()
+    kept.delete(row.content.name)
+    page = Page.get(browser, url("jump", to=row.content.name))
+    assert f"Asked for: {row.content.name}" in page.text
+    assert any("missing: " in line for line in rows_of(page))
+
+
+def test_a_folder_of_many_files_comes_in_pages(browser: Client, kept: Any) -> None:
+    """Each file once, in order, by the links to the next page."""
+    for number in range(250):
+        kept.save(f"many/{number}", ContentFile(b""))
+    page, found = seen(browser, folder="many"), []
+    while True:
+        found += [line.split()[0] for line in rows_of(page)]
+        following = list(page.root.find("a", rel="next"))
+        if not following:
+            break
+        page = Page.get(browser, following[0].attributes["href"])
+    assert found == [str(number) for number in range(250)]
+    assert "First page" in page.text
+
+
+@pytest.mark.parametrize("count", [1, 90])
+def test_a_page_takes_as_many_queries_however_many_files(
+    count: int, browser: Client, kept: Any
+) -> None:
+    """And one listing."""
+    delivered(7, **{f"file{number}": b"1" for number in range(count)})
+    seen(browser, folder="0/0/7")  # what is cached from then on
+    with CaptureQueriesContext(connection) as queries:
+        assert len(rows_of(seen(browser, folder="0/0/7"))) == count
+    assert len(queries) == 5, [query["sql"] for query in queries]
+
+
+# -- Bytes --
+
+
+def _body(response: Any) -> bytes:
+    return b"".join(response.streaming_content)
+
+
+@pytest.mark.parametrize("name", ["0/0/7/999", "notes/<script>.html"])
+def test_bytes_without_a_row_are_attachments_of_no_type(
+    name: str, browser: Client, kept: Any
+) -> None:
+    """Whatever somebody put there runs in no browser."""
+    kept.save(name, ContentFile(b"<script>alert(1)</script>"))
+    page = seen(browser, folder=os.path.dirname(name))
+    assert "<script>.html" not in page.html
+    response = browser.get(url("file", name=name))
+    assert _body(response) == b"<script>alert(1)</script>"
+    assert response["Content-Type"] == "application/octet-stream"
+    assert response["Content-Disposition"].startswith("attachment")
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in response["Content-Security-Policy"]
+
+
+def test_files_of_rows_are_not_sent_by_the_browser_of_stores(browser: Client, kept: Any) -> None:
+    """They have a download view, which knows who may see them."""
+    row = delivered(7, essay=b"1").files.get()
+    assert browser.get(url("file", name=row.content.name)).status_code == 404
+    assert browser.get(url("file", name="0/0/7/404")).status_code == 404
+    assert browser.post(url("file", name="0/0/7/404")).status_code == 405
+
+
+def test_a_folder_is_downloaded_as_zip(browser: Client, kept: Any) -> None:
+    """All that lies below it."""
+    delivered(7, essay=b"1")
+    page = seen(browser, folder="0/0")
+    assert f'href="{url("archive", folder="0/0")}"' in page.html
+    response = browser.get(url("archive", folder="0/0"))
+    assert response["Content-Type"] == "application/zip"
+    assert _body(response).startswith(b"PK")
+    assert browser.get(url("archive")).status_code == 404
+
+
+# -- Who may --
+
+
+PAGES = {
+    "folder": {"folder": "0/0/7"},
+    "jump": {"to": "7"},
+    "file": {"name": "0/0/7/999"},
+    "archive": {"folder": "0/0/7"},
+    "bury": {"name": "0/0/7/999"},
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_who_may_not_browse_sees_nothing(page: str, kept: Any) -> None:
+    """Nobody's login redirect for whoever is not staff, 403 inside the admin for who is."""
+    kept.save("0/0/7/999", ContentFile(b"1"))
+    target = url(page, **PAGES[page])
+    clerk = staff("view_filemeta", "view_tombstone", "bury_orphan")
+    for method in ("get", "post"):
+        assert getattr(clerk, method)(target).status_code == 403
+        for nobody in (Client(), _logged_in(f"student-{method}")):
+            response = getattr(nobody, method)(target)
+            assert response.status_code == 302
+            assert response["Location"] == f"/admin/login/?next={quote(target)}"
+    assert clerk.get(url_for(DeliveryStore)).status_code == 403
+    assert "Delivery stores" not in Page.get(clerk, reverse("admin:index")).text
+
+
+def _logged_in(name: str) -> Client:
+    client = Client()
+    client.force_login(make_user(name))
+    return client
+
+
+def test_who_may_browse_alone_neither_reads_files_nor_removes_orphans(kept: Any) -> None:
+    """Names and owners are shown; links are only to what the user may see."""
+    delivery = delivered(7, essay=b"1", deleted=b"2")
+    row = delivery.files.get(filename="essay")
+    buried = delivery.files.get(filename="deleted")
+    buried_name = buried.content.name
+    buried.delete()
+    kept.save("0/0/7/999", ContentFile(b"1"))
+    clerk = staff("browse_store")
+    page = seen(clerk, folder="0/0/7")
+    assert "essay" in page.text
+    for link in (url_of(row), row.content.url, url("bury", name="0/0/7/999"), "/archive/"):
+        assert link not in page.html
+    assert clerk.get(url("bury", name="0/0/7/999")).status_code == 403
+    assert clerk.post(url("bury", name="0/0/7/999")).status_code == 403
+    assert clerk.get(url("archive", folder="0/0/7")).status_code == 403
+    assert clerk.get(url("file", name=buried_name)).status_code == 403
+    assert clerk.get(url("file", name="0/0/7/999")).status_code == 200
+    assert not Tombstone.objects.filter(name="0/0/7/999").exists()
+
+
+# -- Hostile URLs --
+
+
+HOSTILE = (
+    *("..", "../..", "0/../..", "/", "/etc", "/etc/passwd", "//", ".", "./0", "0//1", "0/"),
+    *("\0", "0/\0", "a\nb", "\x1b", "..\\..", "%2e%2e", "%00", "~", "$HOME", "file:///etc"),
+    *(".devilry-storage", ".devilry-storage/tmp", ".DEVILRY-STORAGE", "link", "link/secret"),
+    *("n" * 300, "n" * 5000, "9" * 1000, "9" * 5000 + "/1", "/".join("1" * 500), "é" * 600),
+)
+
+
+@pytest.mark.parametrize("parameter", ["folder", "name", "after", "to"])
+def test_hostile_urls_show_nothing_of_elsewhere(
+    parameter: str, browser: Client, on_disk: Any, tmp_path: Path
+) -> None:
+    """Nothing outside, no word of what is there, and no error of the server."""
+    on_disk.save("0/0/7/999", ContentFile(b"1"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"TOP-SECRET")
+    (Path(on_disk.location) / "link").symlink_to(outside)
+    pages = {"to": ["jump"], "after": ["folder"]}.get(
+        parameter, ["folder", "file", "archive", "bury"]
+    )
+    for value in HOSTILE:
+        for page in pages:
+            response = browser.get(url(page, **{parameter: value}), follow=True)
+            assert response.status_code in {200, 404}, (page, value)
+            body = response.getvalue()
+            assert b"TOP-SECRET" not in body
+            assert b"root:" not in body
+            if page == "folder" and parameter == "folder":
+                assert b"secret</th>" not in body
+    assert "link" not in " ".join(rows_of(seen(browser)))
+
+
+def test_unknown_stores_and_raw_paths_are_404(browser: Client, on_disk: Any) -> None:
+    """The admin's own page for what is not there."""
+    for label in ("nothing", "auth.user", "..", "%2e%2e", "\0", LABEL.upper(), "9" * 3000):
+        target = f"/admin/devilry_storage/deliverystore/{quote(label)}/"
+        assert browser.get(target).status_code == 404, label
+    for rest in (f"{LABEL}/..%2f..%2fetc", f"{LABEL}//etc/passwd", "1/change/", "add/x/"):
+        assert browser.get(f"/admin/devilry_storage/deliverystore/{rest}").status_code == 404
+
+
+def test_names_that_are_no_text_are_shown_and_lead_nowhere(browser: Client, on_disk: Any) -> None:
+    """A disk takes any bytes for a name."""
+    on_disk.save("a/file.txt", ContentFile(b"1"))
+    top = os.fsencode(on_disk.location) + b"/a/"
+    os.mkdir(top + b"fold\xff")
+    with open(top + b"bad\xff\nname", "wb"):
+        pass
+    page = seen(browser, folder="a")
+    assert "bad\\udcff" in page.text
+    assert "fold\\udcff/" in page.text
+    assert sum("foreign" in line for line in rows_of(page)) == 3
+
+
+# -- A store that cannot be asked --
+
+
+def test_an_unmounted_disk_is_told(browser: Client, on_disk: Any, tmp_path: Path) -> None:
+    """It looks like an empty one, so the page says what it sees."""
+    row = delivered(7, essay=b"1").files.get()
+    assert row.content
+    os.rename(on_disk.location, tmp_path / "elsewhere")
+    for query in ({}, {"folder": "0/0/7"}):
+        page = seen(browser, **query)
+        assert "cannot be shown" in page.text
+        assert "is missing" in page.text
+
+
+def test_a_store_that_fails_is_told(
+    browser: Client, kept: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On every page, and no page is an error of the server."""
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(5, "Input/output error")
+
+    kept.save("0/0/7/999", ContentFile(b"1"))
+    for method in ("page", "size", "scan"):
+        monkeypatch.setattr(kept, method, fail)
+    assert "Input/output error" in seen(browser, folder="0/0/7").text
+    for page, query in PAGES.items():
+        response = browser.get(url(page, **query), follow=True)
+        assert response.status_code == 200
+        assert "Input/output error" in response.content.decode()
+
+
+def test_dumpdata_passes_the_stores_by(kept: Any) -> None:
+    """There is no table behind them."""
+    for options in ({}, {"use_base_manager": True}):
+        out = StringIO()
+        call_command("dumpdata", "devilry_storage", stdout=out, **options)
+        assert "deliverystore" not in out.getvalue()
+
+
+# -- Removing orphans --
+
+
+def _aged_row(pk: int = 50) -> Any:
+    """Return the row of a file that was stored lately, with ids above those of the orphans."""
+    row = delivered(pk, essay=b"1").files.get()
+    return row
+
+
+def test_an_orphan_is_removed_by_tombstone_and_purge(browser: Client, kept: Any) -> None:
+    """After a page that asks; the log says who did it."""
+    row = _aged_row()
+    name = old(kept, f"0/0/7/{row.pk}_aB3dE6g")
+    page = seen(browser, folder="0/0/7")
+    assert url("bury", name=name) in page.html
+    page = Page.get(browser, url("bury", name=name))
+    assert name in page.text
+    assert not Tombstone.objects.exists()
+    page = page.submit("", {})
+    assert any("has a tombstone now" in message for message in page.messages)
+    tombstone = Tombstone.objects.get()
+    assert (tombstone.name, tombstone.size, tombstone.rows) == (name, 6, [])
+    assert tombstone.due > timezone.now() + timedelta(days=29)
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, "orphan removed" in entry.change_message) == (
+        str(tombstone.pk),
+        True,
+    )
+    assert any("tombstoned: " in line for line in rows_of(seen(browser, folder="0/0/7")))
+    past_due()
+    assert [event.result for event in purge()] == ["removed"]
+    assert not kept.exists(name)
+    assert kept.exists(row.content.name)
+
+
+def test_removing_needs_the_token_of_a_form(kept: Any) -> None:
+    """A foreign page cannot have it done."""
+    row = _aged_row()
+    name = old(kept, f"0/0/7/{row.pk}_aB3dE6g")
+    user = staff("browse_store", "bury_orphan")
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = user.cookies
+    assert strict.post(url("bury", name=name)).status_code == 403
+    assert not Tombstone.objects.exists()
+    assert user.post(url("bury", name=name)).status_code == 302
+    assert Tombstone.objects.filter(name=name).exists()

@@ -1,0 +1,174 @@
+"""Orphans are removed by tombstone alone, and never when the picture smells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.test.utils import override_settings
+from django.utils import timezone
+
+from devilry_storage import orphans
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.exceptions import NotAnOrphan
+from devilry_storage.models import Tombstone
+from devilry_storage.orphans import bury_orphan
+from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.testing import override_deliverystore
+
+pytestmark = pytest.mark.django_db
+
+ORPHAN = "0/0/7/9"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FsHierDeliveryStore]:
+    """The store of FileMeta, with one file of delivery 50, stored a day ago."""
+    made = FsHierDeliveryStore(str(tmp_path / "store"))
+    with override_deliverystore(made):
+        group = AssignmentGroup.objects.create(name="group")
+        delivery = Delivery.objects.create(pk=50, assignment_group=group)
+        FileMeta.objects.create(pk=60, delivery=delivery, content=ContentFile(b"1", "essay"))
+        yield made
+
+
+def lay(store: Any, name: str = ORPHAN, days: float = 9) -> str:
+    """Lay a file into the store that nobody recorded, so many days ago."""
+    saved: str = store.save(name, ContentFile(b"orphan"))
+    past = (timezone.now() - timedelta(days=days)).timestamp()
+    os.utime(store.path(saved), (past, past))
+    return saved
+
+
+def refused(words: str, name: str = ORPHAN) -> None:
+    """The orphan is kept, in these words, and nothing is written."""
+    before = Tombstone.objects.count()
+    with pytest.raises(NotAnOrphan, match=words) as caught:
+        bury_orphan(FileMeta, name, using="default")
+    assert repr(name) in str(caught.value)
+    assert Tombstone.objects.count() == before
+
+
+def test_an_orphan_gets_a_tombstone(store: Any) -> None:
+    """Without rows, which there never were; the bytes lie there still."""
+    lay(store)
+    tombstone = bury_orphan(FileMeta, ORPHAN, using="default")
+    assert tombstone.rows == []
+    assert (tombstone.model, tombstone.name) == ("devilry_deliveries.filemeta", ORPHAN)
+    assert store.exists(ORPHAN)
+
+
+@pytest.mark.parametrize(("days", "kept"), [(30, 30), (0, 1)])
+def test_it_is_kept_for_the_retention_and_at_least_the_grace_time(
+    days: int, kept: int, store: Any
+) -> None:
+    """Somebody may yet find out whose it was."""
+    lay(store)
+    with override_settings(DELIVERY_STORE_RETENTION_DAYS=days):
+        tombstone = bury_orphan(FileMeta, ORPHAN, using="default")
+    assert tombstone.due - tombstone.created == timedelta(days=kept)
+
+
+def test_what_is_not_there_is_refused(store: Any) -> None:
+    """It was removed meanwhile."""
+    refused("nothing lies there any more")
+
+
+def test_a_foreign_file_is_refused(store: Any) -> None:
+    """It was never stored here as a delivery, so it is not ours to remove."""
+    refused("it is foreign", lay(store, "0/0/7/notes.txt"))
+
+
+def test_what_a_row_names_is_refused(store: Any) -> None:
+    """However old it is."""
+    row = FileMeta.objects.get()
+    past = (timezone.now() - timedelta(days=9)).timestamp()
+    os.utime(store.path(row.content.name), (past, past))
+    refused("a row names it", row.content.name)
+
+
+def test_what_has_a_tombstone_is_refused(store: Any) -> None:
+    """Its time is not put off."""
+    lay(store)
+    bury_orphan(FileMeta, ORPHAN, using="default")
+    refused("it has a tombstone already")
+
+
+def test_without_rows_everything_is_refused(store: Any) -> None:
+    """An empty database makes an orphan of every file."""
+    lay(store)
+    FileMeta.objects.update(content=None)
+    refused("no row of a file is in the database")
+
+
+def test_where_a_row_has_no_file_everything_is_refused(store: Any) -> None:
+    """As before a purge: it is the wrong disk, or the wrong database."""
+    lay(store)
+    os.unlink(store.path(FileMeta.objects.get().content.name))
+    refused("is not in the store")
+
+
+@pytest.mark.parametrize("name", ["0/0/7/61", "0/0/51/9", "0/0/51/61"])
+def test_ids_above_those_of_all_rows_are_refused(name: str, store: Any) -> None:
+    """They were given after the backup that this database is."""
+    refused("its ids are above those of every row", lay(store, name))
+
+
+def test_what_is_newer_than_all_rows_is_refused(store: Any) -> None:
+    """It was stored after the backup that this database is, under an id of a rollback's."""
+    lay(store, days=9)
+    FileMeta.objects.update(created=timezone.now() - timedelta(days=10))
+    refused("it is newer than every row")
+
+
+def test_what_is_younger_than_the_grace_time_is_refused(store: Any) -> None:
+    """Its row may be in a transaction that is not committed yet."""
+    lay(store, days=0.9)
+    refused("it is younger than the grace time")
+    with override_settings(DELIVERY_STORE_GRACE_HOURS=1):
+        bury_orphan(FileMeta, ORPHAN, using="default")
+
+
+def test_many_orphans_are_refused(store: Any) -> None:
+    """More than one in a hundred is no accident; a single one may be."""
+    lay(store)
+    lay(store, "0/0/8/10")
+    refused("2 of 3 files around it are orphans")
+    os.unlink(store.path("0/0/8/10"))
+    bury_orphan(FileMeta, ORPHAN, using="default")
+
+
+def test_one_orphan_in_a_hundred_may_go(store: Any) -> None:
+    """Two among two hundred are an accident, three are none."""
+    delivery = Delivery.objects.get()
+    delivery.add_files({f"file{number}": b"1" for number in range(197)})
+    FileMeta.objects.update(created=timezone.now())
+    lay(store)
+    lay(store, "0/0/8/10")
+    lay(store, "0/0/8/11")
+    refused("3 of 201 files around it")
+    os.unlink(store.path("0/0/8/11"))
+    bury_orphan(FileMeta, ORPHAN, using="default")
+
+
+def test_no_more_than_so_many_names_are_looked_at(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store of millions of files is not listed for one of them."""
+    lay(store)
+    listed = []
+
+    def scan(prefix: str = "") -> Iterator[Any]:
+        for entry in FsHierDeliveryStore.scan(store, prefix):
+            listed.append((prefix, entry.name))
+            yield entry
+
+    monkeypatch.setattr(store, "scan", scan)
+    monkeypatch.setattr(orphans, "LOOKED_AT", 1)
+    bury_orphan(FileMeta, ORPHAN, using="default")
+    assert [prefix for prefix, _name in listed] == ["0/0"]
