@@ -1,0 +1,155 @@
+"""How quickly archives are made, as ratios of speed against peers in the same run.
+
+    PYTHONPATH=. python benchmarks/archives.py [--rounds 7] [--only disk]
+
+Needs the extra ``tests``, and ``zip``. On disk the peer is ``zip -0`` of the same files, from
+SeaweedFS eight threads of boto3's ``get_object``, which make no archive. Peer and archive
+alternate, round by round; a ratio of 2 is twice as fast as the peer, and the median of the rounds'
+ratios is what to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import django
+from django.conf import settings
+
+MIB = 1 << 20
+DATE = (2026, 5, 17, 20, 0, 0)
+
+
+class Comparison(NamedTuple):
+    """The same files archived by us and read or archived by a peer."""
+
+    name: str
+    ours: Callable[[], object]
+    peer: Callable[[], object]
+
+
+def main() -> None:
+    """Parse, and report each comparison as it is measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="comparisons whose name contains this")
+    options = parser.parse_args()
+    settings.configure(USE_TZ=True, INSTALLED_APPS=["devilry_storage"])
+    django.setup()
+    folder = Path(tempfile.mkdtemp(prefix="devilry-storage-benchmark-"))
+    try:
+        for comparison in comparisons(folder):
+            if options.only in comparison.name:
+                report(comparison, options.rounds)
+    finally:
+        shutil.rmtree(folder)
+
+
+def report(comparison: Comparison, rounds: int) -> None:
+    """Measure, and print the median of the ratios."""
+    ratios = []
+    for act in (comparison.peer, comparison.ours):
+        act()  # connections, and what the system keeps of the files
+    for _ in range(rounds):
+        theirs, mine = timed(comparison.peer), timed(comparison.ours)
+        ratios.append(theirs / mine)
+    print(
+        f"{comparison.name:58}{statistics.median(ratios):7.2f}"
+        f"{min(ratios):8.2f}-{max(ratios):.2f}   aim: at least 0.8",
+        flush=True,
+    )
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Return the seconds that it takes."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+def comparisons(folder: Path) -> Iterator[Comparison]:
+    """Yield each comparison once its files are there."""
+    yield on_disk(folder, 20, 16 * MIB)
+    yield on_disk(folder, 2000, 10 * 1024)
+    yield on_s3(2000, 10 * 1024)
+
+
+def archived(store: Any, names: Iterable[tuple[str, bytes]]) -> Any:
+    """Return the archive of files whose contents are known."""
+    from devilry_storage.archive import Archive, Member
+
+    return Archive(
+        store,
+        [
+            Member(name, name, len(data), hashlib.sha256(data).hexdigest(), DATE)
+            for name, data in names
+        ],
+    )
+
+
+def on_disk(folder: Path, files: int, size: int) -> Comparison:
+    """Against ``zip -0``, both into a file."""
+    from devilry_storage.storages import FsHierDeliveryStore
+
+    root = folder / f"{files}"
+    (root / "0").mkdir(parents=True)
+    data = os.urandom(size)
+    names = [(f"0/{number}", data) for number in range(files)]
+    for name, content in names:
+        (root / name).write_bytes(content)
+    store = FsHierDeliveryStore(location=str(root))
+
+    def ours() -> None:
+        with (folder / "ours.zip").open("wb") as file:
+            for chunk in archived(store, names):
+                file.write(chunk)
+
+    def peer() -> None:
+        (folder / "peer.zip").unlink(missing_ok=True)
+        subprocess.run(["zip", "-0", "-q", "-r", folder / "peer.zip", "0"], cwd=root, check=True)
+
+    return Comparison(f"disk, {files} files of {size // 1024} KiB / zip -0", ours, peer)
+
+
+def on_s3(files: int, size: int) -> Comparison:
+    """Against eight threads that fetch the same objects."""
+    from django.core.files.base import ContentFile
+
+    from devilry_storage.storages import S3DeliveryStore
+    from tests import s3servers
+
+    server = s3servers.get("seaweedfs")
+    bucket = server.bucket()
+    store = S3DeliveryStore(**server.options(bucket))
+    data = os.urandom(size)
+    names = [(f"0/{number}", data) for number in range(files)]
+    client = server.client()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.save(name[0], ContentFile(data)), names))
+
+    def fetch(name: tuple[str, bytes]) -> None:
+        client.get_object(Bucket=bucket, Key=name[0])["Body"].read()
+
+    def peer() -> None:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(fetch, names))
+
+    def ours() -> None:
+        for _chunk in archived(store, names):
+            pass
+
+    return Comparison(f"SeaweedFS, {files} files of {size // 1024} KiB / get_object", ours, peer)
+
+
+if __name__ == "__main__":
+    main()
