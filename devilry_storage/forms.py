@@ -27,9 +27,15 @@ logger = logging.getLogger("devilry_storage")
 
 
 class FilesInput(forms.FileInput):
-    """A file input that takes many files."""
+    """A file input that takes many files, and offers those that end with ``suffixes``, if any."""
 
     allow_multiple_selected = True
+    suffixes: Sequence[str] = ()
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        if self.suffixes:
+            attrs = {**(attrs or {}), "accept": ",".join(self.suffixes)}
+        return super().get_context(name, value, attrs)
 
 
 class FilesField(forms.FileField):
@@ -52,8 +58,7 @@ class FilesField(forms.FileField):
         self.limits = limits
         if self._tells_limits:
             self.help_text = lazy(limits.in_words, str)()  # settings may change until it is shown
-        if suffixes := limits.suffixes:
-            self.widget.attrs["accept"] = ",".join(suffixes)
+        self.widget.suffixes = limits.suffixes
 
     def clean(self, data: Any, initial: Any = None) -> list[Any]:
         """Return the uploads; ValidationError with all that is wrong with all of them."""
@@ -113,18 +118,19 @@ class DeliveryForm(forms.Form):
 
     #: The model of the deliveries; None is that of ``devilry_storage.deliveries``.
     model: ClassVar[type[AbstractDelivery] | None] = None
-    limits = Limits()
+    #: None leaves them to the field ``uploads``, which has those of the settings.
+    limits: Limits | None = None
 
     uploads = FilesField(label=gettext_lazy("Files"))
     end = forms.CharField(widget=EndInput, required=False)
 
     def __init__(self, *args: Any, limits: Limits | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if limits is not None:
-            self.limits = limits
         field = self.fields["uploads"]
         assert isinstance(field, FilesField)
-        field.limit(self.limits)
+        if limits := limits or self.limits:
+            field.limit(limits)
+        self.limits = field.limits
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

@@ -107,6 +107,20 @@ def test_limits_of_a_class_hold_for_its_forms_and_an_argument_goes_before_them()
     assert DeliveryForm(END, files).is_valid()
 
 
+def test_limits_of_a_field_that_was_declared_anew_hold_too() -> None:
+    """Unless the form has others, which then hold alone."""
+
+    class EssayForm(DeliveryForm):
+        uploads = FilesField(limits=Limits(max_files=1, extensions=["txt"]))
+
+    files = MultiValueDict({"uploads": sized([1, 1])})
+    assert codes(EssayForm(END, files)) == ["max_files"]
+    assert 'accept=".txt"' in EssayForm().as_div()
+    wider = Limits(max_files=2)
+    assert EssayForm(END, files, limits=wider).is_valid()
+    assert "accept" not in EssayForm(limits=wider).as_div()
+
+
 def test_limits_that_nobody_set_are_those_of_the_settings_page() -> None:
     """100 files, 100 MiB each, 500 MiB together."""
     limits = Limits()
