@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from django.apps import apps
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, models, transaction
 from django.db.models import Count, DateField, Sum
 from django.db.models.functions import Coalesce, TruncMonth
@@ -32,9 +33,16 @@ def refresh(*, using: str = DEFAULT_DB_ALIAS) -> list[MonthlySum]:
     """
     now = timezone.now()
     sums = [found for model in file_models() for found in _counted(model, using, now)]
+    kept = MonthlySum.objects.using(using)
     with transaction.atomic(using=using):
-        MonthlySum.objects.using(using).all().delete()
-        MonthlySum.objects.using(using).bulk_create(sums)
+        # Not deleted and inserted: somebody else may be counting, too.
+        kept.bulk_create(
+            sums,
+            update_conflicts=True,
+            unique_fields=["model", "month"],
+            update_fields=["deliveries", "files", "size", "refreshed"],
+        )
+        kept.filter(refreshed__lt=now).delete()
     return sums
 
 
@@ -45,10 +53,12 @@ def _counted(model: FileModel, using: str, now: Any) -> list[MonthlySum]:
         if "delivery" in names
         else models.Value(0, output_field=models.BigIntegerField())
     )
+    # The site's, whatever that of somebody is who has this counted.
+    zone = timezone.get_default_timezone() if settings.USE_TZ else None
     rows = (
         model._base_manager.using(using)
         .filter(content__isnull=False)
-        .annotate(month=TruncMonth("created", output_field=DateField()))
+        .annotate(month=TruncMonth("created", output_field=DateField(), tzinfo=zone))
         .values("month")
         .annotate(files=Count("pk"), bytes=Coalesce(Sum("size"), 0), deliveries=deliveries)
         .order_by("month")

@@ -13,8 +13,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
+from django.utils import timezone as current_zone
 
-from devilry_storage.admin.dashboard import bars
+from devilry_storage.admin.dashboard import plots
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import MonthlySum
 from devilry_storage.statistics import BOUND, Month, months, refresh, waiting
@@ -71,8 +72,8 @@ def test_each_month_of_each_model_has_its_sums(stored: None) -> None:
 
 
 def test_a_month_is_that_of_the_site(stored: None) -> None:
-    """In Oslo the last hour of January is February."""
-    with override_settings(TIME_ZONE="Europe/Oslo"):
+    """In Oslo the last hour of January is February, wherever somebody counts."""
+    with override_settings(TIME_ZONE="Europe/Oslo"), current_zone.override("UTC"):
         refresh()
     assert ("devilry_deliveries.filemeta", date(2026, 2, 1), 1, 1, 3) in _sums()
 
@@ -105,12 +106,35 @@ def test_what_waits_is_counted_up_to_a_bound(group: Any) -> None:
 
 
 def test_the_plot_is_as_high_as_its_largest_month() -> None:
-    """And empty where there is nothing."""
-    found = [Month(date(2026, month, 1), 1, 1, size) for month, size in ((1, 5), (2, 10), (3, 0))]
-    drawn = bars(found)
-    assert [bar.height for bar in drawn] == [80, 160, 0]
-    assert all(bar.y + bar.height == 160 for bar in drawn)
-    assert bars([]) == []
+    """A month without files leaves a gap; where nothing was counted there is no plot."""
+    found = [
+        Month(date(year, month, 1), number, 2000 * number, 1024 * number)
+        for year, month, number in ((2025, 12, 5), (2026, 1, 10), (2026, 4, 0))
+    ]
+    drawn = plots(found)
+    assert [plot.name for plot in drawn] == ["Deliveries", "Files", "Size"]
+    for plot in drawn:
+        assert [bar.height for bar in plot.bars] == [60, 120, 0]
+        assert [bar.x for bar in plot.bars] == [0, 144, 576]
+        assert all(bar.y + bar.height == 120 for bar in plot.bars)
+    assert [plot.highest.text for plot in drawn] == ["10", "20,000", "10.0\xa0KB"]
+    assert plots([]) == []
+
+
+def test_counting_at_once_with_somebody_else_leaves_one_sum_each(stored: None) -> None:
+    """The sums of months in which nothing is left go, those that are there are written over."""
+    refresh()
+    MonthlySum.objects.create(
+        model="testapp.note",
+        month=date(2020, 1, 1),
+        deliveries=0,
+        files=1,
+        size=1,
+        refreshed=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    )
+    ids = set(MonthlySum.objects.exclude(month=date(2020, 1, 1)).values_list("pk", flat=True))
+    refresh()
+    assert set(MonthlySum.objects.values_list("pk", flat=True)) == ids
 
 
 # -- The dashboard --
@@ -130,7 +154,7 @@ def test_the_dashboard_shows_sums_stores_and_what_waits(stored: None) -> None:
     page = staff("view_monthlysum").get(URL).content.decode()
     assert "January 2026" in page
     assert "<rect" in page
-    assert "deliveries are not finished" in page
+    assert "Unfinished deliveries" in page
     assert "devilry_deliveries.FileMeta" in page
     assert "Count anew" not in page
 

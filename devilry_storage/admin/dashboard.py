@@ -2,48 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from ..info import describe, uses
 from ..models import MonthlySum
 from ..statistics import BOUND, Month, months, refresh, waiting
 
-#: The plot in units of its own: the browser makes it as wide as there is room.
-_WIDTH, _HEIGHT, _GAP = 720, 160, 4
+#: A plot in units of its own: the browser makes it as wide as there is room.
+_WIDTH, _HEIGHT, _GAP = 720, 120, 4
 
 
 class Bar(NamedTuple):
-    """A month in the plot."""
+    """A month in a plot, from ``y`` down to the bottom, and what it says."""
 
-    x: float
-    y: float
-    width: float
-    height: float
-    month: Month
+    x: int
+    y: int
+    width: int
+    height: int
+    month: Any
+    text: str
 
 
-def bars(found: list[Month]) -> list[Bar]:
-    """Return the bars of a plot of bytes by month."""
-    highest = max((each.size for each in found), default=0) or 1
-    step = _WIDTH / max(len(found), 1)
+class Plot(NamedTuple):
+    """Something by month: its name, its bars, and the highest of them."""
+
+    name: str
+    bars: list[Bar]
+    highest: Bar
+
+
+def plots(found: Sequence[Month]) -> list[Plot]:
+    """Return a plot of each sum; none where nothing was counted."""
+    if not found:
+        return []
+    counted: Any = partial(number_format, force_grouping=True)
     return [
-        Bar(
-            round(number * step + _GAP / 2, 1),
-            round(_HEIGHT - _HEIGHT * each.size / highest, 1),
-            round(step - _GAP, 1),
-            round(_HEIGHT * each.size / highest, 1),
-            each,
-        )
-        for number, each in enumerate(found)
+        _plot(_("Deliveries"), found, [each.deliveries for each in found], counted),
+        _plot(_("Files"), found, [each.files for each in found], counted),
+        _plot(_("Size"), found, [each.size for each in found], filesizeformat),
     ]
+
+
+def _plot(
+    name: str, found: Sequence[Month], values: Sequence[int], shown: Callable[[int], str]
+) -> Plot:
+    # By the calendar: a month without files leaves a gap.
+    places = [12 * each.month.year + each.month.month for each in found]
+    step = max(_WIDTH // (places[-1] - places[0] + 1), 2)
+    bars = []
+    for each, place, value in zip(found, places, values, strict=True):
+        height = _HEIGHT * value // (max(values) or 1)
+        left = (place - places[0]) * step
+        width = max(step - _GAP, 1)
+        bars.append(Bar(left, _HEIGHT - height, width, height, each.month, shown(value)))
+    return Plot(name, bars, max(bars, key=lambda bar: bar.height))
 
 
 @admin.register(MonthlySum)
@@ -78,21 +102,21 @@ class DashboardAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if not self.has_view_permission(request):
             raise PermissionDenied
         using = router.db_for_read(MonthlySum)
-        found = months(using=using)
+        found, found_uses = months(using=using), uses()
         counted = MonthlySum.objects.using(using).order_by("-refreshed").first()
         context = {
             **self.admin_site.each_context(request),
             "title": _("Delivery stores: dashboard"),
             "opts": self.opts,
             "months": found[::-1],
-            "bars": bars(found),
+            "plots": plots(found),
             "width": _WIDTH,
             "height": _HEIGHT,
             "counted": counted and counted.refreshed,
             "waiting": waiting(using=using),
             "bound": BOUND,
-            "stores": [describe(use) for use in uses() if use.resolved is not None],
-            "problems": [use.problem for use in uses() if use.resolved is None],
+            "stores": [describe(use) for use in found_uses if use.resolved is not None],
+            "problems": [use.problem for use in found_uses if use.resolved is None],
             "may_refresh": self.has_refresh_permission(request),
             **(extra_context or {}),
         }

@@ -72,11 +72,11 @@ class TombstoneAdmin(StoreAdmin):
     actions: Any = ("restore_selected", "remove_selected")
     change_form_template = "admin/devilry_storage/tombstone/change_form.html"
     confirmation_template = "admin/devilry_storage/tombstone/remove_confirmation.html"
-    list_display: Any = ("name", "filename", "human_size", "due", "attempts", "model")
+    list_display: Any = ("name", "filename", "human_size", "due", "model", "attempts")
     list_filter: ClassVar[Any] = (DueFilter, ModelFilter)
     # What was deleted last comes first, as the retention is the same for all.
     ordering: ClassVar[Any] = ("-due", "-pk")
-    search_fields = ("name",)
+    prefix_fields = ("name", "filename")
     sortable_by: ClassVar[Any] = ("due",)
     search_help_text = gettext_lazy(
         "An id of a delivery or file, or the beginning of a filename or key."
@@ -124,15 +124,11 @@ class TombstoneAdmin(StoreAdmin):
 
     @admin.display(description=gettext_lazy("rows"))
     def kept_rows(self, tombstone: Tombstone) -> str:
-        return format_html(
-            "<pre>{}</pre>", json.dumps(tombstone.rows, indent=2, ensure_ascii=False)
-        )
+        text = json.dumps(tombstone.rows, indent=2, ensure_ascii=False)
+        return format_html('<pre class="devilry-rows">{}</pre>', text)
 
     def id_query(self, number: int) -> Q:
         return Q(file_id=number) | Q(delivery_id=number)
-
-    def text_query(self, text: str) -> Q:
-        return Q(name__istartswith=text) | Q(filename__istartswith=text)
 
     # -- What is done --
 

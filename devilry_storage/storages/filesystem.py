@@ -216,8 +216,8 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     def free_space(self) -> int | None:
         try:
             return shutil.disk_usage(self.location).free
-        except FileNotFoundError:
-            return None  # made at the first save
+        except OSError:
+            return None  # it is made at the first save, or the disk is not there
 
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
         return self._tree.stale_temps(before.timestamp(), remove=not dry_run)

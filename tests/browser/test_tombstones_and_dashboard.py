@@ -1,0 +1,109 @@
+"""Tombstones and the dashboard in Chromium: in every look, and by keyboard alone."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import MonthlySum, Tombstone
+from devilry_storage.statistics import refresh
+
+from .conftest import LOOKS
+from .window import Window, Windows
+
+TOMBSTONES = "/admin/devilry_storage/tombstone/"
+DASHBOARD = "/admin/devilry_storage/monthlysum/"
+
+PAGES = {
+    "dashboard": DASHBOARD,
+    "tombstones": TOMBSTONES,
+    "tombstone": f"{TOMBSTONES}{{pk}}/change/",
+    "remove": f"{TOMBSTONES}{{pk}}/remove/",
+}
+
+
+@pytest.fixture
+def tombstone(admin: Any) -> Any:
+    """One of the tombstones of a site with files of half a year."""
+    group = AssignmentGroup.objects.create(name="Anna and Bo")
+    for month, files in ((1, 3), (2, 8), (3, 5), (5, 12), (6, 2)):
+        delivery = Delivery.begin(group, admin)
+        delivery.add_files({f"exercise-{n}.txt": b"x" * 2000 * month for n in range(files)})
+        delivery.finish()
+        created = datetime(2026, month, 15, tzinfo=timezone.utc)
+        FileMeta.objects.filter(delivery=delivery).update(created=created)
+    refresh()
+    Delivery.begin(group, admin)
+    name = "a-rather-long-name-of-a-program-that-prints-what-it-was-asked-to-print.py"
+    delivery.files[0].delete()
+    other = Delivery.begin(group, admin)
+    other.add_file(name, b"print()").delete()
+    Tombstone.objects.filter(filename="exercise-0.txt").update(
+        due=datetime(2026, 7, 1, tzinfo=timezone.utc)
+    )
+    return Tombstone.objects.get(filename=name)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_sound_in_every_look(
+    open_browser: Windows, admin: Any, tombstone: Any, stock_violations: set[str], page: str
+) -> None:
+    """It fits, nothing fails in it, and axe-core finds no more than on Django's own pages."""
+    for width, scheme in LOOKS:
+        window = open_browser(admin, width=width, scheme=scheme)
+        window.go(PAGES[page].format(pk=tombstone.pk))
+        window.screenshot(f"{page}-{width}-{scheme}")
+        window.assert_sound()
+        found = window.violations()
+        assert found.keys() <= stock_violations, found
+
+
+def press(window: Window, name: str) -> None:
+    """Go to something by Tab, as often as that takes, and press it."""
+    for _ in range(80):
+        window.page.keyboard.press("Tab")
+        focused = "document.activeElement"
+        text = window.page.evaluate(f"{focused}.value || {focused}.textContent.trim()")
+        if text == name:
+            with window.page.expect_navigation():
+                window.page.keyboard.press("Enter")
+            return
+    raise AssertionError(f"{name!r} is not reached by the keyboard.")
+
+
+def test_file_is_restored_by_keyboard(open_browser: Windows, admin: Any, tombstone: Any) -> None:
+    """From the page of its tombstone."""
+    window = open_browser(admin)
+    window.go(PAGES["tombstone"].format(pk=tombstone.pk))
+    press(window, "Restore")
+    assert "1 file was restored." in window.page.content()
+    assert FileMeta.objects.filter(filename=tombstone.filename).exists()
+    window.assert_sound()
+
+
+def test_file_is_removed_by_keyboard(open_browser: Windows, admin: Any, tombstone: Any) -> None:
+    """After a page that asks."""
+    window = open_browser(admin)
+    window.go(PAGES["tombstone"].format(pk=tombstone.pk))
+    press(window, "Remove for good…")
+    assert Tombstone.objects.filter(pk=tombstone.pk).exists()
+    press(window, "Yes, remove for good")
+    assert "1 file was removed for good." in window.page.content()
+    assert not Tombstone.objects.filter(pk=tombstone.pk).exists()
+    window.assert_sound()
+
+
+def test_sums_are_counted_anew_by_keyboard(
+    open_browser: Windows, admin: Any, tombstone: Any
+) -> None:
+    """By the button of the dashboard, which works without a script."""
+    MonthlySum.objects.all().delete()
+    window = open_browser(admin)
+    window.go(DASHBOARD)
+    assert "Nothing was counted yet" in window.page.content()
+    press(window, "Count anew")
+    assert window.page.locator("svg[role=img]").count() == 3
+    window.assert_sound()
