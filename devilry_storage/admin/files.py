@@ -15,6 +15,7 @@ from .base import StoreAdmin
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm, StoredFormSet
+from .previews import ShowsPreviews
 from .shown import ShowsFiles, tell_kept
 
 
@@ -68,7 +69,7 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
         return False
 
 
-class FileMetaAdmin(ShowsFiles, StoreAdmin):
+class FileMetaAdmin(ShowsPreviews, ShowsFiles, StoreAdmin):
     """Files of any subclass of AbstractFileMeta: added by upload, looked at, deleted.
 
     A site whose files have editable fields of their own gives back ``has_change_permission``.

@@ -4,12 +4,14 @@ from .access import record_access
 from .answers import serve, serve_name
 from .protecting import protect
 from .streaming import Body, release_connections, streamed
+from .types import sent_type
 
 __all__ = [
     "Body",
     "protect",
     "record_access",
     "release_connections",
+    "sent_type",
     "serve",
     "serve_name",
     "streamed",
