@@ -202,3 +202,9 @@ class Settings:
 
 
 conf = Settings()
+
+
+def way_of(alias: str) -> str:
+    """Return how the bytes of the store of an alias travel; ``""`` stands for one without."""
+    chosen = conf.serve
+    return chosen if isinstance(chosen, str) else chosen.get(alias, "stream")

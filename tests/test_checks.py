@@ -18,6 +18,7 @@ from django.test.utils import isolate_apps, override_settings
 
 from devilry_storage.checks import database, ids
 from devilry_storage.checks import models as model_checks
+from devilry_storage.checks import serving as serving_checks
 from devilry_storage.checks import settings as setting_checks
 from devilry_storage.checks import stores as store_checks
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
@@ -575,3 +576,98 @@ def test_an_impossible_setting_is_an_error_that_names_it(
     assert message.id == id_
     assert setting in message.msg
     assert repr(value) in message.msg
+
+
+# -- Serving --
+
+BACKEND = "django_sendfile.backends.nginx"
+
+
+def test_the_checks_of_serving_are_registered() -> None:
+    """They touch no server and no disk: no need of ``--deploy``."""
+    assert serving_checks.check_serving in registry.registered_checks
+
+
+@pytest.mark.parametrize("way", ["sendfile", "redirect"])
+def test_a_way_that_a_store_does_not_have_is_an_error(way: str) -> None:
+    """E060: memory has neither paths nor URLs."""
+    backend = "devilry_storage.storages.MemoryDeliveryStore"
+    with override_settings(STORAGES=_stores(backend), DELIVERY_STORE_SERVE={"deliveries": way}):
+        message = _only(_of(serving_checks.check_serving()))
+    assert message.id == "devilry_storage.E060"
+    assert "MemoryDeliveryStore" in message.msg
+    assert way in message.msg
+
+
+def test_a_disk_is_not_redirected_to(tmp_path: Path) -> None:
+    """E060: what anybody can read at a URL is not what this is about."""
+    stores = _stores(HIER, location=str(tmp_path), base_url="/public/")
+    with override_settings(STORAGES=stores, DELIVERY_STORE_SERVE="redirect"):
+        assert _only(_of(serving_checks.check_serving())).id == "devilry_storage.E060"
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"SENDFILE_ROOT": "/"}, "SENDFILE_BACKEND"),
+        ({"SENDFILE_ROOT": "/", "SENDFILE_BACKEND": ""}, "SENDFILE_BACKEND"),
+        ({"SENDFILE_BACKEND": BACKEND}, "outside of SENDFILE_ROOT None"),
+        (
+            {"SENDFILE_BACKEND": BACKEND, "SENDFILE_ROOT": "/srv"},
+            "outside of SENDFILE_ROOT '/srv'",
+        ),
+    ],
+)
+def test_sendfile_that_is_not_set_up_is_an_error(
+    tmp_path: Path, given: dict[str, str], missing: str
+) -> None:
+    """E061: it would answer that there is no such file, or fail."""
+    stores = _stores(HIER, location=str(tmp_path))
+    with override_settings(STORAGES=stores, DELIVERY_STORE_SERVE="sendfile", **given):
+        message = _only(_of(serving_checks.check_serving()))
+    assert message.id == "devilry_storage.E061"
+    assert missing in message.msg
+
+
+def test_sendfile_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E061: the package itself does without."""
+    monkeypatch.setattr(serving_checks, "find_spec", lambda name: None)
+    stores = _stores(HIER, location=str(tmp_path))
+    with override_settings(STORAGES=stores, DELIVERY_STORE_SERVE="sendfile"):
+        message = _only(_of(serving_checks.check_serving()))
+    assert message.id == "devilry_storage.E061"
+    assert "devilry-storage[sendfile]" in str(message.hint)
+
+
+def test_an_alias_that_is_not_in_storages_is_a_warning(tmp_path: Path) -> None:
+    """W062: a slip of the pen would be streamed in silence."""
+    stores = _stores(HIER, location=str(tmp_path))
+    with override_settings(STORAGES=stores, DELIVERY_STORE_SERVE={"delivery": "sendfile"}):
+        message = _only(_of(serving_checks.check_serving()))
+    assert message.id == "devilry_storage.W062"
+    assert "'delivery'" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "way"),
+    [
+        (HIER, {}, "stream"),
+        (HIER, {}, "sendfile"),
+        ("devilry_storage.storages.S3DeliveryStore", {"bucket_name": "b"}, "redirect"),
+        ("devilry_storage.storages.S3DeliveryStore", {"bucket_name": "b"}, "stream"),
+    ],
+)
+def test_a_store_that_serves_as_the_settings_say_has_no_messages(
+    tmp_path: Path, backend: str, options: dict[str, Any], way: str
+) -> None:
+    """The ways that fit; a wrong setting is another check's business."""
+    options = options or {"location": str(tmp_path)}
+    with override_settings(
+        STORAGES=_stores(backend, **options),
+        DELIVERY_STORE_SERVE={"deliveries": way},
+        SENDFILE_BACKEND=BACKEND,
+        SENDFILE_ROOT=tmp_path,
+    ):
+        assert _of(serving_checks.check_serving()) == []
+    with override_settings(DELIVERY_STORE_SERVE="pigeon"):
+        assert serving_checks.check_serving() == []

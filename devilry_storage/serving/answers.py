@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -14,15 +15,17 @@ from django.http import (
 )
 
 from .. import http
-from ..conf import conf
+from ..conf import conf, way_of
 from ..storages.base import DeliveryStoreMixin
 from ..storages.interface import stored_name
 from ..store import resolve
-from .access import COMPLETE, HANDED_OVER, REFUSED, UNMODIFIED, record_access
+from .access import COMPLETE, FAILED, HANDED_OVER, REFUSED, UNMODIFIED, record_access
 from .file import File, file_of
 from .protecting import protect
 from .streaming import Body, streamed
 from .ways import left_to_the_web_server, redirected
+
+logger = logging.getLogger("devilry_storage")
 
 
 def serve(request: HttpRequest, filemeta: Any, *, inline: bool = False) -> HttpResponseBase:
@@ -40,15 +43,22 @@ def serve(request: HttpRequest, filemeta: Any, *, inline: bool = False) -> HttpR
     try:
         file = file_of(filemeta, name, store, inline=inline)
     except FileNotFoundError as exception:
+        logger.exception("%r cannot be served.", name)
         raise Http404("No file.") from exception
-    way = _way(alias, file.size)
+    way = way_of(alias)
+    # A URL is signed for GET alone, and one request less is worth more than some bytes.
+    if way == "redirect" and (request.method == "HEAD" or file.size < conf.redirect_min_bytes):
+        way = "stream"
     what = f"{filemeta._meta.label_lower}:{filemeta.pk}"
-    if way == "stream" or (way == "redirect" and request.method == "HEAD"):
-        return _answer(
-            request, file, partial(record_access, request, what, way, instance=filemeta)
-        )
-    answer = redirected(file) if way == "redirect" else left_to_the_web_server(request, file)
-    record_access(request, what, way, 0, HANDED_OVER, filemeta)
+    record = partial(record_access, request, what, way, instance=filemeta)
+    if way == "stream":
+        return _answer(request, file, record)
+    try:
+        answer = redirected(file) if way == "redirect" else left_to_the_web_server(request, file)
+    except Exception:
+        record(0, FAILED)
+        raise
+    record(0, HANDED_OVER)
     return answer
 
 
@@ -63,13 +73,6 @@ def serve_name(request: HttpRequest, store: DeliveryStoreMixin, name: str) -> Ht
         raise Http404("No file.") from exception
     file = File(store, name, name.rpartition("/")[2], size)
     return _answer(request, file, partial(record_access, request, f"name:{name}", "stream"))
-
-
-def _way(alias: str, size: int) -> str:
-    """Return the way of the bytes of a file of that size in the store of that alias."""
-    chosen = conf.serve
-    way = chosen if isinstance(chosen, str) else chosen.get(alias, "stream")
-    return "stream" if way == "redirect" and size < conf.redirect_min_bytes else way
 
 
 def _answer(request: HttpRequest, file: File, record: partial[None]) -> HttpResponseBase:

@@ -1,0 +1,92 @@
+"""Checks of the ways in which files are served: does the store go that way?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+
+from ..conf import conf, way_of
+from ..info import uses
+from ..removal import FileModel
+from ..storages.base import DeliveryStoreMixin
+from ..store import Resolved
+from . import ids
+
+
+@register("devilry_storage")
+def check_serving(**kwargs: Any) -> list[CheckMessage]:
+    """Report each store that cannot serve files as the settings say."""
+    try:
+        chosen = conf.serve
+    except ImproperlyConfigured:
+        return []  # check_settings says so
+    messages: list[CheckMessage] = []
+    if not isinstance(chosen, str):
+        messages += [_unknown(alias) for alias in chosen if alias not in settings.STORAGES]
+    for use in uses():
+        if use.resolved is not None:
+            messages += _unfit(use.models[0], use.resolved)
+    return messages
+
+
+def _unknown(alias: str) -> CheckMessage:
+    return Warning(
+        f"DELIVERY_STORE_SERVE names the store {alias!r}, which is not in STORAGES.",
+        hint="Name the aliases of STORAGES; what has none is streamed.",
+        id=ids.SERVE_ALIAS,
+    )
+
+
+def _unfit(model: FileModel, resolved: Resolved) -> Iterator[CheckMessage]:
+    store, alias = resolved
+    way = way_of(alias)
+    if way == "redirect" and type(store).signed_url is DeliveryStoreMixin.signed_url:
+        yield Error(
+            f"{type(store).__name__} signs no URLs: 'redirect' cannot serve its files.",
+            hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or override its signed_url().",
+            obj=model,
+            id=ids.SERVE_STORE,
+        )
+    elif way == "sendfile":
+        path = _path(store)
+        if path is None:
+            yield Error(
+                f"{type(store).__name__} has no paths: 'sendfile' cannot serve its files.",
+                hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or to 'redirect' on S3.",
+                obj=model,
+                id=ids.SERVE_STORE,
+            )
+        else:
+            yield from _sendfile(model, path)
+
+
+def _path(store: DeliveryStoreMixin) -> str | None:
+    """Return the folder of the store, None where it is in none."""
+    try:
+        return os.path.dirname(store.path("name"))
+    except (NotImplementedError, ImproperlyConfigured):
+        return None
+
+
+def _sendfile(model: FileModel, folder: str) -> Iterator[CheckMessage]:
+    """Yield what keeps django-sendfile2 from sending files of the folder."""
+    root = getattr(settings, "SENDFILE_ROOT", None)
+    if find_spec("django_sendfile") is None:
+        fault = "django-sendfile2 is not installed"
+        hint = "Run pip install 'devilry-storage[sendfile]'."
+    elif not getattr(settings, "SENDFILE_BACKEND", None):
+        fault = "SENDFILE_BACKEND is not set"
+        hint = "Set it to 'django_sendfile.backends.nginx', or to that of your web server."
+    elif root is None or not Path(folder).is_relative_to(os.path.abspath(root)):
+        fault = f"The store's files lie in {folder!r}, outside of SENDFILE_ROOT {root!r}"
+        hint = "Set SENDFILE_ROOT to the location of the store."
+    else:
+        return
+    yield Error(f"{fault}: 'sendfile' cannot serve files.", hint=hint, obj=model, id=ids.SENDFILE)
