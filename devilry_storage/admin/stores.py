@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -213,7 +214,9 @@ class DeliveryStoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             user = getattr(delivery, "delivered_by", None)
             owners = [self._link(request, each) for each in (row, delivery, user) if each]
         elif verdict.tombstone is not None:
-            owners = [self._link(request, verdict.tombstone)]
+            due = _moment(verdict.tombstone.due)
+            link = self._link(request, verdict.tombstone)
+            owners = [Link(_("tombstone, due %(due)s") % {"due": due}, link.url)]
         leaf = printable(posixpath.basename(verdict.name))
         actions = self._actions(request, use, verdict) if is_name(verdict.name) else []
         return Line(leaf, verdict, word(verdict.state), owners, actions)
@@ -353,10 +356,9 @@ class DeliveryStoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         except NotAnOrphan as exception:
             return self._told(request, use, folder, str(exception))
         self.log_addition(request, tombstone, _("Had the orphan removed."))
-        due = timezone.localtime(tombstone.due) if timezone.is_aware(tombstone.due) else None
         text = _("'%(name)s' has a tombstone now: a purge removes the bytes after %(due)s.") % {
             "name": name,
-            "due": formats.date_format(due or tombstone.due, "DATETIME_FORMAT"),
+            "due": _moment(tombstone.due),
         }
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self._folder_url(use, folder))
@@ -365,6 +367,11 @@ class DeliveryStoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 def _store(use: Use) -> DeliveryStoreMixin:
     assert use.resolved is not None
     return use.resolved.store
+
+
+def _moment(time: datetime) -> str:
+    local = timezone.localtime(time) if timezone.is_aware(time) else time
+    return formats.date_format(local, "DATETIME_FORMAT")
 
 
 def _models(use: Use) -> str:
