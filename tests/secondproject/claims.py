@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from io import StringIO
 from typing import Any
 
@@ -413,3 +414,30 @@ def test_form_without_a_model_says_what_to_set(course: Course) -> None:
     form = DeliveryForm({"end": "end"}, {"uploads": [SimpleUploadedFile("a", b"a")]})
     with pytest.raises(ImproperlyConfigured, match="set its 'model' to your subclass of Abstr"):
         form.save(course)
+
+
+# -- The store browser --
+
+
+def test_the_stores_of_the_project_are_browsed_in_the_admin(
+    browser: Client, course: Course, teacher: User
+) -> None:
+    """Each of them, with rows that have no delivery, and users whose ids are UUIDs."""
+    row = handin(course)
+    form = submitted("a.txt")
+    assert form.is_valid()
+    submission = form.save(course, teacher)
+    stores = browser.get(reverse("admin:devilry_storage_deliverystore_changelist"))
+    assert {"handins", "posters"} <= set(re.findall(r">(\w+)</a></th>", stores.content.decode()))
+    for owned, label in (
+        (row, "courses.handin"),
+        (submission.files.get(), "courses.submittedfile"),
+    ):
+        url = reverse("admin:devilry_storage_deliverystore_folder", args=[label])
+        folder = str(owned.content.name).rpartition("/")[0]
+        html = browser.get(url, {"folder": folder}).content.decode()
+        opts = owned._meta
+        change = reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[owned.pk])
+        assert f'href="{change}"' in html
+        assert "whole" in html
+    assert "teacher@example.com" in html
