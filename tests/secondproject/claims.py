@@ -230,6 +230,29 @@ def test_rows_are_visible_to_holders_of_the_view_permission_only(
     assert model.objects.visible_to(student).count() == 0
 
 
+# -- Downloads --
+
+
+def test_every_file_is_downloaded_by_whoever_may_see_it(
+    course: Course, teacher: User, browser: Client
+) -> None:
+    """By key_ids(), of a course, of a delivery: at one include, whole and in part."""
+    submission = Submission.begin(course, teacher)
+    rows = [
+        handin(course),
+        Poster.objects.create(delivery=course, content=ContentFile(b"one", name="p.txt")),
+        submission.add_file("s.txt", b"one"),
+    ]
+    stranger = Client()
+    stranger.force_login(User.objects.create_user("stranger@example.com"))
+    for row in rows:
+        assert b"".join(browser.get(row.content.url)) == b"one"
+        part = browser.get(row.content.url, headers={"range": "bytes=1-"})
+        assert (part.status_code, b"".join(part)) == (206, b"ne")
+        assert stranger.get(row.content.url).status_code == 404
+        assert Client().get(row.content.url).status_code == 302
+
+
 # -- The admin --
 
 
