@@ -18,8 +18,10 @@ from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMet
 from devilry_storage.exceptions import NotAnOrphan
 from devilry_storage.models import Tombstone
 from devilry_storage.orphans import bury_orphan
+from devilry_storage.purge import purge
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.testing import override_deliverystore
+from tests.purging import past_due
 
 pytestmark = pytest.mark.django_db
 
@@ -172,3 +174,39 @@ def test_no_more_than_so_many_names_are_looked_at(
     monkeypatch.setattr(orphans, "LOOKED_AT", 1)
     bury_orphan(FileMeta, ORPHAN, using="default")
     assert [prefix for prefix, _name in listed] == ["0/0"]
+
+
+# -- A row that adopts the name meanwhile --
+
+
+def test_what_a_row_adopts_between_the_look_and_the_tombstone_is_kept_by_the_purge(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tombstone is written, but a name that a row records is never removed."""
+    lay(store)
+    adopted: list[Any] = []
+    save = Tombstone.save
+
+    def adopts_first(tombstone: Tombstone, **options: Any) -> None:
+        delivery = Delivery.objects.get()
+        adopted.append(FileMeta.objects.adopt(ORPHAN, delivery=delivery, filename="late"))
+        save(tombstone, **options)
+
+    monkeypatch.setattr(Tombstone, "save", adopts_first)
+    bury_orphan(FileMeta, ORPHAN, using="default")
+    past_due()
+    assert [event.result for event in purge()] == ["kept"]
+    (row,) = adopted
+    with row.content.open() as file:
+        assert file.read() == b"orphan"
+
+
+def test_what_has_its_tombstone_is_adopted_by_nobody(store: Any) -> None:
+    """Or the purge would find a row at the name that it is about to remove."""
+    lay(store)
+    bury_orphan(FileMeta, ORPHAN, using="default")
+    with pytest.raises(FileExistsError):
+        FileMeta.objects.adopt(ORPHAN, delivery=Delivery.objects.get(), filename="late")
+    past_due()
+    assert [event.result for event in purge()] == ["removed"]
+    assert not store.exists(ORPHAN)
