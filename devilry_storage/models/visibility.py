@@ -29,8 +29,7 @@ class VisibleQuerySet(models.QuerySet[Any]):
         visible: Q = self.none()
         if not user.is_active or not user.is_authenticated:
             return visible
-        meta = self.model._meta
-        if user.has_perm(f"{meta.app_label}.view_{meta.model_name}"):
+        if may_view(user, self.model):
             visible = self.all()
             return visible
         delivery = _related(self.model, self.delivery_path) if self.delivery_path else self.model
@@ -53,6 +52,13 @@ class DeliveryQuerySet(VisibleQuerySet):
 
 
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
+
+
+def may_view(user: Any, model: type[models.Model]) -> bool:
+    """Tell whether the user may view all rows of a model."""
+    meta = model._meta
+    allowed: bool = user.has_perm(f"{meta.app_label}.view_{meta.model_name}")
+    return allowed
 
 
 def _related(model: type[models.Model], name: str) -> type[models.Model] | None:

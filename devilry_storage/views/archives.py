@@ -25,6 +25,7 @@ from ..archive import Archive, latest_of, of_deliveries
 from ..archive.paths import FILE_BYTES, clean
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
+from ..models.visibility import may_view
 from ..serving import Body, protect, record_access, streamed
 from .access import LARGEST_ID, RowView
 
@@ -63,6 +64,19 @@ class _ArchiveView(RowView):
 
     def models(self) -> list[type[Model]]:
         return [model for model in apps.get_models() if issubclass(model, AbstractDelivery)]
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """Return the deliveries whose files the user may see."""
+        model: Any = self.get_model()
+        files = model.filemeta_model()
+        if may_view(self.request.user, files):
+            everything: QuerySet[Any] = model._default_manager.all()
+            return everything
+        visible = super().get_queryset()
+        if may_view(self.request.user, model):  # deliveries, but not what is in them
+            mine = files._default_manager.visible_to(self.request.user)
+            visible = visible.filter(pk__in=mine.values("delivery"))
+        return visible
 
     def get_deliveries(self) -> QuerySet[Any]:
         """Return the deliveries that the archive is to have; Http404 where there are none."""

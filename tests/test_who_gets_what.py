@@ -1,0 +1,352 @@
+"""The table of who gets what: nine kinds of user, every kind of page, and every change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.core.files.base import ContentFile
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import DeliveryStore, MonthlySum, Tombstone
+from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.testing import override_deliverystore
+
+from .admin.pages import url_for, url_of
+from .users import make_superuser, make_user
+
+pytestmark = pytest.mark.django_db
+
+LABEL, DELIVERIES = "devilry_deliveries.filemeta", "devilry_deliveries.delivery"
+
+#: An id that no row has.
+ABSENT = 987654
+
+VIEW = ["view_filemeta"]
+STORE = [
+    *("browse_store", "bury_orphan", "view_tombstone", "restore_tombstone", "carry_out_tombstone"),
+    *("view_monthlysum", "refresh_statistics"),
+]
+
+KINDS = (
+    *("anonymous", "inactive", "unrelated", "candidate", "examiner"),
+    *("staff", "viewer", "keeper", "superuser"),
+)
+
+#: What is answered: L is the login page of the site, A that of the admin, G the thing itself;
+#: else a status.
+TABLE = """
+                    anonymous inactive unrelated candidate examiner staff viewer keeper superuser
+file                    L        L        404        G        G      404    G     404      G
+range                   L        L        404        G        G      404    G     404      G
+head                    L        L        404        G        G      404    G     404      G
+unfinished_file         L        L        404        G       404     404    G     404      G
+delivery_zip            L        L        404        G        G      404    G     404      G
+unfinished_zip          L        L        404        G       404     404    G     404      G
+group_zip               L        L        404        G        G      404    G     404      G
+latest_zip              L        L        404        G        G      404    G     404      G
+index                   A        A         A         A        A       G     G      G       G
+groups                  A        A         A         A        A      403   403    403      G
+group                   A        A         A         A        A      403   403    403      G
+deliveries              A        A         A         A        A      403   403    403      G
+delivery                A        A         A         A        A      403   403    403      G
+delete_delivery         A        A         A         A        A      403   403    403      G
+files                   A        A         A         A        A      403    G     403      G
+file_page               A        A         A         A        A      403    G     403      G
+add_file                A        A         A         A        A      403   403    403      G
+delete_file             A        A         A         A        A      403   403    403      G
+preview                 A        A         A         A        A      403    G     403      G
+tombstones              A        A         A         A        A      403   403     G       G
+tombstone               A        A         A         A        A      403   403     G       G
+remove                  A        A         A         A        A      403   403     G       G
+dashboard               A        A         A         A        A      403   403     G       G
+stores                  A        A         A         A        A      403   403     G       G
+store                   A        A         A         A        A      403   403     G       G
+orphan                  A        A         A         A        A      403   403     G       G
+orphan_removal          A        A         A         A        A      403   403     G       G
+store_zip               A        A         A         A        A      403   403    403      G
+"""
+
+#: Who may do what by POST, with the token of a page.
+CHANGES = {
+    "restore": {"keeper", "superuser"},
+    "carry_out": {"keeper", "superuser"},
+    "carry_out_by_action": {"keeper", "superuser"},
+    "restore_by_action": {"keeper", "superuser"},
+    "bury": {"keeper", "superuser"},
+    "refresh": {"keeper", "superuser"},
+    "delete_file": {"superuser"},
+    "delete_delivery": {"superuser"},
+    "finish_by_action": {"superuser"},
+}
+
+
+class Site(NamedTuple):
+    """A group with a finished and an unfinished delivery, a tombstone and an orphan."""
+
+    group: Any
+    finished: Any
+    unfinished: Any
+    tombstone: Any
+    orphan: str
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    store = FsHierDeliveryStore(str(tmp_path / "store"))
+    with override_deliverystore(store):
+        group: Any = AssignmentGroup.objects.create(name="group")
+        finished, unfinished = Delivery.begin(group), Delivery.begin(group)
+        finished.add_files({"a.txt": b"0123456789", "gone.txt": b"gone"})
+        finished.finish()
+        finished.files.get(filename="gone.txt").delete()
+        unfinished.add_file("b.txt", b"0123456789")
+        name = f"{finished.files.get().content.name}_abcdefg"
+        orphan = store.save(name, ContentFile(b"orphan"))
+        past = (timezone.now() - timedelta(days=9)).timestamp()
+        os.utime(store.path(orphan), (past, past))
+        yield Site(group, finished, unfinished, Tombstone.objects.get(), orphan)
+
+
+def browser(kind: str, site: Site) -> Client:
+    """Return the browser of a user of the kind; each POST in it needs a token."""
+    client = Client(enforce_csrf_checks=True)
+    if kind == "anonymous":
+        return client
+    if kind == "superuser":
+        user = make_superuser()
+    else:
+        user = make_user(kind, is_staff=kind in {"staff", "viewer", "keeper"})
+    codenames = {"viewer": VIEW, "keeper": STORE}.get(kind, [])
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    assert user.user_permissions.count() == len(codenames)
+    if kind in {"candidate", "examiner"}:
+        getattr(site.group, f"{kind}s").add(user)
+    client.force_login(user)
+    if kind == "inactive":
+        site.group.candidates.add(user)
+        type(user)._default_manager.filter(pk=user.pk).update(is_active=False)
+    return client
+
+
+def urls(site: Site) -> dict[str, str]:
+    """Return where each thing of the table is."""
+    file, late = site.finished.files.get(), site.unfinished.files.get()
+
+    def public(page: str, *args: Any) -> str:
+        return reverse(f"devilry_storage:{page}", args=args)
+
+    def store(page: str, query: str = "") -> str:
+        return reverse(f"admin:devilry_storage_deliverystore_{page}", args=[LABEL]) + query
+
+    download = public("download", LABEL, file.pk)
+    orphan = f"?name={quote(site.orphan)}"
+    return {
+        "file": download,
+        "range": download,
+        "head": download,
+        "unfinished_file": public("download", LABEL, late.pk),
+        "delivery_zip": public("delivery_archive", DELIVERIES, site.finished.pk),
+        "unfinished_zip": public("delivery_archive", DELIVERIES, site.unfinished.pk),
+        "group_zip": public("group_archive", DELIVERIES, site.group.pk),
+        "latest_zip": public("latest_archive", DELIVERIES),
+        "index": reverse("admin:index"),
+        "groups": url_for(AssignmentGroup),
+        "group": url_of(site.group),
+        "deliveries": url_for(Delivery),
+        "delivery": url_of(site.finished),
+        "delete_delivery": url_of(site.finished, "delete"),
+        "files": url_for(FileMeta),
+        "file_page": url_of(file),
+        "add_file": url_for(FileMeta, "add"),
+        "delete_file": url_of(file, "delete"),
+        "preview": url_of(file, "preview"),
+        "tombstones": url_for(Tombstone),
+        "tombstone": url_of(site.tombstone),
+        "remove": url_of(site.tombstone, "remove"),
+        "dashboard": url_for(MonthlySum),
+        "stores": url_for(DeliveryStore),
+        "store": store("folder"),
+        "orphan": store("file", orphan),
+        "orphan_removal": store("bury", orphan),
+        "store_zip": store("archive", "?folder=0"),
+    }
+
+
+def table() -> dict[str, dict[str, str]]:
+    """Return the table: of each thing what each kind of user gets."""
+    head, *lines = TABLE.strip().splitlines()
+    assert tuple(head.split()) == KINDS
+    return {name: dict(zip(KINDS, cells, strict=True)) for name, *cells in map(str.split, lines)}
+
+
+def got(client: Client, name: str, url: str) -> str:
+    """Return what is answered, in the words of the table."""
+    if name == "range":
+        answer = client.get(url, headers={"range": "bytes=2-4"})
+    elif name == "head":
+        answer = client.head(url)
+    else:
+        answer = client.get(url)
+    body = b"".join(answer)
+    if answer.status_code == 302:
+        for word, login in (("L", "/accounts/login/"), ("A", reverse("admin:login"))):
+            if answer["Location"] == f"{login}?next={quote(url)}":
+                return word
+    good = {"range": (206, b"234"), "head": (200, b"")}.get(name)
+    if good is not None:
+        return "G" if (answer.status_code, body) == good else str(answer.status_code)
+    return "G" if answer.status_code == 200 and body else str(answer.status_code)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_user_gets_what_the_table_says(kind: str, site: Site) -> None:
+    """Files, archives, previews, each page of the admin, and the store browser."""
+    client = browser(kind, site)
+    places = urls(site)
+    assert places.keys() == table().keys()
+    found = {name: got(client, name, url) for name, url in places.items()}
+    assert found == {name: cells[kind] for name, cells in table().items()}
+
+
+# -- What is somebody else's, and what is not there --
+
+
+REQUESTS: list[tuple[str, dict[str, str]]] = [
+    *((method, {}) for method in ("get", "head", "options", "post", "put", "patch", "delete")),
+    ("get", {"range": "bytes=2-4"}),
+    ("get", {"range": "bytes=99-"}),
+    ("get", {"if-none-match": "*"}),
+    ("get", {"if-modified-since": "Fri, 01 Jan 2100 00:00:00 GMT"}),
+    ("get", {"if-match": '"other"'}),
+]
+
+
+@pytest.mark.parametrize("kind", ["anonymous", "inactive", "unrelated", "staff", "keeper"])
+def test_what_is_foreign_is_answered_as_what_is_absent(kind: str, site: Site) -> None:
+    """Same status, body and headers, for every method, range and condition."""
+    client = browser(kind, site)
+    file = site.finished.files.get()
+    ids = {
+        "download": file.pk,
+        "delivery_archive": site.finished.pk,
+        "group_archive": site.group.pk,
+    }
+    for page, pk in ids.items():
+        label = LABEL if page == "download" else DELIVERIES
+        here, nowhere = (
+            reverse(f"devilry_storage:{page}", args=[label, each]) for each in (pk, ABSENT)
+        )
+        for method, headers in REQUESTS:
+            foreign = answered(client, method, here, headers)
+            assert foreign == answered(client, method, nowhere, headers), (page, method, headers)
+
+
+def answered(
+    client: Client, method: str, url: str, headers: dict[str, str]
+) -> tuple[int, bytes, dict[str, str]]:
+    """Return status, body and headers, in which the URL itself is left out."""
+    answer = getattr(client, method)(url, headers=headers)
+    told = {key: value.replace(quote(url), "") for key, value in answer.items()}
+    return answer.status_code, b"".join(answer).replace(url.encode(), b""), told
+
+
+@pytest.mark.parametrize("kind", ["unrelated", "staff"])
+def test_the_admin_tells_nobody_else_what_there_is(kind: str, site: Site) -> None:
+    """A page of a row that is there is refused as one of a row that is not."""
+    client = browser(kind, site)
+    file = site.finished.files.get()
+    for row in (file, site.finished, site.group, site.tombstone):
+        pages = ["change", "delete", "history"]
+        pages += ["preview"] if row is file else []
+        pages += ["restore", "remove"] if row is site.tombstone else []
+        name = f"admin:{row._meta.app_label}_{row._meta.model_name}"
+        for page in pages:
+            there, absent = (
+                answered(client, "get", reverse(f"{name}_{page}", args=[pk]), {})
+                for pk in (row.pk, ABSENT)
+            )
+            assert there == absent, (row, page)
+
+
+# -- Changes --
+
+
+class Change(NamedTuple):
+    """Something that is done by POST, and what tells that it was."""
+
+    url: str
+    data: dict[str, Any]
+    done: Callable[[], bool]
+
+
+def change(name: str, site: Site) -> Change:
+    file, places = site.finished.files.get(), urls(site)
+    stones = Tombstone.objects.filter(pk=site.tombstone.pk)
+
+    def on_list(action: str, row: Any, **data: Any) -> dict[str, Any]:
+        return {"action": action, "_selected_action": [row.pk], **data}
+
+    def restored() -> bool:
+        return bool(FileMeta.objects.filter(filename="gone.txt").exists())
+
+    def gone() -> bool:
+        return not stones.exists() and not restored()
+
+    remove = on_list("remove_selected", site.tombstone, confirmed="yes")
+    return {
+        "restore": Change(url_of(site.tombstone, "restore"), {}, restored),
+        "restore_by_action": Change(
+            places["tombstones"], on_list("restore_selected", site.tombstone), restored
+        ),
+        "carry_out": Change(places["remove"], {}, gone),
+        "carry_out_by_action": Change(places["tombstones"], remove, gone),
+        "bury": Change(
+            places["orphan_removal"], {}, Tombstone.objects.filter(name=site.orphan).exists
+        ),
+        "refresh": Change(
+            reverse("admin:devilry_storage_monthlysum_refresh"), {}, MonthlySum.objects.exists
+        ),
+        "delete_file": Change(
+            places["delete_file"],
+            {"post": "yes"},
+            lambda: not FileMeta.objects.filter(pk=file.pk).exists(),
+        ),
+        "delete_delivery": Change(
+            places["delete_delivery"],
+            {"post": "yes"},
+            lambda: not Delivery.objects.filter(pk=site.finished.pk).exists(),
+        ),
+        "finish_by_action": Change(
+            places["deliveries"],
+            on_list("finish", site.unfinished),
+            Delivery.objects.filter(pk=site.unfinished.pk, successful=True).exists,
+        ),
+    }[name]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_change_needs_the_permission_a_post_and_a_token(
+    kind: str, name: str, site: Site
+) -> None:
+    """Without the token of a page it is refused to everybody; a GET changes nothing."""
+    client, asked = browser(kind, site), change(name, site)
+    client.get(asked.url, asked.data)
+    assert not asked.done()
+    assert client.post(asked.url, asked.data).status_code == 403
+    assert not asked.done()
+    token = "a" * 32
+    client.cookies["csrftoken"] = token
+    answer = client.post(asked.url, {**asked.data, "csrfmiddlewaretoken": token})
+    assert answer.status_code in {302, 403}
+    assert asked.done() == (kind in CHANGES[name])
