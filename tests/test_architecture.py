@@ -41,7 +41,7 @@ LAYERS = [
     {"archive", "check", "checks", "purge", "restoring", "serving", "statistics"},
     {"forms", "orphans", "views"},
     {"urls"},
-    {"apps", "admin", "management", "migrations"},
+    {"apps", "admin", "management", "migrations", "templatetags"},
     {"deliveries"},
     {"testing"},
 ]

@@ -44,6 +44,11 @@ class StoreAdmin(Searching):
     if django.VERSION >= (5, 0):
         show_facets = admin.ShowFacets.NEVER
 
+    delete_confirmation_template: ClassVar[Any] = "admin/devilry_storage/delete_confirmation.html"
+    delete_selected_confirmation_template: ClassVar[Any] = (
+        "admin/devilry_storage/delete_selected_confirmation.html"
+    )
+
     class Media:
         css: ClassVar[Any] = {"all": ["devilry_storage/admin.css"]}
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar, cast
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db import connections, models, router
 from django.db.models import Count, OuterRef, Q, Subquery, Sum
@@ -16,32 +15,25 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..exceptions import DeliveryStateError
 from ..models.locking import lock_row
-from .base import StoreAdmin
-from .failures import reason, storing
+from .actions import DeliveryActions
+from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
 from .references import possible_id
 from .searching import Matches, Searching, beginning
 from .shown import list_link, tell_kept
 
-logger = logging.getLogger("devilry_storage")
-
-#: So many deliveries that cannot be finished are told of one by one.
-TOLD = 10
-
 #: So many groups, or users, whose name begins with a text are looked up.
 MOST_NAMED = 100
 
 
-class DeliveryAdmin(StoreAdmin):
+class DeliveryAdmin(DeliveryActions):
     """Deliveries of any subclass of AbstractDelivery.
 
     ``inlines`` are subclasses of FileMetaInline and NewFileMetaInline for the model of its files.
     """
 
-    actions: Any = ("finish",)
     list_display: Any = (
         "__str__",
         "number",
@@ -202,34 +194,6 @@ class DeliveryAdmin(StoreAdmin):
             with storing():
                 obj.refuse_finished()
         super().save_model(request, obj, form, change)
-
-    @admin.action(
-        permissions=["change"], description=gettext_lazy("Finish selected %(verbose_name_plural)s")
-    )
-    def finish(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
-        """Finish each delivery that can be, and tell of the others why not."""
-        finished, refused = 0, []
-        for delivery in queryset.order_by("pk"):
-            try:
-                delivery.finish()
-            except DeliveryStateError as exception:
-                refused.append(str(exception))
-            except Exception as exception:
-                logger.exception("Delivery %s cannot be finished.", delivery.pk)
-                refused.append(f"{delivery}: {reason(exception)}.")
-            else:
-                finished += 1
-                self.log_change(request, delivery, _("Finished."))
-        if finished:
-            text = ngettext(
-                "%(count)d delivery was finished.", "%(count)d deliveries were finished.", finished
-            )
-            self.message_user(request, text % {"count": finished}, messages.SUCCESS)
-        for text in refused[:TOLD]:
-            self.message_user(request, text, messages.ERROR)
-        if more := len(refused[TOLD:]):
-            text = ngettext("So cannot %(count)d other.", "So cannot %(count)d others.", more)
-            self.message_user(request, text % {"count": more}, messages.ERROR)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         count = obj.files.filter(content__isnull=False).count()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.db import models
 from django.db.models import Q
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
@@ -15,8 +18,8 @@ from .base import StoreAdmin
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm, StoredFormSet
-from .previews import ShowsPreviews
-from .shown import ShowsFiles, tell_kept
+from .previews import Previews
+from .shown import NOTHING, ShowsFiles, state_of, tell_kept
 
 
 class FileMetaInline(ShowsFiles, admin.TabularInline):  # type: ignore[type-arg]
@@ -69,7 +72,7 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
         return False
 
 
-class FileMetaAdmin(ShowsPreviews, ShowsFiles, StoreAdmin):
+class FileMetaAdmin(ShowsFiles, Previews, StoreAdmin):
     """Files of any subclass of AbstractFileMeta: added by upload, looked at, deleted.
 
     A site whose files have editable fields of their own gives back ``has_change_permission``.
@@ -98,8 +101,35 @@ class FileMetaAdmin(ShowsPreviews, ShowsFiles, StoreAdmin):
         given = [*super().get_readonly_fields(request, obj)]
         if obj is None:
             return given
-        stored = ("filename", "human_size", "digest", "key", "created", "verified_at")
+        stored = (
+            "filename",
+            "links",
+            "media_type",
+            "human_size",
+            "digest",
+            "key",
+            "state",
+            "created",
+            "verified_at",
+        )
         return [*given, *(("delivery",) if self._has_delivery() else ()), *stored]
+
+    @admin.display(description=_("content"))
+    def links(self, filemeta: Any) -> str:
+        """The ways to the content: a preview, and the download where the site has one."""
+        if not filemeta.content:
+            return NOTHING
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_preview"
+        preview = reverse(name, args=[quote(filemeta.pk)], current_app=self.admin_site.name)
+        links = [(preview, _("Preview"))]
+        if url := filemeta.content.url:
+            links.append((url, _("Download")))
+        return format_html_join(" · ", '<a href="{}">{}</a>', links)
+
+    @admin.display(description=_("state in the store"))
+    def state(self, filemeta: Any) -> str:
+        """What the store says; it is asked on the page of the file, not in lists."""
+        return state_of(filemeta).words
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         first = {"delivery": 0, "filename": 1, "content": 2}

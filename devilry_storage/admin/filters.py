@@ -16,10 +16,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .references import possible_id
-
-#: So many rows that a search found are shown to choose from.
-MOST_CHOICES = 20
+from .references import found_in, possible_id, searchable
 
 
 class StoredFilter(admin.SimpleListFilter):
@@ -87,7 +84,7 @@ class _FormFilter(admin.FieldListFilter):
 class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
     """By date: Django's choices, and a first and a last day."""
 
-    template = "devilry_storage/admin/filter.html"
+    template = "admin/devilry_storage/filter.html"
     kind = "date"
     inputs = ("since", "until")
 
@@ -133,7 +130,7 @@ class ReferenceFilter(_FormFilter):
     the user's eyes; the filter is there for links to it even then.
     """
 
-    template = "devilry_storage/admin/filter.html"
+    template = "admin/devilry_storage/filter.html"
     kind = "search"
     inputs: Sequence[str] = ("search",)
 
@@ -152,13 +149,9 @@ class ReferenceFilter(_FormFilter):
         self.chosen = self._taken(dict(self.used_parameters), self.lookup)
         self.found: list[Any] = []
         self.note = ""
-        other = model_admin.admin_site._registry.get(field.related_model)
-        self._is_open = (
-            other is not None
-            and bool(other.get_search_fields(request))
-            and other.has_view_permission(request)
-        )
-        if self._is_open:
+        other = searchable(model_admin, field, request)
+        self._is_open = other is not None
+        if other is not None:
             self._search(request, other)
         else:
             self.inputs = ()
@@ -174,21 +167,15 @@ class ReferenceFilter(_FormFilter):
         return self._is_open or bool(self.chosen)
 
     def _search(self, request: HttpRequest, other: Any) -> None:
-        rows = other.get_queryset(request)
         if self.chosen:
-            if possible_id(rows.model, self.chosen) is None:
+            if possible_id(other.model, self.chosen) is None:
                 raise IncorrectLookupParameters(f"{self.chosen!r} is no id.")
-            self.found = list(rows.filter(pk=self.chosen))
+            self.found = list(other.get_queryset(request).filter(pk=self.chosen))
         term = self.values["search"]
         if not term:
             return
-        rows, repeated = other.get_search_results(request, rows, term)
-        found = list((rows.distinct() if repeated else rows)[: MOST_CHOICES + 1])
-        self.found += [row for row in found[:MOST_CHOICES] if row not in self.found]
-        if not found:
-            self.note = _("Nothing was found.")
-        elif len(found) > MOST_CHOICES:
-            self.note = _("There are more: write more of it.")
+        found, self.note = found_in(other, request, term)
+        self.found += [row for row in found if row not in self.found]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         mine = f"{self.field_path}__"

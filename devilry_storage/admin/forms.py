@@ -1,4 +1,4 @@
-"""The form of a new file, and the formset of the stored ones."""
+"""The forms of a new file and of a group to choose, and the formset of the stored files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.models import InlineForeignKeyField
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from .failures import NotSaved
+from .references import found_in, possible_id, searchable
 
 
 class FileMetaForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -63,3 +66,41 @@ class StoredFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         # Shown again, the page would put the rows that are left beside the boxes of others.
         if any(form.instance.pk is None for form in self.initial_forms):
             raise NotSaved(_("a file that the page showed was deleted meanwhile"))
+
+
+class GroupForm(forms.Form):
+    """Asks for a group in two steps, without a script: a search, and a choice of what it found.
+
+    Where groups have no admin in which the user may search, one is found by its id.
+    """
+
+    search = forms.CharField(
+        label=gettext_lazy("Search for a group"),
+        help_text=gettext_lazy("An id, or the beginning of the name."),
+        required=False,
+    )
+    group: Any = forms.ModelChoiceField(
+        queryset=None, label=gettext_lazy("Group"), widget=forms.RadioSelect, empty_label=None
+    )
+
+    def __init__(self, request: HttpRequest, model_admin: Any) -> None:
+        asked = request.POST if {"search_groups", "copy"} & request.POST.keys() else None
+        super().__init__(asked)
+        field = model_admin.opts.get_field("assignment_group")
+        #: What the search did not find, in words.
+        self.note = ""
+        found: list[Any] = []
+        other = searchable(model_admin, field, request)
+        rows = field.related_model._base_manager.all()
+        text = self["search"].value() or ""
+        if other is not None:
+            rows = other.get_queryset(request)
+            if text:
+                found, self.note = found_in(other, request, text)
+        elif possible_id(field.related_model, text) is not None:
+            found = list(rows.filter(pk=text))
+        chosen = possible_id(field.related_model, self["group"].value())
+        pks = [*(row.pk for row in found), *([] if chosen is None else [chosen])]
+        self.fields["group"].queryset = rows.filter(pk__in=pks)  # type: ignore[attr-defined]
+        #: Whether there is something to choose from.
+        self.has_choices = bool(found) or chosen is not None

@@ -1,141 +1,112 @@
-"""Previews: text with line numbers and raster images; nothing of what students made runs."""
+"""Pages on which a file can be looked at, in the admin."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import logging
+from typing import Any
+from urllib.parse import urlsplit
 
+from django.contrib import admin
+from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
+from django.templatetags.static import static
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
 
-from ..conf import PDF
-from ..serving import sent_type, serve
-from ..store import store_for
+from ..http import media_type
+from ..serving import serve
 from .failures import reason
+from .previewing import TEXT_BYTES, kind_of, text_of
+from .shown import state_of
 
-#: So many bytes of a text are shown.
-SHOWN_BYTES = 64 * 1024
-
-# The admin's own scripts and styles, and pictures from here: of nothing else a page could be made.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
-)
-
-# What is not seen, or turns the direction of what is (Unicode TR 36); tabs and ends of lines are
-# seen.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\ufff9-\ufffb\U000e0000-\U000e0fff]"
-)
+logger = logging.getLogger("devilry_storage")
 
 
-class Text(NamedTuple):
-    """The beginning of a file as lines; ``encoding`` is how it was read."""
-
-    lines: list[str]
-    encoding: str
-
-
-def text_of(data: bytes, *, whole: bool) -> Text:
-    """Return bytes as lines of text in which everything is seen.
-
-    They are read as UTF-8, of which the last character may be cut off unless they are the
-    ``whole``, or else as Latin-1, in which every byte is a character.
-    """
-    try:
-        text, encoding = _utf8(data, whole=whole), "UTF-8"
-    except UnicodeDecodeError:
-        text, encoding = data.decode("latin-1"), "Latin-1"
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    return Text([_seen(line) for line in text.removesuffix("\n").split("\n")], encoding)
-
-
-def _utf8(data: bytes, *, whole: bool) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as exception:
-        if whole or exception.start < len(data) - 3:
-            raise
-        return data[: exception.start].decode()
-
-
-def _seen(line: str) -> str:
-    return _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", line)
-
-
-class ShowsPreviews:
-    """Mixed into the admin of files: the page ``preview``, for whoever may view the row."""
+class Previews(admin.ModelAdmin):  # type: ignore[type-arg]
+    """The pages of previews of a model's files, for whoever may view them."""
 
     preview_template = "admin/devilry_storage/preview.html"
 
     def get_urls(self) -> list[Any]:
-        admin: Any = self
-        name = f"{admin.opts.app_label}_{admin.opts.model_name}_preview"
-        view = admin.admin_site.admin_view
+        def url(route: str, view: Any, name: str) -> Any:
+            wrapped = self.admin_site.admin_view(require_safe(view))
+            name = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+            return path(f"<path:object_id>/{route}/", wrapped, name=name)
+
         return [
-            path("<path:object_id>/preview/", view(self.preview_view), name=name),
-            path("<path:object_id>/preview/shown/", view(self.shown_view), name=f"{name}_shown"),
-            *super().get_urls(),  # type: ignore[misc]  # ModelAdmin's
+            url("preview", self.preview_view, "preview"),
+            url("preview/shown", self.preview_shown_view, "preview_shown"),
+            *super().get_urls(),
         ]
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the beginning of a text, an image, a link to a PDF, or that there is no preview."""
-        row, admin = self._previewed(request, object_id), self
-        model_admin: Any = admin
-        media_type = sent_type(row.filename)
-        kind = media_type.partition("/")[0]
-        opts = model_admin.opts
-        name = f"admin:{opts.app_label}_{opts.model_name}"
-        site = model_admin.admin_site
-        context: dict[str, Any] = {
-            **site.each_context(request),
-            "title": _("Preview of %(filename)s") % {"filename": row.filename},
-            "opts": opts,
+        """Show what can be shown of a file, and in words what its state in the store is."""
+        row = self._previewed(request, object_id)
+        state = state_of(row)
+        kind = kind_of(row) if state.is_there else ""
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Preview of %(name)s") % {"name": row},
+            "opts": self.opts,
+            "media": self.media,
             "row": row,
-            "kind": "pdf" if media_type == PDF else kind,
-            "change_url": reverse(f"{name}_change", args=[row.pk], current_app=site.name),
-            "shown_url": reverse(f"{name}_preview_shown", args=[row.pk], current_app=site.name),
+            "media_type": media_type(row.filename),
+            "state": state,
+            "kind": kind,
+            "text_bytes": TEXT_BYTES,
             "download_url": row.content.url if row.content else "",
+            "shown_url": reverse(
+                f"admin:{self.opts.app_label}_{self.opts.model_name}_preview_shown",
+                args=[quote(row.pk)],
+                current_app=self.admin_site.name,
+            ),
         }
         if kind == "text":
-            context |= self._text(row)
-        elif not row.content:
-            context["problem"] = _("the file is not stored")
-        request.current_app = site.name
+            context.update(self._text(row))
         answer = TemplateResponse(request, self.preview_template, context)
-        answer["Content-Security-Policy"] = _POLICY
+        answer["Content-Security-Policy"] = _policy()
         return answer
 
-    def shown_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        """Send the file itself, to be shown if its type is a safe one."""
-        return serve(request, self._previewed(request, object_id), inline=True)
+    def preview_shown_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Answer with the bytes of an image, or of a PDF; with no others."""
+        row = self._previewed(request, object_id)
+        if kind_of(row) not in {"image", "pdf"}:
+            raise Http404(_("There is no preview of this file."))
+        # A redirect would lead to where the policy of the page lets no image come from.
+        return serve(request, row, inline=True, way="stream")
 
     def _previewed(self, request: HttpRequest, object_id: str) -> Any:
-        admin: Any = self
-        if not admin.has_view_permission(request):
+        # Before it is looked up, so that nobody else learns what exists.
+        if not self.has_view_permission(request):
             raise PermissionDenied
-        row = admin.get_object(request, object_id)
+        row = self.get_object(request, unquote(object_id))
         if row is None:
-            raise Http404(_("There is no such file."))
+            raise Http404(_("There is no such file: perhaps it was deleted."))
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
         return row
 
     def _text(self, row: Any) -> dict[str, Any]:
-        if not row.content:
-            return {"problem": _("the file is not stored")}
         try:
-            data = b"".join(_beginning(row))
-        except OSError as exception:
-            return {"problem": reason(exception)}
-        whole = len(data) <= SHOWN_BYTES
-        text = text_of(data[:SHOWN_BYTES], whole=whole)
-        return {"text": text, "shown_bytes": None if whole else SHOWN_BYTES}
+            return {"text": text_of(row)}
+        except Exception as exception:
+            logger.exception("%r cannot be read for a preview.", row.content.name)
+            return {"trouble": reason(exception)}
 
 
-def _beginning(row: Any) -> Iterator[bytes]:
-    """Yield what is shown, and one byte if there is more."""
-    return store_for(row).stream(row.content.name, 0, SHOWN_BYTES + 1)
+def _policy() -> str:
+    """Return the policy of a page that shows what a student wrote: of it nothing is loaded or run.
+
+    What the admin itself needs comes from where the static files are.
+    """
+    url = urlsplit(static("devilry_storage/admin.css"))
+    origin = f"{url.scheme}://{url.netloc}" if url.netloc else ""
+    own = f"'self' {origin}".strip()
+    return (
+        f"default-src 'none'; script-src {own}; style-src {own}; img-src {own} data:; "
+        f"font-src {own}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )

@@ -1,4 +1,4 @@
-"""Widgets for references to other rows, which break no page whatever was sent in their place."""
+"""References to other rows: searched for, and no page breaks whatever was sent in their place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from django.contrib.admin.widgets import (
     AutocompleteSelectMultiple,
 )
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+#: So many rows that a search found are shown to choose from.
+MOST_CHOICES = 20
 
 #: No database has a larger id.
 LARGEST_ID = 2**63 - 1
@@ -41,3 +46,24 @@ class Reference(_Robust, AutocompleteSelect):
 
 class References(_Robust, AutocompleteSelectMultiple):
     """References to rows."""
+
+
+def searchable(model_admin: Any, field: Any, request: HttpRequest) -> Any:
+    """Return the admin in which the rows that a field refers to can be searched, if there is one.
+
+    None where that admin has no search, or its rows are not for the user's eyes.
+    """
+    other = model_admin.admin_site._registry.get(field.related_model)
+    if other is None or not other.get_search_fields(request):
+        return None
+    return other if other.has_view_permission(request) else None
+
+
+def found_in(other: Any, request: HttpRequest, text: str) -> tuple[list[Any], str]:
+    """Return the first rows that a search in another admin finds, and what to say of it."""
+    rows, repeated = other.get_search_results(request, other.get_queryset(request), text)
+    found = list((rows.distinct() if repeated else rows)[: MOST_CHOICES + 1])
+    if not found:
+        return [], _("Nothing was found.")
+    more = _("There are more: write more of it.") if len(found) > MOST_CHOICES else ""
+    return found[:MOST_CHOICES], more

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
@@ -17,6 +18,10 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..conf import conf
 from ..http import media_type
+from ..store import store_for
+from .failures import reason
+
+logger = logging.getLogger("devilry_storage")
 
 NOTHING = "-"
 
@@ -49,6 +54,32 @@ class ShowsFiles:
         if url := filemeta.content.url:
             return format_html('<a href="{}">{}</a>', url, name)
         return format_html("<code>{}</code>", name)
+
+
+class StoreState(NamedTuple):
+    """Whether the bytes of a file are there, and in words how it is with them."""
+
+    is_there: bool
+    words: str
+
+
+def state_of(filemeta: Any) -> StoreState:
+    """Ask the store for a file, and say what it has; whatever it raises is told, too."""
+    name = filemeta.content.name
+    if not name:
+        return StoreState(False, _("not stored"))
+    try:
+        size = store_for(filemeta).size(name)
+    except FileNotFoundError:
+        return StoreState(False, _("missing: the store has no such file"))
+    except Exception as exception:
+        logger.exception("The store cannot be asked for %r.", name)
+        words = _("unreachable: the store cannot be asked (%(reason)s)")
+        return StoreState(False, words % {"reason": reason(exception)})
+    if filemeta.size not in {None, size}:
+        words = _("wrong size: %(size)d bytes in the store, not %(recorded)d")
+        return StoreState(True, words % {"size": size, "recorded": filemeta.size})
+    return StoreState(True, _("whole: it is in the store, with its size"))
 
 
 def list_link(admin_site: Any, model: Any, query: dict[str, Any], text: str) -> str:

@@ -28,13 +28,15 @@ from .ways import left_to_the_web_server, redirected
 logger = logging.getLogger("devilry_storage")
 
 
-def serve(request: HttpRequest, filemeta: Any, *, inline: bool = False) -> HttpResponseBase:
+def serve(
+    request: HttpRequest, filemeta: Any, *, inline: bool = False, way: str = ""
+) -> HttpResponseBase:
     """Answer a GET or HEAD with the file of a row: whole, a range, or what conditions demand.
 
     ``inline`` asks for it to be shown, which is done for ``DELIVERY_STORE_INLINE_TYPES`` alone.
-    The bytes travel as ``DELIVERY_STORE_SERVE`` says. Raises Http404 where the row has no file,
-    or the store has not; ImproperlyConfigured where the store cannot do what the setting says;
-    what the store raises where it cannot be read.
+    The bytes travel as ``way`` says, or else ``DELIVERY_STORE_SERVE``. Raises Http404 where the
+    row has no file, or the store has not; ImproperlyConfigured where the store cannot do what the
+    setting says; what the store raises where it cannot be read.
     """
     name = stored_name(filemeta)
     if name is None:
@@ -45,7 +47,7 @@ def serve(request: HttpRequest, filemeta: Any, *, inline: bool = False) -> HttpR
     except FileNotFoundError as exception:
         logger.exception("%r cannot be served.", name)
         raise Http404("No file.") from exception
-    way = way_of(alias)
+    way = way or way_of(alias)
     # A URL is signed for GET alone, and one request less is worth more than some bytes.
     if way == "redirect" and (request.method == "HEAD" or file.size < conf.redirect_min_bytes):
         way = "stream"
