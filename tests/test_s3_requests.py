@@ -243,3 +243,16 @@ def test_a_purge_looks_before_it_aborts_an_upload(
     with sends(proxy, "ListMultipartUploads", "AbortMultipartUpload"):
         found = list(store.remove_stale_uploads(timezone.now() + timedelta(minutes=1)))
     assert found == ["0/1/1005/17"]
+
+
+def test_a_page_of_a_folder_is_one_listing(proxy: HttpProxy, store: S3DeliveryStore) -> None:
+    """Of no more than is on it, however many files there are; so is each page after it."""
+    for number in range(5):
+        store.save(f"0/0/{number}/1", ContentFile(b"1"))
+    with sends(proxy, "ListObjectsV2"):
+        page = store.page("0/0", limit=3)
+    assert page == (["0/0/0", "0/0/1", "0/0/2"], [], page.following)
+    assert proxy.requests[-1].query["max-keys"] == ["3"]
+    with sends(proxy, "ListObjectsV2"):
+        rest = store.page("0/0", after=page.following, limit=3)
+    assert rest == (["0/0/3", "0/0/4"], [], "")
