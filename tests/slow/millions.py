@@ -17,6 +17,7 @@ from django.db import connection
 from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import MonthlySum, Tombstone
 from tests.users import login_field
 
 #: Minutes between two deliveries: a million of them take ten years.
@@ -56,7 +57,7 @@ def _administer(sql: str) -> None:
 
 
 def fill(files: int) -> None:
-    """Make so many files, a third as many deliveries, and groups and users in proportion."""
+    """Make so many files, a third as many deliveries and tombstones, and groups and users."""
     deliveries = files // 3
     groups, users = max(deliveries // 10, 5), max(deliveries // 20, 5)
     user_model: Any = get_user_model()
@@ -68,6 +69,8 @@ def fill(files: int) -> None:
         "delivery": Delivery._meta.db_table,
         "filemeta": FileMeta._meta.db_table,
         "assignmentgroup": AssignmentGroup._meta.db_table,
+        "tombstone": Tombstone._meta.db_table,
+        "monthlysum": MonthlySum._meta.db_table,
         "users": user_model._meta.db_table,
         "login": login_field(),
     }
@@ -80,7 +83,8 @@ def fill(files: int) -> None:
         "now": timezone.now(),
     }
     with connection.cursor() as cursor:
-        with _without_indexes(cursor, [tables["delivery"], tables["filemeta"]]):
+        large = [tables[name] for name in ("delivery", "filemeta", "tombstone")]
+        with _without_indexes(cursor, large):
             for statement in _ROWS.format(**tables).split(";"):
                 cursor.execute(statement, numbers)
         cursor.execute("VACUUM ANALYZE")
@@ -147,5 +151,35 @@ SELECT
     lpad(f::text, 64, '0'),
     %(now)s - (%(deliveries)s - d) * %(minutes)s * interval '1 minute' - interval '1 second',
     d
-FROM generate_series(1, %(files)s) f, LATERAL (SELECT (f - 1) / 3 + 1 AS d) of
+FROM generate_series(1, %(files)s) f, LATERAL (SELECT (f - 1) / 3 + 1 AS d) of;
+
+INSERT INTO {tombstone}
+    (model, alias, name, size, sha256, rows, filename, file_id, delivery_id, created, due,
+     attempts, last_error)
+SELECT
+    CASE WHEN n <= %(deliveries)s / 20 THEN 'testapp.note' ELSE 'devilry_deliveries.filemeta' END,
+    'deliveries',
+    '9/' || n %% 1000 || '/' || n || '/' || n,
+    n %% 5000,
+    '',
+    '[]',
+    CASE
+        WHEN n %% 3 = 1 THEN 'main.py'
+        WHEN n > %(deliveries)s / 10 THEN 'Report ' || n || '.pdf'
+        ELSE 'old ' || n || '.pdf'
+    END,
+    n * 3,
+    n,
+    %(now)s - interval '30 days' + (n - %(deliveries)s / 10) * interval '1 minute',
+    %(now)s + (n - %(deliveries)s / 10) * interval '1 minute',
+    0,
+    ''
+FROM generate_series(1, %(deliveries)s) n;
+
+INSERT INTO {monthlysum} (model, month, deliveries, files, size, refreshed)
+SELECT
+    'devilry_deliveries.filemeta',
+    (date_trunc('month', %(now)s) - m * interval '1 month')::date,
+    m, 3 * m, 5000 * m, %(now)s
+FROM generate_series(0, 119) m
 """

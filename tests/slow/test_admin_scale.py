@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from devilry_storage.admin import DeliveryAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import MonthlySum, Tombstone
 from tests import proofs
 from tests.admin.pages import url_for
 from tests.users import make_superuser
@@ -35,6 +36,7 @@ FEW = 30_000
 #: period of as many may be read to find in it what was searched.
 MOST = FILES // 100
 
+TOMBSTONES, DASHBOARD = url_for(Tombstone), url_for(MonthlySum)
 DELIVERIES, FILE_LIST, GROUPS = (url_for(model) for model in (Delivery, FileMeta, AssignmentGroup))
 
 
@@ -105,6 +107,27 @@ PAGES = [
     f"{FILE_LIST}{{files}}/change/",
     f"{FILE_LIST}{{files}}/delete/",
     f"{GROUPS}{{groups}}/change/",
+    TOMBSTONES,
+    f"{TOMBSTONES}?p=100",
+    f"{TOMBSTONES}?o=4",
+    f"{TOMBSTONES}?due=yes",
+    f"{TOMBSTONES}?due=no",
+    f"{TOMBSTONES}?due=yes&p=5",
+    f"{TOMBSTONES}?model=testapp.note",
+    f"{TOMBSTONES}?model=testapp.paper",
+    f"{TOMBSTONES}?model=devilry_deliveries.filemeta&due=yes",
+    f"{TOMBSTONES}?q={{files}}",
+    f"{TOMBSTONES}?q=500",
+    f"{TOMBSTONES}?q=500&due=no",
+    f"{TOMBSTONES}?q=main.py",
+    f"{TOMBSTONES}?q=main.py&due=yes",
+    f"{TOMBSTONES}?q=old",
+    f"{TOMBSTONES}?q=9/5",
+    f"{TOMBSTONES}?q=9/500/500/",
+    f"{TOMBSTONES}?q=nothing",
+    f"{TOMBSTONES}{{deliveries}}/change/",
+    f"{TOMBSTONES}{{deliveries}}/remove/",
+    DASHBOARD,
     f"{DELIVERIES}add/",
     f"{FILE_LIST}add/",
 ]
@@ -177,6 +200,10 @@ def test_no_page_scans_a_table_or_sends_more_queries_for_more_rows(few: Site, ma
         ("devilry_deliveries_state", f"{DELIVERIES}?successful__exact=0"),
         ("devilry_deliveries_created", FILE_LIST),
         ("devilry_deliveries_beginning", f"{FILE_LIST}?q=old+1."),
+        ("devilry_storage_due", f"{TOMBSTONES}?due=no"),
+        ("devilry_storage_model_due", f"{TOMBSTONES}?model=testapp.note"),
+        ("devilry_storage_filename", f"{TOMBSTONES}?q=nothing"),
+        ("devilry_storage_name", f"{TOMBSTONES}?q=nothing"),
         ("devilry_deliveries_group_name", f"{GROUPS}?q=group+00001"),
     ],
 )
