@@ -102,7 +102,9 @@ def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, 
     found: dict[str, Any] = {}
     batches = list(_batches(names))
     for each in sharing(model, store_for(model)):
-        rows = each._base_manager.using(using).select_related(*_owners(each))
+        rows = each._base_manager.using(using)
+        if owners := _owners(each):  # without names Django would follow every reference
+            rows = rows.select_related(*owners)
         for batch in batches:
             found.update((row.content.name, row) for row in rows.filter(content__in=batch))
     return found

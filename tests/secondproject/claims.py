@@ -20,7 +20,7 @@ from django.urls import reverse
 from devilry_storage.exceptions import DeliveryFinished
 from devilry_storage.forms import DeliveryForm
 from devilry_storage.limits import Limits
-from devilry_storage.models import Tombstone
+from devilry_storage.models import MonthlySum, Tombstone
 from devilry_storage.store import resolve
 from tests.customuser.models import User
 
@@ -394,6 +394,40 @@ def test_tombstones_can_be_searched_in_the_admin(browser: Client, course: Course
     handin(course).delete()
     url = reverse("admin:devilry_storage_tombstone_changelist")
     assert "courses.handin" in browser.get(url, {"q": "a.txt"}).content.decode()
+
+
+def test_deleted_handin_and_submission_are_restored_in_the_admin(
+    browser: Client, course: Course, teacher: User
+) -> None:
+    """With their ids, whether there is a delivery or not, and whatever the keys of users are."""
+    row = handin(course, student=teacher)
+    submission = Submission.begin(course, teacher)
+    submission.add_files({"b.txt": b"two"})
+    submission.finish()
+    models = (Handin, Submission, SubmittedFile)
+    before = [list(model._base_manager.values()) for model in models]
+    row.delete()
+    submission.delete()
+    for tombstone in Tombstone.objects.all():
+        url = reverse("admin:devilry_storage_tombstone_restore", args=[tombstone.pk])
+        assert browser.post(url).status_code == 302
+    assert [list(model._base_manager.values()) for model in models] == before
+    assert read(Handin.objects.get()) == b"one"
+    assert not Tombstone.objects.exists()
+
+
+def test_dashboard_counts_the_files_of_the_project(browser: Client, course: Course) -> None:
+    """Each model of files has its sums, of its own store."""
+    handin(course)
+    Poster.objects.create(delivery=course, content=ContentFile(b"p", name="p"))
+    call_command("deliverystore_stats", stdout=StringIO())
+    assert sorted(MonthlySum.objects.values_list("model", "deliveries", "files", "size")) == [
+        ("courses.handin", 0, 1, 3),
+        ("courses.poster", 1, 1, 1),
+    ]
+    page = browser.get(reverse("admin:devilry_storage_monthlysum_changelist")).content.decode()
+    for text in ("courses.Handin", "posters", "Unfinished deliveries (courses.submission)"):
+        assert text in page
 
 
 # -- Uploads --
