@@ -1,0 +1,125 @@
+"""Every page of the admin for the package's models, in every look, and the manual's pictures.
+
+The pictures of the manual are made anew by::
+
+    DEVILRY_STORAGE_SCREENSHOTS=docs/images pytest -m browser -k picture
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib import admin as admin_site
+from django.urls import NoReverseMatch, reverse
+
+from devilry_storage.deliveries.models import Delivery, FileMeta
+from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.testing import override_deliverystore
+
+from .school import fill
+from .window import HEIGHT, Windows
+
+if TYPE_CHECKING:
+    from .campus import Open
+
+pytest_plugins = ["tests.browser.campus_fixtures"]
+
+APPS = {"devilry_storage", "devilry_deliveries"}
+PAGES = ("changelist", "add", "change", "delete", "history", "preview")
+
+STORE = "/admin/devilry_storage/deliverystore/devilry_deliveries.filemeta/"
+
+
+@pytest.fixture
+def delivery(admin: Any, tmp_path: Path) -> Iterator[Delivery]:
+    """One of a term's deliveries, in which all is wrong that can be."""
+    with override_deliverystore(FsHierDeliveryStore(tmp_path / "deliveries")) as store:
+        yield fill(store)
+
+
+def pages() -> Iterator[str]:
+    """Yield the path of each page of each model, for its last row where it is one of a row."""
+    yield reverse("admin:index")
+    for app in sorted(APPS):
+        yield reverse("admin:app_list", args=[app])
+    for model in admin_site.site._registry:
+        meta = model._meta
+        if meta.app_label not in APPS:
+            continue
+        for page in PAGES:
+            name = f"admin:{meta.app_label}_{meta.model_name}_{page}"
+            try:
+                yield reverse(name)
+                continue
+            except NoReverseMatch:
+                pass
+            try:
+                reverse(name, args=[1])
+            except NoReverseMatch:
+                continue
+            for row in model._default_manager.order_by("-pk")[:1]:
+                yield reverse(name, args=[row.pk])
+
+
+def test_every_page_is_sound_in_every_look(
+    open_browser: Windows, admin: Any, delivery: Delivery, stock_violations: set[str]
+) -> None:
+    """Nothing fails, nothing needs scrolling sideways, and axe-core finds what it finds in
+    Django's own pages, or in Django's own boxes that delete rows of a table.
+    """
+    faults: dict[str, Any] = {}
+    seen = set()
+    for scheme in ("light", "dark"):
+        window = open_browser(admin, scheme=scheme)
+        for path in pages():
+            answer = window.go(path)
+            assert answer is not None
+            if answer.status == 403:  # of what is never added, changed or deleted
+                window.faults.clear()
+                continue
+            seen.add(path)
+            for width in (1280, 320):
+                window.page.set_viewport_size({"width": width, "height": HEIGHT})
+                window.screenshot(f"{path.strip('/').replace('/', '-')}-{width}-{scheme}")
+                if window.overflow() > 0:
+                    faults[f"{path} at {width}"] = f"{window.overflow()} pixels too wide"
+            for rule, where in window.violations().items():
+                if rule not in stock_violations and not (rule == "label" and "-DELETE" in where):
+                    faults[f"{path}, {scheme}: {rule}"] = where
+            if window.faults:
+                faults[path] = window.faults[:]
+                window.faults.clear()
+    assert faults == {}
+    assert len(seen) > 20
+
+
+def test_pictures_of_the_manual(
+    open_browser: Windows, admin: Any, delivery: Delivery, opened: Open
+) -> None:
+    """They are made of pages as they are, and those show what the manual speaks of."""
+    window = open_browser(admin)
+    window.page.set_viewport_size({"width": 1000, "height": 560})
+    folder = str(delivery.files.earliest("pk").content.name).rpartition("/")[0]
+    preview = FileMeta.objects.filter(filename="queue.py").latest("pk")
+    shown = {
+        "store-browser": (f"{STORE}?folder={folder}", "orphan"),
+        "deliveries": (reverse("admin:devilry_deliveries_delivery_changelist"), "Exercise 3"),
+        "dashboard": (reverse("admin:devilry_storage_monthlysum_changelist"), "Deliveries"),
+        "preview": (
+            reverse("admin:devilry_deliveries_filemeta_preview", args=[preview.pk]),
+            "def get",
+        ),
+    }
+    for name, (path, text) in shown.items():
+        window.go(path)
+        assert text in window.page.inner_text("#content")
+        window.screenshot(name)
+    student = opened("anna")
+    student.go("/")
+    student.page.click("main a")
+    student.page.set_viewport_size({"width": 1000, "height": 560})
+    student.screenshot("student")
+    assert window.faults == student.faults == []
