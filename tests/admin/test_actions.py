@@ -134,7 +134,7 @@ def test_each_action_has_its_permission(
 
 def harm(row: FileMeta, data: bytes | None) -> None:
     """Put other bytes in the place of a row's, or none."""
-    store = store_for(row)
+    store: Any = store_for(row)
     store.delete(row.content.name)
     if data is not None:
         store.save(row.content.name, ContentFile(data))
