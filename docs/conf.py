@@ -59,7 +59,10 @@ nitpick_ignore_regex = [
     (r"py:class", r"Any|Callable|File|Iterable|Iterator|Mapping|Path|Self|TracebackType|datetime"),
     # but for bases that a reader of the reference has no use for.
     (r"py:class", r"devilry_storage\.(.*\.)?_\w+"),
-    (r"py:class", r"devilry_storage\.admin\.(actions|forms|lists|previews|searching|shown)\.\w+"),
+    (
+        r"py:class",
+        r"devilry_storage\.admin\.(actions|forms|lists|permissions|previews|searching|shown)\.\w+",
+    ),
     (r"py:class", r"devilry_storage\.storages\.s3\.(bucket|storage)\.\w+"),
     # A short name for a type.
     (r"py:class", r"FileModel"),

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from ..info import describe, uses
 from ..models import MonthlySum
 from ..statistics import BOUND, Month, months, refresh, waiting
+from .permissions import LookedAt
 
 #: A plot in units of its own: the browser makes it as wide as there is room.
 _WIDTH, _HEIGHT, _GAP = 720, 120, 4
@@ -71,21 +72,11 @@ def _plot(
 
 
 @admin.register(MonthlySum)
-class DashboardAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class DashboardAdmin(LookedAt):
     """Shown to whoever may view monthly sums; ``refresh_statistics`` permits to count anew."""
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
     def has_refresh_permission(self, request: HttpRequest) -> bool:
-        allowed: bool = request.user.has_perm(f"{self.opts.app_label}.refresh_statistics")
-        return allowed and self.has_view_permission(request)
+        return self._permits(request, "refresh_statistics") and self.has_view_permission(request)
 
     def get_urls(self) -> list[Any]:
         # Nothing but the dashboard: a single sum has no page.

@@ -37,6 +37,7 @@ from ..storages.base import DeliveryStoreMixin
 from ..views.archives import archive_response
 from .browsing import LONGEST, folder_or_file, is_name, parents, printable, shown, sought, word
 from .failures import reason
+from .permissions import LookedAt
 
 #: No token of a page is longer.
 _LONGEST_TOKEN = 4 * LONGEST
@@ -62,7 +63,7 @@ class Line(NamedTuple):
 
 
 @admin.register(DeliveryStore)
-class DeliveryStoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class DeliveryStoreAdmin(LookedAt):
     """Shown to whoever has ``browse_store``; ``bury_orphan`` permits to have orphans removed.
 
     Rows are downloaded by who may view them, all else as what it is: bytes.
@@ -75,19 +76,6 @@ class DeliveryStoreAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_bury_permission(self, request: HttpRequest) -> bool:
         return self._permits(request, "bury_orphan") and self.has_view_permission(request)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def _permits(self, request: HttpRequest, codename: str) -> bool:
-        allowed: bool = request.user.has_perm(f"{self.opts.app_label}.{codename}")
-        return allowed
 
     def _may_view(self, request: HttpRequest, model: Any) -> bool:
         opts = model._meta

@@ -27,6 +27,7 @@ from ..removal import file_models
 from ..restoring import restore
 from .base import StoreAdmin
 from .failures import reason
+from .permissions import LookedAt
 from .shown import NOTHING
 
 #: So many are restored or removed at a time, and told of one by one.
@@ -63,7 +64,7 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(Tombstone)
-class TombstoneAdmin(StoreAdmin):
+class TombstoneAdmin(LookedAt, StoreAdmin):
     """What was deleted, and until when its bytes are kept.
 
     ``restore_tombstone`` permits to restore, ``carry_out_tombstone`` to remove before the time.
@@ -97,24 +98,11 @@ class TombstoneAdmin(StoreAdmin):
 
     # -- Permissions --
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
     def has_restore_permission(self, request: HttpRequest) -> bool:
-        return self._permits(request, "restore_tombstone")
+        return self._permits(request, "restore_tombstone") and self.has_view_permission(request)
 
     def has_carry_out_permission(self, request: HttpRequest) -> bool:
-        return self._permits(request, "carry_out_tombstone")
-
-    def _permits(self, request: HttpRequest, codename: str) -> bool:
-        allowed: bool = request.user.has_perm(f"{self.opts.app_label}.{codename}")
-        return allowed and self.has_view_permission(request)
+        return self._permits(request, "carry_out_tombstone") and self.has_view_permission(request)
 
     # -- What is shown --
 
