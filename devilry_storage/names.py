@@ -30,6 +30,11 @@ _IGNORABLE = re.compile(
 )
 
 
+def without_unseen(text: str) -> str:
+    """Return the text without characters that are not seen, or turn the direction of others."""
+    return _DIRECTION.sub("", _IGNORABLE.sub("", text))
+
+
 def _is_reserved(part: str) -> bool:
     """Say whether some file system would take the part for one of the store's own names."""
     seen = unicodedata.normalize("NFD", _IGNORABLE.sub("", part)).casefold()

@@ -14,11 +14,10 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from ..views.access import LARGEST_ID
+
 #: So many rows that a search found are shown to choose from.
 MOST_CHOICES = 20
-
-#: No database has a larger id.
-LARGEST_ID = 2**63 - 1
 
 
 def possible_id(model: Any, value: Any) -> Any:

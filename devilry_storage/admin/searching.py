@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 
 from ..models.indexes import InPrefixOrder
-from .references import LARGEST_ID
+from ..views.access import LARGEST_ID
 
 #: Where a text has too many matches, so many rows of the list are looked through besides.
 LOOKED_THROUGH = 200

@@ -6,16 +6,13 @@ import re
 import unicodedata
 from collections.abc import Hashable, Iterable
 
+from ..names import without_unseen
+
 # Of Windows, "Naming Files, Paths, and Namespaces": what no name may have, or may be called. And
 # the semicolon, behind which unzip sees the version of a file on VMS.
 _FORBIDDEN = re.compile(r'[;<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _DEVICE = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ .]*(\..*)?", re.IGNORECASE
-)
-# What is not seen, or turns the direction of what is: two names would look the same.
-_UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 
 #: Bytes (UTF-8) of a folder's and of a file's name. Together with the number of a delivery they
@@ -27,7 +24,7 @@ FILE_BYTES = 120
 def clean(name: str, limit: int, instead: str) -> str:
     """Return the name as one part of a path, of at most ``limit`` bytes; ``instead`` of none."""
     text = unicodedata.normalize("NFC", _FORBIDDEN.sub("_", name))
-    text = _UNSEEN.sub("", text).strip().rstrip(" .")
+    text = without_unseen(text).strip().rstrip(" .")
     text = _shortened(text, limit) or instead
     return f"_{text}" if _DEVICE.fullmatch(text) else text
 

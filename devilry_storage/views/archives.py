@@ -41,26 +41,22 @@ def archive_response(
         made = archive()
     except ArchiveTooLarge as exception:
         return protect(HttpResponse(str(exception), status=413, content_type="text/plain"))
+    name = clean(filename, FILE_BYTES, "archive.zip")
     answer: HttpResponseBase
     if request.method == "HEAD":
         answer = HttpResponse()
     else:
-        name = clean(filename, FILE_BYTES, "archive.zip")
         record = partial(record_access, request, "archive", "archive")
         answer = streamed(request, Body(iter(made), made.length, f"archive {name}", record))
     answer["Content-Type"] = "application/zip"
     answer["Content-Length"] = str(made.length)
-    answer["Content-Disposition"] = http.content_disposition(
-        clean(filename, FILE_BYTES, "archive.zip")
-    )
+    answer["Content-Disposition"] = http.content_disposition(name)
     answer["Content-Encoding"] = "identity"
     return protect(answer)
 
 
 class _ArchiveView(RowView):
     """An archive of deliveries of any subclass of AbstractDelivery."""
-
-    http_method_names = ["get", "head", "options"]
 
     def models(self) -> list[type[Model]]:
         return [model for model in apps.get_models() if issubclass(model, AbstractDelivery)]
