@@ -7,10 +7,12 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import django
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import override_settings
 from hypothesis import settings as hypothesis_settings
 
@@ -99,6 +101,18 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Return why a test was skipped."""
     said = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return said.removeprefix("Skipped: ")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Ids on PostgreSQL are large, and no two tables have the same: none is right by luck."""
+    if settings.DATABASE != "postgres":
+        return
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT setval(oid::regclass, 10000 * row_number() OVER (ORDER BY relname))"
+            " FROM pg_class WHERE relkind = 'S'"
+        )
 
 
 @pytest.fixture(autouse=True)

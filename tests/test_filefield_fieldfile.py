@@ -372,7 +372,8 @@ def test_filters(delivery: Delivery, row: Any) -> None:
     rows = FileMeta.objects.order_by("pk")
     assert list(rows.filter(content=row.content.name)) == [row]
     assert list(rows.filter(content=row.content)) == [row]
-    assert list(rows.filter(content__startswith="0/0/")) == [row]
+    folder = row.content.name.rpartition("/")[0]
+    assert list(rows.filter(content__startswith=f"{folder}/")) == [row]
     assert list(rows.filter(content__in=[row.content.name, "x"])) == [row]
     for empty in (rows.filter(content=""), rows.filter(content=None)):
         assert list(empty) == [none]

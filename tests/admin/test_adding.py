@@ -11,6 +11,7 @@ from django.db.models.signals import post_save, pre_save
 from django.test import Client
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.layout import HierLayout
 from devilry_storage.models import Tombstone
 from tests.testapp.stores import HookedStore
 
@@ -35,7 +36,9 @@ def test_a_delivery_is_added_with_several_files(browser: Client, group: Assignme
     delivery = Delivery.objects.get()
     assert (delivery.assignment_group, delivery.successful) == (group, False)
     assert contents(delivery) == {"first.txt": b"1", "second.txt": b"22", "named.txt": b""}
-    assert stored_names() == sorted(f"0/0/{delivery.pk}/{row.pk}" for row in delivery.files)
+    assert stored_names() == sorted(
+        HierLayout().key(delivery.pk, row.pk) for row in delivery.files
+    )
 
 
 def test_files_are_added_to_an_unfinished_delivery(browser: Client, delivery: Delivery) -> None:
