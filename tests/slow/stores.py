@@ -80,6 +80,30 @@ def hoarder(root: Path) -> Storage:
     return Hoarder(location=str(root))
 
 
+class WholeStreamer(FsHierDeliveryStore):
+    """Holds a whole file in memory when it is streamed."""
+
+    def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
+        yield b"".join(super()._stream(name, start, stop))
+
+
+def whole_streamer(root: Path) -> Storage:
+    return WholeStreamer(location=str(root), durable=False)
+
+
+class Leaver(FsHierDeliveryStore):
+    """Keeps a descriptor of what was not streamed to its end."""
+
+    def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
+        descriptor = os.open(self.path(name), os.O_RDONLY)
+        yield from super()._stream(name, start, stop)
+        os.close(descriptor)
+
+
+def leaver(root: Path) -> Storage:
+    return Leaver(location=str(root), durable=False)
+
+
 class Searcher(FsHierDeliveryStore):
     """Looks at all files of a delivery before it saves another."""
 

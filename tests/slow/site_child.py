@@ -1,0 +1,78 @@
+"""A site in a process of its own: ``site_child.py FACTORY PLACE prepare BYTES|wsgi|asgi``.
+
+``FACTORY`` is the dotted path of a function that makes the store over ``PLACE``, a folder or a
+bucket; the database is that of the environment. ``prepare`` makes it, with a delivery of a file
+of one byte and a file of so many, and prints a line of JSON: the ``cookies`` of who may read
+them, and their URLs, ``small`` and ``large``. ``wsgi`` and ``asgi`` serve them: they print their
+port, and then, for each line that they get until their standard input ends, a line of JSON
+(`state`).
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+from typing import Any
+
+import django
+from django.utils.module_loading import import_string
+
+
+def say(what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def prepare(size: int) -> None:
+    from django.core.management import call_command
+    from django.test import Client
+
+    from devilry_storage.deliveries.models import AssignmentGroup, Delivery
+    from tests.slow.memory_child import Generated
+    from tests.users import make_user
+
+    call_command("migrate", verbosity=0)
+    user = make_user("candidate")
+    group = AssignmentGroup.objects.create(name="group")
+    group.candidates.add(user)
+    delivery = Delivery.begin(group)
+    small = delivery.add_file("small.bin", b"x")
+    large = delivery.add_file("large.bin", Generated(size).chunks())
+    delivery.finish()
+    client = Client()
+    client.force_login(user)
+    cookies = client.cookies.output(attrs=[], header="", sep=";").strip()
+    say({"cookies": cookies, "small": small.content.url, "large": large.content.url})
+
+
+def state() -> dict[str, int]:
+    """Return the peak of resident memory in KiB, and the numbers of descriptors and threads."""
+    from tests.slow.memory_child import peak_kib
+
+    gc.collect()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    return {"peak": peak_kib(), "descriptors": descriptors, "threads": threading.active_count()}
+
+
+def serve(kind: str) -> None:
+    from tests.http_servers import serving
+
+    with serving(kind) as site:
+        say(site.port)
+        for _line in sys.stdin:
+            say(state())
+
+
+def main(factory: str, place: str, act: str, *size: str) -> None:
+    django.setup()
+    from devilry_storage.testing import override_deliverystore
+
+    with override_deliverystore(import_string(factory)(place)):
+        prepare(int(*size)) if act == "prepare" else serve(act)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

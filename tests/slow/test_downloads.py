@@ -1,0 +1,212 @@
+"""Downloads of a long file: in little memory, and gone with the client."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from tests import s3servers
+from tests.http_servers import KINDS
+from tests.machine import PROC, need
+from tests.proofs import count, report
+
+from . import s3stores, site_child, stores
+from .measuring import MEBIBYTE, Make
+from .places import bucket_place
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+LIMIT_KIB = 32 * 1024
+PIECE = 256 * 1024
+
+Stored = tuple[Make, str]
+"""A function of a module that makes a store, and its place."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A site in a process of its own, with a database in a folder, over a store."""
+
+    folder: Path
+    stored: Stored
+
+    def start(self, *act: object) -> subprocess.Popen[str]:
+        make, place = self.stored
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "DEVILRY_STORAGE_TEST_DATABASE": "sqlite",
+            "DEVILRY_STORAGE_TEST_DIR": str(self.folder),
+        }
+        # Python's development mode adds to each object what finds errors in C.
+        environment.pop("PYTHONDEVMODE", None)
+        factory = f"{make.__module__}.{make.__qualname__}"
+        return subprocess.Popen(
+            [sys.executable, site_child.__file__, factory, place, *map(str, act)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+
+    def prepared(self, size: int) -> dict[str, str]:
+        with self.start("prepare", size) as process:
+            said, _ = process.communicate(timeout=300)
+        prepared: dict[str, str] = json.loads(said)
+        return prepared
+
+    @contextmanager
+    def serving(self, kind: str, prepared: dict[str, str]) -> Iterator[Running]:
+        with self.start(kind) as process:
+            try:
+                yield Running(process, int(_line(process)), prepared)
+            finally:
+                process.communicate(timeout=60)  # closes its input, which ends it
+
+
+@dataclass(frozen=True)
+class Running:
+    """A site that runs."""
+
+    process: subprocess.Popen[str]
+    port: int
+    prepared: dict[str, str]
+
+    def download(self, which: str, most: int | None = None) -> int:
+        """Read a file, or leave after so many bytes; return how many there were."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        total = 0
+        try:
+            headers = {"Cookie": self.prepared["cookies"]}
+            connection.request("GET", self.prepared[which], headers=headers)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            while (most is None or total < most) and (piece := answer.read(PIECE)):
+                total += len(piece)
+        finally:
+            connection.close()
+        return total
+
+    def state(self) -> dict[str, int]:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        said: dict[str, int] = json.loads(_line(self.process))
+        return said
+
+    def left(self, most: dict[str, int]) -> list[str]:
+        """Return a line for each thing of which there are more, and in 10 seconds no fewer."""
+        deadline = time.monotonic() + 10
+        while found := self._more(most):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        return found
+
+    def _more(self, most: dict[str, int]) -> list[str]:
+        now = self.state()
+        kinds = ("descriptors", "threads")
+        return [
+            f"{now[each]} {each}, not {most[each]}" for each in kinds if now[each] > most[each]
+        ]
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@contextmanager
+def on_disk(folder: Path, make: Make = stores.hier_without_fsync) -> Iterator[Stored]:
+    yield make, str(folder / "store")
+
+
+@contextmanager
+def on_s3() -> Iterator[Stored]:
+    with bucket_place(s3servers.need(s3stores.SERVER), s3stores.default) as place:
+        yield s3stores.default, place.bucket
+
+
+def faults_of(running: Running, size: int, stops: list[int]) -> tuple[list[str], list[str]]:
+    """Return what is wrong with whole downloads, and with those left after so many bytes.
+
+    What a process has done once already is no fault: a pool that grew, a thread that stays.
+    """
+    assert running.download("small") == 1
+    baseline = running.state()["peak"]
+    assert running.download("large") == size
+    extra = running.state()["peak"] - baseline
+    whole = [f"took {extra} KiB more than {baseline} KiB"] if extra >= LIMIT_KIB else []
+    running.download("large", 1)
+    time.sleep(0.5)
+    before = running.state()
+    for stop in stops:
+        assert stop <= running.download("large", stop) < size
+    return whole, running.left(before)
+
+
+def stops_of(size: int) -> list[int]:
+    """Return after how many bytes of a file of so many clients leave."""
+    return [1, MEBIBYTE, size // 8, size // 4]
+
+
+def faults(stored: Stored, folder: Path, size: int) -> tuple[list[str], list[str]]:
+    """Return what `faults_of` finds with each kind of server."""
+    need(PROC)
+    child = Child(folder, stored)
+    prepared = child.prepared(size)
+    wrong: list[str] = []
+    gone: list[str] = []
+    for kind in KINDS:
+        with child.serving(kind, prepared) as running:
+            whole, left = faults_of(running, size, stops_of(size))
+        wrong += [f"{kind}: {each}" for each in whole]
+        gone += [f"{kind}: {each}" for each in left]
+    return wrong, gone
+
+
+def prove(name: str, stored: Stored, folder: Path) -> None:
+    size = count(1024, 64) * MEBIBYTE
+    wrong, gone = faults(stored, folder, size)
+    report(f"{name}-memory", tried=len(KINDS), hit=len(KINDS), bad=len(wrong))
+    leaves = len(KINDS) * len(stops_of(size))
+    report(f"{name}-client-gone", tried=leaves, hit=leaves, bad=len(gone))
+    assert (wrong, gone) == ([], [])
+
+
+def test_1_gib_from_disk_takes_little_memory_and_goes_with_its_client(tmp_path: Path) -> None:
+    """Less than 32 MiB over a file of one byte; no descriptor and no thread stays."""
+    with on_disk(tmp_path) as stored:
+        prove("download-disk", stored, tmp_path)
+
+
+def test_1_gib_from_s3_takes_little_memory_and_goes_with_its_client(tmp_path: Path) -> None:
+    """The same where each download is a request to a server."""
+    with on_s3() as stored:
+        prove("download-s3", stored, tmp_path)
+
+
+def test_the_measurement_finds_a_store_that_streams_whole_files(tmp_path: Path) -> None:
+    """The same harness is red, with either server, on a store that reads everything at once."""
+    with on_disk(tmp_path, stores.whole_streamer) as stored:
+        wrong, gone = faults(stored, tmp_path, 64 * MEBIBYTE)
+    assert (len(wrong), gone) == (len(KINDS), [])
+
+
+def test_the_measurement_finds_a_store_that_leaves_files_open(tmp_path: Path) -> None:
+    """The same harness is red, with either server, on a store that forgets who left."""
+    with on_disk(tmp_path, stores.leaver) as stored:
+        wrong, gone = faults(stored, tmp_path, 64 * MEBIBYTE)
+    assert (wrong, len(gone)) == ([], len(KINDS))
