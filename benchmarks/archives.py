@@ -80,38 +80,35 @@ def timed(act: Callable[[], object]) -> float:
 def comparisons(folder: Path) -> Iterator[Comparison]:
     """Yield each comparison once its files are there."""
     yield on_disk(folder, 20, 16 * MIB)
+    yield on_disk(folder, 400, 100 * 1024)
     yield on_disk(folder, 2000, 10 * 1024)
     yield on_s3(2000, 10 * 1024)
 
 
-def archived(store: Any, names: Iterable[tuple[str, bytes]]) -> Any:
-    """Return the archive of files whose contents are known."""
-    from devilry_storage.archive import Archive, Member
+def members(names: Iterable[str], data: bytes) -> list[Any]:
+    """Return the members of files with that content, as they come from rows."""
+    from devilry_storage.archive import Member
 
-    return Archive(
-        store,
-        [
-            Member(name, name, len(data), hashlib.sha256(data).hexdigest(), DATE)
-            for name, data in names
-        ],
-    )
+    sha256 = hashlib.sha256(data).hexdigest()
+    return [Member(name, name, len(data), sha256, DATE) for name in names]
 
 
 def on_disk(folder: Path, files: int, size: int) -> Comparison:
     """Against ``zip -0``, both into a file."""
+    from devilry_storage.archive import Archive
     from devilry_storage.storages import FsHierDeliveryStore
 
     root = folder / f"{files}"
     (root / "0").mkdir(parents=True)
     data = os.urandom(size)
-    names = [(f"0/{number}", data) for number in range(files)]
-    for name, content in names:
-        (root / name).write_bytes(content)
-    store = FsHierDeliveryStore(location=str(root))
+    names = [f"0/{number}" for number in range(files)]
+    for name in names:
+        (root / name).write_bytes(data)
+    store, stored = FsHierDeliveryStore(location=str(root)), members(names, data)
 
     def ours() -> None:
         with (folder / "ours.zip").open("wb") as file:
-            for chunk in archived(store, names):
+            for chunk in Archive(store, stored):
                 file.write(chunk)
 
     def peer() -> None:
@@ -125,6 +122,7 @@ def on_s3(files: int, size: int) -> Comparison:
     """Against eight threads that fetch the same objects."""
     from django.core.files.base import ContentFile
 
+    from devilry_storage.archive import Archive
     from devilry_storage.storages import S3DeliveryStore
     from tests import s3servers
 
@@ -132,20 +130,21 @@ def on_s3(files: int, size: int) -> Comparison:
     bucket = server.bucket()
     store = S3DeliveryStore(**server.options(bucket))
     data = os.urandom(size)
-    names = [(f"0/{number}", data) for number in range(files)]
+    names = [f"0/{number}" for number in range(files)]
+    stored = members(names, data)
     client = server.client()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: store.save(name[0], ContentFile(data)), names))
+        list(pool.map(lambda name: store.save(name, ContentFile(data)), names))
 
-    def fetch(name: tuple[str, bytes]) -> None:
-        client.get_object(Bucket=bucket, Key=name[0])["Body"].read()
+    def fetch(name: str) -> None:
+        client.get_object(Bucket=bucket, Key=name)["Body"].read()
 
     def peer() -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(fetch, names))
 
     def ours() -> None:
-        for _chunk in archived(store, names):
+        for _chunk in Archive(store, stored):
             pass
 
     return Comparison(f"SeaweedFS, {files} files of {size // 1024} KiB / get_object", ours, peer)

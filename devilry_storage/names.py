@@ -37,8 +37,9 @@ def without_unseen(text: str) -> str:
 
 def _is_reserved(part: str) -> bool:
     """Say whether some file system would take the part for one of the store's own names."""
-    seen = unicodedata.normalize("NFD", _IGNORABLE.sub("", part)).casefold()
-    return seen.startswith(RESERVED)
+    if not part.isascii():
+        part = unicodedata.normalize("NFD", _IGNORABLE.sub("", part))
+    return part.casefold().startswith(RESERVED)
 
 
 def _quoted(name: object) -> str:

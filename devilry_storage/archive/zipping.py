@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from ..exceptions import ChecksumMismatch
 from ..storages.base import DeliveryStoreMixin
+from ..storages.files import CHUNK_SIZE
 from .fetching import fetched
 from .members import Member
 
@@ -38,6 +39,11 @@ class _Pipe:
 
     def __init__(self) -> None:
         self._written = bytearray()
+
+    @property
+    def has_chunk(self) -> bool:
+        """Whether enough waits to be sent: each chunk costs a server as much as a small file."""
+        return len(self._written) >= CHUNK_SIZE
 
     def write(self, data: bytes) -> int:
         self._written += data
@@ -124,7 +130,8 @@ class Archive:
                         entry.write(chunk)
                         if digest is not None:
                             digest.update(chunk)
-                        yield pipe.take()
+                        if pipe.has_chunk:
+                            yield pipe.take()
                     if size != member.size:
                         raise ChecksumMismatch(
                             f"{member.name!r} does not have the {member.size} bytes that it had "
@@ -134,13 +141,11 @@ class Archive:
                 sums += f"{checksum}  {member.path}\n".encode()
                 # It finds members by their names, which nobody asks for here.
                 zipped.NameToInfo.clear()
-                yield pipe.take()
             for path, text in ((MISSING, self._told()), (SUMS, sums)):
                 if text:
                     with _entry(zipped, path, len(text), self._now) as entry:
                         entry.write(text)
                     text.clear()
-                    yield pipe.take()
         yield pipe.take()
 
 
@@ -166,8 +171,8 @@ def _is_large(size: int) -> bool:
 def _sizes(path: str, size: int, position: int) -> _Sizes:
     """Return what a member takes whose header lies at that position."""
     large = _is_large(size)
-    header = len(_info(path, size, (1980, 1, 1, 0, 0, 0)).FileHeader(large))
-    name = header - _LOCAL_HEADER - (_EXTRA_64 + 16 if large else 0)
+    name = len(path.encode())
+    header = _LOCAL_HEADER + name + (_EXTRA_64 + 16 if large else 0)
     central = _CENTRAL_HEADER + name
     numbers = 2 * (size > zipfile.ZIP64_LIMIT) + (position > zipfile.ZIP64_LIMIT)
     if numbers:

@@ -26,6 +26,7 @@ ALTERNATIVE_NAMES = 100
 
 _READ_MODES = {"rb", "r", "rt"}
 _WRITE_MODES = {"wb", "w", "wt"}
+_MODES = _READ_MODES | _WRITE_MODES
 
 
 def _with_slashes(name: Any) -> Any:
@@ -81,7 +82,7 @@ class StorageContract(Storage):
         other modes and for writing to a key, InvalidName, FileNotFoundError.
         """
         name = validate_storage_name(name)
-        if mode not in _READ_MODES | _WRITE_MODES:
+        if mode not in _MODES:
             raise ValueError(f"Mode {mode!r} is not supported for {name!r}: use 'rb' or 'wb'.")
         if mode != "rb" and self.is_key(name):
             raise ValueError(

@@ -9,6 +9,7 @@ be a symlink; it is resolved at each use.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import sys
@@ -197,7 +198,7 @@ class Tree:
         except BaseException:
             os.close(file)
             raise
-        return os.fdopen(file, "rb")
+        return io.BufferedReader(io.FileIO(file))  # what open() makes, in less time
 
     def _enter_to_read(self, folders: list[str], name: str) -> int:
         try:
