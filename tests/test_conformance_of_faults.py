@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ from devilry_storage.storages import (
     MemoryDeliveryStore,
 )
 from devilry_storage.storages.files import Writer
+from devilry_storage.storages.interface import Page
 from devilry_storage.testing import TestDeliveryStoreMixin as Suite
 
 from . import conformance
@@ -136,6 +138,63 @@ class TellsNaiveTimes(MemoryDeliveryStore):
         return super().get_modified_time(name).replace(tzinfo=None)
 
 
+class CountsItsPages(MemoryDeliveryStore):
+    """By numbers of what was shown, in the order in which it was stored."""
+
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        whole = super()._page(folder, "", 1000)
+        files = sorted(whole.files, key=lambda entry: entry.modified, reverse=True)
+        both = [*((name, None) for name in whole.folders), *((file.name, file) for file in files)]
+        start = int(after) if after.isdecimal() else 0
+        shown = both[start : start + limit]
+        following = str(start + limit) if len(both) > start + limit else ""
+        return Page(
+            [name for name, file in shown if file is None],
+            [file for _name, file in shown if file is not None],
+            following,
+        )
+
+
+class ShowsAFolderOnEachPage(MemoryDeliveryStore):
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        page, whole = super()._page(folder, after, limit), super()._page(folder, "", 1000)
+        return page._replace(folders=whole.folders)
+
+
+class TellsTheSizesOfOthers(MemoryDeliveryStore):
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        page = super()._page(folder, after, limit)
+        return page._replace(files=[each._replace(size=0) for each in page.files])
+
+
+class HasPagesOfFiles(MemoryDeliveryStore):
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        page = super()._page(folder, after, limit)
+        if not folder or page != ([], [], ""):
+            return page
+        return Page([], [each for each in self.scan() if each.name.startswith(folder)], "")
+
+
+class PagesByPrefix(MemoryDeliveryStore):
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        page = super()._page(folder, after, limit)
+        above, _, leaf = folder.rpartition("/")
+        siblings = [name for name in self.listdir(above)[0] if name.startswith(leaf)]
+        return page._replace(folders=[*page.folders, *siblings])
+
+
+class GoesWhereTheTokenSays(MemoryDeliveryStore):
+    def _page(self, folder: str, after: str, limit: int) -> Page:
+        if "/" in after:
+            folder, _, after = posixpath.normpath(posixpath.join(folder, after)).rpartition("/")
+        return super()._page(folder, "", limit)
+
+
+class TakesAnyLimit(MemoryDeliveryStore):
+    def page(self, folder: str = "", *, after: str = "", limit: int = 100) -> Page:
+        return self._page(folder, after, limit)
+
+
 class StreamsTheStopToo(MemoryDeliveryStore):
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         return super()._stream(name, start, None if stop is None else stop + 1)
@@ -240,6 +299,13 @@ FAULTS: dict[type[DeliveryStoreMixin], str] = {
     StoresTheFirstChunk: "test_many_small_chunks test_megabytes",
     KnowsNoEmptyFile: "test_empty_file",
     TellsNaiveTimes: "test_times_are_aware_under_use_tz",
+    CountsItsPages: "test_pages_keep_their_order",
+    ShowsAFolderOnEachPage: "test_pages_show_a_folder_once",
+    TellsTheSizesOfOthers: "test_pages_tell_size_and_time",
+    HasPagesOfFiles: "test_page_of_nothing",
+    PagesByPrefix: "test_pages_of_prefix_siblings",
+    GoesWhereTheTokenSays: "test_any_text_as_a_token",
+    TakesAnyLimit: "test_length_of_a_page",
     StreamsTheStopToo: "test_stream_of_a_range",
     VerifiesNothing: """
         test_damaged_file_is_not_streamed_to_its_end test_range_cannot_be_verified
