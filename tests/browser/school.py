@@ -64,7 +64,7 @@ FILES = {
 def fill(store: FsHierDeliveryStore) -> Delivery:
     """Deliver for every student, and leave an orphan, a foreign name, a gap and a tombstone.
 
-    Returns the delivery beside which the orphan lies.
+    Returns the delivery beside which the orphan lies. Each delivery's files are of another month.
     """
     deliveries = []
     for number, name in enumerate(_STUDENTS):
@@ -78,6 +78,8 @@ def fill(store: FsHierDeliveryStore) -> Delivery:
         delivery.add_files({name: [FILES[name]] for name in names})
         if number < len(_STUDENTS) - 1:
             delivery.finish()
+        months_ago = len(_STUDENTS) - 1 - number
+        delivery.files.update(created=timezone.now() - timedelta(days=30.4 * months_ago))
         deliveries.append(delivery)
     first = deliveries[2]
     folder = first.files.earliest("pk").content.name.rpartition("/")[0]

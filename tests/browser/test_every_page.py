@@ -33,10 +33,17 @@ PAGES = ("changelist", "add", "change", "delete", "history", "preview")
 STORE = "/admin/devilry_storage/deliverystore/devilry_deliveries.filemeta/"
 
 
+class SchoolStore(FsHierDeliveryStore):
+    """Says that it is where a site would have it, for the pictures."""
+
+    def place(self) -> str:
+        return "/srv/deliveries"
+
+
 @pytest.fixture
 def delivery(admin: Any, tmp_path: Path) -> Iterator[Delivery]:
     """One of a term's deliveries, in which all is wrong that can be."""
-    with override_deliverystore(FsHierDeliveryStore(tmp_path / "deliveries")) as store:
+    with override_deliverystore(SchoolStore(tmp_path / "deliveries")) as store:
         yield fill(store)
 
 
@@ -101,25 +108,37 @@ def test_pictures_of_the_manual(
 ) -> None:
     """They are made of pages as they are, and those show what the manual speaks of."""
     window = open_browser(admin)
-    window.page.set_viewport_size({"width": 1000, "height": 560})
     folder = str(delivery.files.earliest("pk").content.name).rpartition("/")[0]
     preview = FileMeta.objects.filter(filename="queue.py").latest("pk")
+    months = "section:has(#months-title)"
     shown = {
-        "store-browser": (f"{STORE}?folder={folder}", "orphan"),
-        "deliveries": (reverse("admin:devilry_deliveries_delivery_changelist"), "Exercise 3"),
-        "dashboard": (reverse("admin:devilry_storage_monthlysum_changelist"), "Deliveries"),
+        "store-browser": (f"{STORE}?folder={folder}", "orphan", ""),
+        "deliveries": (
+            reverse("admin:devilry_deliveries_delivery_changelist"),
+            "Exercise 3",
+            "#content",
+        ),
+        "dashboard": (
+            reverse("admin:devilry_storage_monthlysum_changelist"),
+            "Deliveries",
+            months,
+        ),
         "preview": (
             reverse("admin:devilry_deliveries_filemeta_preview", args=[preview.pk]),
             "def get",
+            "#content",
         ),
     }
-    for name, (path, text) in shown.items():
+    for name, (path, text, part) in shown.items():
+        window.page.set_viewport_size(
+            {"width": 1440 if part == "#content" else 1100, "height": 560}
+        )
         window.go(path)
         assert text in window.page.inner_text("#content")
-        window.screenshot(name)
+        window.screenshot(name, part)
     student = opened("anna")
     student.go("/")
     student.page.click("main a")
-    student.page.set_viewport_size({"width": 1000, "height": 560})
+    student.page.set_viewport_size({"width": 1100, "height": 560})
     student.screenshot("student")
     assert window.faults == student.faults == []

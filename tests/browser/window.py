@@ -92,14 +92,17 @@ class Window:
         cookie = client.cookies[settings.SESSION_COOKIE_NAME]
         self.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": self.url}])
 
-    def screenshot(self, name: str) -> Path | None:
-        """Store a picture of the whole page, if there is a folder for it."""
+    def screenshot(self, name: str, part: str = "") -> Path | None:
+        """Store a picture of the whole page, or of one element, if there is a folder for it."""
         folder = os.environ.get(SCREENSHOTS)
         if not folder:
             return None
         path = Path(folder) / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=path, full_page=True)
+        if part:
+            self.page.locator(part).screenshot(path=path)
+        else:
+            self.page.screenshot(path=path, full_page=True)
         return path
 
     def overflow(self) -> int:
