@@ -109,7 +109,7 @@ def test_a_download_that_stalls_each_time_ends_at_the_deadline(
     hasty = S3DeliveryStore(**options, attempts=100, deadline=1)
     proxy.fault("GetObject", StallReply(0), 100)
     began = time.monotonic()
-    with pytest.raises(StoreUnavailable, match=r"at byte 0 of 90000, [23] times"):
+    with pytest.raises(StoreUnavailable, match=r"at byte 0 of 90000, [1-3] times"):
         list(hasty.stream("a.bin"))
     assert 1 <= time.monotonic() - began < 10
 
