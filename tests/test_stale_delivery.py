@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.core.files.base import ContentFile
 from django.db import DatabaseError, transaction
+from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import DeliveryFinished
@@ -21,7 +24,7 @@ def delivery() -> Delivery:
 
 
 def test_a_stale_save_does_not_unfinish_a_delivery(delivery: Delivery) -> None:
-    """State and number stay; what the instance did change is saved."""
+    """State, number and time stay; what the instance did change is saved."""
     stale = Delivery.objects.get(pk=delivery.pk)
     other = AssignmentGroup.objects.create(name="another group")
     delivery.finish()
@@ -29,16 +32,18 @@ def test_a_stale_save_does_not_unfinish_a_delivery(delivery: Delivery) -> None:
     stale.save()
     now = Delivery.objects.get(pk=delivery.pk)
     assert (now.successful, now.number, now.assignment_group) == (True, 1, other)
+    assert now.time_of_delivery == delivery.time_of_delivery != stale.time_of_delivery
     with pytest.raises(DeliveryFinished):
         FileMeta.objects.create(delivery=now, content=ContentFile(b"b", name="b.txt"))
 
 
 def test_named_fields_are_written(delivery: Delivery) -> None:
     """An importer says so where it means it."""
-    delivery.number, delivery.successful = 7, True
-    delivery.save(update_fields=["number", "successful"])
+    time = timezone.now() - timedelta(days=9)
+    delivery.number, delivery.successful, delivery.time_of_delivery = 7, True, time
+    delivery.save(update_fields=["number", "successful", "time_of_delivery"])
     now = Delivery.objects.get(pk=delivery.pk)
-    assert (now.number, now.successful) == (7, True)
+    assert (now.number, now.successful, now.time_of_delivery) == (7, True, time)
 
 
 def test_a_deferred_column_stays(delivery: Delivery) -> None:

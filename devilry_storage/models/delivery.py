@@ -93,13 +93,14 @@ class AbstractDelivery(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Save the row; number and state of a stored one only if ``update_fields`` names them.
+        """Save the row; what finish() sets of a stored one only if ``update_fields`` names it.
 
-        So an instance that was loaded before the delivery was finished does not undo that.
+        That is ``number``, ``successful`` and ``time_of_delivery``: so an instance that was
+        loaded before the delivery was finished does not undo that.
         """
         stored = not self._state.adding and self.pk is not None and not force_insert
         if stored and update_fields is None and using in {None, self._state.db}:
-            update_fields = loaded_columns(self) - {"number", "successful"}
+            update_fields = loaded_columns(self) - {"number", "successful", "time_of_delivery"}
         super().save(
             force_insert=force_insert,
             force_update=force_update,
