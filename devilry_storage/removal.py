@@ -179,16 +179,19 @@ class Outcome(NamedTuple):
 def carry_out(model: FileModel, tombstones: Sequence[Tombstone], using: str) -> list[Outcome]:
     """Remove the bytes of due tombstones of one model, and then the tombstones.
 
-    They are locked meanwhile; those that somebody else holds are passed by. A tombstone whose
-    object a row names is kept, and so is one whose removal fails, with the error. A missing
-    object counts as removed.
+    They are locked meanwhile; those that somebody else holds are passed by, and so are those that
+    are due at another time by now: they are of another delete. A tombstone whose object a row
+    names is kept, and so is one whose removal fails, with the error. A missing object counts as
+    removed.
     """
     store = store_for(model)
     outcomes = []
+    due = {each.pk: each.due for each in tombstones}
     with transaction.atomic(using=using):
-        rows = Tombstone.objects.using(using).filter(pk__in=[each.pk for each in tombstones])
+        rows = Tombstone.objects.using(using).filter(pk__in=due)
         take_write_lock(rows, using)
         locked = list(rows.select_for_update(skip_locked=True).order_by("pk"))
+        locked = [each for each in locked if each.due == due[each.pk]]
         names = {tombstone.name for tombstone in locked}
         living: set[str] = set()
         for each in sharing(model, store):

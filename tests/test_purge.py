@@ -18,6 +18,7 @@ from django.test.utils import override_settings
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import Event, purge
+from devilry_storage.removal import carry_out
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
 from devilry_storage.testing import override_deliverystore
@@ -173,6 +174,22 @@ def test_a_tombstone_whose_file_a_row_names_is_kept(root: Path) -> None:
     with FileMeta.objects.get(filename="a").content.open() as file:
         assert file.read() == b"1"
     assert Tombstone.objects.count() == 1
+
+
+def test_a_file_that_was_deleted_anew_meanwhile_is_kept_for_its_time(root: Path) -> None:
+    """Whoever holds its earlier tombstone, that is due, removes nothing."""
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+    delivery.delete()
+    past_due()
+    due = list(Tombstone.objects.all())
+    for row in serializers.deserialize("python", due[0].rows):
+        row.save()
+    FileMeta.objects.get(filename="a").delete()
+    assert carry_out(FileMeta, due, "default") == []
+    tombstone = Tombstone.objects.get()
+    assert tombstone.pk == due[0].pk
+    assert store_for(FileMeta).exists(tombstone.name)
+    assert [each.result for each in carry_out(FileMeta, [tombstone], "default")] == ["removed"]
 
 
 # -- Right after COMMIT --
