@@ -84,8 +84,7 @@ def left_to_the_web_server(request: HttpRequest, file: File) -> HttpResponseBase
         # Its bytes as they are, which Django would encode for a mail (RFC 2047).
         answer["X-Sendfile"] = os.fsencode(path).decode("latin-1")
     file.describe(answer)
-    file.validate(answer)
-    if "X-Accel-Redirect" in answer:
-        # nginx says it itself, and would say it twice.
-        del answer["Accept-Ranges"]
+    if "X-Accel-Redirect" not in answer:
+        # nginx has validators of its own: by ours ConditionalGetMiddleware would refuse its clients.
+        file.validate(answer)
     return protect(answer, shown_as=file.media_type if file.shown else "")
