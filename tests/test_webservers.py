@@ -20,7 +20,7 @@ from django.urls import reverse
 from django_sendfile.utils import _get_sendfile
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.storages import FsHierDeliveryStore, S3DeliveryStore
 from devilry_storage.testing import override_deliverystore
 
 from . import webservers
@@ -225,6 +225,24 @@ def test_the_store_itself_is_closed_to_everybody(site: Site) -> None:
         reply = ask(site.url, path, Cookie=site.cookie, **planted)
         assert reply.status in {400, 404}, path
         assert DATA[:256] not in reply.body
+
+
+@pytest.mark.parametrize("filename", ["\N{GRINNING FACE}" * 255, "\u4e2d" * 251 + ".pdf"])
+@pytest.mark.parametrize("way", ["sendfile", "stream", "redirect"])
+def test_the_longest_names_pass(site: Site, settings: Any, way: str, filename: str) -> None:
+    """In a header they are encoded, in a signed URL twice: the web server has room for that."""
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    settings.DELIVERY_STORE_SERVE, settings.DELIVERY_STORE_REDIRECT_MIN_BYTES = way, 0
+    row = deliver(make_user("bjarne"), filename)  # of the same group
+    if way != "redirect":
+        assert site.get(row).body == DATA
+        return
+    keys = {"access_key": "AKIA" + 16 * "X", "secret_key": "s", "security_token": "t" * 1000}
+    nowhere = S3DeliveryStore(bucket_name="b", endpoint_url="http://127.0.0.1:9", **keys)
+    with override_deliverystore(nowhere):
+        reply = site.get(row)
+    assert reply.status == 302
+    assert len(reply.headers["Location"]) > 5000
 
 
 def test_others_get_what_they_get_without_a_web_server(site: Site) -> None:
