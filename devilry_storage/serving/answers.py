@@ -82,6 +82,13 @@ def _answer(request: HttpRequest, file: File, record: partial[None]) -> HttpResp
     found = http.Representation(file.size, file.etag, file.modified)
     asked = http.answer(request.method or "", request.headers, found)
     answer: HttpResponseBase
+    if request.method == "HEAD" or asked.status not in {200, 206}:
+        # Else nobody would notice that it is gone (RFC 9110, sections 9.3.2 and 13.2.1).
+        try:
+            file.look()
+        except Exception:
+            record(0, FAILED)
+            raise
     if asked.status not in {200, 206}:
         record(0, UNMODIFIED if asked.status == 304 else REFUSED)
         answer = HttpResponseNotModified() if asked.status == 304 else HttpResponse()

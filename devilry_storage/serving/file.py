@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from typing import Any, NamedTuple
 
-from django.http import HttpResponseBase
+from django.http import Http404, HttpResponseBase
 
 from .. import http
 from ..conf import conf
+from ..exceptions import ChecksumMismatch
 from ..models import AbstractDelivery
 from ..storages.base import DeliveryStoreMixin
 from .types import content_type, sent_type
+
+logger = logging.getLogger("devilry_storage")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -34,6 +38,21 @@ class File(NamedTuple):
     modified: int | None = None
     media_type: str = http.OCTETS
     shown: bool = False
+
+    def look(self) -> None:
+        """Look whether it is there with its size, without reading it.
+
+        Raises Http404 where it is gone, ChecksumMismatch where it has another size.
+        """
+        try:
+            size = self.store.size(self.name)
+        except FileNotFoundError as exception:
+            logger.exception("%r cannot be served.", self.name)
+            raise Http404("No file.") from exception
+        if size != self.size:
+            raise ChecksumMismatch(
+                f"{self.name!r} has {size} bytes, but {self.size} are recorded: it is not served."
+            )
 
     def describe(self, answer: HttpResponseBase) -> None:
         """Set the headers of an answer that has the file, or a part of it."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from django.core.exceptions import ImproperlyConfigured
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 
 from ..conf import conf
-from ..exceptions import ChecksumMismatch
 from .file import File
 from .protecting import protect
 from .types import content_type
-
-logger = logging.getLogger("devilry_storage")
 
 
 class _Redirect(HttpResponseRedirect):
@@ -66,16 +62,7 @@ def left_to_the_web_server(request: HttpRequest, file: File) -> HttpResponseBase
             f"DELIVERY_STORE_SERVE is 'sendfile', but {type(file.store).__name__} has no paths: "
             "set it to 'stream' or 'redirect' for this store."
         ) from exception
-    try:
-        # By the store, which follows no symlink that was planted in it.
-        size = file.store.size(file.name)
-    except FileNotFoundError as exception:
-        logger.exception("%r cannot be served.", file.name)
-        raise Http404("No file.") from exception
-    if size != file.size:
-        raise ChecksumMismatch(
-            f"{file.name!r} has {size} bytes, but {file.size} are recorded: it is not served."
-        )
+    file.look()  # by the store, which follows no symlink that was planted in it
     answer: HttpResponseBase = sendfile(request, path, mimetype=content_type(file.media_type))
     if not answer.streaming:
         # It has no body yet: a proxy would wait for as many bytes as the file has.
@@ -85,6 +72,6 @@ def left_to_the_web_server(request: HttpRequest, file: File) -> HttpResponseBase
         answer["X-Sendfile"] = os.fsencode(path).decode("latin-1")
     file.describe(answer)
     if "X-Accel-Redirect" not in answer:
-        # nginx has validators of its own: by ours ConditionalGetMiddleware would refuse its clients.
+        # nginx has others, which ConditionalGetMiddleware would compare with ours.
         file.validate(answer)
     return protect(answer, shown_as=file.media_type if file.shown else "")
