@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
@@ -88,7 +89,14 @@ class DeliveryFinished(DeliveryStateError):
 
 
 class DeliveryIncomplete(DeliveryStateError):
-    """A delivery cannot be finished: it is empty, or a file is not whole in the store."""
+    """A delivery cannot be finished: it is empty, or files are not whole in the store.
+
+    ``filenames`` are those of these files.
+    """
+
+    def __init__(self, message: str, filenames: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.filenames = list(filenames)
 
 
 def add_note(exception: BaseException, note: str) -> None:

@@ -15,10 +15,13 @@ from django.db import (
 )
 from django.utils.translation import gettext as _
 
-from .exceptions import DeliveryStateError
+from .exceptions import DeliveryIncomplete, DeliveryStateError
 
 #: What storing raises where nothing is wrong with the code: see the manual's page of exceptions.
 EXPECTED = (OSError, Error, DeliveryStateError, ObjectDoesNotExist)
+
+#: So many files are named at most.
+_MOST_NAMED = 10
 
 #: Perhaps only the reply to COMMIT was lost.
 UNCERTAIN = (OperationalError, InterfaceError)
@@ -56,4 +59,11 @@ def _delivery_reason(exception: BaseException) -> str:
         if isinstance(exception, (ConnectionError, TimeoutError)):
             return _("the store of the deliveries does not answer; try again later")
         return _("the store of the deliveries failed; try again, or tell those who run this site")
+    if isinstance(exception, DeliveryIncomplete) and exception.filenames:
+        text = _(
+            "the store of the deliveries did not keep %(filenames)s; try again, or tell those who "
+            "run this site"
+        )
+        filenames = ", ".join(f"“{each}”" for each in exception.filenames[:_MOST_NAMED])
+        return text % {"filenames": filenames}
     return database_reason(exception) or str(exception).rstrip(".")

@@ -243,10 +243,14 @@ def losing(store: FailingStore) -> Iterator[None]:
 def test_delivery_that_cannot_be_finished_is_none(
     losing: None, store: FailingStore, group: Any
 ) -> None:
-    """What is not whole in the store is not delivered; the words name the file."""
+    """What is not whole in the store is not delivered; the words name the file, and no key."""
     form = form_of({"a.txt": b"a"})
     assert form.save(group) is None
-    assert "'a.txt' is missing in the store" in errors(form)[0]
+    (told,) = errors(form)
+    assert told == (
+        "Nothing was delivered, because the store of the deliveries did not keep “a.txt”; try "
+        "again, or tell those who run this site."
+    )
     assert nothing_visible()
 
 

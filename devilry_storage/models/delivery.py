@@ -270,12 +270,14 @@ class AbstractDelivery(models.Model):
         store = store_for(rows[0])
         folder = store.layout.folder(self.pk)
         sizes = {entry.name: entry.size for entry in store.scan(folder)}
-        faults = [fault for row in rows if (fault := _fault(row, store, folder, sizes))]
+        found = [(row.filename, _fault(row, store, folder, sizes)) for row in rows]
+        faults = [fault for _filename, fault in found if fault]
         if faults:
             raise DeliveryIncomplete(
                 f"{where} cannot be finished: {'; '.join(faults[:10])}"
                 f"{f'; and {len(faults) - 10} more' if len(faults) > 10 else ''}. "
-                "Add these files again, or delete them."
+                "Add these files again, or delete them.",
+                [filename for filename, fault in found if fault],
             )
 
 
