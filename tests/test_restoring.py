@@ -100,6 +100,19 @@ def test_a_delivery_comes_back_in_its_last_state(delivery: Any) -> None:
     assert last.filename == second.filename
 
 
+def test_a_finished_delivery_never_comes_back_unfinished(delivery: Any) -> None:
+    """Not by a file that it was finished without, when nothing else is left of it."""
+    Delivery.objects.update(successful=False, number=None)
+    delivery.files[0].delete()
+    Delivery.objects.get().finish()
+    Delivery.objects.get().delete()
+    early, last = Tombstone.objects.order_by("pk")
+    carry_out(FileMeta, [last], "default")
+    with pytest.raises(NotRestorable, match=f"its delivery '{delivery.pk}' is gone"):
+        restore(early)
+    assert not Delivery.objects.exists()
+
+
 def test_a_number_that_was_given_again_becomes_the_next(delivery: Any) -> None:
     """Numbers are unique in a group; the other delivery keeps its own."""
     group = delivery.assignment_group

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, models, router, transaction
 from django.db.models import Max
@@ -24,6 +25,7 @@ from .columns import loaded_columns
 from .content import as_file
 from .locking import intend_to_write, lock_row
 from .restoring import restored_on_error, undone_on_error
+from .tombstone import Tombstone
 from .visibility import DeliveryManager
 
 D = TypeVar("D", bound="AbstractDelivery")
@@ -162,9 +164,29 @@ class AbstractDelivery(models.Model):
             type(self)._base_manager.using(using).filter(pk=self.pk).update(
                 number=number, time_of_delivery=time_of_delivery, successful=True
             )
+            self._forget_as_unfinished(using)
             send_after_commit(delivery_finished, self, using)
             # Before the COMMIT, after which the receivers see the instance.
             self.number, self.time_of_delivery, self.successful = number, time_of_delivery, True
+
+    def _forget_as_unfinished(self, using: str) -> None:
+        """Take the delivery out of the tombstones of files that it is finished without.
+
+        They have it as it was, and would bring it back so where nothing else is left of it.
+        """
+        if not isinstance(self.pk, int):
+            return  # no tombstone can be looked up by it
+        family = {
+            each._meta.label_lower
+            for each in apps.get_models()
+            if issubclass(each, type(self)) or issubclass(type(self), each)
+        }
+        model = self.filemeta_model()._meta.label_lower
+        tombstones = Tombstone.objects.using(using)
+        for tombstone in tombstones.filter(model=model, delivery_id=self.pk):
+            rows = [each for each in tombstone.rows if each["model"] not in family]
+            # No save(), for which a purge that is quicker would be an error.
+            tombstones.filter(pk=tombstone.pk).update(rows=rows)
 
     def copy(self: D, assignment_group: Any) -> D:
         """Return a finished copy of this finished delivery, delivered to another group.
