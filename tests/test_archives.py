@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
@@ -21,6 +22,7 @@ from devilry_storage.archive import latest_deliveries, of_deliveries, of_files, 
 from devilry_storage.archive.paths import FILE_BYTES, Folder, Folders, clean
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import ArchiveTooLarge, ChecksumMismatch
+from devilry_storage.models.filemeta import FileMetaQuerySet
 from devilry_storage.names import validate_filename
 from devilry_storage.store import store_for
 
@@ -275,6 +277,49 @@ def test_an_archive_is_as_private_as_its_files(candidate: Client, group: Any) ->
             answer = method(url)
             assert answer.status_code == 404
             assert answer.headers.items() == expected.headers.items()
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site whose model of files hides some of them from everybody."""
+
+    class Secretive(FileMetaQuerySet):
+        def visible_to(self, user: Any) -> Any:
+            return super().visible_to(user).exclude(filename__startswith="secret")
+
+    monkeypatch.setattr(FileMeta._default_manager, "_queryset_class", Secretive)
+
+
+@pytest.mark.parametrize(
+    "permissions", [[], ["view_delivery"], ["view_filemeta"], ["view_delivery", "view_filemeta"]]
+)
+def test_a_file_that_its_model_hides_is_in_no_archive(
+    permissions: list[str], group: Any, secrets: None
+) -> None:
+    """Whether the user comes to the delivery as a candidate, or by a permission."""
+    delivery = deliver(group, {"a": b"aaa", "secret": b"bbb"})
+    client = Client()
+    user = make_user("anna")
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    group.candidates.add(user)
+    client.force_login(user)
+    hidden = delivery.files.get(filename="secret")
+    assert client.get(hidden.content.url).status_code == 404
+    for url in _urls(delivery, group):
+        zipped = zipfile.ZipFile(io.BytesIO(b"".join(client.get(url))))
+        assert zipped.namelist() == ["Anna & Bjarne/1/a", "SHA256SUMS"]
+
+
+def test_whoever_sees_no_file_of_a_delivery_does_not_learn_of_it(
+    group: Any, secrets: None
+) -> None:
+    """One permission to view files or deliveries shows what has files that are not hidden."""
+    delivery = deliver(group, {"secret": b"bbb"})
+    for codename in ("view_delivery", "view_filemeta"):
+        client, user = Client(), make_user(codename)
+        user.user_permissions.set(Permission.objects.filter(codename=codename))
+        client.force_login(user)
+        assert {client.get(url).status_code for url in _urls(delivery, group)} == {404}
 
 
 def test_latest_is_the_last_finished_one_of_each_group_within_a_time(group: Any) -> None:

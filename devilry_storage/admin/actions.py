@@ -87,9 +87,10 @@ class DeliveryActions(StoreAdmin):
     def download(
         self, request: HttpRequest, queryset: models.QuerySet[Any]
     ) -> HttpResponseBase | None:
-        """Answer with a zip of all files, or tell why there is none."""
+        """Answer with a zip of all files that the user may see, or tell why there is none."""
+        files = self.model.filemeta_model()._default_manager.db_manager(queryset.db)
         try:
-            archive = of_deliveries(queryset)
+            archive = of_deliveries(queryset, files.visible_to(request.user))
         except ArchiveTooLarge as exception:
             self.message_user(request, str(exception), messages.ERROR)
             return None

@@ -58,9 +58,15 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
     return Archive(store, *looked_up(store, members()))
 
 
-def of_deliveries(deliveries: models.QuerySet[Any]) -> Archive:
-    """Return the archive of all files of deliveries; as :func:`of_files`."""
-    files = deliveries.model.filemeta_model()._base_manager.using(deliveries.db)
+def of_deliveries(
+    deliveries: models.QuerySet[Any], files: models.QuerySet[Any] | None = None
+) -> Archive:
+    """Return the archive of the files of deliveries; as :func:`of_files`.
+
+    Of ``files``, such as those that are visible to somebody, or of all.
+    """
+    if files is None:
+        files = deliveries.model.filemeta_model()._base_manager.using(deliveries.db)
     return of_files(files.filter(delivery__in=deliveries.order_by().values("pk")))
 
 

@@ -62,17 +62,24 @@ class _ArchiveView(RowView):
         return [model for model in apps.get_models() if issubclass(model, AbstractDelivery)]
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the deliveries whose files the user may see."""
+        """Return the deliveries that the user may see, or may see files of."""
         model: Any = self.get_model()
-        files = model.filemeta_model()
-        if may_view(self.request.user, files):
-            everything: QuerySet[Any] = model._default_manager.all()
-            return everything
-        visible = super().get_queryset()
-        if may_view(self.request.user, model):  # deliveries, but not what is in them
-            mine = files._default_manager.visible_to(self.request.user)
-            visible = visible.filter(pk__in=mine.values("delivery"))
+        visible, mine = super().get_queryset(), self.get_files().order_by().values("delivery")
+        deliveries = may_view(self.request.user, model)
+        files = may_view(self.request.user, model.filemeta_model())
+        if deliveries and not files:  # deliveries, but not what is in them
+            visible = visible.filter(pk__in=mine)
+        elif files and not deliveries:
+            visible = model._default_manager.filter(pk__in=mine)
         return visible
+
+    def get_files(self) -> QuerySet[Any]:
+        """Return the files that the user may see; override it for rules of your own."""
+        model: Any = self.get_model()
+        files: QuerySet[Any] = model.filemeta_model()._default_manager.visible_to(
+            self.request.user
+        )
+        return files
 
     def get_deliveries(self) -> QuerySet[Any]:
         """Return the deliveries that the archive is to have; Http404 where there are none."""
@@ -96,7 +103,8 @@ class _ArchiveView(RowView):
         return deliveries
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return archive_response(request, partial(of_deliveries, self.object), self.get_filename())
+        archive = partial(of_deliveries, self.object, self.get_files())
+        return archive_response(request, archive, self.get_filename())
 
     head = get
 
