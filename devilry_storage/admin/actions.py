@@ -19,6 +19,7 @@ from ..archive import of_deliveries
 from ..check import State, Verdict
 from ..check import verify as verified
 from ..exceptions import ArchiveTooLarge, DeliveryStateError
+from ..models.visibility import may_view
 from ..views.archives import archive_response
 from .base import StoreAdmin
 from .failures import reason
@@ -54,14 +55,22 @@ class DeliveryActions(StoreAdmin):
 
     def has_view_files_permission(self, request: HttpRequest) -> bool:
         """Tell whether the user may read the files of deliveries, not only their names."""
-        meta = self.model.filemeta_model()._meta
-        allowed: bool = request.user.has_perm(f"{meta.app_label}.view_{meta.model_name}")
-        return allowed
+        return may_view(request.user, self.model.filemeta_model())
 
     def has_copy_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the user may add deliveries, and deliveries have a group to copy to."""
-        names = {field.name for field in self.opts.concrete_fields}
-        return "assignment_group" in names and self.has_add_permission(request)
+        """Tell whether the user may copy, and deliveries have a group to copy to.
+
+        A copy shows the files to whom the user chooses, so that it takes the permission to view
+        them, beside those to add deliveries and files.
+        """
+        if "assignment_group" not in {field.name for field in self.opts.concrete_fields}:
+            return False
+        files = self.model.filemeta_model()._meta
+        return (
+            self.has_add_permission(request)
+            and self.has_view_files_permission(request)
+            and request.user.has_perm(f"{files.app_label}.add_{files.model_name}")
+        )
 
     @admin.action(
         permissions=["change"], description=gettext_lazy("Finish selected %(verbose_name_plural)s")

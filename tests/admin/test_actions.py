@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.files.base import ContentFile
 from django.test import Client
@@ -24,6 +25,9 @@ from tests.testapp.stores import HookedStore, failure
 from tests.users import make_user
 
 from .pages import Page, contents, url_for
+
+#: What a copy needs: it shows its files to another group.
+COPY = ("add_delivery", "view_filemeta", "add_filemeta")
 
 MODELS = {"delivery", "filemeta", "assignmentgroup"}
 
@@ -126,7 +130,11 @@ def test_a_store_that_fails_makes_no_archive(
     [
         (("view_delivery",), {"verify"}),
         (("view_delivery", "view_filemeta"), {"verify", "download"}),
-        (("view_delivery", "add_delivery"), {"verify", "copy"}),
+        (("view_delivery", "add_delivery"), {"verify"}),
+        (("view_delivery", "add_delivery", "add_filemeta"), {"verify"}),
+        (("view_delivery", "add_delivery", "view_filemeta"), {"verify", "download"}),
+        (("view_delivery", "view_filemeta", "add_filemeta"), {"verify", "download"}),
+        (("view_delivery", *COPY), {"verify", "download", "copy"}),
         (("change_delivery",), {"verify", "finish"}),
         (("view_delivery", "delete_delivery"), {"verify", "delete_selected"}),
     ],
@@ -144,6 +152,19 @@ def test_each_action_has_its_permission(
         assert "No action selected." in page_of(browser, answer).messages
     assert Delivery.objects.get() == delivery
     assert not LogEntry.objects.exists()
+
+
+def test_nobody_reads_files_by_copying_them_to_a_group_of_their_own(
+    group: AssignmentGroup,
+) -> None:
+    """Who may add deliveries, but not view files, copies none that others delivered."""
+    delivery = deliver(group, "a.txt")
+    browser = staff("view_delivery", "add_delivery")
+    own = AssignmentGroup.objects.create(name="own")
+    own.candidates.add(get_user_model()._default_manager.get())
+    chosen = {"action": "copy", "_selected_action": [str(delivery.pk)], "copy": "Copy"}
+    browser.post(url_for(Delivery), {**chosen, "search": str(own.pk), "group": str(own.pk)})
+    assert Delivery.objects.get() == delivery
 
 
 # -- Verify --
@@ -316,7 +337,7 @@ def test_whoever_may_not_see_groups_names_one_by_its_id(group: AssignmentGroup) 
     """There is no search for them, and no list."""
     delivery = deliver(group, "a.txt")
     other = AssignmentGroup.objects.create(name="other")
-    browser = staff("view_delivery", "add_delivery")
+    browser = staff("view_delivery", *COPY)
     page = page_of(browser, choose(browser, "copy", delivery))
     page = page.submit("copy_form", {"search": "oth"}, "search_groups")
     assert not list(page.root.find("input", type="radio"))
