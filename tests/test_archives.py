@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import subprocess
 import unicodedata
 import zipfile
@@ -346,6 +347,32 @@ def test_a_time_that_is_none_is_refused(candidate: Client, group: Any) -> None:
     assert candidate.get(url, {"since": "tonight"}).status_code == 400
     assert candidate.get(url, {"since": "2020-01-01", "until": "2100-01-01"}).status_code == 200
     assert candidate.get(url, {"until": "2020-01-01T10:00"}).status_code == 404
+
+
+@override_settings(USE_TZ=False, TIME_ZONE="Europe/Oslo")
+def test_archives_are_made_on_a_site_without_time_zones(db: None) -> None:
+    """Its times are naive local ones; one with a zone in the query is the same moment there."""
+    group = AssignmentGroup.objects.create(name="Anna & Bjarne")
+    user, client = make_user("anna"), Client()
+    group.candidates.add(user)
+    client.force_login(user)
+    delivery = deliver(group, {"a": b"aaa"})
+    Delivery.objects.filter(pk=delivery.pk).update(time_of_delivery="2026-05-17 20:00")
+    for url in _urls(delivery, group):
+        zipped = zipfile.ZipFile(io.BytesIO(b"".join(client.get(url))))
+        told = zipped.getinfo("Anna & Bjarne/1/a").date_time
+        assert told == (2026, 5, 17, 20, 0, 0)
+    latest = _urls(delivery, group)[2]
+    name = client.head(latest)["Content-Disposition"]
+    assert re.search(r"latest deliveries \d{4}-\d\d-\d\d \d\d\.\d\d\.zip", name)
+    for since, status in (
+        ("2026-05-17", 200),
+        ("2026-05-17T20:00", 200),
+        ("2026-05-17T18:00Z", 200),
+        ("2026-05-17T20:01", 404),
+        ("2026-05-17T18:01Z", 404),
+    ):
+        assert client.get(latest, {"since": since}).status_code == status
 
 
 def test_an_archive_that_is_too_large_is_answered_with_words(

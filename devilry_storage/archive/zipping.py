@@ -19,7 +19,7 @@ from ..exceptions import ChecksumMismatch
 from ..storages.base import DeliveryStoreMixin
 from ..storages.files import CHUNK_SIZE
 from .fetching import fetched
-from .members import Member
+from .members import Member, local_date
 
 SUMS = "SHA256SUMS"
 MISSING = "MISSING.txt"
@@ -79,7 +79,7 @@ class Archive:
         self._store = store
         self._members = deque(members)
         self.missing = list(missing)
-        self._now = timezone.localtime().timetuple()[:6]
+        self._now = local_date(timezone.now())
         self.length = self._length()
 
     # -- Its length --

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.db.models import Model, QuerySet
 from django.http import (
     Http404,
@@ -22,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from .. import http
 from ..archive import Archive, latest_of, of_deliveries
+from ..archive.members import local_date
 from ..archive.paths import FILE_BYTES, clean
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
@@ -156,7 +158,8 @@ class LatestArchiveView(_ArchiveView):
         return latest_of(self.get_queryset(), self.since, self.until)
 
     def get_filename(self) -> str:
-        return f"latest deliveries {timezone.localtime():%Y-%m-%d %H.%M}.zip"
+        year, month, day, hour, minute, _second = local_date(timezone.now())
+        return f"latest deliveries {year}-{month:02}-{day:02} {hour:02}.{minute:02}.zip"
 
 
 def _moment(text: str) -> datetime | None:
@@ -167,4 +170,7 @@ def _moment(text: str) -> datetime | None:
     moment = datetime.combine(day, time.min) if day is not None else parse_datetime(text)
     if moment is None:
         raise ValueError(text)
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    if settings.USE_TZ:
+        return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    zone = timezone.get_default_timezone()
+    return moment if timezone.is_naive(moment) else timezone.make_naive(moment, zone)
