@@ -28,7 +28,7 @@ from devilry_storage.names import validate_filename
 from devilry_storage.store import store_for
 
 from . import machine
-from .users import make_user
+from .users import make_superuser, make_user
 
 LABEL = "devilry_deliveries.delivery"
 
@@ -373,6 +373,30 @@ def test_archives_are_made_on_a_site_without_time_zones(db: None) -> None:
         ("2026-05-17T18:01Z", 404),
     ):
         assert client.get(latest, {"since": since}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("zone", "name", "moment", "zones"),
+    [
+        ("Europe/Oslo", "since", "0001-01-01", True),
+        ("America/Chicago", "until", "9999-12-31T23:59:59", True),
+        ("UTC", "since", "0001-01-01T00:00+01:00", True),
+        ("UTC", "since", "0001-01-01T00:00+01:00", False),
+        ("UTC", "until", "9999-12-31T23:59:59-05:00", True),
+        ("UTC", "until", "9999-12-31T23:59:59-05:00", False),
+    ],
+)
+def test_a_time_at_the_edge_of_the_calendar_is_no_error_of_the_server(
+    zone: str, name: str, moment: str, zones: bool, group: Any
+) -> None:
+    """One that has no date in UTC, or here, is refused as what is none."""
+    client = Client()
+    with override_settings(TIME_ZONE=zone, USE_TZ=zones):
+        client.force_login(make_superuser())
+        answer = client.get(
+            reverse("devilry_storage:latest_archive", args=[LABEL]), {name: moment}
+        )
+    assert answer.status_code == 400
 
 
 def test_an_archive_that_is_too_large_is_answered_with_words(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, time
+from datetime import timezone as zones
 from functools import partial
 from typing import Any
 
@@ -170,7 +171,17 @@ def _moment(text: str) -> datetime | None:
     moment = datetime.combine(day, time.min) if day is not None else parse_datetime(text)
     if moment is None:
         raise ValueError(text)
+    try:
+        return _as_stored(moment)
+    except OverflowError as exception:  # before the first year there, or after the last
+        raise ValueError(text) from exception
+
+
+def _as_stored(moment: datetime) -> datetime:
+    """Return the moment as the database takes it; OverflowError where it has no such date."""
     if settings.USE_TZ:
-        return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
-    zone = timezone.get_default_timezone()
-    return moment if timezone.is_naive(moment) else timezone.make_naive(moment, zone)
+        aware = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+        return aware.astimezone(zones.utc)
+    if timezone.is_naive(moment):
+        return moment
+    return timezone.make_naive(moment, timezone.get_default_timezone())
