@@ -26,11 +26,11 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from ..archive import of_folder
-from ..check import State, Verdict
+from ..check import State, Verdict, tombstones_named
 from ..conf import conf
 from ..exceptions import InvalidName, NotAnOrphan
 from ..info import Use, describe, uses
-from ..models import DeliveryStore
+from ..models import DeliveryStore, Tombstone
 from ..orphans import bury_orphan
 from ..serving import serve_name
 from ..storages.base import DeliveryStoreMixin
@@ -293,7 +293,9 @@ class DeliveryStoreAdmin(LookedAt):
     def _archive(self, request: HttpRequest, use: Use, folder: str) -> HttpResponseBase:
         if not all(self._may_view(request, model) for model in use.models):
             raise PermissionDenied
-        archive = partial(of_folder, _store(use), folder)
+        deleted = partial(tombstones_named, use.models[0], using=self._using(use))
+        without = None if self._may_view(request, Tombstone) else deleted
+        archive = partial(of_folder, _store(use), folder, without)
         return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")
 
     def _sent(

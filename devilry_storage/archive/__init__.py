@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from .members import (
     Counted,
     Member,
     Owners,
+    batched,
     date_of,
     in_order,
     local_date,
@@ -28,6 +29,9 @@ from .paths import Folders
 from .zipping import MISSING, SUMS, Archive
 
 __all__ = ["Archive", "Member", "latest_deliveries", "of_deliveries", "of_files", "of_folder"]
+
+#: So many names of a folder are asked for at once.
+_AT_ONCE = 1000
 
 
 def of_files(files: models.QuerySet[Any]) -> Archive:
@@ -70,19 +74,28 @@ def of_deliveries(
     return of_files(files.filter(delivery__in=deliveries.order_by().values("pk")))
 
 
-def of_folder(store: DeliveryStoreMixin, prefix: str) -> Archive:
+def of_folder(
+    store: DeliveryStoreMixin,
+    prefix: str,
+    without: Callable[[list[str]], Container[str]] | None = None,
+) -> Archive:
     """Return the archive of all that lies below a folder of a store, under the names it has there.
 
-    Raises ArchiveTooLarge, InvalidName.
+    ``without`` says which of some names are to be left out; it is asked several times. Raises
+    ArchiveTooLarge, InvalidName.
     """
     folders, counted = Folders([SUMS, MISSING]), Counted()
     found = []
-    for entry in store.scan(prefix):
-        counted.add(entry.size)
-        *above, leaf = entry.name.removeprefix(f"{prefix}/").split("/")
-        path = folders.file([(folder, folder) for folder in above], leaf)
-        date = local_date(entry.modified)
-        found.append(Member(path, entry.name, entry.size, "", date))
+    for entries in batched(store.scan(prefix), _AT_ONCE):
+        left_out = without([entry.name for entry in entries]) if without is not None else ()
+        for entry in entries:
+            if entry.name in left_out:
+                continue
+            counted.add(entry.size)
+            *above, leaf = entry.name.removeprefix(f"{prefix}/").split("/")
+            path = folders.file([(folder, folder) for folder in above], leaf)
+            date = local_date(entry.modified)
+            found.append(Member(path, entry.name, entry.size, "", date))
     return Archive(store, sorted(found))
 
 

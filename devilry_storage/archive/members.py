@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import groupby
-from typing import Any, NamedTuple
+from itertools import groupby, islice
+from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
@@ -16,6 +16,8 @@ from ..conf import conf
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
 from ..storages.base import DeliveryStoreMixin
+
+T = TypeVar("T")
 
 
 class Member(NamedTuple):
@@ -146,7 +148,7 @@ def looked_up(
         return [sizes.get(member.name) == member.size for member in folder]
 
     with ThreadPoolExecutor(store.parallel_reads) as pool:
-        for batch in _batched(_by_folder(members), 4 * store.parallel_reads):
+        for batch in batched(_by_folder(members), 4 * store.parallel_reads):
             for folder, there in zip(batch, pool.map(look, batch), strict=True):
                 for member, is_there in zip(folder, there, strict=True):
                     if is_there:
@@ -161,14 +163,10 @@ def _by_folder(members: Iterable[Member]) -> Iterator[list[Member]]:
         yield list(together)
 
 
-def _batched(folders: Iterator[list[Member]], size: int) -> Iterator[list[list[Member]]]:
-    batch: list[list[Member]] = []
-    for folder in folders:
-        batch.append(folder)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield so many at a time."""
+    left = iter(items)
+    while batch := list(islice(left, size)):
         yield batch
 
 

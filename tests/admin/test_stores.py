@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
@@ -240,6 +242,25 @@ def test_a_folder_is_downloaded_as_zip(browser: Client, kept: Any) -> None:
     assert response["Content-Type"] == "application/zip"
     assert _body(response).startswith(b"PK")
     assert browser.get(url("archive")).status_code == 404
+
+
+@pytest.mark.parametrize("may_view", [True, False])
+def test_deleted_bytes_are_in_the_zip_of_a_folder_for_who_may_view_tombstones(
+    may_view: bool, kept: Any
+) -> None:
+    """As each of them is by itself; nothing else is left out, and nothing tells of them."""
+    delivery = delivered(7, essay=b"1", deleted=b"2")
+    buried = delivery.files.get(filename="deleted")
+    name = buried.content.name
+    buried.delete()
+    kept.save("0/0/7/999", ContentFile(b"1"))
+    permissions = ["browse_store", "view_filemeta", *(["view_tombstone"] if may_view else [])]
+    clerk = staff(*permissions)
+    assert clerk.get(url("file", name=name)).status_code == (200 if may_view else 403)
+    data = _body(clerk.get(url("archive", folder="0/0/7")))
+    essay, deleted = (Path(each).name for each in (delivery.files.get().content.name, name))
+    expected = {essay, "999", "SHA256SUMS", *([deleted] if may_view else [])}
+    assert set(zipfile.ZipFile(io.BytesIO(data)).namelist()) == expected
 
 
 # -- Who may --
