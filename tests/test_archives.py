@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import unicodedata
@@ -25,6 +26,7 @@ from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMet
 from devilry_storage.exceptions import ArchiveTooLarge, ChecksumMismatch
 from devilry_storage.models.filemeta import FileMetaQuerySet
 from devilry_storage.names import validate_filename
+from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
 
 from . import machine
@@ -188,6 +190,29 @@ def test_a_folder_of_a_store_is_an_archive(group: Any) -> None:
     zipped = opened(of_folder(store, folder))
     name = delivery.files[0].content.name.rpartition("/")[2]
     assert zipped.namelist() == [*sorted([name, "notes.txt"]), "SHA256SUMS"]
+
+
+@pytest.mark.parametrize(
+    ("foreign", "told"),
+    [
+        (b"back\\slash", "back_slash"),
+        (b"ctl\x01\nb", "ctl__b"),
+        (b"a\xff", "a_"),
+    ],
+)
+def test_a_file_whose_name_no_store_takes_is_told_of_as_missing(
+    foreign: bytes, told: str, tmp_path: Path
+) -> None:
+    """Somebody put it there beside the store; all others are in the archive."""
+    store = FsHierDeliveryStore(str(tmp_path))
+    store.save("0/notes.txt", io.BytesIO(b"x"))
+    with (tmp_path / "0").joinpath(os.fsdecode(foreign)).open("wb") as file:
+        file.write(b"foreign")
+    archive = of_folder(store, "0")
+    assert archive.missing == [told]
+    zipped = opened(archive)
+    assert zipped.namelist() == ["notes.txt", "MISSING.txt", "SHA256SUMS"]
+    assert zipped.read("MISSING.txt").decode() == f"{told}\n"
 
 
 def _hostile() -> list[str]:

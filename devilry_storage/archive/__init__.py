@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import OuterRef, Subquery
 
+from ..exceptions import InvalidName
 from ..models import AbstractDelivery
+from ..names import validate_storage_name
 from ..storages.base import DeliveryStoreMixin
 from ..store import store_for
 from .members import (
@@ -77,26 +79,39 @@ def of_deliveries(
 def of_folder(
     store: DeliveryStoreMixin,
     prefix: str,
-    without: Callable[[list[str]], Container[str]] | None = None,
+    without: Callable[[Iterable[str]], Container[str]] | None = None,
 ) -> Archive:
     """Return the archive of all that lies below a folder of a store, under the names it has there.
 
-    ``without`` says which of some names are to be left out; it is asked several times. Raises
-    ArchiveTooLarge, InvalidName.
+    Those whose names no store takes are told of as missing. ``without`` says which of some names
+    are to be left out; it is asked several times. Raises ArchiveTooLarge, InvalidName.
     """
     folders, counted = Folders([SUMS, MISSING]), Counted()
-    found = []
+    found, missing = [], []
     for entries in batched(store.scan(prefix), _AT_ONCE):
-        left_out = without([entry.name for entry in entries]) if without is not None else ()
+        readable = {entry.name for entry in entries if _is_readable(entry.name)}
+        left_out = without(readable) if without is not None else ()
         for entry in entries:
             if entry.name in left_out:
                 continue
             counted.add(entry.size)
             *above, leaf = entry.name.removeprefix(f"{prefix}/").split("/")
             path = folders.file([(folder, folder) for folder in above], leaf)
-            date = local_date(entry.modified)
-            found.append(Member(path, entry.name, entry.size, "", date))
-    return Archive(store, sorted(found))
+            if entry.name in readable:
+                date = local_date(entry.modified)
+                found.append(Member(path, entry.name, entry.size, "", date))
+            else:
+                missing.append(path)
+    return Archive(store, sorted(found), sorted(missing))
+
+
+def _is_readable(name: str) -> bool:
+    """Tell whether stores take the name; others may have put files of any name beside theirs."""
+    try:
+        validate_storage_name(name)
+    except InvalidName:
+        return False
+    return True
 
 
 def latest_deliveries(

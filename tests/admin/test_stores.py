@@ -263,6 +263,18 @@ def test_deleted_bytes_are_in_the_zip_of_a_folder_for_who_may_view_tombstones(
     assert set(zipfile.ZipFile(io.BytesIO(data)).namelist()) == expected
 
 
+def test_a_foreign_file_of_any_name_does_not_end_the_zip_of_a_folder(on_disk: Any) -> None:
+    """Not even for who may not view tombstones, for whom the database is asked of each name."""
+    on_disk.save("0/0/7/999", ContentFile(b"1"))
+    for name in (b"a\xff", b"back\\slash", b"ctl\x01"):
+        Path(on_disk.location, "0/0/7", os.fsdecode(name)).write_bytes(b"foreign")
+    clerk = staff("browse_store", "view_filemeta")
+    data = _body(clerk.get(url("archive", folder="0/0/7")))
+    with zipfile.ZipFile(io.BytesIO(data)) as zipped:
+        assert zipped.namelist() == ["999", "MISSING.txt", "SHA256SUMS"]
+        assert zipped.read("MISSING.txt") == b"a_\nback_slash\nctl_\n"
+
+
 # -- Who may --
 
 
