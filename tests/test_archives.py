@@ -145,6 +145,26 @@ def test_what_is_missing_is_named(group: Any) -> None:
     assert zipped.namelist() == ["Anna & Bjarne/1/c", "MISSING.txt", "SHA256SUMS"]
 
 
+def test_a_row_without_a_size_has_that_of_the_store(group: Any) -> None:
+    """It says nothing of its size, and is no less there; the limit counts it, too."""
+    delivery = deliver(group, {"a": b"aaa", "b": b"bbb", "c": b"ccc"})
+    unknown, gone, _known = delivery.files
+    FileMeta.objects.filter(pk__in=[unknown.pk, gone.pk]).update(size=None)
+    store: Any = store_for(gone)
+    store.delete(gone.content.name)
+    with override_settings(DELIVERY_STORE_ARCHIVE_MAX_BYTES=6):
+        archive = of_deliveries(Delivery.objects.all())
+    assert archive.missing == ["Anna & Bjarne/1/b"]
+    zipped = opened(archive)
+    assert zipped.read("Anna & Bjarne/1/a") == b"aaa"
+    assert zipped.read("Anna & Bjarne/1/c") == b"ccc"
+    with (
+        override_settings(DELIVERY_STORE_ARCHIVE_MAX_BYTES=5),
+        pytest.raises(ArchiveTooLarge, match="'5' bytes"),
+    ):
+        of_deliveries(Delivery.objects.all())
+
+
 def test_a_row_without_a_sum_gets_one(group: Any) -> None:
     """It is computed on the way."""
     deliver(group, {"a": b"aaa"})

@@ -17,6 +17,7 @@ from ..names import validate_storage_name
 from ..storages.base import DeliveryStoreMixin
 from ..store import store_for
 from .members import (
+    UNKNOWN,
     Counted,
     Member,
     Owners,
@@ -44,13 +45,15 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
     """
     store = store_for(files.model)
 
+    counted = Counted()
+
     def members() -> Iterator[Member]:
-        folders, owners, counted = Folders([SUMS, MISSING]), Owners(files.model), Counted()
+        folders, owners = Folders([SUMS, MISSING]), Owners(files.model)
         last: list[Any] = []
         date: tuple[int, ...] = ()
         for row in in_order(files).iterator():
-            size = row.size or 0
-            counted.add(size)
+            size = UNKNOWN if row.size is None else row.size
+            counted.add(max(size, 0))
             place = owners.of(row)
             # Files of a delivery come together: one date for all, and one folder at a time.
             if place != last or not place:
@@ -61,7 +64,7 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
             path = folders.file(place, row.filename)
             yield Member(path, row.content.name, size, row.sha256, date)
 
-    return Archive(store, *looked_up(store, members()))
+    return Archive(store, *looked_up(store, members(), counted))
 
 
 def of_deliveries(

@@ -20,10 +20,15 @@ from ..storages.base import DeliveryStoreMixin
 T = TypeVar("T")
 
 
+#: The size of a file of which the database does not know it.
+UNKNOWN = -1
+
+
 class Member(NamedTuple):
     """A file of an archive: its path there, and its name, size (bytes) and SHA-256 in the store.
 
-    ``date`` is a local time from year to second. ``sha256`` is ``""`` where nobody knows it.
+    ``date`` is a local time from year to second. ``sha256`` is ``""`` where nobody knows it, and
+    the size UNKNOWN until it is looked up.
     """
 
     path: str
@@ -40,8 +45,8 @@ class Counted:
         self._files = self._bytes = 0
         self._most_files, self._most_bytes = conf.archive_max_files, conf.archive_max_bytes
 
-    def add(self, size: int) -> None:
-        self._files += 1
+    def add(self, size: int, files: int = 1) -> None:
+        self._files += files
         self._bytes += size
         if self._files > self._most_files:
             raise ArchiveTooLarge(
@@ -134,24 +139,28 @@ def local_date(moment: datetime) -> tuple[int, ...]:
 
 
 def looked_up(
-    store: DeliveryStoreMixin, members: Iterable[Member]
+    store: DeliveryStoreMixin, members: Iterable[Member], counted: Counted
 ) -> tuple[list[Member], list[str]]:
     """Return the members that the store has with their sizes, and the paths of the others.
 
-    A folder with several of them is listed once; several folders at a time.
+    A folder with several of them is listed once; several folders at a time. Sizes that were
+    unknown are ``counted`` now.
     """
     found: list[Member] = []
     missing: list[str] = []
 
-    def look(folder: list[Member]) -> list[bool]:
+    def look(folder: list[Member]) -> list[int | None]:
         sizes = _sizes(store, folder)
-        return [sizes.get(member.name) == member.size for member in folder]
+        return [sizes.get(member.name) for member in folder]
 
     with ThreadPoolExecutor(store.parallel_reads) as pool:
         for batch in batched(_by_folder(members), 4 * store.parallel_reads):
-            for folder, there in zip(batch, pool.map(look, batch), strict=True):
-                for member, is_there in zip(folder, there, strict=True):
-                    if is_there:
+            for folder, sizes in zip(batch, pool.map(look, batch), strict=True):
+                for member, size in zip(folder, sizes, strict=True):
+                    if size is not None and member.size == UNKNOWN:
+                        counted.add(size, files=0)
+                        found.append(member._replace(size=size))
+                    elif size == member.size:
                         found.append(member)
                     else:
                         missing.append(member.path)
