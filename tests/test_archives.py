@@ -20,7 +20,7 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from devilry_storage.archive import latest_deliveries, of_deliveries, of_files, of_folder
+from devilry_storage.archive import latest_deliveries, of_deliveries, of_files, of_folder, paths
 from devilry_storage.archive.paths import FILE_BYTES, Folder, Folders, clean
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import ArchiveTooLarge, ChecksumMismatch
@@ -100,6 +100,25 @@ def test_names_that_some_system_takes_for_one_are_numbered() -> None:
         *("a.txt", "A (2).TXT", "a (3).txt"),
         *("é", "E\u0301 (2)", "ß", "SS (2)"),
     ]
+
+
+def test_as_many_equal_names_as_one_likes_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is tried with the number behind the last that was given, not with all before it."""
+    tried = 0
+
+    def counting(name: str) -> str:
+        nonlocal tried
+        tried += 1
+        return seen(name)
+
+    seen = paths._seen
+    monkeypatch.setattr(paths, "_seen", counting)
+    folder, count = Folder(["a (7).txt"]), 2000
+    given = [folder.add(name) for name in ("a.txt", "A.txt") * (count // 2)]
+    assert len({seen(name) for name in given}) == count
+    assert given[:3] == ["a.txt", "A (2).txt", "a (3).txt"]
+    assert given[5:7] == ["A (6).txt", "a (8).txt"]
+    assert tried <= 4 * count
 
 
 def test_folders_of_two_owners_are_two() -> None:

@@ -55,15 +55,22 @@ class Folder:
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = {_seen(name) for name in taken}
+        # The last number that was given to those of one name.
+        self._numbers: dict[str, int] = {}
 
     def add(self, name: str) -> str:
         """Return the name, numbered if one like it is there."""
-        stem, extension = _divided(name)
-        number, candidate = 1, name
-        while _seen(candidate) in self._taken:
-            number += 1
-            candidate = f"{stem} ({number}){extension}"
-        self._taken.add(_seen(candidate))
+        candidate, like = name, _seen(name)
+        seen = like
+        if seen in self._taken:
+            stem, extension = _divided(name)
+            number = self._numbers.get(like, 1)
+            while seen in self._taken:
+                number += 1
+                candidate = f"{stem} ({number}){extension}"
+                seen = _seen(candidate)
+            self._numbers[like] = number
+        self._taken.add(seen)
         return candidate
 
 
