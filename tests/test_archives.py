@@ -16,18 +16,24 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import models
+from django.http import Http404
 from django.test import Client, override_settings
+from django.test.utils import isolate_apps
 from django.urls import reverse
 from django.utils import timezone
 
 from devilry_storage.archive import latest_deliveries, of_deliveries, of_files, of_folder, paths
+from devilry_storage.archive.members import Owners, date_of, local_date
 from devilry_storage.archive.paths import FILE_BYTES, Folder, Folders, clean
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import ArchiveTooLarge, ChecksumMismatch
+from devilry_storage.models import AbstractDelivery, AbstractFileMeta
 from devilry_storage.models.filemeta import FileMetaQuerySet
 from devilry_storage.names import validate_filename
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
+from devilry_storage.views import GroupArchiveView, LatestArchiveView
 
 from . import machine
 from .users import make_superuser, make_user
@@ -295,6 +301,21 @@ def test_hostile_names_unpack_within_their_folder(group: Any, tmp_path: Path) ->
     subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=inside, check=True)
 
 
+@isolate_apps("tests.testapp")
+def test_a_file_of_no_delivery_lies_at_the_top() -> None:
+    """Where the field may be NULL; its time is that of the row."""
+
+    class Loose(AbstractFileMeta):
+        delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, related_name="+")
+
+        class Meta:
+            app_label = "testapp"
+
+    row = Loose(filename="a.txt")
+    assert Owners(Loose).of(row) == []
+    assert date_of(row) == local_date(row.created)
+
+
 # -- Who gets them --
 
 
@@ -411,6 +432,28 @@ def test_a_time_that_is_none_is_refused(candidate: Client, group: Any) -> None:
     assert candidate.get(url, {"since": "tonight"}).status_code == 400
     assert candidate.get(url, {"since": "2020-01-01", "until": "2100-01-01"}).status_code == 200
     assert candidate.get(url, {"until": "2020-01-01T10:00"}).status_code == 404
+
+
+@isolate_apps("tests.testapp")
+def test_what_no_group_delivers_has_no_archives_of_groups(rf: Any, db: None) -> None:
+    """A model without ``assignment_group`` is none that such a URL can name."""
+
+    class Bare(AbstractDelivery):
+        class Meta:
+            app_label = "testapp"
+
+    class BareFile(AbstractFileMeta):
+        delivery = models.ForeignKey(Bare, models.CASCADE)
+
+        class Meta:
+            app_label = "testapp"
+
+    assert Bare.filemeta_model() is BareFile
+    request = rf.get("/")
+    request.user = make_superuser()
+    for view, given in ((GroupArchiveView, {"pk": 1}), (LatestArchiveView, {})):
+        with pytest.raises(Http404, match=r"No such row\."):
+            view.as_view(model=Bare)(request, **given)
 
 
 @override_settings(USE_TZ=False, TIME_ZONE="Europe/Oslo")

@@ -102,11 +102,11 @@ class Owners:
         self._names: dict[Any, str] = {}
 
     def of(self, row: Any) -> list[tuple[Hashable, str]]:
-        """Return owner and name of each folder, from the top."""
-        if self._delivery is None:
+        """Return owner and name of each folder, from the top; none of a row without delivery."""
+        delivery = row.delivery if self._delivery is not None else None
+        if delivery is None:
             return []
         owners: list[tuple[Hashable, str]] = []
-        delivery = row.delivery
         if self._has_group and delivery.assignment_group_id is not None:
             group = delivery.assignment_group_id
             if group not in self._names:

@@ -24,11 +24,11 @@ from django.utils.translation import gettext as _
 
 from .. import http
 from ..archive import Archive, latest_of, of_deliveries
-from ..archive.members import local_date
+from ..archive.members import local_date, related_model
 from ..archive.paths import FILE_BYTES, clean
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
-from ..models.visibility import may_view
+from ..models.visibility import GROUP, may_view
 from ..serving import Body, protect, record_access, streamed
 from .access import LARGEST_ID, RowView
 
@@ -112,6 +112,16 @@ class _ArchiveView(RowView):
     head = get
 
 
+class _GroupedArchiveView(_ArchiveView):
+    """An archive of deliveries that have a group."""
+
+    def get_model(self) -> type[Model]:
+        model = super().get_model()
+        if related_model(model, GROUP) is None:
+            raise Http404("No such row.")
+        return model
+
+
 class DeliveryArchiveView(_ArchiveView):
     """All files of one delivery; ``pk`` is its id."""
 
@@ -122,7 +132,7 @@ class DeliveryArchiveView(_ArchiveView):
         return f"{self.object.get()}.zip"
 
 
-class GroupArchiveView(_ArchiveView):
+class GroupArchiveView(_GroupedArchiveView):
     """All files of all deliveries of one group that the user may see; ``pk`` is the group's id."""
 
     def get_deliveries(self) -> QuerySet[Any]:
@@ -133,7 +143,7 @@ class GroupArchiveView(_ArchiveView):
         return f"{group}.zip"
 
 
-class LatestArchiveView(_ArchiveView):
+class LatestArchiveView(_GroupedArchiveView):
     """The last finished delivery of each group, of those that the user may see.
 
     ``?since=`` and ``?until=`` narrow the time of delivery, which is before ``until``: dates, or
