@@ -84,6 +84,8 @@ def group(db: None) -> Any:
         ("gpj\u202eexe.txt", "gpjexe.txt"),
         (".htaccess", ".htaccess"),
         ("\ud800.txt", "_.txt"),
+        ("a.txt\u037e1", "a.txt_1"),  # the Greek question mark, which is a semicolon in NFC
+        ("e\u200d\u0301.txt", "é.txt"),
     ],
 )
 def test_a_name_is_one_that_every_system_takes(name: str, expected: str) -> None:

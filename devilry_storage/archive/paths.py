@@ -23,8 +23,9 @@ FILE_BYTES = 120
 
 def clean(name: str, limit: int, instead: str) -> str:
     """Return the name as one part of a path, of at most ``limit`` bytes; ``instead`` of none."""
-    text = unicodedata.normalize("NFC", _FORBIDDEN.sub("_", name))
-    text = without_unseen(text).strip().rstrip(" .")
+    # Some characters become forbidden ones in NFC, and others stand side by side only afterwards.
+    text = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", name))
+    text = unicodedata.normalize("NFC", without_unseen(text)).strip().rstrip(" .")
     text = _shortened(text, limit) or instead
     return f"_{text}" if _DEVICE.fullmatch(text) else text
 
