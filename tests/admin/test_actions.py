@@ -286,6 +286,21 @@ def test_deliveries_are_copied_to_a_group_that_was_searched(
     assert logged(first) == []
 
 
+def test_deliveries_are_copied_where_numbers_are_grouped(browser: Client, settings: Any) -> None:
+    """The form sends ids, whatever the site writes numbers like."""
+    settings.USE_THOUSAND_SEPARATOR = True
+    group = AssignmentGroup.objects.create(pk=23456, name="group")
+    other = AssignmentGroup.objects.create(pk=34567, name="Other")
+    delivery = Delivery.objects.create(pk=12345, assignment_group=group)
+    delivery.add_file("a.txt", b"a")
+    delivery.finish()
+    page = page_of(browser, choose(browser, "copy", delivery))
+    page = page.submit("copy_form", {"search": "oth"}, "search_groups")
+    page = page.submit("copy_form", {"group": [str(other.pk)]}, "copy")
+    assert page.messages == ["1 delivery was copied to “Other”."]
+    assert other.deliveries.get().copy_of == delivery
+
+
 def test_nothing_is_copied_without_a_group(browser: Client, group: AssignmentGroup) -> None:
     """A form that was sent without a choice, or with one that cannot be, is shown again."""
     delivery = deliver(group, "a.txt")

@@ -147,6 +147,24 @@ def test_many_are_restored_or_removed_at_once() -> None:
     assert not Tombstone.objects.exists()
 
 
+def test_many_are_removed_where_numbers_are_grouped(settings: Any) -> None:
+    """The page that asks sends ids, whatever the site writes numbers like."""
+    settings.USE_THOUSAND_SEPARATOR = True
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    delivery.add_files({"a": b"a", "b": b"b"})
+    FileMeta.objects.all().delete()
+    chosen = []
+    for number, tombstone in enumerate(Tombstone.objects.all()):
+        chosen.append(12345 + number)
+        Tombstone.objects.filter(pk=tombstone.pk).update(id=chosen[-1])
+    client = staff("view_tombstone", "carry_out_tombstone")
+    data = {"action": "remove_selected", "_selected_action": chosen}
+    page = Page(client, client.post(url_for(Tombstone), data, follow=True), url_for(Tombstone))
+    answer = page.submit("")
+    assert answer.messages == ["2 files were removed for good."]
+    assert not Tombstone.objects.exists()
+
+
 def test_bytes_without_a_row_are_kept(tombstone: Any) -> None:
     """Their tombstone goes, and nothing else happens."""
     Tombstone.objects.update(rows=[])
