@@ -240,6 +240,21 @@ def test_only_candidates_are_shown_the_form(group: AssignmentGroup) -> None:
     assert 'type="file"' not in html(browser("eva").get(url))
 
 
+def test_script_is_told_plain_limits_where_numbers_are_grouped(
+    group: AssignmentGroup, settings: Any
+) -> None:
+    """It compares sizes with them; "20,971,520" is no number to it."""
+    settings.USE_THOUSAND_SEPARATOR = True
+    settings.DELIVERY_STORE_UPLOAD_MAX_FILES = 1000
+    page = html(browser(CANDIDATE).get(f"/groups/{group.pk}/"))
+    told = dict(re.findall(r'data-max-([\w-]+)="([^"]*)"', page))
+    assert told == {
+        "files": "1000",
+        "bytes": str(settings.DELIVERY_STORE_UPLOAD_MAX_BYTES),
+        "total-bytes": str(settings.DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES),
+    }
+
+
 # -- Delivering --
 
 
