@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from ..check import State, Verdict, compare, rows_named, tombstones_named
 from ..exceptions import InvalidName, UnsafeEntry
 from ..info import Use
+from ..models.indexes import begins_with
 from ..names import validate_storage_name
 from ..removal import FileModel
 from ..storages.base import DeliveryStoreMixin
@@ -113,7 +114,7 @@ def _of_delivery(use: Use, folder: str, using: str) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     for model in use.models:
-        rows = model._base_manager.using(using).filter(content__startswith=f"{folder}/")
+        rows = model._base_manager.using(using).filter(begins_with("content", f"{folder}/", using))
         for row in rows.order_by("pk")[:LOOKED_FOR]:
             if posixpath.dirname(row.content.name) == folder:
                 found[row.content.name] = row

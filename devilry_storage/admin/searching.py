@@ -12,7 +12,7 @@ from django.db.models import F, OrderBy, Q
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 
-from ..models.indexes import InPrefixOrder
+from ..models.indexes import InPrefixOrder, begins_with
 from ..views.access import LARGEST_ID
 
 #: Where a text has too many matches, so many rows of the list are looked through besides.
@@ -129,12 +129,13 @@ def beginning(
     ``lookup`` is ``field__istartswith`` for a field with a PrefixIndex, or ``field__startswith``
     for one with Django's own index. ``among``: only the rows with one of these in the column.
     """
-    found = rows.order_by().filter(**{lookup: text}).values_list(column, flat=True)
+    field, _, kind = lookup.rpartition("__")
+    exact = kind == "startswith"
+    condition = begins_with(field, text, rows.db) if exact else Q(**{lookup: text})
+    found = rows.order_by().filter(condition).values_list(column, flat=True)
     if among is not None:
         return list(found.filter(**{f"{column}__in": among}))
-    field, _, kind = lookup.rpartition("__")
-    order = InPrefixOrder(field, exact=kind == "startswith")
-    return list(found.order_by(order)[: most + 1])
+    return list(found.order_by(InPrefixOrder(field, exact=exact))[: most + 1])
 
 
 def looked_up(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:

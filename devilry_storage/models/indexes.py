@@ -1,12 +1,13 @@
-"""An index for the beginnings of texts, which a search in millions of rows needs."""
+"""Indexes for the beginnings of texts, which a search in millions of rows needs."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import models
-from django.db.models import F
+from django.db import connections, models
+from django.db.models import F, Q
 from django.db.models.expressions import OrderBy
 
 #: Django compiles ``istartswith`` to a LIKE of UPPER() on PostgreSQL; SQLite's ignores the case.
@@ -60,6 +61,18 @@ class InPrefixOrder(OrderBy):
         return self.as_sql(compiler, connection, template=template)
 
     def as_sqlite(self, compiler: Any, connection: Any) -> Any:
-        # Its LIKE ignores the case for startswith, too.
-        template = f"{_FORMS['sqlite'].format('%(expression)s')} ASC"
+        form = "{}" if self.exact else _FORMS["sqlite"]
+        template = f"{form.format('%(expression)s')} ASC"
         return self.as_sql(compiler, connection, template=template)
+
+
+def begins_with(field: str, text: str, using: str) -> Q:
+    """Return the condition that a field begins with the text in its case, for Django's own index.
+
+    ``using`` is the alias of the database that is to be asked. That is ``startswith``, but on
+    SQLite a range: its LIKE ignores the case, and so has no use for an index that does not.
+    """
+    if connections[using].vendor != "sqlite":
+        return Q(**{f"{field}__startswith": text})
+    # The last of all code points is no character of any text.
+    return Q(**{f"{field}__gte": text, f"{field}__lt": text + chr(sys.maxunicode)})

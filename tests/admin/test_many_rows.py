@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import django
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
@@ -19,6 +20,7 @@ from devilry_storage.admin import DeliveryAdmin, searching
 from devilry_storage.admin.lists import BoundedPaginator
 from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from tests.slow.explaining import recorded
 from tests.users import make_user
 
 from .pages import Page, url_for
@@ -164,6 +166,25 @@ def test_too_many_groups_or_users_are_the_newest_deliveries(browser: Client) -> 
         # Which others come with them is the database's choice: keys may be random.
         assert listed(browser, q=text)[:2] == [made[3].pk, made[2].pk]
         assert CUT in Page.get(browser, f"{url_for(Delivery)}?q={text}").text
+
+
+def test_users_are_found_by_the_beginning_of_what_they_log_in_with(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """In the case in which it is written, as the index has it, on every database."""
+    made = {name: Delivery.begin(group, make_user(name)) for name in ("alex", "alexa", "Alex")}
+    assert listed(browser, q="alex") == [made["alexa"].pk, made["alex"].pk]
+    assert listed(browser, q="Alex") == [made["Alex"].pk]
+    assert listed(browser, q="ale%") == []
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Slow proofs ask PostgreSQL.")
+def test_no_search_goes_through_all_users(browser: Client, group: AssignmentGroup) -> None:
+    """SQLite finds them by the index of what they log in with."""
+    mine = Delivery.begin(group, make_user("alex"))
+    with recorded() as queries:
+        assert listed(browser, q="alex") == [mine.pk]
+    assert queries.whole_scans(get_user_model()._meta.db_table) == []
 
 
 @pytest.mark.usefixtures("two_are_looked_up")

@@ -22,12 +22,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import DeliveryStore, Tombstone
 from devilry_storage.purge import purge
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
 from devilry_storage.testing import override_deliverystore
 from tests.purging import past_due
+from tests.slow.explaining import recorded
 from tests.users import make_user
 
 from .pages import Page, url_for, url_of
@@ -200,6 +201,19 @@ def test_a_page_takes_as_many_queries_however_many_files(
     with CaptureQueriesContext(connection) as queries:
         assert len(rows_of(seen(browser, folder="0/0/7"))) == count
     assert len(queries) == 5, [query["sql"] for query in queries]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Slow proofs ask PostgreSQL.")
+def test_a_folder_is_compared_with_its_own_rows_alone(browser: Client, kept: Any) -> None:
+    """SQLite finds those that are missing there by the index of names, not in all rows."""
+    row = delivered(7, essay=b"1").files.get()
+    delivered(70, other=b"2")
+    kept.delete(row.content.name)
+    kept.save("0/0/7/notes.txt", ContentFile(b"3"))
+    with recorded() as queries:
+        (foreign, missing) = rows_of(seen(browser, folder="0/0/7"))
+    assert ("foreign" in foreign, "missing" in missing) == (True, True)
+    assert queries.whole_scans(FileMeta._meta.db_table) == []
 
 
 # -- Bytes --

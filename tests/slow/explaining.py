@@ -1,4 +1,4 @@
-"""What PostgreSQL reads for the queries that a piece of code sends, by ``EXPLAIN (ANALYZE)``."""
+"""What a database reads for the queries that a piece of code sends, by its ``EXPLAIN``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Queries:
     sent: list[tuple[str, Any]] = field(default_factory=list)
 
     def scans(self, most: int) -> list[str]:
-        """Return a line for each scan of a plan that looked at more than ``most`` rows.
+        """Return a line for each scan of a plan of PostgreSQL's that looked at more than ``most``
+        rows.
 
         Those count that it threw away, and all loops together; the queries run once more for it.
         """
@@ -28,6 +29,18 @@ class Queries:
             if sql.startswith("SELECT")
             for node in _nodes(_explained(sql, params))
             if "Scan" in node["Node Type"] and (seen := _rows_seen(node)) > most
+        ]
+
+    def whole_scans(self, table: str) -> list[str]:
+        """Return a line for each query for which SQLite goes through all of a table, or an index
+        of it, in search of rows.
+        """
+        return [
+            f"{step} for {sql}"
+            for sql, params in self.sent
+            if sql.startswith("SELECT")
+            for step in _steps(sql, params)
+            if f"{step} ".startswith(f"SCAN {table} ")
         ]
 
 
@@ -50,6 +63,12 @@ def _explained(sql: str, params: Any) -> dict[str, Any]:
         ((found,),) = cursor.fetchall()
     plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return plan
+
+
+def _steps(sql: str, params: Any) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
+        return [detail for *_, detail in cursor.fetchall()]
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
