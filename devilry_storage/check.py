@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from django.core.exceptions import FieldDoesNotExist
+from django.db.models.constants import LOOKUP_SEP
 
 from .models import AbstractDelivery, Tombstone
 from .removal import FileModel, sharing
@@ -130,14 +131,19 @@ def _batches(names: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _owners(model: FileModel) -> list[str]:
-    """Return the relations to a row's delivery and to who delivered it, where there are such."""
-    try:
-        delivery = model._meta.get_field("delivery").related_model
-    except FieldDoesNotExist:
-        return []
-    try:
-        delivery._meta.get_field("delivered_by")  # type: ignore[union-attr]  # a foreign key's
-    except FieldDoesNotExist:
-        return ["delivery"]
-    return ["delivery", "delivery__delivered_by"]
+def _owners(model: Any) -> list[str]:
+    """Return the relations to a row's delivery and to who delivered it, where there are such.
+
+    A site may have anything else by these names, which no query can follow.
+    """
+    owners: list[str] = []
+    for name in ("delivery", "delivered_by"):
+        try:
+            field = model._meta.get_field(name)
+        except FieldDoesNotExist:
+            break
+        if not field.concrete or not (field.many_to_one or field.one_to_one):
+            break
+        owners.append(LOOKUP_SEP.join([*owners, name]))
+        model = field.related_model
+    return owners

@@ -29,6 +29,7 @@ from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
 from devilry_storage.testing import override_deliverystore
 from tests.purging import past_due
 from tests.slow.explaining import recorded
+from tests.testapp.models import Course, Handout, Paper
 from tests.users import make_user
 
 from .pages import Page, url_for, url_of
@@ -201,6 +202,18 @@ def test_a_page_takes_as_many_queries_however_many_files(
     with CaptureQueriesContext(connection) as queries:
         assert len(rows_of(seen(browser, folder="0/0/7"))) == count
     assert len(queries) == 5, [query["sql"] for query in queries]
+
+
+def test_owners_are_told_whatever_a_site_has_for_them(browser: Client) -> None:
+    """A delivery that is any row, by a generic relation, too; who delivered it as mere text."""
+    course = Course.objects.create(pk=7, title="History", delivered_by="Professor <Kim>")
+    for model, folder in ((Paper, "0/0/7"), (Handout, "0/0/0")):
+        content = ContentFile(b"1", "essay")
+        model.objects.create(filename="essay", delivery=course, content=content)
+        page = Page.get(browser, url(label=model._meta.label_lower, folder=folder))
+        (line,) = rows_of(page)
+        assert "whole" in line
+        assert "History, Professor <Kim>" in line
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="Slow proofs ask PostgreSQL.")

@@ -12,7 +12,7 @@ import pytest
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 
-from .models import Note, Paper
+from .models import Handout, Note, Paper
 from .stores import OLD_BYTES, FailingStore, close_opened
 
 
@@ -20,7 +20,7 @@ from .stores import OLD_BYTES, FailingStore, close_opened
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingStore]:
     """Return an empty store, which all models of files use."""
     made = FailingStore()
-    for model in (FileMeta, Note, Paper):
+    for model in (FileMeta, Handout, Note, Paper):
         monkeypatch.setattr(model, "deliverystore", made)
     yield made
     close_opened()

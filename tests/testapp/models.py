@@ -1,14 +1,18 @@
-"""Models of files: a proxy, a multi-table child, one without delivery, one with a plain parent."""
+"""Models of files: a proxy, a multi-table child, one without delivery, one with a plain parent,
+and one of any row.
+"""
 
 from __future__ import annotations
 
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.fields import DeliveryFileField
 from devilry_storage.models import AbstractFileMeta
 
-from .stores import notes_store, papers_store
+from .stores import handouts_store, notes_store, papers_store
 
 
 class ProxyFile(FileMeta):
@@ -37,6 +41,8 @@ class Course(models.Model):
     """Something that is no AbstractDelivery, to which files belong nevertheless."""
 
     title = models.CharField(max_length=100)
+    # As AbstractDelivery's subclasses may have one, but no relation.
+    delivered_by = models.CharField(max_length=100, blank=True)
 
     def __str__(self) -> str:
         return self.title
@@ -56,6 +62,18 @@ class Paper(AbstractFileMeta, Page):
 
     content = DeliveryFileField(storage=papers_store)
     delivery = models.ForeignKey(Course, models.CASCADE, related_name="papers")
+
+
+class Handout(AbstractFileMeta):
+    """A file of whatever row there is."""
+
+    content = DeliveryFileField(storage=handouts_store)
+    content_type = models.ForeignKey(ContentType, models.CASCADE)
+    object_id = models.PositiveIntegerField()
+    delivery = GenericForeignKey("content_type", "object_id")
+
+    def key_ids(self) -> tuple[int, int]:
+        return 0, self.pk
 
 
 class Attachment(models.Model):

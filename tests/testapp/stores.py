@@ -36,6 +36,11 @@ def papers_store() -> DeliveryStoreMixin:
     return chosen.store("papers")
 
 
+def handouts_store() -> DeliveryStoreMixin:
+    """Return the store of the handouts."""
+    return chosen.store("handouts")
+
+
 def failure(number: int) -> OSError:
     """Return the error of a system call."""
     return OSError(number, os.strerror(number))

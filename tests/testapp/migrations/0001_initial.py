@@ -11,6 +11,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
+        ("contenttypes", "0002_remove_content_type_name"),
         ("devilry_deliveries", "0001_initial"),
     ]
 
@@ -37,6 +38,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("title", models.CharField(max_length=100)),
+                ("delivered_by", models.CharField(blank=True, max_length=100)),
             ],
         ),
         migrations.CreateModel(
@@ -59,6 +61,65 @@ class Migration(migrations.Migration):
                 "abstract": False,
             },
             bases=("devilry_deliveries.filemeta",),
+        ),
+        migrations.CreateModel(
+            name="Handout",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "filename",
+                    models.CharField(
+                        blank=True,
+                        help_text="Taken from the uploaded file if left empty.",
+                        max_length=255,
+                        verbose_name="filename",
+                    ),
+                ),
+                (
+                    "size",
+                    models.BigIntegerField(
+                        editable=False, null=True, verbose_name="size in bytes"
+                    ),
+                ),
+                (
+                    "sha256",
+                    models.CharField(
+                        blank=True, editable=False, max_length=64, verbose_name="SHA-256"
+                    ),
+                ),
+                (
+                    "created",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="created"
+                    ),
+                ),
+                (
+                    "verified_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="verified at"),
+                ),
+                (
+                    "content",
+                    devilry_storage.fields.DeliveryFileField(
+                        max_length=255, null=True, unique=True
+                    ),
+                ),
+                ("object_id", models.PositiveIntegerField()),
+                (
+                    "content_type",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="contenttypes.contenttype",
+                    ),
+                ),
+            ],
+            options={
+                "abstract": False,
+            },
         ),
         migrations.CreateModel(
             name="Note",
