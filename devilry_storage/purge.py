@@ -26,13 +26,15 @@ class Event(NamedTuple):
 
     ``result`` is ``removed`` (a tombstone's bytes; ``due`` in a dry run), ``upload`` (a stale
     unpublished one), ``kept``, ``failed``, ``skipped`` or ``refused``; ``subject`` is a name, or
-    the label of a model; ``size`` is in bytes, None where unknown.
+    the label of a model; ``size`` is in bytes, None where unknown; ``tombstone`` is the one that
+    was removed, kept, or failed to be carried out, None for other events.
     """
 
     result: str
     subject: str
     reason: str = ""
     size: int | None = None
+    tombstone: Tombstone | None = None
 
 
 def purge(*, using: str = DEFAULT_DB_ALIAS, dry_run: bool = False) -> Iterator[Event]:
@@ -80,9 +82,8 @@ def remove_now(
             yield Event("refused", label, f"{reason}; nothing was removed, all tombstones stay")
             continue
         for outcome in carry_out(model, mine, using):
-            yield Event(
-                outcome.result, outcome.tombstone.name, outcome.reason, outcome.tombstone.size
-            )
+            tombstone = outcome.tombstone
+            yield Event(outcome.result, tombstone.name, outcome.reason, tombstone.size, tombstone)
 
 
 def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:
@@ -118,7 +119,7 @@ def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:
             continue
         for outcome in carry_out(model, batch, using):
             tombstone = outcome.tombstone
-            yield Event(outcome.result, tombstone.name, outcome.reason, tombstone.size)
+            yield Event(outcome.result, tombstone.name, outcome.reason, tombstone.size, tombstone)
 
 
 def _reason_to_refuse(

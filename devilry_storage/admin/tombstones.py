@@ -230,13 +230,13 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         return restored
 
     def _remove(self, request: HttpRequest, tombstones: list[Tombstone]) -> None:
-        by_name = {tombstone.name: tombstone for tombstone in tombstones}
         removed = 0
         using = tombstones[0]._state.db if tombstones else None
         for event in remove_now(tombstones, using=using or "default"):
             if event.result == "removed":
                 removed += 1
-                self.log_change(request, by_name[event.subject], _("Removed for good."))
+                # Not by its name: files in other stores may have the same.
+                self.log_change(request, event.tombstone, _("Removed for good."))
             else:
                 self.message_user(request, f"{event.subject}: {event.reason}.", messages.ERROR)
         if removed:

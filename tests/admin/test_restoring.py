@@ -17,7 +17,7 @@ from django.utils import timezone
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.store import store_for
-from tests.testapp.models import Note
+from tests.testapp.models import Course, Note, Paper
 from tests.users import make_user
 
 from .pages import Page, url_for
@@ -114,6 +114,29 @@ def test_a_file_is_removed_after_a_page_that_asks(tombstone: Any) -> None:
     assert "1 file was removed for good." in answer.text
     assert not Tombstone.objects.exists()
     assert not store_for(FileMeta).exists(tombstone.name)
+
+
+def test_the_log_tells_of_each_that_was_removed() -> None:
+    """Also where files in two stores have the same key."""
+    course = Course.objects.create(pk=7, title="course")
+    group = AssignmentGroup.objects.create(name="group")
+    delivery = Delivery.objects.create(pk=7, assignment_group=group)
+    made = [
+        Paper(pk=70, delivery=course, filename="p", content=ContentFile(b"1", "p")),
+        FileMeta(pk=70, delivery=delivery, filename="f", content=ContentFile(b"2", "f")),
+    ]
+    for row in made:
+        row.save()
+        row.delete()
+    tombstones = list(Tombstone.objects.all())
+    assert {tombstone.name for tombstone in tombstones} == {"0/0/7/70"}
+    pks = [str(tombstone.pk) for tombstone in tombstones]
+    client = staff("view_tombstone", "carry_out_tombstone")
+    data = {"action": "remove_selected", "_selected_action": pks, "confirmed": "yes"}
+    answer = client.post(url_for(Tombstone), data, follow=True)
+    assert "2 files were removed for good." in answer.content.decode()
+    logged = LogEntry.objects.values_list("object_id", "object_repr")
+    assert sorted(logged) == sorted((str(each.pk), str(each)) for each in tombstones)
 
 
 def test_nothing_is_removed_from_a_store_that_looks_wrong(tombstone: Any) -> None:
