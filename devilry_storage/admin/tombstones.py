@@ -176,9 +176,9 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         return reverse(name, args=args, current_app=self.admin_site.name)
 
     def _restored(self, request: HttpRequest, tombstone: Any) -> HttpResponse:
-        pk = tombstone.pk
-        there = self._restore(request, [tombstone]) == 0
-        return HttpResponseRedirect(self._url("change", pk) if there else self._url("changelist"))
+        page = self._url("change", tombstone.pk)
+        is_gone = self._restore(request, [tombstone]) == 1
+        return HttpResponseRedirect(self._url("changelist") if is_gone else page)
 
     @admin.action(
         permissions=["restore"],
@@ -203,8 +203,8 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         return None
 
     def _restore(self, request: HttpRequest, tombstones: Iterable[Tombstone]) -> int:
-        """Restore them, tell what became of each, and return how many were."""
-        restored = 0
+        """Restore them, tell what became of each, and return how many tombstones are gone."""
+        gone = restored = 0
         for tombstone in tombstones:
             pk, name = tombstone.pk, str(tombstone)
             try:
@@ -212,6 +212,7 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
             except (NotRestorable, OSError, ImproperlyConfigured) as exception:
                 self.message_user(request, f"{reason(exception)}.", messages.ERROR)
                 continue
+            gone += 1
             tombstone.pk = pk
             if row is None:
                 text = _("%(name)s stays in the store without a row: it can be adopted.")
@@ -227,7 +228,7 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
                 "%(count)d file was restored.", "%(count)d files were restored.", restored
             )
             self.message_user(request, text % {"count": restored}, messages.SUCCESS)
-        return restored
+        return gone
 
     def _remove(self, request: HttpRequest, tombstones: list[Tombstone]) -> None:
         removed = 0

@@ -189,11 +189,13 @@ def test_many_are_removed_where_numbers_are_grouped(settings: Any) -> None:
 
 
 def test_bytes_without_a_row_are_kept(tombstone: Any) -> None:
-    """Their tombstone goes, and nothing else happens."""
+    """Their tombstone goes, and nothing else happens; the list says so."""
     Tombstone.objects.update(rows=[])
     client = staff("view_tombstone", "restore_tombstone")
-    answer = client.post(url(tombstone, "restore"), follow=True)
-    assert "stays in the store without a row" in answer.content.decode()
+    page = Page(client, client.post(url(tombstone, "restore"), follow=True), "")
+    (told,) = page.messages
+    assert "stays in the store without a row" in told
+    assert page.url == url_for(Tombstone)
     assert store_for(FileMeta).exists(tombstone.name)
     assert not Tombstone.objects.exists()
     assert LogEntry.objects.get().change_message == "Kept in the store."
