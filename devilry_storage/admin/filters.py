@@ -147,6 +147,8 @@ class ReferenceFilter(_FormFilter):
         super().__init__(field, request, params, model, model_admin, field_path)
         #: The row's id as text, "" for none; and the rows to choose from.
         self.chosen = self._taken(dict(self.used_parameters), self.lookup)
+        if self.chosen and possible_id(field.related_model, self.chosen) is None:
+            raise IncorrectLookupParameters(f"{self.chosen!r} is no id.")
         self.found: list[Any] = []
         self.note = ""
         other = searchable(model_admin, field, request)
@@ -168,8 +170,6 @@ class ReferenceFilter(_FormFilter):
 
     def _search(self, request: HttpRequest, other: Any) -> None:
         if self.chosen:
-            if possible_id(other.model, self.chosen) is None:
-                raise IncorrectLookupParameters(f"{self.chosen!r} is no id.")
             self.found = list(other.get_queryset(request).filter(pk=self.chosen))
         term = self.values["search"]
         if not term:

@@ -321,6 +321,17 @@ def test_who_may_not_see_groups_cannot_search_for_them(group: AssignmentGroup) -
     assert listed(browser, assignment_group__id__exact=str(group.pk)) == [mine.pk]
 
 
+@pytest.mark.parametrize("bad", ["abc", "9" * 30, "\0", ""])
+def test_who_may_not_see_groups_breaks_no_list_either(bad: str, group: AssignmentGroup) -> None:
+    """Ids are judged whoever sends them."""
+    user = make_user("clerk", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename="view_delivery"))
+    browser = Client()
+    browser.force_login(user)
+    answer = browser.get(url_for(Delivery), {"assignment_group__id__exact": bad})
+    assert answer.status_code in {200, 302}
+
+
 def test_a_group_leads_to_its_deliveries(browser: Client, group: AssignmentGroup) -> None:
     """By a link on its page."""
     deliveries(2, group)
