@@ -182,11 +182,11 @@ class AbstractDelivery(models.Model):
             if issubclass(each, type(self)) or issubclass(type(self), each)
         }
         model = self.filemeta_model()._meta.label_lower
-        tombstones = Tombstone.objects.using(using)
-        for tombstone in tombstones.filter(model=model, delivery_id=self.pk):
-            rows = [each for each in tombstone.rows if each["model"] not in family]
-            # No save(), for which a purge that is quicker would be an error.
-            tombstones.filter(pk=tombstone.pk).update(rows=rows)
+        kept = Tombstone.objects.using(using).filter(model=model, delivery_id=self.pk)
+        # One that is just being restored waits for this delivery: nobody waits for it.
+        for tombstone in kept.select_for_update(skip_locked=True):
+            tombstone.rows = [each for each in tombstone.rows if each["model"] not in family]
+            tombstone.save(using=using, update_fields=["rows"])
 
     def copy(self: D, assignment_group: Any) -> D:
         """Return a finished copy of this finished delivery, delivered to another group.
