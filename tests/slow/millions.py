@@ -154,9 +154,10 @@ SELECT
 FROM generate_series(1, %(files)s) f, LATERAL (SELECT (f - 1) / 3 + 1 AS d) of;
 
 INSERT INTO {tombstone}
-    (model, alias, name, size, sha256, rows, filename, file_id, delivery_id, created, due,
+    (id, model, alias, name, size, sha256, rows, filename, file_id, delivery_id, created, due,
      attempts, last_error)
 SELECT
+    n,
     CASE WHEN n <= %(deliveries)s / 20 THEN 'testapp.note' ELSE 'devilry_deliveries.filemeta' END,
     'deliveries',
     '9/' || n %% 1000 || '/' || n || '/' || n,
