@@ -113,6 +113,23 @@ def test_a_finished_delivery_never_comes_back_unfinished(delivery: Any) -> None:
     assert not Delivery.objects.exists()
 
 
+def test_no_tombstone_keeps_as_unfinished_what_was_finished(delivery: Any) -> None:
+    """Of whichever model the file was; what else has the same id is not meant."""
+    Delivery.objects.update(successful=False, number=None)
+    delivery.files[0].delete()
+    kept = _tombstone()
+    of_course = {"model": "testapp.course", "pk": delivery.pk, "fields": {}}
+    of_another = {**kept.rows[0], "pk": delivery.pk + 1}
+    rows = [of_course, of_another, *kept.rows]
+    Tombstone.objects.create(
+        model="testapp.note", name="1", due=kept.due, delivery_id=delivery.pk, rows=rows
+    )
+    Delivery.objects.get().finish()
+    first, second = Tombstone.objects.order_by("pk")
+    assert first.rows == kept.rows[1:]
+    assert second.rows == [of_course, of_another, *kept.rows[1:]]
+
+
 def test_a_number_that_was_given_again_becomes_the_next(delivery: Any) -> None:
     """Numbers are unique in a group; the other delivery keeps its own."""
     group = delivery.assignment_group

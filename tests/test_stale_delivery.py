@@ -46,6 +46,15 @@ def test_named_fields_are_written(delivery: Delivery) -> None:
     assert (now.number, now.successful, now.time_of_delivery) == (7, True, time)
 
 
+def test_whoever_knows_of_the_finish_may_change_its_time(delivery: Delivery) -> None:
+    """An importer brings the time along from elsewhere."""
+    delivery.finish()
+    known = Delivery.objects.get(pk=delivery.pk)
+    known.time_of_delivery = time = timezone.now() - timedelta(days=9)
+    known.save()
+    assert Delivery.objects.get(pk=delivery.pk).time_of_delivery == time
+
+
 def test_a_deferred_column_stays(delivery: Delivery) -> None:
     """Only what was loaded is written."""
     loaded = Delivery.objects.only("assignment_group").get(pk=delivery.pk)

@@ -97,12 +97,15 @@ class AbstractDelivery(models.Model):
     ) -> None:
         """Save the row; what finish() sets of a stored one only if ``update_fields`` names it.
 
-        That is ``number``, ``successful`` and ``time_of_delivery``: so an instance that was
-        loaded before the delivery was finished does not undo that.
+        That is ``number``, ``successful`` and, as long as the instance knows of no finish,
+        ``time_of_delivery``: one that was loaded before the delivery was finished does not undo
+        that.
         """
         stored = not self._state.adding and self.pk is not None and not force_insert
         if stored and update_fields is None and using in {None, self._state.db}:
-            update_fields = loaded_columns(self) - {"number", "successful", "time_of_delivery"}
+            update_fields = loaded_columns(self) - {"number", "successful"}
+            if not self.successful:
+                update_fields -= {"time_of_delivery"}
         super().save(
             force_insert=force_insert,
             force_update=force_update,
@@ -172,7 +175,8 @@ class AbstractDelivery(models.Model):
     def _forget_as_unfinished(self, using: str) -> None:
         """Take the delivery out of the tombstones of files that it is finished without.
 
-        They have it as it was, and would bring it back so where nothing else is left of it.
+        They have it as it was, and would bring it back so where nothing else is left of it. The
+        files may be of any model that leads to deliveries.
         """
         if not isinstance(self.pk, int):
             return  # no tombstone can be looked up by it
@@ -181,11 +185,14 @@ class AbstractDelivery(models.Model):
             for each in apps.get_models()
             if issubclass(each, type(self)) or issubclass(type(self), each)
         }
-        model = self.filemeta_model()._meta.label_lower
-        kept = Tombstone.objects.using(using).filter(model=model, delivery_id=self.pk)
+        kept = Tombstone.objects.using(using).filter(delivery_id=self.pk)
         # One that is just being restored waits for this delivery: nobody waits for it.
         for tombstone in kept.select_for_update(skip_locked=True):
-            tombstone.rows = [each for each in tombstone.rows if each["model"] not in family]
+            tombstone.rows = [
+                each
+                for each in tombstone.rows
+                if each["model"] not in family or str(each["pk"]) != str(self.pk)
+            ]
             tombstone.save(using=using, update_fields=["rows"])
 
     def copy(self: D, assignment_group: Any) -> D:
