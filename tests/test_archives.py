@@ -410,6 +410,44 @@ def test_whoever_sees_no_file_of_a_delivery_does_not_learn_of_it(
         assert {client.get(url).status_code for url in _urls(delivery, group)} == {404}
 
 
+@pytest.mark.parametrize("permissions", [["view_filemeta"], ["view_delivery", "view_filemeta"]])
+def test_no_earlier_delivery_is_the_latest_because_a_file_was_deleted(
+    permissions: list[str], group: Any
+) -> None:
+    """Whoever is shown the latest is never shown one that is outdated."""
+    deliver(group, {"a": b"outdated"})
+    deliver(group, {"b": b"bbb"}).files.get().delete()
+    client, user = Client(), make_user("anna")
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client.force_login(user)
+    answer = client.get(reverse("devilry_storage:latest_archive", args=[LABEL]))
+    if answer.status_code == 200:
+        assert zipfile.ZipFile(io.BytesIO(b"".join(answer))).namelist() == []
+    else:
+        assert answer.status_code == 404
+
+
+class Joined(FileMetaQuerySet):
+    """Rows that come once for each examiner, with what else a site reads of them."""
+
+    def visible_to(self, user: Any) -> Any:
+        mine = models.Q(delivery__assignment_group__candidates=user)
+        mine |= models.Q(delivery__assignment_group__examiners=user)
+        return self.filter(mine).only("filename").prefetch_related("delivery__copies")
+
+
+def test_a_rule_of_the_site_may_join_and_defer_what_it_likes(
+    candidate: Client, group: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is there once."""
+    group.examiners.set([make_user(f"examiner{number}") for number in range(3)])
+    delivery = deliver(group, {"a": b"aaa"})
+    monkeypatch.setattr(FileMeta._default_manager, "_queryset_class", Joined)
+    for url in _urls(delivery, group):
+        zipped = zipfile.ZipFile(io.BytesIO(b"".join(candidate.get(url))))
+        assert zipped.namelist() == ["Anna & Bjarne/1/a", "SHA256SUMS"]
+
+
 def test_latest_is_the_last_finished_one_of_each_group_within_a_time(group: Any) -> None:
     """In one query; the time is from ``since`` on and before ``until``."""
     other = AssignmentGroup.objects.create(name="other")

@@ -44,7 +44,6 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
     raises that cannot be asked.
     """
     store = store_for(files.model)
-
     counted = Counted()
 
     def members() -> Iterator[Member]:
@@ -74,9 +73,12 @@ def of_deliveries(
 
     Of ``files``, such as those that are visible to somebody, or of all.
     """
-    if files is None:
-        files = deliveries.model.filemeta_model()._base_manager.using(deliveries.db)
-    return of_files(files.filter(delivery__in=deliveries.order_by().values("pk")))
+    rows = deliveries.model.filemeta_model()._base_manager.using(deliveries.db)
+    rows = rows.filter(delivery__in=deliveries.order_by().values("pk"))
+    if files is not None:
+        # By their ids: whatever joins or defers columns there has no part in what is read here.
+        rows = rows.filter(pk__in=files.order_by().values("pk"))
+    return of_files(rows)
 
 
 def of_folder(

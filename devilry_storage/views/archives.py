@@ -65,16 +65,12 @@ class _ArchiveView(RowView):
         return [model for model in apps.get_models() if issubclass(model, AbstractDelivery)]
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the deliveries that the user may see, or may see files of."""
+        """Return the deliveries that the user may see; each for whoever may view all files."""
         model: Any = self.get_model()
-        visible, mine = super().get_queryset(), self.get_files().order_by().values("delivery")
-        deliveries = may_view(self.request.user, model)
-        files = may_view(self.request.user, model.filemeta_model())
-        if deliveries and not files:  # deliveries, but not what is in them
-            visible = visible.filter(pk__in=mine)
-        elif files and not deliveries:
-            visible = model._default_manager.filter(pk__in=mine)
-        return visible
+        if may_view(self.request.user, model.filemeta_model()):
+            everything: QuerySet[Any] = model._default_manager.all()
+            return everything
+        return super().get_queryset()
 
     def get_files(self) -> QuerySet[Any]:
         """Return the files that the user may see; override it for rules of your own."""
@@ -99,8 +95,16 @@ class _ArchiveView(RowView):
         """Return the name of the archive."""
         return "deliveries.zip"
 
+    def _readable(self, deliveries: QuerySet[Any]) -> QuerySet[Any]:
+        """Leave out what a user knows by only one of two permissions, and sees no file of."""
+        model: Any = self.get_model()
+        files = model.filemeta_model()
+        if may_view(self.request.user, model) != may_view(self.request.user, files):
+            deliveries = deliveries.filter(pk__in=self.get_files().order_by().values("delivery"))
+        return deliveries
+
     def get_object(self) -> Any:
-        deliveries = self.get_deliveries()
+        deliveries = self._readable(self.get_deliveries())
         if not deliveries.exists():
             raise Http404("No such row.")
         return deliveries
