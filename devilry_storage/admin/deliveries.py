@@ -170,7 +170,9 @@ class DeliveryAdmin(DeliveryActions):
             related: Any = field.related_model
             other = self.admin_site._registry.get(related)
             if related is get_user_model():
-                yield field.name, f"{related.USERNAME_FIELD}__startswith"
+                login = related._meta.get_field(related.USERNAME_FIELD)
+                if isinstance(login, models.CharField):  # numbers have no beginnings
+                    yield field.name, f"{login.name}__startswith"
             elif isinstance(other, Searching):
                 for prefix in other.prefix_fields:
                     yield field.name, f"{prefix}__istartswith"

@@ -16,7 +16,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .references import found_in, possible_id, searchable
+from .references import found_in, possible_value, searchable
 
 
 class StoredFilter(admin.SimpleListFilter):
@@ -143,11 +143,12 @@ class ReferenceFilter(_FormFilter):
         model_admin: Any,
         field_path: str,
     ) -> None:
-        self.lookup = f"{field_path}__{field.target_field.name}__exact"
+        self.target = field.target_field
+        self.lookup = f"{field_path}__{self.target.name}__exact"
         super().__init__(field, request, params, model, model_admin, field_path)
         #: The row's id as text, "" for none; and the rows to choose from.
         self.chosen = self._taken(dict(self.used_parameters), self.lookup)
-        if self.chosen and possible_id(field.related_model, self.chosen) is None:
+        if self.chosen and possible_value(self.target, self.chosen) is None:
             raise IncorrectLookupParameters(f"{self.chosen!r} is no id.")
         self.found: list[Any] = []
         self.note = ""
@@ -170,7 +171,9 @@ class ReferenceFilter(_FormFilter):
 
     def _search(self, request: HttpRequest, other: Any) -> None:
         if self.chosen:
-            self.found = list(other.get_queryset(request).filter(pk=self.chosen))
+            self.found = list(
+                other.get_queryset(request).filter(**{self.target.name: self.chosen})
+            )
         term = self.values["search"]
         if not term:
             return
@@ -184,12 +187,12 @@ class ReferenceFilter(_FormFilter):
             "query_string": changelist.get_query_string(remove=[mine]),
             "display": _("All"),
         }
-        names = {str(row.pk): str(row) for row in self.found}
+        names = {str(getattr(row, self.target.attname)): str(row) for row in self.found}
         if self.chosen:
             names.setdefault(self.chosen, self.chosen)
-        for pk, name in names.items():
+        for value, name in names.items():
             yield {
-                "selected": pk == self.chosen,
-                "query_string": changelist.get_query_string({self.lookup: pk}, [mine]),
+                "selected": value == self.chosen,
+                "query_string": changelist.get_query_string({self.lookup: value}, [mine]),
                 "display": name,
             }

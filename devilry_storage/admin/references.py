@@ -22,12 +22,17 @@ MOST_CHOICES = 20
 
 def possible_id(model: Any, value: Any) -> Any:
     """Return what was sent as a primary key of the model's, None if it cannot be one."""
+    return possible_value(model._meta.pk, value)
+
+
+def possible_value(field: Any, value: Any) -> Any:
+    """Return what was sent as a value of the field, None if it cannot be one."""
     try:
-        pk = model._meta.pk.to_python(value)
+        found = field.to_python(value)
     except ValidationError:
         return None
     # Django 4.2 hands the database whatever number it is given.
-    return None if isinstance(pk, int) and abs(pk) > LARGEST_ID else pk
+    return None if isinstance(found, int) and abs(found) > LARGEST_ID else found
 
 
 class _Robust(AutocompleteMixin):

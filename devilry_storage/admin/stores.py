@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from ..archive import of_folder
-from ..check import State, Verdict, tombstones_named
+from ..check import State, Verdict, rows_named, tombstones_named
 from ..conf import conf
 from ..exceptions import InvalidName, NotAnOrphan
 from ..info import Use, describe, uses
@@ -293,7 +293,12 @@ class DeliveryStoreAdmin(LookedAt):
     def _archive(self, request: HttpRequest, use: Use, folder: str) -> HttpResponseBase:
         if not all(self._may_view(request, model) for model in use.models):
             raise PermissionDenied
-        deleted = partial(tombstones_named, use.models[0], using=self._using(use))
+        model, using = use.models[0], self._using(use)
+
+        def deleted(names: Iterable[str]) -> set[str]:
+            buried = tombstones_named(model, names, using)
+            return buried.keys() - rows_named(model, buried, using).keys()
+
         without = None if self._may_view(request, Tombstone) else deleted
         archive = partial(of_folder, _store(use), folder, without)
         return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")

@@ -8,15 +8,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import django
 import pytest
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.db import connection
-from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.db import connection, models
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.urls import reverse
 from django.utils import timezone
 
-from devilry_storage.admin import DeliveryAdmin, searching
+from devilry_storage.admin import DeliveryAdmin, ReferenceFilter, searching
 from devilry_storage.admin.lists import BoundedPaginator
 from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
@@ -299,6 +300,39 @@ def test_of_many_groups_the_first_are_to_choose_from(browser: Client) -> None:
     page = send(Page.get(browser, url_for(Delivery)), "assignment_group__search", "team")
     assert len(links(page, "assignment group")) == 1 + 20
     assert "There are more: write more of it." in page.text
+
+
+@isolate_apps("tests.testapp")
+def test_a_reference_by_another_column_is_filtered_by_that(rf: RequestFactory) -> None:
+    """What is sent need not look like an id then."""
+
+    class Team(models.Model):
+        code = models.CharField(max_length=9, unique=True)
+
+        class Meta:
+            app_label = "testapp"
+
+    class Task(models.Model):
+        team = models.ForeignKey(Team, models.CASCADE, to_field="code")
+
+        class Meta:
+            app_label = "testapp"
+
+    field = Task._meta.get_field("team")
+    admin = ModelAdmin(Task, AdminSite())
+    sent = {"team__code__exact": ["INF1000"] if django.VERSION >= (5, 0) else "INF1000"}
+    found = ReferenceFilter(field, rf.get("/"), sent, Task, admin, "team")
+    assert found.chosen == "INF1000"
+
+
+def test_users_who_log_in_by_a_number_are_not_searched_by_text(
+    browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers have no beginnings; the rest of the search works."""
+    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "id")
+    delivery = Delivery.begin(group)
+    delivery.add_file("essay.txt", b"")
+    assert listed(browser, q="ess") == [delivery.pk]
 
 
 @pytest.mark.parametrize("bad", ["abc", "9" * 30, "\0", ""])

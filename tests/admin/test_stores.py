@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core import serializers
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import connection
@@ -288,6 +289,18 @@ def test_deleted_bytes_are_in_the_zip_of_a_folder_for_who_may_view_tombstones(
     essay, deleted = (Path(each).name for each in (delivery.files.get().content.name, name))
     expected = {essay, "999", "SHA256SUMS", *([deleted] if may_view else [])}
     assert set(zipfile.ZipFile(io.BytesIO(data)).namelist()) == expected
+
+
+def test_a_file_that_a_row_names_is_in_the_zip_of_a_folder_whatever_was_deleted(kept: Any) -> None:
+    """A row that was brought back by hand has its tombstone yet, and its bytes."""
+    delivery = delivered(7, essay=b"1")
+    row = delivery.files.get()
+    row.delete()
+    for restored in serializers.deserialize("python", Tombstone.objects.get().rows):
+        restored.save()
+    clerk = staff("browse_store", "view_filemeta")
+    with zipfile.ZipFile(io.BytesIO(_body(clerk.get(url("archive", folder="0/0/7"))))) as zipped:
+        assert len(zipped.namelist()) == 2
 
 
 def test_a_foreign_file_of_any_name_does_not_end_the_zip_of_a_folder(on_disk: Any) -> None:
