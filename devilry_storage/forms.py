@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .exceptions import InvalidFilename
-from .failures import EXPECTED, delivery_failure
+from .failures import EXPECTED, UNCERTAIN, delivery_failure
 from .limits import Limits
 from .models import AbstractDelivery
 from .models.locking import lock_row
@@ -120,6 +120,8 @@ class DeliveryForm(forms.Form):
     model: ClassVar[type[AbstractDelivery] | None] = None
     #: None leaves them to the field ``uploads``, which has those of the settings.
     limits: Limits | None = None
+    #: Whether ``save()`` failed in such a way that there may be a delivery nevertheless.
+    perhaps_delivered = False
 
     uploads = FilesField(label=gettext_lazy("Files"))
     end = forms.CharField(widget=EndInput, required=False)
@@ -145,8 +147,8 @@ class DeliveryForm(forms.Form):
         """Return a finished delivery of the files by the group (``user``: who delivers), or None.
 
         None says that it could not be stored: the form then has an error that tells why, the log
-        has the exception, and there is no delivery. Raises ValueError for a form that is not
-        valid.
+        has the exception, and there is no delivery, unless ``perhaps_delivered`` is true. Raises
+        ValueError for a form that is not valid.
         """
         if self.errors:
             raise ValueError(
@@ -161,6 +163,7 @@ class DeliveryForm(forms.Form):
             if transaction.get_connection(router.db_for_write(model)).needs_rollback:
                 raise  # nothing can be shown any more in the caller's transaction
             logger.exception("A delivery of %s could not be stored.", assignment_group)
+            self.perhaps_delivered = isinstance(exception, UNCERTAIN)
             self.add_error(None, ValidationError(delivery_failure(exception), "not_delivered"))
             return None
 

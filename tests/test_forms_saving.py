@@ -282,6 +282,7 @@ def test_failing_finish_takes_the_rows_back_and_leaves_the_bytes(
     form = form_of(UPLOADS)
     assert form.save(group) is None
     assert words in errors(form)[0]
+    assert form.perhaps_delivered is isinstance(error, OperationalError)
     assert nothing_visible()
     assert sorted(stored(store).values()) == sorted(UPLOADS.values())
     assert buried() == sorted(stored(store))
