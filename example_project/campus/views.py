@@ -84,7 +84,8 @@ def _deliver(request: HttpRequest, group: AssignmentGroup) -> HttpResponse:
         if not scripted:
             return _group_page(request, group, form)
         faults = [fault for faults in form.errors.values() for fault in faults]
-        return JsonResponse({"errors": faults}, status=422)
+        answer = {"errors": faults, "perhaps_delivered": form.perhaps_delivered}
+        return JsonResponse(answer, status=422)
     messages.success(request, _arrived(delivery))
     url = reverse("delivery", args=[delivery.pk])
     return JsonResponse({"url": url}, status=201) if scripted else redirect(url)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import http.cookiejar
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import HTTPCookieProcessor
@@ -39,6 +40,10 @@ class Campus:
     def url(self) -> str:
         return self.server.url
 
+    def at(self, url: str) -> Campus:
+        """Return the same site as it is reached by another URL."""
+        return Campus(replace(self.server, url=url), self.shown)
+
     def password(self) -> str:
         return self.shown.password()
 
@@ -67,6 +72,14 @@ class Campus:
         ((count,),) = self.shown.rows(query, self.database)
         number: int = count
         return number
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Let the server wait before it writes any row."""
+        with closing(sqlite3.connect(self.shown.data / self.database)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.rollback()
 
     @property
     def database(self) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,8 +16,19 @@ from tests import s3servers
 from tests.http_proxy import HttpProxy
 from tests.machine import MOUNTS, need
 from tests.mounting import tmpfs
+from tests.tcp_proxy import Proxy
 
-from .campus import Campus, choose, deliver, drop, faults, running, slow_line, windows, written
+from .campus import (
+    Campus,
+    choose,
+    deliver,
+    drop,
+    faults,
+    running,
+    slow_line,
+    windows,
+    written,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -45,6 +58,14 @@ def listed(window: Window) -> int:
     count = other.locator("#deliveries ~ .files li").count()
     other.close()
     return count
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Wait until it holds, for whom nobody waits any more."""
+    deadline = time.monotonic() + 20
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holds()
 
 
 def press(window: Window) -> None:
@@ -209,6 +230,31 @@ def test_broken_connection_is_told_and_the_files_are_still_chosen(
     assert window.page.locator("main .files .name").all_inner_texts() == ["essay.pdf"]
 
 
+def test_what_is_all_sent_is_not_called_off_any_more(
+    browser: Browser, campus: Campus, tmp_path: Path
+) -> None:
+    """The server delivers it, whoever has gone: nobody is told that it did not."""
+    sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
+    before = len(campus.finished())
+    with (
+        Proxy("127.0.0.1", urlsplit(campus.url).port or 80) as proxy,
+        windows(browser, campus.at(f"http://127.0.0.1:{proxy.port}")) as opened,
+    ):
+        window = opened("anna")
+        window.go(GROUP)
+        choose(window, sent)
+        with campus.busy():
+            press(window)
+            window.page.get_by_text("All is sent, and being stored.").wait_for()
+            window.page.click("[data-cancel]", force=True)
+            assert window.page.locator("[data-sending]").is_visible()
+            proxy.close()
+            (told,) = faults(window)
+        assert told.startswith("The connection broke when all was sent: look in another tab")
+        assert "Nothing was delivered." not in window.page.locator("[role=alert]").inner_text()
+    assert eventually(lambda: len(campus.finished()) == before + 1)
+
+
 def test_ended_session_is_told_in_the_page(campus: Campus, opened: Open, tmp_path: Path) -> None:
     """Logging in again in another tab is enough: the files need not be chosen again."""
     sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
@@ -216,13 +262,18 @@ def test_ended_session_is_told_in_the_page(campus: Campus, opened: Open, tmp_pat
     window = opened("anna")
     window.go(GROUP)
     choose(window, sent)
-    cookies = window.context.cookies()
     window.context.clear_cookies(name="sessionid")
     press(window)
     assert faults(window) == [
         "You are not logged in any more: log in in another tab, and deliver again here."
     ]
     assert campus.deliveries() == before
-    window.context.add_cookies(cookies)  # type: ignore[arg-type]  # its own, as they were
+    other = window.context.new_page()
+    other.goto(f"{window.url}/login/")
+    other.fill("[name=username]", "anna")
+    other.fill("[name=password]", campus.password())
+    other.click("main button")
+    other.wait_for_url(f"{window.url}/")
+    other.close()
     deliver(window)
     assert window.page.locator("main .files .name").all_inner_texts() == ["essay.pdf"]

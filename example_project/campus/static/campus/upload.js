@@ -56,13 +56,14 @@
 
   // -- Faults --
 
-  const tell = (faults) => {
+  const tell = (faults, { perhapsDelivered = false } = {}) => {
     const place = part("faults");
     place.replaceChildren();
     if (!faults.length) return;
     const list = document.createElement("ul");
     list.append(...faults.map((fault) => element("li", fault, "")));
-    place.append(element("p", "Nothing was delivered.", ""), list);
+    if (!perhapsDelivered) place.append(element("p", "Nothing was delivered.", ""));
+    place.append(list);
     place.focus();
   };
 
@@ -83,14 +84,31 @@
 
   const sending = (begun) => {
     request = begun;
+    progress.value = 0;
     part("sending").hidden = !begun;
     part("deliver").setAttribute("aria-disabled", String(Boolean(begun)));
+    part("cancel").setAttribute("aria-disabled", "false");
   };
 
-  const failed = (...faults) => {
+  // From then on it is the server's: it may well deliver what nobody waits for any more.
+  const isAllSent = () => progress.value === progress.max;
+
+  const failed = (faults, certainty) => {
     sending(null);
     say("");
-    tell(faults);
+    tell(faults, certainty);
+  };
+
+  const loggedOut = () => failed(["You are not logged in any more: log in in another tab, and deliver again here."]);
+
+  const broken = (event) => {
+    const perhapsDelivered = event && isAllSent();
+    failed(
+      perhapsDelivered
+        ? ["The connection broke when all was sent: look in another tab whether it was delivered. Your files are still chosen."]
+        : ["The connection broke. Your files are still chosen: try again."],
+      { perhapsDelivered },
+    );
   };
 
   const advance = ({ loaded, total: all }) => {
@@ -99,7 +117,9 @@
     // An announcement for each tenth: one for each event would be a torrent.
     if (tenth > Math.floor(progress.value / 10)) say(`${10 * tenth} % sent.`);
     progress.value = percent;
-    if (loaded === all) say("All is sent, and being stored.");
+    if (!isAllSent()) return;
+    say("All is sent, and being stored.");
+    part("cancel").setAttribute("aria-disabled", "true");
   };
 
   const answered = () => {
@@ -109,30 +129,58 @@
       request = null;
       location.assign(url);
     } else if (response && response.errors) {
-      failed(...response.errors);
+      failed(response.errors, { perhapsDelivered: response.perhaps_delivered });
     } else if (status === 413) {
-      failed("The files are more than this server takes at once.");
+      failed(["The files are more than this server takes at once."]);
     } else if (status === 403 || request.responseURL !== form.action) {
-      failed("You are not logged in any more: log in in another tab, and deliver again here.");
+      loggedOut();
     } else {
-      failed(`The server failed (${status}). Try again later, or tell those who run this site.`);
+      failed(
+        [`The server failed (${status}): look in another tab whether this was delivered. If not, try again later, or tell those who run this site.`],
+        { perhapsDelivered: true },
+      );
     }
   };
 
-  const send = () => {
+  // Whoever has logged in again meanwhile has another token than the page.
+  const renewToken = async () => {
+    const answer = await fetch(form.action);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const token = page.querySelector("form[data-upload] [name=csrfmiddlewaretoken]");
+    if (token) form.elements.csrfmiddlewaretoken.value = token.value;
+    return Boolean(token);
+  };
+
+  const send = async () => {
     const begun = new XMLHttpRequest();
+    tell([]);
+    sending(begun);
+    say("Sending.");
+    let mayDeliver;
+    try {
+      mayDeliver = await renewToken();
+    } catch {
+      broken();
+      return;
+    }
+    if (request !== begun) return; // cancelled
+    if (!mayDeliver) {
+      loggedOut();
+      return;
+    }
     begun.open("POST", form.action);
     begun.responseType = "json";
     begun.setRequestHeader("Accept", "application/json");
     begun.upload.addEventListener("progress", advance);
     begun.addEventListener("load", answered);
-    begun.addEventListener("error", () => failed("The connection broke. Your files are still chosen: try again."));
-    begun.addEventListener("abort", () => failed("You cancelled. Your files are still chosen."));
-    progress.value = 0;
-    tell([]);
-    sending(begun);
-    say("Sending.");
+    begun.addEventListener("error", broken);
     begun.send(new FormData(form));
+  };
+
+  const cancel = () => {
+    if (!request || isAllSent()) return;
+    request.abort();
+    failed(["You cancelled. Your files are still chosen."]);
   };
 
   // -- Events --
@@ -142,7 +190,7 @@
     choose([]);
     input.focus();
   });
-  part("cancel").addEventListener("click", () => request && request.abort());
+  part("cancel").addEventListener("click", cancel);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (request) return;
