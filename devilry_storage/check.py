@@ -12,9 +12,8 @@ from django.db.models.constants import LOOKUP_SEP
 
 from .models import AbstractDelivery, Tombstone
 from .removal import FileModel, sharing
-from .storages.base import DeliveryStoreMixin
 from .storages.interface import Entry
-from .store import resolve, store_for
+from .store import store_for
 
 # No database takes a parameter more for each of any number of names.
 _NAMES_OF_A_QUERY = 10_000
@@ -112,13 +111,13 @@ def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, 
 
 
 def tombstones_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, Tombstone]:
-    """Return the tombstones of these names in the model's store, whichever model wrote them."""
-    store: DeliveryStoreMixin = store_for(model)
-    models_of_it = sharing(model, store)
-    tombstones = Tombstone.objects.using(using).filter(
-        model__in=[each._meta.label_lower for each in models_of_it],
-        alias__in={resolve(each).alias for each in models_of_it},
-    )
+    """Return the tombstones of these names in the model's store, whichever model wrote them.
+
+    Also those of a store that the model used before, under another alias say: what was deleted
+    there may lie here.
+    """
+    labels = [each._meta.label_lower for each in sharing(model, store_for(model))]
+    tombstones = Tombstone.objects.using(using).filter(model__in=labels)
     found: dict[str, Tombstone] = {}
     for batch in _batches(names):
         found.update((each.name, each) for each in tombstones.filter(name__in=batch))

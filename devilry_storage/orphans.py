@@ -25,8 +25,8 @@ from .store import resolve
 #: So many names around an orphan are looked at, to tell whether orphans are many.
 LOOKED_AT = 10_000
 
-#: More orphans than one in so many names, or than so many, are no accident.
-ONE_IN, MOST = 100, 1000
+#: More orphans than one in so many names are no accident.
+ONE_IN = 100
 
 
 def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
@@ -144,7 +144,7 @@ def _too_many(model: FileModel, name: str, store: DeliveryStoreMixin, using: str
     around = posixpath.dirname(posixpath.dirname(name))
     listed = list(islice(store.scan(around), LOOKED_AT))
     orphans = _compared(model, listed, store, using).count(State.ORPHAN)
-    if orphans <= min(MOST, max(1, len(listed) // ONE_IN)):
+    if orphans <= max(1, len(listed) // ONE_IN):
         return ""
     return _(
         "%(orphans)d of %(listed)d files around it are orphans, which is no accident: the "

@@ -17,8 +17,9 @@ file_removed = Signal()
 #: A delivery was finished: ``instance``.
 delivery_finished = Signal()
 
-#: A file was served: ``instance``, ``user``, ``way`` (``stream``, ``sendfile``, ``redirect``),
-#: ``size`` (bytes that were passed on), ``outcome`` in words. Sent when the transfer has ended.
+#: A file was served: ``instance``, ``user``, ``way`` (``stream``, ``sendfile``, ``redirect`` or
+#: ``preview``), ``size`` (bytes that were passed on), ``outcome`` in words. Sent when the transfer
+#: has ended.
 file_served = Signal()
 
 

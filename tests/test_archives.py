@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -349,6 +350,19 @@ def test_each_view_gives_a_whole_archive(candidate: Client, group: Any) -> None:
         data = b"".join(answer)
         assert answer["Content-Length"] == str(len(data)) == candidate.head(url)["Content-Length"]
         assert zipfile.ZipFile(io.BytesIO(data)).namelist()[0] == "Anna & Bjarne/1/a"
+
+
+def test_the_line_of_an_archive_says_what_was_asked_for(
+    candidate: Client, group: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the path, which has ids and no words."""
+    caplog.set_level(logging.INFO, "devilry_storage.access")
+    url = _urls(deliver(group, {"a": b"aaa"}), group)[0]
+    answer: Any = candidate.get(url)
+    size = len(b"".join(answer))
+    answer.close()
+    (line,) = [each.getMessage() for each in caplog.records if each.name.endswith(".access")]
+    assert f"file=archive:{url} method=GET way=archive bytes={size} outcome=complete" in line
 
 
 def test_an_archive_is_as_private_as_its_files(candidate: Client, group: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from ..http import media_type
-from ..serving import serve
+from ..serving import COMPLETE, FAILED, record_access, serve
 from .failures import reason
 from .previewing import TEXT_BYTES, kind_of, text_of
 from .shown import state_of
@@ -66,7 +67,7 @@ class Previews(admin.ModelAdmin):  # type: ignore[type-arg]
             ),
         }
         if kind == "text":
-            context.update(self._text(row))
+            context.update(self._text(request, row))
         answer = TemplateResponse(request, self.preview_template, context)
         answer["Content-Security-Policy"] = _policy()
         return answer
@@ -90,12 +91,19 @@ class Previews(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         return row
 
-    def _text(self, row: Any) -> dict[str, Any]:
+    def _text(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        record = partial(
+            record_access, request, f"{row._meta.label_lower}:{row.pk}", "preview", instance=row
+        )
         try:
-            return {"text": text_of(row)}
+            text = text_of(row)
         except Exception as exception:
             logger.exception("%r cannot be read for a preview.", row.content.name)
+            record(0, FAILED)
             return {"trouble": reason(exception)}
+        if text is not None:
+            record(min(row.size or 0, TEXT_BYTES), COMPLETE)
+        return {"text": text}
 
 
 def _policy() -> str:

@@ -1,4 +1,4 @@
-"""Who may see which rows; overridable, and the one place that views, admin and archives ask."""
+"""Who may see which rows; overridable, and the one place that downloads and archives ask."""
 
 from __future__ import annotations
 

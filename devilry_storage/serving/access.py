@@ -25,15 +25,15 @@ def record_access(
     """Log an access, and send :data:`~devilry_storage.signals.file_served` for a GET of a row.
 
     ``what`` names it without a word of a user's (``devilry_deliveries.filemeta:17``), ``way`` is
-    ``stream``, ``sendfile``, ``redirect`` or ``archive``, ``size`` is how many bytes were passed
-    on here, ``outcome`` one word.
+    ``stream``, ``sendfile``, ``redirect``, ``preview`` or ``archive``, ``size`` is how many bytes
+    were passed on here, ``outcome`` one word.
     """
     user = getattr(request, "user", None)
     logger.info(
         "user=%s file=%s method=%s way=%s bytes=%d outcome=%s",
         # A site's models may have keys of text, with anything in it.
         quote(str(getattr(user, "pk", None))),
-        quote(what, safe=":"),
+        quote(what, safe=":/"),
         request.method,
         way,
         size,

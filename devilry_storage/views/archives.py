@@ -49,7 +49,8 @@ def archive_response(
     if request.method == "HEAD":
         answer = HttpResponse()
     else:
-        record = partial(record_access, request, "archive", "archive")
+        # The path says of which row: no user has chosen a word of it.
+        record = partial(record_access, request, f"archive:{request.path}", "archive")
         answer = streamed(request, Body(iter(made), made.length, f"archive {name}", record))
     answer["Content-Type"] = "application/zip"
     answer["Content-Length"] = str(made.length)

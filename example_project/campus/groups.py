@@ -45,7 +45,11 @@ def deliveries(user: Any) -> QuerySet[Any]:
     seen = Delivery.objects.visible_to(user).filter(successful=True)
     found: QuerySet[Any] = (
         seen.select_related("assignment_group", "delivered_by")
-        .annotate(file_count=Count("filemetas"), total_size=Sum("filemetas__size"))
+        .annotate(
+            # Of those that were deleted since, only the content is gone.
+            file_count=Count("filemetas", filter=Q(filemetas__content__isnull=False)),
+            total_size=Sum("filemetas__size"),
+        )
         .order_by("-number", "-pk")
     )
     return found

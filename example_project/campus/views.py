@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from devilry_storage.deliveries.models import AssignmentGroup
+from devilry_storage.deliveries.models import AssignmentGroup, FileMeta
 from devilry_storage.forms import DeliveryForm
 
 from . import groups
@@ -52,7 +52,9 @@ def group(request: HttpRequest, pk: int) -> HttpResponse:
 def delivery(request: HttpRequest, pk: int) -> HttpResponse:
     """Show what has arrived: each file with its size and checksum."""
     found = _get(groups.deliveries(request.user), pk)
-    return render(request, "campus/delivery.html", {"delivery": found, "files": found.files})
+    files = FileMeta.objects.visible_to(request.user).filter(delivery=found, content__isnull=False)
+    context = {"delivery": found, "files": files.order_by("pk").distinct()}
+    return render(request, "campus/delivery.html", context)
 
 
 def _get(rows: QuerySet[Any], pk: int) -> Any:

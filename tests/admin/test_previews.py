@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import html
 import itertools
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,17 @@ def test_a_text_is_shown_in_numbered_lines(browser: Client, delivery: Delivery) 
     row = delivery.add_file("b.txt", "\u65e5\u672c\n".encode())
     assert lines(browser, row) == ["\u65e5\u672c"]
     assert lines(browser, delivery.add_file("empty.txt", b"")) == []
+
+
+def test_a_text_that_was_shown_is_an_access(
+    browser: Client, delivery: Delivery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever wants to know who has read a file misses none."""
+    caplog.set_level(logging.INFO, "devilry_storage.access")
+    row = delivery.add_file("a.txt", b"one")
+    lines(browser, row)
+    (line,) = [each.getMessage() for each in caplog.records if each.name.endswith(".access")]
+    assert f"file=devilry_deliveries.filemeta:{row.pk} method=GET way=preview bytes=3" in line
 
 
 HOSTILE = [
@@ -273,9 +285,14 @@ def test_lists_do_not_ask_the_store(
 
 
 def test_a_text_that_breaks_off_while_it_is_read_breaks_no_page(
-    browser: Client, delivery: Delivery, store: HookedStore, monkeypatch: pytest.MonkeyPatch
+    browser: Client,
+    delivery: Delivery,
+    store: HookedStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The page tells why there is none."""
+    caplog.set_level(logging.INFO, "devilry_storage.access")
     row = delivery.add_file("a.txt", b"abc")
 
     def fail(*args: Any, **kwargs: Any) -> Any:
@@ -285,6 +302,7 @@ def test_a_text_that_breaks_off_while_it_is_read_breaks_no_page(
     page = Page.get(browser, url_of(row, "preview"))
     assert page.status == 200
     assert "It cannot be read: the delivery store failed: Input/output error." in page.text
+    assert caplog.records[-1].getMessage().endswith("way=preview bytes=0 outcome=failed")
 
 
 # -- Who --

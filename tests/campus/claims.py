@@ -221,6 +221,21 @@ def test_unfinished_delivery_is_shown_to_nobody(group: AssignmentGroup) -> None:
         assert "No deliveries yet" in text(client.get("/"))
 
 
+def test_page_of_a_delivery_shows_the_files_that_the_user_may_see(group: AssignmentGroup) -> None:
+    """None to whoever may view deliveries alone, and to nobody one that was deleted since."""
+    delivery = delivered(group)
+    user = User.objects.create_user("clerk")
+    user.user_permissions.add(Permission.objects.get(codename="view_delivery"))
+    clerk = Client()
+    clerk.force_login(user)
+    page = text(clerk.get(f"/deliveries/{delivery.pk}/"))
+    assert "SHA-256" not in page
+    row = delivery.files.earliest("pk")
+    row.content.delete()
+    page = text(browser("anna").get(f"/deliveries/{delivery.pk}/"))
+    assert row.filename not in page
+
+
 def test_front_page_names_the_groups_of_each(group: AssignmentGroup) -> None:
     """Students see theirs, examiners those that they examine, and only staff the admin."""
     delivered(group)
@@ -294,14 +309,16 @@ def test_faults_are_told_by_the_names_of_the_files(
     answer = (scripted if by_script else send)(client, group, files)
     fault = "“large.bin”: it has 20971521 bytes, at most 20971520 bytes are allowed."
     if by_script:
-        assert (answer.status_code, answer.json()) == (422, {"errors": [fault]})
+        assert (answer.status_code, answer.json()) == (
+            422,
+            {"errors": [fault], "perhaps_delivered": False},
+        )
     else:
         assert f"Nothing was delivered. {fault}" in text(answer)
         assert 'role="alert"' in html(answer)
     assert not Delivery.objects.exists()
-    assert scripted(client, group, {str(n): b"" for n in range(51)}).json() == {
-        "errors": ["You chose 51 files, at most 50 are allowed."]
-    }
+    told = scripted(client, group, {str(n): b"" for n in range(51)}).json()
+    assert told["errors"] == ["You chose 51 files, at most 50 are allowed."]
 
 
 @pytest.mark.parametrize("by_script", [True, False])
