@@ -28,6 +28,19 @@ def races_for_one_name(
     return race_of_many(place, [save_one_name(ContentFile, size)] * writers, races)
 
 
+def is_found(make: s3stores.Make, writers: int, size: int) -> bool:
+    """Race until a store is seen to break its promise, at most 100 times.
+
+    It breaks it most of the time, but not in each ten races: chance is no proof of innocence.
+    """
+
+    def is_broken() -> bool:
+        with bucket_place(need(s3stores.SERVER), make) as place:
+            return broken(place, chain(*races_for_one_name(place, writers, size, 10))) != []
+
+    return any(is_broken() for _ in range(10))
+
+
 @pytest.mark.parametrize(
     ("writers", "kind", "size", "make"),
     [
@@ -61,9 +74,7 @@ def test_the_races_find_a_store_that_looks_first_and_writes_then(
     make: s3stores.Make, size: int
 ) -> None:
     """The same harness is red without the condition: ours with allow_races, and S3Storage."""
-    with bucket_place(need(s3stores.SERVER), make) as place:
-        runs = races_for_one_name(place, 2, size, 10)
-        assert broken(place, chain(*runs)) != []
+    assert is_found(make, 2, size)
 
 
 def test_the_races_find_a_server_that_looks_first_and_completes_then() -> None:
@@ -71,6 +82,4 @@ def test_the_races_find_a_server_that_looks_first_and_completes_then() -> None:
 
     Once it completes in one step, which makes this fail, the proof above needs no turns.
     """
-    with bucket_place(need(s3stores.SERVER), s3stores.in_parts) as place:
-        runs = races_for_one_name(place, 8, ONE_PART, 10)
-        assert broken(place, chain(*runs)) != []
+    assert is_found(s3stores.in_parts, 8, ONE_PART)
