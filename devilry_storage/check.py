@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from itertools import islice
 from typing import Any, NamedTuple
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models.constants import LOOKUP_SEP
 
+from .batches import batched
 from .models import AbstractDelivery, Tombstone
 from .removal import FileModel, sharing
 from .storages.interface import Entry
@@ -100,7 +100,7 @@ def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, 
     Each comes with its delivery and who delivered it; one query for each of the models.
     """
     found: dict[str, Any] = {}
-    batches = list(_batches(names))
+    batches = list(batched(names, _NAMES_OF_A_QUERY))
     for each in sharing(model, store_for(model)):
         rows = each._base_manager.using(using)
         if owners := _owners(each):  # without names Django would follow every reference
@@ -119,15 +119,9 @@ def tombstones_named(model: FileModel, names: Iterable[str], using: str) -> dict
     labels = [each._meta.label_lower for each in sharing(model, store_for(model))]
     tombstones = Tombstone.objects.using(using).filter(model__in=labels)
     found: dict[str, Tombstone] = {}
-    for batch in _batches(names):
+    for batch in batched(names, _NAMES_OF_A_QUERY):
         found.update((each.name, each) for each in tombstones.filter(name__in=batch))
     return found
-
-
-def _batches(names: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(names)
-    while batch := list(islice(left, _NAMES_OF_A_QUERY)):
-        yield batch
 
 
 def _owners(model: Any) -> list[str]:

@@ -85,6 +85,15 @@ def validate_storage_name(name: str | os.PathLike[str]) -> str:
     )
 
 
+def is_storage_name(name: str) -> bool:
+    """Tell whether ``name`` is a valid relative storage name."""
+    try:
+        validate_storage_name(name)
+    except InvalidName:
+        return False
+    return True
+
+
 def _fault_of_filename(text: str) -> str:
     """Return what is wrong with a filename in NFC, "" if nothing is."""
     if _CONTROL.search(text):

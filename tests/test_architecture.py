@@ -14,7 +14,7 @@ PACKAGE = Path(devilry_storage.__file__).parent
 #: From the bottom to the top. A module imports only from the layers below its own, and within a
 #: folder that is named whole, from its neighbours.
 LAYERS = [
-    {"exceptions", "http"},
+    {"batches", "exceptions", "http"},
     {"names", "layout", "failures"},
     {"conf"},
     {"storages"},

@@ -12,7 +12,7 @@ from ..check import State, Verdict, compare, rows_named, tombstones_named
 from ..exceptions import InvalidName, UnsafeEntry
 from ..info import Use
 from ..models.indexes import begins_with
-from ..names import validate_storage_name
+from ..names import is_storage_name, validate_storage_name
 from ..removal import FileModel
 from ..storages.base import DeliveryStoreMixin
 from ..storages.interface import Entry, Page
@@ -50,11 +50,7 @@ class Shown(NamedTuple):
 
 def is_name(name: str) -> bool:
     """Tell whether the stores take the name."""
-    try:
-        validate_storage_name(name)
-    except InvalidName:
-        return False
-    return len(name) <= LONGEST
+    return len(name) <= LONGEST and is_storage_name(name)
 
 
 def shown(use: Use, folder: str, after: str, using: str) -> Shown:

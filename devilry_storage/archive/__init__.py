@@ -11,9 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import OuterRef, Subquery
 
-from ..exceptions import InvalidName
+from ..batches import batched
 from ..models import AbstractDelivery
-from ..names import validate_storage_name
+from ..names import is_storage_name
 from ..storages.base import DeliveryStoreMixin
 from ..store import store_for
 from .members import (
@@ -21,7 +21,6 @@ from .members import (
     Counted,
     Member,
     Owners,
-    batched,
     date_of,
     in_order,
     local_date,
@@ -51,8 +50,8 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
         last: list[Any] = []
         date: tuple[int, ...] = ()
         for row in in_order(files).iterator():
+            counted.add(row.size or 0)
             size = UNKNOWN if row.size is None else row.size
-            counted.add(max(size, 0))
             place = owners.of(row)
             # Files of a delivery come together: one date for all, and one folder at a time.
             if place != last or not place:
@@ -94,7 +93,8 @@ def of_folder(
     folders, counted = Folders([SUMS, MISSING]), Counted()
     found, missing = [], []
     for entries in batched(store.scan(prefix), _AT_ONCE):
-        readable = {entry.name for entry in entries if _is_readable(entry.name)}
+        # Others may have put files of any name beside ours.
+        readable = {entry.name for entry in entries if is_storage_name(entry.name)}
         left_out = without(readable) if without is not None else ()
         for entry in entries:
             if entry.name in left_out:
@@ -108,15 +108,6 @@ def of_folder(
             else:
                 missing.append(path)
     return Archive(store, sorted(found), sorted(missing))
-
-
-def _is_readable(name: str) -> bool:
-    """Tell whether stores take the name; others may have put files of any name beside theirs."""
-    try:
-        validate_storage_name(name)
-    except InvalidName:
-        return False
-    return True
 
 
 def latest_deliveries(

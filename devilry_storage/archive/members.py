@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import groupby, islice
-from typing import Any, NamedTuple, TypeVar
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.utils import timezone
 
+from ..batches import batched
 from ..conf import conf
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
 from ..storages.base import DeliveryStoreMixin
-
-T = TypeVar("T")
-
 
 #: The size of a file of which the database does not know it.
 UNKNOWN = -1
@@ -170,13 +168,6 @@ def looked_up(
 def _by_folder(members: Iterable[Member]) -> Iterator[list[Member]]:
     for _folder, together in groupby(members, lambda member: member.name.rpartition("/")[0]):
         yield list(together)
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield so many at a time."""
-    left = iter(items)
-    while batch := list(islice(left, size)):
-        yield batch
 
 
 def _sizes(store: DeliveryStoreMixin, folder: list[Member]) -> dict[str, int]:

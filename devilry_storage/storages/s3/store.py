@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from itertools import islice
 from typing import Any
 from weakref import WeakSet
 
 from django.core.files import File
 from django.core.signals import setting_changed
 
+from ...batches import batched
 from ...http import media_type
 from ...layout import Layout
 from ...names import RESERVED, validate_storage_name
@@ -252,8 +252,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 else:
                     valid[key] = name
         failures.update(super().delete_many(alone))
-        keys = iter(valid)
-        while batch := list(islice(keys, KEYS_OF_A_REQUEST)):
+        for batch in batched(valid, KEYS_OF_A_REQUEST):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
         return failures
 
