@@ -31,6 +31,7 @@ from ..conf import conf
 from ..exceptions import InvalidName, NotAnOrphan
 from ..info import Use, describe, uses
 from ..models import DeliveryStore, Tombstone
+from ..models.visibility import may_view
 from ..orphans import bury_orphan
 from ..serving import serve_name
 from ..storages.base import DeliveryStoreMixin
@@ -76,11 +77,6 @@ class DeliveryStoreAdmin(LookedAt):
 
     def has_bury_permission(self, request: HttpRequest) -> bool:
         return self._permits(request, "bury_orphan") and self.has_view_permission(request)
-
-    def _may_view(self, request: HttpRequest, model: Any) -> bool:
-        opts = model._meta
-        allowed: bool = request.user.has_perm(f"{opts.app_label}.view_{opts.model_name}")
-        return allowed
 
     # -- URLs --
 
@@ -177,7 +173,7 @@ class DeliveryStoreAdmin(LookedAt):
         listed = page.folders or any(verdict.entry for verdict in page.files)
         following = page.following and self._folder_url(use, folder, after=page.following)
         archive = ""
-        if folder and listed and all(self._may_view(request, model) for model in use.models):
+        if folder and listed and all(may_view(request.user, model) for model in use.models):
             archive = self._url("archive", use.models[0]._meta.label_lower, folder=folder)
         return {
             # An unmounted disk looks like an empty one.
@@ -231,7 +227,7 @@ class DeliveryStoreAdmin(LookedAt):
             return []
         found = []
         if verdict.row is not None:
-            if self._may_view(request, type(verdict.row)):
+            if may_view(request.user, type(verdict.row)):
                 found.append(Link(_("Download"), verdict.row.content.url))
                 found.append(Link(_("Preview"), self._reversed(verdict.row, "preview")))
         elif self._may_fetch(request, verdict):
@@ -242,7 +238,7 @@ class DeliveryStoreAdmin(LookedAt):
 
     def _may_fetch(self, request: HttpRequest, verdict: Verdict) -> bool:
         """Tell whether the user may have bytes without a row: deleted ones are not everybody's."""
-        return verdict.tombstone is None or self._may_view(request, type(verdict.tombstone))
+        return verdict.tombstone is None or may_view(request.user, type(verdict.tombstone))
 
     def _answer(self, request: HttpRequest, page: str, context: dict[str, Any]) -> HttpResponse:
         context = {
@@ -291,7 +287,7 @@ class DeliveryStoreAdmin(LookedAt):
         return self._sent(request, label, "folder", self._archive)
 
     def _archive(self, request: HttpRequest, use: Use, folder: str) -> HttpResponseBase:
-        if not all(self._may_view(request, model) for model in use.models):
+        if not all(may_view(request.user, model) for model in use.models):
             raise PermissionDenied
         model, using = use.models[0], self._using(use)
 
@@ -299,7 +295,7 @@ class DeliveryStoreAdmin(LookedAt):
             buried = tombstones_named(model, names, using)
             return buried.keys() - rows_named(model, buried, using).keys()
 
-        without = None if self._may_view(request, Tombstone) else deleted
+        without = None if may_view(request.user, Tombstone) else deleted
         archive = partial(of_folder, _store(use), folder, without)
         return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")
 
