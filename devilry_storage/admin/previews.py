@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from ..http import media_type
-from ..serving import COMPLETE, FAILED, record_access, serve
+from ..serving import COMPLETE, FAILED, recorder, serve
 from .failures import reason
 from .previewing import TEXT_BYTES, kind_of, text_of
 from .shown import state_of
@@ -92,9 +91,7 @@ class Previews(admin.ModelAdmin):  # type: ignore[type-arg]
         return row
 
     def _text(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        record = partial(
-            record_access, request, f"{row._meta.label_lower}:{row.pk}", "preview", instance=row
-        )
+        record = recorder(request, row, "preview")
         try:
             text = text_of(row)
         except Exception as exception:

@@ -1,6 +1,6 @@
 """Files on their way to whoever may read them."""
 
-from .access import COMPLETE, FAILED, record_access
+from .access import COMPLETE, FAILED, record_access, recorder
 from .answers import serve, serve_name
 from .protecting import protect
 from .streaming import Body, release_connections, streamed
@@ -12,6 +12,7 @@ __all__ = [
     "Body",
     "protect",
     "record_access",
+    "recorder",
     "release_connections",
     "sent_type",
     "serve",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -48,3 +49,9 @@ def record_access(
             size=size,
             outcome=outcome,
         )
+
+
+def recorder(request: HttpRequest, filemeta: Any, way: str) -> partial[None]:
+    """Return what records an access to the file of a row, given size and outcome."""
+    what = f"{filemeta._meta.label_lower}:{filemeta.pk}"
+    return partial(record_access, request, what, way, instance=filemeta)

@@ -19,7 +19,7 @@ from ..conf import conf, way_of
 from ..storages.base import DeliveryStoreMixin
 from ..storages.interface import stored_name
 from ..store import resolve
-from .access import COMPLETE, FAILED, HANDED_OVER, REFUSED, UNMODIFIED, record_access
+from .access import COMPLETE, FAILED, HANDED_OVER, REFUSED, UNMODIFIED, record_access, recorder
 from .file import File, file_of
 from .protecting import protect
 from .streaming import Body, streamed
@@ -51,8 +51,7 @@ def serve(
     # A URL is signed for GET alone, and one request less is worth more than some bytes.
     if way == "redirect" and (request.method == "HEAD" or file.size < conf.redirect_min_bytes):
         way = "stream"
-    what = f"{filemeta._meta.label_lower}:{filemeta.pk}"
-    record = partial(record_access, request, what, way, instance=filemeta)
+    record = recorder(request, filemeta, way)
     if way == "stream":
         return _answer(request, file, record)
     try:
@@ -73,7 +72,7 @@ def serve_name(request: HttpRequest, store: DeliveryStoreMixin, name: str) -> Ht
         size = store.size(name)
     except FileNotFoundError as exception:
         raise Http404("No file.") from exception
-    file = File(store, name, name.rpartition("/")[2], size)
+    file = File(store, name, name.rpartition("/")[2], size, looked_at=True)
     return _answer(request, file, partial(record_access, request, f"name:{name}", "stream"))
 
 

@@ -26,7 +26,7 @@ class File(NamedTuple):
 
     ``size`` is in bytes; ``sha256`` (hexadecimal) and ``etag`` (with its quotes) are empty and
     ``modified`` (seconds since the epoch) is None where nobody knows. ``shown`` tells whether a
-    browser is to show it.
+    browser is to show it, ``looked_at`` whether the size is what the store has just told.
     """
 
     store: DeliveryStoreMixin
@@ -38,12 +38,15 @@ class File(NamedTuple):
     modified: int | None = None
     media_type: str = http.OCTETS
     shown: bool = False
+    looked_at: bool = False
 
     def look(self) -> None:
         """Look whether it is there with its size, without reading it.
 
         Raises Http404 where it is gone, ChecksumMismatch where it has another size.
         """
+        if self.looked_at:
+            return
         try:
             size = self.store.size(self.name)
         except FileNotFoundError as exception:
@@ -87,6 +90,7 @@ def file_of(filemeta: Any, name: str, store: DeliveryStoreMixin, *, inline: bool
         _modified(filemeta),
         media_type,
         inline and media_type in conf.inline_types,
+        looked_at=filemeta.size is None,
     )
 
 

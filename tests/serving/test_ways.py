@@ -327,6 +327,23 @@ def test_a_site_may_have_pdf_shown(browser: Client, group: Any, settings: Any) -
 # -- Bytes that no row names --
 
 
+def test_the_size_of_bytes_without_a_row_is_asked_for_once(
+    disk: FsHierDeliveryStore, rf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On S3 each question is a request."""
+    name = disk.save("old/page.html", ContentFile(DATA))
+    size = disk.size
+    asked: list[str] = []
+
+    def ask(name: str) -> int:
+        asked.append(name)
+        return size(name)
+
+    monkeypatch.setattr(disk, "size", ask)
+    assert serve_name(rf.head("/"), disk, name)["Content-Length"] == str(len(DATA))
+    assert asked == [name]
+
+
 def test_bytes_without_a_row_are_an_attachment_of_no_type(
     store: Any, rf: Any, admin_user: Any
 ) -> None:
