@@ -180,14 +180,17 @@ class AbstractDelivery(models.Model):
         """
         if not isinstance(self.pk, int):
             return  # no tombstone can be looked up by it
+        of_it = Tombstone.objects.using(using).filter(delivery_id=self.pk)
+        # One that is just being restored waits for this delivery: nobody waits for it.
+        kept = list(of_it.select_for_update(skip_locked=True))
+        if not kept:
+            return
         family = {
             each._meta.label_lower
             for each in apps.get_models()
             if issubclass(each, type(self)) or issubclass(type(self), each)
         }
-        kept = Tombstone.objects.using(using).filter(delivery_id=self.pk)
-        # One that is just being restored waits for this delivery: nobody waits for it.
-        for tombstone in kept.select_for_update(skip_locked=True):
+        for tombstone in kept:
             tombstone.rows = [
                 each
                 for each in tombstone.rows
