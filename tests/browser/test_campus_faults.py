@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from tests.http_proxy import HttpProxy
 from tests.machine import MOUNTS, need
 from tests.mounting import tmpfs
 from tests.tcp_proxy import Proxy
+from tests.waiting import eventually
 
 from .campus import (
     Campus,
@@ -31,7 +31,7 @@ from .campus import (
 )
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
     from .campus import Open
     from .window import Window
@@ -58,14 +58,6 @@ def listed(window: Window) -> int:
     count = other.locator("#deliveries ~ .files li").count()
     other.close()
     return count
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait until it holds, for whom nobody waits any more."""
-    deadline = time.monotonic() + 20
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
 
 
 def press(window: Window) -> None:
@@ -210,6 +202,50 @@ def test_cancelled_upload_delivers_nothing_and_can_be_sent_again(
     deliver(window)
     assert window.page.locator("main .files li").count() == 5
     assert campus.deliveries() == before + 1
+
+
+def test_cancelled_upload_stays_cancelled_whatever_is_answered_later(
+    campus: Campus, opened: Open, tmp_path: Path
+) -> None:
+    """As what the page asks before it sends anything."""
+    sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
+    before = campus.deliveries()
+    window = opened("anna")
+    window.go(GROUP)
+    choose(window, sent)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    window.page.route(f"**{GROUP}", hold)
+    press(window)
+    window.page.click("[data-cancel]")
+    assert faults(window) == ["You cancelled. Your files are still chosen."]
+    (asked,) = held
+    with window.page.expect_event("requestfailed"):
+        asked.abort()
+    assert faults(window) == ["You cancelled. Your files are still chosen."]
+    window.page.unroute(f"**{GROUP}")
+    assert campus.deliveries() == before
+    deliver(window)
+    assert campus.deliveries() == before + 1
+
+
+def test_failing_server_is_told_before_anything_is_sent(
+    campus: Campus, opened: Open, tmp_path: Path
+) -> None:
+    """Nothing was delivered, and nobody is told to log in."""
+    sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
+    window = opened("anna")
+    window.go(GROUP)
+    choose(window, sent)
+    window.page.route(f"**{GROUP}", lambda route: route.fulfill(status=503))
+    press(window)
+    assert faults(window) == [
+        "The server failed (503). Try again later, or tell those who run this site."
+    ]
+    assert "Nothing was delivered." in window.page.locator("[role=alert]").inner_text()
 
 
 def test_broken_connection_is_told_and_the_files_are_still_chosen(

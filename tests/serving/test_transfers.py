@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +25,7 @@ from ..http_faults import CutReply, FlipBit
 from ..http_proxy import HttpProxy
 from ..http_servers import Site
 from ..machine import PROC, need
+from ..waiting import eventually
 from .conftest import deliver, make_store
 
 DATA = os.urandom(300_000)
@@ -57,14 +57,6 @@ DAMAGES: dict[str, Damage] = {
 
 def write(store: FsHierDeliveryStore, row: Any, data: bytes) -> None:
     Path(store.path(row.content.name)).write_bytes(data)
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait until it holds: a server tells of an end when the client has seen it already."""
-    deadline = time.monotonic() + 20
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return holds()
 
 
 @pytest.fixture

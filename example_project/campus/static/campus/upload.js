@@ -99,10 +99,15 @@
     tell(faults, certainty);
   };
 
+  const serverFailed = (status, perhapsDelivered) => {
+    const look = perhapsDelivered ? ": look in another tab whether this was delivered. If not, try" : ". Try";
+    failed([`The server failed (${status})${look} again later, or tell those who run this site.`], { perhapsDelivered });
+  };
+
   const loggedOut = () => failed(["You are not logged in any more: log in in another tab, and deliver again here."]);
 
-  const broken = (event) => {
-    const perhapsDelivered = event && isAllSent();
+  const broken = () => {
+    const perhapsDelivered = isAllSent();
     failed(
       perhapsDelivered
         ? ["The connection broke when all was sent: look in another tab whether it was delivered. Your files are still chosen."]
@@ -135,17 +140,13 @@
     } else if (status === 403 || request.responseURL !== form.action) {
       loggedOut();
     } else {
-      failed(
-        [`The server failed (${status}): look in another tab whether this was delivered. If not, try again later, or tell those who run this site.`],
-        { perhapsDelivered: true },
-      );
+      serverFailed(status, true);
     }
   };
 
   // Whoever has logged in again meanwhile has another token than the page.
-  const renewToken = async () => {
-    const answer = await fetch(form.action);
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const renewToken = (html) => {
+    const page = new DOMParser().parseFromString(html, "text/html");
     const token = page.querySelector("form[data-upload] [name=csrfmiddlewaretoken]");
     if (token) form.elements.csrfmiddlewaretoken.value = token.value;
     return Boolean(token);
@@ -156,15 +157,21 @@
     tell([]);
     sending(begun);
     say("Sending.");
-    let mayDeliver;
+    let answer;
+    let html;
     try {
-      mayDeliver = await renewToken();
+      answer = await fetch(form.action);
+      html = await answer.text();
     } catch {
-      broken();
+      if (request === begun) broken();
       return;
     }
     if (request !== begun) return; // cancelled
-    if (!mayDeliver) {
+    if (!answer.ok) {
+      serverFailed(answer.status, false);
+      return;
+    }
+    if (!renewToken(html)) {
       loggedOut();
       return;
     }
