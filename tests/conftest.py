@@ -131,6 +131,19 @@ def without_downloads() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site whose model of files hides some of them from everybody."""
+    from devilry_storage.deliveries.models import FileMeta
+    from devilry_storage.models.filemeta import FileMetaQuerySet
+
+    class Secretive(FileMetaQuerySet):
+        def visible_to(self, user: Any) -> Any:
+            return super().visible_to(user).exclude(filename__startswith="secret")
+
+    monkeypatch.setattr(FileMeta._default_manager, "_queryset_class", Secretive)
+
+
 @pytest.fixture(autouse=True)
 def secrets_in_logs(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Whatever a test lets a store on S3 do, its log at DEBUG shows no secret key and no URL.

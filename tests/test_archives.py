@@ -381,17 +381,6 @@ def test_an_archive_is_as_private_as_its_files(candidate: Client, group: Any) ->
             assert answer.headers.items() == expected.headers.items()
 
 
-@pytest.fixture
-def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A site whose model of files hides some of them from everybody."""
-
-    class Secretive(FileMetaQuerySet):
-        def visible_to(self, user: Any) -> Any:
-            return super().visible_to(user).exclude(filename__startswith="secret")
-
-    monkeypatch.setattr(FileMeta._default_manager, "_queryset_class", Secretive)
-
-
 @pytest.mark.parametrize(
     "permissions", [[], ["view_delivery"], ["view_filemeta"], ["view_delivery", "view_filemeta"]]
 )
