@@ -1,0 +1,155 @@
+"""Break the guards one by one and report those whose tests still pass.
+
+::
+
+    python -m tests.guards                      # all guards, two at a time
+    python -m tests.guards purge.py --jobs 1    # those of modules whose path contains a text
+
+The exit code is 1 if the tests of a guard still pass, if they fail although nothing is broken, or
+if they cannot be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from tests import guards
+from tests.guards import Guard
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "devilry_storage"
+TIMEOUT = 300
+"""Seconds after which a run of tests counts as failed: a broken guard may wait forever."""
+
+PASSED, FAILED = 0, 1
+"""Exit codes of pytest."""
+
+
+def all_guards() -> list[Guard]:
+    """Return the guards of every module of this package."""
+    found: list[Guard] = []
+    for module in pkgutil.iter_modules(guards.__path__, f"{guards.__name__}."):
+        if not module.name.endswith("__main__"):
+            found += importlib.import_module(module.name).GUARDS
+    return found
+
+
+def copy_checkout(target: Path) -> None:
+    """Copy what git tracks, or would track, into a folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, os.fsdecode(listed.stdout).split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+def run_tests(copy: Path, tests: Sequence[str], needs: Sequence[str]) -> tuple[int, str]:
+    """Run tests in a copy of the checkout; return pytest's exit code and what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PY_COLORS": "0"}
+    if "postgres" in needs:
+        environment["DEVILRY_STORAGE_TEST_DATABASE"] = "postgres"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-m", "", *tests]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=copy,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        return FAILED, f"stopped after {expired.timeout} seconds"
+    return done.returncode, done.stdout
+
+
+def write_source(path: Path, text: str) -> None:
+    """Write a module and remove its bytecode: two versions may have one size and one time."""
+    path.write_text(text)
+    for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        cached.unlink()
+
+
+def check_guard(copy: Path, guard: Guard) -> str | None:
+    """Break a guard in a copy of the checkout; return what is wrong with its tests, or None."""
+    path = copy / PACKAGE / guard.module
+    source = path.read_text()
+    if source.count(guard.intact) != 1:
+        return f"{guard.intact!r} occurs {source.count(guard.intact)} times: make it unique."
+    write_source(path, source.replace(guard.intact, guard.broken))
+    try:
+        code, output = run_tests(copy, guard.tests, guard.needs)
+    finally:
+        write_source(path, source)
+    if code == PASSED:
+        return "its tests still pass."
+    if code != FAILED:
+        return f"its tests could not be run (exit code {code}):\n{output}"
+    return None
+
+
+def intact_faults(copy: Path, chosen: Sequence[Guard]) -> Iterator[str]:
+    """Run all named tests with nothing broken; yield what fails."""
+    for needs in sorted({guard.needs for guard in chosen}):
+        tests = {test for guard in chosen if guard.needs == needs for test in guard.tests}
+        code, output = run_tests(copy, sorted(tests), needs)
+        if code != PASSED:
+            yield f"the tests fail although nothing is broken (exit code {code}):\n{output}"
+
+
+def main() -> int:
+    """Break the chosen guards, print a line for each, return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("only", nargs="?", default="", help="a text in the path of the modules")
+    parser.add_argument("--jobs", type=int, default=2, help="how many to break concurrently")
+    given = parser.parse_args()
+    chosen = [guard for guard in all_guards() if given.only in guard.module]
+    faults = 0
+    with tempfile.TemporaryDirectory(prefix="devilry-storage-guards-") as folder:
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for number in range(given.jobs):
+            copy_checkout(Path(folder, str(number)))
+            copies.put(Path(folder, str(number)))
+        for fault in intact_faults(Path(folder, "0"), chosen):
+            print(fault)
+            faults += 1
+
+        def check(guard: Guard) -> str | None:
+            copy = copies.get()
+            try:
+                return check_guard(copy, guard)
+            finally:
+                copies.put(copy)
+
+        with ThreadPoolExecutor(given.jobs) as pool:
+            for guard, fault in zip(chosen, pool.map(check, chosen), strict=True):
+                first = guard.intact.strip().partition("\n")[0]
+                print(f"{'RED' if fault is None else 'GREEN'} {guard.module}: {first}", flush=True)
+                if fault is not None:
+                    print(f"    {fault}", flush=True)
+                    faults += 1
+    print(f"{len(chosen)} guards broken, {faults} faults.")
+    return 1 if faults or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
