@@ -92,5 +92,11 @@ class FileMeta(AbstractFileMeta):
         ]
         indexes = [
             models.Index(fields=["created", "id"], name="devilry_deliveries_created"),
+            # Few among millions: without an index of their own a database may read all the rest.
+            models.Index(
+                fields=["created", "id"],
+                condition=models.Q(content__isnull=True),
+                name="devilry_deliveries_pending",
+            ),
             PrefixIndex(fields=["filename"], name="devilry_deliveries_beginning"),
         ]
