@@ -130,7 +130,7 @@ def main() -> int:
             copy_checkout(Path(folder, str(number)))
             copies.put(Path(folder, str(number)))
         for fault in intact_faults(Path(folder, "0"), chosen):
-            print(fault)
+            print(fault, flush=True)
             faults += 1
 
         def check(guard: Guard) -> str | None:
@@ -141,11 +141,11 @@ def main() -> int:
                 copies.put(copy)
 
         with ThreadPoolExecutor(given.jobs) as pool:
-            for guard, fault in zip(chosen, pool.map(check, chosen), strict=True):
+            for guard, green in zip(chosen, pool.map(check, chosen), strict=True):
                 first = guard.intact.strip().partition("\n")[0]
-                print(f"{'RED' if fault is None else 'GREEN'} {guard.module}: {first}", flush=True)
-                if fault is not None:
-                    print(f"    {fault}", flush=True)
+                print(f"{'GREEN' if green else 'RED'} {guard.module}: {first}", flush=True)
+                if green:
+                    print(f"    {green}", flush=True)
                     faults += 1
     print(f"{len(chosen)} guards broken, {faults} faults.")
     return 1 if faults or not chosen else 0
