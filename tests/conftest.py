@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 
 import django
 import pytest
@@ -16,8 +17,15 @@ from django.db import connection
 from django.test import override_settings
 from hypothesis import settings as hypothesis_settings
 
-from . import chosen, machine, postgres, proofs, s3leaks, s3servers
+from . import chosen, machine, postgres, proof_results, proofs, s3leaks, s3servers
 from .http_proxy import HttpProxy
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+QUICK = "not slow and not servers and not browser and not postgres"
+"""The marker expression of a run without options, as in tox.ini."""
+
+HERE = Path(__file__).parent
 
 PLUGIN = "devilry_storage.testing.plugin"
 if PLUGIN not in sys.modules:
@@ -51,20 +59,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if _is_worker(config):
         return
     proofs.collect_in(settings.DIRECTORY / "proofs")
-    if settings.DATABASE == "postgres":
-        _start_postgres(config)
-    if (reason := chosen.missing()) and machine.in_ci():
-        raise pytest.UsageError(reason)
-
-
-def _start_postgres(config: pytest.Config) -> None:
-    reason = postgres.missing()
-    if reason is None:
+    if settings.DATABASE == "postgres" and not postgres.missing():
         server = postgres.Server()
         os.environ.update(server.start())
         config.add_cleanup(server.stop)
-    elif machine.in_ci():
-        raise pytest.UsageError(reason)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--proof-results",
+        type=Path,
+        metavar="FILE",
+        help="Append what the slow proofs did to this file; see tests/proof_results.py.",
+    )
 
 
 def pytest_report_header() -> list[str]:
@@ -75,7 +82,17 @@ def pytest_report_header() -> list[str]:
     ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out whole folders of a quick run: they import what it does not install."""
+    left_out = {HERE / "browser", HERE / "slow"}
+    return True if config.option.markexpr == QUICK and collection_path in left_out else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not proofs.is_full():
+        only_full = [item for item in items if item.get_closest_marker("only_full")]
+        config.hook.pytest_deselected(items=only_full)
+        items[:] = [item for item in items if item not in only_full]
     on_postgres = settings.DATABASE == "postgres"
     nowhere = (postgres.missing() if on_postgres else None) or chosen.missing()
     elsewhere = "needs PostgreSQL: set DEVILRY_STORAGE_TEST_DATABASE=postgres (tox -e postgres)."
@@ -86,7 +103,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=elsewhere))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _fail_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _fail_in_ci((yield))
+
+
+def _fail_in_ci(report: Report) -> Report:
+    """Turn a skip for want of a component into a failure where CI promised to have it."""
+    if machine.in_ci() and report.skipped and _reason(report).startswith(machine.MISSING):
+        report.outcome, report.longrepr = "failed", _reason(report)
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     # By reason, not by line as pytest would: the conformance suite skips hundreds.
     reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
     skipped = [f"SKIPPED [{count}] {reason}" for reason, count in sorted(reasons.items())]
@@ -95,12 +131,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(line)
+    if config.option.proof_results:
+        proof_results.append(config.option.proof_results, settings.DATABASE, proofs.collected())
+    if config.option.markexpr == QUICK:
+        terminalreporter.write_line(
+            "Left out: tests that need PostgreSQL, a browser or servers of object stores, and "
+            "slow proofs. Run them with: .venv/bin/pip install tox && .venv/bin/tox"
+        )
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Return why a test was skipped."""
-    said = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    return said.removeprefix("Skipped: ")
+    reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return reason.removeprefix("Skipped: ")
 
 
 @pytest.fixture(scope="session")

@@ -75,8 +75,7 @@ def test_70000_members_are_whole_in_little_memory(tmp_path: Path) -> None:
         wrong = [line for line in sums if line[:64] != _sha256(zipped.read(line[66:]))]
         faults += [f"wrong: {line}" for line in wrong]
         members = len(sums)
-    report("archive-70000-members", tried=members, hit=members, bad=len(faults))
-    assert faults == []
+    report("archive-70000-members", tried=members, hit=members, bad=faults)
     assert members == deliveries * 1000
 
 
@@ -113,8 +112,7 @@ def test_a_member_over_4_gib_is_whole(tmp_path: Path) -> None:
             faults.append("SHA256SUMS has another checksum")
         if zipped.read("small") != b"behind it":
             faults.append("the member behind it differs")
-    report("archive-4-gib", tried=total // GIBIBYTE, hit=total // GIBIBYTE, bad=len(faults))
-    assert faults == []
+    report("archive-4-gib", tried=total // GIBIBYTE, hit=total // GIBIBYTE, bad=faults)
     assert total == size
 
 
@@ -139,5 +137,9 @@ def test_a_client_that_leaves_takes_all_with_it(tmp_path: Path) -> None:
             next(chunks, None)
         chunks.close()  # type: ignore[attr-defined]  # a generator, which the server closes
     after = _left()
-    report("archive-client-gone", tried=len(stops), hit=len(stops), bad=int(after != before))
-    assert after == before
+    report(
+        "archive-client-gone",
+        tried=len(stops),
+        hit=len(stops),
+        bad=[f"{before} before, {after} after"] if after != before else [],
+    )
