@@ -26,6 +26,8 @@ from devilry_storage.testing import override_deliverystore
 from . import webservers
 from .users import make_user
 
+pytestmark = pytest.mark.servers
+
 DATA = bytes(range(256)) * 1000
 FILENAME = "Øving «én» 100%25.py"
 
