@@ -151,47 +151,45 @@ def test_every_docstring_is_the_setting_and_its_type() -> None:
         assert any(doc.startswith(f"``{name}: ") and " = " in doc for doc in declared)
 
 
-@pytest.mark.parametrize("name", READ)
-def test_a_setting_that_is_missing_has_its_default(name: str) -> None:
+def test_a_setting_that_is_missing_has_its_default() -> None:
     """None of our settings must be set."""
     with override_settings():
-        if hasattr(settings, name):
-            delattr(settings, name)
-        assert READ[name]() == DEFAULTS[name]
+        for name in READ:
+            if hasattr(settings, name):
+                delattr(settings, name)
+        assert {name: read() for name, read in READ.items()} == DEFAULTS
 
 
-@pytest.mark.parametrize("name", READ)
-def test_a_setting_of_none_has_its_default(name: str) -> None:
+def test_a_setting_of_none_has_its_default() -> None:
     """None is how a settings file says that it leaves the choice to us."""
-    with override_settings(**{name: None}):
-        assert READ[name]() == DEFAULTS[name]
+    with override_settings(**dict.fromkeys(READ)):
+        assert {name: read() for name, read in READ.items()} == DEFAULTS
 
 
-@pytest.mark.parametrize(("name", "value", "expected"), POSSIBLE)
-def test_a_setting_is_read_at_each_use(name: str, value: Any, expected: Any) -> None:
+def test_a_setting_is_read_at_each_use(subtests: pytest.Subtests) -> None:
     """override_settings() works without importing anything again, and is undone."""
-    before = READ[name]()
-    with override_settings(**{name: value}):
-        assert READ[name]() == expected
-        assert type(READ[name]()) is type(expected)
-    assert READ[name]() == before
+    for name, value, expected in POSSIBLE:
+        with subtests.test(name, value=value):
+            before = READ[name]()
+            with override_settings(**{name: value}):
+                assert READ[name]() == expected
+                assert type(READ[name]()) is type(expected)
+            assert READ[name]() == before
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [(name, value) for name, values in IMPOSSIBLE.items() for value in values],
-    # The id of an object() is another one in every process.
-    ids=lambda value: "object" if type(value) is object else ascii(value)[:40],
-)
 @pytest.mark.filterwarnings("ignore::BytesWarning")
-def test_an_impossible_value_is_an_error_that_names_the_setting(name: str, value: Any) -> None:
+def test_an_impossible_value_is_an_error_that_names_the_setting(
+    subtests: pytest.Subtests,
+) -> None:
     """The message begins with the setting, quotes the value and says what to set."""
-    with override_settings(**{name: value}):
-        with pytest.raises(ImproperlyConfigured) as caught:
-            READ[name]()
-        assert str(caught.value).startswith(f"{name} {value!r} is not a")
-        assert ": set it to " in str(caught.value)
-        # The others are not touched by it.
-        for other, read in READ.items():
-            if other != name:
-                read()
+    table = ((name, value) for name, values in IMPOSSIBLE.items() for value in values)
+    for name, value in table:
+        with subtests.test(name, value=value), override_settings(**{name: value}):
+            with pytest.raises(ImproperlyConfigured) as caught:
+                READ[name]()
+            assert str(caught.value).startswith(f"{name} {value!r} is not a")
+            assert ": set it to " in str(caught.value)
+            # The others are not touched by it.
+            for other, read in READ.items():
+                if other != name:
+                    read()

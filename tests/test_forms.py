@@ -18,7 +18,7 @@ from devilry_storage.forms import DeliveryForm, FilesField
 from devilry_storage.limits import Limits
 from devilry_storage.names import validate_filename
 
-from .test_hostile_names import TABLE, Hostile, by_kind
+from .test_hostile_names import TABLE
 
 END = {"end": "end"}
 NFC = "\u00e9.txt"
@@ -67,31 +67,28 @@ BOUNDS: list[tuple[dict[str, int], Limits, str, list[list[int]]]] = [
 ]
 
 
-@pytest.mark.parametrize("by_setting", [True, False], ids=["setting", "override"])
-@pytest.mark.parametrize(("setting", "override", "code", "sizes"), BOUNDS)
 def test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above(
-    setting: dict[str, int], override: Limits, code: str, sizes: list[list[int]], by_setting: bool
+    subtests: pytest.Subtests,
 ) -> None:
     """One byte or file more than the limit is one too many, whoever set it."""
-    below, at, above = map(sized, sizes)
-    with override_settings(**(setting if by_setting else {})):
-        limits = None if by_setting else override
-        assert sent(below, limits).is_valid()
-        assert sent(at, limits).is_valid()
-        assert codes(sent(above, limits)) == [code]
+    for setting, override, code, sizes in BOUNDS:
+        for settings, limits in (setting, None), ({}, override):
+            with subtests.test(settings=settings, limits=limits), override_settings(**settings):
+                below, at, above = map(sized, sizes)
+                assert sent(below, limits).is_valid()
+                assert sent(at, limits).is_valid()
+                assert codes(sent(above, limits)) == [code]
 
 
-@pytest.mark.parametrize(("setting", "override", "code", "sizes"), BOUNDS)
-def test_override_goes_before_the_setting(
-    setting: dict[str, int], override: Limits, code: str, sizes: list[list[int]]
-) -> None:
+def test_override_goes_before_the_setting(subtests: pytest.Subtests) -> None:
     """A form may allow more than the settings do, and less."""
-    above = sizes[-1]
     wide = Limits(max_files=100, max_bytes=100, max_total_bytes=1000)
-    with override_settings(**setting):
-        assert sent(sized(above), wide).is_valid()
-    with override_settings(**dict.fromkeys(setting, 100)):
-        assert codes(sent(sized(above), override)) == [code]
+    for setting, override, code, (*_, above) in BOUNDS:
+        with subtests.test(setting=setting):
+            with override_settings(**setting):
+                assert sent(sized(above), wide).is_valid()
+            with override_settings(**dict.fromkeys(setting, 100)):
+                assert codes(sent(sized(above), override)) == [code]
 
 
 def test_limits_of_a_class_hold_for_its_forms_and_an_argument_goes_before_them() -> None:
@@ -139,13 +136,13 @@ def test_errors_tell_the_sizes_even_where_rounding_makes_them_equal() -> None:
 
 
 @override_settings(DELIVERY_STORE_UPLOAD_MAX_BYTES=3)
-@pytest.mark.parametrize("bad", range(3))
-def test_every_file_is_validated_wherever_it_stands(bad: int) -> None:
+def test_every_file_is_validated_wherever_it_stands(subtests: pytest.Subtests) -> None:
     """Not only the last one, as in CVE-2023-31047: one bad file refuses all, by its name."""
-    uploads = [upload(f"{number}.txt", 4 if number == bad else 3) for number in range(3)]
-    form = sent(uploads)
-    assert not form.is_valid()
-    assert [message.partition(":")[0] for message in messages(form)] == [f"“{bad}.txt”"]
+    for bad in range(3):
+        with subtests.test(bad=bad):
+            form = sent(upload(f"{number}.txt", 4 if number == bad else 3) for number in range(3))
+            assert not form.is_valid()
+            assert [message.partition(":")[0] for message in messages(form)] == [f"“{bad}.txt”"]
 
 
 def test_validators_of_the_field_see_every_file() -> None:
@@ -174,28 +171,34 @@ def test_no_file_is_refused() -> None:
     assert codes(sent([])) == ["required"]
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_empty_files_are_files_unless_the_limits_say_otherwise(allowed: bool) -> None:
+def test_empty_files_are_files_unless_the_limits_say_otherwise() -> None:
     """An empty ``__init__.py`` is a part of what students deliver."""
-    form = sent([upload("__init__.py", 0), upload("a.py")], Limits(allow_empty=allowed))
-    assert form.is_valid() is allowed
-    assert allowed or messages(form) == ["“__init__.py”: it is empty."]
+    allowed, refused = (
+        sent([upload("__init__.py", 0), upload("a.py")], Limits(allow_empty=allow))
+        for allow in (True, False)
+    )
+    assert allowed.is_valid()
+    assert messages(refused) == ["“__init__.py”: it is empty."]
 
 
 # -- Extensions --
 
 
-@pytest.mark.parametrize("name", ["a.pdf", "A.PDF", "a.b.pdf", "a.tar.gz", "ä.Txt", "b.pdf.txt"])
-def test_extension_of_the_list_is_allowed_in_any_case(name: str) -> None:
+def test_extension_of_the_list_is_allowed_in_any_case() -> None:
     """With a dot in the list or without, in capitals or not."""
-    assert sent([upload(name)], Limits(extensions=["pdf", ".txt", "TAR.gz"])).is_valid()
+    limits = Limits(extensions=["pdf", ".txt", "TAR.gz"])
+    names = ["a.pdf", "A.PDF", "a.b.pdf", "a.tar.gz", "ä.Txt", "b.pdf.txt"]
+    assert [name for name in names if not sent([upload(name)], limits).is_valid()] == []
 
 
-@pytest.mark.parametrize("name", ["a.gz", "a", "pdf", ".pdf", "a.pdf.exe", "apdf", "a.pdfx"])
-def test_other_extension_is_refused_by_the_name_of_the_file(name: str) -> None:
+def test_other_extension_is_refused_by_the_name_of_the_file() -> None:
     """The name has to end with one of them, after something else."""
-    form = sent([upload("fine.pdf"), upload(name)], Limits(extensions=["pdf", "tar.gz"]))
-    assert messages(form) == [f"“{name}”: its name may end only with .pdf, .tar.gz."]
+    limits = Limits(extensions=["pdf", "tar.gz"])
+    names = ["a.gz", "a", "pdf", ".pdf", "a.pdf.exe", "apdf", "a.pdfx"]
+    said = {name: messages(sent([upload("fine.pdf"), upload(name)], limits)) for name in names}
+    assert said == {
+        name: [f"“{name}”: its name may end only with .pdf, .tar.gz."] for name in names
+    }
 
 
 def test_one_text_is_no_list_of_extensions() -> None:
@@ -214,12 +217,13 @@ def test_extensions_of_an_iterator_hold_for_the_second_form_too() -> None:
 # -- Names --
 
 
-@pytest.mark.parametrize(("one", "other"), [("a.txt", "a.txt"), (NFC, NFD), (NFD, NFC)])
-def test_names_that_are_one_in_nfc_are_refused(one: str, other: str) -> None:
+def test_names_that_are_one_in_nfc_are_refused(subtests: pytest.Subtests) -> None:
     """The model's names are in NFC, so these would clash there."""
-    form = sent([upload(one), upload("other"), upload(other)])
-    name = unicodedata.normalize("NFC", one)
-    assert messages(form) == [f"“{name}” is there 2 times: names must differ."]
+    for one, other in ("a.txt", "a.txt"), (NFC, NFD), (NFD, NFC):
+        with subtests.test(one=one, other=other):
+            form = sent([upload(one), upload("other"), upload(other)])
+            name = unicodedata.normalize("NFC", one)
+            assert messages(form) == [f"“{name}” is there 2 times: names must differ."]
 
 
 def test_names_that_differ_in_case_are_two() -> None:
@@ -238,53 +242,53 @@ def test_cleaned_names_are_in_nfc() -> None:
 NAMED = [line for line in TABLE if line.name]
 
 
-@by_kind(NAMED)
 def test_hostile_name_is_refused_by_name_or_becomes_what_the_table_says(
-    lines: list[Hostile],
+    subtests: pytest.Subtests,
 ) -> None:
     """However an upload gets here; what is refused is quoted so that it does nothing."""
-    for line in lines:
-        form = given([ContentFile(b"x", name="fine.txt"), ContentFile(b"x", name=line.name)])
-        if line.filename is None:
-            (message,) = messages(form)
-            assert "is not a valid filename" in message
-            assert message.isprintable()
-        else:
-            assert form.is_valid(), line
-            assert form.cleaned_data["uploads"][1].name == line.filename
+    for line in NAMED:
+        with subtests.test(line.what, name=line.name):
+            form = given([ContentFile(b"x", name="fine.txt"), ContentFile(b"x", name=line.name)])
+            if line.filename is None:
+                (message,) = messages(form)
+                assert "is not a valid filename" in message
+                assert message.isprintable()
+            else:
+                assert form.is_valid()
+                assert form.cleaned_data["uploads"][1].name == line.filename
 
 
-@by_kind(NAMED)
 def test_hostile_name_in_a_request_is_refused_or_becomes_a_valid_filename(
-    lines: list[Hostile],
+    subtests: pytest.Subtests,
 ) -> None:
     """Django's parser drops folders and what cannot be printed; what it leaves is judged here."""
-    for line in lines:
-        try:
-            form = sent([ContentFile(b"x", name=line.name)])
-        except (UnicodeEncodeError, MultiPartParserError):
-            continue  # no browser sends it, or Django answers 400
-        if form.is_valid():
-            for file in form.cleaned_data["uploads"]:
-                assert file.name == validate_filename(file.name)
-        else:
-            assert all(message.isprintable() for message in messages(form))
+    for line in NAMED:
+        with subtests.test(line.what, name=line.name):
+            try:
+                form = sent([ContentFile(b"x", name=line.name)])
+            except (UnicodeEncodeError, MultiPartParserError):
+                continue  # no browser sends it, or Django answers 400
+            if form.is_valid():
+                for file in form.cleaned_data["uploads"]:
+                    assert file.name == validate_filename(file.name)
+            else:
+                assert all(message.isprintable() for message in messages(form))
 
 
-@pytest.mark.parametrize("odd", ["text", ContentFile(b"nameless"), object()])
-def test_what_is_no_named_upload_is_refused(odd: Any) -> None:
+def test_what_is_no_named_upload_is_refused() -> None:
     """A string where a file should be, or a file without a name."""
-    assert codes(given([upload("fine"), odd])) == ["filename"]
+    for odd in "text", ContentFile(b"nameless"), object():
+        assert codes(given([upload("fine"), odd])) == ["filename"]
 
 
 # -- The request --
 
 
-@pytest.mark.parametrize("data", [{}, {"end": ""}, {"end": "en"}])
-def test_request_that_broke_off_is_refused_whatever_arrived(data: dict[str, str]) -> None:
+def test_request_that_broke_off_is_refused_whatever_arrived() -> None:
     """Without its end nobody knows whether all files are there."""
-    form = DeliveryForm(data, MultiValueDict({"uploads": [upload("a")]}))
-    assert codes(form) == ["broken_off"]
+    files = MultiValueDict({"uploads": [upload("a")]})
+    for data in {}, {"end": ""}, {"end": "en"}:
+        assert codes(DeliveryForm(data, files)) == ["broken_off"]
 
 
 def test_form_tells_only_that_it_broke_off() -> None:
