@@ -66,32 +66,29 @@ def group(db: None) -> Any:
 # -- Names --
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("a.txt", "a.txt"),
-        ('a<b>:"c|d?*.txt', "a_b___c_d__.txt"),
-        ("../../etc/passwd", ".._.._etc_passwd"),
-        ("a\\b", "a_b"),
-        ("trailing. . ", "trailing"),
-        ("..", "file"),
-        (" ", "file"),
-        ("CON", "_CON"),
-        ("con.txt", "_con.txt"),
-        ("Com1.tar.gz", "_Com1.tar.gz"),
-        ("LPT² .x", "_LPT² .x"),
-        ("console.txt", "console.txt"),
-        ("e\u0301.txt", "é.txt"),
-        ("gpj\u202eexe.txt", "gpjexe.txt"),
-        (".htaccess", ".htaccess"),
-        ("\ud800.txt", "_.txt"),
-        ("a.txt\u037e1", "a.txt_1"),  # the Greek question mark, which is a semicolon in NFC
-        ("e\u200d\u0301.txt", "é.txt"),
-    ],
-)
-def test_a_name_is_one_that_every_system_takes(name: str, expected: str) -> None:
+def test_a_name_is_one_that_every_system_takes() -> None:
     """No separator, no device, nothing that Windows drops or that nobody sees."""
-    assert clean(name, FILE_BYTES, "file") == expected
+    cleaned = {
+        "a.txt": "a.txt",
+        'a<b>:"c|d?*.txt': "a_b___c_d__.txt",
+        "../../etc/passwd": ".._.._etc_passwd",
+        "a\\b": "a_b",
+        "trailing. . ": "trailing",
+        "..": "file",
+        " ": "file",
+        "CON": "_CON",
+        "con.txt": "_con.txt",
+        "Com1.tar.gz": "_Com1.tar.gz",
+        "LPT² .x": "_LPT² .x",
+        "console.txt": "console.txt",
+        "e\u0301.txt": "é.txt",
+        "gpj\u202eexe.txt": "gpjexe.txt",
+        ".htaccess": ".htaccess",
+        "\ud800.txt": "_.txt",
+        "a.txt\u037e1": "a.txt_1",  # the Greek question mark, which is a semicolon in NFC
+        "e\u200d\u0301.txt": "é.txt",
+    }
+    assert {name: clean(name, FILE_BYTES, "file") for name in cleaned} == cleaned
 
 
 def test_a_long_name_keeps_its_extension() -> None:

@@ -44,37 +44,34 @@ def _compared(
     return [(verdict.name, verdict.state.value) for verdict in verdicts]
 
 
-@pytest.mark.parametrize(
-    ("listing", "rows", "tombstones", "state"),
-    [
-        ([("0/0/1/1", 3)], {"0/0/1/1": 3}, (), "whole"),
-        ([("0/0/1/1", 0)], {"0/0/1/1": 0}, (), "whole"),
-        ([("0/0/1/1", 3)], {"0/0/1/1": None}, (), "whole"),
-        ([("0/0/1/1", 3)], {"0/0/1/1": 4}, (), "wrong size"),
-        ([("0/0/1/1", 3)], {"0/0/1/1": 0}, (), "wrong size"),
-        ([], {"0/0/1/1": 3}, (), "missing"),
-        ([], {"0/0/1/1": 3}, ("0/0/1/1",), "missing"),
-        ([("0/0/1/1", 3)], {}, ("0/0/1/1",), "tombstoned"),
-        ([("old/essay", 3)], {}, ("old/essay",), "tombstoned"),
-        # A purge keeps what a row names, whatever tombstone there is.
-        ([("0/0/1/1", 3)], {"0/0/1/1": 3}, ("0/0/1/1",), "whole"),
-        ([("0/0/1/1", 3)], {}, (), "orphan"),
-        ([("0/0/1/1_aB3dE6g", 3)], {}, (), "orphan"),
-        ([("0/0/1005/1", 3)], {}, (), "foreign"),
-        ([("0/0/01/1", 3)], {}, (), "foreign"),
-        ([("old/essay", 3)], {}, (), "foreign"),
-        ([("old/essay", 3)], {"old/essay": 3}, (), "whole"),
-    ],
-)
-def test_each_name_has_one_state(
-    listing: list[tuple[str, int]],
-    rows: dict[str, int | None],
-    tombstones: tuple[str, ...],
-    state: str,
-) -> None:
+#: What lies in a store, what rows and tombstones say of it, and the state.
+STATES: list[tuple[list[tuple[str, int]], dict[str, int | None], tuple[str, ...], str]] = [
+    ([("0/0/1/1", 3)], {"0/0/1/1": 3}, (), "whole"),
+    ([("0/0/1/1", 0)], {"0/0/1/1": 0}, (), "whole"),
+    ([("0/0/1/1", 3)], {"0/0/1/1": None}, (), "whole"),
+    ([("0/0/1/1", 3)], {"0/0/1/1": 4}, (), "wrong size"),
+    ([("0/0/1/1", 3)], {"0/0/1/1": 0}, (), "wrong size"),
+    ([], {"0/0/1/1": 3}, (), "missing"),
+    ([], {"0/0/1/1": 3}, ("0/0/1/1",), "missing"),
+    ([("0/0/1/1", 3)], {}, ("0/0/1/1",), "tombstoned"),
+    ([("old/essay", 3)], {}, ("old/essay",), "tombstoned"),
+    # A purge keeps what a row names, whatever tombstone there is.
+    ([("0/0/1/1", 3)], {"0/0/1/1": 3}, ("0/0/1/1",), "whole"),
+    ([("0/0/1/1", 3)], {}, (), "orphan"),
+    ([("0/0/1/1_aB3dE6g", 3)], {}, (), "orphan"),
+    ([("0/0/1005/1", 3)], {}, (), "foreign"),
+    ([("0/0/01/1", 3)], {}, (), "foreign"),
+    ([("old/essay", 3)], {}, (), "foreign"),
+    ([("old/essay", 3)], {"old/essay": 3}, (), "whole"),
+]
+
+
+def test_each_name_has_one_state(subtests: pytest.Subtests) -> None:
     """Whole, missing, wrong size, tombstoned, orphan, foreign: in the words of the manual."""
-    ((_name, found),) = _compared(listing, rows, tombstones)
-    assert found == state
+    for listing, rows, tombstones, state in STATES:
+        with subtests.test(listing=listing, rows=rows, tombstones=tombstones):
+            ((_name, found),) = _compared(listing, rows, tombstones)
+            assert found == state
 
 
 def test_a_tombstone_without_bytes_is_no_verdict() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ else:
     _AnyFile = File  # generic for the type checker alone
 
 
+ALTERNATIVES = [f"alternative{number}" for number in range(1, 9)]
+
+
 class OwnStore(DeliveryStoreMixin, InMemoryStorage):
     """Creates conditionally as a client of a network's service would: it reads, and then asks."""
 
@@ -30,6 +34,10 @@ class OwnStore(DeliveryStoreMixin, InMemoryStorage):
         super().__init__()
         self.stored: dict[str, bytes] = {}
         self.types: list[Any] = []
+        self.alternatives = iter(ALTERNATIVES)
+
+    def get_alternative_name(self, file_root: str, file_ext: str) -> str:
+        return next(self.alternatives)
 
     def _create(self, name: str, content: File[Any]) -> str:
         self.types.append(getattr(content, "content_type", None))
@@ -93,19 +101,17 @@ CONTENTS: dict[bytes, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("taken", [0, 1, 3])
-@pytest.mark.parametrize("data", CONTENTS, ids=bytes.decode)
-def test_every_content_is_stored_as_it_means_itself(
-    store: OwnStore, data: bytes, taken: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_content_is_stored_as_it_means_itself(subtests: pytest.Subtests) -> None:
     """Under the first name or the fourth, by read() or by chunks()."""
-    names = iter([f"alternative{number}" for number in range(1, 9)])
-    monkeypatch.setattr(store, "get_alternative_name", lambda root, extension: next(names))
-    occupied = ["a", *(f"alternative{number}" for number in range(1, 9))][:taken]
-    store.stored = dict.fromkeys(occupied, b"taken")
-    name = store.save("a", CONTENTS[data]())
-    assert store.stored.pop(name) == data
-    assert store.stored == dict.fromkeys(occupied, b"taken")
+    for data, taken, by_read in itertools.product(CONTENTS, (0, 1, 3), (True, False)):
+        with subtests.test(data=data, taken=taken, by_read=by_read):
+            store = OwnStore()
+            store.by_read = by_read
+            occupied = ["a", *ALTERNATIVES][:taken]
+            store.stored = dict.fromkeys(occupied, b"taken")
+            name = store.save("a", CONTENTS[data]())
+            assert store.stored.pop(name) == data
+            assert store.stored == dict.fromkeys(occupied, b"taken")
 
 
 def test_what_an_upload_knows_of_itself_is_kept() -> None:

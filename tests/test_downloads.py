@@ -112,10 +112,9 @@ def logged_in(user: Any) -> Client:
     return client
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("is_known", [False, True], ids=["anonymous", "inactive"])
 def test_whoever_is_nobody_is_led_to_the_login(
-    row: Any, group: Any, settings: Any, method: str, is_known: bool
+    row: Any, group: Any, settings: Any, is_known: bool, subtests: pytest.Subtests
 ) -> None:
     """Whether there is such a file or not, and though an inactive candidate had been one."""
     # A backend that lets inactive users in to see that they are.
@@ -125,10 +124,11 @@ def test_whoever_is_nobody_is_led_to_the_login(
         user = make_user("gone", is_active=False)
         group.candidates.add(user)
         client.force_login(user)
-    for url in (_url(row), *_nobodys()):
-        answer = getattr(client, method)(url)
-        assert answer.status_code == 302
-        assert answer["Location"] == f"/accounts/login/?{urlencode({'next': url}, safe='/')}"
+    for method, url in product(METHODS, (_url(row), *_nobodys())):
+        with subtests.test(method, url=url):
+            answer = getattr(client, method)(url)
+            assert answer.status_code == 302
+            assert answer["Location"] == f"/accounts/login/?{urlencode({'next': url}, safe='/')}"
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -56,19 +56,18 @@ BY_TEXT: list[tuple[str, set[int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), BY_TEXT)
-def test_text_finds_the_beginning_of_a_filename(
-    text: str, expected: set[int], browser: Client, three: list[Delivery]
-) -> None:
+def test_text_finds_the_beginning_of_a_filename(browser: Client, three: list[Delivery]) -> None:
     """Deliveries by their files, files, and tombstones alike; wildcards are characters."""
-    wanted = {three[number].pk for number in expected}
+    wanted = {text: {three[number].pk for number in expected} for text, expected in BY_TEXT}
     rows = FileMeta.objects.exclude(filename="other")
-    assert found(browser, Delivery, text) == wanted
-    files = found(browser, FileMeta, text) & set(rows.values_list("pk", flat=True))
-    assert files == set(rows.filter(delivery__in=wanted).values_list("pk", flat=True))
+    files = {text: rows.filter(pk__in=found(browser, FileMeta, text)) for text in wanted}
+    assert {text: {row.delivery_id for row in files[text]} for text in wanted} == wanted
+    assert {text: found(browser, Delivery, text) for text in wanted} == wanted
     rows.delete()
-    stones = Tombstone.objects.filter(pk__in=found(browser, Tombstone, text))
-    assert {stone.rows[0]["pk"] for stone in stones} == wanted
+    stones = {
+        text: Tombstone.objects.filter(pk__in=found(browser, Tombstone, text)) for text in wanted
+    }
+    assert {text: {stone.rows[0]["pk"] for stone in stones[text]} for text in wanted} == wanted
 
 
 def test_digits_find_ids(browser: Client, three: list[Delivery]) -> None:
@@ -88,15 +87,16 @@ def test_digits_find_ids(browser: Client, three: list[Delivery]) -> None:
     assert found(browser, Tombstone, "77777") == set()
 
 
-@pytest.mark.parametrize("text", ["9" * 19, "9" * 20, "9" * 400, "\u0663", "\u00b2", "a\0b", "-1"])
 @pytest.mark.parametrize("model", [Delivery, FileMeta, Tombstone])
 def test_an_impossible_search_finds_nothing(
-    text: str, model: Any, browser: Client, three: list[Delivery]
+    model: Any, browser: Client, three: list[Delivery], subtests: pytest.Subtests
 ) -> None:
     """Numbers that no database has, other scripts' digits and NUL break no page."""
     FileMeta.objects.filter(filename="other").first().delete()
     everything = set(model.objects.values_list("pk", flat=True))
-    assert found(browser, model, text) in (set(), everything if "\0" in text else set())
+    for text in "9" * 19, "9" * 20, "9" * 400, "\u0663", "\u00b2", "a\0b", "-1":
+        with subtests.test(text=text):
+            assert found(browser, model, text) in (set(), everything if "\0" in text else set())
 
 
 def test_groups_are_found_by_id_and_the_beginning_of_the_name(browser: Client) -> None:
@@ -281,19 +281,26 @@ def test_a_group_gets_candidates_and_examiners(browser: Client, group: Assignmen
 BAD_IDS = ["abc", "99999999999999999999999", "a\0", "-5", "1.5"]
 
 
-@pytest.mark.parametrize("bad", BAD_IDS)
 def test_a_reference_that_cannot_be_is_told(
-    bad: str, browser: Client, group: AssignmentGroup
+    browser: Client, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
     """Whatever is sent in place of an id, the page comes back and says so."""
-    page = Page.get(browser, f"{url_for(FileMeta, 'add')}?{urlencode({'delivery': bad})}")
-    page = page.submit("filemeta_form", {"delivery": bad, "content": upload()}, "_save")
-    assert page.refused
-    filled = {"assignment_group": bad, "delivered_by": bad}
-    page = Page.get(browser, url_for(Delivery, "add")).submit("delivery_form", filled, "_save")
-    assert page.refused
-    filled = {"name": "named", "candidates": bad}
-    page = Page.get(browser, url_of(group)).submit("assignmentgroup_form", filled, "_save")
-    assert page.refused
+    for bad in BAD_IDS:
+        forms = [
+            (
+                f"{url_for(FileMeta, 'add')}?{urlencode({'delivery': bad})}",
+                "filemeta_form",
+                {"delivery": bad, "content": upload()},
+            ),
+            (
+                url_for(Delivery, "add"),
+                "delivery_form",
+                {"assignment_group": bad, "delivered_by": bad},
+            ),
+            (url_of(group), "assignmentgroup_form", {"name": "named", "candidates": bad}),
+        ]
+        for url, form, filled in forms:
+            with subtests.test(form, bad=bad):
+                assert Page.get(browser, url).submit(form, filled, "_save").refused
     group.refresh_from_db()
     assert (group.name, FileMeta.objects.count()) == ("the group", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,44 +272,44 @@ def test_each_store_has_its_own_way(
 # -- What is shown instead of saved --
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "shown"),
-    [
-        ("a.txt", "text/plain; charset=utf-8", True),
-        ("a.PY", "text/plain; charset=utf-8", True),
-        ("script.js", "text/plain; charset=utf-8", True),
-        ("style.css", "text/plain; charset=utf-8", True),
-        ("a.png", "image/png", True),
-        ("a.JPEG", "image/jpeg", True),
-        ("a.webp", "image/webp", True),
-        ("a.pdf", "application/pdf", False),
-        ("a.html", OCTETS, False),
-        ("a.htm", OCTETS, False),
-        ("a.xhtml", OCTETS, False),
-        ("a.svg", OCTETS, False),
-        ("a.xml", OCTETS, False),
-        ("a.swf", OCTETS, False),
-        ("a.txt.html", OCTETS, False),
-        ("a.svgz", OCTETS, False),
-        ("png", OCTETS, False),
-        ("a.", OCTETS, False),
-        ("a.png ", OCTETS, False),
-        ("a.zip", OCTETS, False),
-    ],
-)
+#: A filename, the type of its answer, and whether it is shown.
+SHOWN = [
+    ("a.txt", "text/plain; charset=utf-8", True),
+    ("a.PY", "text/plain; charset=utf-8", True),
+    ("script.js", "text/plain; charset=utf-8", True),
+    ("style.css", "text/plain; charset=utf-8", True),
+    ("a.png", "image/png", True),
+    ("a.JPEG", "image/jpeg", True),
+    ("a.webp", "image/webp", True),
+    ("a.pdf", "application/pdf", False),
+    ("a.html", OCTETS, False),
+    ("a.htm", OCTETS, False),
+    ("a.xhtml", OCTETS, False),
+    ("a.svg", OCTETS, False),
+    ("a.xml", OCTETS, False),
+    ("a.swf", OCTETS, False),
+    ("a.txt.html", OCTETS, False),
+    ("a.svgz", OCTETS, False),
+    ("png", OCTETS, False),
+    ("a.", OCTETS, False),
+    ("a.png ", OCTETS, False),
+    ("a.zip", OCTETS, False),
+]
+
+
 @pytest.mark.usefixtures("disk")
 def test_only_what_cannot_act_is_shown(
-    browser: Client, group: Any, name: str, kind: str, shown: bool
+    browser: Client, group: Any, subtests: pytest.Subtests
 ) -> None:
     """And its type is never one that a browser would run, whoever loads it."""
-    row = make_row(group, name=name)
-    for query in ("", "?inline"):
-        answer = browser.get(row.content.url + query)
-        assert answer["Content-Type"] == kind
-        disposition, _ = parse_options_header(answer["Content-Disposition"])
-        assert disposition == ("inline" if shown and query else "attachment")
-        assert answer["Content-Security-Policy"].endswith("sandbox")
-        assert answer["X-Content-Type-Options"] == "nosniff"
+    for (name, kind, shown), query in itertools.product(SHOWN, ("", "?inline")):
+        with subtests.test(name=name, query=query):
+            answer = browser.get(make_row(group, name=name).content.url + query)
+            assert answer["Content-Type"] == kind
+            disposition, _ = parse_options_header(answer["Content-Disposition"])
+            assert disposition == ("inline" if shown and query else "attachment")
+            assert answer["Content-Security-Policy"].endswith("sandbox")
+            assert answer["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.usefixtures("disk")
