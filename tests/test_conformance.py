@@ -12,6 +12,14 @@ from devilry_storage.storages import (
     MemoryDeliveryStore,
 )
 from devilry_storage.testing import TestDeliveryStoreMixin
+from devilry_storage.testing.beyond import BeyondCases
+from devilry_storage.testing.contract import ContractCases
+from devilry_storage.testing.files import FileCases
+from devilry_storage.testing.races import RaceCases
+from devilry_storage.testing.rewrites import RewriteCases
+from devilry_storage.testing.uploads import UploadCases
+from devilry_storage.testing.whole import WholeCases
+from devilry_storage.testing.writers import WriterCases
 
 
 class TestFsDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
@@ -24,7 +32,19 @@ class TestFsHierDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
         return FsHierDeliveryStore(location=self.tmp_path / "store", interval=10)
 
 
-class TestFsHierDeliveryStoreWithoutFsync(TestDeliveryStoreMixin, SimpleTestCase):
+class TestFsHierDeliveryStoreWithoutFsync(
+    ContractCases,
+    BeyondCases,
+    FileCases,
+    UploadCases,
+    WholeCases,
+    RewriteCases,
+    WriterCases,
+    RaceCases,
+    SimpleTestCase,
+):
+    """The parts that write and delete: only there ``durable`` makes a difference."""
+
     def make_store(self) -> FsHierDeliveryStore:
         return FsHierDeliveryStore(location=self.tmp_path / "store", durable=False)
 
@@ -52,12 +72,3 @@ class DjangosMemoryStore(DeliveryStoreMixin, InMemoryStorage):
 class TestStoreMadeOfInMemoryStorage(TestDeliveryStoreMixin, SimpleTestCase):
     def make_store(self) -> DjangosMemoryStore:
         return DjangosMemoryStore()
-
-
-class TestInDevilrysOwnStyle(TestDeliveryStoreMixin, SimpleTestCase):
-    def setUp(self) -> None:
-        self.root = "a name that tests of old used themselves"
-        super().setUp()
-
-    def get_storageobj(self) -> MemoryDeliveryStore:
-        return MemoryDeliveryStore()

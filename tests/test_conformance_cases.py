@@ -95,6 +95,24 @@ def test_none_demands_what_true_demands() -> None:
     assert set(found.values()) == {conformance.PASSED}
 
 
+class DevilrysOwnStyleCases(Suite, SimpleTestCase):
+    __test__ = False
+
+    def setUp(self) -> None:
+        self.root = "a name that tests of old used themselves"
+        super().setUp()
+
+    def get_storageobj(self) -> MemoryDeliveryStore:
+        return MemoryDeliveryStore()
+
+
+def test_cases_in_devilrys_own_style_are_run() -> None:
+    """``get_storageobj()`` stands for ``make_store()``, and ``setUp()`` may be overridden."""
+    cases = ["test_life_cycle", "test_copy", "test_saved_file_is_read_back", "test_scan_is_lazy"]
+    found = conformance.outcomes(DevilrysOwnStyleCases, cases)
+    assert set(found.values()) == {conformance.PASSED}
+
+
 class WithoutStoreCases(Suite, SimpleTestCase):
     __test__ = False
 
