@@ -27,7 +27,7 @@ from devilry_storage.exceptions import (
 from devilry_storage.store import store_for
 from tests.testapp.models import MarkedFile
 from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import OLD_BYTES, FailingStore, Source
+from tests.testapp.stores import OLD_BYTES, FailingStore, Source, taken_back
 from tests.users import make_user
 
 pytest_plugins = ["tests.testapp.fixtures"]
@@ -84,40 +84,48 @@ def path(tmp_path: Path) -> Path:
 # -- add_file --
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("many", [False, True])
 def test_a_file_in_every_form(
-    form: str, many: bool, path: Path, store: FailingStore, delivery: Delivery
+    many: bool, path: Path, store: FailingStore, delivery: Delivery, subtests: pytest.Subtests
 ) -> None:
     """add_file() and add_files() take whatever a site has; an open file stays open."""
-    content = FORMS[form](path)
-    try:
-        if many:
-            (row,) = delivery.add_files({"added.txt": content})
-        else:
-            row = delivery.add_file("added.txt", content)
-        assert not getattr(content, "closed", False)
-    finally:
-        getattr(content, "close", lambda: None)()
-    row = FileMeta.objects.get(pk=row.pk)
-    assert (row.filename, row.delivery) == ("added.txt", delivery)
-    assert (row.size, row.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
-    assert stored(store) == {store.layout.key(delivery.pk, row.pk): DATA}
+    for form, made in FORMS.items():
+        with subtests.test(form), taken_back(store):
+            content = made(path)
+            try:
+                if many:
+                    (row,) = delivery.add_files({"added.txt": content})
+                else:
+                    row = delivery.add_file("added.txt", content)
+                assert not getattr(content, "closed", False)
+            finally:
+                getattr(content, "close", lambda: None)()
+            row = FileMeta.objects.get(pk=row.pk)
+            assert (row.filename, row.delivery) == ("added.txt", delivery)
+            assert (row.size, row.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
+            assert stored(store) == {store.layout.key(delivery.pk, row.pk): DATA}
 
 
-@pytest.mark.parametrize("content", [b"", "", [], [b"", ""], iter(()), io.BytesIO()])
-def test_an_empty_file(content: Any, store: FailingStore, delivery: Delivery) -> None:
+def test_an_empty_file(
+    store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
+) -> None:
     """Nothing at all is an empty file."""
-    row = delivery.add_file("empty.txt", content)
-    assert (row.size, stored(store)) == (0, {row.content.name: b""})
-    delivery.finish()
+    contents: list[Any] = [b"", "", [], [b"", ""], iter(()), io.BytesIO()]
+    for content in contents:
+        with subtests.test(content=content), taken_back(store):
+            delivery = Delivery.begin(group)
+            row = delivery.add_file("empty.txt", content)
+            assert (row.size, stored(store)) == (0, {row.content.name: b""})
+            delivery.finish()
 
 
 @pytest.mark.parametrize("many", [False, True])
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        (break_off, Broken),
+def test_content_that_is_none(
+    many: bool, store: FailingStore, delivery: Delivery, subtests: pytest.Subtests
+) -> None:
+    """What cannot be read leaves no trace, and says what it is."""
+    contents: list[tuple[Any, type[Exception]]] = [
+        (break_off(), Broken),
         (5, TypeError),
         (None, TypeError),
         ([b"good", 5], TypeError),
@@ -125,33 +133,32 @@ def test_an_empty_file(content: Any, store: FailingStore, delivery: Delivery) ->
         (Path("/nonexistent/file"), FileNotFoundError),
         (Path("/"), IsADirectoryError),
         ("lone \ud800 surrogate", UnicodeEncodeError),
-    ],
-)
-def test_content_that_is_none(
-    many: bool, content: Any, error: Any, store: FailingStore, delivery: Delivery
+    ]
+    for content, error in contents:
+        with subtests.test(content=content), taken_back(store):
+            before = picture(store)
+            with pytest.raises(error):
+                if many:
+                    delivery.add_files({"bad.txt": content})
+                else:
+                    delivery.add_file("bad.txt", content)
+            assert picture(store) == before
+            delivery.add_file("bad.txt", b"good now")
+
+
+def test_a_bad_filename(
+    store: FailingStore, delivery: Delivery, subtests: pytest.Subtests
 ) -> None:
-    """What cannot be read leaves no trace, and says what it is."""
-    if content is break_off:
-        content = break_off()
-    before = picture(store)
-    with pytest.raises(error):
-        if many:
-            delivery.add_files({"bad.txt": content})
-        else:
-            delivery.add_file("bad.txt", content)
-    assert picture(store) == before
-    delivery.add_file("bad.txt", b"good now")
-
-
-@pytest.mark.parametrize("name", ["", " ", "..", "a/b", "a\\b", "a\x00", "x" * 256, None, b"a"])
-def test_a_bad_filename(name: Any, store: FailingStore, delivery: Delivery) -> None:
     """A filename that would hurt whoever downloads it is refused before anything is stored."""
+    names: list[Any] = ["", " ", "..", "a/b", "a\\b", "a\x00", "x" * 256, None, b"a"]
     before = picture(store)
-    with pytest.raises(InvalidFilename):
-        delivery.add_file(name, b"data")
-    with pytest.raises(InvalidFilename):
-        delivery.add_files({"good.txt": b"data", name: b"data"})
-    assert picture(store) == before
+    for name in names:
+        with subtests.test(name=name):
+            with pytest.raises(InvalidFilename):
+                delivery.add_file(name, b"data")
+            with pytest.raises(InvalidFilename):
+                delivery.add_files({"good.txt": b"data", name: b"data"})
+            assert picture(store) == before
 
 
 def test_a_taken_filename(store: FailingStore, delivery: Delivery, row: Any) -> None:

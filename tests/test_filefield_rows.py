@@ -12,7 +12,7 @@ from devilry_storage.models import Tombstone
 from tests.testapp import rows
 from tests.testapp.models import MarkedFile, Note, Page, Paper
 from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import OLD_BYTES, FailingStore, Source
+from tests.testapp.stores import OLD_BYTES, FailingStore, Source, taken_back
 
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db
@@ -51,25 +51,29 @@ def check_stored(row: Any, store: FailingStore) -> None:
 # -- New rows --
 
 
-@pytest.mark.parametrize("way", rows.NEW)
-def test_a_new_row_gets_its_bytes(way: str, store: FailingStore, delivery: Delivery) -> None:
+def test_a_new_row_gets_its_bytes(
+    store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
+) -> None:
     """Every way to store a file in a new row ends with a row and its bytes, at its key."""
-    instance, save = rows.NEW[way](delivery, Source(NEW_BYTES))
-    row = save() or instance
-    check_stored(row, store)
-    assert row.filename == way
-    if way != "assigned_after_create":  # a stored row gets fresh names only
-        assert row.content.name == store.layout.key(*row.key_ids())
-    assert buried() == []
+    for way, new in rows.NEW.items():
+        with subtests.test(way), taken_back(store):
+            instance, save = new(Delivery.begin(group), Source(NEW_BYTES))
+            row = save() or instance
+            check_stored(row, store)
+            assert row.filename == way
+            if way != "assigned_after_create":  # a stored row gets fresh names only
+                assert row.content.name == store.layout.key(*row.key_ids())
+            assert buried() == []
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("way", rows.NEW)
 def test_a_new_row_that_fails_leaves_no_trace(
-    way: str, failure: str, store: FailingStore, delivery: Delivery
+    failure: str, store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
     """A failing store leaves no row, bytes, tombstone; the instance can be saved again."""
-    new_row_fails(way, failure, store, delivery)
+    for way in rows.NEW:
+        with subtests.test(way), taken_back(store):
+            new_row_fails(way, failure, store, Delivery.begin(group))
 
 
 def new_row_fails(way: str, failure: str, store: FailingStore, delivery: Delivery) -> None:
@@ -93,29 +97,39 @@ def new_row_fails(way: str, failure: str, store: FailingStore, delivery: Deliver
 # -- New content --
 
 
-@pytest.mark.parametrize("way", rows.REPLACE)
-def test_new_content_buries_the_old(way: str, store: FailingStore, row: Any) -> None:
+def old_row(group: AssignmentGroup) -> Any:
+    """Return a row with ``OLD_BYTES`` in the store, in a delivery of its own."""
+    return Delivery.begin(group).add_file("old.txt", OLD_BYTES)
+
+
+def test_new_content_buries_the_old(
+    store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
+) -> None:
     """Every way to replace a file keeps the row, names fresh bytes and buries the old ones."""
-    old = row.content.name
-    instance, save = rows.REPLACE[way](row, Source(NEW_BYTES))
-    current = FileMeta.objects.get(pk=row.pk).content.name
-    replaced = save() or instance
-    check_stored(replaced, store)
-    assert replaced.pk == row.pk
-    assert replaced.content.name not in {old, current}
-    assert set(buried()) == {old, current}
-    assert stored(store)[old] == OLD_BYTES
-    tombstone = Tombstone.objects.get(name=old)
-    assert (tombstone.size, tombstone.model) == (len(OLD_BYTES), "devilry_deliveries.filemeta")
+    for way, replace in rows.REPLACE.items():
+        with subtests.test(way), taken_back(store):
+            row = old_row(group)
+            old = row.content.name
+            instance, save = replace(row, Source(NEW_BYTES))
+            current = FileMeta.objects.get(pk=row.pk).content.name
+            replaced = save() or instance
+            check_stored(replaced, store)
+            assert replaced.pk == row.pk
+            assert replaced.content.name not in {old, current}
+            assert set(buried()) == {old, current}
+            assert stored(store)[old] == OLD_BYTES
+            buried_as = Tombstone.objects.values_list("size", "model").get(name=old)
+            assert buried_as == (len(OLD_BYTES), "devilry_deliveries.filemeta")
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("way", rows.REPLACE)
 def test_new_content_that_fails_leaves_the_old(
-    way: str, failure: str, store: FailingStore, row: Any
+    failure: str, store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
     """A failing store neither nulls nor deletes the row; the instance can be saved again."""
-    new_content_fails(way, failure, store, row)
+    for way in rows.REPLACE:
+        with subtests.test(way), taken_back(store):
+            new_content_fails(way, failure, store, old_row(group))
 
 
 def new_content_fails(way: str, failure: str, store: FailingStore, row: Any) -> None:
@@ -158,33 +172,41 @@ def test_new_content_of_a_child(store: FailingStore, delivery: Delivery) -> None
 # -- No content, no row --
 
 
-@pytest.mark.parametrize("way", rows.REMOVE)
-def test_removed_content_is_buried(way: str, store: FailingStore, row: Any) -> None:
+def test_removed_content_is_buried(
+    store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
+) -> None:
     """Every way to take the file from a row keeps the row, and the bytes until they are due."""
-    name = row.content.name
-    rows.REMOVE[way](row)
-    fresh = FileMeta.objects.get(pk=row.pk)
-    assert (fresh.content.name, fresh.size, fresh.sha256) == (None, None, "")
-    assert not fresh.content
-    assert buried() == [name]
-    assert stored(store) == {name: OLD_BYTES}
-    fresh.content = Source(NEW_BYTES)
-    fresh.save()
-    check_stored(fresh, store)
-    assert fresh.content.name != name
+    for way, remove in rows.REMOVE.items():
+        with subtests.test(way), taken_back(store):
+            row = old_row(group)
+            name = row.content.name
+            remove(row)
+            fresh = FileMeta.objects.get(pk=row.pk)
+            assert (fresh.content.name, fresh.size, fresh.sha256) == (None, None, "")
+            assert not fresh.content
+            assert buried() == [name]
+            assert stored(store) == {name: OLD_BYTES}
+            fresh.content = Source(NEW_BYTES)
+            fresh.save()
+            check_stored(fresh, store)
+            assert fresh.content.name != name
 
 
-@pytest.mark.parametrize("way", rows.DELETE)
-def test_a_deleted_row_is_buried(way: str, store: FailingStore, row: Any) -> None:
+def test_a_deleted_row_is_buried(
+    store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
+) -> None:
     """Every way to delete a row keeps its bytes until they are due."""
-    name = row.content.name
-    rows.DELETE[way](row)
-    assert not FileMeta.objects.exists()
-    assert stored(store)[name] == OLD_BYTES
-    assert buried() == sorted(stored(store))
-    (tombstone,) = Tombstone.objects.filter(name=name)
-    models = [each["model"] for each in tombstone.rows]
-    assert models == ["devilry_deliveries.delivery", "devilry_deliveries.filemeta"]
+    for way, delete in rows.DELETE.items():
+        with subtests.test(way), taken_back(store):
+            row = old_row(group)
+            name = row.content.name
+            delete(row)
+            assert not FileMeta.objects.exists()
+            assert stored(store)[name] == OLD_BYTES
+            assert buried() == sorted(stored(store))
+            (tombstone,) = Tombstone.objects.filter(name=name)
+            models = [each["model"] for each in tombstone.rows]
+            assert models == ["devilry_deliveries.delivery", "devilry_deliveries.filemeta"]
 
 
 @pytest.mark.parametrize("of", ["child", "parent", "proxy", "cascade", "queryset"])
@@ -247,8 +269,7 @@ def test_every_way_fails_without_a_trace_in_autocommit(store: FailingStore) -> N
             new_row_fails(way, failure, store, delivery)
             clear(store)
         for way in rows.REPLACE:
-            row = Delivery.begin(group).add_file("old.txt", OLD_BYTES)
-            new_content_fails(way, failure, store, row)
+            new_content_fails(way, failure, store, old_row(group))
             clear(store)
 
 
@@ -257,7 +278,7 @@ def test_every_way_works_in_autocommit(store: FailingStore) -> None:
     """Every way to remove and to delete keeps the bytes, where each statement commits."""
     group = AssignmentGroup.objects.create(name="group")
     for way in (*rows.REMOVE.values(), *rows.DELETE.values()):
-        row = Delivery.begin(group).add_file("old.txt", OLD_BYTES)
+        row = old_row(group)
         name = row.content.name
         way(row)
         assert not FileMeta.objects.filter(content__isnull=False).exists()
