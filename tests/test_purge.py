@@ -14,10 +14,12 @@ from django.core import serializers
 from django.core.files.base import ContentFile
 from django.db import connection, transaction
 from django.test.utils import override_settings
+from django.utils import timezone
 
+from devilry_storage import removal
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.purge import Event, purge
+from devilry_storage.purge import SAMPLE, Event, purge, remove_now
 from devilry_storage.removal import carry_out
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
@@ -192,6 +194,19 @@ def test_a_file_that_was_deleted_anew_meanwhile_is_kept_for_its_time(root: Path)
     assert [each.result for each in carry_out(FileMeta, [tombstone], "default")] == ["removed"]
 
 
+def test_purge_keeps_file_of_second_model_in_the_store(root: Path) -> None:
+    """A row of any model that uses the store protects the file that it names."""
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+    name = delivery.files[0].content.name
+    delivery.delete()
+    past_due()
+    with override_deliverystore(store_for(FileMeta), model=Note):
+        note = Note.objects.adopt(name)
+        assert [event.result for event in purge()] == ["kept"]
+        assert b"".join(store_for(Note).stream(note.content.name)) == b"1"
+    assert Tombstone.objects.count() == 1
+
+
 # -- Right after COMMIT --
 
 
@@ -234,6 +249,99 @@ def test_right_after_commit_an_emptied_root_stops_the_removal(
     assert Tombstone.objects.count() == 1
     assert "Nothing is removed" in caplog.text
     assert "missing" in caplog.text
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_delete_without_retention_checks_newest_row(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bytes stay, with a tombstone, while the file of the newest row is missing."""
+    delivery, newest = delivered(a=b"1"), delivered(b=b"2")
+    os.unlink(root / newest.files[0].content.name)
+    delivery.delete()
+    assert "is not in the store" in caplog.text
+    assert _names(root) == {Tombstone.objects.get().name}
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_delete_without_retention_keeps_file_of_other_alias(root: Path) -> None:
+    """A due tombstone of the same name that is of another alias stays."""
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+    name = delivery.files[0].content.name
+    Tombstone.objects.create(
+        model="devilry_deliveries.filemeta", alias="elsewhere", name=name, due=timezone.now()
+    )
+    delivery.delete()
+    assert name not in _names(root)
+    assert Tombstone.objects.get().alias == "elsewhere"
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_delete_without_retention_removes_limited_number_of_files(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files above the limit keep their tombstones, and a purge removes them."""
+    monkeypatch.setattr(removal, "AFTER_COMMIT", 2)
+    delivery, _ = delivered(a=b"1", b=b"2", c=b"3"), delivered(d=b"4")
+    delivery.delete()
+    assert len(_names(root)) == 2
+    assert Tombstone.objects.count() == 1
+    assert [event.result for event in purge()] == ["removed"]
+
+
+# -- Before the due time --
+
+
+def test_remove_now_removes_files_before_their_due_time(root: Path) -> None:
+    """The bytes and tombstones of the given files are removed, those of others are kept."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    delivery.delete()
+    first, second = Tombstone.objects.order_by("pk")
+    assert [event.result for event in remove_now([first])] == ["removed"]
+    assert first.name not in _names(root)
+    assert second.name in _names(root)
+    assert Tombstone.objects.get() == second
+
+
+def test_remove_now_skips_tombstones_of_other_aliases(root: Path) -> None:
+    """The file of the same name in the current store is another one."""
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+    delivery.delete()
+    before = _names(root)
+    Tombstone.objects.update(alias="elsewhere")
+    tombstone = Tombstone.objects.get()
+    (event,) = remove_now([tombstone])
+    assert (event.result, event.subject) == ("skipped", tombstone.name)
+    assert "'elsewhere'" in event.reason
+    assert _names(root) == before
+    assert Tombstone.objects.get() == tombstone
+
+
+def test_remove_now_skips_tombstones_of_removed_models(root: Path) -> None:
+    """Their store is unknown: the bytes and tombstones stay."""
+    _one_deleted_of_two()
+    Tombstone.objects.update(model="gone.filemeta")
+    (event,) = remove_now(Tombstone.objects.all())
+    assert (event.result, event.reason) == (
+        "skipped",
+        "there is no model 'gone.filemeta' any more",
+    )
+    assert len(_names(root)) == 2
+    assert Tombstone.objects.count() == 1
+
+
+@pytest.mark.parametrize("change", ["row", "size"])
+def test_remove_now_refuses_wrong_store(change: str, root: Path) -> None:
+    """Neither a row without its file nor a file of another size is accepted."""
+    _one_deleted_of_two()
+    tombstone = Tombstone.objects.get()
+    if change == "row":
+        os.unlink(root / FileMeta.objects.get().content.name)
+    else:
+        (root / tombstone.name).write_bytes(b"another's")
+    assert [event.result for event in remove_now([tombstone])] == ["refused"]
+    assert tombstone.name in _names(root)
+    assert Tombstone.objects.count() == 1
 
 
 # -- The wrong place --
@@ -377,6 +485,38 @@ def test_a_wrong_database_is_refused_by_what_its_rows_miss(root: Path, tmp_path:
     _refused(root, "is not in the store")
 
 
+@pytest.mark.parametrize("place", [0, -1], ids=["oldest", "newest"])
+def test_purge_refuses_where_oldest_or_newest_row_lacks_its_file(place: int, root: Path) -> None:
+    """Of many rows both ends are looked up, so that rows of two backups are noticed."""
+    delivery = delivered(**{f"f{number:02}": b"x" for number in range(SAMPLE + 3)})
+    list(delivery.files)[1].delete()
+    past_due()
+    os.unlink(root / list(delivery.files)[place].content.name)
+    _refused(root, "is not in the store")
+
+
+def test_purge_refuses_where_row_of_second_model_lacks_its_file(root: Path) -> None:
+    """The rows of each model that uses the store are looked up."""
+    _one_deleted_of_two()
+    with override_deliverystore(store_for(FileMeta), model=Note):
+        note = Note.objects.create(filename="n", content=ContentFile(b"note", "n"))
+        os.unlink(root / note.content.name)
+        _refused(root, f"of testapp.Note '{note.pk}' is not in the store")
+
+
+def test_purge_refuses_store_that_cannot_be_asked(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the store is the reason, and the other stores are purged."""
+    _one_deleted_of_two()
+
+    def exists(self: FsHierDeliveryStore, name: str) -> bool:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(FsHierDeliveryStore, "exists", exists)
+    _refused(root, "the store cannot be asked ([Errno 5] Input/output error)")
+
+
 # -- Stale uploads --
 
 
@@ -409,6 +549,17 @@ def test_without_time_zones_temp_files_are_removed_after_the_grace_time(root: Pa
     old, young = _temp(root, "old", 25), _temp(root, "young", 23)
     assert list(purge()) == [Event("upload", ".devilry-storage/tmp/old")]
     assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_temp_files_of_refused_store_are_kept(root: Path) -> None:
+    """In the wrong store they may belong to other sites."""
+    delivery = delivered(a=b"1", b=b"2")
+    old = _temp(root, "old", 25)
+    os.unlink(root / delivery.files[0].content.name)
+    (event,) = purge()
+    assert event.result == "refused"
+    assert "no stale upload was removed" in event.reason
+    assert old.exists()
 
 
 def test_a_temp_folder_that_is_a_symlink_is_not_followed(root: Path, tmp_path: Path) -> None:
