@@ -16,11 +16,13 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from devilry_storage.deliveries.models import Delivery, FileMeta
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import DeliveryFileNotFound, DeliveryFinished
 from devilry_storage.models import Tombstone
 from devilry_storage.models.content import IterableFile
+from devilry_storage.models.locking import lock_row
 from devilry_storage.purge import purge
+from devilry_storage.restoring import restore
 from devilry_storage.signals import file_removed, file_stored
 from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.store import store_for
@@ -434,6 +436,253 @@ def test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes(delivery: 
     assert state.stored(delivery.files.get(filename="a.txt")) == OLD
     assert not delivery.files.filter(filename="b.txt").exists()
     assert state.faults() == []
+
+
+# -- Rows that another writer takes over --
+
+
+@contextmanager
+def taken_over(delivery: Any) -> Iterator[Callable[[], Iterator[bytes]]]:
+    """Give a source of bytes that fails when another writer has taken over its row.
+
+    That writer stores its bytes when the block has ended.
+    """
+    taken, failed = threading.Event(), threading.Event()
+    writers: list[threading.Thread] = []
+
+    def second() -> Iterator[bytes]:
+        taken.set()
+        assert failed.wait(30)
+        yield NEW
+
+    def take_over() -> None:
+        delivery.files.filter(filename="late.txt").update(created=state.LONG_AGO)
+        Delivery.objects.get(pk=delivery.pk).add_file("late.txt", second())
+
+    def first() -> Iterator[bytes]:
+        yield OLD
+        writers.append(in_a_thread(take_over))
+        assert taken.wait(30)
+        raise Undone
+
+    try:
+        yield first
+    finally:
+        failed.set()
+        for writer in writers:
+            writer.join()
+
+
+@pytest.mark.parametrize("way", ["add_file", "add_files", "again"])
+def test_failing_writer_keeps_row_that_was_taken_over(delivery: Any, way: str) -> None:
+    """The row of the second writer is neither deleted nor given back."""
+    if way == "again":  # the first writer takes over a row itself
+        FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
+    with taken_over(delivery) as source:
+        with pytest.raises(Undone):
+            if way == "add_files":
+                delivery.add_files({"late.txt": source(), "other.txt": NEW})
+            else:
+                delivery.add_file("late.txt", source())
+        row = delivery.files.get(filename="late.txt")
+        assert row.created > state.LONG_AGO
+    assert state.stored(row) == NEW
+    assert not delivery.files.filter(filename="other.txt").exists()
+    assert state.faults() == []
+
+
+@pytest.mark.parametrize("how", ["taken over", "stored"])
+def test_row_changed_since_it_was_read_is_not_taken_over(delivery: Any, how: str) -> None:
+    """Of two writers who find the same row left behind, one gets it."""
+    left = FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
+    take_over = Delivery._take_over
+
+    def take_over_late(self: Any, row: Any) -> None:
+        if how == "stored":
+            again(FileMeta.objects.get(pk=left.pk))
+        else:
+            FileMeta.objects.filter(pk=left.pk).update(created=timezone.now())
+        take_over(self, row)
+
+    with (
+        patch.object(Delivery, "_take_over", take_over_late),
+        pytest.raises(FileExistsError, match="is still being stored"),
+    ):
+        delivery.add_file("late.txt", OLD)
+    assert state.stored(left) == (NEW if how == "stored" else None)
+    assert state.faults() == []
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["add_file", "add_files"])
+def test_error_after_the_record_keeps_the_row(delivery: Any, many: bool) -> None:
+    """A row with content is not deleted: the reply to its COMMIT may have been lost."""
+    atomic_exit = transaction.Atomic.__exit__
+
+    def exit_and_fail(self: Any, *exception: Any) -> None:
+        atomic_exit(self, *exception)
+        recorded = delivery.files.filter(filename="late.txt", content__isnull=False)
+        if not connection.in_atomic_block and recorded.exists():
+            raise OperationalError("the reply is lost")
+
+    with (
+        patch.object(transaction.Atomic, "__exit__", exit_and_fail),
+        pytest.raises(OperationalError, match="the reply is lost"),
+    ):
+        if many:
+            delivery.add_files({"late.txt": NEW})
+        else:
+            delivery.add_file("late.txt", NEW)
+    assert state.stored(delivery.files.get(filename="late.txt")) == NEW
+    assert state.faults() == []
+
+
+# -- Deliveries that are finished while bytes move --
+
+
+def test_new_content_is_refused_when_finished_meanwhile(delivery: Any, row: Any) -> None:
+    """The row keeps the bytes with which the delivery was finished."""
+
+    def source() -> Iterator[bytes]:
+        yield NEW
+        in_a_thread(lambda: Delivery.objects.get(pk=delivery.pk).finish()).join()
+
+    row.content = IterableFile(source(), "again.txt")
+    with pytest.raises(DeliveryFinished):
+        row.save()
+    assert state.stored(row) == OLD
+    assert Delivery.objects.get(pk=delivery.pk).successful
+    assert not Tombstone.objects.exists()
+    assert state.faults() == []
+
+
+def test_many_files_are_refused_when_finished_meanwhile(delivery: Any) -> None:
+    """No row of theirs is left."""
+
+    def source() -> Iterator[bytes]:
+        yield NEW
+        finished = Delivery.objects.filter(pk=delivery.pk)
+        in_a_thread(lambda: finished.update(successful=True)).join()
+
+    with pytest.raises(DeliveryFinished):
+        delivery.add_files({"late.txt": source()})
+    assert delivery.files.count() == 2
+    assert state.faults() == []
+
+
+def test_new_content_is_refused_when_moved_into_finished_delivery(row: Any) -> None:
+    """The delivery that counts is that of the row in the database."""
+    (finished,) = state.deliveries(1, files=1, owner=row.delivery.assignment_group)
+    FileMeta.objects.filter(pk=row.pk).update(delivery=finished, filename="moved.txt")
+    finished.finish()
+    before = state.names()
+    with pytest.raises(DeliveryFinished):
+        again(row)
+    assert state.stored(row) == OLD
+    assert state.names() == before
+
+
+# -- Row locks --
+
+
+@contextmanager
+def held(rows: Any) -> Iterator[None]:
+    """Lock rows on another connection until the end of the block."""
+    locked, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            assert list(rows.select_for_update())
+            locked.set()
+            assert over.wait(60)
+
+    thread = in_a_thread(hold)
+    assert locked.wait(30)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("act", ["replace", "remove", "delete", "finish", "add_files", "adopt"])
+def test_changes_wait_for_whoever_holds_the_delivery(delivery: Any, row: Any, act: str) -> None:
+    """No file comes or goes while a delivery is being finished."""
+    store_for(FileMeta).save("lying/there.txt", ContentFile(NEW))
+    acts: dict[str, Callable[[], object]] = {
+        "replace": lambda: again(row),
+        "remove": row.content.delete,
+        "delete": row.delete,
+        "finish": delivery.finish,
+        "add_files": lambda: delivery.add_files({"late.txt": NEW}),
+        "adopt": lambda: FileMeta.objects.adopt("lying/there.txt", delivery=delivery),
+    }
+    with held(Delivery.objects.filter(pk=delivery.pk)):
+        thread = in_a_thread(acts[act])
+        thread.join(1)
+        assert thread.is_alive()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert state.faults() == []
+
+
+@pytest.mark.postgres
+def test_replacement_waits_for_whoever_holds_the_row(row: Any) -> None:
+    """Two changes of one file come one after the other."""
+    with held(FileMeta.objects.filter(pk=row.pk)):
+        thread = in_a_thread(lambda: again(row))
+        thread.join(1)
+        assert thread.is_alive()
+    thread.join(30)
+    assert state.stored(row) == NEW
+
+
+@pytest.mark.postgres
+def test_restore_waits_for_whoever_holds_the_tombstone(row: Any) -> None:
+    """A purge that is at work on a file ends before the file is restored."""
+    row.content.delete()
+    with held(Tombstone.objects.all()):
+        thread = in_a_thread(lambda: restore(Tombstone.objects.get()))
+        thread.join(1)
+        assert thread.is_alive()
+    thread.join(30)
+    assert state.stored(row) == OLD
+
+
+@pytest.mark.postgres
+def test_finish_waits_for_whoever_holds_the_group(delivery: Any) -> None:
+    """Two deliveries of a group that are finished at once get two numbers."""
+    groups = AssignmentGroup.objects.filter(pk=delivery.assignment_group_id)
+    with held(groups):
+        thread = in_a_thread(delivery.finish)
+        thread.join(1)
+        assert thread.is_alive()
+    thread.join(30)
+    assert Delivery.objects.get(pk=delivery.pk).number == 1
+
+
+@pytest.mark.postgres
+def test_finish_passes_by_tombstones_that_are_held(delivery: Any, row: Any) -> None:
+    """Who restores the file waits for the delivery, so finish() does not wait for them."""
+    row.delete()
+    with held(Tombstone.objects.all()):
+        thread = in_a_thread(delivery.finish)
+        thread.join(30)
+        assert not thread.is_alive()
+    assert Delivery.objects.get(pk=delivery.pk).successful
+
+
+@pytest.mark.postgres
+def test_locked_delivery_can_be_referred_to(delivery: Any) -> None:
+    """A row that only refers to the delivery is inserted while it is locked."""
+    with transaction.atomic():
+        lock_row(Delivery, delivery.pk, "default")
+        thread = in_a_thread(
+            lambda: FileMeta.objects.create(delivery_id=delivery.pk, filename="late.txt")
+        )
+        thread.join(30)
+        assert not thread.is_alive()
+    assert delivery.files.filter(filename="late.txt").exists()
 
 
 def in_a_thread(act: Callable[[], object]) -> threading.Thread:
