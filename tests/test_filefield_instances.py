@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.core.files.base import ContentFile
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import signals
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from tests.testapp.models import MarkedFile, Page, Paper, ProxyFile
@@ -136,6 +138,29 @@ def test_a_stale_instance_brings_no_name_back(store: FailingStore, row: Any) -> 
     fresh = FileMeta.objects.get()
     assert (fresh.filename, fresh.content.read(), fresh.size) == ("renamed.txt", b"upload", 6)
     assert (fresh.content.name, fresh.sha256) == (row.content.name, row.sha256)
+
+
+def test_stale_instance_keeps_later_verification(row: Any) -> None:
+    """A save writes verified_at only where update_fields names it."""
+    stale, now = FileMeta.objects.get(), timezone.now()
+    FileMeta.objects.update(verified_at=now)
+    stale.filename = "renamed.txt"
+    stale.save()
+    fresh = FileMeta.objects.get()
+    assert (fresh.filename, fresh.verified_at) == ("renamed.txt", now)
+    stale.verified_at = later = now + timedelta(days=1)
+    stale.save(update_fields=["verified_at"])
+    assert FileMeta.objects.get().verified_at == later
+
+
+def test_changed_content_is_not_verified(row: Any) -> None:
+    """New content has not been verified, and neither has removed content."""
+    for change in (upload(), None):
+        FileMeta.objects.update(verified_at=timezone.now())
+        row.refresh_from_db()
+        row.content = change
+        row.save()
+        assert (row.verified_at, FileMeta.objects.get().verified_at) == (None, None)
 
 
 def test_a_stale_instance_does_not_remove_twice(store: FailingStore, row: Any) -> None:

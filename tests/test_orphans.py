@@ -22,6 +22,7 @@ from devilry_storage.purge import purge
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.testing import override_deliverystore
 from tests.purging import past_due
+from tests.testapp.models import Course, Note, Paper
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +93,27 @@ def test_what_a_row_names_is_refused(store: Any) -> None:
     past = (timezone.now() - timedelta(days=9)).timestamp()
     os.utime(store.path(row.content.name), (past, past))
     refused("a row names it", row.content.name)
+
+
+def test_file_of_second_model_in_the_store_is_refused(store: Any) -> None:
+    """Neither what its rows name nor what its tombstones name is an orphan."""
+    with override_deliverystore(store, model=Note):
+        note = Note.objects.create(pk=3, content=ContentFile(b"note", "n"))
+        name = note.content.name
+        refused("a row names it", name)
+        note.delete()
+        refused("it has a tombstone already", name)
+
+
+@pytest.mark.parametrize("name", ["0/0/0/65", "0/0/52/9"])
+def test_ids_of_second_model_in_the_store_count(name: str, store: Any) -> None:
+    """The highest ids are those of all models that use the store."""
+    lay(store, name)
+    refused("its ids are above those of every row", name)
+    course = Course.objects.create(pk=55, title="course")
+    with override_deliverystore(store, model=Paper):
+        Paper.objects.create(pk=70, delivery=course, content=ContentFile(b"p", "p"), title="p")
+        bury_orphan(FileMeta, name, using="default")
 
 
 def test_what_has_a_tombstone_is_refused(store: Any) -> None:
@@ -199,6 +221,24 @@ def test_what_a_row_adopts_between_the_look_and_the_tombstone_is_kept_by_the_pur
     (row,) = adopted
     with row.content.open() as file:
         assert file.read() == b"orphan"
+
+
+def test_second_of_two_burials_at_once_is_refused(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of the database becomes one that says what happened."""
+    lay(store)
+    save = Tombstone.save
+
+    def saves_twice(tombstone: Tombstone, **options: Any) -> None:
+        other = Tombstone(model=tombstone.model, alias=tombstone.alias, name=tombstone.name)
+        other.due = timezone.now() + timedelta(days=99)
+        save(other)
+        save(tombstone, **options)
+
+    monkeypatch.setattr(Tombstone, "save", saves_twice)
+    with pytest.raises(NotAnOrphan, match="somebody else has just written its tombstone"):
+        bury_orphan(FileMeta, ORPHAN, using="default")
 
 
 def test_what_has_its_tombstone_is_adopted_by_nobody(store: Any) -> None:

@@ -514,6 +514,29 @@ def test_row_changed_since_it_was_read_is_not_taken_over(delivery: Any, how: str
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["add_file", "add_files"])
+def test_filename_taken_at_the_same_time_is_a_clear_error(delivery: Any, many: bool) -> None:
+    """A row that is inserted between the look and the INSERT keeps its name."""
+    claimed = Delivery._claimed
+
+    @contextmanager
+    def claimed_late(self: Any, filenames: Any) -> Iterator[Any]:
+        with claimed(self, filenames) as rows:
+            FileMeta.objects.create(delivery=delivery, filename="late.txt")
+            yield rows
+
+    with (
+        patch.object(Delivery, "_claimed", claimed_late),
+        pytest.raises(FileExistsError, match=r"'late\.txt' .* is being added by somebody else"),
+    ):
+        if many:
+            delivery.add_files({"late.txt": NEW, "other.txt": NEW})
+        else:
+            delivery.add_file("late.txt", NEW)
+    assert not delivery.files.get(filename="late.txt").content
+    assert delivery.files.count() == 3
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["add_file", "add_files"])
 def test_error_after_the_record_keeps_the_row(delivery: Any, many: bool) -> None:
     """A row with content is not deleted: the reply to its COMMIT may have been lost."""
     atomic_exit = transaction.Atomic.__exit__
