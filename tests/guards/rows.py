@@ -1,0 +1,913 @@
+"""Guards of rows, deliveries and tombstones: saving, removing, purging, restoring, counting."""
+
+from __future__ import annotations
+
+from . import Guard
+
+ADOPT = "tests/test_filefield_adopt.py::"
+CHECK = "tests/test_check.py::"
+DELIVERIES = "tests/test_filefield_deliveries.py::"
+FIELDFILE = "tests/test_filefield_fieldfile.py::"
+FORMS = "tests/test_filefield_forms.py::"
+INSTANCES = "tests/test_filefield_instances.py::"
+ORPHANS = "tests/test_orphans.py::"
+PURGE = "tests/test_purge.py::"
+REFUSED = "tests/test_filefield_refused.py::"
+RESTORING = "tests/test_restoring.py::"
+ROWS = "tests/test_filefield_rows.py::"
+SIGNALS = "tests/test_filefield_signals.py::"
+STALE = "tests/test_stale_delivery.py::"
+STATISTICS = "tests/test_statistics.py::"
+STORES = "tests/test_filefield_stores.py::"
+TRANSACTIONS = "tests/test_transactions.py::"
+VISIBLE = "tests/test_filefield_visible.py::"
+
+NOT_RESTORABLE = f"{RESTORING}test_what_cannot_come_back_says_why_and_changes_nothing"
+
+REMOVAL = [
+    Guard(
+        "removal.py",
+        "due=now + conf.retention,",
+        "due=now,",
+        (f"{PURGE}test_before_it_is_due_nothing_is_removed",),
+    ),
+    Guard(
+        "removal.py",
+        '"delivery_id", "created", "due")',
+        '"delivery_id", "created")',
+        (f"{PURGE}test_a_file_that_was_deleted_anew_meanwhile_is_kept_for_its_time",),
+    ),
+    Guard(
+        "removal.py",
+        "transaction.on_commit(carry_out_due, using=using, robust=True)",
+        "carry_out_due()",
+        (f"{PURGE}test_without_retention_bytes_go_right_after_commit",),
+    ),
+    Guard(
+        "removal.py",
+        "transaction.on_commit(carry_out_due, using=using, robust=True)",
+        "transaction.on_commit(carry_out_due, using=using)",
+        (f"{TRANSACTIONS}test_removal_that_fails_after_commit_is_no_error_of_the_delete",),
+    ),
+    Guard(
+        "removal.py",
+        "filter(model=label, name__in=list(names))",
+        "filter(model=label, name__in=[])",
+        (f"{TRANSACTIONS}test_purge_before_a_new_row_under_an_old_id_is_recorded",),
+    ),
+    Guard(
+        "removal.py",
+        "cls=_Exact)",
+        "cls=DjangoJSONEncoder)",
+        (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
+    ),
+    Guard(
+        "removal.py",
+        "family = [*_ancestors(row, using), row, *_descendants(row, using)]",
+        "family = [*_ancestors(row, using), row]",
+        (f"{ROWS}test_a_deleted_child_is_buried_once",),
+    ),
+    Guard(
+        "removal.py",
+        "if absence := store.absence():",
+        'if absence := "":',
+        (
+            f"{PURGE}test_an_empty_root_is_refused_though_no_row_is_left_to_look_up",
+            f"{PURGE}test_a_missing_root_is_told_though_nothing_is_due",
+        ),
+    ),
+    Guard(
+        "removal.py",
+        'oldest = list(rows.order_by("pk")[: sample // 2])',
+        "oldest: list[Any] = []",
+        (f"{PURGE}test_purge_refuses_where_oldest_or_newest_row_lacks_its_file",),
+    ),
+    Guard(
+        "removal.py",
+        'newest = list(rows.order_by("-pk")[: (sample + 1) // 2])',
+        "newest: list[Any] = []",
+        (f"{PURGE}test_purge_refuses_where_oldest_or_newest_row_lacks_its_file",),
+    ),
+    Guard(
+        "removal.py",
+        "(sample + 1) // 2",
+        "sample // 2",
+        (f"{PURGE}test_delete_without_retention_checks_newest_row",),
+    ),
+    Guard(
+        "removal.py",
+        "    for each in sharing(model, store):\n        rows =",
+        "    for each in [model]:\n        rows =",
+        (f"{PURGE}test_purge_refuses_where_row_of_second_model_lacks_its_file",),
+    ),
+    Guard(
+        "removal.py",
+        " and rows.filter(pk=row.pk, content=name).exists():",
+        ":",
+        (f"{TRANSACTIONS}test_newest_row_may_be_deleted_while_it_is_looked_up",),
+    ),
+    Guard(
+        "removal.py",
+        "if each.due == due[each.pk]]",
+        "]",
+        (f"{PURGE}test_a_file_that_was_deleted_anew_meanwhile_is_kept_for_its_time",),
+    ),
+    Guard(
+        "removal.py",
+        'rows.select_for_update(skip_locked=True).order_by("pk")',
+        'rows.select_for_update().order_by("pk")',
+        (f"{PURGE}test_tombstones_that_another_purge_holds_are_passed_by",),
+        needs=("postgres",),
+    ),
+    Guard(
+        "removal.py",
+        "sorted(names - living)",
+        "sorted(names)",
+        (f"{PURGE}test_a_tombstone_whose_file_a_row_names_is_kept",),
+    ),
+    Guard(
+        "removal.py",
+        "        for each in sharing(model, store):\n            alive =",
+        "        for each in [model]:\n            alive =",
+        (f"{PURGE}test_purge_keeps_file_of_second_model_in_the_store",),
+    ),
+    Guard(
+        "removal.py",
+        "elif exception := failures.get(tombstone.name):",
+        "elif exception := None:",
+        (f"{PURGE}test_a_removal_that_fails_stays_with_its_error_and_a_count",),
+    ),
+    Guard(
+        "removal.py",
+        "due__lte=timezone.now(), **narrowed",
+        "**narrowed",
+        (f"{PURGE}test_before_it_is_due_nothing_is_removed",),
+    ),
+    Guard(
+        "removal.py",
+        "name__in=names)[:AFTER_COMMIT]",
+        "name__in=names)",
+        (f"{PURGE}test_delete_without_retention_removes_limited_number_of_files",),
+    ),
+    Guard(
+        "removal.py",
+        "if reason := refusal(model, using, sample=1):",
+        'if reason := "":',
+        (f"{PURGE}test_right_after_commit_an_emptied_root_stops_the_removal",),
+    ),
+    Guard(
+        "removal.py",
+        "for tombstone in tombstones if tombstone.alias == alias]",
+        "for tombstone in tombstones]",
+        (f"{PURGE}test_delete_without_retention_keeps_file_of_other_alias",),
+    ),
+]
+
+PURGING = [
+    Guard(
+        "purge.py",
+        "mine = [tombstone for tombstone in group if tombstone.alias == alias]",
+        "mine = group",
+        (f"{PURGE}test_remove_now_skips_tombstones_of_other_aliases",),
+    ),
+    Guard(
+        "purge.py",
+        "if tombstone.pk not in known:",
+        "if False:",
+        (f"{PURGE}test_remove_now_skips_tombstones_of_removed_models",),
+    ),
+    Guard(
+        "purge.py",
+        "if mine and (reason := _reason_to_refuse(model, using, mine[:SAMPLE], store)):",
+        'if reason := "":',
+        (f"{PURGE}test_remove_now_refuses_wrong_store",),
+    ),
+    Guard(
+        "purge.py",
+        "_reason_to_refuse(model, using, mine[:SAMPLE], store)",
+        "_reason_to_refuse(model, using, [], store)",
+        (f"{PURGE}test_remove_now_refuses_wrong_store[size]",),
+    ),
+    Guard(
+        "purge.py",
+        "due = due_tombstones(using, model=label, alias=resolved.alias)",
+        "due = due_tombstones(using, model=label)",
+        (f"{PURGE}test_a_store_of_another_alias_is_skipped",),
+    ),
+    Guard(
+        "purge.py",
+        "return refusal(model, using, SAMPLE) or _strange_size(tombstones, store)",
+        "return refusal(model, using, SAMPLE)",
+        (f"{PURGE}test_another_folder_is_refused_by_the_sizes_where_no_row_is_left",),
+    ),
+    Guard(
+        "purge.py",
+        "return refusal(model, using, SAMPLE) or _strange_size(tombstones, store)",
+        "return _strange_size(tombstones, store)",
+        (f"{PURGE}test_another_folder_with_files_is_refused",),
+    ),
+    Guard(
+        "purge.py",
+        '    except OSError as exception:\n        return f"the store cannot be asked',
+        '    except KeyError as exception:\n        return f"the store cannot be asked',
+        (f"{PURGE}test_purge_refuses_store_that_cannot_be_asked",),
+    ),
+    Guard(
+        "purge.py",
+        "        return str(exception)\n",
+        '        return ""\n',
+        (f"{PURGE}test_another_model_without_a_store_stops_the_purge",),
+    ),
+    Guard(
+        "purge.py",
+        "        if dry_run:\n",
+        "        if False:\n",
+        (f"{PURGE}test_a_dry_run_removes_nothing_and_tells_each_name",),
+    ),
+    Guard(
+        "purge.py",
+        "before = timezone.now() - conf.grace",
+        "before = timezone.now()",
+        (f"{PURGE}test_temp_files_are_removed_after_the_grace_time",),
+    ),
+    Guard(
+        "purge.py",
+        "            continue\n        try:",
+        "        try:",
+        (f"{PURGE}test_temp_files_of_refused_store_are_kept",),
+    ),
+    Guard(
+        "purge.py",
+        "remove_stale_uploads(before, dry_run=dry_run)",
+        "remove_stale_uploads(before)",
+        (f"{PURGE}test_temp_files_are_removed_after_the_grace_time",),
+    ),
+    Guard(
+        "purge.py",
+        "tombstones = Tombstone.objects.using(using).filter(model__in=labels)",
+        "tombstones = Tombstone.objects.none()",
+        (f"{PURGE}test_an_emptied_root_is_told_while_a_tombstone_waits",),
+    ),
+]
+
+SAVING = [
+    Guard(
+        "models/locking.py",
+        "rows.update(**{pk: F(pk)})",
+        "pass",
+        (f"{TRANSACTIONS}test_transaction_that_begins_with_us_waits_for_the_write_lock",),
+    ),
+    Guard(
+        "models/locking.py",
+        "rows.select_for_update(no_key=True)",
+        "rows",
+        (
+            f"{TRANSACTIONS}test_changes_wait_for_whoever_holds_the_delivery[finish]",
+            f"{TRANSACTIONS}test_replacement_waits_for_whoever_holds_the_row",
+        ),
+        needs=("postgres",),
+    ),
+    Guard(
+        "models/locking.py",
+        "rows.select_for_update(no_key=True)",
+        "rows.select_for_update()",
+        (f"{TRANSACTIONS}test_locked_delivery_can_be_referred_to",),
+        needs=("postgres",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "super().save(force_insert=(models.Model,), using=using)",
+        "super().save(using=using)",
+        (f"{REFUSED}test_a_taken_pk", f"{REFUSED}test_a_taken_pk_of_a_child"),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "super().save(force_insert=(models.Model,), using=using)",
+        "super().save(force_insert=True, using=using)",
+        (f"{REFUSED}test_a_taken_pk_of_a_child", f"{REFUSED}test_a_taken_pk_of_a_plain_parent"),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "if self._state.db not in {None, using}:",
+        "if False:",
+        (f"{REFUSED}test_save_to_another_alias",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "if pending is not None:\n            self._refuse_in_vain(using)",
+        "if False:\n            self._refuse_in_vain(using)",
+        (f"{REFUSED}test_new_files_of_a_finished_delivery",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "            self._refuse_in_vain(using)\n            self._store(",
+        "            self._store(",
+        (f"{REFUSED}test_new_files_of_a_finished_delivery",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "delivery = row._delivery(using, get)",
+        "pass",
+        (f"{TRANSACTIONS}test_new_content_is_refused_when_moved_into_finished_delivery",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "fresh=self.is_buried(key, using)",
+        "fresh=False",
+        (f"{TRANSACTIONS}test_purge_before_a_new_row_under_an_old_id_is_recorded",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "if transaction.get_connection(using).needs_rollback:\n            return",
+        "if False:\n            return",
+        (f"{INSTANCES}test_a_broken_transaction_is_left_to_its_owner",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "pk=self.pk, created=self.created, content__isnull=True",
+        "pk=self.pk, content__isnull=True",
+        (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "pk=self.pk, created=self.created, content__isnull=True",
+        "pk=self.pk, created=self.created",
+        (f"{TRANSACTIONS}test_error_after_the_record_keeps_the_row[add_file]",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        'if "delivery" not in columns or not self._is_moved(using):',
+        "if True:",
+        (f"{REFUSED}test_new_files_of_a_finished_delivery",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        'return loaded_columns(self) - {*CONTENT_FIELDS, "verified_at"}',
+        "return loaded_columns(self) - CONTENT_FIELDS",
+        (f"{INSTANCES}test_stale_instance_keeps_later_verification",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "return update_fields - CONTENT_FIELDS",
+        "return update_fields",
+        (
+            f"{INSTANCES}test_a_stale_instance_brings_no_name_back",
+            f"{INSTANCES}test_size_and_hash_are_the_stores",
+        ),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "rows.update(verified_at=None, **columns)",
+        "rows.update(**columns)",
+        (f"{INSTANCES}test_changed_content_is_not_verified",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "                delivery.refuse_finished()\n            if self.is_buried(name, using):",
+        "                pass\n            if self.is_buried(name, using):",
+        (f"{TRANSACTIONS}test_new_content_is_refused_when_finished_meanwhile",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "if self.is_buried(name, using):",
+        "if False:",
+        (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "                bury(row, delivery, using)\n            # Before the COMMIT",
+        "                pass\n            # Before the COMMIT",
+        (f"{ROWS}test_new_content_buries_the_old[assign_and_save]",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "                bury(row, delivery, using)\n            self._set_content(None",
+        "                pass\n            self._set_content(None",
+        (f"{ROWS}test_removed_content_is_buried",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "    if row.content:\n        bury(row, delivery, using)\n",
+        "    if False:\n        bury(row, delivery, using)\n",
+        (f"{ROWS}test_a_deleted_row_is_buried",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        '        and sender._meta.get_field("content").model is sender._meta.concrete_model\n',
+        "        and not sender._meta.proxy\n",
+        (f"{ROWS}test_a_deleted_child_is_buried_once", f"{ROWS}test_a_deleted_row_is_buried"),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "        return self._row_and_delivery(using, lock_row)",
+        "        return self._row_and_delivery(using, read_row)",
+        (f"{TRANSACTIONS}test_changes_wait_for_whoever_holds_the_delivery[remove]",),
+        needs=("postgres",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "name = validate_storage_name(name)",
+        "pass",
+        (f"{ADOPT}test_an_invalid_name",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "lock_row(to_delivery.related_model, self.delivery_id, using)",
+        "read_row(to_delivery.related_model, self.delivery_id, using)",
+        (f"{TRANSACTIONS}test_changes_wait_for_whoever_holds_the_delivery[adopt]",),
+        needs=("postgres",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "                        delivery.refuse_finished()\n                self.filename",
+        "                        pass\n                self.filename",
+        (f"{ADOPT}test_errors_of_the_row",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "if buried_names(type(self), [name], using):",
+        "if False:",
+        (f"{TRANSACTIONS}test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "                store.size(name)\n",
+        "",
+        (f"{TRANSACTIONS}test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        'unjudged -= {"filename", "delivery"}',
+        "pass",
+        (f"{FORMS}test_a_taken_filename_is_a_form_error",),
+    ),
+    Guard(
+        "models/restoring.py",
+        "        state.adding, state.db = adding, db\n",
+        "",
+        (f"{ROWS}test_a_new_row_that_fails_leaves_no_trace[full-save]",),
+    ),
+    Guard(
+        "models/columns.py",
+        "        and field.attname not in deferred\n",
+        "",
+        (f"{STALE}test_a_deferred_column_stays",),
+    ),
+    Guard(
+        "models/content.py",
+        'if getattr(file, "was_read", False) and not _rewinds(file):',
+        "if False:",
+        (f"{FIELDFILE}test_a_pipe_is_stored_once",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "if clean in contents:",
+        "if filename in contents:",
+        (f"{DELIVERIES}test_names_that_are_one_in_unicode",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "    delivery.refuse_finished()\n",
+        "",
+        (f"{REFUSED}test_new_files_of_a_finished_delivery",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "content__isnull=True, created__in=created",
+        "content__isnull=True",
+        (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over[add_files]",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "content__isnull=True, created__in=created",
+        "created__in=created",
+        (f"{TRANSACTIONS}test_error_after_the_record_keeps_the_row[add_files]",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "            delivery._lock_unfinished(using)\n",
+        "",
+        (f"{TRANSACTIONS}test_many_files_are_refused_when_finished_meanwhile",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "keys[filename] in buried): filename",
+        "False): filename",
+        (f"{TRANSACTIONS}test_purge_before_the_bytes_of_many_are_recorded",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "using(using).filter(content__isnull=True)\n",
+        "using(using)\n",
+        (f"{TRANSACTIONS}test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes",),
+    ),
+]
+
+DELIVERING = [
+    Guard(
+        "models/delivery.py",
+        'loaded_columns(self) - {"number", "successful"}',
+        "loaded_columns(self)",
+        (f"{STALE}test_a_stale_save_does_not_unfinish_a_delivery",),
+    ),
+    Guard(
+        "models/delivery.py",
+        'update_fields -= {"time_of_delivery"}',
+        "pass",
+        (f"{STALE}test_a_stale_save_does_not_unfinish_a_delivery",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "            self._refuse_incomplete()\n",
+        "",
+        (f"{DELIVERIES}test_a_delivery_that_is_not_whole[missing]",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "    if size != row.size:",
+        "    if False:",
+        (f"{DELIVERIES}test_a_delivery_that_is_not_whole[size]",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "    if not name:\n",
+        "    if False:\n",
+        (f"{DELIVERIES}test_a_delivery_that_is_not_whole[empty]",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "        current.refuse_finished()\n",
+        "",
+        (f"{DELIVERIES}test_finish_twice",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "            self._forget_as_unfinished(using)\n",
+        "",
+        (f"{RESTORING}test_a_finished_delivery_never_comes_back_unfinished",),
+    ),
+    Guard(
+        "models/delivery.py",
+        'each["model"] not in family or str(each["pk"]) != str(self.pk)',
+        'str(each["pk"]) != str(self.pk)',
+        (f"{RESTORING}test_no_tombstone_keeps_as_unfinished_what_was_finished",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "of_it.select_for_update(skip_locked=True)",
+        "of_it.select_for_update()",
+        (f"{TRANSACTIONS}test_finish_passes_by_tombstones_that_are_held",),
+        needs=("postgres",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "    lock_row(group, delivery.assignment_group_id, using)\n",
+        "",
+        (f"{TRANSACTIONS}test_finish_waits_for_whoever_holds_the_group",),
+        needs=("postgres",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "if not self.successful:\n            raise DeliveryStateError",
+        "if False:\n            raise DeliveryStateError",
+        (f"{DELIVERIES}test_an_unfinished_delivery_is_not_copied",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "undone_on_error(twin.delete, using",
+        "undone_on_error(lambda: None, using",
+        (f"{DELIVERIES}test_a_copy_that_fails[full]",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "self.files.filter(content__isnull=False)",
+        "self.files",
+        (f"{DELIVERIES}test_files_that_were_removed_are_not_copied",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "mine = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
+        "mine = self.files.filter(pk=row.pk, content__isnull=True)",
+        (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over[again]",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "mine.update(created=left_behind[row.pk])",
+        "pass",
+        (f"{DELIVERIES}test_a_row_left_behind_is_taken_over",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "        if row.content:\n            raise FileExistsError(f",
+        "        if False:\n            raise FileExistsError(f",
+        (f"{DELIVERIES}test_a_taken_filename",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "if row.created > now - conf.grace or not",
+        "if not",
+        (f"{DELIVERIES}test_a_row_left_behind_is_taken_over",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "\n        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
+        "\n        rows = self.files.filter(pk=row.pk, content__isnull=True)",
+        (f"{TRANSACTIONS}test_row_changed_since_it_was_read_is_not_taken_over[taken over]",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "\n        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
+        "\n        rows = self.files.filter(pk=row.pk, created=row.created)",
+        (f"{TRANSACTIONS}test_row_changed_since_it_was_read_is_not_taken_over[stored]",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "                self._refuse_taken(rows.exclude(pk__in=left_behind), exception)\n",
+        "",
+        (f"{TRANSACTIONS}test_filename_taken_at_the_same_time_is_a_clear_error",),
+    ),
+]
+
+FIELDS_AND_STORES = [
+    Guard(
+        "fields.py",
+        "if not self._is_stored(value):\n            raise NotCommitted",
+        "if False:\n            raise NotCommitted",
+        (f"{REFUSED}test_bulk_create", f"{REFUSED}test_update_with_text"),
+    ),
+    Guard(
+        "fields.py",
+        "if self.is_pending_file:\n            raise NotCommitted",
+        "if False:\n            raise NotCommitted",
+        (f"{REFUSED}test_copies_of_an_unsaved_upload",),
+    ),
+    Guard(
+        "fields.py",
+        'if mode not in {"rb", "r"}:',
+        "if False:",
+        (f"{FIELDFILE}test_open_only_reads",),
+    ),
+    Guard(
+        "fields.py",
+        "            if value:\n                return self.copy_of(value, instance)\n",
+        "            if value:\n                return value.copy_for(instance)\n",
+        (f"{FIELDFILE}test_the_file_of_another_row_is_copied",),
+    ),
+    Guard(
+        "fields.py",
+        "if file.instance is not instance:",
+        "if False:",
+        (f"{INSTANCES}test_a_copy_of_a_stored_row_reads_and_saves",),
+    ),
+    Guard(
+        "fields.py",
+        'kwargs["widget"] = forms.FileInput',
+        'kwargs["widget"] = forms.ClearableFileInput',
+        (f"{FORMS}test_the_form_field_takes_empty_files_and_has_no_clear_box",),
+    ),
+    Guard(
+        "store.py",
+        "if isinstance(store, DeliveryStoreMixin):\n        return store\n",
+        "if True:\n        return store\n",
+        (f"{STORES}test_what_is_no_delivery_store_is_refused",),
+    ),
+    Guard(
+        "store.py",
+        'getattr(field.model, "deliverystore", None)',
+        'getattr(model, "deliverystore", None)',
+        (f"{STORES}test_proxy_and_child_use_the_store_of_their_parent",),
+    ),
+    Guard(
+        "models/visibility.py",
+        "if not user.is_active or not user.is_authenticated:",
+        "if not user.is_authenticated:",
+        (f"{VISIBLE}test_inactive_users_see_nothing",),
+    ),
+    Guard(
+        "models/visibility.py",
+        'f"{prefix}{GROUP}__in": examined, f"{prefix}successful": True',
+        'f"{prefix}{GROUP}__in": examined',
+        (f"{VISIBLE}test_examiners_see_what_is_finished",),
+    ),
+    Guard(
+        "models/visibility.py",
+        'view_{meta.model_name}"',
+        'change_{meta.model_name}"',
+        (f"{VISIBLE}test_holders_of_the_permission_see_all",),
+    ),
+    Guard(
+        "models/browsed.py",
+        "super().get_queryset().none()",
+        "super().get_queryset()",
+        ("tests/admin/test_stores.py::test_dumpdata_passes_the_stores_by",),
+    ),
+    Guard(
+        "deliveries/models.py",
+        'fields=["delivery", "filename"],',
+        'fields=["delivery", "filename", "id"],',
+        (f"{FORMS}test_a_taken_filename_is_a_form_error",),
+    ),
+]
+
+RESTORED = [
+    Guard(
+        "restoring.py",
+        "kept = lock_row(Tombstone, tombstone.pk, using)",
+        "kept = tombstone",
+        (f"{RESTORING}test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing",),
+    ),
+    Guard(
+        "restoring.py",
+        "kept = lock_row(Tombstone, tombstone.pk, using)",
+        "kept = Tombstone.objects.using(using).filter(pk=tombstone.pk).first()",
+        (f"{TRANSACTIONS}test_restore_waits_for_whoever_holds_the_tombstone",),
+        needs=("postgres",),
+    ),
+    Guard(
+        "restoring.py",
+        "            kept.delete(using=using)\n",
+        "",
+        (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
+    ),
+    Guard(
+        "restoring.py",
+        "if alias != kept.alias:",
+        "if False:",
+        (f"{NOT_RESTORABLE}[_other_store]",),
+    ),
+    Guard(
+        "restoring.py",
+        "if kept.size not in {None, size}:",
+        "if False:",
+        (f"{NOT_RESTORABLE}[_other_size]",),
+    ),
+    Guard(
+        "restoring.py",
+        "        _refuse_finished_without(delivery, kept, subject)\n    return row",
+        "        pass\n    return row",
+        (f"{NOT_RESTORABLE}[_finished_without]",),
+    ),
+    Guard(
+        "restoring.py",
+        "    if row.content:\n        raise NotRestorable(",
+        "    if False:\n        raise NotRestorable(",
+        (f"{NOT_RESTORABLE}[_other_content]",),
+    ),
+    Guard(
+        "restoring.py",
+        "if created is None or _milliseconds(created) != _milliseconds(row.created):",
+        "if created is None:",
+        (f"{NOT_RESTORABLE}[_stored_by_somebody_else]",),
+    ),
+    Guard(
+        "restoring.py",
+        'same.order_by("-created", "-pk")',
+        'same.order_by("created", "pk")',
+        (f"{RESTORING}test_a_delivery_comes_back_in_its_last_state",),
+    ),
+    Guard(
+        "restoring.py",
+        "    _number_anew(row, using)\n",
+        "",
+        (f"{RESTORING}test_a_number_that_was_given_again_becomes_the_next",),
+    ),
+    Guard(
+        "restoring.py",
+        "        if not field.null:\n",
+        "        if False:\n",
+        (f"{NOT_RESTORABLE}[_group_gone]",),
+    ),
+    Guard(
+        "restoring.py",
+        "using=using, ignorenonexistent=True",
+        "using=using",
+        (f"{RESTORING}test_columns_that_the_models_have_lost_are_left_out",),
+    ),
+]
+
+COMPARED = [
+    Guard(
+        "orphans.py",
+        "due=now + max(conf.retention, conf.grace)",
+        "due=now + conf.retention",
+        (f"{ORPHANS}test_it_is_kept_for_the_retention_and_at_least_the_grace_time",),
+    ),
+    Guard(
+        "orphans.py",
+        "if state is not State.ORPHAN:",
+        "if state is State.FOREIGN:",
+        (f"{ORPHANS}test_what_a_row_names_is_refused",),
+    ),
+    Guard(
+        "orphans.py",
+        "    if newest is None:\n",
+        "    if False:\n",
+        (f"{ORPHANS}test_without_rows_everything_is_refused",),
+    ),
+    Guard(
+        "orphans.py",
+        "if reason := refusal(model, using, SAMPLE):",
+        'if reason := "":',
+        (f"{ORPHANS}test_where_a_row_has_no_file_everything_is_refused",),
+    ),
+    Guard(
+        "orphans.py",
+        "if file_id > highest_file or delivery_id > highest_delivery:",
+        "if file_id > highest_file:",
+        (f"{ORPHANS}test_ids_above_those_of_all_rows_are_refused",),
+    ),
+    Guard(
+        "orphans.py",
+        "        for each in sharing(model, store)\n",
+        "        for each in [model]\n",
+        (f"{ORPHANS}test_ids_of_second_model_in_the_store_count",),
+    ),
+    Guard(
+        "orphans.py",
+        "if modified > newest.timestamp():",
+        "if False:",
+        (f"{ORPHANS}test_what_is_newer_than_all_rows_is_refused",),
+    ),
+    Guard(
+        "orphans.py",
+        "if modified > (timezone.now() - conf.grace).timestamp():",
+        "if False:",
+        (f"{ORPHANS}test_what_is_younger_than_the_grace_time_is_refused",),
+    ),
+    Guard(
+        "orphans.py",
+        "if orphans <= max(1, len(listed) // ONE_IN):",
+        "if orphans <= max(2, len(listed) // ONE_IN):",
+        (f"{ORPHANS}test_many_orphans_are_refused",),
+    ),
+    Guard(
+        "orphans.py",
+        "    except IntegrityError as exception:",
+        "    except KeyError as exception:",
+        (f"{ORPHANS}test_second_of_two_burials_at_once_is_refused",),
+    ),
+    Guard(
+        "check.py",
+        "    for each in sharing(model, store_for(model)):",
+        "    for each in [model]:",
+        (f"{ORPHANS}test_file_of_second_model_in_the_store_is_refused",),
+    ),
+    Guard(
+        "check.py",
+        "for each in sharing(model, store_for(model))]",
+        "for each in [model]]",
+        (f"{ORPHANS}test_file_of_second_model_in_the_store_is_refused",),
+    ),
+    Guard(
+        "check.py",
+        "State.ORPHAN if is_key(entry.name) else State.FOREIGN",
+        "State.ORPHAN",
+        (f"{CHECK}test_each_name_has_one_state",),
+    ),
+    Guard(
+        "check.py",
+        "if row.size in {None, entry.size} else",
+        "if True else",
+        (f"{CHECK}test_each_name_has_one_state",),
+    ),
+    Guard(
+        "check.py",
+        "for name in rows.keys() - listed:",
+        "for name in []:",
+        (f"{CHECK}test_an_adopted_file_is_looked_at_where_it_lies",),
+    ),
+    Guard(
+        "statistics.py",
+        "rows.order_by()[: BOUND + 1].count()",
+        "rows.count()",
+        (f"{STATISTICS}test_what_waits_is_counted_up_to_a_bound",),
+    ),
+    Guard(
+        "statistics.py",
+        "        .filter(content__isnull=False)\n",
+        "",
+        (f"{STATISTICS}test_each_month_of_each_model_has_its_sums",),
+    ),
+    Guard(
+        "statistics.py",
+        "kept.filter(refreshed__lt=now).delete()",
+        "pass",
+        (f"{STATISTICS}test_counting_anew_replaces_the_sums",),
+    ),
+    Guard(
+        "statistics.py",
+        "zone = timezone.get_default_timezone() if",
+        "zone = timezone.get_current_timezone() if",
+        (f"{STATISTICS}test_a_month_is_that_of_the_site",),
+    ),
+]
+
+GUARDS: list[Guard] = [
+    *REMOVAL,
+    *PURGING,
+    *SAVING,
+    *DELIVERING,
+    *FIELDS_AND_STORES,
+    *RESTORED,
+    *COMPARED,
+]
