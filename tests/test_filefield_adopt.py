@@ -108,8 +108,15 @@ def test_a_missing_file(store: FailingStore, delivery: Delivery) -> None:
     "name",
     ["", "/etc/passwd", "../a", "a/../b", "./a", "a//b", "a\\b", "a\x00", ".devilry-storage/x"],
 )
-def test_an_invalid_name(name: str, store: FailingStore, delivery: Delivery) -> None:
+def test_an_invalid_name(
+    name: str, store: FailingStore, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A name that means no file in the store is refused before the store sees it."""
+
+    def size(name: str) -> int:
+        raise AssertionError("the store was asked")
+
+    monkeypatch.setattr(store, "size", size)
     with pytest.raises(InvalidName):
         FileMeta.objects.adopt(name, delivery=delivery, filename="a.txt")
     assert not FileMeta.objects.exists()

@@ -382,8 +382,9 @@ def test_a_broken_transaction_is_left_to_its_owner(
             transaction.set_rollback(True)
             raise OSError("broken")
 
-    with pytest.raises(OSError, match="broken"), transaction.atomic():
+    with pytest.raises(OSError, match="broken") as caught, transaction.atomic():
         FileMeta.objects.create(delivery=delivery, filename="a.txt", content=Breaking(b"x", "x"))
+    assert not hasattr(caught.value, "__notes__"), "it was tried to delete the row"
     assert not FileMeta.objects.exists()
     assert stored(store) == {}
 

@@ -437,6 +437,19 @@ def test_a_store_of_another_alias_is_skipped(root: Path, tmp_path: Path) -> None
     assert Tombstone.objects.count() == 1
 
 
+def test_purge_keeps_files_with_tombstones_of_other_aliases(root: Path) -> None:
+    """The file of the same name in the current store is another one."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    delivery.delete()
+    past_due()
+    first, second = Tombstone.objects.order_by("pk")
+    Tombstone.objects.filter(pk=first.pk).update(alias="elsewhere")
+    events = [(event.result, event.subject) for event in purge()]
+    assert events == [("skipped", "devilry_deliveries.filemeta"), ("removed", second.name)]
+    assert first.name in _names(root)
+    assert Tombstone.objects.get() == first
+
+
 def test_without_a_store_nothing_is_removed(root: Path) -> None:
     """The settings were lost."""
     _one_deleted_of_two()

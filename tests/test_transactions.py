@@ -17,7 +17,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.exceptions import DeliveryFileNotFound, DeliveryFinished
+from devilry_storage.exceptions import DeliveryFileNotFound, DeliveryFinished, NotRestorable
 from devilry_storage.models import Tombstone
 from devilry_storage.models.content import IterableFile
 from devilry_storage.models.locking import lock_row
@@ -30,6 +30,7 @@ from devilry_storage.store import store_for
 from . import postgres
 from .slow import database_state as state
 from .tcp_proxy import Proxy
+from .testapp.models import Note
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -608,15 +609,16 @@ def test_new_content_is_refused_when_moved_into_finished_delivery(row: Any) -> N
 
 
 @contextmanager
-def held(rows: Any) -> Iterator[None]:
-    """Lock rows on another connection until the end of the block."""
+def held(rows: Any, then: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Lock rows on another connection until the end of the block; ``then`` is its last act."""
     locked, over = threading.Event(), threading.Event()
 
     def hold() -> None:
         with transaction.atomic():
-            assert list(rows.select_for_update())
+            assert list(rows.select_for_update(no_key=True))
             locked.set()
             assert over.wait(60)
+            then()
 
     thread = in_a_thread(hold)
     assert locked.wait(30)
@@ -627,49 +629,72 @@ def held(rows: Any) -> Iterator[None]:
         thread.join()
 
 
+def error_after_wait(
+    act: Callable[[], object], rows: Any, then: Callable[[], object]
+) -> Exception | None:
+    """Act while another connection holds the rows and changes them; return what was raised."""
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            act()
+        except Exception as exception:  # noqa: BLE001  # the test asks which
+            raised.append(exception)
+
+    with held(rows, then):
+        thread = in_a_thread(run)
+        thread.join(1)  # it has read by then what it reads without a lock
+    thread.join(30)
+    assert not thread.is_alive()
+    return raised[0] if raised else None
+
+
 @pytest.mark.postgres
-@pytest.mark.parametrize("act", ["replace", "remove", "delete", "finish", "add_files", "adopt"])
-def test_changes_wait_for_whoever_holds_the_delivery(delivery: Any, row: Any, act: str) -> None:
-    """No file comes or goes while a delivery is being finished."""
+@pytest.mark.parametrize("act", ["replace", "add_files", "adopt", "finish"])
+def test_delivery_finished_during_wait_takes_no_file(delivery: Any, row: Any, act: str) -> None:
+    """The state of the delivery is read when it is locked, not before."""
     store_for(FileMeta).save("lying/there.txt", ContentFile(NEW))
     acts: dict[str, Callable[[], object]] = {
         "replace": lambda: again(row),
-        "remove": row.content.delete,
-        "delete": row.delete,
-        "finish": delivery.finish,
         "add_files": lambda: delivery.add_files({"late.txt": NEW}),
         "adopt": lambda: FileMeta.objects.adopt("lying/there.txt", delivery=delivery),
+        "finish": delivery.finish,
     }
-    with held(Delivery.objects.filter(pk=delivery.pk)):
-        thread = in_a_thread(acts[act])
-        thread.join(1)
-        assert thread.is_alive()
-    thread.join(30)
-    assert not thread.is_alive()
-    assert state.faults() == []
+    rows = Delivery.objects.filter(pk=delivery.pk)
+    error = error_after_wait(acts[act], rows, lambda: rows.update(successful=True, number=7))
+    assert isinstance(error, DeliveryFinished)
+    assert [state.stored(each) for each in delivery.files] == [OLD, OLD]
+    assert rows.get().number == 7
+    assert not Tombstone.objects.exists()
 
 
 @pytest.mark.postgres
-def test_replacement_waits_for_whoever_holds_the_row(row: Any) -> None:
-    """Two changes of one file come one after the other."""
-    with held(FileMeta.objects.filter(pk=row.pk)):
-        thread = in_a_thread(lambda: again(row))
-        thread.join(1)
-        assert thread.is_alive()
-    thread.join(30)
-    assert state.stored(row) == NEW
+@pytest.mark.parametrize("act", ["remove", "delete"])
+def test_content_replaced_during_wait_is_buried(act: str) -> None:
+    """The tombstone names what the row names when it is locked, of a row without delivery, too."""
+    note = Note.objects.create(filename="note.txt", content=ContentFile(OLD, "note.txt"))
+    act_on_note = note.content.delete if act == "remove" else note.delete
+    rows = Note.objects.filter(pk=note.pk)
+    assert error_after_wait(act_on_note, rows, lambda: again(rows.get())) is None
+    names = {entry.name for entry in store_for(Note).scan()}
+    assert len(names) == 2
+    assert state.buried_names() == names
 
 
 @pytest.mark.postgres
-def test_restore_waits_for_whoever_holds_the_tombstone(row: Any) -> None:
+def test_file_removed_during_wait_is_not_restored(row: Any) -> None:
     """A purge that is at work on a file ends before the file is restored."""
     row.content.delete()
-    with held(Tombstone.objects.all()):
-        thread = in_a_thread(lambda: restore(Tombstone.objects.get()))
-        thread.join(1)
-        assert thread.is_alive()
-    thread.join(30)
-    assert state.stored(row) == OLD
+    tombstone = Tombstone.objects.get()
+
+    def remove() -> None:
+        store_for(FileMeta).delete(tombstone.name)
+        Tombstone.objects.all().delete()
+
+    error = error_after_wait(lambda: restore(tombstone), Tombstone.objects.all(), remove)
+    assert isinstance(error, NotRestorable)
+    assert "meanwhile" in str(error)
+    assert not FileMeta.objects.get(pk=row.pk).content
 
 
 @pytest.mark.postgres

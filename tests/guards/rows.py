@@ -192,7 +192,7 @@ PURGING = [
         "purge.py",
         "due = due_tombstones(using, model=label, alias=resolved.alias)",
         "due = due_tombstones(using, model=label)",
-        (f"{PURGE}test_a_store_of_another_alias_is_skipped",),
+        (f"{PURGE}test_purge_keeps_files_with_tombstones_of_other_aliases",),
     ),
     Guard(
         "purge.py",
@@ -262,8 +262,8 @@ SAVING = [
         "rows.select_for_update(no_key=True)",
         "rows",
         (
-            f"{TRANSACTIONS}test_changes_wait_for_whoever_holds_the_delivery[finish]",
-            f"{TRANSACTIONS}test_replacement_waits_for_whoever_holds_the_row",
+            f"{TRANSACTIONS}test_delivery_finished_during_wait_takes_no_file",
+            f"{TRANSACTIONS}test_content_replaced_during_wait_is_buried",
         ),
         needs=("postgres",),
     ),
@@ -401,7 +401,7 @@ SAVING = [
         "models/filemeta.py",
         "        return self._row_and_delivery(using, lock_row)",
         "        return self._row_and_delivery(using, read_row)",
-        (f"{TRANSACTIONS}test_changes_wait_for_whoever_holds_the_delivery[remove]",),
+        (f"{TRANSACTIONS}test_content_replaced_during_wait_is_buried",),
         needs=("postgres",),
     ),
     Guard(
@@ -414,7 +414,7 @@ SAVING = [
         "models/filemeta.py",
         "lock_row(to_delivery.related_model, self.delivery_id, using)",
         "read_row(to_delivery.related_model, self.delivery_id, using)",
-        (f"{TRANSACTIONS}test_changes_wait_for_whoever_holds_the_delivery[adopt]",),
+        (f"{TRANSACTIONS}test_delivery_finished_during_wait_takes_no_file[adopt]",),
         needs=("postgres",),
     ),
     Guard(
@@ -445,7 +445,7 @@ SAVING = [
         "models/restoring.py",
         "        state.adding, state.db = adding, db\n",
         "",
-        (f"{ROWS}test_a_new_row_that_fails_leaves_no_trace[full-save]",),
+        (f"{ROWS}test_a_new_row_that_fails_leaves_no_trace[save-full]",),
     ),
     Guard(
         "models/columns.py",
@@ -651,7 +651,7 @@ FIELDS_AND_STORES = [
         "fields.py",
         "            if value:\n                return self.copy_of(value, instance)\n",
         "            if value:\n                return value.copy_for(instance)\n",
-        (f"{FIELDFILE}test_the_file_of_another_row_is_copied",),
+        (f"{ROWS}test_new_content_buries_the_old[from_another_row]",),
     ),
     Guard(
         "fields.py",
@@ -720,7 +720,7 @@ RESTORED = [
         "restoring.py",
         "kept = lock_row(Tombstone, tombstone.pk, using)",
         "kept = Tombstone.objects.using(using).filter(pk=tombstone.pk).first()",
-        (f"{TRANSACTIONS}test_restore_waits_for_whoever_holds_the_tombstone",),
+        (f"{TRANSACTIONS}test_file_removed_during_wait_is_not_restored",),
         needs=("postgres",),
     ),
     Guard(
