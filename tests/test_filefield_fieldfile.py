@@ -142,6 +142,13 @@ def test_url_in_memory_is_empty(row: Any) -> None:
     assert row.content.url == ""
 
 
+def test_url_of_pending_file_is_empty(row: Any) -> None:
+    """The download view would send the bytes that are to be replaced."""
+    assert row.content.url
+    row.content = upload()
+    assert row.content.url == ""
+
+
 def test_storage_is_resolved_at_each_use(row: Any) -> None:
     """Neither the field nor its file freeze the store."""
     other = FailingStore()

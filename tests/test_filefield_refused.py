@@ -13,8 +13,9 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
-from devilry_storage.exceptions import DeliveryFinished, NotCommitted
-from tests.testapp.models import Course, MarkedFile, Page, Paper
+from devilry_storage.exceptions import DeliveryFinished, InvalidFilename, NotCommitted
+from devilry_storage.fields import StoredName
+from tests.testapp.models import Course, MarkedFile, Note, Page, Paper
 from tests.testapp.pictures import buried, picture, state, stored
 from tests.testapp.stores import OLD_BYTES, FailingStore
 
@@ -74,6 +75,13 @@ def test_update_with_a_pending_file(unchanged: None, delivery: Delivery) -> None
         FileMeta.objects.update(content=pending.content)
 
 
+def test_update_with_file_of_another_model(unchanged: None) -> None:
+    """update() with a stored file of another model would name bytes of another row."""
+    note = Note(pk=1, filename="note.txt", content=StoredName("0/0/0/1"))
+    with pytest.raises(NotCommitted), transaction.atomic():
+        FileMeta.objects.update(content=note.content)
+
+
 def test_update_with_text(unchanged: None) -> None:
     """update() with text would name bytes that may not exist: adopt() looks first."""
     with pytest.raises(NotCommitted, match=r"adopt\(\)"), transaction.atomic():
@@ -98,6 +106,18 @@ def test_bulk_writes_without_pending_files_work(
 
 
 # -- What would lose or forge bytes --
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a\x00", "x" * 256])
+def test_rename_to_invalid_filename(name: str, unchanged: None, row: Any) -> None:
+    """A stored row is not renamed to what would hurt whoever downloads it."""
+    for update_fields in (None, ["filename"]):
+        row.filename = name
+        with pytest.raises(InvalidFilename):
+            row.save(update_fields=update_fields)
+    row.content = upload()
+    with pytest.raises(InvalidFilename):
+        row.save()
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])

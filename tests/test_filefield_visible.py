@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission
+from django.db import models
+from django.test.utils import isolate_apps
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.models import AbstractDelivery
 from tests.testapp.models import Course, MarkedFile, Note, Paper, ProxyFile
 from tests.testapp.stores import FailingStore, Source
 from tests.users import make_superuser, make_user
@@ -157,6 +160,23 @@ def test_proxy_and_child(deliveries: Any, candidate: Any, examiner: Any) -> None
     staff = permit(make_user("staff"), MarkedFile)
     assert MarkedFile.objects.visible_to(staff).count() == 1
     assert FileMeta.objects.visible_to(staff).count() == 0
+
+
+@isolate_apps("tests.testapp")
+def test_groups_without_candidates(candidate: Any) -> None:
+    """Where a group has no candidates or examiners, only the permission counts."""
+
+    class Team(models.Model):
+        class Meta:
+            app_label = "testapp"
+
+    class HandIn(AbstractDelivery):
+        assignment_group = models.ForeignKey(Team, models.CASCADE)
+
+        class Meta:
+            app_label = "testapp"
+
+    assert list(HandIn.objects.visible_to(candidate)) == []
 
 
 def test_models_without_groups(store: FailingStore, candidate: Any) -> None:

@@ -41,6 +41,17 @@ def test_beginnings_are_found_by_the_index(model: Any, lookup: str, index: str) 
         assert "Index Cond" in found or "SEARCH" in found, found
 
 
+@pytest.mark.postgres
+def test_index_is_bytewise_on_postgresql() -> None:
+    """In the order of another collation LIKE has no use for it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexdef FROM pg_indexes WHERE indexname = 'devilry_deliveries_beginning'"
+        )
+        (definition,) = cursor.fetchone()
+    assert "text_pattern_ops" in definition
+
+
 def test_the_first_matches_in_its_order_need_no_sorting() -> None:
     """So that not more is read than is asked for."""
     rows = FileMeta.objects.filter(filename__istartswith="a").order_by(InPrefixOrder("filename"))

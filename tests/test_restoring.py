@@ -145,6 +145,30 @@ def test_a_number_that_was_given_again_becomes_the_next(delivery: Any) -> None:
     assert [row.filename for row in back.files] == ["a.txt", "b.txt"]
 
 
+def test_restored_delivery_keeps_number_that_is_free(delivery: Any) -> None:
+    """Deliveries that were finished later keep theirs, too."""
+    later = Delivery.begin(delivery.assignment_group)
+    later.add_file("a.txt", b"x")
+    later.finish()
+    delivery.delete()
+    restore(Tombstone.objects.order_by("pk")[0])
+    numbers = Delivery.objects.order_by("pk").values_list("number", flat=True)
+    assert list(numbers) == [1, 2]
+
+
+def test_content_replaced_before_the_finish_is_not_restored(delivery: Any) -> None:
+    """A finished delivery gets no content back that it was finished without."""
+    _other_content(delivery)
+    early = _tombstone()
+    Delivery.objects.get().finish()
+    row = FileMeta.objects.order_by("pk")[0]
+    row.content.delete()
+    with pytest.raises(NotRestorable, match="was deleted before"):
+        restore(early)
+    assert not FileMeta.objects.get(pk=row.pk).content
+    assert Tombstone.objects.filter(pk=early.pk).exists()
+
+
 def test_replaced_content_comes_back_once_the_newer_is_taken_away(delivery: Any) -> None:
     """What the message says helps: both contents have had their tombstone in turn."""
     _other_content(delivery)
@@ -241,7 +265,7 @@ def _other_size(delivery: Any) -> str:
 
 
 def _other_content(delivery: Any) -> str:
-    Delivery.objects.update(successful=False)
+    Delivery.objects.update(successful=False, number=None)
     row = FileMeta.objects.order_by("pk")[0]
     row.content = ContentFile(b"new", "a.txt")
     row.save()

@@ -560,6 +560,26 @@ def test_error_after_the_record_keeps_the_row(delivery: Any, many: bool) -> None
     assert state.faults() == []
 
 
+def test_error_after_the_record_restores_the_instance(row: Any) -> None:
+    """Written through the store's own interface, it knows the old content, as before."""
+    known, atomic_exit = row.content.name, transaction.Atomic.__exit__
+
+    def exit_and_fail(self: Any, *exception: Any) -> None:
+        atomic_exit(self, *exception)
+        if not connection.in_atomic_block:
+            raise OperationalError("the reply is lost")
+
+    with (
+        patch.object(transaction.Atomic, "__exit__", exit_and_fail),
+        pytest.raises(OperationalError, match="the reply is lost"),
+        store_for(row).write_open(row) as writer,
+    ):
+        writer.write(NEW)
+    assert (row.content.name, row.size) == (known, len(OLD))
+    assert state.stored(row) == NEW
+    assert state.faults() == []
+
+
 # -- Deliveries that are finished while bytes move --
 
 

@@ -11,6 +11,7 @@ FIELDFILE = "tests/test_filefield_fieldfile.py::"
 FORMS = "tests/test_filefield_forms.py::"
 INSTANCES = "tests/test_filefield_instances.py::"
 ORPHANS = "tests/test_orphans.py::"
+PREFIX_INDEX = "tests/test_prefix_index.py::"
 PURGE = "tests/test_purge.py::"
 REFUSED = "tests/test_filefield_refused.py::"
 RESTORING = "tests/test_restoring.py::"
@@ -161,6 +162,12 @@ REMOVAL = [
         "for tombstone in tombstones]",
         (f"{PURGE}test_delete_without_retention_keeps_file_of_other_alias",),
     ),
+    Guard(
+        "removal.py",
+        "        size=row.size,\n        sha256",
+        "        size=None,\n        sha256",
+        (f"{PURGE}test_another_folder_is_refused_by_the_sizes_where_no_row_is_left",),
+    ),
 ]
 
 PURGING = [
@@ -247,6 +254,24 @@ PURGING = [
         "tombstones = Tombstone.objects.using(using).filter(model__in=labels)",
         "tombstones = Tombstone.objects.none()",
         (f"{PURGE}test_an_emptied_root_is_told_while_a_tombstone_waits",),
+    ),
+    Guard(
+        "purge.py",
+        "for expected in (*rows, tombstones)",
+        "for expected in (tombstones,)",
+        (f"{PURGE}test_a_missing_root_is_told_though_nothing_is_due",),
+    ),
+    Guard(
+        "purge.py",
+        "if refused.isdisjoint(labels) and not",
+        "if not",
+        (f"{PURGE}test_a_store_is_refused_once",),
+    ),
+    Guard(
+        "purge.py",
+        "        except OSError as exception:\n            yield",
+        "        except KeyError as exception:\n            yield",
+        (f"{PURGE}test_a_temp_folder_that_is_a_symlink_is_not_followed",),
     ),
 ]
 
@@ -501,6 +526,32 @@ SAVING = [
         "using(using)\n",
         (f"{TRANSACTIONS}test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes",),
     ),
+    Guard(
+        "models/filemeta.py",
+        '        if "filename" in columns:\n',
+        "        if False:\n",
+        (f"{REFUSED}test_rename_to_invalid_filename",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "        with restored_on_error(self), transaction.atomic(using=using):\n"
+        "            row, delivery = self._lock(using)\n            if isinstance(",
+        "        with transaction.atomic(using=using):\n"
+        "            row, delivery = self._lock(using)\n            if isinstance(",
+        (f"{TRANSACTIONS}test_error_after_the_record_restores_the_instance",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "except (DeliveryFinished, ObjectDoesNotExist) as exception:",
+        "except DeliveryFinished as exception:",
+        (f"{FORMS}test_new_content_for_a_deleted_row_is_not_valid",),
+    ),
+    Guard(
+        "models/content.py",
+        "            yield file\n    elif",
+        "            yield file\n        content.close()\n    elif",
+        (f"{DELIVERIES}test_a_file_in_every_form",),
+    ),
 ]
 
 DELIVERING = [
@@ -707,6 +758,73 @@ FIELDS_AND_STORES = [
         'fields=["delivery", "filename", "id"],',
         (f"{FORMS}test_a_taken_filename_is_a_form_error",),
     ),
+    Guard(
+        "fields.py",
+        '        if not self._committed:\n            return ""\n',
+        "",
+        (f"{FIELDFILE}test_url_of_pending_file_is_empty",),
+    ),
+    Guard(
+        "fields.py",
+        "value._committed and value.field.model is self.model",
+        "value._committed",
+        (f"{REFUSED}test_update_with_file_of_another_model",),
+    ),
+    Guard(
+        "fields.py",
+        "isinstance(value, StoredName) or not value",
+        "True",
+        (f"{REFUSED}test_update_with_text",),
+    ),
+    Guard(
+        "fields.py",
+        "return _NOBODYS_NAME",
+        "return str(value.name)",
+        (f"{FIELDFILE}test_a_pending_file_is_found_nowhere",),
+    ),
+    Guard(
+        "fields.py",
+        'str(file) if self._is_stored(file) else ""',
+        "str(file)",
+        ("tests/test_filefield_restore.py::test_a_pending_file_is_not_serialised_as_stored",),
+    ),
+    Guard(
+        "fields.py",
+        "delete.alters_data = True",
+        "delete.alters_data = False",
+        (f"{FIELDFILE}test_a_template_changes_nothing",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "finish.alters_data = True",
+        "finish.alters_data = False",
+        (f"{FIELDFILE}test_a_template_changes_nothing",),
+    ),
+    Guard(
+        "models/visibility.py",
+        ' or not {"candidates", "examiners"} <= _names(group):',
+        ":",
+        (f"{VISIBLE}test_groups_without_candidates",),
+    ),
+    Guard(
+        "models/visibility.py",
+        'groups.filter(candidates=user).values("pk")',
+        'groups.values("pk")',
+        (f"{VISIBLE}test_others_see_nothing",),
+    ),
+    Guard(
+        "models/indexes.py",
+        '"{} COLLATE NOCASE"',
+        '"{}"',
+        (f"{PREFIX_INDEX}test_beginnings_are_found_by_the_index",),
+    ),
+    Guard(
+        "models/indexes.py",
+        '"text_pattern_ops"',
+        '"text_ops"',
+        (f"{PREFIX_INDEX}test_index_is_bytewise_on_postgresql",),
+        needs=("postgres",),
+    ),
 ]
 
 RESTORED = [
@@ -782,6 +900,24 @@ RESTORED = [
         "using=using, ignorenonexistent=True",
         "using=using",
         (f"{RESTORING}test_columns_that_the_models_have_lost_are_left_out",),
+    ),
+    Guard(
+        "restoring.py",
+        "                    _refuse_finished_without(delivery, kept, subject)\n",
+        "",
+        (f"{RESTORING}test_content_replaced_before_the_finish_is_not_restored",),
+    ),
+    Guard(
+        "restoring.py",
+        "if others.filter(number=row.number).exists():",
+        "if True:",
+        (f"{RESTORING}test_restored_delivery_keeps_number_that_is_free",),
+    ),
+    Guard(
+        "restoring.py",
+        "elif row.content.name != kept.name:",
+        "else:",
+        (f"{RESTORING}test_a_row_that_was_brought_back_by_hand_frees_its_tombstone",),
     ),
 ]
 
@@ -899,6 +1035,30 @@ COMPARED = [
         "zone = timezone.get_default_timezone() if",
         "zone = timezone.get_current_timezone() if",
         (f"{STATISTICS}test_a_month_is_that_of_the_site",),
+    ),
+    Guard(
+        "orphans.py",
+        "posixpath.dirname(posixpath.dirname(name))",
+        "posixpath.dirname(name)",
+        (f"{ORPHANS}test_many_orphans_are_refused",),
+    ),
+    Guard(
+        "orphans.py",
+        "islice(store.scan(around), LOOKED_AT)",
+        "store.scan(around)",
+        (f"{ORPHANS}test_no_more_than_so_many_names_are_looked_at",),
+    ),
+    Guard(
+        "check.py",
+        "filter(model__in=labels)",
+        'filter(model__in=labels, alias="deliveries")',
+        (f"{CHECK}test_a_tombstone_of_an_earlier_alias_is_one",),
+    ),
+    Guard(
+        "statistics.py",
+        "filter(due__lte=timezone.now())",
+        "all()",
+        (f"{STATISTICS}test_what_waits_is_counted_up_to_a_bound",),
     ),
 ]
 
