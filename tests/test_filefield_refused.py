@@ -110,7 +110,7 @@ def test_bulk_writes_without_pending_files_work(
 
 @pytest.mark.parametrize("name", ["a/b", "..", "a\x00", "x" * 256])
 def test_rename_to_invalid_filename(name: str, unchanged: None, row: Any) -> None:
-    """A stored row is not renamed to what would hurt whoever downloads it."""
+    """A stored row is not renamed to a filename that is dangerous to download."""
     for update_fields in (None, ["filename"]):
         row.filename = name
         with pytest.raises(InvalidFilename):

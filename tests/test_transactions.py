@@ -718,7 +718,7 @@ def test_file_removed_during_wait_is_not_restored(row: Any) -> None:
 
 
 @pytest.mark.postgres
-def test_finish_waits_for_whoever_holds_the_group(delivery: Any) -> None:
+def test_finish_waits_for_lock_of_the_group(delivery: Any) -> None:
     """Two deliveries of a group that are finished at once get two numbers."""
     groups = AssignmentGroup.objects.filter(pk=delivery.assignment_group_id)
     with held(groups):

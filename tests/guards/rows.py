@@ -614,7 +614,7 @@ DELIVERING = [
         "models/delivery.py",
         "    lock_row(group, delivery.assignment_group_id, using)\n",
         "",
-        (f"{TRANSACTIONS}test_finish_waits_for_whoever_holds_the_group",),
+        (f"{TRANSACTIONS}test_finish_waits_for_lock_of_the_group",),
         needs=("postgres",),
     ),
     Guard(
