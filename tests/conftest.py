@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -101,6 +102,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=nowhere))
         elif not on_postgres and item.get_closest_marker("postgres"):
             item.add_marker(pytest.mark.skip(reason=elsewhere))
+
+
+def pytest_collection_finish() -> None:
+    # What is imported by now stays: gc.collect(), which many tests call, need not look at it.
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
