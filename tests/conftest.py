@@ -155,13 +155,17 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Ids on PostgreSQL are large, and no two tables have the same: none is right by luck."""
-    if settings.DATABASE != "postgres":
-        return
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT setval(oid::regclass, 10000 * row_number() OVER (ORDER BY relname))"
-            " FROM pg_class WHERE relkind = 'S'"
-        )
+    from .flushing import keep_permissions  # models: after django.setup()
+
+    with django_db_blocker.unblock():
+        keep_permissions()
+        if settings.DATABASE != "postgres":
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT setval(oid::regclass, 10000 * row_number() OVER (ORDER BY relname))"
+                " FROM pg_class WHERE relkind = 'S'"
+            )
 
 
 @pytest.fixture(autouse=True)

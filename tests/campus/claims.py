@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.storages import MemoryDeliveryStore
+from tests.flushing import keep_permissions
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,6 +37,13 @@ class FullStore(MemoryDeliveryStore):
 
     def _create(self, name: str, content: Any) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """A quick flush after each test."""
+    with django_db_blocker.unblock():
+        keep_permissions()
 
 
 @pytest.fixture(autouse=True)

@@ -23,10 +23,18 @@ from devilry_storage.limits import Limits
 from devilry_storage.models import MonthlySum, Tombstone
 from devilry_storage.store import resolve
 from tests.customuser.models import User
+from tests.flushing import keep_permissions
 
 from .courses.models import Course, Handin, Poster, Submission, SubmittedFile
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """A quick flush after each test."""
+    with django_db_blocker.unblock():
+        keep_permissions()
 
 
 @pytest.fixture(autouse=True)
