@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 SETTINGS = "tests.secondproject.settings"
 CLAIMS = Path(__file__).parent / "secondproject" / "claims.py"
@@ -19,7 +17,7 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     unwanted = {"DJANGO_SETTINGS_MODULE", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"}
     inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", *arguments],
+        [sys.executable, "-W", "error", *arguments],
         cwd=ROOT,
         env={**inherited, "PYTHONPATH": str(ROOT), "SECOND_PROJECT_DIR": str(directory)},
         capture_output=True,
@@ -28,28 +26,34 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["check", "--fail-level", "WARNING"],
-        ["makemigrations", "--check"],
-        ["migrate"],
-        ["purge_deliveries", "--dry-run"],
-    ],
-    ids=" ".join,
-)
-def test_command_works_without_the_concrete_models(tmp_path: Path, command: list[str]) -> None:
-    """Each as a user types it, ``purge_deliveries`` after ``migrate``."""
-    if command[0] == "purge_deliveries":
-        run(tmp_path, "django", "migrate", "--settings", SETTINGS)
-    ran = run(tmp_path, "django", *command, "--settings", SETTINGS)
+#: Typed one after the other; in one process, whose start would take longest.
+COMMANDS = [
+    ["check", "--fail-level", "WARNING"],
+    ["makemigrations", "--check"],
+    ["migrate"],
+    ["purge_deliveries", "--dry-run"],
+]
+TYPED = """
+from django.core.management import execute_from_command_line
+for words in {commands}:
+    print("$", *words, flush=True)
+    execute_from_command_line(["manage.py", *words, "--settings", {settings!r}])
+"""
+
+
+def test_command_works_without_the_concrete_models(tmp_path: Path) -> None:
+    """As a user types them, each with the effects of those before."""
+    typed = TYPED.format(commands=COMMANDS, settings=SETTINGS)
+    ran = run(tmp_path, "-c", typed)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.count("$ ") == len(COMMANDS)
 
 
 def test_every_claim_about_the_second_project_holds(tmp_path: Path) -> None:
     """``claims.py`` passes whole, and nothing in it is skipped."""
     ran = run(
         tmp_path,
+        "-m",
         "pytest",
         str(CLAIMS),
         f"--ds={SETTINGS}",
