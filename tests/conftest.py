@@ -8,9 +8,11 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import botocore.session
 import django
 import pytest
 from django.conf import settings
@@ -32,6 +34,9 @@ PLUGIN = "devilry_storage.testing.plugin"
 if PLUGIN not in sys.modules:
     # The checkout is tested without being installed, so no entry point has loaded it.
     pytest_plugins = [PLUGIN]
+
+# The description of S3 is read once, not for each client: that takes most of making one.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 # A loaded machine is no failure: examples have no deadline.
 hypothesis_settings.register_profile("tests", deadline=None, print_blob=True)
