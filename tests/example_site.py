@@ -78,11 +78,7 @@ class Shown:
         return int(the_one(pattern, summary))
 
     def password(self, user: str = "admin") -> str:
-        return password_in(self.printed, user)
-
-
-def password_in(printed: str, user: str = "admin") -> str:
-    return the_one(rf"user {user}, password (\S+)", printed)
+        return the_one(rf"user {user}, password (\S+)", self.printed)
 
 
 def the_one(pattern: str, text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from .example_site import (
     GONE,
     ROWS,
     TOMBSTONES,
+    Server,
     Shown,
-    password_in,
     read,
     run,
     serving,
@@ -133,10 +134,11 @@ def test_progress_without_a_terminal_is_one_plain_line(shown: Shown) -> None:
     assert f"100% {total}/{total} files" in shown.printed
 
 
-def test_demo_starts_from_nothing_again_and_takes_a_folder_of_odd_names(tmp_path: Path) -> None:
-    """A second run removes what the first one made; what cannot be a filename is left out."""
-    data, source = tmp_path / "data", tmp_path / "source"
-    (source / "sub [red]").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def shown_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shown, Shown]:
+    """Two runs with a folder of odd names, in which lie their data and those of another demo."""
+    source = tmp_path_factory.mktemp("odd")
+    (source / "sub [red]").mkdir()
     (source / "sub [red]" / "å.txt").write_text("å")
     (source / "sub").mkdir()
     (source / "sub" / "same").write_text("one")
@@ -145,12 +147,23 @@ def test_demo_starts_from_nothing_again_and_takes_a_folder_of_odd_names(tmp_path
     (source / "new\nline").touch()
     (source / "link").symlink_to("/etc/passwd")
     (source / ".hidden").touch()
+    (source / "other").mkdir()
+    (source / "other" / ".made-by-the-demo").touch()
+    (source / "other" / "db.sqlite3").write_text("of another demo")
+    data = source / "data"
     first, second = (run(data, *DEMO, "--source", source) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
-    again = Shown(data, second.stdout)
+    return Shown(data, first.stdout), Shown(data, second.stdout)
+
+
+def test_demo_starts_from_nothing_again_and_takes_a_folder_of_odd_names(
+    shown_twice: tuple[Shown, Shown],
+) -> None:
+    """A second run removes what the first one made; what cannot be a filename is left out."""
+    first, again = shown_twice
     names = again.rows("SELECT filename FROM devilry_deliveries_filemeta")
     assert again.figure(r"delivered +(\d+) files") == 4
-    assert "left out: 'new\\nline' is not a valid filename" in second.stdout
+    assert "left out: 'new\\nline' is not a valid filename" in again.printed
     # Two were called sub-same; the demo deleted the larger one, and added its thesis.
     assert sorted(name for (name,) in names) == [
         "empty",
@@ -159,7 +172,13 @@ def test_demo_starts_from_nothing_again_and_takes_a_folder_of_odd_names(tmp_path
         "thesis.pdf",
     ]
     assert "0/0/1/1" in {name for name, *_ in again.rows(ROWS)}
-    assert password_in(first.stdout) != again.password()
+    assert first.password() != again.password()
+
+
+def test_data_of_any_demo_is_left_out_of_the_source(shown_twice: tuple[Shown, Shown]) -> None:
+    """A folder that holds its own demo's data, or another's, gives what was there before."""
+    for shown in shown_twice:
+        assert shown.figure(r"delivered +(\d+) files") == 4
 
 
 def test_folder_that_the_demo_did_not_make_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -193,18 +212,43 @@ def test_source_without_files_is_refused_before_anything_is_removed(
 # -- The server --
 
 
+@pytest.fixture(scope="module")
+def server(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server of the demo's data."""
+    with serving(shown.data, tmp_path_factory.mktemp("server") / "log") as server:
+        yield server
+
+
 def test_server_shows_the_deliveries_of_the_demo_to_the_admin(
-    shown: Shown, tmp_path: Path
+    shown: Shown, server: Server
 ) -> None:
     """The user and the password that the demo printed open the admin of its database."""
-    with serving(shown.data, tmp_path / "log") as server:
-        browser = server.admin(shown.password())
-        files = read(browser, f"{server.url}{FILES}?q=apps.py")
-        tombstones = read(browser, f"{server.url}{GONE}")
+    browser = server.admin(shown.password())
+    files = read(browser, f"{server.url}{FILES}?q=apps.py")
+    tombstones = read(browser, f"{server.url}{GONE}")
     ((name, *_),) = shown.rows(f"{ROWS} AND filename = 'apps.py'")
     assert name in files
     ((name, *_),) = shown.rows(TOMBSTONES)
     assert name in tombstones
+
+
+def test_server_lets_student_and_examiner_in_with_the_printed_password(
+    shown: Shown, server: Server
+) -> None:
+    """The student sees what the group delivered; the examiner downloads a file of it."""
+    student = server.site("anna", shown.password("anna"))
+    assert "Anna and Bjarne" in read(student, f"{server.url}/")
+    assert 'type="file"' in read(student, f"{server.url}/groups/1/")
+    delivery = read(student, f"{server.url}/deliveries/1/")
+    examiner = server.site("eva", shown.password("eva"))
+    assert "Chandra" in read(examiner, f"{server.url}/")
+    link = re.search(r'class="name" href="(/[^"]+)"', delivery)
+    assert link
+    with examiner.open(f"{server.url}{link[1]}") as download:
+        assert hashlib.sha256(download.read()).hexdigest() in delivery
+    style = re.search(r'rel="stylesheet" href="(/[^"]+)"', delivery)
+    assert style
+    assert "color-scheme" in read(student, f"{server.url}{style[1]}")
 
 
 def test_demo_ends_by_naming_the_pages_and_who_sees_them(shown: Shown) -> None:
@@ -214,26 +258,6 @@ def test_demo_ends_by_naming_the_pages_and_who_sees_them(shown: Shown) -> None:
     assert "http://127.0.0.1:8000/admin/  " in ending
     assert ending.index("runserver") < ending.index("http:") < ending.index("user anna")
     assert len({shown.password(user) for user in ("anna", "eva", "admin")}) == 1
-
-
-def test_server_lets_student_and_examiner_in_with_the_printed_password(
-    shown: Shown, tmp_path: Path
-) -> None:
-    """The student sees what the group delivered; the examiner downloads a file of it."""
-    with serving(shown.data, tmp_path / "log") as server:
-        student = server.site("anna", shown.password("anna"))
-        assert "Anna and Bjarne" in read(student, f"{server.url}/")
-        assert 'type="file"' in read(student, f"{server.url}/groups/1/")
-        delivery = read(student, f"{server.url}/deliveries/1/")
-        examiner = server.site("eva", shown.password("eva"))
-        assert "Chandra" in read(examiner, f"{server.url}/")
-        link = re.search(r'class="name" href="(/[^"]+)"', delivery)
-        assert link
-        with examiner.open(f"{server.url}{link[1]}") as download:
-            assert hashlib.sha256(download.read()).hexdigest() in delivery
-        style = re.search(r'rel="stylesheet" href="(/[^"]+)"', delivery)
-        assert style
-        assert "color-scheme" in read(student, f"{server.url}{style[1]}")
 
 
 def test_server_says_that_the_demo_comes_first(tmp_path: Path) -> None:
@@ -280,15 +304,3 @@ def test_demo_in_memory_is_refused_before_anything_is_made(tmp_path: Path) -> No
     assert ran.returncode == 1
     assert "unset DELIVERY_STORE" in ran.stderr
     assert not (tmp_path / "data").exists()
-
-
-def test_data_of_any_demo_is_left_out_of_the_source(tmp_path: Path) -> None:
-    """A folder that holds its own demo's data, or another's, gives what was there before."""
-    (tmp_path / "file").write_text("delivered")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / ".made-by-the-demo").touch()
-    (tmp_path / "other" / "db.sqlite3").write_text("of another demo")
-    for _ in range(2):
-        ran = run(tmp_path / "data", *DEMO, "--source", tmp_path)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        assert Shown(tmp_path / "data", ran.stdout).figure(r"delivered +(\d+) files") == 1
