@@ -53,21 +53,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-#: Django and what it needs, each with its metadata.
-DEPENDENCIES = re.compile(r"(django|asgiref|sqlparse|typing_extensions)(\.py|-.*\.dist-info)?")
+#: Django and what it needs, and pip, each with its metadata.
+LINKED = re.compile(r"(django|asgiref|pip|sqlparse|typing_extensions)(\.py|-.*\.dist-info)?")
 
 
 @pytest.fixture
 def project_of_wheel(tmp_path: Path, wheel: Path) -> Project:
     """An empty folder and a fresh virtual environment, in which the page installs the wheel."""
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    installed = Path(sysconfig.get_path("purelib"))
+    # A pip of its own would take longest of all.
+    options = ["--without-pip"] if (installed / "pip").is_dir() else []
+    subprocess.run([sys.executable, "-m", "venv", *options, tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     project = Project(tmp_path, python, wheel)
     # The wheel's dependencies are those of this run, whichever Django it is about; the package,
     # which may be installed here too, is not among them.
     own = project.command("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
-    for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if DEPENDENCIES.fullmatch(entry.name.lower()):
+    for entry in installed.iterdir():
+        if LINKED.fullmatch(entry.name.lower()):
             Path(own.strip(), entry.name).symlink_to(entry)
     return project
 
