@@ -43,6 +43,7 @@ def test_server_is_the_runs_own() -> None:
     assert directory.parent.name.startswith("devilry-storage-postgres-")
 
 
+@pytest.mark.servers
 @pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
 def test_stopped_server_leaves_nothing() -> None:
     """A server lets in whoever has its password; stopped, it neither listens nor has files."""
