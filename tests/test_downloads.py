@@ -167,6 +167,22 @@ def test_what_is_nobodys_is_not_found(candidate: Client) -> None:
     assert {candidate.get(url).status_code for url in _nobodys()} == {404}
 
 
+def test_id_has_one_spelling_in_a_url(candidate: Client, row: Any) -> None:
+    """No zeros, signs or spaces before it, and no digits of another script."""
+    arabic = "".join(chr(0x660 + int(digit)) for digit in str(row.pk))
+    for spelling in (
+        f"0{row.pk}",
+        f"+{row.pk}",
+        f" {row.pk}",
+        f"{row.pk}.0",
+        f"{row.pk} ",
+        arabic,
+    ):
+        url = reverse("devilry_storage:download", args=[FILEMETA, spelling])
+        assert candidate.get(url).status_code == 404, spelling
+    assert candidate.get(_url(row)).status_code == 200
+
+
 def test_a_file_is_for_whom_visible_to_says(group: Any, row: Any) -> None:
     """Candidates of the group; its examiners once it is finished; holders of the permission."""
     unfinished = Delivery.begin(group).add_file("draft.txt", DATA)

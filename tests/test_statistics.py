@@ -169,6 +169,7 @@ def test_counting_anew_needs_a_permission_a_post_and_a_token(stored: None) -> No
     """Each alone is not enough."""
     client = staff("view_monthlysum")
     assert client.post(f"{URL}refresh/").status_code == 403
+    assert not MonthlySum.objects.exists()
     user = make_user("root", is_staff=True, is_superuser=True)
     client.force_login(user)
     assert client.get(f"{URL}refresh/").status_code == 405
@@ -179,6 +180,14 @@ def test_counting_anew_needs_a_permission_a_post_and_a_token(stored: None) -> No
     answer = client.post(f"{URL}refresh/", follow=True)
     assert "All was counted anew." in answer.content.decode()
     assert MonthlySum.objects.exists()
+
+
+def test_refresh_permission_without_view_permission_counts_nothing(stored: None) -> None:
+    """Whoever may not look at the sums may not have them counted."""
+    client = staff("refresh_statistics")
+    for method in (client.get, client.post):
+        assert method(f"{URL}refresh/").status_code == 403
+    assert not MonthlySum.objects.exists()
 
 
 def test_a_page_view_counts_no_rows(stored: None, group: Any) -> None:

@@ -86,6 +86,26 @@ def test_each_needs_its_own_permission(tombstone: Any) -> None:
     assert Tombstone.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("page", "codename"), [("restore", "restore_tombstone"), ("remove", "carry_out_tombstone")]
+)
+def test_action_permission_alone_neither_restores_nor_removes(
+    page: str, codename: str, tombstone: Any
+) -> None:
+    """What a user may not view they may not act on; no page tells what exists."""
+    client = staff(codename)
+    absent = reverse(f"admin:devilry_storage_tombstone_{page}", args=[tombstone.pk + 1000])
+    for method in (client.get, client.post):
+        there, not_there = method(url(tombstone, page)), method(absent)
+        assert there.status_code == not_there.status_code == 403
+        assert there.content == not_there.content
+    data = {"action": f"{page}_selected", "_selected_action": [tombstone.pk], "confirmed": "yes"}
+    assert client.post(url_for(Tombstone), data).status_code == 403
+    assert Tombstone.objects.exists()
+    assert not FileMeta.objects.exists()
+    assert store_for(FileMeta).exists(tombstone.name)
+
+
 def test_a_forged_form_is_refused(tombstone: Any) -> None:
     """Each change needs the token of the page."""
     user = make_user("staff", is_staff=True, is_superuser=True)
