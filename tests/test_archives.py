@@ -349,6 +349,18 @@ def test_each_view_gives_a_whole_archive(candidate: Client, group: Any) -> None:
         assert zipfile.ZipFile(io.BytesIO(data)).namelist()[0] == "Anna & Bjarne/1/a"
 
 
+def test_name_of_group_is_escaped_in_header_of_its_archive(candidate: Client, group: Any) -> None:
+    """It is the name of the zip, which is a file's on every system."""
+    delivery = deliver(group, {"a": b"aaa"})
+    AssignmentGroup.objects.update(name='a"b\r\nX: y/../\u00e9;')
+    url = _urls(delivery, group)[1]
+    for method in (candidate.get, candidate.head):
+        assert method(url)["Content-Disposition"] == (
+            'attachment; filename="a_b__X_ y_..___.zip"; '
+            "filename*=UTF-8''a_b__X_%20y_.._%C3%A9_.zip"
+        )
+
+
 def test_the_line_of_an_archive_says_what_was_asked_for(
     candidate: Client, group: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
