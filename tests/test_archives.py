@@ -11,12 +11,14 @@ import re
 import subprocess
 import unicodedata
 import zipfile
-from datetime import timedelta
+from datetime import datetime, timedelta
+from datetime import timezone as zones
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.core.files.base import ContentFile
 from django.db import models
 from django.http import Http404
 from django.test import Client, override_settings
@@ -37,6 +39,7 @@ from devilry_storage.store import store_for
 from devilry_storage.views import GroupArchiveView, LatestArchiveView
 
 from . import machine
+from .testapp.models import Note
 from .users import make_superuser, make_user
 
 LABEL = "devilry_deliveries.delivery"
@@ -96,6 +99,12 @@ def test_a_long_name_keeps_its_extension() -> None:
     name = clean("é" * 300 + ".tar", FILE_BYTES, "file")
     assert len(name.encode()) <= FILE_BYTES
     assert name.endswith("é.tar")
+
+
+@pytest.mark.parametrize(("count", "kept"), [(59, 59), (60, 60), (61, 60), (119, 60)])
+def test_limit_of_a_name_counts_bytes(count: int, kept: int) -> None:
+    """File systems count them, too; a name of just the limit stays as it is."""
+    assert clean("\u00e9" * count, FILE_BYTES, "file") == "\u00e9" * kept
 
 
 def test_names_that_some_system_takes_for_one_are_numbered() -> None:
@@ -213,6 +222,21 @@ def test_a_file_that_fails_later_breaks_the_archive(group: Any, fault: str) -> N
     assert row.content.name in str(caught.value)
 
 
+@pytest.mark.parametrize("data", [b"", b"bb", b"bbbb", b"b" * 100_000])
+def test_file_without_checksum_of_another_size_breaks_the_archive(group: Any, data: bytes) -> None:
+    """Its length was promised, and nothing else can tell that it is another file now."""
+    row = deliver(group, {"b": b"bbb"}).files.get()
+    FileMeta.objects.update(sha256="")
+    archive = of_deliveries(Delivery.objects.all())
+    store: Any = store_for(row)
+    store.delete(row.content.name)
+    store.save(row.content.name, io.BytesIO(data))
+    sent = []
+    with pytest.raises(ChecksumMismatch, match="when the archive was begun"):
+        sent.extend(archive)
+    assert len(b"".join(sent)) < archive.length
+
+
 def test_too_many_files_or_bytes_are_refused_first(group: Any) -> None:
     """At the bound it is made, above it is not."""
     deliver(group, {"a": b"aaa", "b": b"bbb"})
@@ -235,6 +259,47 @@ def test_a_folder_of_a_store_is_an_archive(group: Any) -> None:
     zipped = opened(of_folder(store, folder))
     name = delivery.files[0].content.name.rpartition("/")[2]
     assert zipped.namelist() == [*sorted([name, "notes.txt"]), "SHA256SUMS"]
+
+
+def test_files_called_like_those_of_the_archive_are_numbered(tmp_path: Path, group: Any) -> None:
+    """The sums and the list of what is missing are the archive's own."""
+    store = FsHierDeliveryStore(str(tmp_path))
+    for name in ("sha256sums", "MISSING.txt"):
+        store.save(f"0/{name}", io.BytesIO(b"a student's"))
+    zipped = opened(of_folder(store, "0"))
+    assert zipped.namelist() == ["MISSING (2).txt", "sha256sums (2)", "SHA256SUMS"]
+    for name in ("SHA256SUMS", "Missing.TXT"):
+        Note.objects.create(filename=name, content=ContentFile(b"a student's", name))
+    zipped = opened(of_files(Note.objects.all()))
+    assert zipped.namelist() == ["SHA256SUMS (2)", "Missing (2).TXT", "SHA256SUMS"]
+
+
+@pytest.mark.parametrize(("limit", "most"), [("FILES", 2), ("BYTES", 6)])
+def test_folder_of_too_many_files_or_bytes_is_refused(
+    limit: str, most: int, tmp_path: Path
+) -> None:
+    """Also where no row names them."""
+    store = FsHierDeliveryStore(str(tmp_path))
+    for name in ("a", "b"):
+        store.save(f"0/{name}", io.BytesIO(b"xxx"))
+    with override_settings(**{f"DELIVERY_STORE_ARCHIVE_MAX_{limit}": most}):
+        opened(of_folder(store, "0"))
+    with (
+        override_settings(**{f"DELIVERY_STORE_ARCHIVE_MAX_{limit}": most - 1}),
+        pytest.raises(ArchiveTooLarge, match=f"'{most - 1}'"),
+    ):
+        of_folder(store, "0")
+
+
+def test_years_that_a_zip_does_not_know_are_the_nearest(tmp_path: Path) -> None:
+    """A file without a date, on a disk, is of 1970."""
+    store = FsHierDeliveryStore(str(tmp_path))
+    for name, year in (("0/a", 1970), ("0/b", 2150)):
+        moment = datetime(year, 6, 15, tzinfo=zones.utc).timestamp()
+        store.save(name, io.BytesIO(b"x"))
+        os.utime(store.path(name), (moment, moment))
+    zipped = opened(of_folder(store, "0"))
+    assert [info.date_time[0] for info in zipped.infolist()[:2]] == [1980, 2107]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from devilry_storage.admin import actions
 from devilry_storage.check import verify
+from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.store import store_for
 from tests.testapp.stores import HookedStore, failure
@@ -152,7 +153,7 @@ def test_nobody_reads_files_by_copying_them_to_a_group_of_their_own(
 ) -> None:
     """Who may add deliveries, but not view files, copies none that others delivered."""
     delivery = deliver(group, "a.txt")
-    browser = staff("view_delivery", "add_delivery")
+    browser = staff("view_delivery", "add_delivery", "add_filemeta")
     own = AssignmentGroup.objects.create(name="own")
     own.candidates.add(get_user_model()._default_manager.get())
     chosen = {"action": "copy", "_selected_action": [str(delivery.pk)], "copy": "Copy"}
@@ -339,6 +340,22 @@ def test_what_cannot_be_copied_is_told(browser: Client, group: AssignmentGroup) 
     assert f"'{unfinished.pk}' is not finished" in told
     assert f"Delivery {gone.pk}: The store holds no file" in told
     assert [copy.copy_of for copy in other.deliveries.all()] == [whole]
+
+
+def test_group_that_its_admin_hides_is_not_copied_to(
+    browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a search nor an id leads to what the list of groups does not show."""
+    delivery = deliver(group, "a.txt")
+    hidden = AssignmentGroup.objects.create(name="hidden")
+    shown = AssignmentGroup.objects.exclude(pk=hidden.pk)
+    monkeypatch.setattr(AssignmentGroupAdmin, "get_queryset", lambda *args: shown.all())
+    chosen = {"action": "copy", "_selected_action": [str(delivery.pk)], "copy": "Copy"}
+    for search in ("", "hidden", str(hidden.pk)):
+        browser.post(url_for(Delivery), {**chosen, "search": search, "group": str(hidden.pk)})
+    assert Delivery.objects.get() == delivery
+    browser.post(url_for(Delivery), {**chosen, "search": "", "group": str(group.pk)})
+    assert Delivery.objects.count() == 2
 
 
 def test_whoever_may_not_see_groups_names_one_by_its_id(group: AssignmentGroup) -> None:

@@ -39,6 +39,15 @@ def test_staff_without_permissions_see_nothing(row: Any) -> None:
         assert browser.get(url).status_code == 403
 
 
+@pytest.mark.parametrize("page", ["history", "preview"])
+def test_page_does_not_tell_staff_without_permission_what_exists(page: str, row: Any) -> None:
+    """The answer is the same for a row that is there and for one that is not."""
+    browser = staff("add_filemeta", "view_delivery")
+    there, not_there = (browser.get(url_of(each, page)) for each in (row, FileMeta(pk=10**6)))
+    assert there.status_code == not_there.status_code == 403
+    assert there.content == not_there.content
+
+
 def test_who_may_only_view_a_delivery_changes_nothing(row: Any) -> None:
     """Pages open, without anything to fill in, or an empty table for it; the list can be read."""
     browser = staff("view_delivery", "view_filemeta", "add_filemeta")

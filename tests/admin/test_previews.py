@@ -15,6 +15,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from devilry_storage.admin.previewing import TEXT_BYTES, text_of, visible
+from devilry_storage.deliveries.admin import FileMetaAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.storages import FsHierDeliveryStore
 from tests.test_hostile_names import TABLE
@@ -341,6 +342,22 @@ def test_who_may_view_files_previews_them(delivery: Delivery) -> None:
     for page in PAGES:
         assert browser.get(url_of(row, page)).status_code == 200
         assert browser.post(url_of(row, page)).status_code == 405
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_rule_of_a_site_for_one_file_holds_for_its_preview(
+    page: str, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admin may let a user view some of the files only."""
+    shown, hidden = (delivery.add_file(name, PNG) for name in ("shown.png", "hidden.png"))
+
+    def permits(self: Any, request: Any, obj: Any = None) -> bool:
+        return obj is None or obj.filename == "shown.png"
+
+    monkeypatch.setattr(FileMetaAdmin, "has_view_permission", permits)
+    browser = clerk("view_filemeta")
+    assert browser.get(url_of(shown, page)).status_code == 200
+    assert browser.get(url_of(hidden, page)).status_code == 403
 
 
 def test_a_user_who_is_no_staff_has_no_previews(delivery: Delivery) -> None:

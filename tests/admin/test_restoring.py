@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from devilry_storage.admin import tombstones
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.store import store_for
@@ -188,6 +189,39 @@ def test_many_are_restored_or_removed_at_once() -> None:
     assert "2 files were removed for good." in answer.content.decode()
     assert "2 files" in page.text
     assert not Tombstone.objects.exists()
+
+
+def test_not_more_than_a_page_are_restored_or_removed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The page that asks names those alone that are removed; the oldest come first."""
+    monkeypatch.setattr(tombstones, "AT_ONCE", 1)
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    for row in delivery.add_files({name: name.encode() for name in "abc"}):
+        row.delete()
+    client = staff("view_tombstone", "restore_tombstone", "carry_out_tombstone")
+    chosen = list(Tombstone.objects.order_by("pk").values_list("pk", flat=True))
+    data = {"action": "restore_selected", "_selected_action": chosen}
+    client.post(url_for(Tombstone), data)
+    assert [row.filename for row in FileMeta.objects.all()] == ["a"]
+    data["action"] = "remove_selected"
+    page = Page(client, client.post(url_for(Tombstone), data, follow=True), url_for(Tombstone))
+    left = Tombstone.objects.order_by("pk")
+    assert [each.name in page.text for each in left] == [True, False]
+    client.post(url_for(Tombstone), {**data, "confirmed": "yes"})
+    assert [each.pk for each in left.all()] == chosen[2:]
+
+
+def test_kept_row_is_escaped_on_the_page_of_its_tombstone(tombstone: Any) -> None:
+    """A student has chosen its filename; a store may have said anything of why it failed."""
+    hostile = "</pre><script>alert(1)</script>"
+    rows = [{**each, "fields": {**each["fields"], "filename": hostile}} for each in tombstone.rows]
+    Tombstone.objects.update(rows=rows, filename=hostile, last_error=hostile)
+    client = staff("view_tombstone", "carry_out_tombstone")
+    for target in (url(tombstone, "change"), url(tombstone, "remove"), url_for(Tombstone)):
+        page = client.get(target).content.decode()
+        assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert") > 0
 
 
 def test_many_are_removed_where_numbers_are_grouped(settings: Any) -> None:

@@ -409,6 +409,17 @@ def test_hostile_urls_show_nothing_of_elsewhere(
     assert "link" not in " ".join(rows_of(seen(browser)))
 
 
+def test_symlinked_folder_is_shown_as_one_without_files(
+    browser: Client, on_disk: Any, tmp_path: Path
+) -> None:
+    """There is no such folder in the store; the store is no less there."""
+    on_disk.save("0/0/7/999", ContentFile(b"1"))
+    (Path(on_disk.location) / "link").symlink_to(tmp_path)
+    page = seen(browser, folder="link")
+    assert "Nothing lies here." in page.text
+    assert "cannot be shown" not in page.text
+
+
 def test_unknown_stores_and_raw_paths_are_404(browser: Client, on_disk: Any) -> None:
     """The admin's own page for what is not there."""
     for label in ("nothing", "auth.user", "..", "%2e%2e", "\0", LABEL.upper(), "9" * 3000):
