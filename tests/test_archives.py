@@ -231,7 +231,7 @@ def test_file_without_checksum_of_another_size_breaks_the_archive(group: Any, da
     store: Any = store_for(row)
     store.delete(row.content.name)
     store.save(row.content.name, io.BytesIO(data))
-    sent = []
+    sent: list[bytes] = []
     with pytest.raises(ChecksumMismatch, match="when the archive was begun"):
         sent.extend(archive)
     assert len(b"".join(sent)) < archive.length

@@ -209,6 +209,16 @@ def test_what_is_not_as_it_should_be_is_told_of_each_file(
     assert logged(whole) == [(CHANGE, "Verified against the store: 1 files are whole, 0 faults.")]
 
 
+def test_filename_of_a_fault_is_escaped(browser: Client, group: AssignmentGroup) -> None:
+    """A student has chosen it."""
+    delivery = deliver(group, "a.txt")
+    harm(delivery.files.get(), None)
+    FileMeta.objects.update(filename="<script>alert(1)</script>")
+    page = choose(browser, "verify", delivery).content.decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
 def test_whole_deliveries_have_no_faults(browser: Client, group: AssignmentGroup) -> None:
     """And what was deleted, and has its tombstone, is none."""
     delivery = deliver(group, "a", "b", finish=False)

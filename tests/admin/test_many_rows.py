@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import django
 import pytest
@@ -272,6 +272,15 @@ def test_a_date_that_cannot_be_is_told(bad: str, browser: Client) -> None:
     """No page breaks of what is typed into a URL."""
     answer = browser.get(url_for(Delivery), {"time_of_delivery__until": bad})
     assert answer["Location"] == f"{url_for(Delivery)}?e=1"
+
+
+@pytest.mark.parametrize("name", ["assignment_group__search", "q", "successful__exact"])
+def test_what_a_filter_sends_again_is_escaped(name: str, browser: Client) -> None:
+    """A link from elsewhere may have anything in it."""
+    text = '"><script>alert(1)</script>'
+    page = Page.get(browser, f"{url_for(Delivery)}?{urlencode({name: text})}")
+    assert page.status == 200
+    assert "<script>alert" not in page.html
 
 
 def test_a_group_to_filter_by_is_searched_not_listed(browser: Client) -> None:

@@ -197,6 +197,17 @@ def test_an_image_is_shown_from_a_sandboxed_url(browser: Client, delivery: Deliv
     assert answer["X-Content-Type-Options"] == "nosniff"
 
 
+def test_filename_of_an_image_is_escaped(browser: Client, delivery: Delivery) -> None:
+    """It is an attribute there."""
+    row = delivery.add_file("a.png", PNG)
+    filename = '"><script>alert(1)</script>.png'
+    FileMeta.objects.update(filename=filename)
+    page = Page.get(browser, url_of(row, "preview"))
+    (image,) = page.root.find("img", class_="devilry-image")
+    assert image.attributes["alt"] == filename
+    assert "<script>alert" not in page.html
+
+
 def test_an_image_too_large_for_a_page_is_not_shown(
     browser: Client, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from devilry_storage.admin import browsing
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import DeliveryStore, Tombstone
 from devilry_storage.purge import purge
@@ -220,6 +221,17 @@ def test_owners_are_told_whatever_a_site_has_for_them(browser: Client) -> None:
         assert "History, Professor <Kim>" in line
 
 
+def test_not_more_rows_than_a_bound_are_looked_for(
+    browser: Client, kept: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delivery of any number of rows makes a page that comes to an end."""
+    monkeypatch.setattr(browsing, "LOOKED_FOR", 2)
+    for row in delivered(7, a=b"1", b=b"2", c=b"3").files:
+        kept.delete(row.content.name)
+    kept.save("0/0/7/notes.txt", ContentFile(b"4"))
+    assert sum("missing: " in line for line in rows_of(seen(browser, folder="0/0/7"))) == 2
+
+
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="Slow proofs ask PostgreSQL.")
 def test_a_folder_is_compared_with_its_own_rows_alone(browser: Client, kept: Any) -> None:
     """SQLite finds those that are missing there by the index of names, not in all rows."""
@@ -409,6 +421,24 @@ def test_hostile_urls_show_nothing_of_elsewhere(
     assert "link" not in " ".join(rows_of(seen(browser)))
 
 
+@pytest.mark.parametrize(("length", "status"), [(4096, 200), (4097, 404)])
+def test_token_of_page_has_a_longest_length(
+    length: int, status: int, browser: Client, on_disk: Any
+) -> None:
+    """What is longer was given by no store."""
+    on_disk.save("0/0/7/999", ContentFile(b"1"))
+    assert browser.get(url(folder="0/0/7", after="n" * length)).status_code == status
+
+
+def test_name_that_was_asked_for_is_escaped(browser: Client, kept: Any) -> None:
+    """A link from elsewhere may have anything in it."""
+    name = "<script>alert(1)<"
+    assert "<script>alert" not in seen(browser, folder=name, name=f"{name}/a").html
+    page = Page.get(browser, url("jump", to=name))
+    assert "<script>alert" not in page.html
+    assert "&lt;script&gt;alert" in page.html
+
+
 def test_symlinked_folder_is_shown_as_one_without_files(
     browser: Client, on_disk: Any, tmp_path: Path
 ) -> None:
@@ -515,6 +545,21 @@ def test_an_orphan_is_removed_by_tombstone_and_purge(browser: Client, kept: Any)
     assert [event.result for event in purge()] == ["removed"]
     assert not kept.exists(name)
     assert kept.exists(row.content.name)
+
+
+def test_only_an_orphan_is_asked_about_and_removed(browser: Client, kept: Any) -> None:
+    """Not what a row or a tombstone names, nor what is no key or is not there."""
+    delivery = delivered(7, whole=b"1", lost=b"2", deleted=b"3")
+    names = {row.filename: row.content.name for row in delivery.files}
+    kept.delete(names["lost"])
+    delivery.files.get(filename="deleted").delete()
+    kept.save("0/0/7/notes.txt", ContentFile(b"4"))
+    before = list(Tombstone.objects.values_list("pk", flat=True))
+    for name in (*names.values(), "0/0/7/notes.txt", "0/0/7/none", ""):
+        target = url("bury", name=name)
+        assert browser.get(target).status_code == 404, name
+        browser.post(target)
+    assert list(Tombstone.objects.values_list("pk", flat=True)) == before
 
 
 def test_removing_needs_the_token_of_a_form(kept: Any) -> None:
