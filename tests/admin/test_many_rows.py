@@ -188,6 +188,19 @@ def test_no_search_goes_through_all_users(browser: Client, group: AssignmentGrou
     assert queries.whole_scans(get_user_model()._meta.db_table) == []
 
 
+def test_autocompletion_with_a_nul_finds_nothing(browser: Client) -> None:
+    """Django lets none into the search of a list; here it would come to the database."""
+    AssignmentGroup.objects.create(name="a")
+    query = {
+        "app_label": "devilry_deliveries",
+        "model_name": "delivery",
+        "field_name": "assignment_group",
+    }
+    for term, count in (("a", 1), ("a\0", 0), ("\0", 0)):
+        answer = browser.get(reverse("admin:autocomplete"), {**query, "term": term}).json()
+        assert len(answer["results"]) == count
+
+
 @pytest.mark.usefixtures("two_are_looked_up")
 def test_an_autocompletion_of_too_many_has_the_first(browser: Client) -> None:
     """Somebody who has typed little has something to choose from."""

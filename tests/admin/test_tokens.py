@@ -82,5 +82,6 @@ def test_page_that_asks_for_a_group_has_a_token(strict: Client, group: Assignmen
     chosen = {"action": "copy", "_selected_action": [str(delivery.pk)]}
     page = page.submit("changelist-form", chosen)
     page = page.submit("copy_form", {"search": "the"}, "search_groups")
+    assert page.status == 200
     page.submit("copy_form", {"group": [str(group.pk)]}, "copy")
     assert Delivery.objects.count() == 2
