@@ -224,7 +224,7 @@ def test_a_file_that_fails_later_breaks_the_archive(group: Any, fault: str) -> N
 
 @pytest.mark.parametrize("data", [b"", b"bb", b"bbbb", b"b" * 100_000])
 def test_file_without_checksum_of_another_size_breaks_the_archive(group: Any, data: bytes) -> None:
-    """Its length was promised, and nothing else can tell that it is another file now."""
+    """Its length was promised; nothing else shows that it is another file now."""
     row = deliver(group, {"b": b"bbb"}).files.get()
     FileMeta.objects.update(sha256="")
     archive = of_deliveries(Delivery.objects.all())

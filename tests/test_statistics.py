@@ -183,7 +183,7 @@ def test_counting_anew_needs_a_permission_a_post_and_a_token(stored: None) -> No
 
 
 def test_refresh_permission_without_view_permission_counts_nothing(stored: None) -> None:
-    """Whoever may not look at the sums may not have them counted."""
+    """A user who may not look at the sums may not have them counted."""
     client = staff("refresh_statistics")
     for method in (client.get, client.post):
         assert method(f"{URL}refresh/").status_code == 403

@@ -93,7 +93,7 @@ def test_each_needs_its_own_permission(tombstone: Any) -> None:
 def test_action_permission_alone_neither_restores_nor_removes(
     page: str, codename: str, tombstone: Any
 ) -> None:
-    """What a user may not view they may not act on; no page tells what exists."""
+    """What a user may not view they may not act on, and no page shows what exists."""
     client = staff(codename)
     absent = reverse(f"admin:devilry_storage_tombstone_{page}", args=[tombstone.pk + 1000])
     for method in (client.get, client.post):

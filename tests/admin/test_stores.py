@@ -442,7 +442,7 @@ def test_name_that_was_asked_for_is_escaped(browser: Client, kept: Any) -> None:
 def test_symlinked_folder_is_shown_as_one_without_files(
     browser: Client, on_disk: Any, tmp_path: Path
 ) -> None:
-    """There is no such folder in the store; the store is no less there."""
+    """The store has no such folder, and the page reports no failure of the store."""
     on_disk.save("0/0/7/999", ContentFile(b"1"))
     (Path(on_disk.location) / "link").symlink_to(tmp_path)
     page = seen(browser, folder="link")
@@ -548,7 +548,7 @@ def test_an_orphan_is_removed_by_tombstone_and_purge(browser: Client, kept: Any)
 
 
 def test_only_an_orphan_is_asked_about_and_removed(browser: Client, kept: Any) -> None:
-    """Not what a row or a tombstone names, nor what is no key or is not there."""
+    """Not a file that a row or a tombstone names, a foreign or a missing one."""
     delivery = delivered(7, whole=b"1", lost=b"2", deleted=b"3")
     names = {row.filename: row.content.name for row in delivery.files}
     kept.delete(names["lost"])

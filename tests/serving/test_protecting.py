@@ -125,7 +125,7 @@ def redirects(settings: Any) -> None:
 
 @pytest.mark.usefixtures("redirects")
 def test_redirect_is_protected_and_not_cached(ask: Callable[..., Any], group: Any) -> None:
-    """Its URL is good for whoever has it, so neither a cache, a log nor a Referer may show it."""
+    """Anyone who has its URL has the file: no cache, log or Referer may show it."""
     with override_deliverystore(SigningStore()):
         row = deliver(group, essay=b"0123456789")["essay"]
         answer = ask(row.content.url)
