@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
@@ -48,6 +50,21 @@ def test_file_permissions_mode_is_exact_whatever_the_umask(root: Path, umask: in
     store = store_at(root, file_permissions_mode=0o640, directory_permissions_mode=0o750)
     store.save(KEY, ContentFile(DATA))
     assert mode(root / KEY) == 0o640
+
+
+@pytest.mark.parametrize("option", [0o640, None])
+def test_temp_file_is_private_until_it_has_its_mode(root: Path, option: int | None) -> None:
+    """Else another user could open it before, and read what is written later."""
+    seen = []
+
+    class Content(ContentFile):  # type: ignore[type-arg]  # not generic at run time
+        def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
+            seen.extend(mode(path) for path in (root / ".devilry-storage/tmp").iterdir())
+            yield DATA
+
+    store = store_at(root, file_permissions_mode=option)
+    store.save(KEY, Content(b""))
+    assert seen == [0o600]
 
 
 def test_directory_permissions_mode_is_exact_for_intermediate_folders_too(
@@ -118,6 +135,21 @@ def test_what_is_stored_gets_the_roots_group(root: Path, root_mode: int) -> None
         writer.write(DATA)
     made = [root / KEY, root / NAME, *folders_above(root, KEY), *folders_above(root, NAME)]
     assert {path.stat().st_gid for path in made} == {group}
+
+
+def test_group_that_may_not_be_given_fails_no_save(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Django: the file stays usable to the user that stored it."""
+    need(ROOT)
+    root.mkdir()
+    os.chown(root, -1, os.getgid() + 12345)
+
+    def refuse(fd: int, user: int, group: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    assert store_at(root).save(KEY, ContentFile(DATA)) == KEY
 
 
 def test_folders_below_a_setgid_root_stay_setgid(root: Path) -> None:

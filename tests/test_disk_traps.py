@@ -13,6 +13,7 @@ from django.core.files.base import ContentFile
 
 from devilry_storage.exceptions import UnsafeEntry
 from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.storages.tree import Tree
 
 from .disk import DATA, KEY, NAME, OTHER, plant, read, store_at, visible
 from .machine import DEVICES, ZERO, ZERO_DEVICE, need
@@ -183,6 +184,52 @@ def test_the_stores_own_folder_as_a_symlink_is_refused(
         writer.write(DATA)
     assert untouched(outside)
     assert visible(root) in ([], [planted])
+
+
+def hard_link(path: Path, outside: Path) -> None:
+    os.link(outside / "17", path)
+
+
+@pytest.mark.parametrize("trap", [hard_link, symlink_to_file, dangling_symlink])
+def test_temp_file_is_never_a_planted_entry(
+    root: Path,
+    outside: Path,
+    trap: Callable[[Path, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An entry under the name that a temp file would get is not opened."""
+    monkeypatch.setattr("secrets.token_hex", lambda length: "guessed")
+    trap(plant(root, ".devilry-storage/tmp/guessed"), outside)
+    store = store_at(root)
+    with pytest.raises(FileExistsError):
+        store.save(KEY, ContentFile(DATA))
+    with pytest.raises(FileExistsError):
+        store.open(NAME, "wb")
+    assert untouched(outside)
+    assert visible(root) == []
+
+
+@pytest.mark.parametrize("trap", [symlink_to_file, fifo, device])
+def test_entry_planted_after_the_look_is_not_read(
+    root: Path,
+    outside: Path,
+    trap: Callable[[Path, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stored file is exchanged between the look at it and the opening."""
+    store = store_at(root)
+    store.save(KEY, ContentFile(DATA))
+    really = Tree.stat_in
+
+    def look_and_exchange(self: Tree, fd: int, leaf: str, name: str) -> os.stat_result:
+        status = really(self, fd, leaf, name)
+        (root / name).unlink()
+        trap(root / name, outside)
+        return status
+
+    monkeypatch.setattr(Tree, "stat_in", look_and_exchange)
+    with no_hang(), pytest.raises(OSError, match="symbolic links|Not a stored file"):
+        store.open(KEY)
 
 
 def test_a_hard_link_reads_as_the_file_that_it_is(root: Path, outside: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from devilry_storage.storages import MemoryDeliveryStore
 from devilry_storage.storages.files import MEMORY, Spool
 from devilry_storage.testing import PlainFileMeta
+from devilry_storage.testing.disk import in_processes
 
 CHUNK = 64 * 1024
 ROOM = MEMORY // 2
@@ -151,3 +152,16 @@ def test_a_spool_gives_back_what_was_added(write: Callable[..., None]) -> None:
         assert b"".join(spool.chunks()) == b"".join(added)
         spool.add(b"more")
         assert b"".join(spool.chunks()) == b"".join([*added, b"more"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+def test_forked_child_that_ends_leaves_a_spool_on_disk_alone() -> None:
+    """Its copy of the writer has nothing in it that would be written a second time."""
+    store, data = MemoryDeliveryStore(), os.urandom(MEMORY + 1000)
+    row = PlainFileMeta(store, 1005, 17)
+    writer = store.write_open(row)
+    writer.write(data[:MEMORY])
+    writer.write(data[MEMORY:])
+    assert in_processes(writer.discard) == [None]
+    writer.close()
+    assert b"".join(store.stream("0/1/1005/17", sha256=row.sha256)) == data
