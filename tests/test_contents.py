@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -92,10 +94,22 @@ def body() -> Any:
     return File(given, "b.txt")
 
 
+class Streamed(_AnyFile):
+    """Its chunks come once; its file is empty."""
+
+    def __init__(self) -> None:
+        super().__init__(ContentFile(b""), "s.txt")
+        self._pieces = iter([b"str", b"eam"])
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        yield from self._pieces
+
+
 CONTENTS: dict[bytes, Callable[[], Any]] = {
     b"SECRET": decrypting,
     b"quack": Duck,
     b"body": body,
+    b"stream": Streamed,
     b"plain": lambda: ContentFile(b"plain"),
     b"upload": lambda: SimpleUploadedFile("u.txt", b"upload"),
 }
@@ -112,6 +126,17 @@ def test_every_content_is_stored_as_it_means_itself(subtests: pytest.Subtests) -
             name = store.save("a", CONTENTS[data]())
             assert store.stored.pop(name) == data
             assert store.stored == dict.fromkeys(occupied, b"taken")
+
+
+def test_file_that_only_says_that_it_seeks_is_stored_whole(store: OwnStore) -> None:
+    """A compressed one over a pipe, read for a name that was taken."""
+    ours, theirs = os.pipe()
+    with os.fdopen(theirs, "wb") as pipe:
+        pipe.write(gzip.compress(b"data"))
+    store.stored = {"a.txt": b"taken"}
+    with os.fdopen(ours, "rb") as pipe, gzip.open(pipe) as file:
+        name = store.save("a.txt", File(file))
+    assert store.stored == {"a.txt": b"taken", name: b"data"}
 
 
 def test_what_an_upload_knows_of_itself_is_kept() -> None:
