@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ class FiveMethods:
 
 class Unflagged(DeliveryStoreMixin, FileSystemStorage):
     """A store that does not say what it can do."""
+
+
+class Promising(MemoryDeliveryStore):
+    """A store that promises everything."""
+
+    durable = lazy_read = True
 
 
 def _stores(backend: str, **options: Any) -> dict[str, Any]:
@@ -200,11 +207,12 @@ def test_a_root_in_which_no_file_can_be_made_is_an_error(tmp_path: Path) -> None
     assert str(tmp_path / "file") in message.msg
 
 
+@pytest.mark.parametrize("missing", [os.W_OK, os.X_OK], ids=["write", "enter"])
 def test_a_root_without_permission_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int
 ) -> None:
     """E005: as root every folder is writable, so the answer of access(2) is replaced."""
-    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & missing)
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         assert _only(_of(store_checks.check_stores())).id == "devilry_storage.E005"
 
@@ -216,6 +224,47 @@ def test_modes_that_let_everybody_read_are_a_warning_in_production(tmp_path: Pat
     assert message.id == "devilry_storage.W006"
     assert "0o644" in message.msg
     assert "0o640" in str(message.hint)
+
+
+@pytest.mark.parametrize("option", ["file_permissions_mode", "directory_permissions_mode"])
+@pytest.mark.parametrize("mode", [0o641, 0o642, 0o644, 0o751])
+def test_any_permission_of_others_is_a_warning(tmp_path: Path, option: str, mode: int) -> None:
+    """W006: to read, to write or to enter."""
+    modes = {"file_permissions_mode": 0o640, "directory_permissions_mode": 0o750, option: mode}
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path), **modes)):
+        message = _only(_of(store_checks.check_stores_deployed()))
+    assert message.id == "devilry_storage.W006"
+    assert f"{option} {mode:#o}." in message.msg
+
+
+def test_folders_left_to_the_umask_are_a_warning(tmp_path: Path) -> None:
+    """W006: it may be 022."""
+    stores = _stores(HIER, location=str(tmp_path), file_permissions_mode=0o640)
+    with override_settings(STORAGES=stores):
+        message = _only(_of(store_checks.check_stores_deployed()))
+    assert message.id == "devilry_storage.W006"
+    assert "directory_permissions_mode not set" in message.msg
+
+
+def test_location_that_is_not_made_yet_has_no_messages(tmp_path: Path) -> None:
+    """The first save makes it, in a folder where it may."""
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path / "a/b"))):
+        assert _of(store_checks.check_stores()) == []
+
+
+@pytest.mark.parametrize("said", [False, None])
+@pytest.mark.parametrize("flag", ["atomic_create", "whole_or_absent", "durable"])
+def test_each_promise_that_a_store_lacks_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, flag: str, said: bool | None
+) -> None:
+    """W011: one for each; a flag that nobody has set counts as False."""
+    monkeypatch.setattr(Promising, flag, said)
+    with override_settings(STORAGES=_stores(f"{__name__}.Promising")):
+        message = _only(_of(store_checks.check_stores_deployed()))
+        undecided = _of(store_checks.check_stores())
+    assert message.id == "devilry_storage.W011"
+    assert f"does not promise {flag}: " in message.msg
+    assert [each.id for each in undecided] == ["devilry_storage.W007"] * (said is None)
 
 
 def test_recommended_modes_are_no_warning(tmp_path: Path) -> None:
@@ -523,13 +572,14 @@ def test_an_interval_other_than_that_of_the_stored_keys_is_a_warning(tmp_path: P
 
 
 @pytest.mark.django_db
-def test_adopted_names_say_nothing_of_the_interval(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["0.001/0.0/1000/5", "0/1/1005/٥", "٠/1/1005/5", "0/1/1005/5x"])
+def test_adopted_names_say_nothing_of_the_interval(tmp_path: Path, name: str) -> None:
     """No warning for names that no layout made."""
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         group = AssignmentGroup.objects.create(name="group")
         delivery = Delivery.begin(group)
-        FsHierDeliveryStore(tmp_path).save("0.001/0.0/1000/5", ContentFile(b"old"))
-        FileMeta.objects.adopt("0.001/0.0/1000/5", delivery=delivery)
+        FsHierDeliveryStore(tmp_path).save(name, ContentFile(b"old"))
+        FileMeta.objects.adopt(name, delivery=delivery)
         assert database.check_databases(databases=["default"]) == []
 
 
