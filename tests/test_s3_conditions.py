@@ -23,6 +23,8 @@ from devilry_storage.storages.s3 import conditions, writing
 from devilry_storage.testing import PlainFileMeta
 
 from . import s3servers
+from .http_faults import Answer
+from .http_proxy import HttpProxy
 from .test_conformance_s3 import S3Cases
 
 pytestmark = pytest.mark.servers
@@ -80,6 +82,16 @@ def test_nothing_is_written_where_conditions_are_ignored(
         assert f"bucket {store.bucket_name!r}" in str(raised.value)
         assert "option " in str(raised.value)
     assert list(store.scan()) == []
+
+
+def test_server_that_does_not_know_the_condition_is_refused() -> None:
+    """It answers that this is not implemented, and stores nothing."""
+    with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
+        store = on("seaweedfs", endpoint_url=proxy.endpoint_url)
+        proxy.fault("PutObject", Answer(501, "NotImplemented"))
+        with pytest.raises(ConditionalWritesIgnored, match="If-None-Match in put_object"):
+            save_small(store)
+        assert list(store.scan()) == []
 
 
 def test_the_refusal_is_an_error_of_a_save_and_of_a_configuration() -> None:

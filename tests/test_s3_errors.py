@@ -38,7 +38,7 @@ from devilry_storage.exceptions import (
 )
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3 import bucket as bucket_module
-from devilry_storage.storages.s3 import errors
+from devilry_storage.storages.s3 import conditions, errors
 from devilry_storage.testing import PlainFileMeta
 
 from . import s3servers
@@ -563,6 +563,7 @@ def test_a_large_save_that_is_refused_names_the_operation_that_was(
     store: S3DeliveryStore, proxy: HttpProxy, operation: str
 ) -> None:
     """And leaves no upload behind."""
+    conditions.require(store.remote, "complete_multipart_upload")
     proxy.fault(operation, Answer(403, "AccessDenied"))
     with pytest.raises(StoreDenied, match=r"permission is missing: s3:PutObject\."):
         store.save("a.bin", ContentFile(bytes(6 * MIB)))

@@ -12,12 +12,12 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from django.core.files.base import ContentFile
 
-from devilry_storage.exceptions import StoreFailure, StoreUnavailable
+from devilry_storage.exceptions import ChecksumMismatch, StoreFailure, StoreUnavailable
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3.bucket import Bucket
 
 from . import s3servers
-from .http_faults import Answer, CutReply, FlipRequestBit, LoseReply, StallReply
+from .http_faults import Answer, CutReply, FlipBit, FlipRequestBit, LoseReply, StallReply
 from .http_proxy import HttpProxy
 
 pytestmark = pytest.mark.servers
@@ -193,6 +193,73 @@ def test_an_upload_whose_name_is_anothers_takes_an_alternative(
     store.exists = taken_meanwhile  # type: ignore[method-assign]
     assert store.save("a.bin", ContentFile(os.urandom(100_001))) != "a.bin"
     assert b"".join(store.stream("a.bin")) == b"rival"
+
+
+def test_conflict_without_a_rival_begins_the_upload_again(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """The other writer gave up: the name is free, and the first upload is aborted."""
+    data = os.urandom(100_001)
+    proxy.fault("CompleteMultipartUpload", Answer(409, "ConditionalRequestConflict"))
+    assert store.save("a.bin", ContentFile(data)) == "a.bin"
+    attempt = ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
+    begun = ["HeadObject", *attempt, "AbortMultipartUpload"]
+    assert proxy.operations() == [*begun, *attempt]
+    assert b"".join(store.stream("a.bin")) == data
+
+
+def test_conflicts_without_end_end_with_the_attempts(
+    options: dict[str, Any], proxy: HttpProxy
+) -> None:
+    """An error, not another name: the name may still be free."""
+    store = S3DeliveryStore(**options, attempts=2)
+    store.save("warm", ContentFile(bytes(100_001)))
+    proxy.forget()
+    proxy.fault("CompleteMultipartUpload", Answer(409, "ConditionalRequestConflict"), 9)
+    with pytest.raises(StoreFailure, match="ConditionalRequestConflict"):
+        store.save("a.bin", ContentFile(bytes(100_001)))
+    assert proxy.operations().count("CompleteMultipartUpload") == 2
+    assert proxy.operations().count("AbortMultipartUpload") == 2
+    assert not store.exists("a.bin")
+
+
+def test_upload_that_somebody_aborted_is_no_success(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """A completion that finds no upload may have been carried out before, or not."""
+    proxy.fault("CompleteMultipartUpload", Answer(404, "NoSuchUpload"), 9)
+    with pytest.raises(StoreFailure, match="NoSuchUpload"):
+        store.save("a.bin", ContentFile(bytes(100_001)))
+    assert not store.exists("a.bin")
+
+
+def test_save_whose_reply_was_lost_keeps_its_name(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """The second attempt finds the name taken, by the first one's own object."""
+    proxy.fault("PutObject", LoseReply())
+    assert store.save("a.txt", ContentFile(b"data")) == "a.txt"
+    assert [entry.name for entry in store.scan() if entry.name.startswith("a")] == ["a.txt"]
+
+
+def test_bytes_that_changed_on_the_way_down_are_an_error(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """The server sends the checksum of the whole file with it."""
+    store.save("a.bin", ContentFile(os.urandom(50_000)))
+    proxy.fault("GetObject", FlipBit(20_000))
+    with pytest.raises(ChecksumMismatch, match="it is damaged, there or on the way"):
+        list(store.stream("a.bin"))
+
+
+def test_answer_with_another_range_is_refused(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are not those from the position that was asked for."""
+    store.save("a.bin", ContentFile(os.urandom(90_000)))
+    change_ranges(monkeypatch, lambda asked: asked.replace("1000-", "1001-"))
+    with pytest.raises(StoreFailure, match="from 1000 on were asked for"):
+        list(store.stream("a.bin", 1000, 2000))
 
 
 def test_an_answer_with_a_part_of_the_range_is_not_taken_for_all(

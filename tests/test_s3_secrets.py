@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from botocore.parsers import create_parser
+from botocore.session import get_session
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
@@ -344,6 +346,31 @@ def test_only_the_values_of_secrets_are_taken_out_of_a_record(
     record = logging.LogRecord("botocore.auth", logging.DEBUG, "", 1, "%s", (said,), None)
     assert secrets.redacted(record)
     assert record.getMessage() == (said if shown is None else shown)
+
+
+@pytest.mark.parametrize("name", ["auth", "endpoint", "parsers", "tokens"])
+def test_each_logger_that_shows_secrets_has_the_filter(
+    watcher: s3leaks.Watcher, name: str
+) -> None:
+    """Each one of its own: a record does not pass the filters of the loggers above."""
+    assert S3DeliveryStore(bucket_name="deliveries").remote.client
+    before = watcher.records
+    logging.getLogger(f"botocore.{name}").debug("{'SessionToken': '%s'}", TOKEN)
+    assert watcher.records > before
+
+
+def test_credentials_of_a_role_are_not_logged(watcher: s3leaks.Watcher) -> None:
+    """Botocore logs the answer of STS, which has the secret key and the token in it."""
+    assert S3DeliveryStore(bucket_name="deliveries").remote.client
+    service = get_session().get_service_model("sts")
+    given = f"<SecretAccessKey>{WRONG}</SecretAccessKey><SessionToken>{TOKEN}</SessionToken>"
+    body = f"<R><AssumeRoleResult><Credentials>{given}</Credentials></AssumeRoleResult></R>"
+    parsed = create_parser("query").parse(
+        {"body": body.encode(), "headers": {}, "status_code": 200},
+        service.operation_model("AssumeRole").output_shape,
+    )
+    assert parsed["Credentials"]["SessionToken"] == TOKEN
+    assert watcher.records
 
 
 def test_without_the_filter_botocore_logs_secrets(options: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -49,8 +49,8 @@ def store(options: dict[str, Any]) -> S3DeliveryStore:
     return S3DeliveryStore(**options)
 
 
-def _begun(server: s3servers.Server, store: S3DeliveryStore) -> None:
-    for key in KEYS:
+def _begun(server: s3servers.Server, store: S3DeliveryStore, keys: Iterable[str] = KEYS) -> None:
+    for key in keys:
         server.client().create_multipart_upload(Bucket=store.bucket_name, Key=key)
 
 
@@ -85,6 +85,17 @@ def test_what_was_aborted_before_a_failure_is_told(
     with pytest.raises(StoreDenied, match="s3:AbortMultipartUpload"):
         next(found)
     assert sorted([told, *_uploads(server, store)]) == KEYS
+
+
+def test_without_a_location_uploads_of_others_are_not_aborted(
+    server: s3servers.Server, store: S3DeliveryStore
+) -> None:
+    """Only keys of the layout and the store's own marker are ours in such a bucket."""
+    others = ["0/0/1", "0/0/1/01", "0/1/1/1", "backup.tar", "media/0/0/1/1"]
+    ours = [conditions.MARKER, *KEYS]
+    _begun(server, store, [*others, *ours])
+    assert sorted(store.remove_stale_uploads(timezone.now() + LATER)) == ours
+    assert sorted(_uploads(server, store)) == others
 
 
 def test_a_failed_upload_is_aborted_by_one_request(
