@@ -70,6 +70,11 @@ class ForgetsMaxLength(MemoryDeliveryStore):
         return super().save(name, content)
 
 
+class MiscountsMaxLength(MemoryDeliveryStore):
+    def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
+        return super().save(name, content, max_length and max_length + 1)
+
+
 class TrustsAlternatives(MemoryDeliveryStore):
     def _candidates(self, name: str, *args: Any, **kwargs: Any) -> Iterator[str]:
         yield name
@@ -285,6 +290,7 @@ FAULTS: dict[type[DeliveryStoreMixin], str] = {
         test_alternative_name_keeps_to_max_length test_too_long_name_is_shortened
         test_name_that_cannot_be_shortened_is_refused
     """,
+    MiscountsMaxLength: "test_names_one_character_too_long_are_shortened",
     TrustsAlternatives: """
         test_alternative_names_are_not_trusted test_alternatives_without_end_are_given_up
         test_save_refuses_hostile_names

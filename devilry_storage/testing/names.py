@@ -69,6 +69,19 @@ class NameCases(DeliveryStoreCase):
         self.assertTrue(name.endswith(".txt"), name)
         self.assert_holds(name, b"data")
 
+    def test_names_one_character_too_long_are_shortened(self) -> None:
+        """Promise 2: a name or alternative name one character over max_length is shortened."""
+        name = "folder/" + "n" * 50 + ".txt"
+        shortened = self.store.save(name, ContentFile(b"first"), max_length=len(name) - 1)
+        self.assertLessEqual(len(shortened), len(name) - 1)
+        self.assert_holds(shortened, b"first")
+        taken = self.save("folder/name.txt", b"second")
+        room = len(self.store.get_alternative_name("folder/name", ".txt")) - 1
+        alternative = self.store.save(taken, ContentFile(b"third"), max_length=room)
+        self.assertLessEqual(len(alternative), room)
+        self.assert_holds(taken, b"second")
+        self.assert_holds(alternative, b"third")
+
     def test_name_that_cannot_be_shortened_is_refused(self) -> None:
         """Promise 2: where max_length leaves no room for a name, the save is refused."""
         with self.assert_unchanged(), self.assertRaises(SuspiciousFileOperation):
