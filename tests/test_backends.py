@@ -27,7 +27,7 @@ class Service(InMemoryStorage):
 
     def _save(self, name: str, content: File[Any]) -> str:
         content.seek(0)
-        return super()._save(name, ContentFile(content.read()))
+        return super()._save(name, ContentFile(bytes(content.read())))
 
     def delete(self, name: str) -> None:
         if self.failing:

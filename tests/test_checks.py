@@ -679,6 +679,19 @@ def test_sendfile_that_is_not_set_up_is_an_error(
     assert missing in message.msg
 
 
+def test_sendfile_root_beside_the_store_is_an_error(tmp_path: Path) -> None:
+    """E061: a folder that merely begins with the same letters is another one."""
+    with override_settings(
+        STORAGES=_stores(HIER, location=str(tmp_path / "store-b")),
+        DELIVERY_STORE_SERVE="sendfile",
+        SENDFILE_BACKEND=BACKEND,
+        SENDFILE_ROOT=str(tmp_path / "store"),
+    ):
+        message = _only(_of(serving_checks.check_serving()))
+    assert message.id == "devilry_storage.E061"
+    assert "outside of SENDFILE_ROOT" in message.msg
+
+
 def test_sendfile_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """E061: the package itself does without."""
     monkeypatch.setattr(serving_checks, "find_spec", lambda name: None)

@@ -101,7 +101,10 @@ def test_a_writer_whose_write_failed_stores_nothing_whatever_follows(
     assert list(store.scan()) == []
 
 
-def test_a_writer_that_was_interrupted_in_a_write_stores_nothing() -> None:
+@pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
+def test_a_writer_that_was_interrupted_in_a_write_stores_nothing(
+    error: type[BaseException],
+) -> None:
     """The bytes may be there already, but not be counted yet: a task's time limit, a signal."""
     store = MemoryDeliveryStore()
     row = PlainFileMeta(store, 1005, 17)
@@ -110,10 +113,10 @@ def test_a_writer_that_was_interrupted_in_a_write_stores_nothing() -> None:
 
     class Interrupted:
         def update(self, data: bytes) -> None:
-            raise TimeoutError("time is over")
+            raise error("time is over")
 
     writer._hash = Interrupted()  # type: ignore[assignment]
-    with pytest.raises(TimeoutError):
+    with pytest.raises(error):
         writer.write(b"not counted")
     with pytest.raises(OSError, match="nothing is stored"):
         writer.close()
