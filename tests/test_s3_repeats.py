@@ -100,6 +100,30 @@ def test_bytes_that_changed_on_the_way_up_are_refused_and_sent_again(
         assert file.read() == data
 
 
+@pytest.mark.parametrize(
+    ("calculation", "header", "header_of_a_part"),
+    [
+        ("when_supported", "x-amz-checksum-sha256", "x-amz-checksum-crc32"),
+        ("when_required", "content-md5", "content-md5"),
+    ],
+)
+def test_each_upload_has_a_checksum(
+    options: dict[str, Any],
+    proxy: HttpProxy,
+    calculation: Any,
+    header: str,
+    header_of_a_part: str,
+) -> None:
+    """The older one for servers that know no other."""
+    options["client_config"] = Config(s3=S3, request_checksum_calculation=calculation)
+    store = S3DeliveryStore(**options)
+    for size in (50_000, 100_001):
+        store.save("a.bin", ContentFile(os.urandom(size)))
+    requests = {each.operation: each for each in proxy.requests if each.path.endswith(".bin")}
+    assert requests["PutObject"].headers.get(header)
+    assert requests["UploadPart"].headers.get(header_of_a_part)
+
+
 def test_a_download_that_stalls_each_time_ends_at_the_deadline(
     store: S3DeliveryStore, options: dict[str, Any], proxy: HttpProxy
 ) -> None:
