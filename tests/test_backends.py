@@ -27,7 +27,9 @@ class Service(InMemoryStorage):
 
     def _save(self, name: str, content: File[Any]) -> str:
         content.seek(0)
-        return super()._save(name, ContentFile(bytes(content.read())))
+        read = ContentFile(bytes(content.read()))
+        stored: str = super()._save(name, read)  # type: ignore[misc]  # missing in the stubs
+        return stored
 
     def delete(self, name: str) -> None:
         if self.failing:

@@ -55,7 +55,7 @@ def test_file_permissions_mode_is_exact_whatever_the_umask(root: Path, umask: in
 @pytest.mark.parametrize("option", [0o640, None])
 def test_temp_file_is_private_until_it_has_its_mode(root: Path, option: int | None) -> None:
     """Else another user could open it before, and read what is written later."""
-    seen = []
+    seen: list[int] = []
 
     class Content(ContentFile):  # type: ignore[type-arg]  # not generic at run time
         def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_impossible_option_is_refused(option: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("store", [FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore])
-def test_unknown_option_is_refused(store: type[DeliveryStoreMixin]) -> None:
+def test_unknown_option_is_refused(store: Callable[..., DeliveryStoreMixin]) -> None:
     """It may be a misspelt one whose value is a secret: only its name is shown."""
     with pytest.raises(ImproperlyConfigured, match="has no option 'secret'") as caught:
         store(secret="hidden")

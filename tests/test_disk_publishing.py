@@ -164,6 +164,17 @@ def test_folder_that_another_process_made_is_used(
 # -- Listings and deletes beside each other --
 
 
+def test_folder_is_a_missing_file(root: Path) -> None:
+    """It cannot be opened, and to delete it is no error and removes nothing."""
+    store = store_at(root)
+    store.save(KEY, ContentFile(DATA))
+    for folder in ("0", "0/1/1005"):
+        with pytest.raises(FileNotFoundError):
+            store.open(folder)
+        store.delete(folder)
+    assert visible(root) == [KEY]
+
+
 def test_scan_passes_over_files_that_vanish(root: Path) -> None:
     """They were there when the folder was read, but not when they were looked at."""
     store = store_at(root)

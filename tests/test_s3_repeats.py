@@ -310,7 +310,8 @@ def test_a_listing_that_does_not_say_where_it_goes_on_ends(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the same page would be asked for for ever."""
-    monkeypatch.setattr(Bucket, "call", lambda *_, **given: {"IsTruncated": True, "Contents": []})
+    answers = iter([{"IsTruncated": True, "Contents": []}] * 3)
+    monkeypatch.setattr(Bucket, "call", lambda *_, **given: next(answers))
     with pytest.raises(StoreFailure, match="list_objects_v2 goes on, but not where"):
         list(store.scan())
 
