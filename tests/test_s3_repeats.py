@@ -131,7 +131,7 @@ def test_a_download_that_stalls_each_time_ends_at_the_deadline(
     store.save("a.bin", ContentFile(bytes(90_000)))
     options["client_config"] = Config(s3=S3, read_timeout=0.4)
     # Long enough for a second attempt on a machine that is slow.
-    hasty = S3DeliveryStore(**options, attempts=100, deadline=4)
+    hasty = S3DeliveryStore(**options, attempts=20, deadline=4)
     proxy.fault("GetObject", StallReply(0), 100)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match=r"at byte 0 of 90000, [2-9] times"):

@@ -326,6 +326,7 @@ def test_no_command_tells_a_secret(
             "{'WebIdentityToken': '***', 'RoleArn': 'r'}",
         ),
         ("WebIdentityToken=abc.def&RoleArn=r", "WebIdentityToken=***&RoleArn=r"),
+        ("SAMLAssertion=abc%3D&RoleArn=r", "SAMLAssertion=***&RoleArn=r"),
         ("{'x-amz-sso_bearer_token': 'abc'}", "{'x-amz-sso_bearer_token': '***'}"),
         (
             'b\'{"secretAccessKey":"abc","sessionToken":"def","expiration":1}\'',

@@ -1,0 +1,1199 @@
+"""Guards of the stores, their layouts, names and settings, and of the system checks."""
+
+from __future__ import annotations
+
+from . import Guard
+
+BACKENDS = "tests/test_backends.py::"
+CHECKS = "tests/test_checks.py::"
+CONF = "tests/test_conf.py::"
+CONTENTS = "tests/test_contents.py::"
+DISK = "tests/test_conformance.py::TestFsHierDeliveryStoreWithoutFsync::"
+DISK_MODES = "tests/test_disk_modes.py::"
+DISK_OPTIONS = "tests/test_disk_options.py::"
+DISK_PUBLISHING = "tests/test_disk_publishing.py::"
+DISK_SYNCS = "tests/test_disk_syncs.py::"
+DISK_TRAPS = "tests/test_disk_traps.py::"
+DJANGOS_DISK = "tests/test_conformance.py::TestStoreMadeOfFileSystemStorage::"
+DJANGOS_MEMORY = "tests/test_conformance.py::TestStoreMadeOfInMemoryStorage::"
+HOSTILE_NAMES = "tests/test_hostile_names.py::"
+INFO = "tests/test_info.py::"
+LAYOUT = "tests/test_layout.py::"
+MEMORY = "tests/test_conformance.py::TestMemoryDeliveryStore::"
+NAMES = "tests/test_names.py::"
+PAGING = "tests/test_paging.py::"
+PURGE = "tests/test_purge.py::"
+PURGE_S3 = "tests/test_purge_s3.py::"
+S3_CLIENTS = "tests/test_s3_clients.py::"
+S3_CONDITIONS = "tests/test_s3_conditions.py::"
+S3_DELETE_MANY = "tests/test_s3_delete_many.py::"
+S3_ERRORS = "tests/test_s3_errors.py::"
+S3_OPTIONS = "tests/test_s3_options.py::"
+S3_PARTS = "tests/test_s3_parts.py::"
+S3_REPEATS = "tests/test_s3_repeats.py::"
+S3_REQUESTS = "tests/test_s3_requests.py::"
+S3_SECRETS = "tests/test_s3_secrets.py::"
+S3_UPLOADS = "tests/test_s3_uploads.py::"
+S3_URLS = "tests/test_s3_urls.py::"
+SPOOLS = "tests/test_spools.py::"
+
+GUARDS: list[Guard] = [
+    # -- storages/staged.py --
+    Guard(
+        "storages/staged.py",
+        "os.O_CREAT | os.O_EXCL | NOFOLLOW",
+        "os.O_CREAT | NOFOLLOW",
+        (f"{DISK_TRAPS}test_temp_file_is_never_a_planted_entry",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "0o666 if tree.file_mode is None else 0o600",
+        "0o666",
+        (f"{DISK_MODES}test_temp_file_is_private_until_it_has_its_mode",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            view = view[os.write(self._fd, view) :]",
+        ("            os.write(self._fd, view)\n            break"),
+        (f"{DISK_PUBLISHING}test_short_writes_store_the_whole_content",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            os.fchmod(self._fd, self._tree.file_mode)",
+        "            pass",
+        (f"{DISK_MODES}test_file_permissions_mode_is_exact_whatever_the_umask",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "        self._tree.give_group(self._fd, self._folder)\n",
+        "",
+        (f"{DISK_MODES}test_what_is_stored_gets_the_roots_group",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            sync(self._fd)",
+        "            pass",
+        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+    ),
+    Guard(
+        "storages/staged.py",
+        (
+            "                if self._tree.durable:\n"
+            "                    sync(folder)\n"
+            "                return True"
+        ),
+        "                return True",
+        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+    ),
+    Guard(
+        "storages/staged.py",
+        (
+            "            self._name = None\n"
+            "            if self._tree.durable:\n"
+            "                sync(folder)"
+        ),
+        "            self._name = None",
+        (f"{DISK_SYNCS}test_delete_and_replace_sync_the_folder",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "                self._tree.stat_in(folder, leaf, name)",
+        "                pass",
+        (f"{DISK_TRAPS}test_a_planted_entry_is_neither_deleted_nor_replaced",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "os.link(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)",
+        "os.rename(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)",
+        (f"{DISK}test_taken_name_gives_an_alternative",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            return self._is_ours(leaf, folder)",
+        "            return False",
+        (f"{DISK_PUBLISHING}test_link_whose_reply_was_lost_keeps_the_name",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            return self._is_ours(leaf, folder)",
+        "            return True",
+        (f"{DISK}test_taken_name_gives_an_alternative",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "exception.errno in _NO_HARD_LINKS",
+        "False",
+        (f"{DISK_PUBLISHING}test_file_system_without_hard_links_is_named",),
+    ),
+    Guard(
+        "storages/staged.py",
+        ("            except FileNotFoundError:\n                continue  # likewise"),
+        ("            except FileNotFoundError:\n                raise"),
+        (f"{DISK_PUBLISHING}test_folder_that_vanishes_during_a_save_is_made_again",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "                continue  # removed, being empty, between our making and our entering it",
+        "                raise",
+        (f"{DISK_PUBLISHING}test_folder_that_vanishes_during_a_save_is_made_again",),
+    ),
+    Guard(
+        "storages/staged.py", " and os.getpid() == self._owner", "", ("tests/test_disk_forks.py",)
+    ),
+    Guard(
+        "storages/staged.py",
+        ("        self._try(self._unlink)\n        self._close_folder()"),
+        "        self._close_folder()",
+        (f"{DISK_PUBLISHING}test_save_leaves_no_temp_file",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "(self._close_file, self._unlink, self._close_folder)",
+        "(self._close_file, self._close_folder)",
+        (f"{DISK_PUBLISHING}test_failed_save_leaves_no_temp_file",),
+    ),
+    Guard(
+        "storages/staged.py",
+        ("        except OSError as exception:\n            logger.warning("),
+        ("        except ZeroDivisionError as exception:\n            logger.warning("),
+        (f"{DISK_PUBLISHING}test_temp_file_that_cannot_be_removed_fails_no_save",),
+    ),
+    # -- storages/tree.py --
+    Guard(
+        "storages/tree.py",
+        "_FOLDER = _ROOT | NOFOLLOW",
+        "_FOLDER = _ROOT",
+        (f"{DISK_TRAPS}test_a_planted_symlink_of_a_folder_leads_nowhere",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "_READ = os.O_RDONLY | NOFOLLOW | ",
+        "_READ = os.O_RDONLY | ",
+        (f"{DISK_TRAPS}test_entry_planted_after_the_look_is_not_read",),
+    ),
+    Guard(
+        "storages/tree.py",
+        'getattr(os, "O_NONBLOCK", 0) | CLOEXEC',
+        "CLOEXEC",
+        (f"{DISK_TRAPS}test_entry_planted_after_the_look_is_not_read",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "            self._regular(os.fstat(file), name)",
+        "            pass",
+        (f"{DISK_TRAPS}test_entry_planted_after_the_look_is_not_read",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ("            self.stat_in(fd, leaf, name)\n            file = os.open("),
+        "            file = os.open(",
+        (f"{DISK_TRAPS}test_a_planted_entry_is_not_read",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                self._unmake(folder, fd)",
+        "                pass",
+        (f"{DISK_SYNCS}test_a_retry_syncs_the_folder_whose_sync_had_failed",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "            sync(above)",
+        "            pass",
+        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "            return False  # another process made it just now",
+        "            raise",
+        (f"{DISK_PUBLISHING}test_folder_that_another_process_made_is_used",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "        if self.folder_mode is not None:\n",
+        "        if False:\n",
+        (f"{DISK_MODES}test_directory_permissions_mode_is_exact_for_intermediate_folders_too",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "self.folder_mode | (os.fstat(fd).st_mode & stat.S_ISGID)",
+        "self.folder_mode",
+        (f"{DISK_MODES}test_folders_below_a_setgid_root_stay_setgid",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "{errno.ENOENT, errno.ENAMETOOLONG}",
+        "{errno.ENOENT}",
+        (f"{HOSTILE_NAMES}test_a_name_too_long_for_the_disk_is_never_there",),
+    ),
+    Guard(
+        "storages/tree.py",
+        (
+            "                        with suppress(FileNotFoundError):\n"
+            "                            yield"
+        ),
+        (
+            "                        with suppress(ZeroDivisionError):\n"
+            "                            yield"
+        ),
+        (f"{DISK_PUBLISHING}test_scan_passes_over_files_that_vanish",),
+    ),
+    Guard(
+        "storages/tree.py",
+        " if folders or entry.name != RESERVED",
+        "",
+        (f"{DISK}test_nothing_else_is_seen_during_a_save",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ("                self.stat_in(fd, leaf, name)\n                os.unlink"),
+        "                os.unlink",
+        (f"{DISK_TRAPS}test_a_planted_entry_is_neither_deleted_nor_replaced",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ("            if self.durable:\n                sync(fd)"),
+        "            pass",
+        (f"{DISK_SYNCS}test_delete_and_replace_sync_the_folder",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ".st_mtime < before:",
+        ".st_mtime > 0:",
+        (f"{PURGE}test_temp_files_are_removed_after_the_grace_time",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ("                            if remove:\n                                os.unlink"),
+        ("                            if True:\n                                os.unlink"),
+        (f"{PURGE}test_temp_files_are_removed_after_the_grace_time",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ('            if os.listdir(self.root):\n                return ""'),
+        '            return ""',
+        (f"{PURGE}test_an_empty_root_is_refused",),
+    ),
+    # -- storages/filesystem.py --
+    Guard(
+        "storages/filesystem.py",
+        ("        except (FileNotFoundError, UnsafeEntry):\n            return False"),
+        ("        except FileNotFoundError:\n            return False"),
+        (f"{DISK_TRAPS}test_a_planted_entry_is_in_no_listing",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        ("        if place.split(os.sep)[0] == os.pardir:\n            return None\n"),
+        "",
+        (f"{DISK_OPTIONS}test_only_files_below_media_root_have_a_url",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "prune=self.is_key(name)",
+        "prune=False",
+        (f"{DISK_PUBLISHING}test_delete_removes_the_emptied_folder_of_a_delivery_alone",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "prune=self.is_key(name)",
+        "prune=True",
+        (f"{DISK_PUBLISHING}test_delete_removes_the_emptied_folder_of_a_delivery_alone",),
+    ),
+    # -- storages/contract.py --
+    Guard(
+        "storages/contract.py",
+        "max_length is None or len(name) <= max_length",
+        "max_length is None or len(name) <= max_length + 1",
+        (f"{DISK}test_names_one_character_too_long_are_shortened",),
+    ),
+    Guard(
+        "storages/contract.py",
+        "if max_length is not None and excess > 0:",
+        "if max_length is not None and excess > 1:",
+        (f"{DISK}test_names_one_character_too_long_are_shortened",),
+    ),
+    Guard(
+        "storages/contract.py",
+        'if mode != "rb" and self.is_key(name):',
+        "if False:",
+        (f"{MEMORY}test_keys_are_not_opened_for_writing",),
+    ),
+    Guard(
+        "storages/contract.py",
+        "            yield validate_storage_name(posixpath.join(folder, leaf))",
+        "            yield posixpath.join(folder, leaf)",
+        (
+            f"{DJANGOS_DISK}test_alternative_names_are_not_trusted",
+            f"{MEMORY}test_alternative_names_are_not_trusted",
+        ),
+    ),
+    Guard(
+        "storages/contract.py",
+        ("                if is_of_content(exception):\n                    raise\n"),
+        "                pass\n",
+        (f"{MEMORY}test_source_that_says_something_exists_is_not_read_again",),
+    ),
+    Guard(
+        "storages/contract.py",
+        "for _ in range(ALTERNATIVE_NAMES):",
+        "while True:",
+        (f"{MEMORY}test_alternatives_without_end_are_given_up",),
+    ),
+    Guard(
+        "storages/contract.py",
+        "        return super().exists(name) and not self._is_folder(name)",
+        "        return super().exists(name)",
+        (f"{DJANGOS_DISK}test_folder_is_no_file",),
+    ),
+    Guard(
+        "storages/contract.py",
+        ("        if not self._is_folder(name):\n            super().delete(name)"),
+        "        super().delete(name)",
+        (f"{DJANGOS_MEMORY}test_folder_is_not_deleted",),
+    ),
+    Guard(
+        "storages/contract.py",
+        (
+            "            if super().exists(name):\n"
+            "                raise\n"
+            "            raise FileNotFoundError"
+        ),
+        "            raise FileNotFoundError",
+        (f"{BACKENDS}test_error_of_a_backend_about_a_stored_file_is_kept",),
+    ),
+    Guard(
+        "storages/contract.py",
+        'super().listdir(validate_storage_name(path) if path else "")',
+        "super().listdir(path)",
+        (f"{DISK}test_listings_refuse_hostile_names",),
+    ),
+    Guard(
+        "storages/contract.py",
+        (
+            "        with rereadable(content, MEMORY) as source:\n"
+            "            return self._create_one_of(rewinding(names, source), source)"
+        ),
+        "        return self._create_one_of(names, content)",
+        ("tests/test_contents.py",),
+    ),
+    # -- storages/base.py --
+    Guard(
+        "storages/base.py",
+        "        if start or stop is not None:\n",
+        "        if False:\n",
+        (f"{MEMORY}test_range_cannot_be_verified",),
+    ),
+    Guard(
+        "storages/base.py",
+        " or (is_buried is not None and is_buried(key))",
+        "",
+        (f"{BACKENDS}test_name_of_a_tombstone_is_not_used",),
+    ),
+    Guard(
+        "storages/base.py",
+        "used = stored_name(filemeta) is not None or",
+        "used =",
+        (f"{MEMORY}test_new_content_gets_a_fresh_name",),
+    ),
+    Guard(
+        "storages/base.py",
+        "            except Exception as exception:  # noqa: BLE001  # see above",
+        "            except ValueError as exception:",
+        (f"{BACKENDS}test_failure_of_a_backend_to_delete_is_told_with_its_name",),
+    ),
+    Guard(
+        "storages/base.py",
+        (
+            "        except FileNotFoundError as exception:\n"
+            "            raise DeliveryFileNotFound(name, filemeta) from exception"
+        ),
+        (
+            "        except ZeroDivisionError as exception:\n"
+            "            raise DeliveryFileNotFound(name, filemeta) from exception"
+        ),
+        (f"{MEMORY}test_errors_carry_the_filemeta",),
+    ),
+    Guard(
+        "storages/base.py",
+        ('        if self.listdir("") == ([], []):\n            return "the store is empty"\n'),
+        "",
+        (f"{BACKENDS}test_empty_store_is_absent",),
+    ),
+    # -- storages/files.py --
+    Guard(
+        "storages/files.py",
+        ("        if withheld:\n            yield withheld\n        withheld = chunk"),
+        ('        yield chunk\n        withheld = b""'),
+        (f"{MEMORY}test_damaged_file_is_not_streamed_to_its_end",),
+    ),
+    Guard(
+        "storages/files.py",
+        "tempfile.TemporaryFile(buffering=0)",
+        "tempfile.TemporaryFile()",
+        (f"{SPOOLS}test_forked_child_that_ends_leaves_a_spool_on_disk_alone",),
+    ),
+    Guard(
+        "storages/files.py",
+        "        view = view[file.write(view) :]",
+        ("        file.write(view)\n        break"),
+        (f"{SPOOLS}test_a_spool_gives_back_what_a_disk_took_in_parts",),
+    ),
+    Guard(
+        "storages/files.py",
+        "if exception is not None and exception is not self._in_flight:",
+        "if exception is not None:",
+        (f"{MEMORY}test_writer_in_an_except_block",),
+    ),
+    Guard(
+        "storages/files.py",
+        "if exception is not None and exception is not self._in_flight:",
+        "if False:",
+        (f"{MEMORY}test_writer_left_by_try_finally",),
+    ),
+    Guard(
+        "storages/files.py",
+        (
+            "            self._close_cleanly()\n"
+            "        else:\n"
+            "            self.discard()\n"
+            "\n"
+            "    def __del__"
+        ),
+        (
+            "            self._close_cleanly()\n"
+            "        else:\n"
+            "            self._close_cleanly()\n"
+            "\n"
+            "    def __del__"
+        ),
+        (f"{MEMORY}test_writer_left_by_with",),
+    ),
+    Guard(
+        "storages/files.py",
+        ("        except BaseException:\n            self._broken = True"),
+        ("        except Exception:\n            self._broken = True"),
+        (f"{SPOOLS}test_a_writer_that_was_interrupted_in_a_write_stores_nothing",),
+    ),
+    Guard(
+        "storages/files.py",
+        "        exception.of_content = True  # type: ignore[attr-defined]  # see is_of_content()",
+        "        pass",
+        (f"{MEMORY}test_source_that_says_something_exists_is_not_read_again",),
+    ),
+    # -- storages/adapting.py --
+    Guard(
+        "storages/adapting.py",
+        "                self._failure = exception\n",
+        "",
+        (f"{CONTENTS}test_a_source_that_broke_is_not_whole_at_the_second_attempt",),
+    ),
+    Guard(
+        "storages/adapting.py",
+        ("        if not _has_djangos_chunks(file):\n            return False"),
+        "        pass",
+        (f"{CONTENTS}test_every_content_is_stored_as_it_means_itself",),
+    ),
+    Guard(
+        "storages/adapting.py",
+        ("    if not _has_djangos_chunks(content):\n        return False\n"),
+        "",
+        (f"{BACKENDS}test_backend_that_reads_gets_bytes_that_seek",),
+    ),
+    Guard(
+        "storages/adapting.py",
+        "regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)",
+        "regular = True",
+        (f"{CONTENTS}test_file_that_only_says_that_it_seeks_is_stored_whole",),
+    ),
+    Guard(
+        "storages/adapting.py",
+        "return isinstance(content.read(0), bytes)",
+        "return True",
+        (f"{BACKENDS}test_backend_that_reads_gets_bytes_that_seek",),
+    ),
+    # -- storages/memory.py --
+    Guard(
+        "storages/memory.py",
+        (
+            "            if name in self._blobs:\n"
+            '                raise FileExistsError(f"{name!r} is taken.")\n'
+        ),
+        "",
+        (f"{MEMORY}test_taken_name_gives_an_alternative",),
+    ),
+    # -- storages/paging.py --
+    Guard(
+        "storages/paging.py",
+        're.compile("0|[1-9][0-9]*")',
+        're.compile("[0-9]+")',
+        (f"{PAGING}test_numbers_come_by_value_and_before_names",),
+    ),
+    Guard(
+        "storages/paging.py",
+        "if place_of(each) > last",
+        "if place_of(each) >= last",
+        (f"{MEMORY}test_pages_show_a_folder_once",),
+    ),
+    Guard(
+        "storages/paging.py",
+        'if len(first) > limit else ""',
+        'if len(first) >= limit else ""',
+        (f"{PAGING}test_file_named_as_a_folder_is_on_a_page_of_its_own",),
+    ),
+    Guard(
+        "storages/paging.py",
+        '        slash = "" if self.is_file else "/"',
+        '        slash = ""',
+        (f"{PAGING}test_file_named_as_a_folder_is_on_a_page_of_its_own",),
+    ),
+    # -- storages/options.py --
+    Guard(
+        "storages/options.py",
+        "not 0 < value <= 0o7777",
+        "not 0 <= value <= 0o7777",
+        (f"{DISK_OPTIONS}test_impossible_option_is_refused",),
+    ),
+    Guard(
+        "storages/options.py",
+        "or value < 2:",
+        "or value < 1:",
+        (f"{DISK_OPTIONS}test_impossible_option_is_refused",),
+    ),
+    Guard(
+        "storages/options.py",
+        "not 0 <= value < math.inf",
+        "not 0 <= value",
+        (f"{S3_ERRORS}test_a_deadline_is_seconds",),
+        needs=("servers",),
+    ),
+    # -- layout.py --
+    Guard(
+        "layout.py",
+        '"(0|[1-9][0-9]{0,4299})"',
+        '"([0-9]{1,4300})"',
+        (f"{LAYOUT}test_what_is_nearly_a_key_does_not_parse",),
+    ),
+    Guard(
+        "layout.py",
+        '"(0|[1-9][0-9]{0,4299})"',
+        'r"(0|[1-9]\\d{0,4299})"',
+        (f"{LAYOUT}test_what_is_nearly_a_key_does_not_parse",),
+    ),
+    Guard("layout.py", "{0,4299}", "*", (f"{LAYOUT}test_what_is_nearly_a_key_does_not_parse",)),
+    Guard(
+        "layout.py",
+        "return pattern.fullmatch(key)",
+        "return pattern.match(key)",
+        (f"{LAYOUT}test_what_is_nearly_a_key_does_not_parse",),
+    ),
+    Guard(
+        "layout.py",
+        "[A-Za-z0-9]{{7}}",
+        "[A-Za-z0-9]{{6,8}}",
+        (f"{LAYOUT}test_a_suffix_of_another_length_does_not_parse",),
+    ),
+    Guard(
+        "layout.py",
+        "    if value < 0:\n",
+        "    if False:\n",
+        (f"{LAYOUT}test_an_id_that_is_no_natural_number_is_an_error_that_says_so",),
+    ),
+    Guard(
+        "layout.py",
+        ("        if sub >= self.interval:\n            return None\n"),
+        "",
+        (f"{LAYOUT}test_a_folder_that_no_id_leads_to_is_no_branch",),
+    ),
+    Guard(
+        "layout.py",
+        ('        if self._branch_of(delivery) != f"{top}/{sub}":\n            return None\n'),
+        "",
+        (f"{LAYOUT}test_a_folder_that_no_id_leads_to_is_no_branch",),
+    ),
+    Guard(
+        "layout.py",
+        "    return int(value)\n",
+        "    return value\n",
+        (f"{LAYOUT}test_an_integer_that_writes_itself_in_letters_makes_a_key_of_digits",),
+    ),
+    Guard(
+        "layout.py",
+        "if re.fullmatch(_INTEGER, name)",
+        "if name.isdigit()",
+        (
+            f"{LAYOUT}test_a_folder_that_is_not_of_the_layout_is_no_branch",
+            f"{LAYOUT}test_flat_branches_come_in_numeric_order_with_their_ids",
+        ),
+    ),
+    # -- names.py --
+    Guard(
+        "names.py",
+        'elif text.startswith("/"):',
+        "elif False:",
+        (f"{NAMES}test_the_error_quotes_the_name_and_says_what_is_wrong_with_it",),
+    ),
+    Guard(
+        "names.py",
+        'elif ".." in (parts := text.split("/")):',
+        'elif (parts := text.split("/")) is None:',
+        (f"{DISK}test_save_refuses_hostile_names",),
+    ),
+    Guard(
+        "names.py",
+        "    elif _is_reserved(parts[0]):",
+        "    elif parts[0].startswith(RESERVED):",
+        (f"{NAMES}test_no_spelling_of_the_reserved_name_is_valid",),
+    ),
+    Guard(
+        "names.py",
+        "if len(text) > FILENAME_MAX_LENGTH:",
+        "if len(text) > FILENAME_MAX_LENGTH + 1:",
+        (f"{NAMES}test_255_characters_are_counted_in_nfc",),
+    ),
+    Guard(
+        "names.py",
+        '    if not text.strip(". "):',
+        '    if text in {".", ".."}:',
+        (f"{NAMES}test_the_error_for_a_filename_says_what_is_wrong_with_it",),
+    ),
+    Guard(
+        "names.py",
+        "return str.__str__(name) if isinstance(name, str) else None",
+        "return name if isinstance(name, str) else None",
+        (f"{NAMES}test_a_subclass_of_str_is_judged_by_what_it_holds",),
+    ),
+    Guard(
+        "names.py",
+        ("    elif _SURROGATE.search(text):\n        reason"),
+        ("    elif False:\n        reason"),
+        (f"{NAMES}test_the_error_quotes_the_name_and_says_what_is_wrong_with_it",),
+    ),
+    Guard(
+        "names.py",
+        "    if _DIRECTION.search(text):",
+        "    if False:",
+        (f"{NAMES}test_the_error_for_a_filename_says_what_is_wrong_with_it",),
+    ),
+    # -- conf.py --
+    Guard(
+        "conf.py",
+        "isinstance(each, str) and each in SAFE_TYPES for each in value",
+        "isinstance(each, str) for each in value",
+        (f"{CONF}test_an_impossible_value_is_an_error_that_names_the_setting",),
+    ),
+    # -- checks/stores.py --
+    Guard(
+        "checks/stores.py",
+        "os.W_OK | os.X_OK",
+        "os.W_OK",
+        (f"{CHECKS}test_a_root_without_permission_is_an_error",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "os.W_OK | os.X_OK",
+        "os.X_OK",
+        (f"{CHECKS}test_a_root_without_permission_is_an_error",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "        if not getattr(store, flag):",
+        "        if getattr(store, flag) is False:",
+        (f"{CHECKS}test_each_promise_that_a_store_lacks_is_a_warning",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "        if not getattr(store, flag):",
+        "        if getattr(store, flag) is None:",
+        (f"{CHECKS}test_each_promise_that_a_store_lacks_is_a_warning",),
+    ),
+    Guard(
+        "checks/stores.py",
+        '        "whole_or_absent": "a writer that is killed may leave half a file",\n',
+        "",
+        (f"{CHECKS}test_each_promise_that_a_store_lacks_is_a_warning",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "if getattr(store, flag) is None]",
+        "if not getattr(store, flag)]",
+        (f"{CHECKS}test_each_promise_that_a_store_lacks_is_a_warning",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "mode is None or mode & 0o007",
+        "mode is not None and mode & 0o007",
+        (f"{CHECKS}test_folders_left_to_the_umask_are_a_warning",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "mode & 0o007",
+        "mode & 0o004",
+        (f"{CHECKS}test_any_permission_of_others_is_a_warning",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "    return os.path.realpath(store.location)",
+        "    return store.location",
+        (f"{CHECKS}test_a_location_that_is_a_symlink_into_media_root_is_public",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "        messages += _modes(model, store)\n",
+        "",
+        (f"{CHECKS}test_modes_that_let_everybody_read_are_a_warning_in_production",),
+    ),
+    Guard(
+        "checks/stores.py",
+        ("    while not os.path.lexists(folder):\n        folder = os.path.dirname(folder)\n"),
+        "",
+        (f"{CHECKS}test_location_that_is_not_made_yet_has_no_messages",),
+    ),
+    # -- checks/models.py --
+    Guard(
+        "checks/models.py",
+        "places = [os.path.realpath(each.location)",
+        "places = [os.path.abspath(each.location)",
+        (f"{CHECKS}test_a_store_in_the_folder_of_another_is_the_same_place",),
+    ),
+    # -- checks/serving.py --
+    Guard(
+        "checks/serving.py",
+        "not Path(folder).is_relative_to(os.path.abspath(root))",
+        "not folder.startswith(str(root))",
+        (f"{CHECKS}test_sendfile_root_beside_the_store_is_an_error",),
+    ),
+    # -- checks/database.py --
+    Guard(
+        "checks/database.py",
+        "            continue  # adopted, or an alternative name",
+        "            pass",
+        (f"{CHECKS}test_adopted_names_say_nothing_of_the_interval",),
+    ),
+    Guard(
+        "checks/database.py",
+        're.compile("[0-9]+/[0-9]+/[0-9]+/[0-9]+")',
+        're.compile(r"\\d+/\\d+/\\d+/\\d+")',
+        (f"{CHECKS}test_adopted_names_say_nothing_of_the_interval",),
+    ),
+    # -- storages/s3/writing.py --
+    Guard(
+        "storages/s3/writing.py",
+        ('        if self.create:\n            parameters["IfNoneMatch"] = "*"'),
+        (
+            '        if self.create and operation != "put_object":\n'
+            '            parameters["IfNoneMatch"] = "*"'
+        ),
+        (f"{S3_ERRORS}test_a_taken_name_is_a_file_that_exists",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        ('        if self.create:\n            parameters["IfNoneMatch"] = "*"'),
+        (
+            '        if self.create and operation != "complete_multipart_upload":\n'
+            '            parameters["IfNoneMatch"] = "*"'
+        ),
+        (f"{S3_REPEATS}test_an_upload_whose_name_is_anothers_takes_an_alternative",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        ('        if self.create:\n            parameters["IfNoneMatch"] = "*"'),
+        (
+            '        if self.create and operation != "copy_object":\n'
+            '            parameters["IfNoneMatch"] = "*"'
+        ),
+        (f"{S3_REQUESTS}test_a_copy_is_one_request_and_no_bytes",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        ("            if exception.conflict:\n                raise\n"),
+        "",
+        (f"{S3_REPEATS}test_conflict_without_a_rival_begins_the_upload_again",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        "if not exception.conflict or attempt >= self.bucket.attempts:",
+        "if True:",
+        (f"{S3_REPEATS}test_conflict_without_a_rival_begins_the_upload_again",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        "or attempt >= self.bucket.attempts:",
+        "or False:",
+        (f"{S3_REPEATS}test_conflicts_without_end_end_with_the_attempts",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        "get(TOKEN) == self.token)",
+        "get(TOKEN))",
+        (f"{S3_REPEATS}test_an_upload_whose_name_is_anothers_takes_an_alternative",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        "(exception.repeated or again)",
+        "exception.repeated",
+        (
+            f"{S3_REPEATS}test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        "(exception.repeated or again)",
+        "again",
+        (f"{S3_REPEATS}test_save_whose_reply_was_lost_keeps_its_name",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        'if exception.code != "NoSuchUpload" or not self._is_ours():',
+        "if True:",
+        (
+            f"{S3_REPEATS}test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        'if exception.code != "NoSuchUpload" or not self._is_ours():',
+        'if exception.code != "NoSuchUpload":',
+        (f"{S3_REPEATS}test_upload_that_somebody_aborted_is_no_success",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        "            abandon(self.bucket, self.name, upload)\n",
+        "            pass\n",
+        (f"{S3_ERRORS}test_a_large_save_that_is_refused_names_the_operation_that_was",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        '            return {"ChecksumSHA256": _base64(sha256.digest())}',
+        "            return {}",
+        (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        "**known, TOKEN: self.token}",
+        "**known}",
+        (
+            f"{S3_REPEATS}test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        '    return sorted(sent, key=itemgetter("PartNumber"))',
+        "    return sent",
+        (f"{S3_PARTS}test_parts_are_returned_in_order",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        "length *= 2",
+        "length *= 1",
+        (f"{S3_PARTS}test_parts_hold_the_largest_object",),
+    ),
+    # -- storages/s3/uploads.py --
+    Guard(
+        "storages/s3/uploads.py",
+        ('        if exception.code != "NoSuchUpload":\n            raise'),
+        "        raise",
+        (f"{S3_UPLOADS}test_an_upload_that_is_aborted_already_does_not_stop_the_rest",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/conditions.py --
+    Guard(
+        "storages/s3/conditions.py",
+        "    if not _twice_refused(_TRIALS[operation], bucket):",
+        "    if False:",
+        (f"{S3_CONDITIONS}test_nothing_is_written_where_conditions_are_ignored",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/conditions.py",
+        ("            if exception.code in _NOT_IMPLEMENTED:\n                return False\n"),
+        "",
+        (f"{S3_CONDITIONS}test_server_that_does_not_know_the_condition_is_refused",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/errors.py --
+    Guard(
+        "storages/s3/errors.py",
+        'return operation != "complete_multipart_upload"',
+        "return True",
+        (f"{S3_REPEATS}test_conflict_without_a_rival_begins_the_upload_again",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
+        '_FINAL = {"NoSuchUpload", "PreconditionFailed"}',
+        "_FINAL = set()",
+        (
+            f"{S3_REPEATS}test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
+        'code not in {*_ABOUT_THE_BUCKET, "NoSuchUpload"}',
+        "code not in _ABOUT_THE_BUCKET",
+        (f"{S3_UPLOADS}test_an_upload_that_is_aborted_already_does_not_stop_the_rest",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
+        'attempts > 1 or bool(_metadata(exception).get("RetryAttempts"))',
+        'bool(_metadata(exception).get("RetryAttempts"))',
+        (f"{S3_REPEATS}test_save_whose_reply_was_lost_keeps_its_name",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/bucket.py --
+    Guard(
+        "storages/s3/bucket.py",
+        "attempt < self.attempts",
+        "attempt <= self.attempts",
+        (f"{S3_ERRORS}test_attempts_are_as_many_as_the_option_says",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/bucket.py",
+        "attempt < self.attempts and seconds < self.deadline",
+        "attempt < self.attempts",
+        (f"{S3_ERRORS}test_no_attempt_begins_after_the_deadline",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/bucket.py",
+        (
+            "            with self._lock:\n"
+            "                client = self._clients.get(key)\n"
+            "                if client is None:\n"
+            "                    client = self._clients[key] = make()"
+        ),
+        "            client = self._clients[key] = make()",
+        (f"{S3_CLIENTS}test_threads_that_start_at_once_make_one_client",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/bucket.py",
+        "    connection: Hashable = field(repr=False)",
+        "    connection: Hashable = field()",
+        (f"{S3_SECRETS}test_no_use_of_a_store_logs_or_shows_a_secret",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/bucket.py",
+        "not 0 < seconds <= LONGEST_URL",
+        "not 0 < seconds",
+        (f"{S3_URLS}test_a_url_is_good_for_a_week_at_most",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/bucket.py",
+        "            if not following:\n",
+        "            if False:\n",
+        (f"{S3_REPEATS}test_a_listing_that_does_not_say_where_it_goes_on_ends",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/reading.py --
+    Guard(
+        "storages/s3/reading.py",
+        ('        if self.etag:\n            parameters["IfMatch"] = self.etag\n'),
+        "",
+        (f"{S3_ERRORS}test_a_file_that_is_replaced_while_it_is_read_is_stale",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        "(told is None or int(told[1]) != start)",
+        "told is None",
+        (f"{S3_REPEATS}test_answer_with_another_range_is_refused",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        '            parameters["ChecksumMode"] = "ENABLED"',
+        "            pass",
+        (f"{S3_REPEATS}test_bytes_that_changed_on_the_way_down_are_an_error",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        "            except FlexibleChecksumError as exception:",
+        "            except ZeroDivisionError as exception:",
+        (f"{S3_REPEATS}test_bytes_that_changed_on_the_way_down_are_an_error",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        ("                if position >= goal:\n                    return\n"),
+        "                return\n",
+        (f"{S3_REPEATS}test_an_answer_with_a_part_of_the_range_is_not_taken_for_all",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        "failures >= self._bucket.attempts or seconds >= self._bucket.deadline",
+        "failures >= self._bucket.attempts",
+        (f"{S3_REPEATS}test_a_download_that_stalls_each_time_ends_at_the_deadline",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        "                        failures, since = 0, time.monotonic()",
+        "                        failures = 0",
+        (f"{S3_REPEATS}test_the_time_that_a_reader_takes_is_no_part_of_the_deadline",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/secrets.py --
+    Guard(
+        "storages/s3/secrets.py",
+        '"botocore.parsers"',
+        '"botocore"',
+        (f"{S3_SECRETS}test_each_logger_that_shows_secrets_has_the_filter",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/secrets.py",
+        '"botocore.tokens"',
+        '"botocore"',
+        (f"{S3_SECRETS}test_each_logger_that_shows_secrets_has_the_filter",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/secrets.py",
+        '    "SAMLAssertion",\n',
+        "",
+        (f"{S3_SECRETS}test_only_the_values_of_secrets_are_taken_out_of_a_record",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/options.py --
+    Guard(
+        "storages/s3/options.py",
+        '    if "@" in urlsplit(store.endpoint_url or "").netloc:',
+        "    if False:",
+        (f"{S3_SECRETS}test_an_endpoint_with_a_password_is_refused_without_it",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/options.py",
+        "if UNSIGNED in {store.signature_version, sites.signature_version}:",
+        "if UNSIGNED is store.signature_version:",
+        (f"{S3_OPTIONS}test_what_cannot_be_is_refused",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/store.py --
+    Guard(
+        "storages/s3/store.py",
+        "ours = bool(prefix) or name == MARKER or self.is_key(name)",
+        "ours = True",
+        (f"{S3_UPLOADS}test_without_a_location_uploads_of_others_are_not_aborted",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        ' or upload["Initiated"].timestamp() >= before.timestamp()',
+        "",
+        (f"{PURGE_S3}test_uploads_are_aborted_after_the_grace_time",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "                if not dry_run:\n",
+        "                if True:\n",
+        (f"{PURGE_S3}test_uploads_are_aborted_after_the_grace_time",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        " if key not in SECRET}",
+        "}",
+        (f"{S3_SECRETS}test_no_migration_has_a_secret_in_it",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "value if HONOURED[key] else SET",
+        "value",
+        (f"{INFO}test_options_that_may_be_secret_are_told_as_set",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "                if NOT_IN_XML.search(key):",
+        "                if False:",
+        (f"{S3_DELETE_MANY}test_what_fails_alone_is_told_with_its_name",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "return dict.fromkeys(names.values(), exception)",
+        "return {}",
+        (f"{S3_ERRORS}test_a_batch_that_fails_as_a_whole_is_reported_for_each_of_its_names",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/storage.py --
+    Guard(
+        "storages/s3/storage.py",
+        'return [each for each in folders if each not in {"", ours}], [',
+        "return [each for each in folders if each], [",
+        (f"{INFO}test_a_probe_leaves_nothing_that_a_listing_shows",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/writing.py --
+    Guard(
+        "storages/s3/writing.py",
+        'return {"ContentMD5": _base64(hashlib.md5(data, usedforsecurity=False).digest())}',
+        "return {}",
+        (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
+        needs=("servers",),
+    ),
+    # -- storages/tree.py --
+    Guard(
+        "storages/tree.py",
+        (
+            "                    except FileNotFoundError:\n"
+            "                        continue  # published"
+        ),
+        (
+            "                    except ZeroDivisionError:\n"
+            "                        continue  # published"
+        ),
+        (f"{DISK_PUBLISHING}test_temp_files_that_vanish_are_passed_over",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ("        if stat.S_ISDIR(status.st_mode):\n            raise self._missing(name)\n"),
+        "",
+        (f"{DISK_PUBLISHING}test_folder_is_a_missing_file",),
+    ),
+    # -- storages/options.py --
+    Guard(
+        "storages/options.py",
+        (
+            "        raise ImproperlyConfigured(\n"
+            '            f"{type(store).__name__} has no option'
+        ),
+        (
+            "        continue\n"
+            "        raise ImproperlyConfigured(\n"
+            '            f"{type(store).__name__} has no option'
+        ),
+        (f"{DISK_OPTIONS}test_unknown_option_is_refused",),
+    ),
+    # -- storages/s3/store.py --
+    Guard(
+        "storages/s3/store.py",
+        'if getattr(exception, "code", "") == "MalformedXML":',
+        "if False:",
+        (f"{S3_DELETE_MANY}test_a_batch_that_the_server_cannot_read_goes_one_by_one",),
+        needs=("servers",),
+    ),
+]
