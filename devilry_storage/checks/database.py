@@ -18,7 +18,7 @@ from . import ids
 #: So many of the newest stored keys are compared with the layout.
 SAMPLE = 50
 
-_HIER_LIKE = re.compile("[0-9]+/[0-9]+/[0-9]+/[0-9]+")
+_HIER_LIKE = re.compile("/".join(["(0|[1-9][0-9]*)"] * 4))
 
 _CASCADES = {
     # See pg_constraint in PostgreSQL's manual, "System Catalogs".
