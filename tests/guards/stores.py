@@ -770,8 +770,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "checks/database.py",
-        're.compile("[0-9]+/[0-9]+/[0-9]+/[0-9]+")',
-        're.compile(r"\\d+/\\d+/\\d+/\\d+")',
+        '"(0|[1-9][0-9]*)"',
+        'r"(0|[1-9]\\d*)"',
         (f"{CHECKS}test_adopted_names_say_nothing_of_the_interval",),
     ),
     # -- storages/s3/writing.py --
@@ -1195,5 +1195,12 @@ GUARDS: list[Guard] = [
         "if False:",
         (f"{S3_DELETE_MANY}test_a_batch_that_the_server_cannot_read_goes_one_by_one",),
         needs=("servers",),
+    ),
+    # -- checks/database.py --
+    Guard(
+        "checks/database.py",
+        '"(0|[1-9][0-9]*)"',
+        '"([0-9]+)"',
+        (f"{CHECKS}test_adopted_names_say_nothing_of_the_interval",),
     ),
 ]
