@@ -115,13 +115,13 @@ def test_adopting_page_fits_an_existing_project(project: Project) -> None:
 # -- Pages whose examples run in the project of the tests, on its database --
 
 
-@pytest.mark.django_db(transaction=True)
 def _with_needs(page: Path) -> Any:
     """Return the page as a parameter; the store of one page needs Google's client."""
     marks = [pytest.mark.servers] if page.stem == "own-stores" else []
     return pytest.param(page, marks=marks, id=page.stem)
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("page", [_with_needs(page) for page in INSIDE])
 def test_examples_of_page_run(page: Path, tmp_path: Path) -> None:
     """The blocks of a page run in order, and show what they say; its test cases pass."""
