@@ -144,7 +144,7 @@ def pytest_terminal_summary(
             terminalreporter.write_line(line)
     if config.option.proof_results:
         proof_results.append(config.option.proof_results, settings.DATABASE, proofs.collected())
-    if config.option.markexpr == QUICK:
+    if config.option.markexpr == QUICK and chosen.KIND == "disk":
         terminalreporter.write_line(
             "Left out: tests that need PostgreSQL, a browser or servers of object stores, and "
             "slow proofs. Run them with: .venv/bin/pip install tox && .venv/bin/tox"

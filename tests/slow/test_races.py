@@ -59,7 +59,7 @@ def test_two_processes_with_one_name_both_keep_their_upload(
 
     A hit is a race in which the saves overlapped in time and one took an alternative name.
     """
-    tried = count(300, 20)
+    tried = count(300, ci=100)
     place = DiskPlace(tmp_path / "root", stores.hier)
     runs = race(place, save_one_name(make, SIZE), save_one_name(make, SIZE), tried)
     met = sum(left.overlaps(right) and len(names_told((left, right))) == 2 for left, right in runs)
@@ -131,7 +131,7 @@ def test_deleting_a_deliverys_last_file_does_not_trip_a_save_into_it(
 
     A hit is a race in which the two overlapped in time.
     """
-    tried = count(500, 30)
+    tried = count(500, ci=100)
     place = DiskPlace(tmp_path / "root", make)
     runs = race(place, delete_the_last_file, save_another_file, tried, spread=SPREAD)
     met = sum(left.overlaps(right) for left, right in runs)

@@ -21,7 +21,7 @@ def test_a_killed_save_leaves_nothing_torn_and_loses_nothing_acknowledged(tmp_pa
     A kill leaves the page cache alone, so fsync plays no part in it; it stays on because its
     moments are moments of a save too.
     """
-    tried = count(1000, 30)
+    tried = count(1000, ci=200)
     place = DiskPlace(tmp_path / "root", stores.hier)
     killed = kill_during_saves(place, tried)
     report("sigkill", tried=tried, hit=killed.within_a_save, bad=[*killed.torn, *killed.lost])
