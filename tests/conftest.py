@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in only_full]
     on_postgres = settings.DATABASE == "postgres"
     nowhere = (postgres.missing() if on_postgres else None) or chosen.missing()
-    elsewhere = "needs PostgreSQL: set DEVILRY_STORAGE_TEST_DATABASE=postgres (tox -e postgres)."
+    elsewhere = "needs PostgreSQL: set DEVILRY_STORAGE_TEST_DATABASE=postgres."
     for item in items:
         if nowhere:
             item.add_marker(pytest.mark.skip(reason=nowhere))

@@ -33,7 +33,7 @@ _LOOP_CTL_GET_FREE = 0x4C82
 
 
 MISSING = ("missing component: ", "not possible here: ")
-"""How the reason of a skip begins that CI does not accept."""
+"""How reasons of skips begin that CI does not accept."""
 
 
 @functools.cache

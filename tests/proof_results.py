@@ -6,7 +6,7 @@
     python -m tests.proof_results RESULTS --write FOLDER  # and write its tables
 
 ``RESULTS`` is the file that pytest's option ``--proof-results`` appended to. The exit code is 1 if
-a proof is missing from it. A proof that failed made pytest fail before.
+a proof is missing from it or showed too little.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def read(text: str) -> dict[Key, Figures]:
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ValueError(f"{line!r} does not report a proof: remove the file, run them again.")
+            raise ValueError(
+                f"{line!r} does not report a proof: remove the file and run the proofs again."
+            )
         database = _DATABASES[match["database"]] if match["name"].startswith("db-") else ""
         tried, hit, bad = (int(number) for number in match.groups()[2:])
         found[match["name"], database].append((tried, hit, bad))
@@ -64,11 +66,27 @@ def read(text: str) -> dict[Key, Figures]:
     }
 
 
+def databases(name: str) -> list[str]:
+    """Return the databases on which a proof runs, one empty name where none matters."""
+    if not name.startswith("db-"):
+        return [""]
+    return ["PostgreSQL"] if PROOFS[name].only_postgres else ["PostgreSQL", "SQLite"]
+
+
 def missing(found: dict[Key, Figures]) -> list[str]:
-    """Return the names of proofs that should have run and reported nothing."""
-    reported = {name for name, _ in found}
-    wanted = (name for name, proof in PROOFS.items() if is_full() or not proof.only_full)
-    return [name for name in wanted if name not in reported]
+    """Return the proofs that should have run and reported nothing."""
+    wanted = [name for name, proof in PROOFS.items() if is_full() or not proof.only_full]
+    keys = ((name, database) for name in wanted for database in databases(name))
+    return [" on ".join(filter(None, key)) for key in keys if key not in found]
+
+
+def failed(found: dict[Key, Figures]) -> list[str]:
+    """Return the proofs that found the promise broken, or tried or met too little."""
+    return [
+        " on ".join(filter(None, key))
+        for key, (tried, hit, bad) in found.items()
+        if bad or (is_full() and (tried < PROOFS[key[0]].tried or hit < PROOFS[key[0]].hit))
+    ]
 
 
 def machine() -> list[tuple[str, str]]:
@@ -79,7 +97,7 @@ def machine() -> list[tuple[str, str]]:
         [folder / "postgres", "--version"], capture_output=True, text=True, check=True
     ).stdout.split()[2]
     file_system = subprocess.run(
-        ["stat", "-f", "-c", "%T", tempfile.gettempdir()],
+        ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", tempfile.gettempdir()],
         capture_output=True,
         text=True,
         check=True,
@@ -118,6 +136,9 @@ def main() -> int:
     found = read(given.results.read_text())
     if absent := missing(found):
         print(f"{len(absent)} proofs reported nothing: {', '.join(absent)}.")
+        return 1
+    if wrong := failed(found):
+        print(f"{len(wrong)} proofs failed: {', '.join(wrong)}.")
         return 1
     print(f"All {len({name for name, _ in found})} proofs reported.")
     if given.write and not is_full():

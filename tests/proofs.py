@@ -34,6 +34,8 @@ class Proof(NamedTuple):
     case: str
     tried: int
     hit: int
+    only_postgres: bool = False
+    """Whether it needs PostgreSQL; other proofs of rows run on SQLite, too."""
     only_full: bool = False
     """Whether it runs with the full counts only: it measures time, or fewer show nothing."""
 
@@ -91,11 +93,13 @@ PROOFS = {
     "db-restore-store": Proof("a restore against a store under the same id", 60, 24),
     "db-restore-finish": Proof("a restore against finish()", 60, 24),
     "db-failing-statement": Proof("a statement fails", 250, 150),
-    "db-lost-reply-to-commit": Proof("the reply to COMMIT is lost", 40, 24),
-    "db-lost-commit": Proof("COMMIT is lost", 40, 24),
-    "db-lost-reply": Proof("the reply to a statement is lost", 150, 100),
-    "db-backend-killed": Proof("the database session is terminated", 84, 24),
-    "db-server-restarted": Proof("the database server is restarted at once", 28, 7),
+    "db-lost-reply-to-commit": Proof("the reply to COMMIT is lost", 40, 24, only_postgres=True),
+    "db-lost-commit": Proof("COMMIT is lost", 40, 24, only_postgres=True),
+    "db-lost-reply": Proof("the reply to a statement is lost", 150, 100, only_postgres=True),
+    "db-backend-killed": Proof("the database session is terminated", 84, 24, only_postgres=True),
+    "db-server-restarted": Proof(
+        "the database server is restarted at once", 28, 7, only_postgres=True
+    ),
     "archive-70000-members": Proof("an archive of 70,000 files is unpacked", 70_000, 70_000),
     "archive-4-gib": Proof("a file of 4 GiB in an archive", 4, 4),
     "archive-client-gone": Proof("the client leaves during an archive", 20, 20),
@@ -136,7 +140,7 @@ def report(name: str, *, tried: int, hit: int, bad: Sequence[object]) -> None:
     assert not bad, f"{name}: {bad}"
     if is_full():
         least_tried, least_hit = proof.tried, float(proof.hit)
-    else:  # Chance has a larger part in fewer attempts: half the share is enough.
+    else:  # With fewer attempts chance plays a larger part: half the share is enough.
         least_tried, least_hit = 1, proof.hit * tried / proof.tried / 2
     assert tried >= least_tried, f"{name}: only {tried} attempts, not {least_tried}"
     assert hit >= least_hit, f"{name}: only {hit} of {tried} attempts met the case"

@@ -292,7 +292,7 @@ def test_folder_of_too_many_files_or_bytes_is_refused(
 
 
 def test_years_that_a_zip_does_not_know_are_the_nearest(tmp_path: Path) -> None:
-    """A file without a date, on a disk, is of 1970."""
+    """A file without a date, on a disk, is dated 1970."""
     store = FsHierDeliveryStore(str(tmp_path))
     for name, year in (("0/a", 1970), ("0/b", 2150)):
         moment = datetime(year, 6, 15, tzinfo=zones.utc).timestamp()

@@ -257,7 +257,7 @@ def test_location_that_is_not_made_yet_has_no_messages(tmp_path: Path) -> None:
 def test_each_promise_that_a_store_lacks_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, flag: str, said: bool | None
 ) -> None:
-    """W011: one for each; a flag that nobody has set counts as False."""
+    """W011: one for each; a flag that is not set counts as False."""
     monkeypatch.setattr(Promising, flag, said)
     with override_settings(STORAGES=_stores(f"{__name__}.Promising")):
         message = _only(_of(store_checks.check_stores_deployed()))

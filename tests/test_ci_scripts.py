@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +60,14 @@ def test_readme_without_exactly_one_command_is_refused(text: str) -> None:
     """A README that lost its command, or has two, stops CI instead of letting it run nothing."""
     with pytest.raises(ValueError, match="demo"):
         readme_command.command(text, "demo")
+
+
+def test_every_environment_of_tox_has_a_stage() -> None:
+    """An environment that CI does not name would not run there."""
+    tox = configparser.RawConfigParser()
+    tox.read(CI.parent / "tox.ini")
+    stages = re.findall(r"^stage .* tox (\S+)$", (CI / "run").read_text(), flags=re.MULTILINE)
+    assert ",".join(stages).split(",") == tox["tox"]["env_list"].split()
 
 
 def test_complete_distributions_have_no_faults() -> None:

@@ -135,9 +135,8 @@ NOT_APPLYING = {
     },
 }
 
-#: A peer on a server takes a minute: it hangs with all of its patience.
 PEERS = [
-    pytest.param(peer, marks=[pytest.mark.slow, pytest.mark.only_full] if cases.server else [])
+    pytest.param(peer, marks=[pytest.mark.servers] if cases.server else [])
     for peer, cases in conformance.PEERS.items()
 ]
 

@@ -39,7 +39,7 @@ def test_with_django_cleanup_and_a_second_database() -> None:
     environment = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("PYTEST", "DJANGO", "DEVILRY_STORAGE_PROOFS"))
+        if not key.startswith(("PYTEST", "DJANGO", "DEVILRY_STORAGE_PROOF"))
     }
     done = subprocess.run(
         [

@@ -89,9 +89,34 @@ def test_results_of_several_runs_are_combined(tmp_path: Path) -> None:
 
 def test_proof_that_reported_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proof that was renamed or not run is noticed; what measures time needs the full counts."""
-    found = dict.fromkeys(((name, "") for name in proofs.PROOFS if name != "sigkill"), (1, 1, 0))
+    names = [name for name in proofs.PROOFS if name != "sigkill"]
+    keys = [(name, database) for name in names for database in proof_results.databases(name)]
+    found = dict.fromkeys(keys, (1, 1, 0))
     assert proof_results.missing(found) == ["sigkill"]
+    del found["db-add-add", "PostgreSQL"]
+    assert proof_results.missing(found) == ["sigkill", "db-add-add on PostgreSQL"]
+    found["db-add-add", "PostgreSQL"] = (1, 1, 0)
     del found["store-browser-s3", ""]
     assert proof_results.missing(found) == ["sigkill", "store-browser-s3"]
     monkeypatch.setenv(proofs.MODE, "ci")
     assert proof_results.missing(found) == ["sigkill"]
+
+
+def test_tables_are_not_written_after_a_proof_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A broken promise, or too few attempts where the counts are full."""
+    found = {("sigkill", ""): (1000, 300, 0), ("power-cut", ""): (29, 30, 0)}
+    assert proof_results.failed(found) == ["power-cut"]
+    monkeypatch.setenv(proofs.MODE, "ci")
+    assert proof_results.failed(found) == []
+    assert proof_results.failed({("db-add-add", "SQLite"): (10, 9, 1)}) == ["db-add-add on SQLite"]
+
+
+def test_tables_of_the_manual_have_every_proof() -> None:
+    """The full run before the last release: all proofs of today, no promise broken."""
+    folder = Path(__file__).parents[1] / "docs" / "proofs"
+    rows = [line.split(",") for line in (folder / "results.csv").read_text().splitlines()]
+    assert {row[0] for row in rows} == set(proofs.PROOFS)
+    assert {row[-1] for row in rows} == {"0"}
+    assert "Date,20" in (folder / "run.csv").read_text()

@@ -247,7 +247,7 @@ def test_conflicts_without_end_end_with_the_attempts(
     assert not store.exists("a.bin")
 
 
-def test_upload_that_somebody_aborted_is_no_success(
+def test_aborted_upload_is_not_reported_as_success(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """A completion that finds no upload may have been carried out before, or not."""

@@ -109,7 +109,7 @@ def test_an_impossible_id_is_told(browser: Client, subtests: pytest.Subtests) ->
     ids = ["abc", "99999999999999999999999", "-1", "1.5", "a%00b"]
     for model, bad in itertools.product(MODELS, ids):
         with subtests.test(model._meta.label, bad=bad):
-            Page.get(browser, reverse("admin:index"))  # shows what the row before was told
+            Page.get(browser, reverse("admin:index"))  # clears the message of the previous row
             name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
             url = reverse(name, args=[bad])
             assert "Perhaps it was deleted?" in Page.get(browser, url).messages[0]

@@ -862,7 +862,7 @@ GUARDS: list[Guard] = [
         "storages/s3/writing.py",
         'if exception.code != "NoSuchUpload" or not self._is_ours():',
         'if exception.code != "NoSuchUpload":',
-        (f"{S3_REPEATS}test_upload_that_somebody_aborted_is_no_success",),
+        (f"{S3_REPEATS}test_aborted_upload_is_not_reported_as_success",),
         needs=("servers",),
     ),
     Guard(

@@ -140,7 +140,7 @@ def test_redirect_is_protected_and_not_cached(ask: Callable[..., Any], group: An
 def test_head_or_small_file_is_not_redirected(
     ask: Callable[..., Any], method: str, data: bytes, group: Any
 ) -> None:
-    """A URL is signed for GET alone, and one request less is worth more than some bytes."""
+    """A URL is signed for GET alone, and one request fewer is worth more than some bytes."""
     with override_deliverystore(SigningStore()):
         row = deliver(group, essay=data)["essay"]
         answer = ask(row.content.url, method)

@@ -24,7 +24,7 @@ from . import explaining, millions
 
 pytestmark = [
     pytest.mark.slow,
-    # Plans of fewer rows are other plans.
+    # With fewer rows PostgreSQL chooses other plans.
     pytest.mark.only_full,
     pytest.mark.postgres,
     # Of the run's database nothing is used but a copy; each test leaves the connection alone.

@@ -193,6 +193,7 @@ def test_a_save_whose_reply_is_late_has_succeeded() -> None:
         hit = late_replies(w, w.store(client_config=network(read_timeout=HASTE)), rounds)
         bad = w.bad()
     report("s3-delay", tried=rounds, hit=hit, bad=bad)
+    assert hit == rounds
 
 
 def test_the_late_replies_find_a_store_that_takes_its_own_object_for_anothers(

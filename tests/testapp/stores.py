@@ -154,13 +154,14 @@ class FailingStore(HookedStore):
 
 @contextmanager
 def taken_back(store: FailingStore) -> Iterator[None]:
-    """Take back at the end what rows and bytes there are more, and let the store work again."""
+    """Undo at the end what was added to rows and bytes, and let the store work again."""
     try:
         with transaction.atomic():
             yield
             transaction.set_rollback(True)
     finally:
         store.full = store.nearly_full = store.unreadable = False
+        vars(store).pop("before", None)
         store.delete_many([entry.name for entry in store.scan()])
 
 
