@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
@@ -62,12 +62,26 @@ def copy_checkout(target: Path) -> None:
             shutil.copy2(ROOT / name, target / name)
 
 
-def run_tests(copy: Path, tests: Sequence[str], needs: Sequence[str]) -> tuple[int, str]:
+def run_tests(
+    copy: Path, tests: Iterable[str], needs: Sequence[str] = (), *options: str
+) -> tuple[int, str]:
     """Run tests in a copy of the checkout; return pytest's exit code and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PY_COLORS": "0"}
     if "postgres" in needs:
         environment["DEVILRY_STORAGE_TEST_DATABASE"] = "postgres"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-m", "", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:randomly",
+        "-m",
+        "",
+        *options,
+        *tests,
+    ]
     try:
         done = subprocess.run(
             command,
@@ -112,7 +126,11 @@ def check_guard(copy: Path, guard: Guard) -> str | None:
 
 
 def intact_faults(copy: Path, chosen: Sequence[Guard]) -> Iterator[str]:
-    """Run all named tests with nothing broken; yield what fails."""
+    """Look up the tests of all guards and run those of the chosen ones; yield what fails."""
+    named = {test for guard in all_guards() for test in guard.tests}
+    code, output = run_tests(copy, sorted(named), (), "--collect-only")
+    if code != PASSED:
+        yield f"some tests do not exist (exit code {code}):\n{output}"
     for needs in sorted({guard.needs for guard in chosen}):
         tests = {test for guard in chosen if guard.needs == needs for test in guard.tests}
         code, output = run_tests(copy, sorted(tests), needs)

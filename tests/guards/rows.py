@@ -402,7 +402,7 @@ SAVING = [
         "models/filemeta.py",
         "                bury(row, delivery, using)\n            # Before the COMMIT",
         "                pass\n            # Before the COMMIT",
-        (f"{ROWS}test_new_content_buries_the_old[assign_and_save]",),
+        (f"{ROWS}test_new_content_buries_the_old",),
     ),
     Guard(
         "models/filemeta.py",
@@ -470,7 +470,7 @@ SAVING = [
         "models/restoring.py",
         "        state.adding, state.db = adding, db\n",
         "",
-        (f"{ROWS}test_a_new_row_that_fails_leaves_no_trace[save-full]",),
+        (f"{ROWS}test_a_new_row_that_fails_leaves_no_trace[full]",),
     ),
     Guard(
         "models/columns.py",
@@ -702,7 +702,7 @@ FIELDS_AND_STORES = [
         "fields.py",
         "            if value:\n                return self.copy_of(value, instance)\n",
         "            if value:\n                return value.copy_for(instance)\n",
-        (f"{ROWS}test_new_content_buries_the_old[from_another_row]",),
+        (f"{ROWS}test_new_content_buries_the_old",),
     ),
     Guard(
         "fields.py",
