@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -263,6 +264,50 @@ class PublishesWhateverHappens(MemoryDeliveryStore):
         return writer
 
 
+class SilentWriter(Writer):
+    """Discards as the writer does, and does not report it."""
+
+    def close(self) -> None:
+        if sys.exc_info()[1] is None:
+            self._close_cleanly()
+        else:
+            self.discard()
+            self.discarded = False
+
+
+class DiscardsSilently(MemoryDeliveryStore):
+    def write_open(self, filemeta: FileMetaLike) -> Writer:
+        writer = super().write_open(filemeta)
+        writer.__class__ = SilentWriter
+        return writer
+
+    def _open_to_write(self, name: str, mode: str) -> Writer:
+        writer = super()._open_to_write(name, mode)
+        writer.__class__ = SilentWriter
+        return writer
+
+
+class BelongsToEveryProcess:
+    def require(self, name: str | None) -> None: ...
+
+    def is_this_process(self) -> bool:
+        return True
+
+
+class LetsChildrenWrite(FsDeliveryStore):
+    def write_open(self, filemeta: FileMetaLike) -> Writer:
+        return _shared(super().write_open(filemeta))
+
+    def _open_to_write(self, name: str, mode: str) -> Writer:
+        return _shared(super()._open_to_write(name, mode))
+
+
+def _shared(writer: Writer) -> Writer:
+    writer._owner = BelongsToEveryProcess()  # type: ignore[assignment]
+    writer.sink._owner = writer._owner  # type: ignore[attr-defined]
+    return writer
+
+
 class ReadsIntoMemory(FsDeliveryStore):
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         return super()._create_first(names, ContentFile(content.read()))
@@ -332,6 +377,11 @@ FAULTS: dict[type[DeliveryStoreMixin], str] = {
         test_writer_left_by_exit_stack test_writer_left_by_half_a_zip test_writer_never_closed
         test_writer_left_by_dropping_a_generator
     """,
+    DiscardsSilently: """
+        test_writer_closed_while_an_error_is_handled test_writer_in_nested_except_blocks
+        test_rewrite_closed_while_an_error_is_handled
+    """,
+    LetsChildrenWrite: "test_writer_in_a_forked_child test_rewrite_in_a_forked_child",
     ReadsIntoMemory: "test_large_file_is_saved_with_little_memory",
     StreamsFromMemory: """
         test_large_file_is_streamed_with_little_memory test_range_is_streamed_with_little_memory

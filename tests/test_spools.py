@@ -172,3 +172,15 @@ def test_forked_child_that_ends_leaves_a_spool_on_disk_alone() -> None:
     assert in_processes(writer.discard) == [None]
     writer.close()
     assert b"".join(store.stream("0/1/1005/17", sha256=row.sha256)) == data
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+def test_forked_child_cannot_add_to_a_spool() -> None:
+    """Parent and child share the file on disk, and the position in it."""
+    data = os.urandom(MEMORY + 1000)
+    with Spool(MEMORY, "essay.txt") as spool:
+        spool.add(data)
+        (found,) = in_processes(lambda: spool.add(b"of the child"))
+        assert "belongs to process" in found["raised"]
+        spool.add(b"more")
+        assert b"".join(spool.chunks()) == data + b"more"

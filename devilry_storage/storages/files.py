@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import sys
 import tempfile
 import warnings
@@ -15,6 +16,7 @@ from django.core.files import File
 from django.core.files.storage import Storage
 
 from ..exceptions import ChecksumMismatch
+from .processes import Owner
 
 if TYPE_CHECKING:
     from .base import DeliveryStoreMixin
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 else:
     # Generic for the type checker alone.
     _BytesFile = _AnyFile = File
+
+logger = logging.getLogger("devilry_storage")
 
 CHUNK_SIZE = File.DEFAULT_CHUNK_SIZE
 
@@ -122,10 +126,15 @@ class Spool(_BytesFile):
         self._memory = memory
         self._waiting: io.BytesIO | None = io.BytesIO()
         super().__init__(self._waiting, name)
+        self._owner = Owner()
         self.sha256 = ""
 
     def add(self, data: bytes) -> None:
-        """Write all of the data; OSError where the system's temporary files have no room."""
+        """Write all of the data; OSError where the system's temporary files have no room.
+
+        RuntimeError in a forked child, which shares the position in the file with its parent.
+        """
+        self._owner.require(self.name)
         # SpooledTemporaryFile moves to the disk by a single write(), which may take less.
         if self._waiting is not None and self._waiting.tell() + len(data) > self._memory:
             self._move_to_disk(self._waiting)
@@ -172,6 +181,16 @@ class SpoolSink:
         self.spool.close()
 
 
+def _in_flight() -> list[BaseException]:
+    """Return the exception that is being handled now, and those that led to it."""
+    found: list[BaseException] = []
+    exception = sys.exc_info()[1]
+    while exception is not None and not any(exception is earlier for earlier in found):
+        found.append(exception)
+        exception = exception.__context__
+    return found
+
+
 class Writer(_AnyFile):
     """A file that is written in whole or not at all.
 
@@ -180,9 +199,20 @@ class Writer(_AnyFile):
     writer, or the end of the process leaves the store as it was. It is no ``io.IOBase``, because
     that would close, and so publish, in ``__del__``.
 
+    ``close()`` cannot know why it is called in an ``except`` or ``finally`` block. If an exception
+    is being handled then that was not being handled when the writer was opened, it discards what
+    was written, logs an error and sets ``discarded`` to True, even if the exception has nothing
+    to do with the writer. Leave ``with`` instead, which publishes unless an exception leaves it.
+
+    A writer belongs to the process that opened it. In a forked child ``write()`` and ``close()``
+    raise RuntimeError, and nothing that the child does changes the parent's writer.
+
     ``publish`` gets the writer when it is closed. ``size`` (bytes) and ``sha256`` (hexadecimal)
     describe what has been written so far.
     """
+
+    #: Whether what was written was discarded, by an exception or by ``discard()``.
+    discarded: bool
 
     def __init__(
         self, sink: Sink, name: str, publish: Callable[[Writer], object], mode: str = "wb"
@@ -195,9 +225,11 @@ class Writer(_AnyFile):
         self._hash = hashlib.sha256()
         self._closed = False
         self._broken = False
-        # close() compares: an exception that is handled already while we are opened is no
-        # reason to discard.
-        self._in_flight = sys.exc_info()[1]
+        self._owner = Owner()
+        self.discarded = False
+        # close() compares: what is being handled already when we are opened is not a reason to
+        # discard.
+        self._in_flight = _in_flight()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.name}>"
@@ -219,6 +251,7 @@ class Writer(_AnyFile):
 
     def write(self, data: Any) -> int:
         """Add bytes, or text as UTF-8; return the number of bytes or characters taken."""
+        self._owner.require(self.name)
         if self._closed:
             raise ValueError(f"The writer of {self.name!r} is closed: open another one.")
         if not isinstance(data, str):
@@ -240,18 +273,27 @@ class Writer(_AnyFile):
     def close(self) -> None:
         """Publish what was written; discard it if an exception is on its way out.
 
-        Raises what the store raises, and then nothing is published.
+        Then it logs an error and sets ``discarded``. Raises what the store raises, and then
+        nothing is published; RuntimeError in a forked child.
         """
         exception = sys.exc_info()[1]
-        if exception is not None and exception is not self._in_flight:
-            self.discard()
-        else:
+        if exception is None or any(exception is earlier for earlier in self._in_flight):
             self._close_cleanly()
+        elif not self._closed:
+            self.discard()
+            logger.error(
+                "The writer of %r was closed while %s was being handled: what was written is "
+                "discarded. Close it before the except or finally block, or use 'with'.",
+                self.name,
+                type(exception).__name__,
+                exc_info=exception,
+            )
 
     def _close_cleanly(self) -> None:
         if not self._closed:
             self._closed = True
             try:
+                self._owner.require(self.name)
                 if self._broken:
                     raise OSError(
                         f"A write to {self.name!r} failed before: nothing is stored. Write it "
@@ -264,7 +306,7 @@ class Writer(_AnyFile):
     def discard(self) -> None:
         """Close without publishing."""
         if not self._closed:
-            self._closed = True
+            self._closed = self.discarded = True
             self.sink.discard()
 
     def __enter__(self) -> Writer:
@@ -285,12 +327,14 @@ class Writer(_AnyFile):
         # _closed is missing where __init__ did not get that far.
         if not getattr(self, "_closed", True):
             self.discard()
-            warnings.warn(
-                f"The writer of {self.name!r} was never closed: what was written is discarded.",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
+            if self._owner.is_this_process():
+                warnings.warn(
+                    f"The writer of {self.name!r} was never closed: what was written is "
+                    "discarded.",
+                    ResourceWarning,
+                    source=self,
+                    stacklevel=2,
+                )
 
     def readable(self) -> bool:
         return False

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .disk import in_processes
 from .sources import SourceBroke, breaks
 
 OpenWriter = Callable[[], Any]
@@ -95,3 +96,54 @@ def after_another_error(open_writer: OpenWriter) -> None:
             breaks()
         finally:
             writer.close()
+
+
+def closed_for_another_error(open_writer: OpenWriter) -> Any:
+    """Close in the except block of an error that the writer has nothing to do with."""
+    writer = open_writer()
+    writer.write(b"new bytes")
+    try:
+        int("no number")
+    except ValueError:
+        writer.close()
+    return writer
+
+
+def opened_for_two_errors(open_writer: OpenWriter) -> Any:
+    """Open while two errors are handled, close while the first of them still is."""
+    try:
+        int("no number")
+    except ValueError:
+        try:
+            breaks()
+        except SourceBroke:
+            writer = open_writer()
+        writer.write(b"new bytes")
+        writer.close()
+    return writer
+
+
+def used_in_a_child(open_writer: OpenWriter) -> list[str]:
+    """Write to and close, in a forked child, what was opened here; then finish it here.
+
+    Returns which of the child's attempts succeeded.
+    """
+    writer = open_writer()
+    writer.write(b"before, ")
+
+    def use() -> list[str]:
+        succeeded = []
+        attempts: list[Callable[[], Any]] = [lambda: writer.write(b"of the child"), writer.close]
+        for attempt in attempts:
+            try:
+                attempt()
+            # Stores may have errors of their own; any of them will do.
+            except Exception:  # noqa: BLE001  # see above
+                continue
+            succeeded.append(getattr(attempt, "__name__", ""))
+        return succeeded
+
+    (found,) = in_processes(use)
+    writer.write(b"and after")
+    writer.close()
+    return list(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unittest
 from collections.abc import Callable
 
 from . import leaving
@@ -56,6 +58,23 @@ class RewriteCases(DeliveryStoreCase):
     def test_rewrite_left_while_another_error_is_handled(self) -> None:
         """Promise 1: a writer opened in an except block and left by a new error is discarded."""
         self.assert_leaves_old_bytes(leaving.after_another_error)
+
+    @needs("whole_or_absent")
+    def test_rewrite_closed_while_an_error_is_handled(self) -> None:
+        """Promise 1: close() of open(name, "wb") in an except block discards and logs an error."""
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        with self.assert_unchanged(), self.assertLogs("devilry_storage", "ERROR"):
+            writer = leaving.closed_for_another_error(lambda: self.store.open("notes.txt", "wb"))
+        self.assertIs(writer.discarded, True)
+
+    @needs("whole_or_absent")
+    @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
+    def test_rewrite_in_a_forked_child(self) -> None:
+        """Promise 1: a forked child cannot use open(name, "wb"); the parent's bytes are kept."""
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        used = leaving.used_in_a_child(lambda: self.store.open("notes.txt", "wb"))
+        self.assertEqual(used, [])
+        self.assert_holds("notes.txt", b"before, and after")
 
     @needs("whole_or_absent")
     def test_rewrite_is_seen_on_close(self) -> None:

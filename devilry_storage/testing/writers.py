@@ -6,6 +6,7 @@ import gc
 import hashlib
 import io
 import os
+import unittest
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -73,6 +74,25 @@ class WriterCases(DeliveryStoreCase):
             writer.close()
         self.assert_holds(str(filemeta.content), b"stored")
 
+    def test_writer_in_nested_except_blocks(self) -> None:
+        """Promise 1: write_open() that is closed where the outer error was handled stores."""
+        filemeta = self.filemeta()
+        leaving.opened_for_two_errors(lambda: self.store.write_open(filemeta))
+        self.assert_holds(str(filemeta.content), b"new bytes")
+
+    def test_writer_closed_while_an_error_is_handled(self) -> None:
+        """Promise 1: close() in an except block discards, logs an error and sets discarded."""
+        filemeta = self.stored(b"the old bytes")
+        before = (filemeta.content, filemeta.size, filemeta.sha256)
+        with self.assert_unchanged(), self.assertLogs("devilry_storage", "ERROR"):
+            writer = leaving.closed_for_another_error(lambda: self.store.write_open(filemeta))
+        self.assertEqual((filemeta.content, filemeta.size, filemeta.sha256), before)
+        self.assertIs(writer.discarded, True)
+        with self.store.write_open(filemeta) as writer:
+            writer.write(b"new bytes")
+        self.assertIs(writer.discarded, False)
+        self.assert_holds(str(filemeta.content), b"new bytes")
+
     def test_writer_shows_nothing_before_close(self) -> None:
         """Promise 1: before close() nothing is at the key and nothing is recorded."""
         filemeta = self.filemeta()
@@ -120,6 +140,15 @@ class WriterCases(DeliveryStoreCase):
         with writers.pop() as writer:
             writer.write(b"and after it")
         self.assert_holds(self.key(), b"written before the fork, and after it")
+
+    @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
+    def test_writer_in_a_forked_child(self) -> None:
+        """Promise 1: write() and close() in a forked child raise; the parent's bytes are kept."""
+        filemeta = self.filemeta()
+        used = leaving.used_in_a_child(lambda: self.store.write_open(filemeta))
+        self.assertEqual(used, [])
+        self.assertEqual(self.scanned(), {self.key()})
+        self.assert_holds(self.key(), b"before, and after")
 
     def test_writer_counts_and_hashes(self) -> None:
         """Promise 1: a writer knows size and SHA-256 of what was written so far."""

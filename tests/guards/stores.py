@@ -439,14 +439,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/files.py",
-        "if exception is not None and exception is not self._in_flight:",
-        "if exception is not None:",
+        "if exception is None or any(exception is earlier for earlier in self._in_flight):",
+        "if exception is None:",
         (f"{MEMORY}test_writer_in_an_except_block",),
     ),
     Guard(
         "storages/files.py",
-        "if exception is not None and exception is not self._in_flight:",
-        "if False:",
+        "if exception is None or any(exception is earlier for earlier in self._in_flight):",
+        "if True:",
         (f"{MEMORY}test_writer_left_by_try_finally",),
     ),
     Guard(
@@ -466,6 +466,42 @@ GUARDS: list[Guard] = [
             "    def __del__"
         ),
         (f"{MEMORY}test_writer_left_by_with",),
+    ),
+    Guard(
+        "storages/files.py",
+        "        exception = exception.__context__\n",
+        "        exception = None\n",
+        (f"{MEMORY}test_writer_in_nested_except_blocks",),
+    ),
+    Guard(
+        "storages/files.py",
+        ("            self.discard()\n            logger.error("),
+        ("            self.discard()\n            logger.debug("),
+        (f"{MEMORY}test_writer_closed_while_an_error_is_handled",),
+    ),
+    Guard(
+        "storages/files.py",
+        "self._closed = self.discarded = True",
+        "self._closed = True",
+        (f"{MEMORY}test_writer_closed_while_an_error_is_handled",),
+    ),
+    Guard(
+        "storages/files.py",
+        "        self._owner.require(self.name)\n        if self._closed:\n",
+        "        if self._closed:\n",
+        ("tests/test_disk_forks.py",),
+    ),
+    Guard(
+        "storages/files.py",
+        "        self._owner.require(self.name)\n        # SpooledTemporaryFile",
+        "        # SpooledTemporaryFile",
+        (f"{SPOOLS}test_forked_child_cannot_add_to_a_spool",),
+    ),
+    Guard(
+        "storages/files.py",
+        "                self._owner.require(self.name)\n",
+        "",
+        (f"{MEMORY}test_writer_in_a_forked_child",),
     ),
     Guard(
         "storages/files.py",

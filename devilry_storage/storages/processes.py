@@ -1,0 +1,36 @@
+"""Which process opened a writer: a forked child has a copy of it, but must not use it."""
+
+from __future__ import annotations
+
+import os
+
+_pid = os.getpid()
+
+
+def _look_again() -> None:
+    global _pid  # noqa: PLW0603  # there is one per process
+    _pid = os.getpid()
+
+
+# Writers ask at each chunk: this needs no system call for the answer.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look_again)
+
+
+class Owner:
+    """The process that made this object."""
+
+    def __init__(self) -> None:
+        self._pid = _pid
+
+    def is_this_process(self) -> bool:
+        """Return False in a forked child."""
+        return self._pid == _pid
+
+    def require(self, name: str | None) -> None:
+        """Raise RuntimeError in a forked child; ``name`` is the name of the file."""
+        if not self.is_this_process():
+            raise RuntimeError(
+                f"The writer of {name!r} belongs to process {self._pid}, and process {_pid} was "
+                "forked from it: nothing was written. Open a writer in the process that uses it."
+            )
