@@ -217,6 +217,37 @@ def test_a_root_without_permission_is_an_error(
         assert _only(_of(store_checks.check_stores())).id == "devilry_storage.E005"
 
 
+@pytest.mark.parametrize("closed", [".devilry-storage", ".devilry-storage/tmp"])
+def test_folder_of_temp_files_without_permission_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    """E005: another user of the site made it, for itself alone."""
+    (tmp_path / ".devilry-storage/tmp").mkdir(parents=True)
+    monkeypatch.setattr("os.access", lambda path, mode: path != str(tmp_path / closed))
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
+        message = _only(_of(store_checks.check_stores()))
+    assert message.id == "devilry_storage.E005"
+    assert str(tmp_path / closed) in message.msg
+    assert "2770" in str(message.hint)
+
+
+@pytest.mark.parametrize("mode", [0o710, 0o720, 0o2770, 0o755, 0o701])
+@pytest.mark.parametrize("folder", [".devilry-storage", ".devilry-storage/tmp"])
+def test_open_folder_of_temp_files_is_a_warning_in_production(
+    tmp_path: Path, folder: str, mode: int
+) -> None:
+    """W012: it is not tightened, because several users may share it."""
+    (tmp_path / ".devilry-storage").mkdir(mode=0o700)
+    (tmp_path / ".devilry-storage/tmp").mkdir(mode=0o700)
+    (tmp_path / folder).chmod(mode)
+    modes = {"file_permissions_mode": 0o640, "directory_permissions_mode": 0o750}
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path), **modes)):
+        message = _only(_of(store_checks.check_stores_deployed()))
+    assert message.id == "devilry_storage.W012"
+    assert f"{str(tmp_path / folder)!r} has mode {mode:#o}" in message.msg
+    assert f"chmod 700 {tmp_path / folder}" in str(message.hint)
+
+
 def test_modes_that_let_everybody_read_are_a_warning_in_production(tmp_path: Path) -> None:
     """W006: Django's 0644, and folders left to the umask."""
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):

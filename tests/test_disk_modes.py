@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
 from django.test import override_settings
+from django.utils import timezone
 
-from .disk import DATA, KEY, NAME, folders_above, store_at
+from devilry_storage.testing.disk import in_processes
+
+from .disk import DATA, KEY, NAME, folders_above, read, store_at, visible
 from .machine import ROOT, need
 
 
@@ -74,7 +78,101 @@ def test_directory_permissions_mode_is_exact_for_intermediate_folders_too(
     store = store_at(root, directory_permissions_mode=0o750)
     store.save(KEY, ContentFile(DATA))
     assert {mode(folder) for folder in folders_above(root, KEY)} == {0o750}
-    assert {mode(folder) for folder in folders_above(root, ".devilry-storage/tmp/x")} == {0o750}
+    assert mode(root) == 0o750
+
+
+OWN = [".devilry-storage", ".devilry-storage/tmp"]
+
+
+@pytest.mark.parametrize("option", [0o750, 0o777, None])
+def test_folders_of_temp_files_are_private(root: Path, umask: int, option: int | None) -> None:
+    """Users who could write there could exchange a file that is being stored for another."""
+    store_at(root, directory_permissions_mode=option).save(KEY, ContentFile(DATA))
+    assert {mode(root / folder) for folder in OWN} == {0o700}
+
+
+def test_folder_of_that_name_elsewhere_has_the_usual_mode(root: Path) -> None:
+    """Only at the top it is the store's own."""
+    store_at(root, directory_permissions_mode=0o750).save(f"a/{OWN[1]}/x", ContentFile(DATA))
+    assert {mode(root / "a" / folder) for folder in OWN} == {0o750}
+
+
+def test_folders_of_temp_files_keep_the_mode_that_they_have(root: Path) -> None:
+    """Processes of several users may share them by their group; a save does not lock any out."""
+    for folder in OWN:
+        (root / folder).mkdir(parents=True)
+        (root / folder).chmod(0o2770)
+    store_at(root, directory_permissions_mode=0o750).save(KEY, ContentFile(DATA))
+    assert {mode(root / folder) for folder in OWN} == {0o2770}
+
+
+@pytest.fixture
+def open_root() -> Iterator[Path]:
+    """A root that other users reach, which those in pytest's own folder are not."""
+    need(ROOT)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def as_user(number: int, act: Callable[[], Any]) -> Any:
+    """Return what the act returns in a process of another user, in the group 23456."""
+
+    def become_and_act() -> Any:
+        os.setgroups([])
+        os.setgid(23456)
+        os.setuid(number)
+        os.chdir("/")
+        try:
+            return act()
+        except PermissionError as exception:
+            return f"PermissionError: {exception}"
+
+    (found,) = in_processes(become_and_act)
+    return found
+
+
+@pytest.mark.parametrize("modes", [(0o700, 0o700), (0o755, 0o700), (0o755, 0o755)])
+def test_temp_files_of_another_user_name_the_remedy(
+    open_root: Path, modes: tuple[int, int]
+) -> None:
+    """Another user of the site stored first: saving and purging say what to change."""
+    store = store_at(open_root)
+    store.save(KEY, ContentFile(DATA))
+    for folder, folder_mode in zip(OWN, modes, strict=True):
+        (open_root / folder).chmod(folder_mode)
+    said = [as_user(12345, lambda: store.save(KEY, ContentFile(DATA)))]
+    if modes[1] == 0o700:
+        said.append(as_user(12345, lambda: list(store.remove_stale_uploads(timezone.now()))))
+    for text in said:
+        assert text.startswith("PermissionError")
+        assert "User 12345" in text
+        assert f"chmod 2770 {open_root / OWN[0]} {open_root / OWN[1]}" in text
+        assert "as one user" in text
+
+
+def test_users_of_one_group_share_a_store(open_root: Path) -> None:
+    """With the modes that the manual names, each stores beside the other's files."""
+    (open_root / OWN[1]).mkdir(parents=True)
+    for folder in (open_root, *(open_root / name for name in OWN)):
+        os.chown(folder, -1, 23456)
+        folder.chmod(0o2770)
+    store = store_at(open_root, file_permissions_mode=0o640, directory_permissions_mode=0o770)
+    for user in (12345, 12346):
+        assert as_user(user, lambda: store.save(f"0/1/1005/{os.getuid()}", ContentFile(DATA)))
+    assert as_user(12346, lambda: read(store, "0/1/1005/12345").decode()) == DATA.decode()
+    assert as_user(12345, lambda: store.delete("0/1/1005/12346")) is None
+    assert visible(open_root) == ["0/1/1005/12345"]
+
+
+def test_root_that_may_not_be_written_has_the_systems_error(open_root: Path) -> None:
+    """The folder of temp files is not the reason, so its remedy would mislead."""
+    open_root.chmod(0o755)
+    store = store_at(open_root)
+
+    said = as_user(12345, lambda: store.save(KEY, ContentFile(DATA)))
+    assert "Permission denied" in said
+    assert "2770" not in said
 
 
 def test_folders_that_are_there_keep_their_mode(root: Path) -> None:

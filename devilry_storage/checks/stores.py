@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from ..removal import FileModel, file_models
 from ..storages.base import DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
 from ..storages.interface import FLAGS
+from ..storages.tree import TEMP_FOLDER
 from ..store import REMEDY, NoStore, WrongStore, resolve
 from . import ids
 
@@ -57,6 +59,7 @@ def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
             for warning in _public(model, store)
         ]
         messages += _modes(model, store)
+        messages += _open_temps(model, store)
     for use in uses():
         if use.resolved is not None:
             messages += _weaknesses(use.models[0], use.resolved.store)
@@ -147,6 +150,47 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
             obj=model,
             id=ids.NOT_WRITABLE,
         )
+        return
+    for temps in _temps(store):
+        if not os.access(temps, os.W_OK | os.X_OK):
+            yield Error(
+                f"The store's folder of temporary files {temps!r} is not writable for this "
+                "process, so nothing can be stored.",
+                hint=(
+                    "Run all processes that store or purge as one user and give it the folder; "
+                    "or give the folder to a group of these users and set its mode to 2770."
+                ),
+                obj=model,
+                id=ids.NOT_WRITABLE,
+            )
+            return
+
+
+def _temps(store: FileSystemStorage) -> Iterator[str]:
+    """Yield the store's own folders, outermost first, as far as they exist."""
+    folder = store.location
+    for part in TEMP_FOLDER:
+        folder = os.path.join(folder, part)
+        if os.path.isdir(folder):
+            yield folder
+
+
+def _open_temps(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
+    if not isinstance(store, _DISK):
+        return
+    for folder in _temps(store):
+        mode = stat.S_IMODE(os.stat(folder).st_mode)
+        if mode & 0o077:
+            yield Warning(
+                f"The store's folder of temporary files {folder!r} has mode {mode:#o}: other "
+                "users may reach files that are being stored.",
+                hint=(
+                    f"Run chmod 700 {folder}. Silence this check if processes of several users "
+                    "store files and share the folder by their group."
+                ),
+                obj=model,
+                id=ids.OPEN_TEMPS,
+            )
 
 
 def _weaknesses(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable
 
-from .tree import CLOEXEC, NOFOLLOW, TEMP_FOLDER, Tree, split, sync
+from .tree import CLOEXEC, NOFOLLOW, Tree, split, sync
 
 logger = logging.getLogger("devilry_storage")
 
@@ -31,12 +31,13 @@ class Staged:
         self._name: str | None = None
         self._fd = -1
         self._owner = os.getpid()
-        self._folder = tree.enter(TEMP_FOLDER, create=True)
+        self._folder = tree.enter_temps(create=True)
         # Nobody else reads it before it has its final mode; without one the umask decides.
         mode = 0o666 if tree.file_mode is None else 0o600
         name = secrets.token_hex(16)
         try:
-            self._fd = os.open(name, _TEMP, mode, dir_fd=self._folder)
+            with tree.explaining_denial():
+                self._fd = os.open(name, _TEMP, mode, dir_fd=self._folder)
         except BaseException:
             self._close_folder()
             raise

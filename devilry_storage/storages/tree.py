@@ -31,6 +31,9 @@ _READ = os.O_RDONLY | NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | CLOEXEC
 
 TEMP_FOLDER = (RESERVED, "tmp")
 
+# A user who can write there can exchange a temp file for another file.
+_PRIVATE = 0o700
+
 
 def sync(fd: int) -> None:
     """Bring a file's or folder's data and entries to the disk, past the disk's own cache."""
@@ -72,10 +75,40 @@ class Tree:
 
         Raises FileNotFoundError, NotADirectoryError (a file lies in the way), UnsafeEntry.
         """
+        return self._walk(folders, self.folder_mode, create=create)
+
+    def enter_temps(self, *, create: bool = False) -> int:
+        """Return a descriptor of the folder of temp files, which the caller closes.
+
+        It is made for this user alone; one that is there keeps its mode. Raises PermissionError
+        with a remedy where it is another user's, and as :meth:`enter` does.
+        """
+        with self.explaining_denial():
+            return self._walk(TEMP_FOLDER, _PRIVATE, create=create)
+
+    @contextmanager
+    def explaining_denial(self) -> Iterator[None]:
+        """Add the remedy to a PermissionError about the store's own folders."""
+        try:
+            yield
+        except PermissionError as exception:
+            own = os.path.join(self.root, RESERVED)
+            if not os.path.lexists(own):
+                raise  # it is the root that we may not write to
+            raise PermissionError(
+                exception.errno,
+                f"User {os.geteuid()} may not use the store's folder of temp files, which is made "
+                "for the user of the process that stores first. Run all processes that store or "
+                "purge as one user and give it both folders (chown); or give them to a group "
+                f"of all these users (chgrp, and chmod 2770 {own} {own}/{TEMP_FOLDER[1]})",
+                own,
+            ) from exception
+
+    def _walk(self, folders: Iterable[str], mode: int | None, *, create: bool) -> int:
         fd = self._enter_root(create)
         try:
             for folder in folders:
-                above, fd = fd, self._step(fd, folder, create)
+                above, fd = fd, self._step(fd, folder, create=create, mode=mode)
                 os.close(above)
         except BaseException:
             os.close(fd)
@@ -97,11 +130,11 @@ class Tree:
             self._make_root(above)
         fd = os.open(above, _ROOT)
         try:
-            os.close(self._step(fd, os.path.basename(path), create=True))
+            os.close(self._step(fd, os.path.basename(path), create=True, mode=self.folder_mode))
         finally:
             os.close(fd)
 
-    def _step(self, fd: int, folder: str, create: bool) -> int:
+    def _step(self, fd: int, folder: str, *, create: bool, mode: int | None) -> int:
         made, inner = False, -1
         try:
             while inner < 0:
@@ -110,13 +143,13 @@ class Tree:
                 except FileNotFoundError:
                     if not create:
                         raise
-                    made = self._make(folder, fd) or made
+                    made = self._make(folder, fd, mode) or made
                 except OSError as exception:
                     if exception.errno == errno.ENAMETOOLONG and not create:
                         raise self._missing(folder) from None
                     raise
             if made:
-                self._settle(inner, fd)
+                self._settle(inner, fd, mode)
         except BaseException:
             if made:
                 self._unmake(folder, fd)
@@ -133,9 +166,9 @@ class Tree:
                 raise self._no_folder(folder, above) from exception
             raise
 
-    def _make(self, folder: str, above: int) -> bool:
+    def _make(self, folder: str, above: int, mode: int | None) -> bool:
         try:
-            os.mkdir(folder, self.folder_mode or 0o777, dir_fd=above)
+            os.mkdir(folder, mode or 0o777, dir_fd=above)
         except FileExistsError:
             return False  # another process made it just now
         return True
@@ -145,23 +178,25 @@ class Tree:
         with suppress(OSError):  # in use already, or gone; the caller has an error to raise
             os.rmdir(folder, dir_fd=above)
 
-    def _settle(self, fd: int, above: int) -> None:
+    def _settle(self, fd: int, above: int, mode: int | None) -> None:
         """Give a folder that we made its mode and group, and its entry to the disk."""
-        if self.folder_mode is not None:
+        if mode is not None:
             # By mkdir() alone the umask would take bits away (CVE-2020-24583).
-            os.fchmod(fd, self.folder_mode | (os.fstat(fd).st_mode & stat.S_ISGID))
+            os.fchmod(fd, mode | (os.fstat(fd).st_mode & stat.S_ISGID))
         self.give_group(fd, above)
         if self.durable:
             sync(above)
 
-    def give_group(self, fd: int, folder: int) -> None:
-        """Give what we made the group of a folder, where we may."""
+    def give_group(self, fd: int, folder: int) -> os.stat_result:
+        """Give what we made the group of a folder, where we may; return its status before."""
         group = os.fstat(folder).st_gid
-        if os.fstat(fd).st_gid != group:
+        status = os.fstat(fd)
+        if status.st_gid != group:
             try:
                 os.fchown(fd, -1, group)
             except PermissionError:
                 pass  # as Django: the file stays usable to whoever stored it
+        return status
 
     def _no_folder(self, folder: str, fd: int) -> OSError:
         if stat.S_ISREG(os.stat(folder, dir_fd=fd, follow_symlinks=False).st_mode):
@@ -353,7 +388,7 @@ class Tree:
         With ``remove`` each is removed before.
         """
         try:
-            fd = self.enter(TEMP_FOLDER)
+            fd = self.enter_temps()
         except FileNotFoundError:
             return
         try:

@@ -167,6 +167,24 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
+        "_walk(TEMP_FOLDER, _PRIVATE, create=create)",
+        "_walk(TEMP_FOLDER, self.folder_mode, create=create)",
+        (f"{DISK_MODES}test_folders_of_temp_files_are_private",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "        with self.explaining_denial():\n            return self._walk",
+        "        if True:\n            return self._walk",
+        (f"{DISK_MODES}test_temp_files_of_another_user_name_the_remedy",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "            if not os.path.lexists(own):\n                raise",
+        "            if False:\n                raise",
+        (f"{DISK_MODES}test_root_that_may_not_be_written_has_the_systems_error",),
+    ),
+    Guard(
+        "storages/tree.py",
         "_READ = os.O_RDONLY | NOFOLLOW | ",
         "_READ = os.O_RDONLY | ",
         (f"{DISK_TRAPS}test_entry_planted_after_the_look_is_not_read",),
@@ -209,14 +227,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "        if self.folder_mode is not None:\n",
+        "        if mode is not None:\n",
         "        if False:\n",
         (f"{DISK_MODES}test_directory_permissions_mode_is_exact_for_intermediate_folders_too",),
     ),
     Guard(
         "storages/tree.py",
-        "self.folder_mode | (os.fstat(fd).st_mode & stat.S_ISGID)",
-        "self.folder_mode",
+        "mode | (os.fstat(fd).st_mode & stat.S_ISGID)",
+        "mode",
         (f"{DISK_MODES}test_folders_below_a_setgid_root_stay_setgid",),
     ),
     Guard(
@@ -719,14 +737,14 @@ GUARDS: list[Guard] = [
     # -- checks/stores.py --
     Guard(
         "checks/stores.py",
-        "os.W_OK | os.X_OK",
-        "os.W_OK",
+        "os.access(folder, os.W_OK | os.X_OK)",
+        "os.access(folder, os.W_OK)",
         (f"{CHECKS}test_a_root_without_permission_is_an_error",),
     ),
     Guard(
         "checks/stores.py",
-        "os.W_OK | os.X_OK",
-        "os.X_OK",
+        "os.access(folder, os.W_OK | os.X_OK)",
+        "os.access(folder, os.X_OK)",
         (f"{CHECKS}test_a_root_without_permission_is_an_error",),
     ),
     Guard(
@@ -776,6 +794,18 @@ GUARDS: list[Guard] = [
         "        messages += _modes(model, store)\n",
         "",
         (f"{CHECKS}test_modes_that_let_everybody_read_are_a_warning_in_production",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "        messages += _open_temps(model, store)\n",
+        "",
+        (f"{CHECKS}test_open_folder_of_temp_files_is_a_warning_in_production",),
+    ),
+    Guard(
+        "checks/stores.py",
+        "        if not os.access(temps, os.W_OK | os.X_OK):\n",
+        "        if False:\n",
+        (f"{CHECKS}test_folder_of_temp_files_without_permission_is_an_error",),
     ),
     Guard(
         "checks/stores.py",
