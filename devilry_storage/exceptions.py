@@ -19,7 +19,7 @@ class InvalidFilename(ValueError):
 
 
 class UnsafeEntry(SuspiciousFileOperation, OSError):
-    """A symlink, FIFO, device or folder lies where a stored file or a folder should."""
+    """A symlink, FIFO, device, folder or foreign file is where a file of the store should be."""
 
 
 class DeliveryFileNotFound(FileNotFoundError):

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.testing import PlainFileMeta
@@ -103,6 +104,44 @@ def test_child_that_leaves_with_publishes_nothing(
         assert found == [False, True]
         assert visible(store_root(store)) == []
     assert read(store, name) == DATA
+
+
+class Forking(ContentFile):  # type: ignore[type-arg]  # not generic at run time
+    """A content that forks while it is read; the child goes on reading some bytes of its own."""
+
+    def __init__(self, root: Path, of_child: list[bytes]) -> None:
+        super().__init__(b"")
+        self.root = root
+        self.of_child = of_child
+        self.child = -1
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
+        yield DATA
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.child = os.fork()
+        if self.child:
+            os.waitpid(self.child, 0)
+            assert visible(self.root) == []
+            yield DATA
+        else:
+            yield from self.of_child
+
+
+@pytest.mark.parametrize("of_child", [[b"of the child"], []])
+def test_child_that_goes_on_with_a_save_stores_nothing(
+    tmp_path: Path, of_child: list[bytes]
+) -> None:
+    """The source forked, and the child returned from it into the save."""
+    store = store_at(tmp_path / "root")
+    content = Forking(store_root(store), of_child)
+    try:
+        store.save(KEY, content)
+    finally:
+        if not content.child:
+            os._exit(0)
+    assert visible(store_root(store)) == [KEY]
+    assert read(store, KEY) == DATA * 2
 
 
 SCRIPT = """

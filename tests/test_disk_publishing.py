@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,29 @@ def test_temp_files_that_vanish_are_passed_over(root: Path) -> None:
     for name in temps(root):
         (root / TEMPS / name).unlink()
     assert list(found) == []
+
+
+def test_failing_close_without_durability_publishes_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS reports at a close that it could not write: before the file has its name."""
+    store = store_at(root, durable=False)
+    store.save(OTHER, ContentFile(DATA))
+    really = os.close
+    failed: list[int] = []
+
+    def close(fd: int) -> None:
+        temp = stat.S_ISREG(os.fstat(fd).st_mode)
+        really(fd)
+        if temp and not failed:
+            failed.append(fd)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "close", close)
+    with pytest.raises(OSError, match="No space left"):
+        store.save(KEY, ContentFile(DATA))
+    assert visible(root) == [OTHER]
+    assert temps(root) == []
 
 
 # -- Links --

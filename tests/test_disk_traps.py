@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
@@ -253,3 +255,299 @@ def test_writing_to_a_hard_link_leaves_the_other_name_its_bytes(root: Path, outs
     assert read(store, NAME) == DATA
     assert read(store, KEY) == b"not yours"
     assert untouched(outside)
+
+
+# -- Entries that are exchanged during a save --
+
+TEMPS = ".devilry-storage/tmp"
+FOREIGN = b"not what was saved"
+
+Exchange = Callable[[Path, Path], None]
+"""Puts something else in the place of an entry; gets its path and a folder outside."""
+
+
+def nothing(path: Path, outside: Path) -> None:
+    """Leave the place empty."""
+
+
+def file(path: Path, outside: Path) -> None:
+    # Made where a file was just removed, it may get the inode of that file.
+    path.write_bytes(FOREIGN)
+
+
+def folder(path: Path, outside: Path) -> None:
+    path.mkdir()
+
+
+def symlink_to_folder(path: Path, outside: Path) -> None:
+    path.symlink_to(outside, target_is_directory=True)
+
+
+EXCHANGES = [nothing, file, folder, symlink_to_file, dangling_symlink, hard_link, fifo]
+FOLDER_EXCHANGES = [nothing, file, folder, symlink_to_folder, fifo]
+
+
+def error_of(exchange: Exchange) -> type[OSError]:
+    """Return what is raised: a file that was only removed, as a purge does, is not an attack."""
+    return OSError if exchange is nothing else UnsafeEntry
+
+
+def exchange_temp(root: Path, outside: Path, exchange: Exchange) -> None:
+    (temp,) = (root / TEMPS).iterdir()
+    temp.unlink()
+    exchange(temp, outside)
+
+
+class Exchanging(ContentFile):  # type: ignore[type-arg]  # not generic at run time
+    """A content that calls back before and after its only chunk."""
+
+    def __init__(self, before: Callable[[], object], after: Callable[[], object]) -> None:
+        super().__init__(DATA)
+        self._before, self._after = before, after
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
+        self._before()
+        yield DATA
+        self._after()
+
+
+STEPS = ["after the open", "after the write", "before the link", "after the link"]
+
+
+def save_and_exchange(
+    store: FsHierDeliveryStore,
+    step: str,
+    exchange: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Save DATA under KEY, and exchange something once at the step."""
+    left = [exchange]
+
+    def at(this: str) -> None:
+        if this == step and left:
+            left.pop()()
+
+    really = os.link
+
+    def link(*args: Any, **kwargs: Any) -> None:
+        at("before the link")
+        really(*args, **kwargs)
+        at("after the link")
+
+    monkeypatch.setattr(os, "link", link)
+    content = Exchanging(lambda: at("after the open"), lambda: at("after the write"))
+    with no_hang():
+        return store.save(KEY, content)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("step", STEPS[:2])
+def test_exchanged_temp_file_is_not_published(
+    root: Path, outside: Path, step: str, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The save raises, nothing gets the name, and what was planted stays where it is."""
+    store = store_at(root)
+    with pytest.raises(error_of(exchange), match="nothing is stored"):
+        save_and_exchange(store, step, lambda: exchange_temp(root, outside, exchange), monkeypatch)
+    assert visible(root) == []
+    assert len(os.listdir(root / TEMPS)) == (exchange is not nothing)
+    assert untouched(outside)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_temp_file_exchanged_before_the_link_fails_the_save(
+    root: Path, outside: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was linked is not the file that was written: an error, and it is left there."""
+    store = store_at(root)
+    with pytest.raises(error_of(exchange), match="exchanged|was removed"):
+        save_and_exchange(
+            store, "before the link", lambda: exchange_temp(root, outside, exchange), monkeypatch
+        )
+    assert visible(root) == ([] if exchange in {nothing, folder} else [KEY])
+    assert len(os.listdir(root / TEMPS)) == (exchange is not nothing)
+    assert untouched(outside)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_temp_file_exchanged_after_the_link_is_left_alone(
+    root: Path,
+    outside: Path,
+    exchange: Exchange,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The file has its name; what was planted may be the only name of some other file."""
+    store = store_at(root)
+    with caplog.at_level(logging.WARNING, "devilry_storage"):
+        saved = save_and_exchange(
+            store, "after the link", lambda: exchange_temp(root, outside, exchange), monkeypatch
+        )
+    assert saved == KEY
+    assert read(store, KEY) == DATA
+    assert len(os.listdir(root / TEMPS)) == (exchange is not nothing)
+    assert untouched(outside)
+    assert "Temp file" in caplog.text
+
+
+@pytest.mark.parametrize("exchange", FOLDER_EXCHANGES)
+@pytest.mark.parametrize("level", [".devilry-storage", TEMPS])
+@pytest.mark.parametrize("step", STEPS)
+def test_folder_of_temp_files_exchanged_during_a_save_is_not_entered_again(
+    root: Path,
+    outside: Path,
+    step: str,
+    level: str,
+    exchange: Exchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The save goes on in the folder that it has opened."""
+    store = store_at(root)
+
+    def exchange_folder() -> None:
+        (root / level).rename(root.parent / "aside")
+        exchange(root / level, outside)
+
+    assert save_and_exchange(store, step, exchange_folder, monkeypatch) == KEY
+    assert read(store, KEY) == DATA
+    assert [path for path in (root.parent / "aside").rglob("*") if path.is_file()] == []
+    assert untouched(outside)
+
+
+@pytest.mark.parametrize("exchange", [file, folder, symlink_to_file, dangling_symlink, fifo])
+def test_entry_that_replaces_a_linked_file_fails_the_save(
+    root: Path, outside: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has the name is not the file that was written; it is not deleted."""
+    store = store_at(root)
+
+    def exchange_file() -> None:
+        (root / KEY).unlink()
+        exchange(root / KEY, outside)
+
+    with pytest.raises(UnsafeEntry, match="left there"):
+        save_and_exchange(store, "after the link", exchange_file, monkeypatch)
+    assert os.path.lexists(root / KEY)
+    assert os.listdir(root / TEMPS) == []
+    assert untouched(outside)
+
+
+def test_removed_temp_file_is_not_called_unsafe(
+    root: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A purge removes those of writers that take longer than the grace time."""
+    store = store_at(root)
+    with pytest.raises(OSError, match="try again") as caught:
+        save_and_exchange(
+            store,
+            "after the write",
+            lambda: exchange_temp(root, outside, nothing),
+            monkeypatch,
+        )
+    assert not isinstance(caught.value, (UnsafeEntry, FileNotFoundError))
+
+
+def test_file_deleted_right_after_the_link_is_linked_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the delete had come before: a save that returns has its file."""
+    store = store_at(root)
+    assert save_and_exchange(store, "after the link", (root / KEY).unlink, monkeypatch) == KEY
+    assert read(store, KEY) == DATA
+
+
+def rewrite_and_exchange(
+    store: FsHierDeliveryStore,
+    exchange: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    step: str,
+) -> None:
+    """Replace NAME, and exchange something after the write, before or after the rename."""
+    really = os.rename
+
+    def rename(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.setattr(os, "rename", really)
+        if step == "before the rename":
+            exchange()
+        really(*args, **kwargs)
+        if step == "after the rename":
+            exchange()
+
+    monkeypatch.setattr(os, "rename", rename)
+    with no_hang(), store.open(NAME, "wb") as writer:
+        writer.write(DATA)
+        if step == "after the write":
+            exchange()
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_exchanged_temp_file_replaces_no_file(
+    root: Path, outside: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old bytes stay, and so does what was planted."""
+    store = store_at(root)
+    store.save(NAME, ContentFile(b"old"))
+    with pytest.raises(error_of(exchange), match="nothing is stored"):
+        rewrite_and_exchange(
+            store,
+            lambda: exchange_temp(root, outside, exchange),
+            monkeypatch,
+            step="after the write",
+        )
+    assert read(store, NAME) == b"old"
+    assert len(os.listdir(root / TEMPS)) == (exchange is not nothing)
+    assert untouched(outside)
+
+
+@pytest.mark.parametrize("exchange", [symlink_to_file, dangling_symlink, hard_link, fifo])
+def test_temp_file_exchanged_before_the_rename_is_an_error(
+    root: Path, outside: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer does not report success for what it did not write."""
+    store = store_at(root)
+    with pytest.raises(UnsafeEntry, match="left there"):
+        rewrite_and_exchange(
+            store,
+            lambda: exchange_temp(root, outside, exchange),
+            monkeypatch,
+            step="before the rename",
+        )
+    assert os.path.lexists(root / NAME)
+    assert untouched(outside)
+
+
+def test_file_moved_away_before_the_rename_is_an_error(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the writer wrote has another name, so that it was not another writer's rename."""
+    store = store_at(root)
+
+    def exchange() -> None:
+        (temp,) = (root / TEMPS).iterdir()
+        temp.rename(root / "aside")
+        temp.write_bytes(FOREIGN)
+
+    with pytest.raises(UnsafeEntry, match="left there"):
+        rewrite_and_exchange(store, exchange, monkeypatch, step="before the rename")
+
+
+def test_rewrites_at_once_both_succeed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one wins: another writer's file under the name is not an error."""
+    store = store_at(root)
+
+    def rewrite() -> None:
+        with store.open(NAME, "wb") as writer:
+            writer.write(b"other")
+
+    rewrite_and_exchange(store, rewrite, monkeypatch, step="after the rename")
+    assert read(store, NAME) == b"other"
+
+
+def test_delete_right_after_a_rewrite_is_not_an_error(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer had published its bytes."""
+    store = store_at(root)
+    rewrite_and_exchange(store, lambda: store.delete(NAME), monkeypatch, step="after the rename")
+    assert not store.exists(NAME)

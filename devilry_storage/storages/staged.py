@@ -6,8 +6,11 @@ import errno
 import logging
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable
 
+from ..exceptions import UnsafeEntry
+from .processes import Owner
 from .tree import CLOEXEC, NOFOLLOW, Tree, split, sync
 
 logger = logging.getLogger("devilry_storage")
@@ -24,13 +27,19 @@ class Staged:
     """A temp file in the tree's own file system, which a name can be linked to.
 
     A sink for writers: see :class:`devilry_storage.storages.files.Sink`.
+
+    Other users may be able to write to the tree and exchange the temp file for a symlink or for
+    another file. So the descriptor stays open until the file has its name: as long as it is open,
+    no other file gets the same inode, and what is linked, or unlinked, is compared with it.
     """
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._name: str | None = None
         self._fd = -1
-        self._owner = os.getpid()
+        self._status: os.stat_result | None = None
+        self._sealed = False
+        self._owner = Owner()
         self._folder = tree.enter_temps(create=True)
         # Nobody else reads it before it has its final mode; without one the umask decides.
         mode = 0o666 if tree.file_mode is None else 0o600
@@ -44,6 +53,7 @@ class Staged:
         self._name = name
 
     def write(self, data: bytes) -> None:
+        self._owner.require(self._name)
         view = memoryview(data).cast("B")
         while view:
             view = view[os.write(self._fd, view) :]
@@ -65,6 +75,7 @@ class Staged:
                 self._tree.stat_in(folder, leaf, name)
             except FileNotFoundError:
                 pass
+            self._check_temp(name)
             assert self._name is not None
             try:
                 os.rename(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)
@@ -73,6 +84,7 @@ class Staged:
                     raise self._explained(exception, name) from exception
                 raise
             self._name = None
+            self._check_replaced(leaf, folder, name)
             if self._tree.durable:
                 sync(folder)
         finally:
@@ -80,16 +92,20 @@ class Staged:
 
     def _seal(self) -> None:
         """Give the file its mode and group and bring it to the disk, once."""
-        if self._fd < 0:
+        self._owner.require(self._name)
+        if self._sealed:
             return
         if self._tree.file_mode is not None:
             os.fchmod(self._fd, self._tree.file_mode)
-        self._tree.give_group(self._fd, self._folder)
+        self._status = self._tree.give_group(self._fd, self._folder)
         if self._tree.durable:
             # Never again after an error: the kernel may have dropped what it could not write
             # and call the next fsync a success.
             sync(self._fd)
-        self._close_file()
+        else:
+            # NFS reports what it could not write when a descriptor is closed; ours stays open.
+            os.close(os.dup(self._fd))
+        self._sealed = True
 
     def _link(self, name: str) -> bool:
         """Give the file the name, if it is free; link(2) decides, whoever else wants it."""
@@ -114,23 +130,78 @@ class Staged:
         )
 
     def _link_into(self, folder: int, leaf: str, name: str) -> bool:
+        self._check_temp(name)
         assert self._name is not None
         try:
-            os.link(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)
+            os.link(
+                self._name,
+                leaf,
+                src_dir_fd=self._folder,
+                dst_dir_fd=folder,
+                follow_symlinks=False,
+            )
         except FileNotFoundError:
             raise
         except FileExistsError:
+            # On NFS the reply to a link may be lost.
             return self._is_ours(leaf, folder)
         except OSError as exception:
+            self._check_temp(name)
             raise self._explained(exception, name) from exception
+        if not self._is_ours(leaf, folder):
+            raise self._foreign(name)
         return True
 
     def _is_ours(self, leaf: str, folder: int) -> bool:
-        """Tell whether the name is our own file: on NFS the reply to a link may be lost."""
+        """Return whether the entry of a folder is the file that we wrote."""
+        return self._is_our_file(os.stat(leaf, dir_fd=folder, follow_symlinks=False))
+
+    def _is_our_file(self, there: os.stat_result) -> bool:
+        return os.path.samestat(there, self._status or os.fstat(self._fd))
+
+    def _check_temp(self, name: str) -> None:
+        """Raise UnsafeEntry if the temp file was exchanged, OSError if it was removed."""
         assert self._name is not None
-        there = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
-        return os.path.samestat(
-            there, os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+        temp = f"Temp file {self._name!r} in {self._tree.root!r}"
+        try:
+            if self._is_ours(self._name, self._folder):
+                return
+        except FileNotFoundError as exception:
+            # Not a FileNotFoundError, which would say that a folder vanished.
+            raise OSError(
+                errno.ESTALE,
+                f"{temp} was removed, perhaps by a purge after the grace time, so nothing is "
+                "stored: try again",
+                name,
+            ) from exception
+        raise UnsafeEntry(
+            errno.ESTALE,
+            f"{temp} was exchanged for something else, so nothing is stored: let no other user "
+            "write there, and try again",
+            name,
+        )
+
+    def _check_replaced(self, leaf: str, folder: int, name: str) -> None:
+        """Raise UnsafeEntry if something else than a file of a writer has got the name."""
+        try:
+            there = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return  # deleted since
+        if self._is_our_file(there):
+            return
+        # Another writer may have replaced our file since: then it has no name any more, and the
+        # other's has this one alone.
+        plain = stat.S_ISREG(there.st_mode) and there.st_nlink == 1
+        if not plain or os.fstat(self._fd).st_nlink:
+            raise self._foreign(name)
+
+    def _foreign(self, name: str) -> UnsafeEntry:
+        return UnsafeEntry(
+            errno.ESTALE,
+            f"Another process exchanged an entry in {self._tree.root!r} during a save: what has "
+            "this name now is not the file that was written, and it was left there. Look at it, "
+            "remove it by hand, and let no other user write there",
+            name,
         )
 
     def _explained(self, exception: OSError, name: str) -> OSError:
@@ -151,10 +222,11 @@ class Staged:
     def finish(self) -> None:
         """Let go of a file that is published; a close that fails is an error of the save's."""
         self._try(self._unlink)
+        self._close_file()
         self._close_folder()
 
     def discard(self) -> None:
-        for step in (self._close_file, self._unlink, self._close_folder):
+        for step in (self._unlink, self._close_file, self._close_folder):
             self._try(step)
 
     def _try(self, step: Callable[[], None]) -> None:
@@ -176,8 +248,17 @@ class Staged:
 
     def _unlink(self) -> None:
         # A forked child that ends drops its copy of us; the file stays its parent's.
-        if self._name is not None and self._folder >= 0 and os.getpid() == self._owner:
+        if self._name is None or self._folder < 0 or not self._owner.is_this_process():
+            return
+        if self._is_ours(self._name, self._folder):
             os.unlink(self._name, dir_fd=self._folder)
+        else:
+            logger.error(
+                "Temp file %r in %r was exchanged for something else, which is left there.",
+                self._name,
+                self._tree.root,
+            )
+        self._name = None
 
     def _close_folder(self) -> None:
         folder, self._folder = self._folder, -1

@@ -47,6 +47,12 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
+        "            with tree.explaining_denial():\n",
+        "            if True:\n",
+        (f"{DISK_MODES}test_temp_files_of_another_user_name_the_remedy",),
+    ),
+    Guard(
+        "storages/staged.py",
         "0o666 if tree.file_mode is None else 0o600",
         "0o666",
         (f"{DISK_MODES}test_temp_file_is_private_until_it_has_its_mode",),
@@ -65,8 +71,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "        self._tree.give_group(self._fd, self._folder)\n",
-        "",
+        "self._tree.give_group(self._fd, self._folder)",
+        "os.fstat(self._fd)",
         (f"{DISK_MODES}test_what_is_stored_gets_the_roots_group",),
     ),
     Guard(
@@ -88,11 +94,11 @@ GUARDS: list[Guard] = [
     Guard(
         "storages/staged.py",
         (
-            "            self._name = None\n"
+            "            self._check_replaced(leaf, folder, name)\n"
             "            if self._tree.durable:\n"
             "                sync(folder)"
         ),
-        "            self._name = None",
+        "            self._check_replaced(leaf, folder, name)",
         (f"{DISK_SYNCS}test_delete_and_replace_sync_the_folder",),
     ),
     Guard(
@@ -103,8 +109,21 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "os.link(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)",
-        "os.rename(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)",
+        (
+            "            os.link(\n"
+            "                self._name,\n"
+            "                leaf,\n"
+            "                src_dir_fd=self._folder,\n"
+            "                dst_dir_fd=folder,\n"
+            "                follow_symlinks=False,\n"
+        ),
+        (
+            "            os.rename(\n"
+            "                self._name,\n"
+            "                leaf,\n"
+            "                src_dir_fd=self._folder,\n"
+            "                dst_dir_fd=folder,\n"
+        ),
         (f"{DISK}test_taken_name_gives_an_alternative",),
     ),
     Guard(
@@ -138,17 +157,107 @@ GUARDS: list[Guard] = [
         (f"{DISK_PUBLISHING}test_folder_that_vanishes_during_a_save_is_made_again",),
     ),
     Guard(
-        "storages/staged.py", " and os.getpid() == self._owner", "", ("tests/test_disk_forks.py",)
+        "storages/staged.py",
+        " or not self._owner.is_this_process()",
+        "",
+        ("tests/test_disk_forks.py",),
     ),
     Guard(
         "storages/staged.py",
-        ("        self._try(self._unlink)\n        self._close_folder()"),
-        "        self._close_folder()",
+        ('        self._owner.require(self._name)\n        view = memoryview(data).cast("B")\n'),
+        '        view = memoryview(data).cast("B")\n',
+        ("tests/test_disk_forks.py",),
+    ),
+    Guard(
+        "storages/staged.py",
+        ("        self._owner.require(self._name)\n        if self._sealed:\n"),
+        "        if self._sealed:\n",
+        ("tests/test_disk_forks.py",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "                follow_symlinks=False,\n            )\n",
+        "            )\n",
+        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",),
+    ),
+    Guard(
+        "storages/staged.py",
+        ("        if not self._is_ours(leaf, folder):\n            raise self._foreign(name)\n"),
+        "",
+        (
+            f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",
+            f"{DISK_TRAPS}test_entry_that_replaces_a_linked_file_fails_the_save",
+        ),
+    ),
+    Guard(
+        "storages/staged.py",
+        "        self._check_temp(name)\n        assert self._name is not None\n        try:\n",
+        "        assert self._name is not None\n        try:\n",
+        (f"{DISK_TRAPS}test_exchanged_temp_file_is_not_published",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            self._check_temp(name)\n            assert",
+        "            assert",
+        (f"{DISK_TRAPS}test_exchanged_temp_file_replaces_no_file",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            self._check_replaced(leaf, folder, name)\n",
+        "",
+        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_rename_is_an_error",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            self._check_temp(name)\n            raise self._explained",
+        "            raise self._explained",
+        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",),
+    ),
+    Guard(
+        "storages/staged.py",
+        " and there.st_nlink == 1",
+        "",
+        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_rename_is_an_error",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "if not plain or os.fstat(self._fd).st_nlink:",
+        "if not plain:",
+        (f"{DISK_TRAPS}test_file_moved_away_before_the_rename_is_an_error",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "if not plain or os.fstat(self._fd).st_nlink:",
+        "if True:",
+        (f"{DISK_TRAPS}test_rewrites_at_once_both_succeed",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "        if self._is_ours(self._name, self._folder):\n            os.unlink",
+        "        if True:\n            os.unlink",
+        (f"{DISK_TRAPS}test_temp_file_exchanged_after_the_link_is_left_alone",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "            os.close(os.dup(self._fd))\n",
+        "            pass\n",
+        (f"{DISK_PUBLISHING}test_failing_close_without_durability_publishes_nothing",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "        self._sealed = True\n",
+        "        self._sealed = True\n        self._close_file()\n",
+        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",),
+    ),
+    Guard(
+        "storages/staged.py",
+        ("        self._try(self._unlink)\n        self._close_file()\n"),
+        "        self._close_file()\n",
         (f"{DISK_PUBLISHING}test_save_leaves_no_temp_file",),
     ),
     Guard(
         "storages/staged.py",
-        "(self._close_file, self._unlink, self._close_folder)",
+        "(self._unlink, self._close_file, self._close_folder)",
         "(self._close_file, self._close_folder)",
         (f"{DISK_PUBLISHING}test_failed_save_leaves_no_temp_file",),
     ),
