@@ -73,6 +73,9 @@ PROOFS = {
     "db-add-transaction": Proof("the same inside transactions of the caller", 40, 24),
     "db-finish-add": Proof("finish() against add_file()", 60, 24),
     "db-finish-add-files": Proof("finish() against add_files()", 60, 24),
+    "db-finish-repeatable-read": Proof(
+        "finish() at REPEATABLE READ against new files", 60, 24, only_postgres=True
+    ),
     "db-finish-finish": Proof("finish() against finish() in one group", 40, 24),
     "db-finish-copy": Proof("finish() against copy() into one group", 40, 24),
     "db-replace-replace": Proof("two replacements of one file", 40, 24),

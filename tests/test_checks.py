@@ -34,6 +34,8 @@ from devilry_storage.storages import (
 )
 from devilry_storage.storages.interface import FLAGS
 
+from .slow.database_racing import isolation_level
+
 HIER = "devilry_storage.storages.FsHierDeliveryStore"
 FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
 
@@ -630,6 +632,33 @@ def test_sqlite_in_production_is_a_warning() -> None:
     """W026: one writer at a time."""
     found = {message.id for message in model_checks.check_database_engine()}
     assert found == ({"devilry_storage.W026"} if connection.vendor == "sqlite" else set())
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_strict_isolation_level_is_a_warning(level: str) -> None:
+    """W028: callers have to try again. PostgreSQL's default gives no message."""
+    with isolation_level("read committed"):
+        assert database.check_databases(databases=["default"]) == []
+    with isolation_level(level):
+        message = _only(database.check_databases(databases=["default"]))
+    assert message.id == "devilry_storage.W028"
+    assert level.upper() in message.msg
+    assert "isolation_level" in str(message.hint)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_isolation_level_of_the_role_is_a_warning() -> None:
+    """W028: the database is asked, not the settings."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_isolation = 'repeatable read'")
+    try:
+        message = _only(database.check_databases(databases=["default"]))
+        assert message.id == "devilry_storage.W028"
+    finally:
+        connection.close()
 
 
 # -- Settings --

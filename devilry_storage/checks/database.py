@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, router
+from django.db import connections, router, transaction
 
 from ..layout import HierLayout
 from ..removal import FileModel, file_models
@@ -19,6 +19,14 @@ from . import ids
 SAMPLE = 50
 
 _HIER_LIKE = re.compile("/".join(["(0|[1-9][0-9]*)"] * 4))
+
+_ISOLATION_LEVELS = {
+    "repeatable read": (
+        "each file that is stored writes its delivery, too, and of operations on one delivery or "
+        "group that overlap only one succeeds"
+    ),
+    "serializable": "of operations on one delivery or group that overlap only one may succeed",
+}
 
 _CASCADES = {
     # See pg_constraint in PostgreSQL's manual, "System Catalogs".
@@ -39,11 +47,38 @@ def check_databases(
     messages: list[CheckMessage] = []
     for alias in databases or ():
         tables = set(connections[alias].introspection.table_names())
-        for model in file_models():
-            if model._meta.db_table in tables and router.allow_migrate_model(alias, model):
-                messages += _cascades(model, alias)
-                messages += _interval(model, alias)
+        models = [
+            model
+            for model in file_models()
+            if model._meta.db_table in tables and router.allow_migrate_model(alias, model)
+        ]
+        for model in models:
+            messages += _cascades(model, alias)
+            messages += _interval(model, alias)
+        if models:
+            messages += _isolation_level(alias)
     return messages
+
+
+def _isolation_level(alias: str) -> Iterator[CheckMessage]:
+    if connections[alias].vendor != "postgresql":
+        return
+    # In a transaction, which alone has the level of the settings.
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        cursor.execute("SHOW transaction_isolation")
+        (level,) = cursor.fetchone()
+    if level in _ISOLATION_LEVELS:
+        yield Warning(
+            f"Transactions in the database {alias!r} have the isolation level {level.upper()}: "
+            f"{_ISOLATION_LEVELS[level]}. The others raise OperationalError (could not serialize "
+            "access); nothing is lost.",
+            hint=(
+                "Remove 'isolation_level' from the OPTIONS of the database (and any "
+                "'default_transaction_isolation'), so that it is READ COMMITTED; or repeat "
+                "transactions that fail so, and use one level in all processes."
+            ),
+            id=ids.ISOLATION_LEVEL,
+        )
 
 
 def _cascades(model: FileModel, alias: str) -> Iterator[CheckMessage]:

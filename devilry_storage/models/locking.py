@@ -5,17 +5,37 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from django.db import connections, models
-from django.db.models import F
+from django.db.models import F, Func, Value
 
 M = TypeVar("M", bound=models.Model)
+
+#: The name of the annotation, which no field of a site has.
+_ISOLATION = "devilry_storage_isolation"
 
 
 def lock_row(model: type[M], pk: Any, using: str) -> M | None:
     """Lock a row until the end of the transaction and return it as it is now; None if gone."""
     rows = model._base_manager.using(using).filter(pk=pk)
     take_write_lock(rows, using)
+    rows = _with_isolation(rows, using)
     # no_key: nobody who only refers to the row has to wait.
-    return next(iter(rows.select_for_update(no_key=True)), None)
+    row = next(iter(rows.select_for_update(no_key=True)), None)
+    if row is not None and row.__dict__.pop(_ISOLATION, None) == "repeatable read":
+        # A lock alone leaves no trace after the COMMIT. A write does: a transaction that has read
+        # before it then fails to lock the row, instead of acting on what it has read.
+        _write(rows)
+    return row
+
+
+def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:
+    """Annotate the rows with the transaction's level, which costs no further statement."""
+    if connections[using].vendor != "postgresql":
+        return rows
+    level = Func(
+        Value("transaction_isolation"), function="current_setting", output_field=models.TextField()
+    )
+    annotated: models.QuerySet[M] = rows.annotate(**{_ISOLATION: level})
+    return annotated
 
 
 def read_row(model: type[M], pk: Any, using: str) -> M | None:
@@ -41,5 +61,10 @@ def take_write_lock(rows: models.QuerySet[Any], using: str) -> None:
     takes the database's one write lock, and takes it before anything was read.
     """
     if not connections[using].features.has_select_for_update:
-        pk = rows.model._meta.pk.name
-        rows.update(**{pk: F(pk)})
+        _write(rows)
+
+
+def _write(rows: models.QuerySet[Any]) -> None:
+    """Write the rows as they are."""
+    pk = rows.model._meta.pk.name
+    rows.update(**{pk: F(pk)})

@@ -9,6 +9,7 @@ CHECK = "tests/test_check.py::"
 DELIVERIES = "tests/test_filefield_deliveries.py::"
 FIELDFILE = "tests/test_filefield_fieldfile.py::"
 FORMS = "tests/test_filefield_forms.py::"
+ISOLATION = "tests/test_isolation.py::"
 INSTANCES = "tests/test_filefield_instances.py::"
 ORPHANS = "tests/test_orphans.py::"
 PREFIX_INDEX = "tests/test_prefix_index.py::"
@@ -289,6 +290,18 @@ SAVING = [
         (
             f"{TRANSACTIONS}test_delivery_finished_during_wait_takes_no_file",
             f"{TRANSACTIONS}test_content_replaced_during_wait_is_buried",
+        ),
+        needs=("postgres",),
+    ),
+    Guard(
+        "models/locking.py",
+        '== "repeatable read"',
+        '== "no level"',
+        (
+            f"{ISOLATION}test_finish_looks_at_every_stored_file[repeatable read-add_file]",
+            f"{ISOLATION}test_finish_looks_at_every_stored_file[repeatable read-add_files]",
+            f"{ISOLATION}test_number_follows_those_of_other_sessions",
+            f"{ISOLATION}test_level_set_in_the_transaction_counts",
         ),
         needs=("postgres",),
     ),

@@ -939,6 +939,13 @@ GUARDS: list[Guard] = [
     # -- checks/database.py --
     Guard(
         "checks/database.py",
+        "with transaction.atomic(using=alias), connections",
+        "with connections",
+        (f"{CHECKS}test_strict_isolation_level_is_a_warning",),
+        needs=("postgres",),
+    ),
+    Guard(
+        "checks/database.py",
         "            continue  # adopted, or an alternative name",
         "            pass",
         (f"{CHECKS}test_adopted_names_say_nothing_of_the_interval",),

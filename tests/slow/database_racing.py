@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from django.core.files.storage import Storage
 from django.db import connections
@@ -13,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from devilry_storage.deliveries.models import FileMeta
+from devilry_storage.models.delivery import _fault
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.store import store_for
 from devilry_storage.testing import override_deliverystore
@@ -68,6 +70,33 @@ def unexpected(runs: Runs, *expected: str) -> list[str]:
     """Return the errors of classes that are none of these."""
     both = (run for pair in runs for run in pair)
     return [str(run.error) for run in both if run.error and error(run) not in expected]
+
+
+def finish(delivery: Any) -> list[str | None]:
+    """Finish the delivery and return the names of the contents that were looked at."""
+    seen: list[str | None] = []
+
+    def note(row: Any, *args: Any) -> str:
+        seen.append(row.content.name)
+        return _fault(row, *args)
+
+    with patch("devilry_storage.models.delivery._fault", note):
+        delivery.finish()
+    return seen
+
+
+@contextmanager
+def isolation_level(level: str) -> Iterator[None]:
+    """Let new connections use a level, such as "repeatable read", as a site's settings do."""
+    from psycopg import IsolationLevel
+
+    options = connections["default"].settings_dict["OPTIONS"]
+    connections.close_all()
+    try:
+        with patch.dict(options, isolation_level=IsolationLevel[level.upper().replace(" ", "_")]):
+            yield
+    finally:
+        connections.close_all()
 
 
 @contextmanager

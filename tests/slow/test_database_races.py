@@ -20,7 +20,6 @@ from django.utils import timezone
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.models.delivery import _fault as judge_row
 from devilry_storage.purge import purge
 from devilry_storage.restoring import restore
 from devilry_storage.store import store_for
@@ -28,7 +27,16 @@ from tests.proofs import count, report
 
 from . import database_racing
 from . import database_state as state
-from .database_racing import Runs, Side, met, race_on_rows, unexpected
+from .database_racing import (
+    Runs,
+    Side,
+    error,
+    finish,
+    isolation_level,
+    met,
+    race_on_rows,
+    unexpected,
+)
 from .racing import Act
 
 
@@ -80,19 +88,6 @@ def in_turn(*sides: Side) -> Side:
     return lambda number: sides[number % len(sides)](number)
 
 
-def finish(delivery: Any) -> list[Any]:
-    """Finish the delivery and return the ids of the files that were looked at."""
-    seen: list[Any] = []
-
-    def note(row: Any, *args: Any) -> str:
-        seen.append(row.pk)
-        return judge_row(row, *args)
-
-    with patch("devilry_storage.models.delivery._fault", note):
-        delivery.finish()
-    return seen
-
-
 def add(delivery: Any) -> Any:
     return delivery.add_file("late.txt", RIGHT).pk
 
@@ -137,7 +132,8 @@ def unseen_files(deliveries: list[Any], runs: Runs) -> list[str]:
     for delivery, (finished, _) in zip(deliveries, runs, strict=True):
         if finished.error is None:
             assert isinstance(finished.value, list)
-            there = delivery.files.filter(content__isnull=False).exclude(pk__in=finished.value)
+            there = delivery.files.filter(content__isnull=False)
+            there = there.exclude(content__in=finished.value)
             lines += [f"delivery {delivery.pk}: {row.filename}" for row in there]
     return lines
 
@@ -179,6 +175,50 @@ def test_the_races_find_a_finish_without_locks() -> None:
         if found:
             break
     assert found != []
+
+
+def race_at_repeatable_read(tried: int) -> tuple[list[Any], Runs]:
+    """Let finish(), in a transaction that has read before, race with what adds files."""
+    deliveries = state.deliveries(tried, files=1)
+    files = files_of(deliveries)
+    for delivery in deliveries:
+        store_for(FileMeta).save(f"found/{delivery.pk}", ContentFile(RIGHT))
+
+    def adopt(delivery: Any) -> None:
+        FileMeta.objects.adopt(f"found/{delivery.pk}", delivery=delivery)
+
+    def finish_after_reading(delivery: Any) -> list[str | None]:
+        with transaction.atomic():
+            Delivery.objects.get(pk=delivery.pk)
+            time.sleep(database_racing.SPREAD)
+            return finish(delivery)
+
+    late = in_turn(
+        on(deliveries, add), on(deliveries, add_many), on(files, replace(RIGHT)),
+        on(deliveries, adopt),
+    )  # fmt: skip
+    with isolation_level("repeatable read"):
+        runs = race_on_rows(on(deliveries, finish_after_reading), late, tried)
+    return deliveries, runs
+
+
+@pytest.mark.postgres
+def test_finish_at_repeatable_read_sees_every_file() -> None:
+    """Otherwise PostgreSQL's serialization failure reaches one of the callers."""
+    deliveries, runs = race_at_repeatable_read(races(60))
+    bad = unseen_files(deliveries, runs) + state.faults()
+    bad += unexpected(runs, "OperationalError", *REFUSED)
+    failed = (str(run.error) for sides in runs for run in sides if "Operational" in error(run))
+    bad += [line for line in failed if "could not serialize" not in line]
+    judge("db-finish-repeatable-read", runs, bad)
+
+
+@pytest.mark.postgres
+def test_the_races_find_repeatable_read_without_writes() -> None:
+    """The same harness is red where the rows are only locked."""
+    with patch("devilry_storage.models.locking._write", lambda rows: None):
+        deliveries, runs = race_at_repeatable_read(40)
+    assert unseen_files(deliveries, runs) != []
 
 
 @pytest.mark.parametrize("kind", ["autocommit", "transaction"])
