@@ -20,6 +20,7 @@ LAYERS = [
     {"signals", "fields", "limits"},
     {
         "models.browsed",
+        "models.clock",
         "models.columns",
         "models.content",
         "models.indexes",

@@ -7,13 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
 from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db.models.functions import Now
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
@@ -432,10 +435,23 @@ def test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes(delivery: 
         other = in_a_thread(lambda: again(FileMeta.objects.get(filename="a.txt"), OLD))
         other.join()
 
-    with pytest.raises(FileMeta.DoesNotExist, match="somebody else"):
+    with pytest.raises(FileExistsError, match="another upload"):
         delivery.add_files({"a.txt": NEW, "b.txt": source()})
     assert state.stored(delivery.files.get(filename="a.txt")) == OLD
     assert not delivery.files.filter(filename="b.txt").exists()
+    assert state.faults() == []
+
+
+def test_row_of_many_that_is_deleted_meanwhile_is_an_error(delivery: Any) -> None:
+    """None of the files is added."""
+
+    def source() -> Iterator[bytes]:
+        yield NEW
+        in_a_thread(lambda: FileMeta.objects.filter(filename="a.txt").delete()).join()
+
+    with pytest.raises(FileMeta.DoesNotExist, match="was deleted"):
+        delivery.add_files({"a.txt": NEW, "b.txt": source()})
+    assert delivery.files.count() == 2
     assert state.faults() == []
 
 
@@ -443,17 +459,20 @@ def test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes(delivery: 
 
 
 @contextmanager
-def taken_over(delivery: Any) -> Iterator[Callable[[], Iterator[bytes]]]:
-    """Give a source of bytes that fails when another writer has taken over its row.
+def taken_over(
+    delivery: Any, *, fails: bool = True, stores: bool = False
+) -> Iterator[Callable[[], Iterator[bytes]]]:
+    """Give a source of bytes whose row another writer takes over while it is read.
 
-    That writer stores its bytes when the block has ended.
+    ``fails``: the source raises then. ``stores``: the other writer has stored its bytes by then,
+    instead of when the block has ended.
     """
-    taken, failed = threading.Event(), threading.Event()
+    taken, over = threading.Event(), threading.Event()
     writers: list[threading.Thread] = []
 
     def second() -> Iterator[bytes]:
         taken.set()
-        assert failed.wait(30)
+        assert over.wait(30)
         yield NEW
 
     def take_over() -> None:
@@ -464,12 +483,16 @@ def taken_over(delivery: Any) -> Iterator[Callable[[], Iterator[bytes]]]:
         yield OLD
         writers.append(in_a_thread(take_over))
         assert taken.wait(30)
-        raise Undone
+        if stores:
+            over.set()
+            writers[0].join()
+        if fails:
+            raise Undone
 
     try:
         yield first
     finally:
-        failed.set()
+        over.set()
         for writer in writers:
             writer.join()
 
@@ -490,6 +513,144 @@ def test_failing_writer_keeps_row_that_was_taken_over(delivery: Any, way: str) -
     assert state.stored(row) == NEW
     assert not delivery.files.filter(filename="other.txt").exists()
     assert state.faults() == []
+
+
+def add_late(delivery: Any, way: str, content: Any) -> None:
+    """Add a file by add_file(), with a new row or again one left behind, or in another way."""
+    if way == "add_files":
+        delivery.add_files({"late.txt": content, "other.txt": NEW})
+    elif way == "create":
+        file = IterableFile(content, "late.txt")
+        FileMeta.objects.create(delivery=delivery, filename="late.txt", content=file)
+    else:
+        if way == "again":
+            FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
+        delivery.add_file("late.txt", content)
+
+
+ADDING = ["add_file", "add_files", "create", "again"]
+
+
+@pytest.mark.parametrize("stores", [True, False], ids=["stored", "being stored"])
+@pytest.mark.parametrize("way", ADDING)
+def test_writer_whose_row_was_taken_over_fails(delivery: Any, way: str, stores: bool) -> None:
+    """Otherwise it would replace bytes that another call has acknowledged."""
+    refused = pytest.raises(FileExistsError, match="another upload")
+    with taken_over(delivery, fails=False, stores=stores) as source, refused:
+        add_late(delivery, way, source())
+    assert state.stored(delivery.files.get(filename="late.txt")) == NEW
+    assert not delivery.files.filter(filename="other.txt").exists()
+    assert not Tombstone.objects.exists()
+    assert OLD in {state.bytes_under(name) for name in state.orphans()}
+    assert state.faults() == []
+
+
+@pytest.mark.parametrize("way", ADDING)
+def test_row_that_another_save_stores_into_keeps_those_bytes(delivery: Any, way: str) -> None:
+    """What adds a file records it in a row without content, or not at all."""
+
+    def source() -> Iterator[bytes]:
+        yield OLD
+        in_a_thread(lambda: again(FileMeta.objects.get(filename="late.txt"))).join()
+
+    with pytest.raises(FileExistsError, match="another upload"):
+        add_late(delivery, way, source())
+    assert state.stored(delivery.files.get(filename="late.txt")) == NEW
+    assert not delivery.files.filter(filename="other.txt").exists()
+    assert not Tombstone.objects.exists()
+    assert state.faults() == []
+
+
+@pytest.mark.parametrize("way", ADDING)
+def test_row_under_the_same_id_keeps_its_own_bytes(delivery: Any, way: str) -> None:
+    """SQLite gives the id of a row that was deleted to the next one."""
+
+    def insert_another() -> None:
+        row = delivery.files.get(filename="late.txt")
+        FileMeta.objects.filter(pk=row.pk).delete()
+        FileMeta.objects.create(pk=row.pk, delivery=delivery, filename="another.txt")
+
+    def source() -> Iterator[bytes]:
+        yield OLD
+        in_a_thread(insert_another).join()
+
+    with pytest.raises(FileExistsError, match="another upload"):
+        add_late(delivery, way, source())
+    assert not delivery.files.get(filename="another.txt").content
+    assert not delivery.files.filter(filename="late.txt").exists()
+
+
+def test_stale_save_does_not_undo_a_takeover(delivery: Any) -> None:
+    """It writes no time, so that the row does not look left behind again."""
+    FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
+    stale = FileMeta.objects.get(filename="late.txt")
+
+    def source() -> Iterator[bytes]:
+        yield OLD
+        stale.save()
+        with pytest.raises(FileExistsError, match="is still being stored"):
+            Delivery.objects.get(pk=delivery.pk).add_file("late.txt", NEW)
+
+    row = delivery.add_file("late.txt", source())
+    assert state.stored(row) == OLD
+    assert state.faults() == []
+
+
+def test_row_taken_over_is_replaced_by_later_saves(delivery: Any) -> None:
+    """Only the call that takes the row over adds content."""
+    FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
+    row = delivery.add_file("late.txt", OLD)
+    again(row)
+    assert state.stored(row) == NEW
+    assert Tombstone.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "most"), [("add_file", 9), ("add_files", 10), ("create", 8), ("again", 14)]
+)
+def test_adding_sends_few_statements(delivery: Any, way: str, most: int) -> None:
+    """Neither the clock nor the state of the row costs one, nor does a transaction's level."""
+    with CaptureQueriesContext(connection) as captured:
+        add_late(delivery, way, iter([NEW]))
+    if connection.vendor == "sqlite":  # where each lock begins with a write
+        most += {"add_files": 1, "again": 3}.get(way, 2)
+    assert len(captured) <= most
+
+
+@pytest.mark.parametrize("days", [365, -365], ids=["ahead", "behind"])
+def test_takeover_uses_the_clock_of_the_database(delivery: Any, days: int) -> None:
+    """The clock of a host that is off makes no row look left behind."""
+    FileMeta.objects.create(delivery=delivery, filename="young.txt")
+    FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
+    now = timezone.now
+    with patch("django.utils.timezone.now", lambda: now() + timedelta(days=days)):
+        with pytest.raises(FileExistsError, match="is still being stored"):
+            delivery.add_file("young.txt", NEW)
+        row = delivery.add_file("late.txt", NEW)
+    assert abs(row.created - now()) < timedelta(minutes=1)
+    assert FileMeta.objects.get(pk=row.pk).created == row.created
+
+
+@override_settings(USE_TZ=False, TIME_ZONE="America/New_York", DELIVERY_STORE_GRACE_HOURS=1)
+def test_takeover_without_time_zones(delivery: Any) -> None:
+    """Datetimes are local then, on SQLite too, whose clock has UTC."""
+    FileMeta.objects.create(delivery=delivery, filename="young.txt")
+    FileMeta.objects.create(
+        delivery=delivery, filename="late.txt", created=timezone.now() - timedelta(hours=2)
+    )
+    with pytest.raises(FileExistsError, match="is still being stored"):
+        delivery.add_file("young.txt", NEW)
+    row = delivery.add_file("late.txt", NEW)
+    assert abs(row.created - timezone.now()) < timedelta(minutes=1)
+
+
+def test_time_computed_by_the_database_does_not_stop_a_save(delivery: Any) -> None:
+    """The row is known by having no content alone."""
+    content = ContentFile(NEW, "late.txt")
+    row = FileMeta.objects.create(
+        delivery=delivery, filename="late.txt", created=Now(), content=content
+    )
+    assert state.stored(row) == NEW
 
 
 @pytest.mark.parametrize("how", ["taken over", "stored"])

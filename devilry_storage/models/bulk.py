@@ -125,10 +125,16 @@ def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
         send_after_commit(file_stored, row, using, name=name, size=size)
     fields = ["content", "size", "sha256", "verified_at"]
     rows = [row for row, *_ in stored]
-    # Somebody may have stored one of them alone: those bytes would be nobody's.
-    empty = model._base_manager.using(using).filter(content__isnull=True)
-    if empty.bulk_update(rows, fields) != len(rows):
-        raise model.DoesNotExist(
-            "A file of the delivery was deleted or stored by somebody else meanwhile: none of "
-            "these is added."
+    there = model._base_manager.using(using)
+    # Only rows that are as this call has made them: another writer may have taken one over, or
+    # have stored content in it.
+    unchanged = there.filter(content__isnull=True, created__in={row.created for row in rows})
+    if unchanged.bulk_update(rows, fields) != len(rows):
+        if there.filter(pk__in=[row.pk for row in rows]).count() != len(rows):
+            raise model.DoesNotExist(
+                "A row of these files was deleted while they were stored: none is added."
+            )
+        raise FileExistsError(
+            "One of these files was stored by another upload, or is being stored by one that has "
+            "taken over this one after the grace time: none is added."
         )

@@ -21,6 +21,7 @@ from ..signals import delivery_finished, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..store import store_for
 from .bulk import add_many
+from .clock import read_at, with_now
 from .columns import loaded_columns
 from .content import as_file
 from .locking import intend_to_write, lock_row
@@ -128,8 +129,9 @@ class AbstractDelivery(models.Model):
         """Store a file in the delivery and return its FileMeta.
 
         ``content`` is an iterable of chunks (bytes, or text, stored as UTF-8), one bytes or str,
-        a path, or an open file. Raises InvalidFilename, FileExistsError (there is one of that
-        name, or one is still being stored), DeliveryFinished.
+        a path, or an open file. Raises InvalidFilename, DeliveryFinished, and FileExistsError: a
+        file of that name is stored, or is still being stored, or another call has stored it while
+        this one took longer than the grace time.
         """
         filename = validate_filename(filename)
         model = self.filemeta_model()
@@ -260,7 +262,7 @@ class AbstractDelivery(models.Model):
 
         intend_to_write(rows, rows.db)
         with undone_on_error(leave_behind, rows.db, "A row that seems to be still being stored"):
-            for row in rows:
+            for row in with_now(rows):
                 left_behind[row.pk] = row.created
                 self._take_over(row)
                 claimed[row.filename] = row
@@ -284,7 +286,8 @@ class AbstractDelivery(models.Model):
         where = f"{row.filename!r} of {self._meta.label} '{self.pk}'"
         if row.content:
             raise FileExistsError(f"{where} exists already: take another filename.")
-        now = timezone.now()
+        # Not the host's clock: those of a site's hosts may differ.
+        now = read_at(row)
         rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
         if row.created > now - conf.grace or not rows.update(created=now):
             raise FileExistsError(
@@ -292,6 +295,7 @@ class AbstractDelivery(models.Model):
                 "delete that row, or take another filename."
             )
         row.created = now
+        row._is_taken_over = True
 
     def _refuse_incomplete(self) -> None:
         """Raise DeliveryIncomplete unless there are files and the store has each with its size."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -27,7 +27,7 @@ from .content import opened, refuse_second_reading
 from .delivery import AbstractDelivery
 from .locking import lock_row, read_row
 from .restoring import restored_on_error
-from .step import StoreStep
+from .step import RowTaken, StoreStep
 from .visibility import VisibleQuerySet
 
 #: The columns that belong to the store step: nothing else writes them.
@@ -76,6 +76,9 @@ class AbstractFileMeta(models.Model):
     verified_at = models.DateTimeField(_("verified at"), null=True, editable=False)
 
     objects = FileMetaQuerySet.as_manager()
+
+    # Whether add_file() has taken the row over, so that content is added and never replaced.
+    _is_taken_over = False
 
     class Meta:
         abstract = True
@@ -152,7 +155,8 @@ class AbstractFileMeta(models.Model):
 
         If storing fails, a row that this very call inserted is deleted again, and the instance is
         as before, so that it can be saved again; a row that was there before stays as it was.
-        Content that was not assigned since it was loaded is never written.
+        Content that was not assigned since it was loaded is never written; ``created`` and
+        ``verified_at`` of a stored row are written only if ``update_fields`` names them.
         """
         using = using or router.db_for_write(type(self), instance=self)
         update_fields = None if update_fields is None else frozenset(update_fields)
@@ -185,11 +189,15 @@ class AbstractFileMeta(models.Model):
         if pending is not None:
             self._refuse_in_vain(using)
         self._set_content(None, None, "")
+        is_computed = hasattr(self.created, "resolve_expression")
         try:
             self._insert(using)
             if pending is not None:
                 key = store_for(self).layout.key(*self.key_ids())
-                self._store(pending, using, fresh=self.is_buried(key, using))
+                only = self._unchanged()
+                if is_computed:  # SQLite may have it in another form than it has datetimes
+                    del only["created"]
+                self._store(pending, using, fresh=self.is_buried(key, using), only=only)
         except BaseException as exception:
             if not self._state.adding:
                 self._delete_again(using, exception)
@@ -250,8 +258,9 @@ class AbstractFileMeta(models.Model):
         if content is None or content._committed or not _names(update_fields, "content"):
             save_columns()
         elif content.is_pending_file:
+            only = self._unchanged() if self._is_taken_over else {}
             self._refuse_in_vain(using)
-            self._store(content, using, fresh=True, also=save_columns)
+            self._store(content, using, fresh=True, only=only, also=save_columns)
         else:
             self._remove(using, also=save_columns)
 
@@ -276,7 +285,8 @@ class AbstractFileMeta(models.Model):
         """Return the names of the fields that a save writes besides the content."""
         if update_fields is not None:
             return update_fields - CONTENT_FIELDS
-        return loaded_columns(self) - {*CONTENT_FIELDS, "verified_at"}
+        # "created" identifies the writer that has taken over the row.
+        return loaded_columns(self) - {*CONTENT_FIELDS, "created", "verified_at"}
 
     # -- The store step --
 
@@ -295,14 +305,25 @@ class AbstractFileMeta(models.Model):
         using: str,
         *,
         fresh: bool,
+        only: Mapping[str, Any],
         also: Callable[[], None] | None = None,
     ) -> None:
-        """Store the pending file, then record it in one short transaction, with ``also`` in it."""
-        step = StoreStep(self, fresh=fresh, record=partial(self._record, using, also))
-        with opened(pending._file) as source, store_for(self).write_open(step) as writer:
-            refuse_second_reading(source)
-            for chunk in read_chunks(source):
-                writer.write(chunk)
+        """Store the pending file, then record it in one short transaction, with ``also`` in it.
+
+        Raises FileExistsError unless the row then meets the conditions ``only``.
+        """
+        record = partial(self._record, using, also, only)
+        step = StoreStep(self, fresh=fresh, record=record)
+        try:
+            with opened(pending._file) as source, store_for(self).write_open(step) as writer:
+                refuse_second_reading(source)
+                for chunk in read_chunks(source):
+                    writer.write(chunk)
+        except RowTaken as exception:
+            raise FileExistsError(
+                f"{self.filename!r} was stored by another upload, or is being stored by one that "
+                "has taken over this one after the grace time: take another filename."
+            ) from exception
 
     def is_buried(self, name: str, using: str | None = None) -> bool:
         """Tell whether a tombstone names the object: it may be removed at any time.
@@ -319,10 +340,17 @@ class AbstractFileMeta(models.Model):
         Raises DeliveryFinished, DoesNotExist (the row was deleted), and FileExistsError where a
         tombstone names the object.
         """
-        self._record(self._state.db or router.db_for_write(type(self)), None, name, size, sha256)
+        using = self._state.db or router.db_for_write(type(self))
+        self._record(using, None, {}, name, size, sha256)
 
     def _record(
-        self, using: str, also: Callable[[], None] | None, name: str, size: int, sha256: str
+        self,
+        using: str,
+        also: Callable[[], None] | None,
+        only: Mapping[str, Any],
+        name: str,
+        size: int,
+        sha256: str,
     ) -> None:
         with restored_on_error(self), transaction.atomic(using=using):
             row, delivery = self._lock(using)
@@ -332,7 +360,9 @@ class AbstractFileMeta(models.Model):
                 raise FileExistsError(f"A tombstone names {name!r}: it may go at any time.")
             if also is not None:
                 also()
-            self._update_content(row, using, content=StoredName(name), size=size, sha256=sha256)
+            columns = {"content": StoredName(name), "size": size, "sha256": sha256}
+            if not self._update_content(row, using, only=only, **columns):
+                raise RowTaken(f"{self._meta.label} '{self.pk}' is not as this call made it.")
             if row.content:
                 bury(row, delivery, using)
             # Before the COMMIT, after which the receivers see the instance.
@@ -356,14 +386,27 @@ class AbstractFileMeta(models.Model):
                 bury(row, delivery, using)
             self._set_content(None, None, "")
 
-    def _update_content(self, row: AbstractFileMeta, using: str, **columns: Any) -> None:
-        rows = type(row)._base_manager.using(using).filter(pk=row.pk)
-        rows.update(verified_at=None, **columns)
+    def _unchanged(self) -> dict[str, Any]:
+        """Return the conditions under which the row is as this call has made it."""
+        return {"content__isnull": True, "created": self.created}
+
+    def _update_content(
+        self,
+        row: AbstractFileMeta,
+        using: str,
+        *,
+        only: Mapping[str, Any] | None = None,
+        **columns: Any,
+    ) -> bool:
+        """Write the columns where the conditions ``only`` hold; return whether they did."""
+        rows = type(row)._base_manager.using(using).filter(pk=row.pk, **(only or {}))
+        return bool(rows.update(verified_at=None, **columns))
 
     def _set_content(self, name: str | None, size: int | None, sha256: str) -> None:
         field = self._meta.get_field("content")
         self.__dict__["content"] = DeliveryFieldFile(self, field, name)
         self.size, self.sha256, self.verified_at = size, sha256, None
+        self.__dict__.pop("_is_taken_over", None)
 
     def _lock(self, using: str) -> tuple[AbstractFileMeta, models.Model | None]:
         """Lock the delivery, then the row, and return both as they are in the database.

@@ -6,6 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 
+class RowTaken(Exception):
+    """Another writer has stored content in the row of an add, or has taken the row over.
+
+    Not a FileExistsError, after which a store would try another name.
+    """
+
+
 class StoreStep:
     """A FileMeta for one ``write_open``, on behalf of a row whose own content is pending.
 

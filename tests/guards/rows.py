@@ -380,9 +380,54 @@ SAVING = [
     ),
     Guard(
         "models/filemeta.py",
-        'return loaded_columns(self) - {*CONTENT_FIELDS, "verified_at"}',
-        "return loaded_columns(self) - CONTENT_FIELDS",
+        'return loaded_columns(self) - {*CONTENT_FIELDS, "created", "verified_at"}',
+        'return loaded_columns(self) - {*CONTENT_FIELDS, "created"}',
         (f"{INSTANCES}test_stale_instance_keeps_later_verification",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        'return loaded_columns(self) - {*CONTENT_FIELDS, "created", "verified_at"}',
+        'return loaded_columns(self) - {*CONTENT_FIELDS, "verified_at"}',
+        (f"{TRANSACTIONS}test_stale_save_does_not_undo_a_takeover",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "self._record, using, also, only)",
+        "self._record, using, also, {})",
+        (f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        '{"content__isnull": True, "created": self.created}',
+        '{"created": self.created}',
+        (f"{TRANSACTIONS}test_row_that_another_save_stores_into_keeps_those_bytes[create]",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        '{"content__isnull": True, "created": self.created}',
+        '{"content__isnull": True, "created": models.F("created")}',
+        (
+            f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails[add_file-being stored]",
+            f"{TRANSACTIONS}test_row_under_the_same_id_keeps_its_own_bytes[create]",
+        ),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "only = self._unchanged() if self._is_taken_over else {}",
+        "only: dict[str, Any] = {}",
+        (f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails[again-stored]",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        '        self.__dict__.pop("_is_taken_over", None)\n',
+        "",
+        (f"{TRANSACTIONS}test_row_taken_over_is_replaced_by_later_saves",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "                if is_computed:",
+        "                if False:",
+        (f"{TRANSACTIONS}test_time_computed_by_the_database_does_not_stop_a_save",),
     ),
     Guard(
         "models/filemeta.py",
@@ -535,9 +580,18 @@ SAVING = [
     ),
     Guard(
         "models/bulk.py",
-        "using(using).filter(content__isnull=True)\n",
-        "using(using)\n",
+        "filter(content__isnull=True, created__in={row.created for row in rows})",
+        "filter(created__in={row.created for row in rows})",
         (f"{TRANSACTIONS}test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "filter(content__isnull=True, created__in={row.created for row in rows})",
+        "filter(content__isnull=True)",
+        (
+            f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails[add_files-being stored]",
+            f"{TRANSACTIONS}test_row_under_the_same_id_keeps_its_own_bytes[add_files]",
+        ),
     ),
     Guard(
         "models/filemeta.py",
@@ -683,6 +737,18 @@ DELIVERING = [
         "\n        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
         "\n        rows = self.files.filter(pk=row.pk, created=row.created)",
         (f"{TRANSACTIONS}test_row_changed_since_it_was_read_is_not_taken_over[stored]",),
+    ),
+    Guard(
+        "models/delivery.py",
+        "now = read_at(row)",
+        "now = timezone.now()",
+        (f"{TRANSACTIONS}test_takeover_uses_the_clock_of_the_database",),
+    ),
+    Guard(
+        "models/clock.py",
+        "        if not settings.USE_TZ:\n",
+        "        if False:\n",
+        (f"{TRANSACTIONS}test_takeover_without_time_zones",),
     ),
     Guard(
         "models/delivery.py",
