@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,29 @@ class FlipRequestBit:
     bit: int = 0
 
 
+@dataclass(frozen=True)
+class Reply:
+    """The server's reply to a request; header names are in lower case, the body is not chunked."""
+
+    method: str
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Replace:
+    """The client gets what a function makes of the server's reply, byte for byte.
+
+    ``reaches``: the server gets the request; else the function gets an empty reply. ``closes``:
+    the connection is closed afterwards. Of a reply to HEAD only the head is sent.
+    """
+
+    make: Callable[[Reply], bytes]
+    reaches: bool = True
+    closes: bool = False
+
+
 Fault = (
     LoseReply
     | CutRequest
@@ -86,6 +110,7 @@ Fault = (
     | BlackHole
     | FlipBit
     | FlipRequestBit
+    | Replace
 )
 
 GOING_UP = (CutRequest, FlipRequestBit)

@@ -32,6 +32,8 @@ from .http_faults import (
     DelayReply,
     Fault,
     LoseReply,
+    Replace,
+    Reply,
     StallReply,
     ends,
     harmed,
@@ -175,6 +177,9 @@ class HttpProxy:
         if isinstance(fault, Answer):
             self._answer(client, up, request, fault)
             return True
+        if isinstance(fault, Replace) and not fault.reaches:
+            self._read_body(up, request)
+            return self._replace(client, Reply(method), fault)
         if isinstance(fault, BlackHole):
             self._swallow(up, request)
         if isinstance(fault, Delay):
@@ -215,6 +220,11 @@ class HttpProxy:
             for _ in pieces:
                 pass
             raise _Broken
+        if isinstance(fault, Replace):
+            body = _joined(pieces, headers)
+            return self._replace(
+                client, Reply(request.method, request.status, headers, body), fault
+            )
         if isinstance(fault, DelayReply):
             self._stopped.wait(fault.seconds)
         client.sendall(b"".join(head))
@@ -231,9 +241,7 @@ class HttpProxy:
     def _answer(
         self, client: socket.socket, up: BinaryIO, request: Request, answer: Answer
     ) -> None:
-        if "100-continue" not in request.headers.get("expect", ""):
-            for _ in _body(up, request.headers, request.method):
-                pass
+        self._read_body(up, request)
         body = b""
         if request.method != "HEAD":
             said = f"<Code>{answer.code}</Code><Message>{answer.message}</Message>"
@@ -241,6 +249,19 @@ class HttpProxy:
         request.status = answer.status
         head = f"HTTP/1.1 {answer.status} planned\r\nContent-Type: application/xml\r\n"
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def _read_body(self, up: BinaryIO, request: Request) -> None:
+        """Read a body that is sent unasked."""
+        if "100-continue" not in request.headers.get("expect", ""):
+            for _ in _body(up, request.headers, request.method):
+                pass
+
+    def _replace(self, client: socket.socket, reply: Reply, fault: Replace) -> bool:
+        made = fault.make(reply)
+        if reply.method == "HEAD":
+            made = b"".join(made.partition(b"\r\n\r\n")[:2])
+        client.sendall(made)
+        return not fault.closes
 
     def _swallow(self, up: BinaryIO, request: Request) -> None:
         for _ in _body(up, request.headers, request.method):
@@ -295,6 +316,13 @@ def _body(
     elif status:
         while piece := source.read(_PIECE):
             yield piece
+
+
+def _joined(pieces: Iterator[bytes], headers: dict[str, str]) -> bytes:
+    """Return a body without the framing of its chunks, each of which is one piece."""
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return b"".join(piece.partition(b"\r\n")[2][:-2] for piece in pieces)
+    return b"".join(pieces)
 
 
 def _exactly(source: BinaryIO, length: int) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ from .http_faults import (
     FlipBit,
     FlipRequestBit,
     LoseReply,
+    Replace,
     StallReply,
 )
 from .http_proxy import HttpProxy
@@ -246,3 +247,14 @@ def test_a_delayed_reply_is_late_though_the_work_is_done(
     with pytest.raises(HTTPClientError):
         client.put_object(Bucket=bucket, Key="late-reply", Body=b"data")
     assert client.get_object(Bucket=bucket, Key="late-reply")["Body"].read() == b"data"
+
+
+@pytest.mark.parametrize("reaches", [True, False])
+def test_reply_is_replaced(server: Server, bucket: str, proxy: HttpProxy, reaches: bool) -> None:
+    """With what a function makes of the server's reply, which is empty if it has no request."""
+    key = f"replaced-{reaches}"
+    proxy.fault("PutObject", Replace(lambda reply: b"HTTP/1.1 500 planned\r\n\r\n", reaches, True))
+    with pytest.raises(ClientError, match="500"):
+        through(server, proxy).put_object(Bucket=bucket, Key=key, Body=b"data")
+    found = server.client().list_objects_v2(Bucket=bucket, Prefix=key)
+    assert found["KeyCount"] == reaches
