@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
 from django.core.files.base import ContentFile
 
 from devilry_storage.exceptions import StoreDenied, StoreFailure
@@ -172,3 +173,24 @@ def test_a_subclass_chooses_the_parameters_of_each_object(options: dict[str, Any
         store.save(name, ContentFile(b"data"))
         found = store.remote.call("head_object", name)
         assert found["CacheControl"] == f"max-age={len(name)}"
+
+
+@pytest.mark.parametrize("calculation", ["when_supported", "when_required"])
+def test_bucket_with_object_lock_accepts_uploads(calculation: Any) -> None:
+    """It wants a checksum with each request that stores an object, and the name of its kind."""
+    server = s3servers.need("moto")
+    bucket = f"deliveries-{uuid.uuid4().hex}"
+    server.client().create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    retention = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    server.client().put_object_lock_configuration(
+        Bucket=bucket,
+        ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention},
+    )
+    store = S3DeliveryStore(
+        **server.options(bucket),
+        transfer_config=TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
+        client_config=Config(request_checksum_calculation=calculation),
+    )
+    for name, data in {"small.txt": b"data", "large.bin": bytes(PART + 1)}.items():
+        assert store.save(name, ContentFile(data)) == name
+        assert b"".join(store.stream(name)) == data

@@ -1056,8 +1056,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/writing.py",
-        '            return {"ChecksumSHA256": _base64(sha256.digest())}',
-        "            return {}",
+        '"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _base64(sha256.digest())',
+        "",
         (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
         needs=("servers",),
     ),

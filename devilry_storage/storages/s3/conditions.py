@@ -19,17 +19,22 @@ from .uploads import abandon
 MARKER = f"{RESERVED}/conditional-writes"
 _COPIED = f"{RESERVED}/conditional-copies"
 
+# MD5 of no bytes: a bucket with Object Lock wants a checksum, and each server knows this one.
+_CHECKSUM = {"ContentMD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
+
 _NOT_IMPLEMENTED = {"NotImplemented", "501"}
 
 
 def _put(bucket: Bucket) -> None:
-    bucket.call("put_object", MARKER, Body=b"", IfNoneMatch="*")
+    bucket.call("put_object", MARKER, Body=b"", IfNoneMatch="*", **_CHECKSUM)
 
 
 def _complete(bucket: Bucket) -> None:
     upload = bucket.call("create_multipart_upload", MARKER)["UploadId"]
     try:
-        part = bucket.call("upload_part", MARKER, UploadId=upload, PartNumber=1, Body=b"")
+        part = bucket.call(
+            "upload_part", MARKER, UploadId=upload, PartNumber=1, Body=b"", **_CHECKSUM
+        )
         bucket.call(
             "complete_multipart_upload",
             MARKER,

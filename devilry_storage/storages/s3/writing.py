@@ -62,7 +62,8 @@ class Transfer:
         ``sha256`` is hashlib's of the data.
         """
         if self.new_checksums:
-            return {"ChecksumSHA256": _base64(sha256.digest())}
+            # A bucket with Object Lock wants the algorithm as well.
+            return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _base64(sha256.digest())}
         return _md5(data)
 
     def part_checksum(self, data: Any) -> dict[str, str]:
