@@ -46,7 +46,10 @@ class StoreDenied(PermissionError):
 
 
 class StoreFailure(OSError):
-    """The server of a store answered with an error; ``code`` is the server's name for it."""
+    """The server of a store answered with an error, or its response is not complete.
+
+    ``code`` is the server's name for the error.
+    """
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)

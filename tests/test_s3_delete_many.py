@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
 
-from devilry_storage.exceptions import InvalidName, StoreDenied
+from devilry_storage.exceptions import InvalidName, StoreDenied, StoreFailure
 from devilry_storage.names import validate_storage_name
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3.store import NOT_IN_XML
 
 from . import s3servers
-from .http_faults import Answer
+from .http_faults import Answer, Replace
 from .http_proxy import HttpProxy
+from .odd_responses import wire
 from .test_hostile_names import ACCEPTED, REFUSED
 
 pytestmark = pytest.mark.servers
@@ -37,6 +39,13 @@ def store(
     store.save("warm.txt", ContentFile(b"x"))
     proxy.forget()
     return store
+
+
+def silent(carried_out: bool) -> Replace:
+    """Return what lets the response name no key."""
+    return Replace(
+        lambda reply: wire(replace(reply, body=b"<DeleteResult/>")), reaches=carried_out
+    )
 
 
 def _saved(store: S3DeliveryStore, proxy: HttpProxy, *names: str) -> None:
@@ -94,6 +103,34 @@ def test_a_batch_that_the_server_cannot_read_goes_one_by_one(
     assert store.delete_many(["a.txt", "b.txt"]) == {}
     assert proxy.operations() == ["DeleteObjects", "DeleteObject", "DeleteObject"]
     assert [entry.name for entry in store.scan()] == ["warm.txt"]
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_names_that_a_response_leaves_out_are_looked_at(
+    store: S3DeliveryStore, proxy: HttpProxy, carried_out: bool
+) -> None:
+    """What is gone is removed; what is there is an error, not a success."""
+    _saved(store, proxy, "a.txt", "b.txt")
+    proxy.fault("DeleteObjects", silent(carried_out))
+    failures = store.delete_many(["a.txt", "b.txt"])
+    assert proxy.operations() == ["DeleteObjects", "HeadObject", "HeadObject"]
+    assert list(failures) == ([] if carried_out else ["a.txt", "b.txt"])
+    for failure in failures.values():
+        assert isinstance(failure, StoreFailure)
+        assert "does not name the file, which is still there" in str(failure)
+
+
+def test_look_that_fails_is_the_error_of_all_that_are_left(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """One by one a thousand names would wait for a server that does not respond."""
+    _saved(store, proxy, "a.txt", "b.txt")
+    proxy.fault("DeleteObjects", silent(True))
+    proxy.fault("HeadObject", Answer(403, "AccessDenied"))
+    failures = store.delete_many(["a.txt", "b.txt"])
+    assert proxy.operations() == ["DeleteObjects", "HeadObject"]
+    assert {type(failure) for failure in failures.values()} == {StoreDenied}
+    assert list(failures) == ["a.txt", "b.txt"]
 
 
 def test_of_valid_names_xml_cannot_carry_just_those_that_go_alone() -> None:

@@ -86,7 +86,7 @@ def _remove_stale_uploads(store: S3DeliveryStore) -> None:
 #: What is done with a store, and the actions without which it cannot be.
 USES: dict[str, tuple[set[str], Act]] = {
     "save": ({PUT}, lambda store: store.save("new.txt", ContentFile(b"data"))),
-    "alternative": ({PUT}, lambda store: store.save("there.txt", ContentFile(b"data"))),
+    "alternative": ({PUT, GET}, lambda store: store.save("there.txt", ContentFile(b"data"))),
     "save large": ({PUT, GET}, _save_large),
     "rewrite": ({PUT}, _rewrite),
     "open": ({GET}, lambda store: store.open("there.txt").close()),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,17 +14,29 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from django.core.files.base import ContentFile
 
-from devilry_storage.exceptions import ChecksumMismatch, StoreFailure, StoreUnavailable
+from devilry_storage.exceptions import (
+    ChecksumMismatch,
+    StoreDenied,
+    StoreFailure,
+    StoreUnavailable,
+)
 from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.s3 import bucket
 from devilry_storage.storages.s3.bucket import Bucket
 
 from . import s3servers
-from .http_faults import Answer, CutReply, FlipBit, FlipRequestBit, LoseReply, StallReply
+from .http_faults import Answer, CutReply, FlipBit, FlipRequestBit, LoseReply, Replace, StallReply
 from .http_proxy import HttpProxy
+from .odd_responses import wire
 
 pytestmark = pytest.mark.servers
 
 PART = 5 << 20
+REPEATED = Replace(
+    lambda reply: wire(
+        replace(reply, status=412, body=b"<Error><Code>PreconditionFailed</Code></Error>")
+    )
+)
 S3 = {"addressing_style": "path", "payload_signing_enabled": False}
 
 
@@ -154,14 +168,15 @@ def test_the_time_that_a_reader_takes_is_no_part_of_the_deadline(
 
 def change_ranges(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str | None]) -> None:
     """Let the server see another range than is asked for, or none."""
-    really = Bucket.call
+    really = Bucket._send_body
 
-    def call(self: Bucket, operation: str, name: str | None = None, **given: Any) -> Any:
+    def send(self: Bucket, send: Any, parameters: Mapping[str, Any]) -> Any:
+        given = dict(parameters)
         if "Range" in given and (changed := change(given.pop("Range"))):
             given["Range"] = changed
-        return really(self, operation, name, **given)
+        return really(self, send, given)
 
-    monkeypatch.setattr(Bucket, "call", call)
+    monkeypatch.setattr(Bucket, "_send_body", send)
 
 
 def test_a_server_that_ignores_ranges_is_told_not_believed(
@@ -171,7 +186,7 @@ def test_a_server_that_ignores_ranges_is_told_not_believed(
     data = os.urandom(90_000)
     store.save("a.bin", ContentFile(data))
     change_ranges(monkeypatch, lambda asked: None)
-    with pytest.raises(StoreFailure, match="from 1000 on were asked for.*ignores Range"):
+    with pytest.raises(StoreFailure, match="other bytes .*'bytes=1000-1999'.*ignores Range"):
         list(store.stream("a.bin", 1000, 2000))
     assert b"".join(store.stream("a.bin")) == data
 
@@ -266,6 +281,55 @@ def test_save_whose_reply_was_lost_keeps_its_name(
     assert [entry.name for entry in store.scan() if entry.name.startswith("a")] == ["a.txt"]
 
 
+def test_save_that_a_balancer_repeats_keeps_its_name(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """The reply to the repetition is all that the client sees, in its first attempt."""
+    warm = {entry.name for entry in store.scan()}
+    proxy.fault("PutObject", REPEATED)
+    assert store.save("a.txt", ContentFile(b"data")) == "a.txt"
+    proxy.fault("CompleteMultipartUpload", REPEATED)
+    assert store.save("b.bin", ContentFile(bytes(100_001))) == "b.bin"
+    assert {entry.name for entry in store.scan()} - warm == {"a.txt", "b.bin"}
+
+
+def test_failed_look_at_a_taken_name_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The object may be the save's own: another name would leave it behind."""
+    proxy.fault("PutObject", REPEATED)
+    proxy.fault("HeadObject", Answer(403, "AccessDenied"))
+    with pytest.raises(StoreDenied, match="head_object of 'a.txt'"):
+        store.save("a.txt", ContentFile(b"data"))
+    assert proxy.operations() == ["PutObject", "HeadObject"]
+
+
+def test_condition_that_always_fails_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Neither success nor a search for free names without end."""
+    proxy.fault("PutObject", Answer(412, "PreconditionFailed"), times=999)
+    with pytest.raises(FileExistsError, match="100 alternative names are taken"):
+        store.save("a.txt", ContentFile(b"data"))
+
+
+def test_file_that_is_replaced_is_stale_where_if_match_is_ignored(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ETag of each range is compared, too."""
+    data = os.urandom(3 << 20)
+    store.save("a.bin", ContentFile(data))
+    really = Bucket._send_body
+
+    def send(self: Bucket, send: Any, parameters: Mapping[str, Any]) -> Any:
+        given = {key: value for key, value in parameters.items() if key != "IfMatch"}
+        return really(self, send, given)
+
+    monkeypatch.setattr(Bucket, "_send_body", send)
+    with store.open("a.bin") as file:
+        file.read(10)
+        with store.open("a.bin", "wb") as writer:
+            writer.write(bytes(3 << 20))
+        with pytest.raises(OSError, match="replaced while it was being read"):
+            file.read()
+
+
 def test_bytes_that_changed_on_the_way_down_are_an_error(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
@@ -282,7 +346,7 @@ def test_answer_with_another_range_is_refused(
     """Its bytes are not those from the position that was asked for."""
     store.save("a.bin", ContentFile(os.urandom(90_000)))
     change_ranges(monkeypatch, lambda asked: asked.replace("1000-", "1001-"))
-    with pytest.raises(StoreFailure, match="from 1000 on were asked for"):
+    with pytest.raises(StoreFailure, match="'bytes 1001-1999/90000'.*were asked for"):
         list(store.stream("a.bin", 1000, 2000))
 
 
@@ -306,13 +370,26 @@ def test_an_answer_with_a_part_of_the_range_is_not_taken_for_all(
     assert b"".join(store.stream("a.bin", 5, 25_000)) == data[5:25_000]
 
 
-def test_a_listing_that_does_not_say_where_it_goes_on_ends(
+@pytest.mark.parametrize("length", [2, 3, 7])
+def test_listing_whose_markers_come_again_ends(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """A circle of any length is found, though only one marker is remembered."""
+    pages = [{"IsTruncated": True, "NextContinuationToken": f"{each}"} for each in range(length)]
+    answers = itertools.islice(itertools.cycle(pages), 100)
+    monkeypatch.setattr(Bucket, "call", lambda *_, **given: next(answers))
+    with pytest.raises(StoreFailure, match="list_objects_v2 of .* does not end.* comes again"):
+        list(store.scan())
+
+
+def test_listing_of_empty_pages_ends(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the same page would be asked for for ever."""
-    answers = iter([{"IsTruncated": True, "Contents": []}] * 3)
-    monkeypatch.setattr(Bucket, "call", lambda *_, **given: next(answers))
-    with pytest.raises(StoreFailure, match="list_objects_v2 goes on, but not where"):
+    """Each of them has another marker."""
+    monkeypatch.setattr(bucket, "_EMPTY_PAGES", 5)
+    pages = ({"IsTruncated": True, "NextContinuationToken": f"{each}"} for each in range(100))
+    monkeypatch.setattr(Bucket, "call", lambda *_, **given: next(pages))
+    with pytest.raises(StoreFailure, match="does not end: after 5 pages 5 were empty"):
         list(store.scan())
 
 

@@ -88,12 +88,14 @@ def test_a_small_save_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -
         stored(store, 1005, 17)
 
 
-def test_an_alternative_name_is_a_second_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """The first is refused by the server."""
+def test_an_alternative_name_is_two_requests_more(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """The first is refused by the server, the second looks whose object has the name."""
     store.save("a.txt", ContentFile(b"data"))
-    with sends(proxy, "PutObject", "PutObject"):
+    with sends(proxy, "PutObject", "HeadObject", "PutObject"):
         assert store.save("a.txt", ContentFile(b"more")) != "a.txt"
-    assert [request.status for request in proxy.requests] == [412, 200]
+    assert [request.status for request in proxy.requests] == [412, 200, 200]
 
 
 def test_open_and_read_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:

@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from os import register_at_fork
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 from botocore.parsers import ResponseParserError
 
 from ...exceptions import StoreFailure
-from .errors import is_transient, translated
+from .errors import FAILURES, is_transient, translated
+from .validation import OddResponse, check_parsed
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -48,6 +50,10 @@ _SENT_AT_ONCE = 64 * 1024
 # Seconds before the second attempt, doubled for each further one, at most LONGEST_PAUSE.
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+
+# Pages of a listing one after the other that have nothing on them, but go on. S3 may give some
+# where much was deleted in a bucket with versions.
+_EMPTY_PAGES = 1000
 
 
 class _Clients:
@@ -183,10 +189,10 @@ class Bucket:
         return self.client.meta.service_model.operation_model(api_name)
 
     def call(self, operation: str, name: str | None = None, **parameters: Any) -> Any:
-        """Send a request about a name (None: about the bucket) and return the answer.
+        """Send a request about a name (None: about the bucket) and return the complete response.
 
         What may pass is tried again, with pauses between (exponential, with full jitter). Raises
-        the errors of :mod:`.errors`.
+        the errors of :mod:`.errors`, for a response that is not complete as well.
         """
         parameters |= self._common(operation, name or "")
         if name is not None:
@@ -196,7 +202,7 @@ class Bucket:
         while True:
             try:
                 return self._send(operation, parameters)
-            except (BotoCoreError, ClientError, ResponseParserError) as exception:
+            except FAILURES as exception:
                 seconds = time.monotonic() - began
                 left = attempt < self.attempts and seconds < self.deadline
                 if not (left and is_transient(exception, operation)):
@@ -208,6 +214,22 @@ class Bucket:
 
     def _send(self, operation: str, parameters: Mapping[str, Any]) -> Any:
         send = getattr(self.client, operation)
+        try:
+            response = self._send_body(send, parameters)
+        except (BotoCoreError, ResponseParserError):
+            raise
+        except (ValueError, RuntimeError) as exception:
+            # botocore's parsers of numbers and times.
+            raise OddResponse(f"has a value that cannot be read ({exception})") from exception
+        try:
+            check_parsed(self._model(operation).name, parameters, response)
+        except OddResponse:
+            if operation == "get_object":
+                response["Body"].close()
+            raise
+        return response
+
+    def _send_body(self, send: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
         data = parameters.get("Body", b"")
         if len(data) <= _SENT_AT_ONCE:
             return send(Bucket=self.name, **parameters)
@@ -252,26 +274,35 @@ class Bucket:
         return url
 
     def pages(self, operation: str, **parameters: Any) -> Iterator[Any]:
-        """Yield the answers of a listing, page by page.
+        """Yield the responses of a listing, page by page.
 
         Each page's marker, by which the next one is asked for, has the name of the parameter with
-        ``Next`` before it (for ListObjectsV2: ``ContinuationToken``).
+        ``Next`` before it (for ListObjectsV2: ``ContinuationToken``). Raises StoreFailure for
+        markers that come again, and where very many pages are empty.
         """
         markers = _MARKERS[operation]
-        while True:
+        remembered: dict[str, Any] = {}
+        empty = 0
+        for number in count(1):
             page = self.call(operation, **parameters)
             yield page
             if not page.get("IsTruncated"):
                 return
+            empty = 0 if any(each in page for each in _ON_A_PAGE) else empty + 1
             following = {each: page[f"Next{each}"] for each in markers if f"Next{each}" in page}
-            if not following:
+            if following == remembered or empty == _EMPTY_PAGES:
                 raise StoreFailure(
-                    f"{self} says that its answer to {operation} goes on, but not where: its "
-                    "listings cannot be read."
+                    f"{operation} of {self} does not end: after {number} pages "
+                    + (f"{empty} were empty." if empty == _EMPTY_PAGES else "one comes again.")
                 )
+            # Page 1, 2, 4, 8 and so on: a circle of any length is found while only one marker is
+            # remembered.
+            if number & (number - 1) == 0:
+                remembered = following
             parameters |= following
 
 
+_ON_A_PAGE = ("Contents", "CommonPrefixes", "Uploads")
 _MARKERS = {
     "list_objects_v2": ("ContinuationToken",),
     "list_multipart_uploads": ("KeyMarker", "UploadIdMarker"),

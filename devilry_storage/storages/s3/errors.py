@@ -21,8 +21,14 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from ...exceptions import DeliveryFileNotFound, StoreDenied, StoreFailure, StoreUnavailable
+from .validation import OddResponse, size_of_refusal
+
+#: What a request may raise that `translated` knows. urllib3's own reach us where the body of an
+#: error breaks off.
+FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OddResponse)
 
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {
@@ -105,16 +111,19 @@ _NAMED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 class ConditionFailed(StoreFailure):
     """The condition of a request does not hold: the name is taken, or the object has changed.
 
-    ``repeated``: an attempt before this one may have been carried out, its reply lost.
-    ``conflict``: somebody else is writing the name at this moment.
+    ``conflict``: another writer is writing the name at this moment.
     """
 
-    repeated = False
     conflict = False
 
 
 class RangeNotSatisfiable(StoreFailure):
-    """The range that was asked for begins at or after the end of the object."""
+    """The range that was asked for begins at or after the end of the object.
+
+    ``size`` is that of the object as the server gives it, None if it does not.
+    """
+
+    size: int | None = None
 
 
 def code_of(exception: Exception) -> str:
@@ -150,7 +159,8 @@ def is_transient(exception: Exception, operation: str) -> bool:
     if _is_untrusted(exception):
         return False
     # Every way in which the network fails: before there is a connection, and on it.
-    return isinstance(exception, (NoConnection, HTTPClientError, ResponseParserError))
+    odd = isinstance(exception, (ResponseParserError, OddResponse))
+    return odd or isinstance(exception, (NoConnection, HTTPClientError, HTTPError))
 
 
 def _is_untrusted(exception: BaseException) -> bool:
@@ -164,14 +174,14 @@ def _is_untrusted(exception: BaseException) -> bool:
 
 
 def translated(
-    exception: BotoCoreError | ClientError | ResponseParserError,
+    exception: Exception,
     operation: str,
     name: str | None,
     place: str,
     attempts: int,
     seconds: float,
 ) -> Exception:
-    """Return the error of a store for one of boto3's.
+    """Return the error of a store for one of `FAILURES`.
 
     It names operation, name and place, and quotes of the server's answer only code and message:
     the rest may hold a signature.
@@ -190,12 +200,17 @@ def translated(
             "verify and endpoint_url."
         )
     tried = f"after {attempts} attempts in {seconds:.1f} s" if attempts > 1 else "at once"
+    if isinstance(exception, OddResponse):
+        return StoreFailure(
+            f"{what} failed {tried}: its response {exception}. Does a proxy, a portal or a cache "
+            "respond in the server's place?"
+        )
     if not isinstance(exception, ClientError):
         return StoreUnavailable(
             f"{what} failed {tried}: {type(exception).__name__}: {exception}. Is the server "
             "there, and is the endpoint right?"
         )
-    return _of_answer(exception, operation, what, tried, name, attempts)
+    return _of_answer(exception, operation, what, tried, name)
 
 
 def _of_answer(
@@ -204,7 +219,6 @@ def _of_answer(
     what: str,
     tried: str,
     name: str | None,
-    attempts: int,
 ) -> Exception:
     code, status = code_of(exception), _metadata(exception).get("HTTPStatusCode")
     said = f"{status} {code} ({_error(exception).get('Message', '')})"
@@ -212,12 +226,13 @@ def _of_answer(
         return DeliveryFileNotFound(name)
     if status == 412 or code in {"PreconditionFailed", _CONFLICT}:
         failed = ConditionFailed(f"{what}: {said}.", code)
-        # The SDK's own attempts, where the site lets it have some, count as ours do.
-        failed.repeated = attempts > 1 or bool(_metadata(exception).get("RetryAttempts"))
         failed.conflict = code == _CONFLICT
         return failed
     if status == 416:
-        return RangeNotSatisfiable(f"{what}: {said}.", code)
+        unsatisfied = RangeNotSatisfiable(f"{what}: {said}.", code)
+        headers = _metadata(exception).get("HTTPHeaders", {})
+        unsatisfied.size = size_of_refusal(headers, _error(exception))
+        return unsatisfied
     if code in _WRONG_CREDENTIALS or status == 401:
         return StoreDenied(f"{what} failed: {said}. {_WRONG_CREDENTIALS.get(code, _KEYS)}.")
     # A code that says more than that it was refused, such as InvalidObjectState, is no matter of

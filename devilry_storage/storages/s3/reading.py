@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
 import errno
 import io
-import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 from ...exceptions import ChecksumMismatch, StoreFailure, StoreUnavailable
 from .bucket import Bucket, pause
 from .errors import ConditionFailed, RangeNotSatisfiable
+from .validation import content_range, has_certain_length
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -29,9 +30,6 @@ FIRST_RANGE = MIB
 LONGEST_RANGE = 4 * MIB
 
 CHUNK_SIZE = 256 * 1024
-
-# RFC 9110, section 14.4: the range that is enclosed, and the size of the whole.
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
 class Ranges:
@@ -60,25 +58,27 @@ class Ranges:
                 return
             begun, (answer, end) = position, found
             goal = self.size if stop is None else min(stop, self.size)
+            broken: Exception | None = None
             try:
                 with closing(answer["Body"]) as body:
                     for chunk in body.iter_chunks(CHUNK_SIZE):
+                        if position + len(chunk) > end:
+                            raise self._odd(f"more bytes than the {end - begun} that it promises")
                         position += len(chunk)
                         yield chunk
                         # What the reader does with a chunk may take as long as it likes.
                         failures, since = 0, time.monotonic()
-                if position >= goal:
-                    return
-                if position >= end > begun:
-                    continue  # RFC 9110 lets a server give only a part of what was asked for
-                broken: Exception | None = None
-            except FlexibleChecksumError as exception:
+            except (FlexibleChecksumError, binascii.Error) as exception:
                 raise ChecksumMismatch(
                     f"{self._name!r} in {self._bucket} was read with another checksum than it was "
                     "stored with: it is damaged, there or on the way."
                 ) from exception
             except (BotoCoreError, HTTPError) as exception:
                 broken = exception
+            if position >= goal:
+                return  # where it broke, only the end of a chunked body is missing
+            if broken is None and position >= end > begun:
+                continue  # RFC 9110 lets a server give only a part of what was asked for
             failures += 1
             seconds = time.monotonic() - since
             if failures >= self._bucket.attempts or seconds >= self._bucket.deadline:
@@ -93,42 +93,74 @@ class Ranges:
 
         None where there is nothing in the range. Notes size and ETag.
         """
-        parameters: dict[str, Any] = {}
-        ranged = bool(start) or stop is not None
-        if ranged:
-            last = "" if stop is None else stop - 1
-            parameters["Range"] = f"bytes={start}-{last}"
-        else:
-            # botocore verifies the checksum of the whole; there are servers (rclone) that give it
-            # with a part as well.
-            parameters["ChecksumMode"] = "ENABLED"
+        if start or stop is not None:
+            return self._get_range(start, stop)
+        # botocore verifies the checksum of the whole; there are servers (rclone) that give it
+        # with a part as well.
+        answer = self._request(ChecksumMode="ENABLED")
+        if not has_certain_length(answer):
+            # A range has its own length and that of the whole.
+            answer["Body"].close()
+            return self._get_range(start, stop)
+        self._note(answer, answer["ContentLength"])
+        return answer, self.size
+
+    def _get_range(self, start: int, stop: int | None) -> tuple[Any, int] | None:
+        last = "" if stop is None else stop - 1
+        try:
+            answer = self._request(Range=f"bytes={start}-{last}")
+        except RangeNotSatisfiable as exception:
+            if start < self._size_beyond(exception):
+                raise self._odd(f"status 416 for a range from byte {start} on") from exception
+            return None
+        found = content_range(answer)
+        assert found is not None  # a complete response has it
+        self._note(answer, found[2])
+        return answer, found[1]
+
+    def _request(self, **parameters: str) -> Any:
         if self.etag:
             parameters["IfMatch"] = self.etag
         try:
-            answer = self._bucket.call("get_object", self._name, **parameters)
-        except RangeNotSatisfiable:
-            return None
+            return self._bucket.call("get_object", self._name, **parameters)
         except ConditionFailed as exception:
-            raise OSError(
-                errno.ESTALE,
-                f"The file was replaced while it was being read from {self._bucket}",
-                self._name,
-            ) from exception
-        told = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
-        if ranged and (told is None or int(told[1]) != start):
-            # RFC 9110 lets a server ignore Range: its answer is the whole, from another byte.
+            raise self._stale() from exception
+
+    def _note(self, answer: Any, size: int) -> None:
+        """Note ETag and size, and raise OSError (ESTALE) if they are others than before."""
+        etag = answer["ETag"]
+        if self.etag and (etag, size) != (self.etag, self.size):
+            # The server ignores If-Match, or gives the ETag of other bytes.
             answer["Body"].close()
-            raise StoreFailure(
-                f"Of {self._name!r} the bytes from {start} on were asked for, but {self._bucket} "
-                f"gave others ({answer.get('ContentRange')!r}): it, or a cache before it, ignores "
-                "Range."
-            )
-        self.etag = answer.get("ETag", "")
-        if told is None:
-            self.size = int(answer["ContentLength"])
-            return answer, self.size
-        self.size = int(told[3])
-        return answer, int(told[2]) + 1
+            raise self._stale()
+        self.etag, self.size = etag, size
+
+    def _stale(self) -> OSError:
+        return OSError(
+            errno.ESTALE,
+            f"The file was replaced while it was being read from {self._bucket}",
+            self._name,
+        )
+
+    def _odd(self, what: str) -> StoreFailure:
+        return StoreFailure(
+            f"get_object of {self._name!r} in {self._bucket} failed: its response has {what}. "
+            "Does a proxy, a portal or a cache respond in the server's place?"
+        )
+
+    def _size_beyond(self, refusal: RangeNotSatisfiable) -> int:
+        """Return the size of the object of which a range was refused."""
+        if self.etag:
+            return self.size
+        if refusal.size is not None:
+            return refusal.size
+        return int(self._bucket.call("head_object", self._name)["ContentLength"])
+
+    def measure(self) -> int:
+        """Return the size of the object as a range of one byte gives it."""
+        if found := self._get_range(0, 1):
+            found[0]["Body"].close()
+        return self.size
 
 
 class RangeReader(io.RawIOBase):

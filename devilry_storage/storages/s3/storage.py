@@ -22,8 +22,9 @@ from ...names import RESERVED
 from ..files import open_reader
 from .bucket import Bucket
 from .options import client_config, refuse_location, refuse_what_breaks_a_promise, transfer
-from .reading import RangeReader
+from .reading import RangeReader, Ranges
 from .secrets import keep_out_of_logs
+from .validation import check_raw, is_encoded
 
 # How long a reader's own buffer is: what is read in smaller pieces comes from it.
 _BUFFER = 64 * 1024
@@ -102,6 +103,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
                 f"configured: {exception}."
             ) from exception
         client.meta.events.register("provide-client-params.s3.GetObject", _sign_for_the_region)
+        client.meta.events.register("before-parse.s3", check_raw)
         return client
 
     def _parameters(self, name: str) -> dict[str, Any]:
@@ -129,7 +131,10 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
             pass
 
     def size(self, name: str) -> int:
-        return int(self.remote.call("head_object", name)["ContentLength"])
+        found = self.remote.call("head_object", name)
+        if is_encoded(found):
+            return Ranges(self.remote, name).measure()
+        return int(found["ContentLength"])
 
     def get_modified_time(self, name: str) -> datetime:
         return self._time(self.remote.call("head_object", name)["LastModified"])

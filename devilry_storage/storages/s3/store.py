@@ -12,6 +12,7 @@ from django.core.files import File
 from django.core.signals import setting_changed
 
 from ...batches import batched
+from ...exceptions import StoreFailure
 from ...http import media_type
 from ...layout import Layout
 from ...names import RESERVED, validate_storage_name
@@ -259,21 +260,47 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def _delete_batch(self, names: Mapping[str, str]) -> dict[str, Exception]:
         objects = [{"Key": key} for key in names]
         try:
-            answer = self.remote.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+            # Not Quiet: that a key is not named would be all there is to see of its success.
+            answer = self.remote.call("delete_objects", Delete={"Objects": objects})
         except (OSError, ValueError) as exception:
             if getattr(exception, "code", "") == "MalformedXML":
                 # Perhaps for one key: the others must not stay with it for ever.
                 return super().delete_many(names.values())
             # One answer for all of them: each is reported with it.
             return dict.fromkeys(names.values(), exception)
+        deleted = {each["Key"] for each in answer.get("Deleted", ())}
+        unnamed = {key: name for key, name in names.items() if key not in deleted}
         failures: dict[str, Exception] = {}
+        strays = []
         for error in answer.get("Errors", ()):
-            if error.get("Code") == "NoSuchKey":
-                continue
-            # An error of a key that we do not know may be of any.
-            about = names.get(error.get("Key"))
-            for name in names.values() if about is None else [about]:
+            key = error.get("Key")
+            unnamed.pop(key, None)
+            if key not in names:
+                strays.append(error)
+            elif error.get("Code") != "NoSuchKey":
+                failures[names[key]] = of_one_key(error, names[key], str(self.remote))
+        # An error of a key that we do not know may be of any that is not named.
+        for error in strays:
+            for name in unnamed.values():
                 failures[name] = of_one_key(error, name, str(self.remote))
+        return failures if strays else {**failures, **self._not_missing(unnamed.values())}
+
+    def _not_missing(self, names: Iterable[str]) -> dict[str, Exception]:
+        """Return an error for each name that a DeleteObjects did not name, unless it is gone."""
+        failures: dict[str, Exception] = {}
+        broken: Exception | None = None
+        for name in names:
+            try:
+                # The others need not wait as long for a server that cannot be asked.
+                if broken is None and self.exists(name):
+                    failures[name] = StoreFailure(
+                        f"delete_objects of {name!r} in {self.remote} failed: its response does "
+                        "not name the file, which is still there."
+                    )
+            except OSError as exception:
+                broken = exception
+            if broken is not None:
+                failures[name] = broken
         return failures
 
     def absence(self) -> str:

@@ -180,29 +180,29 @@ class Publication:
         own["Metadata"] = {**own.get("Metadata", {}), **known, TOKEN: self.token}
         return own
 
-    def _publish(self, operation: str, *, again: bool = False, **parameters: Any) -> None:
-        """Send the request that makes the object visible.
-
-        ``again``: a request before it may have done so.
-        """
+    def _publish(self, operation: str, **parameters: Any) -> None:
+        """Send the request that makes the object visible."""
         if self.create:
             parameters["IfNoneMatch"] = "*"
         try:
             self.bucket.call(operation, self.name, **parameters)
-        except ConditionFailed as exception:
-            if exception.conflict:
-                raise
-            if not ((exception.repeated or again) and self._is_ours()):
-                raise FileExistsError(f"{self.name!r} is taken.") from exception
         except StoreFailure as exception:
+            taken = isinstance(exception, ConditionFailed) and not exception.conflict
             # After a completion whose reply was lost there is no such upload any more.
-            if exception.code != "NoSuchUpload" or not self._is_ours():
+            if not taken and exception.code != "NoSuchUpload":
                 raise
+            # Even a first attempt may have been repeated on its way, by a balancer.
+            if self._is_ours():
+                return
+            if taken:
+                raise FileExistsError(f"{self.name!r} is taken.") from exception
+            raise
 
     def _is_ours(self) -> bool:
         try:
             there = self.bucket.call("head_object", self.name)
         except FileNotFoundError:
+            # It was removed meanwhile, or is what SeaweedFS takes for a folder.
             return False
         return bool(there.get("Metadata", {}).get(TOKEN) == self.token)
 
@@ -212,7 +212,7 @@ class Publication:
         self._require("complete_multipart_upload")
         for attempt in count(1):
             try:
-                self._in_parts_once(pieces(), send, algorithm, again=attempt > 1)
+                self._in_parts_once(pieces(), send, algorithm)
             except ConditionFailed as exception:
                 # Somebody else writes the name just now: S3 wants the upload begun again.
                 if not exception.conflict or attempt >= self.bucket.attempts:
@@ -222,7 +222,7 @@ class Publication:
                 return
 
     def _in_parts_once(
-        self, pieces: Iterable[Any], send: _Send, algorithm: Mapping[str, str], *, again: bool
+        self, pieces: Iterable[Any], send: _Send, algorithm: Mapping[str, str]
     ) -> None:
         own = self._own("create_multipart_upload", self.sha256)
         begun = self.bucket.call("create_multipart_upload", self.name, **own, **algorithm)
@@ -235,7 +235,6 @@ class Publication:
             )
             self._publish(
                 "complete_multipart_upload",
-                again=again,
                 UploadId=upload,
                 MultipartUpload={"Parts": sent},
             )
