@@ -110,9 +110,9 @@ def _shifted(reply: Reply) -> bytes:
 
 #: Each odd response, as what a proxy does.
 ODD: dict[str, Fault] = {
-    # In the place of the server, which never gets the request.
+    # Instead of the server, which never gets the request.
     "page with 200": Replace(page, reaches=False),
-    "page that is no XML": Replace(lambda reply: page(reply, 200, b"<p>Back<br>soon"), False),
+    "page that is not XML": Replace(lambda reply: page(reply, 200, b"<p>Back<br>soon"), False),
     "page with 404": Replace(lambda reply: page(reply, 404), reaches=False),
     "page with 412": Replace(lambda reply: page(reply, 412), reaches=False),
     "page with 416": Replace(lambda reply: page(reply, 416), reaches=False),
@@ -157,7 +157,7 @@ ODD: dict[str, Fault] = {
     "weak ETag": Replace(lambda reply: _etag(reply, lambda etag: etag.replace(">", ">W/", 1))),
     "shorter length": Replace(lambda reply: wire(reply, length=len(reply.body) // 2), closes=True),
     "longer length": Replace(lambda reply: wire(reply, length=len(reply.body) + 9), closes=True),
-    "length that is no number": Replace(lambda reply: wire(reply, length="many"), closes=True),
+    "length that is not a number": Replace(lambda reply: wire(reply, length="many"), closes=True),
     "no length": Replace(_without_length, closes=True),
     "chunked": Replace(lambda reply: wire(reply, chunked=True)),
     "chunked without an end": Replace(
@@ -173,7 +173,7 @@ ODD: dict[str, Fault] = {
     "gzipped and chunked": Replace(lambda reply: _compressed(reply, chunked=True)),
     "repeated": Replace(lambda reply: wire(reply) * 2),
     "another range": Replace(_shifted),
-    "numbers that are none": Replace(_unreadable),
+    "values that cannot be read": Replace(_unreadable),
     "listing that repeats its token": Replace(with_body(_goes_on(b"again"))),
     "listing of other keys": Replace(
         with_body(lambda body: re.sub(rb"<Key>[0-9a-f]{32}/", b"<Key>other/", body))

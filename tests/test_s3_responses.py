@@ -35,7 +35,7 @@ SMALL, LARGE = b"what a student wrote\n" * 430, os.urandom(100_001)
 SECONDS = 20
 
 
-class Place:
+class Setup:
     """A store behind the proxy, and what the server has, seen without it."""
 
     def __init__(self, bucket: str, proxy: HttpProxy) -> None:
@@ -74,68 +74,68 @@ class Use:
     before, without them.
     """
 
-    act: Callable[[Place], bool]
-    prepare: Callable[[Place], Any] = lambda place: None
+    act: Callable[[Setup], bool]
+    prepare: Callable[[Setup], Any] = lambda setup: None
 
 
 def _save(data: bytes) -> Use:
-    def act(place: Place) -> bool:
-        name = place.store.save("0/0/1/1", ContentFile(data))
-        return place.objects() == {name: data}
+    def act(setup: Setup) -> bool:
+        name = setup.store.save("0/0/1/1", ContentFile(data))
+        return setup.objects() == {name: data}
 
     return Use(act)
 
 
-def _stored(place: Place) -> None:
-    place.direct.save("0/0/1/1", ContentFile(SMALL))
+def _stored(setup: Setup) -> None:
+    setup.direct.save("0/0/1/1", ContentFile(SMALL))
 
 
-def _stored_many(place: Place) -> None:
+def _stored_many(setup: Setup) -> None:
     for number in range(3):
-        place.direct.save(f"0/0/1/{number}", ContentFile(SMALL))
+        setup.direct.save(f"0/0/1/{number}", ContentFile(SMALL))
 
 
-def _copy(place: Place) -> bool:
-    source = PlainFileMeta(place.store, 1, 1, content="0/0/1/1")
+def _copy(setup: Setup) -> bool:
+    source = PlainFileMeta(setup.store, 1, 1, content="0/0/1/1")
     source.size, source.sha256 = len(SMALL), "0" * 64
-    target = PlainFileMeta(place.store, 2, 2)
-    place.store.copy(source, target)
-    return place.objects() == {"0/0/1/1": SMALL, str(target.content): SMALL}
+    target = PlainFileMeta(setup.store, 2, 2)
+    setup.store.copy(source, target)
+    return setup.objects() == {"0/0/1/1": SMALL, str(target.content): SMALL}
 
 
-def _read(place: Place) -> bool:
-    with place.store.open("0/0/1/1") as file:
+def _read(setup: Setup) -> bool:
+    with setup.store.open("0/0/1/1") as file:
         return bool(file.size == len(SMALL) and file.read() == SMALL)
 
 
-def _delete(place: Place) -> bool:
-    place.store.delete("0/0/1/1")
-    return place.objects() == {}
+def _delete(setup: Setup) -> bool:
+    setup.store.delete("0/0/1/1")
+    return setup.objects() == {}
 
 
-def _delete_many(place: Place) -> bool:
+def _delete_many(setup: Setup) -> bool:
     there = {f"0/0/1/{number}" for number in range(3)}
-    failures = place.store.delete_many(there)
+    failures = setup.store.delete_many(there)
     assert all(isinstance(failure, OSError) for failure in failures.values())
-    return there & set(place.objects()) <= set(failures)
+    return there & set(setup.objects()) <= set(failures)
 
 
-def _begun(place: Place) -> None:
-    place.direct.remote.call("create_multipart_upload", "0/0/1/1")
+def _begun(setup: Setup) -> None:
+    setup.direct.remote.call("create_multipart_upload", "0/0/1/1")
 
 
-def _remove_uploads(place: Place) -> bool:
-    done = list(place.store.remove_stale_uploads(timezone.now() + timedelta(minutes=1)))
-    return done == ["0/0/1/1"] and place.uploads() == []
+def _remove_uploads(setup: Setup) -> bool:
+    done = list(setup.store.remove_stale_uploads(timezone.now() + timedelta(minutes=1)))
+    return done == ["0/0/1/1"] and setup.uploads() == []
 
 
-def _scan(place: Place) -> bool:
-    found = {(entry.name, entry.size) for entry in place.store.scan("0")}
+def _scan(setup: Setup) -> bool:
+    found = {(entry.name, entry.size) for entry in setup.store.scan("0")}
     return found == {(f"0/0/1/{number}", len(SMALL)) for number in range(3)}
 
 
-def _page(place: Place) -> bool:
-    page = place.store.page("0/0/1", limit=10)
+def _page(setup: Setup) -> bool:
+    page = setup.store.page("0/0/1", limit=10)
     return [entry.name for entry in page.files] == [f"0/0/1/{number}" for number in range(3)]
 
 
@@ -146,17 +146,17 @@ USES: dict[tuple[str, str], Use] = {
     ("UploadPart", "save in parts"): _save(LARGE),
     ("CompleteMultipartUpload", "save in parts"): _save(LARGE),
     ("CopyObject", "copy"): Use(_copy, _stored),
-    ("HeadObject", "size"): Use(lambda place: place.store.size("0/0/1/1") == len(SMALL), _stored),
-    ("HeadObject", "exists"): Use(lambda place: place.store.exists("0/0/1/1"), _stored),
+    ("HeadObject", "size"): Use(lambda setup: setup.store.size("0/0/1/1") == len(SMALL), _stored),
+    ("HeadObject", "exists"): Use(lambda setup: setup.store.exists("0/0/1/1"), _stored),
     ("GetObject", "open"): Use(_read, _stored),
     ("GetObject", "stream"): Use(
-        lambda place: b"".join(place.store.stream("0/0/1/1")) == SMALL, _stored
+        lambda setup: b"".join(setup.store.stream("0/0/1/1")) == SMALL, _stored
     ),
     ("GetObject", "stream of a range"): Use(
-        lambda place: b"".join(place.store.stream("0/0/1/1", 100, 500)) == SMALL[100:500], _stored
+        lambda setup: b"".join(setup.store.stream("0/0/1/1", 100, 500)) == SMALL[100:500], _stored
     ),
     ("GetObject", "stream of the rest"): Use(
-        lambda place: b"".join(place.store.stream("0/0/1/1", 100)) == SMALL[100:], _stored
+        lambda setup: b"".join(setup.store.stream("0/0/1/1", 100)) == SMALL[100:], _stored
     ),
     ("DeleteObject", "delete"): Use(_delete, _stored),
     ("DeleteObjects", "delete_many"): Use(_delete_many, _stored_many),
@@ -177,42 +177,42 @@ PLAUSIBLE = {
 
 
 @pytest.fixture
-def place(bucket: str, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch) -> Place:
+def setup(bucket: str, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setattr(writing, "require", lambda bucket, operation: None)
-    return Place(bucket, proxy)
+    return Setup(bucket, proxy)
 
 
 @pytest.mark.parametrize("times", [1, 99], ids=["once", "always"])
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize(("operation", "how"), USES)
 def test_odd_response_is_handled_or_an_error(
-    place: Place, operation: str, how: str, odd: str, times: int
+    setup: Setup, operation: str, how: str, odd: str, times: int
 ) -> None:
     """Never wrong bytes, never a false success; within seconds and few requests."""
     if odd in PLAUSIBLE.get((operation, how), ()):
         pytest.skip("It has all that the response of S3 has.")
     use, fault = USES[operation, how], ODD[odd]
-    use.prepare(place)
-    place.proxy.forget()
-    place.proxy.fault(operation, fault, times)
+    use.prepare(setup)
+    setup.proxy.forget()
+    setup.proxy.fault(operation, fault, times)
     began = time.monotonic()
     try:
-        right = use.act(place)
+        right = use.act(setup)
     except OSError as exception:
         right = not isinstance(exception, FileNotFoundError)
-    place.proxy.forget()
+    setup.proxy.forget()
     assert right
     assert time.monotonic() - began < SECONDS
 
 
-def test_truncated_listing_without_a_token_is_an_error(place: Place) -> None:
+def test_truncated_listing_without_a_token_is_an_error(setup: Setup) -> None:
     """Else a page of a folder would look like its last one."""
-    _stored_many(place)
-    place.proxy.forget()
-    place.proxy.fault("ListObjectsV2", ODD["listing that goes on nowhere"], 99)
+    _stored_many(setup)
+    setup.proxy.forget()
+    setup.proxy.fault("ListObjectsV2", ODD["listing that goes on nowhere"], 99)
     with pytest.raises(StoreFailure, match="list_objects_v2 of .* goes on, but not where"):
-        _page(place)
-    place.proxy.forget()
+        _page(setup)
+    setup.proxy.forget()
 
 
 def test_each_operation_has_its_rule() -> None:

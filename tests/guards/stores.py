@@ -1311,7 +1311,7 @@ GUARDS: list[Guard] = [
         "storages/s3/bucket.py",
         "        except (ValueError, RuntimeError) as exception:",
         "        except ZeroDivisionError as exception:",
-        (f"{S3_ODD}[ListObjectsV2-scan-numbers that are none-always]",),
+        (f"{S3_ODD}[ListObjectsV2-scan-values that cannot be read-always]",),
         needs=("servers",),
     ),
     Guard(
