@@ -80,6 +80,8 @@ FAULTS = {
     "test_rewrite_left_by_half_a_zip",
     "test_rewrite_left_by_dropping_a_generator",
     "test_rewrite_left_while_another_error_is_handled",
+    "test_rewrite_closed_while_an_error_is_handled",
+    "test_rewrite_in_a_forked_child",
     "test_rewrite_of_nothing",
     "test_new_name_left_by_with",
     "test_name_taken_during_a_save",
