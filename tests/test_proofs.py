@@ -73,7 +73,7 @@ def test_counts_are_full_only_where_asked_for(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_results_of_several_runs_are_combined(tmp_path: Path) -> None:
-    """Proofs of rows are told apart by database, others are added up; other lines are left out."""
+    """Proofs of rows are kept by database, others are added up; other lines are left out."""
     file = tmp_path / "results"
     races = "proof db-add-add: tried 40, hit 30, bad 0"
     proof_results.append(file, "sqlite", [SIGKILL, "black hole: 20 s at most", races])

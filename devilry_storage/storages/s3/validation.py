@@ -184,7 +184,7 @@ def _check_missing(operation: str, headers: Mapping[str, str], body: bytes) -> N
 
 
 def _root(body: bytes) -> str | None:
-    """Return the name of the root element, "" of an empty body, None where there is no XML."""
+    """Return the name of the root element, "" of an empty body, None if the body is not XML."""
     found = _ROOT.match(body)
     return found[1].decode() if found else (None if body.strip() else "")
 
