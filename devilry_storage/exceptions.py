@@ -60,6 +60,15 @@ class ChecksumMismatch(OSError):
     """The bytes that were read are not those that were stored."""
 
 
+class WrongSize(OSError):
+    """A stored file does not have the size that was recorded, so it was not removed."""
+
+    @classmethod
+    def of(cls, name: str, size: int, recorded: int) -> WrongSize:
+        """Return the error for a file of ``size`` bytes."""
+        return cls(f"{name!r} has {size} bytes in the store, but {recorded} were recorded")
+
+
 class ConditionalWritesIgnored(ImproperlyConfigured, OSError):
     """The server of a store ignores the condition that keeps writers from overwriting a file.
 

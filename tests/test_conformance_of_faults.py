@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import sys
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -228,10 +228,37 @@ class ReadsNothingOfTheMissing(MemoryDeliveryStore):
 
 
 class StopsAtAFailure(MemoryDeliveryStore):
-    def delete_many(self, names: Iterable[str]) -> dict[str, Exception]:
+    def delete_many(
+        self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
+    ) -> dict[str, Exception]:
         for name in names:
             self.delete(name)
         return {}
+
+
+class DeletesFilesOfAnySize(MemoryDeliveryStore):
+    def delete_many(
+        self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
+    ) -> dict[str, Exception]:
+        return super().delete_many(names)
+
+
+class DuplicatesUnderTheKey(MemoryDeliveryStore):
+    def duplicate(self, name: str, key: str, **recorded: Any) -> str:
+        with self.open(name) as file:
+            return self.save(key, file)
+
+
+class DuplicatesAnEmptyFile(MemoryDeliveryStore):
+    def duplicate(self, name: str, key: str, **recorded: Any) -> str:
+        other = next(self._candidates(key, fresh=True))
+        self.save(other, ContentFile(b"" if not self.exists(name) else self.open(name).read()))
+        return other
+
+
+class HasAClockOfItsOwn(MemoryDeliveryStore):
+    def current_time(self) -> datetime:
+        return super().current_time() + timedelta(hours=1)
 
 
 class ReadsAtTheComputedKey(MemoryDeliveryStore):
@@ -366,6 +393,10 @@ FAULTS: dict[type[DeliveryStoreMixin], str] = {
     """,
     ReadsNothingOfTheMissing: "test_size_of_a_missing_file",
     StopsAtAFailure: "test_delete_many_goes_on_after_a_failure",
+    DeletesFilesOfAnySize: "test_delete_many_keeps_files_of_other_sizes",
+    DuplicatesUnderTheKey: "test_duplicate",
+    DuplicatesAnEmptyFile: "test_duplicate_of_a_missing_file",
+    HasAClockOfItsOwn: "test_current_time_is_that_of_new_files",
     ReadsAtTheComputedKey: "test_recorded_name_is_the_truth test_errors_carry_the_filemeta",
     ExistsByTheRecordAlone: "test_exists_follows_the_record",
     WritesAtTheSameKey: """

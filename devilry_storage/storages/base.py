@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
+from django.conf import settings
 from django.core.files import File
 
-from ..exceptions import DeliveryFileNotFound
+from ..exceptions import DeliveryFileNotFound, WrongSize
 from ..names import validate_storage_name
 from .contract import StorageContract
 from .files import CHUNK_SIZE, Sink, SpoolSink, Writer, verified
@@ -45,8 +46,9 @@ class DeliveryStoreMixin(StorageContract):
     #: ``copy`` creates, too, as atomically as ``save``.
     conditional_copy: bool | None = None
 
-    #: So many files are removed at a time, while their tombstones are locked.
-    removal_batch = 100
+    #: Whether the size of a file costs a request. If not, a purge compares those of all files
+    #: with what was recorded before it removes them, otherwise those of some.
+    size_costs_request = True
 
     #: So many files are read at a time where many are wanted: where each costs a round trip, more.
     parallel_reads = 1
@@ -76,6 +78,13 @@ class DeliveryStoreMixin(StorageContract):
         Yields each name when that is done, lazily: what is not asked for is not removed.
         """
         yield from ()
+
+    def current_time(self) -> datetime:
+        """Return the time by the clock that gives files their times, as ``get_modified_time``.
+
+        That of this machine, unless a store has another. This may write.
+        """
+        return datetime.now(timezone.utc if settings.USE_TZ else None)
 
     def place(self) -> str:
         """Return in words where the bytes lie."""
@@ -193,16 +202,44 @@ class DeliveryStoreMixin(StorageContract):
                     left -= len(chunk)
                 yield chunk
 
-    def delete_many(self, names: Iterable[str]) -> dict[str, Exception]:
-        """Remove the files at once and return what failed, and how; missing ones do not fail."""
+    def duplicate(
+        self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
+    ) -> str:
+        """Store the bytes of a file under an alternative name of ``key`` too, and return that.
+
+        ``filename`` is the user's, ``size`` (bytes) and ``sha256`` (hexadecimal) are what is
+        recorded, empty where it is not known. Raises FileNotFoundError, InvalidName.
+        """
+        with self.open(name) as file:
+            return self._create_first(self._candidates(key, fresh=True), file)
+
+    def delete_many(
+        self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
+    ) -> dict[str, Exception]:
+        """Remove the files at once and return what failed, and how; missing ones do not fail.
+
+        A file that has another size than ``sizes`` (bytes by name) says is kept, and is a failure
+        with WrongSize.
+        """
         failures: dict[str, Exception] = {}
         for name in names:
             try:
-                self.delete(name)
+                self._delete_of_size(name, (sizes or {}).get(name))
             # Backends fail in ways of their own; each is reported with its name.
             except Exception as exception:  # noqa: BLE001  # see above
                 failures[name] = exception
         return failures
+
+    def _delete_of_size(self, name: str, size: int | None) -> None:
+        if size is not None:
+            self._refuse_other_size(name, size)
+        self.delete(name)
+
+    def _refuse_other_size(self, name: str, size: int) -> None:
+        """Raise WrongSize if there is a file of another size."""
+        with suppress(FileNotFoundError):
+            if (found := self.size(name)) != size:
+                raise WrongSize.of(name, found, size)
 
     # -- The interface of the original's DeliveryStoreInterface --
 

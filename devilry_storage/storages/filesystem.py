@@ -131,6 +131,8 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     lazy_read = True
     conditional_copy = True
 
+    size_costs_request = False
+
     def __init__(
         self,
         location: str | os.PathLike[str] | None = None,
@@ -181,9 +183,21 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     def _is_folder(self, name: str) -> bool:
         return False  # to us only files exist
 
+    def duplicate(
+        self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
+    ) -> str:
+        """Give the file an alternative of ``key`` as a second name: a hard link."""
+        for candidate in self._candidates(key, fresh=True):
+            if self._tree.link(validate_storage_name(name), candidate):
+                return candidate
+        raise FileExistsError(f"No alternative name of {key!r} was free.")
+
     def delete(self, name: str) -> None:
+        self._delete_of_size(name, None)
+
+    def _delete_of_size(self, name: str, size: int | None) -> None:
         name = validate_storage_name(name)
-        self._tree.remove(name, prune=self.is_key(name))
+        self._tree.remove(name, prune=self.is_key(name), size=size)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
         for name, status in self._tree.scan(_folders(prefix)):
@@ -200,6 +214,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
 
     def absence(self) -> str:
         return self._tree.absence()
+
+    def current_time(self) -> datetime:
+        return self._time(self._tree.time())
 
     def place(self) -> str:
         return self.location

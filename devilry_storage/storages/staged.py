@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterable
 
 from ..exceptions import UnsafeEntry
 from .processes import Owner
-from .tree import CLOEXEC, NOFOLLOW, Tree, split, sync
+from .tree import CLOEXEC, NOFOLLOW, PATIENCE, Tree, split, sync
 
 logger = logging.getLogger("devilry_storage")
 
 _TEMP = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
-
-# How often a folder may vanish under a writer, each time by a delete that emptied it.
-_PATIENCE = 1000
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -110,7 +107,7 @@ class Staged:
     def _link(self, name: str) -> bool:
         """Give the file the name, if it is free; link(2) decides, whoever else wants it."""
         folders, leaf = split(name)
-        for _ in range(_PATIENCE):
+        for _ in range(PATIENCE):
             try:
                 folder = self._tree.enter(folders, create=True)
             except FileNotFoundError:
@@ -149,7 +146,7 @@ class Staged:
             self._check_temp(name)
             raise self._explained(exception, name) from exception
         if not self._is_ours(leaf, folder):
-            raise self._foreign(name)
+            raise self._tree.foreign(name)
         return True
 
     def _is_ours(self, leaf: str, folder: int) -> bool:
@@ -193,16 +190,7 @@ class Staged:
         # other's has this one alone.
         plain = stat.S_ISREG(there.st_mode) and there.st_nlink == 1
         if not plain or os.fstat(self._fd).st_nlink:
-            raise self._foreign(name)
-
-    def _foreign(self, name: str) -> UnsafeEntry:
-        return UnsafeEntry(
-            errno.ESTALE,
-            f"Another process exchanged an entry in {self._tree.root!r} during a save: what has "
-            "this name now is not the file that was written, and it was left there. Look at it, "
-            "remove it by hand, and let no other user write there",
-            name,
-        )
+            raise self._tree.foreign(name)
 
     def _explained(self, exception: OSError, name: str) -> OSError:
         if exception.errno == errno.EXDEV:

@@ -13,12 +13,13 @@ import io
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
-from ..exceptions import UnsafeEntry
+from ..exceptions import UnsafeEntry, WrongSize
 from ..names import RESERVED
 from .paging import Place, page_of, place
 
@@ -30,6 +31,9 @@ _FOLDER = _ROOT | NOFOLLOW
 _READ = os.O_RDONLY | NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | CLOEXEC
 
 TEMP_FOLDER = (RESERVED, "tmp")
+
+#: How often a folder may vanish under a writer, each time by a delete that emptied it.
+PATIENCE = 1000
 
 # A user who can write there can exchange a temp file for another file.
 _PRIVATE = 0o700
@@ -345,12 +349,68 @@ class Tree:
             return f"the folder {self.root!r} cannot be read: {exception}"
         return f"the folder {self.root!r} is empty"
 
+    # -- Linking --
+
+    def link(self, name: str, other: str) -> bool:
+        """Give a stored file another name, and return whether that was free.
+
+        Raises FileNotFoundError where there is no file, UnsafeEntry.
+        """
+        with self.open(name) as source:
+            # As often as a folder that is empty is removed between our making and our using it.
+            for _ in range(PATIENCE):
+                with suppress(FileNotFoundError):
+                    return self._link(source.fileno(), name, other)
+                self.stat(name)
+        raise FileNotFoundError(
+            errno.ENOENT, f"The folder of a new file in {self.root!r} keeps vanishing", other
+        )
+
+    def _link(self, source: int, name: str, other: str) -> bool:
+        folders, leaf = split(name)
+        other_folders, other_leaf = split(other)
+        from_ = self.enter(folders)
+        try:
+            to = self.enter(other_folders, create=True)
+            try:
+                try:
+                    os.link(
+                        leaf, other_leaf, src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False
+                    )
+                    is_made = True
+                except FileExistsError:
+                    is_made = False
+                there = os.stat(other_leaf, dir_fd=to, follow_symlinks=False)
+                if not os.path.samestat(there, os.fstat(source)):
+                    if is_made:
+                        raise self.foreign(other)
+                    return False
+                # Ours, if the reply to a link was lost (NFS).
+                if self.durable:
+                    sync(to)
+                return True
+            finally:
+                os.close(to)
+        finally:
+            os.close(from_)
+
+    def foreign(self, name: str) -> UnsafeEntry:
+        """Return the error for a name that was given to another file than the one we meant."""
+        return UnsafeEntry(
+            errno.ESTALE,
+            f"Another process exchanged an entry in {self.root!r} during a save: what has this "
+            "name now is not the file that was written, and it was left there. Look at it, "
+            "remove it by hand, and let no other user write there",
+            name,
+        )
+
     # -- Removing --
 
-    def remove(self, name: str, *, prune: bool) -> None:
+    def remove(self, name: str, *, prune: bool, size: int | None = None) -> None:
         """Unlink a stored file; ``prune`` also removes its folder if that became empty.
 
-        A missing file is no error. Raises UnsafeEntry.
+        A missing file is no error. Raises UnsafeEntry, and WrongSize for a file of another size
+        (bytes).
         """
         folders, leaf = split(name)
         try:
@@ -359,7 +419,9 @@ class Tree:
             return
         try:
             try:
-                self.stat_in(fd, leaf, name)
+                found = self.stat_in(fd, leaf, name).st_size
+                if size not in {None, found}:
+                    raise WrongSize.of(name, found, size)
                 os.unlink(leaf, dir_fd=fd)
             except FileNotFoundError:
                 return
@@ -379,6 +441,19 @@ class Tree:
             os.rmdir(folders[-1], dir_fd=fd)
         except OSError:
             pass  # it has other files, or is gone: both are as they should be
+        finally:
+            os.close(fd)
+
+    def time(self) -> float:
+        """Return the file system's time (seconds since the epoch), that of a server on NFS."""
+        try:
+            fd = self.enter_temps()
+        except FileNotFoundError:
+            return time.time()  # nothing was stored yet
+        try:
+            # Needs no room on the disk. With the time now, NFS lets the server say which it is.
+            os.utime(fd)
+            return os.fstat(fd).st_mtime
         finally:
             os.close(fd)
 

@@ -1,16 +1,16 @@
-"""What delivery stores have beyond Django's contract: scan, stream, delete_many."""
+"""Cases for what delivery stores have beyond Django's contract."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 
-from ..exceptions import ChecksumMismatch
+from ..exceptions import ChecksumMismatch, WrongSize
 from .case import DeliveryStoreCase
 
 
 class BeyondCases(DeliveryStoreCase):
-    """Scan, stream and delete_many."""
+    """Scan, stream, duplicate, delete_many and the time."""
 
     def test_scan_describes_every_file(self) -> None:
         """Interface: a scan shows each file's name, size and modified time."""
@@ -121,3 +121,35 @@ class BeyondCases(DeliveryStoreCase):
         self.assertEqual(list(failures), ["../outside.txt"])
         self.assertIsInstance(failures["../outside.txt"], ValueError)
         self.assertEqual(self.scanned(), set())
+
+    def test_delete_many_keeps_files_of_other_sizes(self) -> None:
+        """Interface: delete_many() keeps and reports files of other sizes than those given."""
+        names = [self.save(name, b"12345") for name in ("a.txt", "b.txt", "c.txt")]
+        sizes = {"a.txt": 5, "b.txt": 4, "missing.txt": 3}
+        failures = self.store.delete_many([*names, "missing.txt"], sizes=sizes)
+        self.assertEqual(list(failures), ["b.txt"])
+        self.assertIsInstance(failures["b.txt"], WrongSize)
+        self.assertEqual(self.scanned(), {"b.txt"})
+
+    def test_duplicate(self) -> None:
+        """Interface: duplicate() stores a file under an alternative name of a key, too."""
+        key = self.key(1, 1)
+        name = self.save("a.txt", b"12345")
+        other = self.store.duplicate(name, key, filename="a.txt", size=5)
+        self.assertNotIn(other, {name, key})
+        self.assertEqual(self.store.layout.parse(other), (1, 1))
+        self.store.delete(name)
+        self.assertEqual(self.read(other), b"12345")
+        self.assertEqual(self.scanned(), {other})
+
+    def test_duplicate_of_a_missing_file(self) -> None:
+        """Interface: duplicate() of a missing file is a FileNotFoundError, and stores nothing."""
+        with self.assertRaises(FileNotFoundError):
+            self.store.duplicate("missing.txt", self.key(1, 1))
+        self.assertEqual(self.scanned(), set())
+
+    def test_current_time_is_that_of_new_files(self) -> None:
+        """Interface: current_time() is by the clock that gives files their times."""
+        name = self.save("a.txt")
+        age = self.store.current_time() - self.store.get_modified_time(name)
+        self.assertLess(abs(age.total_seconds()), 60)

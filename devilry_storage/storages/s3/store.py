@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from weakref import WeakSet
 
@@ -65,7 +67,6 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     lazy_read = True
     conditional_copy = True
 
-    removal_batch = KEYS_OF_A_REQUEST
     parallel_reads = 8
 
     def __init__(
@@ -201,6 +202,19 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
             self._record_first(target, key, create, size, sha256)
 
+    def duplicate(
+        self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
+    ) -> str:
+        """Copy the file within S3, if its size and SHA-256 are given and the server can."""
+        if not self.server_side_copy or self.allow_races or size is None or not sha256:
+            return super().duplicate(name, key)
+        for candidate in self._candidates(key, fresh=True):
+            with suppress(FileExistsError):
+                publication = self._publication(candidate, filename, sha256)
+                publication.copy(validate_storage_name(name), size)
+                return candidate
+        raise FileExistsError(f"No alternative name of {key!r} was free.")
+
     # -- Beyond Django's contract --
 
     def _is_folder(self, name: str) -> bool:
@@ -237,9 +251,15 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         following = str(answer.get("NextContinuationToken", "")) if goes_on else ""
         return Page([each for each in folders if each not in {"", RESERVED}], files, following)
 
-    def delete_many(self, names: Iterable[str]) -> dict[str, Exception]:
-        """Remove the files at once, a thousand in a request, and return what failed, and how."""
-        failures: dict[str, Exception] = {}
+    def delete_many(
+        self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
+    ) -> dict[str, Exception]:
+        """Remove the files at once, a thousand in a request, and return what failed, and how.
+
+        Each of ``sizes`` takes one more request.
+        """
+        failures = self._of_other_sizes(sizes or {})
+        names = [name for name in names if name not in failures]
         valid: dict[str, str] = {}
         alone = []
         for name in names:
@@ -255,6 +275,16 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         failures.update(super().delete_many(alone))
         for batch in batched(valid, KEYS_OF_A_REQUEST):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
+        return failures
+
+    def _of_other_sizes(self, sizes: Mapping[str, int]) -> dict[str, Exception]:
+        """Return the error for each of the files that has another size, or cannot be asked for."""
+        failures: dict[str, Exception] = {}
+        for name, size in sizes.items():
+            try:
+                self._refuse_other_size(name, size)
+            except (OSError, ValueError) as exception:
+                failures[name] = exception
         return failures
 
     def _delete_batch(self, names: Mapping[str, str]) -> dict[str, Exception]:
@@ -309,6 +339,17 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         except OSError as exception:
             return str(exception)
         return f"the store is empty ({self.place()})" if found is None else ""
+
+    def current_time(self) -> datetime:
+        """Return the time that the server gives in a response."""
+        response = self.remote.call("list_objects_v2", Prefix=self.remote.prefix, MaxKeys=1)
+        date = response["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return self._time(parsedate_to_datetime(date))
+        except (TypeError, ValueError) as exception:
+            raise StoreFailure(
+                f"list_objects_v2 in {self.remote} failed: its response has no time but {date!r}."
+            ) from exception
 
     def place(self) -> str:
         below = f", below {self.remote.prefix!r}" if self.remote.prefix else ""
