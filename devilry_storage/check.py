@@ -113,8 +113,8 @@ def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, 
 def tombstones_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, Tombstone]:
     """Return the tombstones of these names in the model's store, whichever model wrote them.
 
-    Also those of a store that the model used before, under another alias say: what was deleted
-    there may lie here.
+    Also those of a store that the model used before, under another alias for example: what was
+    deleted there may be stored here.
     """
     labels = [each._meta.label_lower for each in sharing(model, store_for(model))]
     tombstones = Tombstone.objects.using(using).filter(model__in=labels)

@@ -1,4 +1,4 @@
-"""Orphans: bytes at a key that no row and no tombstone names, and their way out by a tombstone."""
+"""Orphans: files at a key that no row and no tombstone names, and burying them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from .check import State, compare, rows_named, tombstones_named
 from .conf import conf
 from .exceptions import NotAnOrphan
 from .models import Tombstone
+from .models.clock import DatabaseNow
 from .purge import SAMPLE
-from .removal import FileModel, refusal, sharing
+from .removal import FileModel, label, refusal, sharing, store_label
 from .storages.base import DeliveryStoreMixin
 from .storages.interface import Entry
 from .store import resolve
@@ -41,24 +41,30 @@ def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
     entry = _entry(resolved.store, name)
     reason = _reason_to_keep(model, entry, resolved.store, using)
     if reason:
-        raise NotAnOrphan(_("'%(name)s' is kept: %(reason)s.") % {"name": name, "reason": reason})
-    now = timezone.now()
+        raise _kept(name, reason)
     tombstone = Tombstone(
-        model=model._meta.get_field("content").model._meta.label_lower,
-        alias=resolved.alias,
+        model=label(model),
+        alias=store_label(model),
         name=name,
         size=entry.size,
-        created=now,
-        due=now + max(conf.retention, conf.grace),
+        created=DatabaseNow(),
+        due=DatabaseNow() + max(conf.retention, conf.grace),
     )
     try:
         with transaction.atomic(using=using):
+            # First the tombstone, then the rows: so either this sees a row that is made to name
+            # the file meanwhile, or what makes it sees the tombstone.
             tombstone.save(using=using, force_insert=True)
+            if rows_named(model, [name], using):
+                raise _kept(name, _("a row names it"))
     except IntegrityError as exception:
-        raise NotAnOrphan(
-            _("'%(name)s' is kept: somebody else has just written its tombstone.") % {"name": name}
-        ) from exception
+        raise _kept(name, _("it has a tombstone already")) from exception
+    tombstone.refresh_from_db()
     return tombstone
+
+
+def _kept(name: str, reason: str) -> NotAnOrphan:
+    return NotAnOrphan(_("'%(name)s' is kept: %(reason)s.") % {"name": name, "reason": reason})
 
 
 def _entry(store: DeliveryStoreMixin, name: str) -> Entry:
@@ -66,7 +72,7 @@ def _entry(store: DeliveryStoreMixin, name: str) -> Entry:
         return Entry(name, store.size(name), store.get_modified_time(name))
     except FileNotFoundError as exception:
         raise NotAnOrphan(
-            _("'%(name)s' is no orphan: nothing lies there any more.") % {"name": name}
+            _("'%(name)s' is not an orphan: no file is stored there any more.") % {"name": name}
         ) from exception
 
 
@@ -81,6 +87,8 @@ def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, u
     if reason := refusal(model, using, SAMPLE):
         return reason
     delivery_id, file_id = store.layout.parse(entry.name)
+    if _is_being_stored(model, delivery_id, file_id, store, using):
+        return _("its ids are those of a row without content, which may be about to get it")
     highest_file, highest_delivery = _highest(model, store, using)
     if file_id > highest_file or delivery_id > highest_delivery:
         return _("its ids are above those of every row, so the database may be an old one")
@@ -88,9 +96,20 @@ def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, u
     modified = entry.modified.timestamp()
     if modified > newest.timestamp():
         return _("it is newer than every row, so the database may be an old one")
-    if modified > (timezone.now() - conf.grace).timestamp():
-        return _("it is younger than the grace time, so somebody may be about to record it")
+    if modified > (store.current_time() - conf.grace).timestamp():
+        return _("it is younger than the grace time, so its row may be about to be written")
     return _too_many(model, entry.name, store, using)
+
+
+def _is_being_stored(
+    model: FileModel, delivery_id: int, file_id: int, store: DeliveryStoreMixin, using: str
+) -> bool:
+    """Return whether a row without content has these ids."""
+    for other in sharing(model, store):
+        row: Any = other._base_manager.using(using).filter(pk=file_id, content=None).first()
+        if row is not None and row.key_ids() == (delivery_id, file_id):
+            return True
+    return False
 
 
 def _of_state(state: State) -> str:

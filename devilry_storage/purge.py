@@ -1,33 +1,63 @@
-"""Removing for good what is due: tombstoned bytes, and what writers that died left behind."""
+"""Removing for good what is due: bytes of tombstones, and what writers that died left behind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from datetime import timedelta
+from itertools import chain
 from typing import NamedTuple
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
-from django.utils import timezone
+from django.db.models import Q, QuerySet
 
+from .batches import batched
 from .conf import conf
 from .info import uses
+from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
-from .removal import FileModel, by_model, carry_out, due_tombstones, refusal
+from .models.transactions import refuse_in_transaction
+from .removal import (
+    CLAIMED_AT_ONCE,
+    FileModel,
+    OtherFiles,
+    Outcome,
+    claim,
+    differing,
+    due,
+    label,
+    refusal,
+    remove,
+    store_label,
+)
 from .storages.base import DeliveryStoreMixin
-from .store import resolve
 
-#: So many stored rows of each model are looked up before anything is removed.
+#: Number of stored rows of each model, and of tombstones, that are looked up before anything is
+#: removed.
 SAMPLE = 10
+
+#: Number of tombstones of which that sample is taken.
+LOOKED_AT = 1000
+
+#: Number of removals that are settled at once.
+REMOVED_AT_ONCE = 1000
+
+#: How long removals that are done are kept. Until then their names are not used again, whatever
+#: requests to remove them still arrive.
+KEPT_DONE = timedelta(days=30)
+
+# Maximum number of done removals deleted by one statement.
+_FORGOTTEN_AT_ONCE = 10_000
 
 
 class Event(NamedTuple):
-    """What a purge did, or would not do.
+    """One step of a purge.
 
-    ``result`` is ``removed`` (a tombstone's bytes; ``due`` in a dry run), ``upload`` (a stale
+    ``result`` is ``removed`` (the bytes of a tombstone; ``due`` in a dry run), ``upload`` (a stale
     unpublished one), ``kept``, ``failed``, ``skipped`` or ``refused``; ``subject`` is a name, or
     the label of a model; ``size`` is in bytes, None where unknown; ``tombstone`` is the one that
-    was removed, kept, or failed to be carried out, None for other events.
+    was removed or kept, or whose removal failed, None for other events.
     """
 
     result: str
@@ -37,133 +67,190 @@ class Event(NamedTuple):
     tombstone: Tombstone | None = None
 
 
-def purge(*, using: str = DEFAULT_DB_ALIAS, dry_run: bool = False) -> Iterator[Event]:
-    """Carry out the tombstones that are due in a database, and remove stale uploads.
+def purge(
+    *, using: str = DEFAULT_DB_ALIAS, dry_run: bool = False, also: Collection[str] = ()
+) -> Iterator[Event]:
+    """Remove the bytes of all tombstones that are due in a database, and stale uploads.
 
-    Yields an :class:`Event` for each step as it is done. Nothing is removed from a store that
-    does not look like the one in which the rows' files lie. A tombstone that cannot be carried
-    out stays, with the error.
+    Yields an :class:`Event` for each step. Nothing is removed from a store that does not look
+    like the one that has the files of the rows. What another purge has left is removed, too.
+    ``also`` names files that are removed although their size is not the recorded one. Raises
+    RuntimeError in a transaction of the caller.
     """
-    due = due_tombstones(using)
-    labels = due.order_by("model").values_list("model", flat=True).distinct()
+    refuse_in_transaction(using, "A purge")
     refused = set()
-    for label in list(labels):
-        for event in _purge_model(label, using, dry_run):
+    pending = _pending(using)
+    pairs = pending.order_by("alias", "model").values_list("alias", "model").distinct()
+    models, skipped = _models_of(list(pairs))
+    for alias, model_label, reason in skipped:
+        count = pending.filter(alias=alias, model=model_label).count()
+        yield Event("skipped", model_label, f"{count} tombstones stay: {reason}")
+    for alias, model in models.items():
+        for event in _purge_store(model, alias, using, dry_run, also):
             if event.result == "refused":
-                refused.add(label)
+                refused.add(event.subject)
             yield event
+    if not dry_run:
+        _forget_done(using)
     yield from _purge_uploads(using, dry_run, refused)
 
 
 def remove_now(
     tombstones: Iterable[Tombstone], *, using: str = DEFAULT_DB_ALIAS
 ) -> Iterator[Event]:
-    """Carry out tombstones whose time has not come yet; as :func:`purge`, and as carefully."""
-    given = list(tombstones)
-    grouped = by_model(given)
-    known = {tombstone.pk for group in grouped.values() for tombstone in group}
-    for tombstone in given:
-        if tombstone.pk not in known:
-            yield Event(
-                "skipped", tombstone.name, f"there is no model {tombstone.model!r} any more"
-            )
-    for model, group in grouped.items():
-        label = model._meta.label_lower
+    """Remove the bytes of tombstones before they are due; as :func:`purge`, and as carefully.
+
+    Orphans are kept until the grace time after their burying is over. Raises RuntimeError in a
+    transaction of the caller.
+    """
+    refuse_in_transaction(using, "Removing deleted files")
+    by_pair: dict[tuple[str, str], list[Tombstone]] = {}
+    for tombstone in tombstones:
+        by_pair.setdefault((tombstone.alias, tombstone.model), []).append(tombstone)
+    models, skipped = _models_of(by_pair)
+    for alias, model_label, reason in skipped:
+        for tombstone in by_pair[alias, model_label]:
+            yield Event("skipped", tombstone.name, reason)
+    for alias, model in models.items():
+        mine = [each for pair, group in by_pair.items() if pair[0] == alias for each in group]
+        yield from _remove_now(model, mine, using)
+
+
+def _remove_now(model: FileModel, tombstones: list[Tombstone], using: str) -> Iterator[Event]:
+    recorded = ((tombstone.name, tombstone.size) for tombstone in tombstones)
+    reason, compared = _looked(model, recorded, using)
+    if reason:
+        yield Event("refused", label(model), f"{reason}; nothing was removed, all tombstones stay")
+        return
+    for batch in batched(tombstones, REMOVED_AT_ONCE):
+        given = {tombstone.pk: tombstone for tombstone in batch}
+        rows = Tombstone.objects.using(using).filter(pk__in=given)
+        claim(model, rows)
+        removals = list(rows.removals().order_by("pk"))
+        yield from _events(remove(model, removals, using, compared=compared))
+        found = {each.pk: each for each in rows}
+        claimed = {removal.pk for removal in removals}
+        for pk, tombstone in given.items():
+            if pk in found and found[pk].claimed is None:
+                reason = "a row names the file, or it was buried as an orphan only just now"
+                yield Event("kept", tombstone.name, reason, tombstone.size, tombstone)
+            elif pk not in claimed:
+                yield Event("skipped", tombstone.name, "it was restored or removed meanwhile")
+
+
+def _pending(using: str) -> QuerySet[Tombstone]:
+    """Return the tombstones that a purge has to look at."""
+    pending: QuerySet[Tombstone] = Tombstone.objects.using(using).filter(
+        Q(due__lte=DatabaseNow(), done=None) | Q(claimed__isnull=False, done=None)
+    )
+    return pending
+
+
+def _models_of(
+    pairs: Iterable[tuple[str, str]],
+) -> tuple[dict[str, FileModel], list[tuple[str, str, str]]]:
+    """Return a model for each store of these (alias, model's label), and the pairs without one.
+
+    The models are by alias; with each pair comes the reason.
+    """
+    models: dict[str, FileModel] = {}
+    skipped = []
+    for alias, model_label in pairs:
         try:
-            store, alias = resolve(model)
-        except ImproperlyConfigured as exception:
-            yield Event("refused", label, str(exception))
+            model: FileModel = apps.get_model(model_label)
+        except LookupError:
+            skipped.append((alias, model_label, f"there is no model {model_label!r} any more"))
             continue
-        mine = [tombstone for tombstone in group if tombstone.alias == alias]
-        for tombstone in group:
-            if tombstone.alias != alias:
-                yield Event("skipped", tombstone.name, f"it is of the store {tombstone.alias!r}")
-        if mine and (reason := _reason_to_refuse(model, using, mine[:SAMPLE], store)):
-            yield Event("refused", label, f"{reason}; nothing was removed, all tombstones stay")
+        try:
+            current = store_label(model)
+        except ImproperlyConfigured:
+            models.setdefault(alias, model)  # refused, with the reason
             continue
-        for outcome in carry_out(model, mine, using):
-            tombstone = outcome.tombstone
-            yield Event(outcome.result, tombstone.name, outcome.reason, tombstone.size, tombstone)
-
-
-def _purge_model(label: str, using: str, dry_run: bool) -> Iterator[Event]:
-    try:
-        model: FileModel = apps.get_model(label)
-        resolved = resolve(model)
-    except LookupError:
-        yield Event("skipped", label, "there is no such model any more: its tombstones stay")
-        return
-    except ImproperlyConfigured as exception:
-        yield Event("refused", label, str(exception))
-        return
-    others = due_tombstones(using, model=label).exclude(alias=resolved.alias)
-    for alias in others.order_by("alias").values_list("alias", flat=True).distinct():
-        yield Event(
-            "skipped",
-            label,
-            f"{others.filter(alias=alias).count()} tombstones are of the store {alias!r}, but the "
-            f"model now uses {resolved.alias!r}: configure that store for it to purge them",
+        if current == alias:
+            models.setdefault(alias, model)
+            continue
+        reason = (
+            f"they are of the store {alias!r}, but the model now uses {current!r}: configure that "
+            "store for it to purge them"
         )
-    due = due_tombstones(using, model=label, alias=resolved.alias)
-    if not due.exists():
+        skipped.append((alias, model_label, reason))
+    return models, skipped
+
+
+def _purge_store(
+    model: FileModel, alias: str, using: str, dry_run: bool, also: Collection[str]
+) -> Iterator[Event]:
+    removals = Tombstone.objects.using(using).removals().filter(alias=alias)
+    mine = due(using, alias=alias)
+    recorded = chain(
+        removals.values_list("name", "size")[:SAMPLE],
+        mine.order_by("due").values_list("name", "size")[:LOOKED_AT],
+    )
+    reason, compared = _looked(model, recorded, using)
+    if reason:
+        yield Event("refused", label(model), f"{reason}; nothing was removed, all tombstones stay")
         return
-    if reason := _reason_to_refuse(model, using, list(due[:SAMPLE]), resolved.store):
-        yield Event("refused", label, f"{reason}; nothing was removed, all tombstones stay")
+    if dry_run:
+        for tombstone in (removals | mine).order_by("pk").iterator():
+            yield Event("due", tombstone.name, size=tombstone.size)
         return
+    while claim(model, mine) == CLAIMED_AT_ONCE:
+        pass
     last = 0
-    while batch := list(due.filter(pk__gt=last).order_by("pk")[: resolved.store.removal_batch]):
+    while batch := list(removals.filter(pk__gt=last).order_by("pk")[:REMOVED_AT_ONCE]):
         last = batch[-1].pk
-        if dry_run:
-            for tombstone in batch:
-                yield Event("due", tombstone.name, size=tombstone.size)
-            continue
-        for outcome in carry_out(model, batch, using):
-            tombstone = outcome.tombstone
-            yield Event(outcome.result, tombstone.name, outcome.reason, tombstone.size, tombstone)
+        yield from _events(remove(model, batch, using, compared=compared, uncompared=also))
+    for tombstone in mine.order_by("pk").iterator():
+        yield Event("kept", tombstone.name, "a row names the file", tombstone.size, tombstone)
 
 
-def _reason_to_refuse(
-    model: FileModel, using: str, tombstones: list[Tombstone], store: DeliveryStoreMixin
-) -> str:
-    """Return why nothing may be removed from the store of a model now, or ``""``."""
+def _events(outcomes: Iterable[Outcome]) -> Iterator[Event]:
+    for outcome in outcomes:
+        tombstone = outcome.tombstone
+        yield Event(outcome.result, tombstone.name, outcome.reason, tombstone.size, tombstone)
+
+
+def _looked(
+    model: FileModel, recorded: Iterable[tuple[str, int | None]], using: str
+) -> tuple[str, Collection[str]]:
+    """Look before removing: return why not, or ``""``, and the names of files that differ."""
     try:
-        return refusal(model, using, SAMPLE) or _strange_size(tombstones, store)
+        if reason := refusal(model, using, SAMPLE):
+            return reason, ()
+        return "", differing(model, recorded, SAMPLE)
+    except OtherFiles as exception:
+        return str(exception), ()
     except OSError as exception:
-        return f"the store cannot be asked ({exception})"
+        return f"the store cannot be asked ({exception})", ()
     except ImproperlyConfigured as exception:
         # Another model's store is unknown: it may be this one, and its rows name these objects.
-        return str(exception)
+        return str(exception), ()
 
 
-def _strange_size(tombstones: list[Tombstone], store: DeliveryStoreMixin) -> str:
-    """Return why the objects that are to be removed look like somebody else's, or ``""``."""
-    for tombstone in tombstones:
-        try:
-            size = store.size(tombstone.name)
-        except FileNotFoundError:
-            continue
-        if tombstone.size not in {None, size}:
-            return (
-                f"{tombstone.name!r} has {size} bytes in the store, but {tombstone.size} were "
-                "recorded (is it the right bucket or folder?)"
-            )
-    return ""
+def _forget_done(using: str) -> None:
+    """Delete the removals that were done long ago."""
+    old = Tombstone.objects.using(using).filter(done__lt=DatabaseNow() - KEPT_DONE)
+    while True:
+        some = old.order_by("done").values("pk")[:_FORGOTTEN_AT_ONCE]
+        if old.filter(pk__in=some).delete()[0] < _FORGOTTEN_AT_ONCE:
+            return
 
 
 def _purge_uploads(using: str, dry_run: bool, refused: set[str]) -> Iterator[Event]:
     """Remove stale uploads; ``refused`` are the labels of models that were refused already."""
-    before = timezone.now() - conf.grace
     for use in uses():
         if use.resolved is None:
             continue
         store = use.resolved.store
-        labels = [model._meta.label_lower for model in use.models]
+        labels = [label(model) for model in use.models]
         # In a wrong bucket others may be in the middle of theirs.
-        if reason := _reason_to_refuse(use.models[0], using, [], store):
+        reason, _ = _looked(use.models[0], [], using)
+        if reason:
             if refused.isdisjoint(labels) and not _is_unused(use.models, labels, using, store):
                 yield Event("refused", labels[0], f"{reason}; no stale upload was removed")
             continue
         try:
+            before = store.current_time() - conf.grace
             for name in store.remove_stale_uploads(before, dry_run=dry_run):
                 yield Event("upload", name)
         # The next store may do what this one does not.
@@ -174,9 +261,9 @@ def _purge_uploads(using: str, dry_run: bool, refused: set[str]) -> Iterator[Eve
 def _is_unused(
     models: list[FileModel], labels: list[str], using: str, store: DeliveryStoreMixin
 ) -> bool:
-    """Tell whether nothing is stored and nothing should be: no file, no row and no tombstone."""
-    rows = (each._base_manager.using(using).filter(content__isnull=False) for each in models)
-    tombstones = Tombstone.objects.using(using).filter(model__in=labels)
+    """Return whether nothing is stored and nothing should be: no file, row or tombstone."""
+    rows = (model._base_manager.using(using).filter(content__isnull=False) for model in models)
+    tombstones = Tombstone.objects.using(using).filter(model__in=labels, done=None)
     if any(expected.exists() for expected in (*rows, tombstones)):
         return False
     try:

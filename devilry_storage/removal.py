@@ -1,158 +1,48 @@
-"""From a row that lost its bytes to bytes that are gone: tombstones, written and carried out."""
+"""Removing the bytes of tombstones: claim them, remove, settle.
+
+A claim is one durable UPDATE. From then on nothing brings the name back to life, so that removing
+it needs no lock: a remover may die, sleep, be repeated or run beside others.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, time
+import random
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from django.apps import apps
-from django.core import serializers
-from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models, transaction
-from django.utils import timezone
+from django.db import DatabaseError, connections, models, transaction
+from django.db.models import Exists, F, OuterRef
 
 from .conf import conf
+from .exceptions import WrongSize
 from .fields import DeliveryFileField
-from .models.locking import take_write_lock
+from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
-from .signals import file_removed, send_after_commit
+from .models.transactions import durable_transaction
 from .storages.base import DeliveryStoreMixin
 from .store import resolve, store_for
 
 logger = logging.getLogger("devilry_storage")
 
-#: At most so many tombstones are carried out right after COMMIT; the rest is left to a purge.
+#: Maximum number of files removed right after COMMIT; the rest is left to a purge.
 AFTER_COMMIT = 1000
+
+#: Maximum number of tombstones claimed in one transaction.
+CLAIMED_AT_ONCE = 10_000
 
 FileModel = type[models.Model]
 
-# Names buried on a connection and due at once. A savepoint or transaction that is rolled back
-# leaves its names here, but not its tombstones in the table, which is asked again.
-_due_names: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+# Sizes by names that were buried on a connection and are due at once, by model. A savepoint or
+# transaction that is rolled back leaves its names here, but not its tombstones in the table, of
+# which a claim is made.
+_due_files: WeakKeyDictionary[Any, dict[FileModel, dict[str, int | None]]] = WeakKeyDictionary()
 
 
-# -- Writing --
-
-
-def bury(row: Any, delivery: models.Model | None, using: str) -> None:
-    """Write the tombstone of a row's bytes, in the transaction that takes them from the row.
-
-    ``row`` and ``delivery`` are as they stand in the database, locked; ``row.content`` is set.
-    """
-    field = row._meta.get_field("content")
-    now = timezone.now()
-    tombstone = Tombstone(
-        model=field.model._meta.label_lower,
-        alias=resolve(row).alias,
-        name=row.content.name,
-        size=row.size,
-        sha256=row.sha256 or "",
-        rows=[*_serialised(delivery, using), *_serialised(row, using)],
-        filename=row.filename[:255],
-        file_id=_searched(row),
-        delivery_id=_searched(delivery),
-        created=now,
-        due=now + conf.retention,
-    )
-    Tombstone.objects.using(using).bulk_create(
-        [tombstone],
-        update_conflicts=True,
-        unique_fields=["model", "alias", "name"],
-        update_fields=[
-            *("size", "sha256", "rows", "filename", "file_id", "delivery_id", "created", "due")
-        ],
-    )
-    send_after_commit(file_removed, row, using, name=tombstone.name, size=row.size)
-    if tombstone.due <= now:
-        connection = transaction.get_connection(using)
-        _due_names.setdefault(connection, set()).add(tombstone.name)
-
-        def carry_out_due() -> None:  # no partial: Django logs a failing one by its __qualname__
-            _after_commit(using)
-
-        transaction.on_commit(carry_out_due, using=using, robust=True)
-
-
-def buried_names(model: FileModel, names: Iterable[str], using: str) -> set[str]:
-    """Return those of the objects that a tombstone names: they may be removed at any time."""
-    label = model._meta.get_field("content").model._meta.label_lower
-    buried = Tombstone.objects.using(using).filter(model=label, name__in=list(names))
-    return set(buried.values_list("name", flat=True))
-
-
-def _searched(row: models.Model | None) -> int | None:
-    return row.pk if row is not None and isinstance(row.pk, int) else None
-
-
-def _serialised(row: models.Model | None, using: str) -> list[Any]:
-    if row is None:
-        return []
-    family = [*_ancestors(row, using), row, *_descendants(row, using)]
-    rows: list[Any] = json.loads(json.dumps(serializers.serialize("python", family), cls=_Exact))
-    return rows
-
-
-class _Exact(DjangoJSONEncoder):
-    """Keeps the microseconds, which Django's own drops: what is restored is what was deleted."""
-
-    def default(self, o: Any) -> Any:
-        return o.isoformat() if isinstance(o, (datetime, time)) else super().default(o)
-
-
-def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:
-    """Yield the rows of multi-table parents, topmost first."""
-    for parent in row._meta.parents:
-        above = parent._base_manager.using(using).get(pk=row.pk)
-        yield from _ancestors(above, using)
-        yield above
-
-
-def _descendants(row: models.Model, using: str) -> Iterator[models.Model]:
-    """Yield the rows of multi-table children, which go when their parent goes."""
-    for relation in row._meta.get_fields(include_hidden=True):
-        if isinstance(relation, models.OneToOneRel) and relation.parent_link:
-            below = relation.related_model._base_manager.using(using).filter(pk=row.pk).first()
-            if below is not None:
-                yield below
-                yield from _descendants(below, using)
-
-
-# -- Looking before removing --
-
-
-def refusal(model: FileModel, using: str, sample: int) -> str:
-    """Return why nothing may be removed from the model's store now, or ``""``.
-
-    Looks up ``sample`` stored rows of each model that uses the store, the newest ones and (from
-    two on) the oldest: a row without its object means an unmounted disk or a wrong bucket, and
-    then what is to be removed may belong to others.
-    """
-    store = store_for(model)
-    if absence := store.absence():
-        return f"{absence} (is the disk mounted, is it the right bucket?)"
-    for each in sharing(model, store):
-        rows = each._base_manager.using(using).filter(content__isnull=False)
-        newest = list(rows.order_by("-pk")[: (sample + 1) // 2])
-        oldest = list(rows.order_by("pk")[: sample // 2])
-        for row in [*oldest, *newest]:
-            name = row.content.name
-            # Asked again: the row may have been deleted or given new content meanwhile.
-            if not store.exists(name) and rows.filter(pk=row.pk, content=name).exists():
-                return (
-                    f"the file {name!r} of {row._meta.label} '{row.pk}' is not in the store (is "
-                    "the disk mounted, is it the right bucket or database?)"
-                )
-    return ""
-
-
-def sharing(model: FileModel, store: DeliveryStoreMixin) -> list[FileModel]:
-    """Return the model and every other one whose bytes lie in its store."""
-    others = [other for other in file_models() if other is not model]
-    return [model, *(other for other in others if resolve(other).store is store)]
+# -- Models of files --
 
 
 def file_models() -> list[FileModel]:
@@ -165,90 +55,253 @@ def file_models() -> list[FileModel]:
     ]
 
 
-# -- Carrying out --
+def sharing(model: FileModel, store: DeliveryStoreMixin) -> list[FileModel]:
+    """Return the model and every other one whose files are in its store."""
+    others = [other for other in file_models() if other is not model]
+    return [model, *(other for other in others if resolve(other).store is store)]
+
+
+def label(model: FileModel) -> str:
+    """Return the label of the model that declares the file, as tombstones have it."""
+    declaring: FileModel = model._meta.get_field("content").model
+    return declaring._meta.label_lower
+
+
+def store_label(model: FileModel) -> str:
+    """Return what tombstones have as the store of a model: its alias, or the model's label."""
+    return resolve(model).alias or label(model)
+
+
+# -- Looking before removing --
+
+
+def refusal(model: FileModel, using: str, sample: int) -> str:
+    """Return why nothing may be removed from the model's store now, or ``""``.
+
+    Looks up about ``sample`` stored rows of each model that uses the store: newest, oldest and
+    random ones. If the files of at least two and a fifth of them, or of all, are missing or have
+    another size, the disk may not be mounted, or the store or the database may be the wrong one.
+    Raises OSError where the store cannot be asked.
+    """
+    store = store_for(model)
+    if absence := store.absence():
+        return f"{absence} (is the disk mounted, is it the right bucket?)"
+    looked, problems = 0, []
+    for other in sharing(model, store):
+        rows = other._base_manager.using(using).filter(content__isnull=False)
+        for row in _sampled(rows, sample):
+            looked += 1
+            if problem := _problem(row, rows, store):
+                problems.append(problem)
+    if not problems:
+        return ""
+    if _are_many(len(problems), looked):
+        return (
+            f"{problems[0]}, as are {len(problems)} of {looked} files looked up (is the disk "
+            "mounted, is it the right bucket or database?)"
+        )
+    for problem in problems:
+        logger.warning("Before a removal: %s.", problem)
+    return ""
+
+
+def _are_many(problems: int, looked: int) -> bool:
+    """Return whether so many files of a sample have problems that it is not by accident."""
+    return problems > 0 and (problems == looked or problems >= max(2, looked / 5))
+
+
+def _sampled(rows: models.QuerySet[Any], sample: int) -> list[Any]:
+    """Return about ``sample`` rows: a third of the newest, of the oldest and of random ones."""
+    oldest = list(rows.order_by("pk")[: sample // 3])
+    newest = list(rows.order_by("-pk")[: sample - 2 * (sample // 3)])
+    found = {row.pk: row for row in [*oldest, *newest]}
+    pks = [pk for pk in found if isinstance(pk, int)]
+    if oldest and len(found) >= sample - sample // 3 and len(pks) == len(found):
+        for _ in range(sample // 3):
+            start = random.randint(min(pks), max(pks))  # noqa: S311  # a sample
+            found.update((row.pk, row) for row in rows.filter(pk__gte=start).order_by("pk")[:1])
+    return list(found.values())
+
+
+def _problem(row: Any, rows: models.QuerySet[Any], store: DeliveryStoreMixin) -> str:
+    """Return what is wrong with the file of a row, or ``""``."""
+    name = row.content.name
+    subject = f"the file {name!r} of {row._meta.label} '{row.pk}'"
+    try:
+        size = store.size(name)
+    except FileNotFoundError:
+        problem = f"{subject} is not in the store"
+    else:
+        if row.size in {None, size}:
+            return ""
+        problem = f"{subject} has {size} bytes in the store, but {row.size} were recorded"
+    # The row may have been deleted or given new content meanwhile.
+    return problem if rows.filter(pk=row.pk, content=name).exists() else ""
+
+
+class OtherFiles(OSError):
+    """The files that are to be removed do not look like those that were recorded."""
+
+
+def differing(
+    model: FileModel, recorded: Iterable[tuple[str, int | None]], sample: int
+) -> set[str]:
+    """Compare a sample of the files to be removed, and return the names of those that differ.
+
+    ``recorded`` has the names and sizes (bytes). Where a size costs no request nothing is compared
+    here, but each file when it is removed. Raises OtherFiles where many differ, and OSError where
+    the store cannot be asked.
+    """
+    store = store_for(model)
+    if not store.size_costs_request:
+        return set()
+    sizes = {name: size for name, size in recorded if size is not None}
+    looked = 0
+    problems = {}
+    for name in random.sample(sorted(sizes), min(sample, len(sizes))):
+        try:
+            size = store.size(name)
+        except FileNotFoundError:
+            continue
+        looked += 1
+        if size != sizes[name]:
+            problems[name] = WrongSize.of(name, size, sizes[name])
+    if _are_many(len(problems), looked):
+        raise OtherFiles(
+            f"{next(iter(problems.values()))}, as are {len(problems)} of {looked} files looked up "
+            "(is it the right bucket or folder?)"
+        )
+    return set(problems)
+
+
+# -- Claiming --
+
+
+def due(using: str, **conditions: Any) -> models.QuerySet[Tombstone]:
+    """Return the tombstones that are due, by the database's clock, and not claimed yet."""
+    tombstones: models.QuerySet[Tombstone] = Tombstone.objects.using(using).buried()
+    tombstones = tombstones.filter(due__lte=DatabaseNow(), **conditions)
+    return tombstones
+
+
+def claim(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> int:
+    """Make removals of tombstones in the store of a model, and return of how many.
+
+    At most `CLAIMED_AT_ONCE`. Left out are those that a row names, and orphans until the grace
+    time after they were buried is over. Raises RuntimeError in a transaction of the caller.
+    """
+    using = tombstones.db
+    tombstones = tombstones.filter(claimed=None, alias=store_label(model)).exclude(
+        file_id=None, delivery_id=None, rows=[], created__gt=DatabaseNow() - conf.grace
+    )
+    unnamed = tombstones
+    for other in sharing(model, store_for(model)):
+        rows = other._base_manager.using(using).filter(content=OuterRef("name"))
+        unnamed = unnamed.filter(~Exists(rows))
+    chosen = unnamed.order_by("due", "pk").values("pk")[:CLAIMED_AT_ONCE]
+    with durable_transaction(using):
+        # All conditions once more: of a row that it had to wait for PostgreSQL asks only those of
+        # the UPDATE itself.
+        claimed: int = tombstones.filter(pk__in=chosen).update(claimed=DatabaseNow(), rows=[])
+    return claimed
+
+
+# -- Removing --
 
 
 class Outcome(NamedTuple):
-    """What became of one tombstone: ``removed``, ``kept`` or ``failed``, and why."""
+    """The result for one removal: ``removed``, ``kept`` or ``failed``, and why."""
 
     tombstone: Tombstone
     result: str
     reason: str = ""
 
 
-def carry_out(model: FileModel, tombstones: Sequence[Tombstone], using: str) -> list[Outcome]:
-    """Remove the bytes of due tombstones of one model, and then the tombstones.
+def remove(
+    model: FileModel,
+    removals: Sequence[Tombstone],
+    using: str,
+    *,
+    compared: Collection[str] = (),
+    uncompared: Collection[str] = (),
+) -> list[Outcome]:
+    """Remove the bytes of claimed tombstones of a model's store, and settle these.
 
-    They are locked meanwhile; those that somebody else holds are passed by, and so are those that
-    are due at another time by now: they are of another delete. A tombstone whose object a row
-    names is kept, and so is one whose removal fails, with the error. A missing object counts as
-    removed.
+    A missing file counts as removed. A file of another size than recorded is kept and reported.
+    Where a size costs a request, only those of ``compared`` are asked for. Files of
+    ``uncompared`` are removed whatever their size. A removal that fails stays one, with the error.
     """
     store = store_for(model)
-    outcomes = []
-    due = {each.pk: each.due for each in tombstones}
-    with transaction.atomic(using=using):
-        rows = Tombstone.objects.using(using).filter(pk__in=due)
-        take_write_lock(rows, using)
-        locked = list(rows.select_for_update(skip_locked=True).order_by("pk"))
-        locked = [each for each in locked if each.due == due[each.pk]]
-        names = {tombstone.name for tombstone in locked}
-        living: set[str] = set()
-        for each in sharing(model, store):
-            alive = each._base_manager.using(using).filter(content__in=names)
-            living.update(alive.values_list("content", flat=True))
-        failures = store.delete_many(sorted(names - living))
-        gone = []
-        for tombstone in locked:
-            if tombstone.name in living:
-                outcomes.append(Outcome(tombstone, "kept", "a row names the file"))
-            elif exception := failures.get(tombstone.name):
-                tombstone.attempts += 1
-                tombstone.last_error = f"{type(exception).__name__}: {exception}"[:1000]
-                tombstone.save(using=using, update_fields=["attempts", "last_error"])
-                outcomes.append(Outcome(tombstone, "failed", tombstone.last_error))
-            else:
-                gone.append(tombstone.pk)
-                outcomes.append(Outcome(tombstone, "removed"))
-        Tombstone.objects.using(using).filter(pk__in=gone).delete()
+    sizes = {
+        removal.name: removal.size
+        for removal in removals
+        if removal.size is not None
+        and removal.name not in uncompared
+        and (removal.name in compared or not store.size_costs_request)
+    }
+    failures = store.delete_many([removal.name for removal in removals], sizes=sizes)
+    outcomes = [_outcome(removal, failures.get(removal.name)) for removal in removals]
+    try:
+        _settle(outcomes, using)
+    except DatabaseError:
+        if connections[using].in_atomic_block or connections[using].is_usable():
+            raise
+        # The session ended while the store worked. It had no transaction open.
+        connections[using].close()
+        _settle(outcomes, using)
     return outcomes
 
 
-def due_tombstones(using: str, **narrowed: Any) -> models.QuerySet[Tombstone]:
-    """Return the tombstones whose time has come, longest due first."""
-    due: models.QuerySet[Tombstone] = Tombstone.objects.using(using).filter(
-        due__lte=timezone.now(), **narrowed
-    )
-    due = due.order_by("due", "pk")
-    return due
+def _outcome(removal: Tombstone, exception: Exception | None) -> Outcome:
+    if exception is None:
+        return Outcome(removal, "removed")
+    if isinstance(exception, WrongSize):
+        return Outcome(removal, "kept", f"{exception}; purge_deliveries --also removes it")
+    return Outcome(removal, "failed", f"{type(exception).__name__}: {exception}"[:1000])
 
 
-def by_model(tombstones: Iterable[Tombstone]) -> dict[FileModel, list[Tombstone]]:
-    """Return the tombstones by their models; those of a model that is gone are left out."""
-    grouped: dict[FileModel, list[Tombstone]] = {}
-    for tombstone in tombstones:
-        try:
-            model = apps.get_model(tombstone.model)
-        except LookupError:
-            continue
-        grouped.setdefault(model, []).append(tombstone)
-    return grouped
+def _settle(outcomes: Iterable[Outcome], using: str) -> None:
+    """Record the outcomes, with one UPDATE for the done ones and one for each kind of error."""
+    pks: dict[str, list[int]] = {}
+    for outcome in outcomes:
+        pks.setdefault(outcome.reason, []).append(outcome.tombstone.pk)
+    for reason, of_it in pks.items():
+        rows = Tombstone.objects.using(using).filter(pk__in=of_it)
+        if reason:
+            rows.update(attempts=F("attempts") + 1, last_error=reason)
+        else:
+            rows.update(done=DatabaseNow(), last_error="")
 
 
-def _after_commit(using: str) -> None:
-    """Carry out what was committed on this connection; the first such call takes all."""
-    names = _due_names.pop(transaction.get_connection(using), None)
-    if not names:
+# -- Right after COMMIT --
+
+
+def remove_after_commit(model: FileModel, name: str, size: int | None, using: str) -> None:
+    """Remove the bytes of a buried name when the transaction that is open is committed."""
+    connection = transaction.get_connection(using)
+    _due_files.setdefault(connection, {}).setdefault(model, {})[name] = size
+
+    def remove_committed() -> None:  # no partial: Django logs a failing one by its __qualname__
+        for buried, files in _due_files.pop(connection, {}).items():
+            _remove_committed(buried, dict(islice(files.items(), AFTER_COMMIT)), using)
+
+    transaction.on_commit(remove_committed, using=using, robust=True)
+
+
+def _remove_committed(model: FileModel, files: dict[str, int | None], using: str) -> None:
+    """Remove files, given with their sizes, unless the store looks like the wrong one."""
+    try:
+        reason = refusal(model, using, sample=1)
+        compared = set() if reason else differing(model, files.items(), sample=1)
+    except OSError as exception:
+        reason = str(exception)
+    if reason:
+        logger.error("Nothing is removed after the delete: %s.", reason)
         return
-    due = due_tombstones(using, name__in=names)[:AFTER_COMMIT]
-    for model, tombstones in by_model(due).items():
-        if reason := refusal(model, using, sample=1):
-            logger.error("Nothing is removed after the delete: %s.", reason)
-            continue
-        alias = resolve(model).alias
-        mine = [tombstone for tombstone in tombstones if tombstone.alias == alias]
-        batch = store_for(model).removal_batch
-        for start in range(0, len(mine), batch):
-            for outcome in carry_out(model, mine[start : start + batch], using):
-                if outcome.result != "removed":
-                    logger.error("%s is %s: %s", outcome.tombstone, outcome.result, outcome.reason)
+    mine = {"alias": store_label(model), "name__in": list(files)}
+    if not claim(model, due(using, **mine)):
+        return
+    removals = list(Tombstone.objects.using(using).removals().filter(**mine))
+    for outcome in remove(model, removals, using, compared=compared):
+        if outcome.result != "removed":
+            logger.error("%s is %s: %s", outcome.tombstone, outcome.result, outcome.reason)

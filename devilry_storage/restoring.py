@@ -13,57 +13,93 @@ from django.core.serializers.base import DeserializationError
 from django.db import IntegrityError, models, transaction
 from django.utils.dateparse import parse_datetime
 
+from .conf import conf
 from .exceptions import NotRestorable
 from .fields import StoredName
+from .models.clock import DatabaseNow
 from .models.delivery import AbstractDelivery, next_number
-from .models.locking import lock_row, take_write_lock
+from .models.locking import lock_row, read_row, take_write_lock
 from .models.tombstone import Tombstone
+from .removal import store_label
 from .signals import file_stored, send_after_commit
-from .store import resolve
+from .storages.base import DeliveryStoreMixin
+from .store import store_for
 
 
 def restore(tombstone: Tombstone) -> Any:
-    """Bring back what a tombstone keeps, and return the row of the file; the tombstone goes.
+    """Bring back the rows that a tombstone keeps, and return that of the file.
 
-    A row that is gone is inserted with its id, and so is its delivery, in its last state; where
-    its number was given to another one meanwhile, it gets the group's next. References to what is
-    gone too become NULL, where they may. A row that is there without content gets it back.
-    ``file_stored`` is sent. Of bytes that no row has named nothing but the tombstone goes, so that
-    they can be adopted; then None is returned.
+    The bytes get another name, an alternative of the row's key. The tombstone stays, without the
+    rows, until the bytes under their old name are removed. A row that is gone is inserted with its
+    id, and so is its delivery, in its last state; where its number was given to another one
+    meanwhile, it gets the group's next. References to what is gone too become NULL, where they
+    may. A row that is there without content gets it back. ``file_stored`` is sent.
 
-    Raises NotRestorable, which says why, and then nothing has changed: the bytes are gone or of
-    another size, the row has other content by now, something else has taken its place, or the
-    delivery was finished without the file.
+    Raises NotRestorable, which says why, and then no row has changed: the bytes are removed or of
+    another size, the row has other content by now, another row has taken its place, or the
+    delivery was finished without the file. Raises what the store raises.
     """
     using = tombstone._state.db
     assert using is not None
     subject = f"The deleted file {tombstone.name!r}"
     model = _model_of(tombstone, subject)
+    kept = _unclaimed(Tombstone.objects.using(using).filter(pk=tombstone.pk).first(), subject)
+    if not kept.rows:
+        raise NotRestorable(
+            f"{subject} has no rows to restore: take back the bytes alone and adopt them."
+        )
+    row, delivery = _found(model, kept, using, read_row)
+    _refuse_in_the_way(row, delivery, kept, subject)
+    name = _duplicated(kept, model, row, subject, using)
     try:
         with transaction.atomic(using=using):
-            take_write_lock(Tombstone.objects.using(using).filter(pk=tombstone.pk), using)
+            take_write_lock(Tombstone.objects.using(using).filter(pk=kept.pk), using)
             # In the order of those who delete: delivery, row, tombstone.
-            row, delivery = _locked(model, tombstone, using)
-            # Waits for a purge that is at work on it; what that has carried out is gone.
-            kept = lock_row(Tombstone, tombstone.pk, using)
-            if kept is None:
-                raise NotRestorable(
-                    f"{subject} was restored or removed for good meanwhile: look again."
-                )
-            _refuse_without_bytes(kept, model, subject)
-            if kept.rows:
-                if row is None:
-                    row = _reinserted(kept, model, subject, using)
-                elif row.content.name != kept.name:
-                    _refuse_finished_without(delivery, kept, subject)
-                    _give_back(row, kept, subject, using)
-                send_after_commit(file_stored, row, using, name=kept.name, size=row.size)
-            kept.delete(using=using)
+            row, delivery = _found(model, kept, using, lock_row)
+            kept = _unclaimed(lock_row(Tombstone, kept.pk, using), subject)
+            _refuse_in_the_way(row, delivery, kept, subject)
+            if row is None:
+                row = _reinserted(kept, name, model, subject, using)
+            else:
+                _give_back(row, kept, name, using)
+            send_after_commit(file_stored, row, using, name=name, size=row.size)
+            _bury_again(kept, using)
     except IntegrityError as exception:
         raise NotRestorable(
             f"{subject} cannot be restored: another row has taken its place ({exception})."
         ) from exception
     return row
+
+
+def take_back(tombstone: Tombstone) -> str:
+    """Store the bytes of a tombstone under another name too, and return it; no row names it.
+
+    For orphans that were buried: they can be adopted by that name. The tombstone stays until the
+    bytes under their old name are removed. Raises as :func:`restore` does.
+    """
+    using = tombstone._state.db
+    assert using is not None
+    subject = f"The deleted file {tombstone.name!r}"
+    model = _model_of(tombstone, subject)
+    kept = _unclaimed(Tombstone.objects.using(using).filter(pk=tombstone.pk).first(), subject)
+    return _duplicated(kept, model, None, subject, using)
+
+
+def _unclaimed(kept: Tombstone | None, subject: str) -> Tombstone:
+    """Return the tombstone as it is now; NotRestorable if its bytes may be removed already."""
+    if kept is None:
+        raise NotRestorable(f"{subject} was removed for good meanwhile: look again.")
+    if kept.claimed is not None:
+        state = "is removed for good" if kept.done else "is being removed for good"
+        raise NotRestorable(f"{subject} {state}: its retention is over.")
+    return kept
+
+
+def _bury_again(kept: Tombstone, using: str) -> None:
+    """Keep the old name, without the rows, for the retention: an older dump may still name it."""
+    Tombstone.objects.using(using).filter(pk=kept.pk).update(
+        rows=[], created=DatabaseNow(), due=DatabaseNow() + conf.retention
+    )
 
 
 def _model_of(tombstone: Tombstone, subject: str) -> type[models.Model]:
@@ -76,15 +112,17 @@ def _model_of(tombstone: Tombstone, subject: str) -> type[models.Model]:
     return model
 
 
-def _locked(model: type[models.Model], tombstone: Tombstone, using: str) -> tuple[Any, Any]:
-    """Return the living row of the file and its delivery, locked; None where it is gone."""
-    if tombstone.rows:
-        pk = _record(model, tombstone)["pk"]
-        row: Any = model._base_manager.using(using).filter(pk=pk).first()
-        if row is not None:
-            with suppress(ObjectDoesNotExist):  # deleted at this very moment
-                locked: tuple[Any, Any] = row._lock(using)
-                return locked
+def _found(model: type[models.Model], kept: Tombstone, using: str, get: Any) -> tuple[Any, Any]:
+    """Return the row of the file and its delivery; None where they are gone.
+
+    ``get`` is read_row, or lock_row to lock them.
+    """
+    pk = _record(model, kept)["pk"]
+    row: Any = model._base_manager.using(using).filter(pk=pk).first()
+    if row is not None:
+        with suppress(ObjectDoesNotExist):  # deleted at this very moment
+            found: tuple[Any, Any] = row._row_and_delivery(using, get)
+            return found
     return None, None
 
 
@@ -130,27 +168,27 @@ def _last_of_delivery(kept: Tombstone, using: str) -> Tombstone:
     if kept.delivery_id is None:
         return kept
     same = Tombstone.objects.using(using).filter(model=kept.model, delivery_id=kept.delivery_id)
-    return same.order_by("-created", "-pk").first() or kept
+    return same.exclude(rows=[]).order_by("-created", "-pk").first() or kept
 
 
 # -- What stands in the way --
 
 
-def _refuse_without_bytes(kept: Tombstone, model: type[models.Model], subject: str) -> None:
-    store, alias = resolve(model)
-    if alias != kept.alias:
+def _refuse_in_the_way(row: Any, delivery: Any, kept: Tombstone, subject: str) -> None:
+    """Raise NotRestorable if the row that is there cannot get the content back."""
+    if row is None or row.content.name == kept.name:
+        return
+    _refuse_finished_without(delivery, kept, subject)
+    if row.content:
         raise NotRestorable(
-            f"{subject} lies in the store {kept.alias!r}, but {model._meta.label} now uses "
-            f"{alias!r}: configure that store for it."
+            f"{subject} was replaced: {row._meta.label} '{row.pk}' has other content now. Delete "
+            "that first, or copy the old bytes into a file of another name."
         )
-    try:
-        size = store.size(kept.name)
-    except FileNotFoundError as exception:
-        raise NotRestorable(f"{subject} is gone from the store: nothing is left.") from exception
-    if kept.size not in {None, size}:
+    created = parse_datetime(_record(type(row), kept)["fields"]["created"])
+    if created is None or _milliseconds(created) != _milliseconds(row.created):
         raise NotRestorable(
-            f"{subject} has '{size}' bytes in the store, but had '{kept.size}' when it was "
-            "deleted: is it the right store?"
+            f"{subject} cannot be restored: {row._meta.label} '{row.pk}' is another file's by now "
+            f"({row.filename!r}), which is being stored. Look again later, or delete that row."
         )
 
 
@@ -168,7 +206,43 @@ def _refuse_finished_without(delivery: Any, kept: Tombstone, subject: str) -> No
 # -- Bringing back --
 
 
-def _reinserted(kept: Tombstone, model: type[models.Model], subject: str, using: str) -> Any:
+def _duplicated(
+    kept: Tombstone, model: type[models.Model], row: Any, subject: str, using: str
+) -> str:
+    """Store the bytes under another name too, no transaction being open, and return the name."""
+    store = store_for(model)
+    if (current := store_label(model)) != kept.alias:
+        raise NotRestorable(
+            f"{subject} is in the store {kept.alias!r}, but {model._meta.label} now uses "
+            f"{current!r}: configure that store for it."
+        )
+    try:
+        size = store.size(kept.name)
+        if kept.size not in {None, size}:
+            raise NotRestorable(
+                f"{subject} has '{size}' bytes in the store, but had '{kept.size}' when it was "
+                "deleted: is it the right store?"
+            )
+        if row is None and kept.rows:
+            _, family = _families(model, kept)
+            rows = [each.object for each in _deserialized(family, subject, using)]
+            row = next(each for each in rows if type(each) is model)
+        key = store.layout.key(*row.key_ids()) if row is not None else _base(store, kept.name)
+        return store.duplicate(
+            kept.name, key, filename=kept.filename, size=size, sha256=kept.sha256
+        )
+    except FileNotFoundError as exception:
+        raise NotRestorable(f"{subject} is gone from the store: nothing is left.") from exception
+
+
+def _base(store: DeliveryStoreMixin, name: str) -> str:
+    """Return the key that a name is an alternative of, or the name if it is not a key."""
+    return store.layout.key(*store.layout.parse(name)) if store.is_key(name) else name
+
+
+def _reinserted(
+    kept: Tombstone, name: str, model: type[models.Model], subject: str, using: str
+) -> Any:
     """Insert the row of the file, after its delivery if that is gone as well, and return it."""
     above, _ = _families(model, _last_of_delivery(kept, using))
     for restored in _deserialized(above, subject, using):
@@ -179,6 +253,7 @@ def _reinserted(kept: Tombstone, model: type[models.Model], subject: str, using:
     for restored in _deserialized(family, subject, using):
         if type(restored.object) is model:
             row = restored.object
+            row._set_content(name, kept.size, kept.sha256)
         elif _is_there(restored.object, using):  # of a parent that was kept
             continue
         _insert(restored, subject, using)
@@ -190,22 +265,9 @@ def _reinserted(kept: Tombstone, model: type[models.Model], subject: str, using:
     return row
 
 
-def _give_back(row: Any, kept: Tombstone, subject: str, using: str) -> None:
-    if row.content:
-        raise NotRestorable(
-            f"{subject} was replaced: {row._meta.label} '{row.pk}' has other content now. Delete "
-            "that first, or copy the old bytes into a file of another name."
-        )
-    created = parse_datetime(_record(type(row), kept)["fields"]["created"])
-    if created is None or _milliseconds(created) != _milliseconds(row.created):
-        raise NotRestorable(
-            f"{subject} cannot be restored: {row._meta.label} '{row.pk}' is another file's by now "
-            f"({row.filename!r}), which is being stored. Look again later, or delete that row."
-        )
-    row._update_content(
-        row, using, content=StoredName(kept.name), size=kept.size, sha256=kept.sha256
-    )
-    row._set_content(kept.name, kept.size, kept.sha256)
+def _give_back(row: Any, kept: Tombstone, name: str, using: str) -> None:
+    row._update_content(row, using, content=StoredName(name), size=kept.size, sha256=kept.sha256)
+    row._set_content(name, kept.size, kept.sha256)
 
 
 def _milliseconds(time: datetime) -> datetime:

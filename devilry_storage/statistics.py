@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
 from .models import AbstractDelivery, MonthlySum, Tombstone
+from .models.clock import DatabaseNow
 from .removal import FileModel, file_models
 
 #: What a page counts itself it counts up to this.
@@ -103,7 +104,7 @@ def waiting(*, using: str = DEFAULT_DB_ALIAS) -> list[Waiting]:
         for model in apps.get_models()
         if issubclass(model, AbstractDelivery) and not model._meta.proxy
     ]
-    due = Tombstone.objects.using(using).filter(due__lte=timezone.now())
+    due = Tombstone.objects.using(using).filter(due__lte=DatabaseNow(), done=None)
     return [*found, Waiting("due", _bounded(due))]
 
 

@@ -27,6 +27,11 @@ def past_due() -> None:
     Tombstone.objects.update(due=timezone.now() - timedelta(seconds=1))
 
 
+def left() -> list[Tombstone]:
+    """Return the tombstones whose bytes are not removed yet."""
+    return list(Tombstone.objects.filter(done=None).order_by("pk"))
+
+
 def purged(**options: Any) -> tuple[str, str]:
     """Run the command and return what it wrote, errors with the words of a refusal."""
     out, err = StringIO(), StringIO()

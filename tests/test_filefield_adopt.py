@@ -137,7 +137,7 @@ def test_a_file_of_a_tombstone(store: FailingStore, delivery: Delivery, row: Any
     name = row.content.name
     row.delete()
     before = picture(store)
-    with pytest.raises(FileExistsError, match="named by a tombstone: restore that"):
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"):
         FileMeta.objects.adopt(name, delivery=delivery, filename="mine.txt")
     assert picture(store) == before
     Tombstone.objects.all().delete()

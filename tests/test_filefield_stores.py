@@ -154,7 +154,7 @@ def test_a_model_with_a_store_of_its_own() -> None:
     assert b"".join(notes_store().stream(name)) == b"note"
     assert not storages["deliveries"].exists(name)
     note.delete()
-    assert Tombstone.objects.get().alias == ""
+    assert Tombstone.objects.get().alias == "testapp.note"
 
 
 # -- Settings --

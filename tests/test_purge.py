@@ -6,27 +6,31 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
-from django.core import serializers
 from django.core.files.base import ContentFile
 from django.db import connection, transaction
 from django.test.utils import override_settings
 from django.utils import timezone
 
+from devilry_storage import purge as purging
 from devilry_storage import removal
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import SAMPLE, Event, purge, remove_now
-from devilry_storage.removal import carry_out
+from devilry_storage.restoring import restore
 from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.storages.tree import Tree
 from devilry_storage.store import store_for
 from devilry_storage.testing import override_deliverystore
 from tests.testapp.models import Note
 
-from .purging import delivered, past_due, purged
+from .purging import delivered, left, past_due, purged
+from .waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,34 +72,13 @@ def test_before_it_is_due_nothing_is_removed(root: Path) -> None:
     assert Tombstone.objects.count() == 2
 
 
-def test_a_deleted_delivery_is_rebuilt_from_its_tombstones_alone(root: Path) -> None:
-    """Rows come back with their ids, and every byte is read."""
-    delivery = delivered(a=b"1", b=b"22")
-    before = {(row.pk, row.filename, row.content.name) for row in delivery.files}
-    pk, number = delivery.pk, delivery.number
-    delivery.delete()
-    assert not FileMeta.objects.exists()
-    assert not Delivery.objects.exists()
-    for tombstone in Tombstone.objects.all():
-        for row in serializers.deserialize("python", tombstone.rows):
-            row.save()
-    rebuilt = Delivery.objects.get()
-    assert (rebuilt.pk, rebuilt.number, rebuilt.successful) == (pk, number, True)
-    assert {(row.pk, row.filename, row.content.name) for row in rebuilt.files} == before
-    read = {}
-    for row in rebuilt.files:
-        with row.content.open() as file:
-            read[row.filename] = file.read()
-    assert read == {"a": b"1", "b": b"22"}
-
-
 def test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay(root: Path) -> None:
     """Of two deliveries side by side one is removed whole, the other not touched."""
     gone, neighbour = delivered(a=b"1", b=b"22"), delivered(c=b"333")
     gone.delete()
     past_due()
     assert {event.result for event in purge()} == {"removed"}
-    assert not Tombstone.objects.exists()
+    assert not left()
     (kept,) = neighbour.files
     assert _names(root) == {kept.content.name}
     with kept.content.open() as file:
@@ -118,22 +101,24 @@ def test_a_dry_run_removes_nothing_and_tells_each_name(root: Path) -> None:
 
 def test_more_than_one_batch_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch is carried out, not only the first."""
-    monkeypatch.setattr(type(store_for(FileMeta)), "removal_batch", 3)
+    monkeypatch.setattr(removal, "CLAIMED_AT_ONCE", 5)
+    monkeypatch.setattr(purging, "CLAIMED_AT_ONCE", 5)
+    monkeypatch.setattr(purging, "REMOVED_AT_ONCE", 3)
     delivery, _ = delivered(**{f"f{i}": b"x" for i in range(8)}), delivered(a=b"1")
     delivery.delete()
     past_due()
     assert [event.result for event in purge()] == ["removed"] * 8
-    assert not Tombstone.objects.exists()
+    assert not left()
 
 
 def test_bytes_that_are_gone_already_count_as_removed(root: Path) -> None:
-    """A purge that was killed between the removal and its COMMIT is finished by the next."""
+    """Nothing more can be done about them."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     store_for(FileMeta).delete(delivery.files[0].content.name)
     delivery.delete()
     past_due()
     assert [event.result for event in purge()] == ["removed"]
-    assert not Tombstone.objects.exists()
+    assert not left()
 
 
 def test_a_removal_that_fails_stays_with_its_error_and_a_count(
@@ -144,54 +129,37 @@ def test_a_removal_that_fails_stays_with_its_error_and_a_count(
     bad = delivery.files[0].content.name
     delivery.delete()
     past_due()
-    really = FsHierDeliveryStore.delete
+    really = Tree.remove
 
-    def delete(self: FsHierDeliveryStore, name: str) -> None:
+    def remove(self: Tree, name: str, **options: Any) -> None:
         if name == bad:
             raise PermissionError(13, "Permission denied", name)
-        really(self, name)
+        really(self, name, **options)
 
-    monkeypatch.setattr(FsHierDeliveryStore, "delete", delete)
+    monkeypatch.setattr(Tree, "remove", remove)
     _out, err = purged()
     assert bad in err
     assert "Permission denied" in err
     assert "1 removals failed" in err
-    (tombstone,) = Tombstone.objects.all()
+    (tombstone,) = left()
     assert (tombstone.name, tombstone.attempts) == (bad, 1)
     assert "Permission denied" in tombstone.last_error
     monkeypatch.undo()
     assert "removed" in {event.result for event in purge()}
-    assert not Tombstone.objects.exists()
+    assert not left()
 
 
-def test_a_tombstone_whose_file_a_row_names_is_kept(root: Path) -> None:
-    """Rows that were restored by hand keep their bytes."""
-    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+def test_purge_keeps_file_that_a_row_names(root: Path) -> None:
+    """Such a row can only be written past this package."""
+    delivery, other = delivered(a=b"1"), delivered(b=b"2")
+    name = delivery.files[0].content.name
     delivery.delete()
-    for row in serializers.deserialize("python", Tombstone.objects.get().rows):
-        row.save()
     past_due()
+    _rename(other, name)
     _out, err = purged()
-    assert "a row names the file" in err
-    with FileMeta.objects.get(filename="a").content.open() as file:
-        assert file.read() == b"1"
-    assert Tombstone.objects.count() == 1
-
-
-def test_a_file_that_was_deleted_anew_meanwhile_is_kept_for_its_time(root: Path) -> None:
-    """Whoever holds its earlier tombstone, that is due, removes nothing."""
-    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
-    delivery.delete()
-    past_due()
-    due = list(Tombstone.objects.all())
-    for row in serializers.deserialize("python", due[0].rows):
-        row.save()
-    FileMeta.objects.get(filename="a").delete()
-    assert carry_out(FileMeta, due, "default") == []
-    tombstone = Tombstone.objects.get()
-    assert tombstone.pk == due[0].pk
-    assert store_for(FileMeta).exists(tombstone.name)
-    assert [each.result for each in carry_out(FileMeta, [tombstone], "default")] == ["removed"]
+    assert f"kept: {name} (a row names the file)" in err
+    assert name in _names(root)
+    assert [tombstone.claimed for tombstone in left()] == [None]
 
 
 def test_purge_keeps_file_of_second_model_in_the_store(root: Path) -> None:
@@ -201,10 +169,74 @@ def test_purge_keeps_file_of_second_model_in_the_store(root: Path) -> None:
     delivery.delete()
     past_due()
     with override_deliverystore(store_for(FileMeta), model=Note):
-        note = Note.objects.adopt(name)
+        note = Note.objects.create(filename="n", content=ContentFile(b"n", "n"))
+        connection.cursor().execute("UPDATE testapp_note SET content = %s", [name])
         assert [event.result for event in purge()] == ["kept"]
+        note.refresh_from_db()
         assert b"".join(store_for(Note).stream(note.content.name)) == b"1"
-    assert Tombstone.objects.count() == 1
+    assert len(left()) == 1
+
+
+def _rename(delivery: Delivery, name: str) -> None:
+    """Let the delivery's only row name another file."""
+    cursor = connection.cursor()
+    table = FileMeta._meta.db_table
+    cursor.execute(f"UPDATE {table} SET content = %s WHERE delivery_id = %s", [name, delivery.pk])
+
+
+def test_removals_that_are_done_are_forgotten_after_thirty_days(root: Path) -> None:
+    """Until then their names are not used again."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    delivery.delete()
+    past_due()
+    list(purge())
+    first, second = Tombstone.objects.order_by("pk")
+    assert first.done is not None
+    Tombstone.objects.filter(pk=first.pk).update(done=first.done - purging.KEPT_DONE)
+    Tombstone.objects.filter(pk=second.pk).update(done=first.done - purging.KEPT_DONE / 2)
+    assert list(purge()) == []
+    assert Tombstone.objects.get() == second
+
+
+def test_claimed_tombstone_keeps_no_rows(root: Path) -> None:
+    """What cannot be restored any more is not kept either."""
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+    delivery.delete()
+    past_due()
+    list(purge())
+    (tombstone,) = Tombstone.objects.all()
+    assert tombstone.rows == []
+    assert tombstone.done >= tombstone.claimed
+
+
+def test_next_purge_finishes_one_that_was_killed_after_the_claim(root: Path) -> None:
+    """Whether the bytes are removed already or not, though nothing else is stored."""
+    delivery = delivered(a=b"1", b=b"2")
+    names = [row.content.name for row in delivery.files]
+    delivery.delete()
+    past_due()
+    assert removal.claim(FileMeta, removal.due("default")) == 2
+    store_for(FileMeta).delete(names[0])
+    assert [event.result for event in purge()] == ["removed"] * 2
+    assert not left()
+    assert _names(root) == set()
+
+
+@pytest.mark.parametrize("how", ["purge", "command", "remove_now"])
+def test_purge_is_refused_in_a_transaction(root: Path, how: str) -> None:
+    """A rollback would bring the row back."""
+    delivered(a=b"1", b=b"2")
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        FileMeta.objects.get(filename="a").delete()
+        past_due()
+        with pytest.raises(RuntimeError, match="cannot run in a transaction"):
+            if how == "command":
+                purged()
+            else:
+                list(purge() if how == "purge" else remove_now(Tombstone.objects.all()))
+        raise ZeroDivisionError
+    assert _names(root) == {row.content.name for row in FileMeta.objects.all()}
+    assert FileMeta.objects.count() == 2
 
 
 # -- Right after COMMIT --
@@ -218,7 +250,7 @@ def test_without_retention_bytes_go_right_after_commit(root: Path) -> None:
         delivery.delete()
         assert len(_names(root)) == 3
     assert _names(root) == {other.files[0].content.name}
-    assert not Tombstone.objects.exists()
+    assert not left()
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
@@ -235,7 +267,7 @@ def test_without_retention_a_rolled_back_delete_removes_nothing(root: Path) -> N
         other.delete()
     (kept,) = FileMeta.objects.all()
     assert _names(root) == {kept.content.name}
-    assert not Tombstone.objects.exists()
+    assert not left()
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
@@ -273,7 +305,7 @@ def test_delete_without_retention_keeps_file_of_other_alias(root: Path) -> None:
     )
     delivery.delete()
     assert name not in _names(root)
-    assert Tombstone.objects.get().alias == "elsewhere"
+    assert [tombstone.alias for tombstone in left()] == ["elsewhere"]
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
@@ -285,7 +317,7 @@ def test_delete_without_retention_removes_limited_number_of_files(
     delivery, _ = delivered(a=b"1", b=b"2", c=b"3"), delivered(d=b"4")
     delivery.delete()
     assert len(_names(root)) == 2
-    assert Tombstone.objects.count() == 1
+    assert len(left()) == 1
     assert [event.result for event in purge()] == ["removed"]
 
 
@@ -300,7 +332,7 @@ def test_remove_now_removes_files_before_their_due_time(root: Path) -> None:
     assert [event.result for event in remove_now([first])] == ["removed"]
     assert first.name not in _names(root)
     assert second.name in _names(root)
-    assert Tombstone.objects.get() == second
+    assert left() == [second]
 
 
 def test_remove_now_skips_tombstones_of_other_aliases(root: Path) -> None:
@@ -330,18 +362,52 @@ def test_remove_now_skips_tombstones_of_removed_models(root: Path) -> None:
     assert Tombstone.objects.count() == 1
 
 
-@pytest.mark.parametrize("change", ["row", "size"])
-def test_remove_now_refuses_wrong_store(change: str, root: Path) -> None:
-    """Neither a row without its file nor a file of another size is accepted."""
+def test_remove_now_refuses_wrong_store(root: Path) -> None:
+    """The file of the only row that is left is missing."""
     _one_deleted_of_two()
     tombstone = Tombstone.objects.get()
-    if change == "row":
-        os.unlink(root / FileMeta.objects.get().content.name)
-    else:
-        (root / tombstone.name).write_bytes(b"another's")
+    os.unlink(root / FileMeta.objects.get().content.name)
     assert [event.result for event in remove_now([tombstone])] == ["refused"]
     assert tombstone.name in _names(root)
-    assert Tombstone.objects.count() == 1
+    assert left()[0].claimed is None
+
+
+def test_file_of_another_size_is_removed_only_by_name(root: Path) -> None:
+    """It is not the one that was recorded; --also says that it may go."""
+    _one_deleted_of_two()
+    name = Tombstone.objects.get().name
+    (root / name).write_bytes(b"another's")
+    for _ in range(2):
+        _out, err = purged()
+        assert f"kept: {name} ({name!r} has 9 bytes in the store, but 1 were recorded" in err
+        assert name in _names(root)
+    assert left()[0].attempts == 2
+    purged(also=["0/0/9/9", name])
+    assert name not in _names(root)
+    assert not left()
+
+
+def test_orphan_is_kept_for_the_grace_time(root: Path) -> None:
+    """Whatever asks, its row may be about to be written."""
+    delivered(a=b"1")
+    name = store_for(FileMeta).save("0/0/1/99", ContentFile(b"orphan"))
+    orphan = Tombstone.objects.create(
+        model="devilry_deliveries.filemeta", alias="deliveries", name=name, due=timezone.now()
+    )
+    assert [event.result for event in purge()] == ["kept"]
+    (event,) = remove_now([orphan])
+    assert (event.result, event.subject) == ("kept", name)
+    Tombstone.objects.update(created=timezone.now() - timedelta(hours=25))
+    assert [event.result for event in remove_now([orphan])] == ["removed"]
+
+
+def test_remove_now_skips_tombstone_that_is_removed_meanwhile(root: Path) -> None:
+    """Another administrator was quicker."""
+    _one_deleted_of_two()
+    tombstone = Tombstone.objects.get()
+    list(purge())
+    (event,) = remove_now([tombstone])
+    assert (event.result, event.reason) == ("skipped", "it was restored or removed meanwhile")
 
 
 # -- The wrong place --
@@ -390,6 +456,7 @@ def test_an_empty_root_is_refused_though_no_row_is_left_to_look_up(root: Path) -
 
 def test_an_emptied_root_to_which_somebody_wrote_is_refused(root: Path) -> None:
     """The disk is not mounted, and a new file was stored below the mount point."""
+    delivered(a=b"1")
     _one_deleted_of_two()
     shutil.rmtree(root)
     delivered(c=b"3")
@@ -405,16 +472,18 @@ def test_another_folder_with_files_is_refused(root: Path, tmp_path: Path) -> Non
         _refused(other, "is not in the store")
 
 
-def test_another_folder_is_refused_by_the_sizes_where_no_row_is_left(
-    root: Path, tmp_path: Path
-) -> None:
-    """Of rows nothing can be looked up; what lies under the name has another size."""
+def test_file_of_another_folder_is_kept_for_its_size(root: Path, tmp_path: Path) -> None:
+    """There is no row to look up, and the file of that name has another size."""
     delivered(a=b"1").delete()
     past_due()
     other = tmp_path / "other"
+    name = Tombstone.objects.get().name
     with override_settings(STORAGES=_stores(other)):
-        store_for(FileMeta).save(Tombstone.objects.get().name, ContentFile(b"another's"))
-        _refused(other, "9 bytes in the store, but 1 were recorded")
+        store_for(FileMeta).save(name, ContentFile(b"another's"))
+        _out, err = purged()
+    assert "9 bytes in the store, but 1 were recorded" in err
+    assert _names(other) == {name}
+    assert len(left()) == 1
 
 
 def test_a_store_of_another_alias_is_skipped(root: Path, tmp_path: Path) -> None:
@@ -447,7 +516,7 @@ def test_purge_keeps_files_with_tombstones_of_other_aliases(root: Path) -> None:
     events = [(event.result, event.subject) for event in purge()]
     assert events == [("skipped", "devilry_deliveries.filemeta"), ("removed", second.name)]
     assert first.name in _names(root)
-    assert Tombstone.objects.get() == first
+    assert left() == [first]
 
 
 def test_without_a_store_nothing_is_removed(root: Path) -> None:
@@ -498,23 +567,36 @@ def test_a_wrong_database_is_refused_by_what_its_rows_miss(root: Path, tmp_path:
     _refused(root, "is not in the store")
 
 
-@pytest.mark.parametrize("place", [0, -1], ids=["oldest", "newest"])
-def test_purge_refuses_where_oldest_or_newest_row_lacks_its_file(place: int, root: Path) -> None:
-    """Of many rows both ends are looked up, so that rows of two backups are noticed."""
-    delivery = delivered(**{f"f{number:02}": b"x" for number in range(SAMPLE + 3)})
-    list(delivery.files)[1].delete()
+@pytest.mark.parametrize(
+    ("missing", "refused"),
+    [(slice(0, 3), True), (slice(-3, None), True), (slice(-1, None), False), (slice(0, 1), False)],
+    ids=["oldest", "newest", "one", "first"],
+)
+def test_purge_refuses_where_many_rows_lack_their_file(
+    missing: slice, refused: bool, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of many rows both ends are looked up; a single file that is lost is logged."""
+    delivery = delivered(**{f"f{number:02}": b"x" for number in range(SAMPLE + 5)})
+    files = list(delivery.files)
+    files.pop(5).delete()
     past_due()
-    os.unlink(root / list(delivery.files)[place].content.name)
-    _refused(root, "is not in the store")
+    for row in files[missing]:
+        os.unlink(root / row.content.name)
+    if refused:
+        _refused(root, "is not in the store, as are")
+    else:
+        assert [event.result for event in purge()] == ["removed"]
+        assert "is not in the store" in caplog.text
 
 
-def test_purge_refuses_where_row_of_second_model_lacks_its_file(root: Path) -> None:
+def test_purge_refuses_where_rows_of_second_model_lack_their_files(root: Path) -> None:
     """The rows of each model that uses the store are looked up."""
     _one_deleted_of_two()
     with override_deliverystore(store_for(FileMeta), model=Note):
-        note = Note.objects.create(filename="n", content=ContentFile(b"note", "n"))
-        os.unlink(root / note.content.name)
-        _refused(root, f"of testapp.Note '{note.pk}' is not in the store")
+        for _ in range(2):
+            note = Note.objects.create(filename="n", content=ContentFile(b"note", "n"))
+            os.unlink(root / note.content.name)
+        _refused(root, f"of testapp.Note '{note.pk - 1}' is not in the store")
 
 
 def test_purge_refuses_store_that_cannot_be_asked(
@@ -523,10 +605,10 @@ def test_purge_refuses_store_that_cannot_be_asked(
     """An error of the store is the reason, and the other stores are purged."""
     _one_deleted_of_two()
 
-    def exists(self: FsHierDeliveryStore, name: str) -> bool:
+    def size(self: FsHierDeliveryStore, name: str) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(FsHierDeliveryStore, "exists", exists)
+    monkeypatch.setattr(FsHierDeliveryStore, "size", size)
     _refused(root, "the store cannot be asked ([Errno 5] Input/output error)")
 
 
@@ -568,7 +650,8 @@ def test_temp_files_of_refused_store_are_kept(root: Path) -> None:
     """In the wrong store they may belong to other sites."""
     delivery = delivered(a=b"1", b=b"2")
     old = _temp(root, "old", 25)
-    os.unlink(root / delivery.files[0].content.name)
+    for row in delivery.files:
+        os.unlink(root / row.content.name)
     (event,) = purge()
     assert event.result == "refused"
     assert "no stale upload was removed" in event.reason
@@ -640,16 +723,20 @@ def test_a_store_whose_last_file_was_purged_is_no_error(root: Path) -> None:
 # -- Two at a time --
 
 
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
-def test_tombstones_that_another_purge_holds_are_passed_by(root: Path) -> None:
-    """Nobody waits for, or does twice, what somebody else is doing."""
-    from threading import Thread
+def _is_waiting() -> bool:
+    """Return whether a session waits for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
 
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
+def test_purge_waits_for_a_restore_and_leaves_it_alone(root: Path) -> None:
+    """A claim that has waited for a tombstone looks at it again."""
     delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     delivery.delete()
     past_due()
-    held = Tombstone.objects.order_by("pk").first()
-    assert held is not None
+    held = Tombstone.objects.order_by("pk")[0]
     events: list[Event] = []
 
     def other() -> None:
@@ -658,11 +745,12 @@ def test_tombstones_that_another_purge_holds_are_passed_by(root: Path) -> None:
         finally:
             connection.close()
 
+    thread = Thread(target=other)
     with transaction.atomic():
-        Tombstone.objects.select_for_update().get(pk=held.pk)
-        thread = Thread(target=other)
+        row = restore(held)
         thread.start()
-        thread.join(30)
-        assert not thread.is_alive()
+        assert eventually(_is_waiting)
+    thread.join(30)
     assert [event.result for event in events] == ["removed"]
-    assert Tombstone.objects.get().pk == held.pk
+    assert [tombstone.pk for tombstone in left()] == [held.pk]
+    assert b"".join(store_for(row).stream(row.content.name)) == b"1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -10,15 +11,17 @@ import pytest
 from django.apps import apps
 from django.core import serializers
 from django.core.files.base import ContentFile
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from devilry_storage import signals
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotRestorable
 from devilry_storage.models import Tombstone
-from devilry_storage.removal import carry_out
-from devilry_storage.restoring import restore
+from devilry_storage.models.tombstone import TombstoneState
+from devilry_storage.purge import purge, remove_now
+from devilry_storage.removal import claim
+from devilry_storage.restoring import restore, take_back
 from devilry_storage.store import store_for
 
 from .testapp.models import Course, MarkedFile, Note, Paper
@@ -42,7 +45,12 @@ def delivery(group: Any) -> Any:
 
 
 def _picture(model: Any) -> list[Any]:
-    return list(model.objects.order_by("pk").values())
+    """Return all columns of all rows, but of a file's name only the key."""
+    rows = list(model.objects.order_by("pk").values())
+    for row in rows:
+        if name := row.get("content"):
+            row["content"] = name[: -len("_1234567")] if "_" in name else name
+    return rows
 
 
 def _read(row: Any) -> bytes:
@@ -56,14 +64,41 @@ def _tombstone() -> Any:
 
 
 def test_a_deleted_row_comes_back_as_it_was(delivery: Any) -> None:
-    """Every column, and the bytes; the tombstone is gone."""
+    """Every column, and the bytes under another name; the old one stays buried."""
     before = _picture(FileMeta)
+    name = delivery.files[0].content.name
     delivery.files[0].delete()
-    row = restore(_tombstone())
+    deleted = _tombstone()
+    row = restore(deleted)
     assert _picture(FileMeta) == before
+    assert row.content.name != name
+    assert store_for(row).layout.parse(row.content.name) == row.key_ids()
     with row.content.open() as file:
         assert file.read() == b"aaa"
-    assert not Tombstone.objects.exists()
+    kept = _tombstone()
+    assert (kept.name, kept.rows, kept.state) == (name, [], TombstoneState.RESTORED)
+    assert kept.due > deleted.due
+
+
+def test_restored_file_is_deleted_and_restored_again(delivery: Any) -> None:
+    """Each time it gets another name, and the purge of the old ones does no harm."""
+    for _ in range(3):
+        FileMeta.objects.get(filename="a.txt").delete()
+        row = restore(Tombstone.objects.exclude(rows=[]).get())
+    assert Tombstone.objects.count() == 3
+    Tombstone.objects.update(due=timezone.now())
+    assert [event.result for event in purge()] == ["removed"] * 3
+    assert _read(row) == b"aaa"
+
+
+def test_deleted_file_is_restored_once(delivery: Any) -> None:
+    """The tombstone that is left has no rows."""
+    delivery.files[0].delete()
+    tombstone = _tombstone()
+    restore(tombstone)
+    with pytest.raises(NotRestorable, match="has no rows to restore"):
+        restore(tombstone)
+    assert FileMeta.objects.count() == 2
 
 
 def test_a_deleted_delivery_comes_back_with_all_its_files(delivery: Any) -> None:
@@ -107,7 +142,7 @@ def test_a_finished_delivery_never_comes_back_unfinished(delivery: Any) -> None:
     Delivery.objects.get().finish()
     Delivery.objects.get().delete()
     early, last = Tombstone.objects.order_by("pk")
-    carry_out(FileMeta, [last], "default")
+    list(remove_now([last]))
     with pytest.raises(NotRestorable, match=f"its delivery '{delivery.pk}' is gone"):
         restore(early)
     assert not Delivery.objects.exists()
@@ -178,36 +213,53 @@ def test_replaced_content_comes_back_once_the_newer_is_taken_away(delivery: Any)
     again = restore(first)
     assert again.pk == row.pk
     assert _read(again) == b"aaa"
-    assert _tombstone().name != first.name
+    assert Tombstone.objects.exclude(rows=[]).get().name != first.name
 
 
-def test_a_row_that_was_brought_back_by_hand_frees_its_tombstone(delivery: Any) -> None:
-    """By a fixture, say: nothing is left to restore, and a purge has nothing to keep."""
-    row = delivery.files[0]
-    row.delete()
-    for each in serializers.deserialize("python", _tombstone().rows):
-        if isinstance(each.object, FileMeta):
-            each.save()
-    before = _picture(FileMeta)
-    assert restore(_tombstone()) == row.__class__.objects.get(filename="a.txt")
-    assert _picture(FileMeta) == before
+def test_raw_save_of_a_buried_name_is_refused(delivery: Any) -> None:
+    """A fixture cannot bring a name back that a purge may be about to remove."""
+    delivery.files[0].delete()
+    records = list(serializers.deserialize("python", _tombstone().rows))
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"), transaction.atomic():
+        for record in records:
+            record.save()
+    assert FileMeta.objects.count() == 1
+    assert Tombstone.objects.count() == 1
+
+
+def test_raw_save_of_a_name_of_another_row_is_refused(delivery: Any) -> None:
+    """Two rows never name one object."""
+    first, second = delivery.files
+    (record,) = serializers.deserialize("python", serializers.serialize("python", [first]))
+    record.object.pk = second.pk + 1
+    setattr(record.object, "filename", "c.txt")  # noqa: B010  # any model's
+    with pytest.raises(FileExistsError, match=f"is the file of .*FileMeta '{first.pk}'"):
+        record.save()
+    record.object.pk = first.pk
+    record.save()
     assert not Tombstone.objects.exists()
 
 
-def test_bytes_that_no_row_has_named_can_be_adopted_again(delivery: Any) -> None:
-    """They are what they were before they were to be removed: bytes without a row."""
-    store_for(FileMeta).save("lying/there.txt", ContentFile(b"there"))
+def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:
+    """There it can be adopted; the old name is removed when it is due."""
+    old = store_for(FileMeta).save("lying/there.txt", ContentFile(b"there"))
     Tombstone.objects.create(
         model="devilry_deliveries.filemeta",
         alias="deliveries",
-        name="lying/there.txt",
+        name=old,
         size=5,
+        created=timezone.now() - timedelta(days=2),
         due=timezone.now(),
     )
-    assert restore(_tombstone()) is None
-    assert not Tombstone.objects.exists()
+    with pytest.raises(NotRestorable, match="has no rows to restore: take back"):
+        restore(_tombstone())
+    name = take_back(_tombstone())
+    assert name.startswith("lying/there_")
     other = Delivery.begin(delivery.assignment_group)
-    assert _read(FileMeta.objects.adopt("lying/there.txt", delivery=other)) == b"there"
+    row = FileMeta.objects.adopt(name, delivery=other)
+    assert [event.result for event in purge()] == ["removed"]
+    assert _read(row) == b"there"
+    assert not store_for(FileMeta).exists(old)
 
 
 def test_columns_that_the_models_have_lost_are_left_out(delivery: Any) -> None:
@@ -348,11 +400,17 @@ def test_what_cannot_come_back_says_why_and_changes_nothing(delivery: Any, chang
 
 
 def test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing(delivery: Any) -> None:
-    """Whoever was first has it."""
+    """Claimed is enough, whether the bytes are removed already or not."""
     delivery.files[0].delete()
     stale = _tombstone()
-    carry_out(FileMeta, [stale], "default")
-    with pytest.raises(NotRestorable, match="meanwhile"):
+    assert claim(FileMeta, Tombstone.objects.all()) == 1
+    with pytest.raises(NotRestorable, match="is being removed for good"):
+        restore(stale)
+    list(purge())
+    with pytest.raises(NotRestorable, match="is removed for good"):
+        take_back(stale)
+    Tombstone.objects.all().delete()
+    with pytest.raises(NotRestorable, match="was removed for good meanwhile"):
         restore(stale)
     assert FileMeta.objects.count() == 1
 

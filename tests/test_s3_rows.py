@@ -18,6 +18,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
 
+from devilry_storage import purge as purging
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import purge
@@ -271,7 +272,7 @@ def test_deleting_sends_nothing_and_the_purge_a_request_for_many(
     site: Delivery, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand at a time, here three."""
-    monkeypatch.setattr(S3DeliveryStore, "removal_batch", 3)
+    monkeypatch.setattr(purging, "REMOVED_AT_ONCE", 3)
     site.add_files({f"{number}.txt": b"data" for number in range(8)})
     with sends(proxy):
         site.delete()

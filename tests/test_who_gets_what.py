@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.files.base import ContentFile
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -302,7 +302,6 @@ class Change(NamedTuple):
 
 def change(name: str, site: Site) -> Change:
     file, places = site.finished.files.get(), urls(site)
-    stones = Tombstone.objects.filter(pk=site.tombstone.pk)
 
     def on_list(action: str, row: Any, **data: Any) -> dict[str, Any]:
         return {"action": action, "_selected_action": [row.pk], **data}
@@ -310,8 +309,10 @@ def change(name: str, site: Site) -> Change:
     def restored() -> bool:
         return bool(FileMeta.objects.filter(filename="gone.txt").exists())
 
-    def gone() -> bool:
-        return not stones.exists() and not restored()
+    def removing() -> bool:
+        # It is removed after the COMMIT, which does not come here.
+        calls = [function for _savepoints, function, *_ in connection.run_on_commit]
+        return any(getattr(call, "__name__", "") == "remove_committed" for call in calls)
 
     remove = on_list("remove_selected", site.tombstone, confirmed="yes")
     return {
@@ -319,8 +320,8 @@ def change(name: str, site: Site) -> Change:
         "restore_by_action": Change(
             places["tombstones"], on_list("restore_selected", site.tombstone), restored
         ),
-        "carry_out": Change(places["remove"], {}, gone),
-        "carry_out_by_action": Change(places["tombstones"], remove, gone),
+        "carry_out": Change(places["remove"], {}, removing),
+        "carry_out_by_action": Change(places["tombstones"], remove, removing),
         "bury": Change(
             places["orphan_removal"], {}, Tombstone.objects.filter(name=site.orphan).exists
         ),

@@ -10,21 +10,24 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..exceptions import NotRestorable
 from ..models import Tombstone
+from ..models.clock import DatabaseNow
+from ..models.tombstone import TombstoneState
+from ..models.transactions import is_in_transaction
 from ..purge import remove_now
 from ..removal import file_models
-from ..restoring import restore
+from ..restoring import restore, take_back
 from .base import StoreAdmin
 from .failures import reason
 from .permissions import LookedAt
@@ -34,8 +37,17 @@ from .shown import NOTHING
 AT_ONCE = 100
 
 
+STATES = {
+    TombstoneState.DELETED: gettext_lazy("Deleted"),
+    TombstoneState.RESTORED: gettext_lazy("Restored under another name"),
+    TombstoneState.ORPHAN: gettext_lazy("Unrecorded file"),
+    TombstoneState.REMOVAL: gettext_lazy("Being removed"),
+    TombstoneState.REMOVED: gettext_lazy("Removed"),
+}
+
+
 class DueFilter(admin.SimpleListFilter):
-    """By whether the time has come to remove the bytes."""
+    """By whether the retention of the bytes is over."""
 
     title = gettext_lazy("due")
     parameter_name = "due"
@@ -45,7 +57,7 @@ class DueFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         lookup = {"yes": "due__lte", "no": "due__gt"}.get(str(self.value()))
-        return queryset.filter(**{lookup: timezone.now()}) if lookup else queryset
+        return queryset.filter(**{lookup: DatabaseNow()}) if lookup else queryset
 
 
 class ModelFilter(admin.SimpleListFilter):
@@ -73,7 +85,7 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
     actions: Any = ("restore_selected", "remove_selected")
     change_form_template = "admin/devilry_storage/tombstone/change_form.html"
     confirmation_template = "admin/devilry_storage/tombstone/remove_confirmation.html"
-    list_display: Any = ("name", "filename", "human_size", "due", "model", "attempts")
+    list_display: Any = ("name", "filename", "human_size", "state", "due", "model", "attempts")
     list_filter: ClassVar[Any] = (DueFilter, ModelFilter)
     # What was deleted last comes first, as the retention is the same for all.
     ordering: ClassVar[Any] = ("-due", "-pk")
@@ -89,8 +101,10 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         "name",
         "human_size",
         "sha256",
+        "state",
         "created",
         "due",
+        "claimed",
         "attempts",
         "last_error",
         "kept_rows",
@@ -105,6 +119,14 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         return self._permits(request, "carry_out_tombstone") and self.has_view_permission(request)
 
     # -- What is shown --
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = super().get_queryset(request).filter(done=None)
+        return queryset
+
+    @admin.display(description=gettext_lazy("state"))
+    def state(self, tombstone: Tombstone) -> str:
+        return str(STATES[tombstone.state])
 
     @admin.display(description=gettext_lazy("size"), ordering="size")
     def human_size(self, tombstone: Tombstone) -> str:
@@ -140,8 +162,11 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
+        tombstone = None if object_id is None else self.get_object(request, object_id)
+        state = None if tombstone is None else tombstone.state
         allowed = {
-            "may_restore": self.has_restore_permission(request),
+            "may_restore": state in {TombstoneState.DELETED, TombstoneState.ORPHAN}
+            and self.has_restore_permission(request),
             "may_carry_out": self.has_carry_out_permission(request),
         }
         return super().changeform_view(
@@ -203,24 +228,21 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         return None
 
     def _restore(self, request: HttpRequest, tombstones: Iterable[Tombstone]) -> int:
-        """Restore them, tell what became of each, and return how many tombstones are gone."""
-        gone = restored = 0
+        """Restore them, report the result of each, and return how many could be."""
+        done = restored = 0
         for tombstone in tombstones:
-            pk, name = tombstone.pk, str(tombstone)
             try:
+                if tombstone.state is TombstoneState.ORPHAN:
+                    self._take_back(request, tombstone)
+                    done += 1
+                    continue
                 row = restore(tombstone)
             except (NotRestorable, OSError, ImproperlyConfigured) as exception:
                 self.message_user(request, f"{reason(exception)}.", messages.ERROR)
                 continue
-            gone += 1
-            tombstone.pk = pk
-            if row is None:
-                text = _("%(name)s stays in the store without a row: it can be adopted.")
-                self.message_user(request, text % {"name": name}, messages.SUCCESS)
-                self.log_change(request, tombstone, _("Kept in the store."))
-                continue
+            done += 1
             restored += 1
-            text = _("Restored %(name)s as %(row)s.") % {"name": name, "row": row}
+            text = _("Restored %(name)s as %(row)s.") % {"name": tombstone, "row": row}
             self.log_change(request, tombstone, text)
             self.log_change(request, row, _("Restored from a tombstone."))
         if restored:
@@ -228,12 +250,34 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
                 "%(count)d file was restored.", "%(count)d files were restored.", restored
             )
             self.message_user(request, text % {"count": restored}, messages.SUCCESS)
-        return gone
+        return done
+
+    def _take_back(self, request: HttpRequest, tombstone: Tombstone) -> None:
+        name = take_back(tombstone)
+        text = _("%(old)s is stored as '%(name)s' now and can be adopted by that name.")
+        text = text % {"old": tombstone, "name": name}
+        self.message_user(request, text, messages.SUCCESS)
+        self.log_change(request, tombstone, text)
 
     def _remove(self, request: HttpRequest, tombstones: list[Tombstone]) -> None:
+        """Remove the bytes once the request's transaction, if there is one, is committed."""
+        if not tombstones:
+            return
+        using = tombstones[0]._state.db or DEFAULT_DB_ALIAS
+
+        def remove_committed() -> None:
+            self._remove_committed(request, tombstones, using)
+
+        if is_in_transaction(using):  # ATOMIC_REQUESTS
+            transaction.on_commit(remove_committed, using=using)
+        else:
+            remove_committed()
+
+    def _remove_committed(
+        self, request: HttpRequest, tombstones: list[Tombstone], using: str
+    ) -> None:
         removed = 0
-        using = tombstones[0]._state.db if tombstones else None
-        for event in remove_now(tombstones, using=using or "default"):
+        for event in remove_now(tombstones, using=using):
             if event.result == "removed":
                 removed += 1
                 # Not by its name: files in other stores may have the same.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, router, transaction
 
+from ..burying import buried_names, named_by_tombstone, unused
 from ..exceptions import note_file
 from ..names import validate_filename
-from ..removal import buried_names
 from ..signals import file_stored, send_after_commit
 from ..storages.files import read_chunks
 from ..store import store_for
@@ -100,12 +100,14 @@ def _store_all(
 
     store = store_for(next(iter(rows.values())))
     keys = {filename: store.layout.key(*row.key_ids()) for filename, row in rows.items()}
-    buried = buried_names(type(next(iter(rows.values()))), keys.values(), using)
+    used = buried_names(type(next(iter(rows.values()))), keys.values(), using)
+    # The writer that a row was taken over from may store under its key at any time.
+    used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}
     # Bytes that were published before another file failed stay, as orphans: nothing that was
     # published is deleted because of an error.
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
         futures = {
-            pool.submit(store_one, row, contents[filename], keys[filename] in buried): filename
+            pool.submit(store_one, row, contents[filename], keys[filename] in used): filename
             for filename, row in rows.items()
         }
         for future in as_completed(futures):
@@ -118,8 +120,7 @@ def _store_all(
 
 def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
     model = type(stored[0][0])
-    if buried := buried_names(model, [name for _, name, _, _ in stored], using):
-        raise FileExistsError(f"A tombstone names {buried.pop()!r}: it may go at any time.")
+    names = [name for _, name, _, _ in stored]
     for row, name, size, sha256 in stored:
         row._set_content(name, size, sha256)
         send_after_commit(file_stored, row, using, name=name, size=size)
@@ -128,12 +129,18 @@ def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
     there = model._base_manager.using(using)
     # Only rows that are as this call has made them: another writer may have taken one over, or
     # have stored content in it.
-    unchanged = there.filter(content__isnull=True, created__in={row.created for row in rows})
+    unchanged = there.filter(
+        unused(model, names, using),
+        content__isnull=True,
+        created__in={row.created for row in rows},
+    )
     if unchanged.bulk_update(rows, fields) != len(rows):
         if there.filter(pk__in=[row.pk for row in rows]).count() != len(rows):
             raise model.DoesNotExist(
                 "A row of these files was deleted while they were stored: none is added."
             )
+        if buried := buried_names(model, names, using):
+            raise named_by_tombstone(buried.pop())
         raise FileExistsError(
             "One of these files was stored by another upload, or is being stored by one that has "
             "taken over this one after the grace time: none is added."

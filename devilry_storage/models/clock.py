@@ -6,27 +6,31 @@ from datetime import datetime, timezone
 from typing import Any
 
 from django.conf import settings
-from django.db import connections, models
+from django.db import models
+from django.db.models import Value
 from django.db.models.functions import Now
-from django.utils.timezone import get_default_timezone, make_naive
 
 #: The name of the annotation, which no field of a site has.
 _NOW = "devilry_storage_now"
 
 
+class DatabaseNow(Now):
+    """The time of a statement by the database's clock, as datetime columns have it."""
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
+        # SQLite runs in this process and reads the same clock, but returns UTC without
+        # microseconds, whatever datetimes its columns have.
+        now = datetime.now(timezone.utc if settings.USE_TZ else None)
+        return compiler.compile(Value(now, models.DateTimeField()))
+
+
 def with_now(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """Return the queryset such that :func:`read_at` works on its rows."""
-    annotated: models.QuerySet[Any] = rows.annotate(**{_NOW: Now()})
+    annotated: models.QuerySet[Any] = rows.annotate(**{_NOW: DatabaseNow()})
     return annotated
 
 
 def read_at(row: models.Model) -> datetime:
     """Return when the database read the row, by its own clock, as its columns have datetimes."""
     now: datetime = getattr(row, _NOW)
-    assert row._state.db is not None
-    if connections[row._state.db].vendor == "sqlite":
-        # Its clock is in UTC whatever the time zone of the connection.
-        now = now.replace(tzinfo=timezone.utc)
-        if not settings.USE_TZ:
-            now = make_naive(now, get_default_timezone())
     return now

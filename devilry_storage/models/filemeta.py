@@ -15,10 +15,17 @@ from django.db.models import signals
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..burying import (
+    buried_names,
+    bury,
+    named_by_tombstone,
+    refuse_named_by_row,
+    reserve,
+    unused,
+)
 from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename, add_note
 from ..fields import DeliveryFieldFile, DeliveryFileField, StoredName
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
-from ..removal import buried_names, bury
 from ..signals import file_stored, send_after_commit
 from ..storages.files import read_chunks
 from ..store import store_for
@@ -326,10 +333,10 @@ class AbstractFileMeta(models.Model):
             ) from exception
 
     def is_buried(self, name: str, using: str | None = None) -> bool:
-        """Tell whether a tombstone names the object: it may be removed at any time.
+        """Return whether a tombstone names the object, which may be removed at any time.
 
-        A store asks before it creates the object. What it asks of :meth:`record_stored` afterwards
-        comes too late for an object that was removed, with its tombstone, in between.
+        A store asks before it creates the object, so that nothing is stored under a name that
+        :meth:`record_stored` does not accept.
         """
         using = using or self._state.db or router.db_for_write(type(self))
         return bool(buried_names(type(self), [name], using))
@@ -356,12 +363,12 @@ class AbstractFileMeta(models.Model):
             row, delivery = self._lock(using)
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
-            if self.is_buried(name, using):
-                raise FileExistsError(f"A tombstone names {name!r}: it may go at any time.")
             if also is not None:
                 also()
             columns = {"content": StoredName(name), "size": size, "sha256": sha256}
             if not self._update_content(row, using, only=only, **columns):
+                if self.is_buried(name, using):
+                    raise named_by_tombstone(name)
                 raise RowTaken(f"{self._meta.label} '{self.pk}' is not as this call made it.")
             if row.content:
                 bury(row, delivery, using)
@@ -398,8 +405,13 @@ class AbstractFileMeta(models.Model):
         only: Mapping[str, Any] | None = None,
         **columns: Any,
     ) -> bool:
-        """Write the columns where the conditions ``only`` hold; return whether they did."""
+        """Write the columns and return whether that was allowed.
+
+        It is not where a condition of ``only`` does not hold, or a tombstone has the name.
+        """
         rows = type(row)._base_manager.using(using).filter(pk=row.pk, **(only or {}))
+        if (name := columns["content"]) is not None:
+            rows = rows.filter(unused(type(row), [name], using))
         return bool(rows.update(verified_at=None, **columns))
 
     def _set_content(self, name: str | None, size: int | None, sha256: str) -> None:
@@ -442,7 +454,10 @@ class AbstractFileMeta(models.Model):
     def _adopt(self, name: str, sha256: str | None, using: str) -> None:
         name = validate_storage_name(name)
         store = store_for(self)
-        self._refuse_named(name, using)
+        declaring = _declaring(self)
+        refuse_named_by_row(declaring, name, using)
+        if buried_names(declaring, [name], using):
+            raise named_by_tombstone(name)
         try:
             size = store.size(name)
             if sha256 is None:
@@ -450,34 +465,19 @@ class AbstractFileMeta(models.Model):
                 for chunk in store.stream(name):
                     digest.update(chunk)
                 sha256 = digest.hexdigest()
-            with transaction.atomic(using=using):
-                to_delivery = _delivery_field(_declaring(self))
-                if to_delivery is not None:
-                    delivery = lock_row(to_delivery.related_model, self.delivery_id, using)  # type: ignore[attr-defined]
-                    if isinstance(delivery, AbstractDelivery):
-                        delivery.refuse_finished()
-                self.filename = validate_filename(self.filename)
-                self._set_content(name, size, sha256)
-                self._insert(using)
-                # Asked once more, now that the row is there: a tombstone stays until its bytes
-                # are gone, so that either it is seen here, or their absence is.
-                if buried_names(type(self), [name], using):
-                    raise FileExistsError(f"{name!r} is named by a tombstone: restore that.")
-                store.size(name)
-                send_after_commit(file_stored, self, using, name=name, size=size)
         except FileNotFoundError as exception:
             raise DeliveryFileNotFound(name, self) from exception
-        except IntegrityError:
-            self._refuse_named(name, using)  # it was named meanwhile
-            raise
-
-    def _refuse_named(self, name: str, using: str) -> None:
-        declaring = _declaring(self)
-        row = declaring._base_manager.using(using).filter(content=StoredName(name)).first()
-        if row is not None:
-            raise FileExistsError(f"{name!r} is the file of {declaring._meta.label} '{row.pk}'.")
-        if buried_names(declaring, [name], using):
-            raise FileExistsError(f"{name!r} is named by a tombstone: restore that.")
+        with transaction.atomic(using=using):
+            to_delivery = _delivery_field(declaring)
+            if to_delivery is not None:
+                delivery = lock_row(to_delivery.related_model, self.delivery_id, using)  # type: ignore[attr-defined]
+                if isinstance(delivery, AbstractDelivery):
+                    delivery.refuse_finished()
+            self.filename = validate_filename(self.filename)
+            self._set_content(name, size, sha256)
+            reserve(declaring, name, using)
+            self._insert(using)
+            send_after_commit(file_stored, self, using, name=name, size=size)
 
 
 def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
@@ -505,7 +505,7 @@ def _names(update_fields: frozenset[str] | None, field: str) -> bool:
     return update_fields is None or field in update_fields
 
 
-# -- Deleting --
+# -- Deleting, and saving raw rows --
 
 
 def _bury_deleted(*, instance: AbstractFileMeta, using: str, **kwargs: Any) -> None:
@@ -518,15 +518,26 @@ def _bury_deleted(*, instance: AbstractFileMeta, using: str, **kwargs: Any) -> N
         bury(row, delivery, using)
 
 
-def _watch_deletes(*, sender: type[models.Model], **kwargs: Any) -> None:
-    # Per class, proxies included: a receiver for every sender would slow down all deletes of the
-    # site. Of a multi-table child the parent's row, which has the content, is deleted, too.
+def _reserve_raw(*, instance: AbstractFileMeta, raw: bool, using: str, **kwargs: Any) -> None:
+    """Make sure that the file of a row that is saved raw (loaddata) is its alone.
+
+    By signal, because deserialized objects are saved by ``Model.save_base``, whatever methods
+    their class has.
+    """
+    if raw and instance.content.name:
+        reserve(_declaring(instance), instance.content.name, using, pk=instance.pk)
+
+
+def _connect(*, sender: type[models.Model], **kwargs: Any) -> None:
+    # Per class, proxies included: a receiver for every sender would slow down the whole site. Of
+    # a multi-table child the parent's row, which has the content, is deleted and saved, too.
     if (
         issubclass(sender, AbstractFileMeta)
         and not sender._meta.abstract
         and sender._meta.get_field("content").model is sender._meta.concrete_model
     ):
         signals.pre_delete.connect(_bury_deleted, sender=sender)
+        signals.pre_save.connect(_reserve_raw, sender=sender)
 
 
-signals.class_prepared.connect(_watch_deletes)
+signals.class_prepared.connect(_connect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from enum import Enum
 
 from django.db import models
 from django.utils import timezone
@@ -11,17 +11,49 @@ from django.utils.translation import gettext_lazy as _
 from .indexes import PrefixIndex
 
 
-class Tombstone(models.Model):
-    """Bytes that no row names any more, and the time from which they may be removed.
+class TombstoneState(Enum):
+    """What a tombstone stands for."""
 
-    ``rows`` holds the rows that named them as Django serialises them (format "json", the delivery
-    first), so that they can be restored with their ids until then; it is empty for bytes that no
-    row has named. Ids that are no integers are only there.
+    DELETED = "deleted"
+    RESTORED = "restored"
+    ORPHAN = "orphan"
+    REMOVAL = "removal"
+    REMOVED = "removed"
+
+
+class TombstoneQuerySet(models.QuerySet["Tombstone"]):
+    """Tombstones by their state: buried, then claimed, then done."""
+
+    def buried(self) -> TombstoneQuerySet:
+        """Return those that no purge has claimed: they can be restored or taken back."""
+        buried: TombstoneQuerySet = self.filter(claimed=None)
+        return buried
+
+    def removals(self) -> TombstoneQuerySet:
+        """Return those that a purge has claimed and whose bytes may still be stored."""
+        removals: TombstoneQuerySet = self.filter(claimed__isnull=False, done=None)
+        return removals
+
+
+class Tombstone(models.Model):
+    """A name in a store that no row has any more, and the time from which its bytes may go.
+
+    ``rows`` holds the rows that had the name as Django serialises them (format "json", the
+    delivery first), so that they can be restored with their ids until then. It is empty for bytes
+    that no row has named, and where the rows were restored, with the bytes under another name.
+    Ids that are not integers are only there.
+
+    A purge first sets ``claimed``, which makes it a removal: it is never restored, and its rows
+    are gone. When the bytes are removed, ``done`` is set. It stays for a while, so that its name
+    is not used again while a late request to remove it may still arrive.
     """
 
     model = models.CharField(_("model"), max_length=200, help_text=_("Label of the file's model."))
     alias = models.CharField(
-        _("store"), max_length=200, blank=True, help_text=_("Alias of the store in STORAGES.")
+        _("store"),
+        max_length=200,
+        blank=True,
+        help_text=_("Alias of the store in STORAGES, or the model's label if it has none."),
     )
     name = models.CharField(_("name"), max_length=255)
     size = models.BigIntegerField(_("size in bytes"), null=True)
@@ -33,10 +65,12 @@ class Tombstone(models.Model):
     delivery_id = models.BigIntegerField(_("id of the delivery"), null=True, db_index=True)
     created = models.DateTimeField(_("created"), default=timezone.now)
     due = models.DateTimeField(_("due"))
+    claimed = models.DateTimeField(_("claimed"), null=True)
+    done = models.DateTimeField(_("done"), null=True)
     attempts = models.PositiveIntegerField(_("failed attempts"), default=0)
     last_error = models.TextField(_("last error"), blank=True)
 
-    objects: ClassVar[models.Manager[Tombstone]] = models.Manager()
+    objects = models.Manager.from_queryset(TombstoneQuerySet)()
 
     class Meta:
         verbose_name = _("tombstone")
@@ -48,16 +82,41 @@ class Tombstone(models.Model):
             ("carry_out_tombstone", "Can remove deleted files before their time"),
         ]
         constraints = [
+            # Whatever makes a row name an object, or buries one, waits here for the others.
             models.UniqueConstraint(
-                fields=["model", "alias", "name"], name="devilry_storage_tombstone_unique"
+                fields=["name", "alias"], name="devilry_storage_tombstone_name"
             )
         ]
         indexes = [
             models.Index(fields=["due", "id"], name="devilry_storage_due"),
             models.Index(fields=["model", "due", "id"], name="devilry_storage_model_due"),
+            models.Index(
+                fields=["alias", "due", "id"],
+                condition=models.Q(claimed=None),
+                name="devilry_storage_buried",
+            ),
+            models.Index(
+                fields=["alias", "id"],
+                condition=models.Q(claimed__isnull=False, done=None),
+                name="devilry_storage_removals",
+            ),
+            models.Index(fields=["done"], name="devilry_storage_done"),
             PrefixIndex(fields=["name"], name="devilry_storage_name"),
             PrefixIndex(fields=["filename"], name="devilry_storage_filename"),
         ]
 
     def __str__(self) -> str:
         return f"{self.model}: {self.name}"
+
+    @property
+    def state(self) -> TombstoneState:
+        """What the tombstone stands for now."""
+        if self.done is not None:
+            return TombstoneState.REMOVED
+        if self.claimed is not None:
+            return TombstoneState.REMOVAL
+        if self.rows:
+            return TombstoneState.DELETED
+        # The ids of a file stay when its rows are restored; an orphan never had any.
+        is_orphan = self.file_id is None and self.delivery_id is None
+        return TombstoneState.ORPHAN if is_orphan else TombstoneState.RESTORED

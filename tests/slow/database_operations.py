@@ -56,7 +56,7 @@ class Operation(NamedTuple):
 
         ``error``: what the caller was told.
         """
-        faults = state.faults(removing=not self.days)
+        faults = state.faults()
         current = self._current(pk)
         if error is None and not self.done(current):
             faults.append("success was told, but it is not done")
@@ -68,7 +68,7 @@ class Operation(NamedTuple):
                 faults.append(f"the second try fails: {again!r}")
         if not self.done(self._current(pk)):
             faults.append("the second try did nothing")
-        return [f"{self.name}: {fault}" for fault in faults + state.faults(removing=not self.days)]
+        return [f"{self.name}: {fault}" for fault in faults + state.faults()]
 
     def _current(self, pk: int) -> Any:
         """Return the delivery as it is; an unsaved one where it was deleted."""

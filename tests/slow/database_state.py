@@ -54,7 +54,7 @@ def live_names() -> set[str]:
 
 
 def buried_names() -> set[str]:
-    """Return the names that tombstones have."""
+    """Return the names that tombstones have, removals that are done included."""
     return set(Tombstone.objects.values_list("name", flat=True))
 
 
@@ -63,12 +63,18 @@ def orphans() -> set[str]:
     return names() - live_names() - buried_names()
 
 
-def faults(*, removing: bool = False) -> list[str]:
-    """Return a line for each row without its bytes, each tombstone of what lives or is gone.
+def left() -> list[Tombstone]:
+    """Return the tombstones whose bytes are not removed yet."""
+    return list(Tombstone.objects.filter(done=None).order_by("pk"))
 
-    ``removing``: something removes what is due, so that bytes may be gone before their tombstone.
+
+def faults() -> list[str]:
+    """Return a line for each row without its bytes, and each tombstone that is not right.
+
+    That is one of a name that a row has, one that is not claimed and whose bytes are gone, and
+    one that is done and whose bytes are there.
     """
-    return [*_broken_rows(), *_broken_tombstones(removing)]
+    return [*_broken_rows(), *_broken_tombstones()]
 
 
 def _broken_rows() -> Iterator[str]:
@@ -80,7 +86,11 @@ def _broken_rows() -> Iterator[str]:
             yield f"row {row.pk} names {row.content.name!r}, which has other bytes"
 
 
-def _broken_tombstones(removing: bool) -> Iterator[str]:
+def _broken_tombstones() -> Iterator[str]:
+    there = names()
     yield from (f"{name!r} lives and has a tombstone" for name in live_names() & buried_names())
-    if not removing:
-        yield from (f"{name!r} is gone before its time" for name in buried_names() - names())
+    for tombstone in Tombstone.objects.all():
+        if tombstone.claimed is None and tombstone.name not in there:
+            yield f"{tombstone.name!r} is gone before its time"
+        if tombstone.done is not None and tombstone.name in there:
+            yield f"{tombstone.name!r} is there, though its removal is done"

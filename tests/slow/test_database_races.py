@@ -333,7 +333,7 @@ def test_rows_deleted_at_once_take_only_their_own_bytes_along() -> None:
     either = in_turn(on(second, delete), on(first, delete))
     with remove_at_once:
         runs = race_on_rows(on(first, delete), either, len(deliveries))
-    bad = state.faults(removing=True) + unexpected(runs)
+    bad = state.faults() + unexpected(runs)
     bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
     assert not Tombstone.objects.exists()
     assert FileMeta.objects.count() == len(deliveries) * 3 // 2
@@ -347,7 +347,7 @@ def test_removal_is_not_held_up_by_another_that_has_just_removed_the_newest_row(
     both = list(reversed(state.deliveries(2 * tried, files=1)))
     with remove_at_once:
         runs = race_on_rows(on(both[::2], delete), on(both[1::2], delete), tried)
-    bad = state.faults(removing=True) + unexpected(runs)
+    bad = state.faults() + unexpected(runs)
     bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
     judge("db-delete-newest", runs, bad)
 
@@ -453,7 +453,7 @@ def test_purge_does_not_take_the_bytes_of_a_key_that_is_being_used_again() -> No
     """
     rows = buried(2 * races(), absent=lambda number: bool(number % 2))
     runs = race_on_rows(purging(rows), storing_again(rows), len(rows))
-    bad = state.faults(removing=True) + unexpected(runs)
+    bad = state.faults() + unexpected(runs)
     judge("db-purge-reuse", runs, bad)
 
 
@@ -461,7 +461,7 @@ def test_two_purges_share_the_work() -> None:
     """Whoever comes second passes by what the first holds; all is removed, and nothing else."""
     rows = buried(races())
     runs = race_on_rows(purging(rows), purging(rows), len(rows))
-    bad = state.faults(removing=True) + unexpected(runs)
+    bad = state.faults() + unexpected(runs)
     bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
     assert not Tombstone.objects.exists()
     judge("db-purge-purge", runs, bad)
@@ -471,7 +471,7 @@ def test_purge_does_not_take_what_is_being_adopted() -> None:
     """adopt() of bytes with a tombstone fails, before, while and after they are removed."""
     rows = buried(races(60))
     runs = race_on_rows(purging(rows), adopting(rows), len(rows))
-    bad = state.faults(removing=True)
+    bad = state.faults()
     bad += unexpected(runs, "FileExistsError", "DeliveryFileNotFound")
     judge("db-purge-adopt", runs, bad)
 
@@ -493,7 +493,7 @@ def test_bytes_cannot_be_adopted_from_a_row_that_is_being_deleted() -> None:
     rows = files_of(state.deliveries(races(60), files=2))
     with remove_at_once:
         runs = race_on_rows(on(rows, delete), adopting(rows), len(rows))
-    bad = state.faults(removing=True)
+    bad = state.faults()
     bad += unexpected(runs, "FileExistsError", "DeliveryFileNotFound")
     judge("db-delete-adopt", runs, bad)
 
@@ -533,7 +533,7 @@ def test_restored_row_has_its_bytes_whatever_a_purge_does() -> None:
     """restore() against purge: whoever is first has the tombstone, the other is told."""
     rows = buried(races(60))
     runs = race_on_rows(restoring(rows), purging(rows), len(rows))
-    bad = state.faults(removing=True) + lost(rows, runs) + unexpected(runs, "NotRestorable")
+    bad = state.faults() + lost(rows, runs) + unexpected(runs, "NotRestorable")
     bad += [f"{name!r} is left" for name in state.orphans()]
     assert not Tombstone.objects.exists()
     judge("db-restore-purge", runs, bad)

@@ -31,10 +31,18 @@ class Command(BaseCommand):
             "--database", default=DEFAULT_DB_ALIAS, help="The database whose tombstones to purge."
         )
 
-    def handle(self, *, dry_run: bool, database: str, **options: Any) -> None:
+        parser.add_argument(
+            "--also",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="Remove this deleted file although its size is not the recorded one.",
+        )
+
+    def handle(self, *, dry_run: bool, database: str, also: list[str], **options: Any) -> None:
         counts: Counter[str] = Counter()
         size = 0
-        for event in purge(using=database, dry_run=dry_run):
+        for event in purge(using=database, dry_run=dry_run, also=also):
             counts[event.result] += 1
             if event.result in TROUBLE:
                 self.stderr.write(f"{event.result}: {event.subject} ({event.reason})")

@@ -1,0 +1,66 @@
+"""Transactions of our own, beside those of callers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections, transaction
+
+#: Values of SQLite's ``PRAGMA synchronous`` (https://sqlite.org/pragma.html#pragma_synchronous).
+_SQLITE_FULL = 2
+
+
+def is_in_transaction(using: str) -> bool:
+    """Return whether the caller has a transaction open, other than that of Django's TestCase."""
+    connection = connections[using]
+    if not connection.in_atomic_block:
+        return not connection.get_autocommit()
+    blocks = connection.atomic_blocks
+    return not (blocks and all(vars(block)["_from_testcase"] for block in blocks))
+
+
+def refuse_in_transaction(using: str, subject: str) -> None:
+    """Raise RuntimeError if the caller has a transaction open, which might be rolled back."""
+    if is_in_transaction(using):
+        raise RuntimeError(
+            f"{subject} cannot run in a transaction of database {using!r}: a rollback would bring "
+            "rows back whose files are removed. Call it after COMMIT, with "
+            "transaction.on_commit() for example."
+        )
+
+
+@contextmanager
+def durable_transaction(using: str) -> Iterator[None]:
+    """Run the block in a transaction whose COMMIT survives a crash of the database.
+
+    So do all that were committed before it. Raises RuntimeError in a transaction of the caller.
+    """
+    connection = connections[using]
+    with _synchronous_sqlite(connection), transaction.atomic(using=using, durable=True):
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT set_config('synchronous_commit', 'on', true) "
+                    "WHERE current_setting('synchronous_commit') = 'off'"
+                )
+        yield
+
+
+@contextmanager
+def _synchronous_sqlite(connection: Any) -> Iterator[None]:
+    # SQLite does not let it change within a transaction, so not in that of a TestCase.
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        yield
+        return
+    with connection.cursor() as cursor:
+        (before,) = cursor.execute("PRAGMA synchronous").fetchone()
+        if before >= _SQLITE_FULL:
+            yield
+            return
+        cursor.execute(f"PRAGMA synchronous = {_SQLITE_FULL}")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA synchronous = {before}")
