@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import DeliveryFinished, NotRestorable
 from devilry_storage.models import Tombstone
+from devilry_storage.purge import remove_now
 from devilry_storage.restoring import restore
 from devilry_storage.store import store_for
 
@@ -272,3 +273,23 @@ def test_group_without_lock_conflict_is_unaffected(delivery: Any, level: str) ->
         elsewhere(add_file, other)
         finish(mine)
     assert Delivery.objects.get(pk=delivery.pk).successful
+
+
+def test_name_that_was_purged_is_not_used_again(level: str, delivery: Any) -> None:
+    """A row is inserted with the id of one that was deleted since the transaction has begun."""
+    row = delivery.files.first()
+    name = row.content.name
+
+    def delete_and_purge() -> None:
+        FileMeta.objects.get(pk=row.pk).delete()
+        assert [event.result for event in remove_now(Tombstone.objects.all())] == ["removed"]
+
+    with transaction.atomic():
+        assert delivery.files.count() == 2
+        in_a_thread(delete_and_purge).join()
+        again = FileMeta(pk=row.pk, delivery=delivery, filename="again.txt")
+        again.content = ContentFile(NEW, "again.txt")
+        with failing(level):
+            again.save()
+    assert name not in state.live_names()
+    assert state.faults() == []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.db import connection, transaction
-from django.test.utils import override_settings
+from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
 from devilry_storage import purge as purging
@@ -239,6 +239,26 @@ def test_purge_is_refused_in_a_transaction(root: Path, how: str) -> None:
     assert FileMeta.objects.count() == 2
 
 
+def test_purge_of_thousands_sends_few_statements(root: Path) -> None:
+    """One claim for 10,000 tombstones, and two statements for each thousand removals."""
+    delivered(a=b"1")
+    now = timezone.now() - timedelta(seconds=1)
+    Tombstone.objects.bulk_create(
+        Tombstone(
+            model="devilry_deliveries.filemeta",
+            alias="deliveries",
+            name=f"0/0/9/{number}",
+            due=now,
+            file_id=number,
+        )
+        for number in range(10_000)
+    )
+    with CaptureQueriesContext(connection) as sent:
+        assert len(list(purge())) == 10_000
+    assert len(sent) <= 50
+    assert not left()
+
+
 # -- Right after COMMIT --
 
 
@@ -251,6 +271,21 @@ def test_without_retention_bytes_go_right_after_commit(root: Path) -> None:
         assert len(_names(root)) == 3
     assert _names(root) == {other.files[0].content.name}
     assert not left()
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_delete_without_retention_sends_few_statements(root: Path) -> None:
+    """Looking, claiming, removing and settling take at most eight."""
+    delivery = delivered(a=b"1", b=b"2", c=b"3")
+    first, second, _ = delivery.files
+    with (
+        CaptureQueriesContext(connection) as sent,
+        override_settings(DELIVERY_STORE_RETENTION_DAYS=30),
+    ):
+        first.delete()
+    with CaptureQueriesContext(connection) as more:
+        second.delete()
+    assert len(more) - len(sent) <= 8
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)

@@ -35,6 +35,7 @@ from .delivery import AbstractDelivery
 from .locking import lock_row, read_row
 from .restoring import restored_on_error
 from .step import RowTaken, StoreStep
+from .transactions import reads_a_snapshot
 from .visibility import VisibleQuerySet
 
 #: The columns that belong to the store step: nothing else writes them.
@@ -197,6 +198,8 @@ class AbstractFileMeta(models.Model):
             self._refuse_in_vain(using)
         self._set_content(None, None, "")
         is_computed = hasattr(self.created, "resolve_expression")
+        # The key of an earlier row with this id may have been buried since the snapshot.
+        may_be_used = self.pk is not None and reads_a_snapshot(using)
         try:
             self._insert(using)
             if pending is not None:
@@ -204,7 +207,8 @@ class AbstractFileMeta(models.Model):
                 only = self._unchanged()
                 if is_computed:  # SQLite may have it in another form than it has datetimes
                     del only["created"]
-                self._store(pending, using, fresh=self.is_buried(key, using), only=only)
+                fresh = may_be_used or self.is_buried(key, using)
+                self._store(pending, using, fresh=fresh, only=only)
         except BaseException as exception:
             if not self._state.adding:
                 self._delete_again(using, exception)

@@ -21,6 +21,20 @@ def is_in_transaction(using: str) -> bool:
     return not (blocks and all(vars(block)["_from_testcase"] for block in blocks))
 
 
+def reads_a_snapshot(using: str) -> bool:
+    """Return whether the caller's transaction does not see what others commit after it has read.
+
+    So at PostgreSQL's REPEATABLE READ and SERIALIZABLE. SQLite lets no such transaction write.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql" or not is_in_transaction(using):
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_isolation')")
+        (level,) = cursor.fetchone()
+    return bool(level != "read committed")
+
+
 def refuse_in_transaction(using: str, subject: str) -> None:
     """Raise RuntimeError if the caller has a transaction open, which might be rolled back."""
     if is_in_transaction(using):
