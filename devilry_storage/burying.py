@@ -15,9 +15,10 @@ from django.db.models.expressions import Combinable
 
 from .conf import conf
 from .fields import StoredName
+from .filemodels import FileModel
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
-from .removal import FileModel, label, remove_after_commit, sharing, store_label
+from .removal import label, remove_after_commit, sharing, store_label
 from .signals import file_removed, send_after_commit
 from .store import store_for
 

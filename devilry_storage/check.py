@@ -10,8 +10,9 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models.constants import LOOKUP_SEP
 
 from .batches import batched
+from .filemodels import FileModel
 from .models import AbstractDelivery, Tombstone
-from .removal import FileModel, sharing
+from .removal import sharing
 from .storages.interface import Entry
 from .store import store_for
 

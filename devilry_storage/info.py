@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from .conf import conf
-from .removal import FileModel, file_models
+from .filemodels import FileModel, file_models
 from .storages.base import DeliveryStoreMixin
 from .storages.interface import FLAGS, Finding
 from .store import Resolved, resolve

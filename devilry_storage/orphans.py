@@ -14,10 +14,11 @@ from django.utils.translation import gettext as _
 from .check import State, compare, rows_named, tombstones_named
 from .conf import conf
 from .exceptions import NotAnOrphan
+from .filemodels import FileModel
 from .models import Tombstone
 from .models.clock import DatabaseNow
 from .purge import SAMPLE
-from .removal import FileModel, label, refusal, sharing, store_label
+from .removal import label, refusal, sharing, store_label
 from .storages.base import DeliveryStoreMixin
 from .storages.interface import Entry
 from .store import resolve

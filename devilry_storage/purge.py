@@ -14,13 +14,13 @@ from django.db.models import Q, QuerySet
 
 from .batches import batched
 from .conf import conf
+from .filemodels import FileModel
 from .info import uses
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
 from .models.transactions import refuse_in_transaction
 from .removal import (
     CLAIMED_AT_ONCE,
-    FileModel,
     OtherFiles,
     Outcome,
     claim,

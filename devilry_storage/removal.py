@@ -13,13 +13,12 @@ from itertools import islice
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from django.apps import apps
 from django.db import DatabaseError, connections, models, transaction
 from django.db.models import Exists, F, OuterRef
 
 from .conf import conf
 from .exceptions import WrongSize
-from .fields import DeliveryFileField
+from .filemodels import FileModel, file_models
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
 from .models.transactions import durable_transaction
@@ -34,8 +33,6 @@ AFTER_COMMIT = 1000
 #: Maximum number of tombstones claimed in one transaction.
 CLAIMED_AT_ONCE = 10_000
 
-FileModel = type[models.Model]
-
 # Sizes by names that were buried on a connection and are due at once, by model. A savepoint or
 # transaction that is rolled back leaves its names here, but not its tombstones in the table, of
 # which a claim is made.
@@ -43,16 +40,6 @@ _due_files: WeakKeyDictionary[Any, dict[FileModel, dict[str, int | None]]] = Wea
 
 
 # -- Models of files --
-
-
-def file_models() -> list[FileModel]:
-    """Return the models that declare a file, each once, without proxies and children."""
-    return [
-        model
-        for model in apps.get_models()
-        if not model._meta.proxy
-        and any(isinstance(field, DeliveryFileField) for field in model._meta.local_fields)
-    ]
 
 
 def sharing(model: FileModel, store: DeliveryStoreMixin) -> list[FileModel]:

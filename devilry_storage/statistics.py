@@ -11,9 +11,9 @@ from django.db.models import Count, DateField, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
+from .filemodels import FileModel, file_models
 from .models import AbstractDelivery, MonthlySum, Tombstone
 from .models.clock import DatabaseNow
-from .removal import FileModel, file_models
 
 #: What a page counts itself it counts up to this.
 BOUND = 1000

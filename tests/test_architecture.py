@@ -18,6 +18,7 @@ LAYERS = [
     {"storages"},
     {"store"},
     {"signals", "fields", "limits"},
+    {"filemodels"},
     {
         "models.browsed",
         "models.clock",

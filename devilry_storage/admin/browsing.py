@@ -10,10 +10,10 @@ from django.utils.translation import gettext as _
 
 from ..check import State, Verdict, compare, rows_named, tombstones_named
 from ..exceptions import InvalidName, UnsafeEntry
+from ..filemodels import FileModel
 from ..info import Use
 from ..models.indexes import begins_with
 from ..names import is_storage_name, validate_storage_name
-from ..removal import FileModel
 from ..storages.base import DeliveryStoreMixin
 from ..storages.interface import Entry, Page
 

@@ -21,12 +21,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..exceptions import NotRestorable
+from ..filemodels import file_models
 from ..models import Tombstone
 from ..models.clock import DatabaseNow
 from ..models.tombstone import TombstoneState
 from ..models.transactions import is_in_transaction
 from ..purge import remove_now
-from ..removal import file_models
 from ..restoring import restore, take_back
 from .base import StoreAdmin
 from .failures import reason

@@ -10,8 +10,8 @@ from django.core.checks import CheckMessage, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router, transaction
 
+from ..filemodels import FileModel, file_models
 from ..layout import HierLayout
-from ..removal import FileModel, file_models
 from ..store import store_for
 from . import ids
 

@@ -13,8 +13,8 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connections, models, router
 
 from ..fields import DeliveryFileField
+from ..filemodels import FileModel, file_models
 from ..models import AbstractDelivery, AbstractFileMeta
-from ..removal import FileModel, file_models
 from ..storages.base import DeliveryStoreMixin
 from ..store import resolve
 from . import ids

@@ -13,8 +13,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import conf, way_of
+from ..filemodels import FileModel
 from ..info import uses
-from ..removal import FileModel
 from ..storages.base import DeliveryStoreMixin
 from ..store import Resolved
 from . import ids

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 
-from ..removal import file_models
+from ..filemodels import file_models
 from ..serving import serve
 from .access import RowView
 
