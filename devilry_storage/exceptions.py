@@ -56,6 +56,17 @@ class StoreFailure(OSError):
         self.code = code
 
 
+class StoreNotRecognised(OSError):
+    """The store is not the one in which the rows' files are stored, as far as can be seen.
+
+    Its mark is missing or another store's, and so are the files. Nothing was stored.
+    """
+
+
+class StoreInUse(ValueError):
+    """A store is not accepted, because another site has removed files from it lately."""
+
+
 class ChecksumMismatch(OSError):
     """The bytes that were read are not those that were stored."""
 

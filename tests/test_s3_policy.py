@@ -26,6 +26,7 @@ from django.utils import timezone
 
 from devilry_storage.exceptions import StoreDenied
 from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.interface import OwnObjects
 from devilry_storage.storages.s3 import errors
 from devilry_storage.testing import PlainFileMeta
 
@@ -78,6 +79,11 @@ def _delete_many(store: S3DeliveryStore) -> None:
         raise failure
 
 
+def _own(store: S3DeliveryStore) -> OwnObjects:
+    assert store.own_objects is not None
+    return store.own_objects
+
+
 def _remove_stale_uploads(store: S3DeliveryStore) -> None:
     found = store.remove_stale_uploads(timezone.now() + timedelta(minutes=1))
     assert list(found) == ["0/1/1005/18"]
@@ -99,6 +105,10 @@ USES: dict[str, tuple[set[str], Act]] = {
     "scan": ({LIST}, lambda store: list(store.scan())),
     "probe": ({PUT, GET}, lambda store: list(store.probe())),
     "purge uploads": ({UPLOADS, ABORT}, _remove_stale_uploads),
+    "make a mark": ({PUT}, lambda store: _own(store).create("store.json", b"{}")),
+    "read a mark": ({GET}, lambda store: _own(store).read("store.json")),
+    "note a site": ({PUT}, lambda store: _own(store).replace("sites/1", b"{}")),
+    "list the sites": ({LIST}, lambda store: _own(store).names("sites")),
     "delete": ({DELETE}, lambda store: store.delete("there.txt")),
     "delete many": ({DELETE}, _delete_many),
 }

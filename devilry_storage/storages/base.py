@@ -15,7 +15,17 @@ from ..exceptions import DeliveryFileNotFound, WrongSize
 from ..names import validate_storage_name
 from .contract import StorageContract
 from .files import CHUNK_SIZE, Sink, SpoolSink, Writer, verified
-from .interface import SET, Entry, FileMetaLike, Finding, Page, checked_ids, stored_name
+from .interface import (
+    SET,
+    Entry,
+    FileMetaLike,
+    Finding,
+    OwnObjects,
+    Page,
+    checked_ids,
+    prepare,
+    stored_name,
+)
 from .paging import page_of, place
 
 #: More than that S3 does not list in one request
@@ -71,6 +81,11 @@ class DeliveryStoreMixin(StorageContract):
         if self.listdir("") == ([], []):
             return "the store is empty"
         return ""
+
+    @property
+    def own_objects(self) -> OwnObjects | None:
+        """Where the store keeps its mark, by which sites recognise it; None if it has no mark."""
+        return None
 
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
         """Remove what writers that died left unpublished before that time, one by one.
@@ -256,6 +271,7 @@ class DeliveryStoreMixin(StorageContract):
         unsaved FileMeta.
         """
         key = self.layout.key(*checked_ids(filemeta))
+        prepare(filemeta)
         sink = self._sink(getattr(filemeta, "filename", ""))
 
         def publish(writer: Writer) -> None:

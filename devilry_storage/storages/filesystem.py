@@ -31,6 +31,7 @@ from .options import (
     check_text,
     refuse_unknown,
 )
+from .own import TreeObjects, is_expected
 from .staged import Staged
 from .tree import Tree
 
@@ -141,6 +142,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         directory_permissions_mode: int | None = None,
         *,
         durable: bool = True,
+        identity: bool = True,
         **unknown: Any,
     ) -> None:
         refuse_unknown(self, unknown)
@@ -149,6 +151,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         check_mode(self, "file_permissions_mode", file_permissions_mode)
         check_mode(self, "directory_permissions_mode", directory_permissions_mode)
         check_bool(self, "durable", durable)
+        check_bool(self, "identity", identity)
         super().__init__(
             location=location,
             base_url=base_url,
@@ -156,6 +159,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
             directory_permissions_mode=directory_permissions_mode,
         )
         self.durable = durable
+        self.identity = identity
 
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         staged = self._sink()
@@ -174,7 +178,12 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
                 f"{type(self).__name__} needs openat() and link(), which Windows does not have: "
                 "keep the files in an object store there."
             )
-        return Staged(self._tree)
+        tree = self._tree
+        return Staged(tree, create=not is_expected(tree.root))
+
+    @property
+    def own_objects(self) -> TreeObjects | None:
+        return TreeObjects(self._tree) if self.identity else None
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
         sink = self._sink()
@@ -228,6 +237,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
             "file_permissions_mode": self.file_permissions_mode,
             "directory_permissions_mode": self.directory_permissions_mode,
             "durable": self.durable,
+            "identity": self.identity,
         }
 
     def free_space(self) -> int | None:
@@ -258,6 +268,8 @@ class FsDeliveryStore(_DiskStore):
         as in Django's ``FileSystemStorage``; 0o640 and 0o750 are recommended.
     ``durable`` (bool, default True)
         fsync before ``save()`` returns; False for data that may be lost in a power cut.
+    ``identity`` (bool, default True)
+        keep a mark in the store, by which sites recognise it.
 
     Raises ImproperlyConfigured for an unknown or impossible option.
     """
@@ -276,7 +288,7 @@ class FsHierDeliveryStore(_DiskStore):
     at ``DEVILRY_FSHIERDELIVERYSTORE_ROOT``, else as :class:`FsDeliveryStore`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # FileSystemStorage's arguments, and ours
         self,
         location: str | os.PathLike[str] | None = None,
         base_url: str | None = None,
@@ -285,6 +297,7 @@ class FsHierDeliveryStore(_DiskStore):
         *,
         interval: int | None = None,
         durable: bool = True,
+        identity: bool = True,
         **unknown: Any,
     ) -> None:
         check_interval(self, "interval", interval)
@@ -295,6 +308,7 @@ class FsHierDeliveryStore(_DiskStore):
             file_permissions_mode,
             directory_permissions_mode,
             durable=durable,
+            identity=identity,
             **unknown,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -54,13 +55,51 @@ class Finding(NamedTuple):
 SET = "set"
 
 
+#: Bytes of an object of a store's own that are read at most.
+LONGEST_OWN = 4096
+
+
+class OwnObjects(Protocol):
+    """Small objects of a store's own, below a name that no stored file can have.
+
+    ``path`` is relative to that name: ``store.json``, say. What the store cannot do is an OSError.
+    """
+
+    @property
+    def location(self) -> Hashable:
+        """Identifies the location among all of this process."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return the bytes of an object, or None if it is missing.
+
+        Of one longer than ``LONGEST_OWN`` one byte more than that is returned.
+        """
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Store an object whole; return False if there is one already."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Store an object whole, in place of the one that is there."""
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, at most 1,000."""
+
+    def volume(self) -> Hashable:
+        """Return a value that changes if another disk is mounted, None if none can be seen."""
+
+    def expect(self, *, known: bool) -> None:
+        """Set whether the mark was seen: no save then makes the store's folders itself."""
+
+
 class FileMetaLike(Protocol):
     """All that a store asks of the record whose bytes it keeps.
 
-    It may also have ``is_buried(name)``, which tells of a free name that it is not to be used,
-    because a tombstone has it: the first content of the record then gets an alternative name;
-    ``filename``, by which a store that serves files knows their type; and ``size`` (bytes) and
-    ``sha256`` (hexadecimal) of its content, with which that is copied without being read.
+    It may also have ``before_storing()``, which is called before any byte is stored and raises an
+    OSError if the store is not the right one; ``is_buried(name)``, which says that a free name
+    must not be used, because a tombstone has it: the first content of the record then gets an
+    alternative name; ``filename``, by which a store that serves files knows their type; and
+    ``size`` (bytes) and ``sha256`` (hexadecimal) of its content, with which that is copied without
+    being read.
     """
 
     @property
@@ -96,6 +135,13 @@ def stored_name(filemeta: FileMetaLike) -> str | None:
     if not content or not getattr(content, "_committed", True):
         return None
     return str(getattr(content, "name", content))
+
+
+def prepare(filemeta: FileMetaLike) -> None:
+    """Let the record look at the store before its bytes are stored there."""
+    before_storing = getattr(filemeta, "before_storing", None)
+    if before_storing is not None:
+        before_storing()
 
 
 def checked_ids(filemeta: FileMetaLike) -> tuple[Any, Any]:

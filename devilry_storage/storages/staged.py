@@ -9,9 +9,9 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable
 
-from ..exceptions import UnsafeEntry
+from ..exceptions import StoreNotRecognised, UnsafeEntry
 from .processes import Owner
-from .tree import CLOEXEC, NOFOLLOW, PATIENCE, Tree, split, sync
+from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, split, sync
 
 logger = logging.getLogger("devilry_storage")
 
@@ -28,16 +28,18 @@ class Staged:
     Other users may be able to write to the tree and exchange the temp file for a symlink or for
     another file. So the descriptor stays open until the file has its name: as long as it is open,
     no other file gets the same inode, and what is linked, or unlinked, is compared with it.
+
+    Without ``create`` the folder of temp files must exist; StoreNotRecognised is raised otherwise.
     """
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, *, create: bool = True) -> None:
         self._tree = tree
         self._name: str | None = None
         self._fd = -1
         self._status: os.stat_result | None = None
         self._sealed = False
         self._owner = Owner()
-        self._folder = tree.enter_temps(create=True)
+        self._folder = self._enter_temps(create)
         # Nobody else reads it before it has its final mode; without one the umask decides.
         mode = 0o666 if tree.file_mode is None else 0o600
         name = secrets.token_hex(16)
@@ -48,6 +50,20 @@ class Staged:
             self._close_folder()
             raise
         self._name = name
+
+    def _enter_temps(self, create: bool) -> int:
+        try:
+            return self._tree.enter_temps(create=create)
+        except FileNotFoundError as exception:
+            if create:
+                raise
+            raise StoreNotRecognised(
+                errno.ESTALE,
+                "The store's folder of temp files was there before and is missing now, so nothing "
+                "is stored. Mount the disk; or if the store was emptied on purpose, restart the "
+                "processes that store files",
+                os.path.join(self._tree.root, *TEMP_FOLDER),
+            ) from exception
 
     def write(self, data: bytes) -> None:
         self._owner.require(self._name)

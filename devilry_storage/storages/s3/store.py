@@ -20,11 +20,21 @@ from ...layout import Layout
 from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..files import Spool, SpoolSink, Writer, read_chunks
-from ..interface import SET, Entry, FileMetaLike, Finding, Page, checked_ids, hier_layout
+from ..interface import (
+    SET,
+    Entry,
+    FileMetaLike,
+    Finding,
+    Page,
+    checked_ids,
+    hier_layout,
+    prepare,
+)
 from ..options import check_bool, check_count, check_interval, check_seconds, refuse_unknown
 from .conditions import MARKER, REMEDIES, findings
 from .errors import of_one_key
 from .options import HONOURED, SECRET
+from .own import BucketObjects
 from .reading import Ranges
 from .storage import BucketStorage
 from .uploads import abort
@@ -55,6 +65,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         one name at the same moment one may lose its file.
     ``attempts`` (int, default 5), ``deadline`` (seconds, default 20)
         a request is tried so often, and no attempt begins after so long.
+    ``identity`` (bool, default True)
+        keep a mark in the bucket, below the location, by which sites recognise the store.
 
     Raises ImproperlyConfigured for an unknown, impossible or refused option. What the server
     refuses or fails to do is a StoreDenied, StoreUnavailable or StoreFailure, all OSError.
@@ -77,6 +89,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         allow_races: bool = False,
         attempts: int = 5,
         deadline: float = 20,
+        identity: bool = True,
         **options: Any,
     ) -> None:
         known = {*self.get_default_settings(), "cloudfront_signer"}
@@ -86,6 +99,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         check_bool(self, "allow_races", allow_races)
         check_count(self, "attempts", attempts)
         check_seconds(self, "deadline", deadline)
+        check_bool(self, "identity", identity)
         self._given = {
             **options,
             "interval": interval,
@@ -93,12 +107,14 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             "allow_races": allow_races,
             "attempts": attempts,
             "deadline": deadline,
+            "identity": identity,
         }
         self._interval = interval
         self.server_side_copy = server_side_copy
         self.allow_races = allow_races
         self.attempts = attempts
         self.deadline = deadline
+        self.identity = identity
         if allow_races:
             self.atomic_create = self.conditional_copy = False
         super().__init__(**options)
@@ -194,6 +210,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             return
         filename = getattr(target, "filename", "") or getattr(source, "filename", "")
         key = self.layout.key(*checked_ids(target))
+        prepare(target)
         with self._found(source) as stored:
 
             def create(name: str) -> str:
@@ -216,6 +233,12 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         raise FileExistsError(f"No alternative name of {key!r} was free.")
 
     # -- Beyond Django's contract --
+
+    @property
+    def own_objects(self) -> BucketObjects | None:
+        if not self.identity:
+            return None
+        return BucketObjects(self.remote, self._publication, conditional=not self.allow_races)
 
     def _is_folder(self, name: str) -> bool:
         return False  # there are only objects
@@ -359,7 +382,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         values = {option: getattr(self, option) for option in HONOURED}
         given = {option: value for option, value in values.items() if value not in (None, "", {})}
         shown = {key: value if HONOURED[key] else SET for key, value in given.items()}
-        ours = ("interval", "server_side_copy", "allow_races", "attempts", "deadline")
+        ours = ("interval", "server_side_copy", "allow_races", "attempts", "deadline", "identity")
         return {**shown, **{option: self._given[option] for option in ours}}
 
     def probe(self) -> Iterator[Finding]:

@@ -1,0 +1,65 @@
+"""Objects of a store's own in a bucket: its mark, and those of the sites that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from ...names import RESERVED
+from ..interface import LONGEST_OWN
+from .bucket import Bucket
+from .reading import Ranges
+from .writing import Publication
+
+
+class BucketObjects:
+    """Objects of a store's own below its location; see `OwnObjects`.
+
+    Without ``conditional`` an object is looked for before it is created, for servers that ignore
+    conditional writes.
+    """
+
+    def __init__(
+        self, bucket: Bucket, publication: Callable[..., Publication], *, conditional: bool
+    ) -> None:
+        self._bucket = bucket
+        self._publication = publication
+        self._conditional = conditional
+
+    @property
+    def location(self) -> Hashable:
+        return self._bucket.identity
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return b"".join(Ranges(self._bucket, self._name(path)).stream(0, LONGEST_OWN + 1))
+        except FileNotFoundError:
+            return None
+
+    def create(self, path: str, data: bytes) -> bool:
+        if not self._conditional and self.read(path) is not None:
+            return False
+        try:
+            self._put(path, data, create=self._conditional)
+        except FileExistsError:
+            return False
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._put(path, data, create=False)
+
+    def names(self, folder: str) -> list[str]:
+        prefix = self._bucket.key(f"{self._name(folder)}/")
+        page = next(self._bucket.pages("list_objects_v2", Prefix=prefix))
+        return [entry["Key"].removeprefix(prefix) for entry in page.get("Contents", ())]
+
+    def volume(self) -> Hashable:
+        return "bucket"
+
+    def expect(self, *, known: bool) -> None:
+        """Do nothing: a bucket that is missing is an error of every request."""
+
+    def _name(self, path: str) -> str:
+        return f"{RESERVED}/{path}"
+
+    def _put(self, path: str, data: bytes, *, create: bool) -> None:
+        self._publication(self._name(path), "", "", create=create).put(data)
