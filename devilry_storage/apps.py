@@ -1,6 +1,7 @@
 """The app of the field, the abstract models, tombstones, checks and commands."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -12,4 +13,9 @@ class DevilryStorageConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  # registers them; it needs the models
+        from . import (
+            checks,  # noqa: F401  # registers them; it needs the models
+            identity,
+        )
+
+        post_migrate.connect(identity.forget, sender=self)

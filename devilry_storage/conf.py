@@ -111,6 +111,18 @@ class Settings:
         )
 
     @property
+    def delivery_store_site(self) -> str | None:
+        """``DELIVERY_STORE_SITE: str | None = None``: a secret by which stores recognise this
+        site, instead of ``SECRET_KEY``.
+        """
+        value = _setting("DELIVERY_STORE_SITE", None)
+        if value is None or (isinstance(value, str) and value):
+            return value
+        raise ImproperlyConfigured(
+            f"DELIVERY_STORE_SITE {value!r} is not a secret: set it to text that is not empty."
+        )
+
+    @property
     def retention(self) -> timedelta:
         """``DELIVERY_STORE_RETENTION_DAYS: float = 30``: days between a delete and the removal of
         the bytes; 0 removes them right after COMMIT.

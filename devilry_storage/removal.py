@@ -19,6 +19,7 @@ from django.db.models import Exists, F, OuterRef
 from .conf import conf
 from .exceptions import WrongSize
 from .filemodels import FileModel, file_models
+from .identity import before_removing
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
 from .models.transactions import durable_transaction
@@ -70,6 +71,8 @@ def refusal(model: FileModel, using: str, sample: int) -> str:
     another size, the disk may not be mounted, or the store or the database may be the wrong one.
     Raises OSError where the store cannot be asked.
     """
+    if problem := before_removing(model, using):
+        return problem
     store = store_for(model)
     if absence := store.absence():
         return f"{absence} (is the disk mounted, is it the right bucket?)"

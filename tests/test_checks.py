@@ -682,6 +682,7 @@ def test_isolation_level_of_the_role_is_a_warning() -> None:
         ("DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES", "1 GB", "devilry_storage.E052"),
         ("DELIVERY_STORE_ARCHIVE_MAX_FILES", True, "devilry_storage.E053"),
         ("DELIVERY_STORE_ARCHIVE_MAX_BYTES", -1, "devilry_storage.E054"),
+        ("DELIVERY_STORE_SITE", "", "devilry_storage.E055"),
     ],
 )
 def test_an_impossible_setting_is_an_error_that_names_it(

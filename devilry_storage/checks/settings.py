@@ -26,6 +26,7 @@ _PROPERTIES = {
     "upload_max_total_bytes": ids.UPLOAD_MAX_TOTAL_BYTES,
     "archive_max_files": ids.ARCHIVE_MAX_FILES,
     "archive_max_bytes": ids.ARCHIVE_MAX_BYTES,
+    "delivery_store_site": ids.SITE,
 }
 
 

@@ -5,6 +5,7 @@ from .delivery import AbstractDelivery
 from .filemeta import AbstractFileMeta, FileMetaQuerySet
 from .indexes import PrefixIndex
 from .monthly import MonthlySum
+from .storemark import StoreMark
 from .tombstone import Tombstone
 from .visibility import DeliveryQuerySet
 
@@ -16,5 +17,6 @@ __all__ = [
     "FileMetaQuerySet",
     "MonthlySum",
     "PrefixIndex",
+    "StoreMark",
     "Tombstone",
 ]

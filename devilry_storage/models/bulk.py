@@ -10,6 +10,7 @@ from django.db import connections, router, transaction
 
 from ..burying import buried_names, named_by_tombstone, unused
 from ..exceptions import note_file
+from ..identity import check_writing
 from ..names import validate_filename
 from ..signals import file_stored, send_after_commit
 from ..storages.files import read_chunks
@@ -98,6 +99,7 @@ def _store_all(
             for chunk in read_chunks(file):
                 writer.write(chunk)
 
+    check_writing(type(next(iter(rows.values()))), using)
     store = store_for(next(iter(rows.values())))
     keys = {filename: store.layout.key(*row.key_ids()) for filename, row in rows.items()}
     used = buried_names(type(next(iter(rows.values()))), keys.values(), using)

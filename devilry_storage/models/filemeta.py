@@ -25,6 +25,7 @@ from ..burying import (
 )
 from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename, add_note
 from ..fields import DeliveryFieldFile, DeliveryFileField, StoredName
+from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
 from ..signals import file_stored, send_after_commit
 from ..storages.files import read_chunks
@@ -323,6 +324,7 @@ class AbstractFileMeta(models.Model):
 
         Raises FileExistsError unless the row then meets the conditions ``only``.
         """
+        check_writing(type(self), using)
         record = partial(self._record, using, also, only)
         step = StoreStep(self, fresh=fresh, record=record)
         try:
@@ -335,6 +337,10 @@ class AbstractFileMeta(models.Model):
                 f"{self.filename!r} was stored by another upload, or is being stored by one that "
                 "has taken over this one after the grace time: take another filename."
             ) from exception
+
+    def before_storing(self) -> None:
+        """Raise StoreNotRecognised where the model's store is not that of its rows."""
+        check_writing(type(self), self._state.db or router.db_for_write(type(self)))
 
     def is_buried(self, name: str, using: str | None = None) -> bool:
         """Return whether a tombstone names the object, which may be removed at any time.

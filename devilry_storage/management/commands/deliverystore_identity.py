@@ -1,0 +1,96 @@
+"""``manage.py deliverystore_identity``: see :mod:`devilry_storage.identity`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS
+
+from devilry_storage.exceptions import StoreInUse
+from devilry_storage.identity import Marked, Status, accept, marked, status
+from devilry_storage.info import uses
+
+
+class Command(BaseCommand):
+    """Show by which mark each store is recognised, and let this site remove files from it."""
+
+    help = (
+        "Show by which mark each store is recognised, which sites may remove files from it, and "
+        "whether this one may; with --accept, let this site remove files."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--accept",
+            action="store_true",
+            help=(
+                "Let this site remove files, and remember the mark; a missing mark is made. No "
+                "other site loses anything."
+            ),
+        )
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="Accept although another site has removed files within the last 7 days.",
+        )
+        parser.add_argument(
+            "--store", metavar="ALIAS", help="Only the store with this alias (or model label)."
+        )
+        parser.add_argument(
+            "--database", default=DEFAULT_DB_ALIAS, help="The database whose rows are stored."
+        )
+
+    def handle(
+        self, *, accept: bool, force: bool, store: str | None, database: str, **options: Any
+    ) -> None:
+        if force and not accept:
+            raise CommandError("--force is for --accept: give both.")
+        found = [each for each in _marked(database) if store in {None, each.alias}]
+        if not found:
+            which = "No store" if store is None else f"No store {store!r}"
+            raise CommandError(f"{which} with an identity is used by a model of files.")
+        failures = 0
+        for each in found:
+            try:
+                if accept:
+                    self._accept(each, force=force)
+                shown = status(each.model, database)
+                assert shown is not None
+                self.stdout.write("\n".join(_lines(each, shown)) + "\n")
+            except (OSError, StoreInUse) as exception:
+                failures += 1
+                self.stderr.write(f"{each.alias}: {exception}")
+        if failures:
+            raise CommandError(f"{failures} stores could not be shown or accepted: see above.")
+
+    def _accept(self, found: Marked, *, force: bool) -> None:
+        remembered = accept(found.model, found.using, force=force)
+        self.stdout.write(f"{found.alias}: accepted the mark '{remembered.uuid}'.")
+
+
+def _marked(using: str) -> Iterator[Marked]:
+    for use in uses():
+        if use.resolved is not None:
+            found = marked(use.models[0], using)
+            if found is not None:
+                yield found
+
+
+def _lines(found: Marked, shown: Status) -> Iterator[str]:
+    yield ", ".join(model._meta.label for model in found.models())
+    yield f"  alias       {shown.alias}"
+    yield f"  location    {shown.location}"
+    mark, remembered = shown.mark, shown.remembered
+    made = "missing" if mark is None else f"{mark.uuid}, made {mark.created:%Y-%m-%d}"
+    yield f"  mark        {made}"
+    yield f"  remembered  {'nothing' if remembered is None else remembered.uuid}"
+    if remembered is not None and remembered.accepted is not None:
+        yield f"  accepted    {remembered.accepted:%Y-%m-%d}"
+    for site in shown.sites:
+        removed = "never" if site.removed is None else f"{site.removed:%Y-%m-%d}"
+        this = " (this site)" if site.digest in shown.own else ""
+        yield f"  site        {site.digest[:8]}, last removed files: {removed}{this}"
+    yield f"  removing    {f'refused: {shown.problem}' if shown.problem else 'allowed'}"
