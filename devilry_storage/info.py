@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
+from . import identity
 from .conf import conf
 from .filemodels import FileModel, file_models
 from .storages.base import DeliveryStoreMixin
@@ -71,6 +72,18 @@ def describe(use: Use) -> StoreInfo:
         flags={flag: bool(getattr(store, flag)) for flag in FLAGS},
         free=store.free_space(),
     )
+
+
+def recognised(model: FileModel, using: str) -> Iterator[Finding]:
+    """Yield by which mark the model's store is recognised, and whether this site may remove files.
+
+    Sends requests and writes nothing; yields nothing where no mark is remembered.
+    """
+    known = identity.summary(model, using)
+    if known is None:
+        return
+    yield Finding(f"the store is recognised by the mark '{known.uuid}'", not known.problem)
+    yield Finding("this site may remove files", not known.problem, known.problem)
 
 
 def probed(store: DeliveryStoreMixin) -> Iterator[Finding]:

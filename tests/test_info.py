@@ -20,7 +20,7 @@ from devilry_storage.storages import DeliveryStoreMixin, S3DeliveryStore
 
 from . import s3servers
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
 FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
 S3 = "devilry_storage.storages.S3DeliveryStore"

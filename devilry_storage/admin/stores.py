@@ -29,6 +29,7 @@ from ..archive import of_folder
 from ..check import State, Verdict, rows_named, tombstones_named
 from ..conf import conf
 from ..exceptions import InvalidName, NotAnOrphan
+from ..identity import summary
 from ..info import Use, describe, uses
 from ..models import DeliveryStore, Tombstone
 from ..models.visibility import may_view
@@ -159,6 +160,8 @@ class DeliveryStoreAdmin(LookedAt):
             "name": name,
         }
         try:
+            if not (folder or name or after):
+                context["identity"] = summary(use.models[0], self._using(use))
             context |= self._page(request, use, folder, after)
             if name:
                 found = sought(use, name, self._using(use))

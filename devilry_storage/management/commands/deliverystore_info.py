@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from itertools import chain
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import router
 from django.template.defaultfilters import filesizeformat
 
-from devilry_storage.info import StoreInfo, describe, probed, uses
-from devilry_storage.storages import DeliveryStoreMixin
+from devilry_storage.info import StoreInfo, Use, describe, probed, recognised, uses
 
 
 class Command(BaseCommand):
@@ -36,16 +37,19 @@ class Command(BaseCommand):
                 continue
             self.stdout.write("\n".join(_lines(describe(use))))
             if probe:
-                troubles += self._probe(use.resolved.store)
+                troubles += self._probe(use)
             self.stdout.write("")
         if troubles:
             raise CommandError(f"{troubles} things are not as they should be: see above.")
 
-    def _probe(self, store: DeliveryStoreMixin) -> int:
+    def _probe(self, use: Use) -> int:
         """Print what was found out; return of how much something has to be done about."""
+        assert use.resolved is not None
         troubles = 0
+        model = use.models[0]
+        known = recognised(model, router.db_for_write(model))
         try:
-            for sentence, holds, remedy in probed(store):
+            for sentence, holds, remedy in chain(probed(use.resolved.store), known):
                 troubles += bool(remedy)
                 advice = f" ({remedy})" if remedy else ""
                 self.stdout.write(f"  {'yes' if holds else 'no '}  {sentence}{advice}")

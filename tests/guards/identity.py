@@ -1,0 +1,178 @@
+"""Guards of the identity of stores."""
+
+from __future__ import annotations
+
+from . import Guard
+
+IDENTITY = "tests/test_identity.py::"
+SHOWN = "tests/test_identity_shown.py::"
+
+GUARDS: list[Guard] = [
+    # -- identity.py --
+    Guard(
+        "identity.py",
+        "2 * there < looked or doubtful",
+        "doubtful",
+        (f"{IDENTITY}test_copy_of_the_rows_alone_is_refused_until_accepted",),
+    ),
+    Guard(
+        "identity.py",
+        "2 * there < looked or doubtful",
+        "2 * there <= looked or doubtful",
+        (f"{IDENTITY}test_half_of_the_newest_files_are_enough",),
+    ),
+    Guard(
+        "identity.py",
+        "2 * there < looked or doubtful",
+        "2 * there < looked",
+        (f"{IDENTITY}test_emptied_store_removes_nothing",),
+    ),
+    Guard(
+        "identity.py",
+        "return remembered is None and next(found.store.scan(), None) is not None",
+        "return next(found.store.scan(), None) is not None or remembered is None",
+        (f"{IDENTITY}test_store_that_never_had_a_mark_and_is_empty_removes_nothing",),
+    ),
+    Guard(
+        "identity.py",
+        "    if dry or _is_within(found.using):\n",
+        "    if dry:\n",
+        (f"{IDENTITY}test_site_of_the_store_stores_and_removes",),
+    ),
+    Guard(
+        "identity.py",
+        "    if dry or _is_within(found.using):\n",
+        "    if _is_within(found.using):\n",
+        (f"{SHOWN}test_showing_makes_no_mark",),
+    ),
+    Guard(
+        "identity.py",
+        "uuid4() if remembered is None else remembered.uuid",
+        "uuid4()",
+        (f"{IDENTITY}test_lost_mark_is_made_again_with_the_remembered_uuid",),
+    ),
+    Guard(
+        "identity.py",
+        "own.volume() == seen.volume and (",
+        "(",
+        (f"{IDENTITY}test_look_is_repeated_when_the_folder_is_another",),
+    ),
+    Guard(
+        "identity.py",
+        "    if _in_test_case(using):\n        found.own.expect(known=False)\n        return\n",
+        "",
+        (f"{IDENTITY}InTestCase::test_rows_of_fixtures_without_files_refuse_nothing",),
+    ),
+    Guard(
+        "identity.py",
+        "        raise\n    except OSError as exception:\n",
+        "        raise\n    except ZeroDivisionError as exception:\n",
+        (f"{IDENTITY}test_odd_mark_stops_removing_not_storing",),
+    ),
+    Guard(
+        "identity.py",
+        "        problem = _unknown(found, look) or _two_aliases(found, look)\n",
+        "        problem = _unknown(found, look)\n",
+        (f"{IDENTITY}test_two_aliases_of_one_place_remove_nothing",),
+    ),
+    Guard(
+        "identity.py",
+        "    if mark.site not in ours and not any(",
+        "    if not any(",
+        (f"{IDENTITY}test_site_of_the_store_stores_and_removes",),
+    ),
+    Guard(
+        "identity.py",
+        "    if mark.site not in ours and not any(",
+        "    if False and not any(",
+        (f"{IDENTITY}test_other_site_stores_but_removes_only_when_accepted",),
+    ),
+    Guard(
+        "identity.py",
+        "site.digest not in ours and site.removed is not None and site.removed > since",
+        "site.digest not in ours and site.removed is not None",
+        (f"{IDENTITY}test_accept_is_refused_while_another_site_removes",),
+    ),
+    Guard(
+        "identity.py",
+        "    if not force:\n        known",
+        "    if False:\n        known",
+        (f"{IDENTITY}test_accept_without_a_mark_is_refused_while_another_site_removes",),
+    ),
+    Guard(
+        "identity.py",
+        "site.removed > now - _NOTED_EVERY",
+        "site.removed < now",
+        (f"{IDENTITY}test_removing_is_noted_once_a_day",),
+    ),
+    Guard(
+        "identity.py",
+        'if getattr(declaring, "deliverystore", None) is not None:',
+        "if False:",
+        (f"{IDENTITY}test_overridden_store_has_no_mark",),
+    ),
+    # -- marks.py --
+    Guard(
+        "marks.py",
+        "if len(data) > LONGEST_OWN:",
+        "if False:",
+        (f"{IDENTITY}test_mark_that_is_too_long_is_odd",),
+    ),
+    Guard(
+        "marks.py",
+        'fields.get("version") != _VERSION',
+        "False",
+        (f"{IDENTITY}test_mark_with_an_invalid_field_is_odd",),
+    ),
+    # -- sites.py --
+    Guard(
+        "sites.py",
+        "(current, *settings.SECRET_KEY_FALLBACKS)",
+        "(current,)",
+        (f"{IDENTITY}test_site_known_by_an_earlier_key_adds_its_current_one",),
+    ),
+    Guard(
+        "sites.py",
+        "[str(uuid), *_database(using)]",
+        "[str(uuid)]",
+        (f"{IDENTITY}test_restored_dump_with_the_same_key_does_not_remove",),
+        needs=("postgres",),
+    ),
+    # -- storages/own.py, storages/staged.py, removal.py, models --
+    Guard(
+        "storages/own.py",
+        "            os.close(self._tree.enter_temps(create=True))\n",
+        "",
+        (f"{IDENTITY}test_store_without_its_folder_of_temp_files_takes_files",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "create=not is_expected(tree.root)",
+        "create=True",
+        (f"{IDENTITY}test_ordinary_name_is_not_stored_on_an_unmounted_disk",),
+    ),
+    Guard(
+        "removal.py",
+        "    if problem := before_removing(model, using):\n        return problem\n",
+        "",
+        (f"{IDENTITY}test_other_site_stores_but_removes_only_when_accepted",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "        check_writing(type(self), using)\n        record =",
+        "        record =",
+        (f"{IDENTITY}test_unmounted_disk_takes_no_file",),
+    ),
+    Guard(
+        "models/bulk.py",
+        "    check_writing(type(next(iter(rows.values()))), using)\n",
+        "",
+        (f"{IDENTITY}test_unmounted_disk_takes_no_file",),
+    ),
+    Guard(
+        "storages/base.py",
+        "        prepare(filemeta)\n",
+        "",
+        (f"{IDENTITY}test_unmounted_disk_takes_no_file",),
+    ),
+]
