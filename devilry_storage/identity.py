@@ -43,7 +43,8 @@ logger = logging.getLogger("devilry_storage")
 #: How many of the newest rows of each model are looked up in a store that is not recognised.
 NEWEST = 10
 
-#: For how long a store that could not be asked is not asked again by writers, in seconds.
+#: For how long a store that could not be asked is not asked again by writers, and a permission
+#: to remove files counts for a delete without retention, in seconds.
 PAUSE = 300
 
 #: How long the last removing run of another site keeps this one from being accepted.
@@ -135,6 +136,9 @@ class _Seen(NamedTuple):
 
 _seen: dict[Hashable, _Seen] = {}
 
+# Until when a permission to remove counts (by the monotonic clock), and the disk it is for.
+_permitted: dict[Hashable, tuple[float, Hashable]] = {}
+
 
 def marked(model: FileModel, using: str) -> Marked | None:
     """Return the model's store as one with a mark, None where it has none.
@@ -151,6 +155,7 @@ def marked(model: FileModel, using: str) -> Marked | None:
 
 def forget(*, using: str, **kwargs: Any) -> None:
     """Forget what was seen: the tables of a database were made or emptied."""
+    _permitted.clear()
     for key, seen in list(_seen.items()):
         seen.own.expect(known=False)
         _seen.pop(key, None)
@@ -319,15 +324,40 @@ def removal_problem(model: FileModel, using: str, *, dry: bool = False) -> str:
     return _removing(found, dry=dry)[0]
 
 
-def before_removing(model: FileModel, using: str) -> str:
-    """Return as `removal_problem`; note in the store that this site removes, once a day."""
+class Permission(NamedTuple):
+    """Whether files may be removed from a store.
+
+    ``problem`` says why not, ``""`` if they may. ``is_recognised`` is False where the store has no
+    identity, so that nothing but its files says that it is the right one.
+    """
+
+    problem: str
+    is_recognised: bool
+
+
+def before_removing(
+    model: FileModel, using: str, *, dry: bool = False, lately: bool = False
+) -> Permission:
+    """Return whether this site may remove files, and note in the store, once a day, that it does.
+
+    If ``dry``, nothing is written. With ``lately`` a permission of the last `PAUSE` seconds is
+    enough, as long as the same disk is there.
+    """
     found = marked(model, using)
     if found is None or _in_test_case(using):
-        return ""
-    problem, site = _removing(found, dry=False)
-    if site is not None:
+        return Permission("", is_recognised=False)
+    key = (found.own.location, found.model, using)
+    if lately and (seen := _permitted.get(key)) is not None:
+        until, volume = seen
+        if time.monotonic() < until and found.own.volume() == volume:
+            return Permission("", is_recognised=True)
+    problem, site = _removing(found, dry=dry)
+    _permitted.pop(key, None)
+    if not problem:
+        _permitted[key] = time.monotonic() + PAUSE, found.own.volume()
+    if site is not None and not dry:
         _note(found, site)
-    return problem
+    return Permission(problem, is_recognised=True)
 
 
 def _note(found: Marked, site: Site) -> None:

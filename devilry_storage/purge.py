@@ -186,7 +186,7 @@ def _purge_store(
         removals.values_list("name", "size")[:SAMPLE],
         mine.order_by("due").values_list("name", "size")[:LOOKED_AT],
     )
-    reason, compared = _looked(model, recorded, using)
+    reason, compared = _looked(model, recorded, using, dry=dry_run)
     if reason:
         yield Event("refused", label(model), f"{reason}; nothing was removed, all tombstones stay")
         return
@@ -211,13 +211,13 @@ def _events(outcomes: Iterable[Outcome]) -> Iterator[Event]:
 
 
 def _looked(
-    model: FileModel, recorded: Iterable[tuple[str, int | None]], using: str
-) -> tuple[str, Collection[str]]:
-    """Look before removing: return why not, or ``""``, and the names of files that differ."""
+    model: FileModel, recorded: Iterable[tuple[str, int | None]], using: str, *, dry: bool = False
+) -> tuple[str, Collection[str] | None]:
+    """Look before removing: return why not, or ``""``, and which files to compare (None: all)."""
     try:
-        if reason := refusal(model, using, SAMPLE):
+        if reason := refusal(model, using, SAMPLE, dry=dry):
             return reason, ()
-        return "", differing(model, recorded, SAMPLE)
+        return "", differing(model, recorded, using, SAMPLE)
     except OtherFiles as exception:
         return str(exception), ()
     except OSError as exception:
@@ -244,7 +244,7 @@ def _purge_uploads(using: str, dry_run: bool, refused: set[str]) -> Iterator[Eve
         store = use.resolved.store
         labels = [label(model) for model in use.models]
         # In a wrong bucket others may be in the middle of theirs.
-        reason, _ = _looked(use.models[0], [], using)
+        reason, _ = _looked(use.models[0], [], using, dry=dry_run)
         if reason:
             if refused.isdisjoint(labels) and not _is_unused(use.models, labels, using, store):
                 yield Event("refused", labels[0], f"{reason}; no stale upload was removed")

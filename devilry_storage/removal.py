@@ -15,11 +15,12 @@ from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections, models, transaction
 from django.db.models import Exists, F, OuterRef
+from django.utils import timezone
 
 from .conf import conf
 from .exceptions import WrongSize
 from .filemodels import FileModel, file_models
-from .identity import before_removing
+from .identity import accepted_at, before_removing
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
 from .models.transactions import durable_transaction
@@ -63,26 +64,34 @@ def store_label(model: FileModel) -> str:
 # -- Looking before removing --
 
 
-def refusal(model: FileModel, using: str, sample: int) -> str:
+def refusal(
+    model: FileModel, using: str, sample: int, *, dry: bool = False, lately: bool = False
+) -> str:
     """Return why nothing may be removed from the model's store now, or ``""``.
 
-    Looks up about ``sample`` stored rows of each model that uses the store: newest, oldest and
-    random ones. If the files of at least two and a fifth of them, or of all, are missing or have
-    another size, the disk may not be mounted, or the store or the database may be the wrong one.
+    This site must be known to the store; see :func:`~.identity.before_removing` for ``dry`` and
+    ``lately``. Then about ``sample`` stored rows of each model that uses the store are looked up:
+    newest, oldest and random ones. If the files of at least two and a fifth of them, or of all,
+    are missing, the disk may not be mounted, or the store or the database may be the wrong one. A
+    store without identity must not be empty either, and a file of another size counts as missing.
     Raises OSError where the store cannot be asked.
     """
-    if problem := before_removing(model, using):
-        return problem
+    permission = before_removing(model, using, dry=dry, lately=lately)
+    if permission.problem:
+        return permission.problem
     store = store_for(model)
-    if absence := store.absence():
+    if not permission.is_recognised and (absence := store.absence()):
         return f"{absence} (is the disk mounted, is it the right bucket?)"
     looked, problems = 0, []
     for other in sharing(model, store):
         rows = other._base_manager.using(using).filter(content__isnull=False)
         for row in _sampled(rows, sample):
             looked += 1
-            if problem := _problem(row, rows, store):
+            problem, is_missing = _problem(row, rows, store)
+            if problem and (is_missing or not permission.is_recognised):
                 problems.append(problem)
+            elif problem:
+                logger.warning("Before a removal: %s.", problem)
     if not problems:
         return ""
     if _are_many(len(problems), looked):
@@ -113,20 +122,21 @@ def _sampled(rows: models.QuerySet[Any], sample: int) -> list[Any]:
     return list(found.values())
 
 
-def _problem(row: Any, rows: models.QuerySet[Any], store: DeliveryStoreMixin) -> str:
-    """Return what is wrong with the file of a row, or ``""``."""
+def _problem(row: Any, rows: models.QuerySet[Any], store: DeliveryStoreMixin) -> tuple[str, bool]:
+    """Return what is wrong with the file of a row, or ``""``, and whether it is missing."""
     name = row.content.name
+    is_missing = False
     subject = f"the file {name!r} of {row._meta.label} '{row.pk}'"
     try:
         size = store.size(name)
     except FileNotFoundError:
-        problem = f"{subject} is not in the store"
+        problem, is_missing = f"{subject} is not in the store", True
     else:
         if row.size in {None, size}:
-            return ""
+            return "", False
         problem = f"{subject} has {size} bytes in the store, but {row.size} were recorded"
     # The row may have been deleted or given new content meanwhile.
-    return problem if rows.filter(pk=row.pk, content=name).exists() else ""
+    return (problem if rows.filter(pk=row.pk, content=name).exists() else ""), is_missing
 
 
 class OtherFiles(OSError):
@@ -134,15 +144,19 @@ class OtherFiles(OSError):
 
 
 def differing(
-    model: FileModel, recorded: Iterable[tuple[str, int | None]], sample: int
-) -> set[str]:
+    model: FileModel, recorded: Iterable[tuple[str, int | None]], using: str, sample: int
+) -> set[str] | None:
     """Compare a sample of the files to be removed, and return the names of those that differ.
 
     ``recorded`` has the names and sizes (bytes). Where a size costs no request nothing is compared
-    here, but each file when it is removed. Raises OtherFiles where many differ, and OSError where
-    the store cannot be asked.
+    here, but each file when it is removed; so it is, and None returned, where this site was
+    accepted for the store within the retention. Raises OtherFiles where many differ, and OSError
+    where the store cannot be asked.
     """
     store = store_for(model)
+    accepted = accepted_at(model, using) if store.size_costs_request else None
+    if accepted is not None and accepted > timezone.now() - conf.retention:
+        return None
     if not store.size_costs_request:
         return set()
     sizes = {name: size for name, size in recorded if size is not None}
@@ -212,13 +226,13 @@ def remove(
     removals: Sequence[Tombstone],
     using: str,
     *,
-    compared: Collection[str] = (),
+    compared: Collection[str] | None = (),
     uncompared: Collection[str] = (),
 ) -> list[Outcome]:
     """Remove the bytes of claimed tombstones of a model's store, and settle these.
 
     A missing file counts as removed. A file of another size than recorded is kept and reported.
-    Where a size costs a request, only those of ``compared`` are asked for. Files of
+    Where a size costs a request, only those of ``compared`` are asked for (None: all). Files of
     ``uncompared`` are removed whatever their size. A removal that fails stays one, with the error.
     """
     store = store_for(model)
@@ -227,7 +241,7 @@ def remove(
         for removal in removals
         if removal.size is not None
         and removal.name not in uncompared
-        and (removal.name in compared or not store.size_costs_request)
+        and (not store.size_costs_request or compared is None or removal.name in compared)
     }
     failures = store.delete_many([removal.name for removal in removals], sizes=sizes)
     outcomes = [_outcome(removal, failures.get(removal.name)) for removal in removals]
@@ -281,8 +295,8 @@ def remove_after_commit(model: FileModel, name: str, size: int | None, using: st
 def _remove_committed(model: FileModel, files: dict[str, int | None], using: str) -> None:
     """Remove files, given with their sizes, unless the store looks like the wrong one."""
     try:
-        reason = refusal(model, using, sample=1)
-        compared = set() if reason else differing(model, files.items(), sample=1)
+        reason = refusal(model, using, sample=1, lately=True)
+        compared = set() if reason else differing(model, files.items(), using, sample=1)
     except OSError as exception:
         reason = str(exception)
     if reason:

@@ -16,6 +16,7 @@ from django.utils.dateparse import parse_datetime
 from .conf import conf
 from .exceptions import NotRestorable
 from .fields import StoredName
+from .identity import check_writing
 from .models.clock import DatabaseNow
 from .models.delivery import AbstractDelivery, next_number
 from .models.locking import lock_row, read_row, take_write_lock
@@ -210,6 +211,7 @@ def _duplicated(
     kept: Tombstone, model: type[models.Model], row: Any, subject: str, using: str
 ) -> str:
     """Store the bytes under another name too, no transaction being open, and return the name."""
+    check_writing(model, using)
     store = store_for(model)
     if (current := store_label(model)) != kept.alias:
         raise NotRestorable(

@@ -255,7 +255,7 @@ def test_purge_of_thousands_sends_few_statements(root: Path) -> None:
     )
     with CaptureQueriesContext(connection) as sent:
         assert len(list(purge())) == 10_000
-    assert len(sent) <= 50
+    assert len(sent) <= 60
     assert not left()
 
 
@@ -275,17 +275,17 @@ def test_without_retention_bytes_go_right_after_commit(root: Path) -> None:
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
 def test_delete_without_retention_sends_few_statements(root: Path) -> None:
-    """Looking, claiming, removing and settling take at most eight."""
-    delivery = delivered(a=b"1", b=b"2", c=b"3")
-    first, second, _ = delivery.files
+    """Looking up a row, claiming, removing and settling take seven, once the store is known."""
+    first, second, third, _ = delivered(a=b"1", b=b"2", c=b"3", d=b"4").files
+    first.delete()
+    with CaptureQueriesContext(connection) as removing:
+        second.delete()
     with (
-        CaptureQueriesContext(connection) as sent,
+        CaptureQueriesContext(connection) as keeping,
         override_settings(DELIVERY_STORE_RETENTION_DAYS=30),
     ):
-        first.delete()
-    with CaptureQueriesContext(connection) as more:
-        second.delete()
-    assert len(more) - len(sent) <= 8
+        third.delete()
+    assert len(removing) - len(keeping) <= 7
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
@@ -496,7 +496,7 @@ def test_an_emptied_root_to_which_somebody_wrote_is_refused(root: Path) -> None:
     shutil.rmtree(root)
     (root / "0/0/9").mkdir(parents=True)
     (root / "0/0/9/9").write_bytes(b"3")
-    _refused(root, "only 0 of the newest 1 files")
+    _refused(root, "only 0 of the newest 2 files")
 
 
 def test_another_folder_with_files_is_refused(root: Path, tmp_path: Path) -> None:
