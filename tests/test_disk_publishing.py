@@ -6,12 +6,16 @@ import errno
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
+
+from devilry_storage.exceptions import UnsafeEntry
+from devilry_storage.storages import FsHierDeliveryStore
 
 from .disk import DATA, KEY, NAME, OTHER, read, store_at, visible
 
@@ -223,3 +227,100 @@ def test_delete_removes_the_emptied_folder_of_a_delivery_alone(root: Path) -> No
     store.delete("top.txt")
     assert (root / NAME).parent.exists()
     assert visible(root) == []
+
+
+# -- Second names --
+
+
+def test_duplicate_whose_reply_was_lost_keeps_the_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a save does: the name that exists is the file itself."""
+    store = store_at(root)
+    store.save(NAME, ContentFile(DATA))
+    error = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    monkeypatch.setattr(os, "link", once(error, os.link, first=True))
+    other = store.duplicate(NAME, KEY)
+    assert visible(root) == sorted([NAME, other])
+
+
+def test_duplicate_takes_no_name_of_another_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the next one."""
+    store = store_at(root)
+    store.save(NAME, ContentFile(DATA))
+    store.save(KEY, ContentFile(b"another's"))
+
+    def candidates(self: Any, key: str, *, fresh: bool) -> Iterator[str]:
+        yield from (KEY, OTHER)
+
+    monkeypatch.setattr(FsHierDeliveryStore, "_candidates", candidates)
+    assert store.duplicate(NAME, KEY) == OTHER
+    assert (read(store, KEY), read(store, OTHER)) == (b"another's", DATA)
+
+
+def test_duplicate_makes_a_folder_that_vanishes_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delete empties and removes it before the new name is in it."""
+    store = store_at(root)
+    store.save(NAME, ContentFile(DATA))
+    error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    monkeypatch.setattr(os, "link", once(error, os.link, first=False))
+    assert read(store, store.duplicate(NAME, KEY)) == DATA
+
+
+def test_duplicate_of_a_file_that_is_removed_meanwhile_ends(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not try a thousand times."""
+    store = store_at(root)
+    store.save(NAME, ContentFile(DATA))
+    calls = []
+
+    def link(*args: Any, **options: Any) -> None:
+        calls.append(args)
+        (root / NAME).unlink(missing_ok=True)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(FileNotFoundError):
+        store.duplicate(NAME, KEY)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_duplicate_of_an_exchanged_file_fails(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Neither a file outside of the store nor another's gets the name."""
+    store = store_at(root)
+    store.save(NAME, ContentFile(DATA))
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"precious")
+    really = os.link
+
+    def link(source: str, target: str, **options: Any) -> None:
+        if when == "before":
+            (root / NAME).unlink()
+            (root / NAME).symlink_to(outside)
+        really(source, target, **options)
+        if when == "after":
+            os.unlink(target, dir_fd=options["dst_dir_fd"])
+            os.symlink(outside, target, dir_fd=options["dst_dir_fd"])
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(UnsafeEntry, match="left there"):
+        store.duplicate(NAME, KEY)
+    assert outside.stat().st_nlink == 1
+    assert outside.read_bytes() == b"precious"
+
+
+def test_time_is_that_of_new_files(root: Path) -> None:
+    """Before anything is stored, and however old the folder of temp files is."""
+    store = store_at(root)
+    assert abs(store.current_time().timestamp() - time.time()) < 60
+    store.save(NAME, ContentFile(DATA))
+    os.utime(root / TEMPS, (0, 0))
+    assert abs(store.current_time().timestamp() - time.time()) < 60

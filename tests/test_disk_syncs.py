@@ -70,6 +70,16 @@ def test_delete_and_replace_sync_the_folder(root: Path, syncs: Syncs) -> None:
     assert syncs.paths[-1] == root / "avatars"
 
 
+def test_duplicate_syncs_the_folder_of_the_new_name(root: Path, syncs: Syncs) -> None:
+    """A row that names it must have its file after a power cut."""
+    store = store_at(root, durable=True)
+    store.save(NAME, ContentFile(DATA))
+    store.save(KEY, ContentFile(DATA))
+    syncs.paths.clear()
+    store.duplicate(NAME, OTHER)
+    assert syncs.paths == [root / "0/1/1005"]
+
+
 @pytest.mark.parametrize("folder", ["", "0", "0/1"])
 def test_a_retry_syncs_the_folder_whose_sync_had_failed(
     root: Path, syncs: Syncs, folder: str

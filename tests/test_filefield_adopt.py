@@ -145,6 +145,18 @@ def test_a_file_of_a_tombstone(store: FailingStore, delivery: Delivery, row: Any
     assert adopted.content.read() == OLD_BYTES
 
 
+def test_file_of_a_tombstone_under_another_alias(
+    store: FailingStore, delivery: Delivery, row: Any
+) -> None:
+    """The alias of the store may have been changed; the file is the same."""
+    name = row.content.name
+    row.delete()
+    Tombstone.objects.update(alias="earlier")
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"):
+        FileMeta.objects.adopt(name, delivery=delivery)
+    assert not FileMeta.objects.exists()
+
+
 def test_errors_of_the_row(store: FailingStore, delivery: Delivery, row: Any) -> None:
     """A taken or bad filename, a missing or finished delivery: no row, the file stays."""
     store.save("imports/a.txt", ContentFile(b"adopted"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
@@ -12,19 +13,24 @@ from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.exceptions import DeliveryFinished, NotRestorable
+from devilry_storage.exceptions import DeliveryFinished, NotAnOrphan, NotRestorable
+from devilry_storage.fields import StoredName
 from devilry_storage.models import Tombstone
+from devilry_storage.orphans import bury_orphan
 from devilry_storage.purge import remove_now
+from devilry_storage.removal import claim, due
 from devilry_storage.restoring import restore
 from devilry_storage.store import store_for
 
 from .slow import database_state as state
 from .slow.database_racing import finish, isolation_level
 from .test_transactions import in_a_thread
+from .waiting import eventually, waits_for_lock
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 
 NEW = b"new"
+FOUND = "found/there.txt"
 
 
 @pytest.fixture(params=["read committed", "repeatable read", "serializable"])
@@ -37,7 +43,7 @@ def level(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[st
 @pytest.fixture
 def delivery(transactional_db: None) -> Any:
     """An unfinished delivery of two files, and bytes to adopt."""
-    store_for(FileMeta).save("found/there.txt", ContentFile(NEW))
+    store_for(FileMeta).save(FOUND, ContentFile(NEW))
     return state.deliveries(1, files=2)[0]
 
 
@@ -84,7 +90,7 @@ def replace(delivery: Any) -> None:
 
 
 def adopt(delivery: Any) -> None:
-    FileMeta.objects.adopt("found/there.txt", delivery=delivery)
+    FileMeta.objects.adopt(FOUND, delivery=delivery)
 
 
 def move(delivery: Any) -> None:
@@ -227,6 +233,82 @@ def test_file_is_not_restored_into_finished_delivery(delivery: Any, level: str) 
         restore(tombstone)
     assert delivery.files.count() == 1
     assert state.faults() == []
+
+
+# -- Names that become a row's, or are buried --
+
+
+def raw(delivery: Any) -> None:
+    """Save a row that names the bytes, as loaddata does."""
+    row = FileMeta(pk=7007, delivery=delivery, filename="raw.txt", content=StoredName(FOUND))
+    row.save_base(raw=True)
+
+
+def bury() -> None:
+    """Bury the bytes as an orphan, whatever their age."""
+    with patch("devilry_storage.orphans._reason_to_keep", return_value=""):
+        bury_orphan(FileMeta, FOUND, using="default")
+
+
+@contextmanager
+def waiting(act: Callable[[], object]) -> Iterator[list[Exception]]:
+    """Act in another session, which waits for this one's transaction; give what was raised."""
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            act()
+        except (FileExistsError, NotAnOrphan, OperationalError) as exception:
+            raised.append(exception)
+
+    with transaction.atomic():
+        yield raised
+        thread = in_a_thread(run)
+        assert eventually(waits_for_lock)
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("act", [adopt, raw])
+def test_burying_waits_for_a_row_that_names_the_bytes(
+    delivery: Any, level: str, act: Callable[[Any], object]
+) -> None:
+    """Once the row is committed the bytes are not an orphan; a claim leaves them in any case."""
+    with waiting(bury) as raised:
+        act(delivery)
+    # At REPEATABLE READ the burial does not see the row, which is younger than its snapshot.
+    assert len(raised) == (level != "repeatable read")
+    assert Tombstone.objects.update(created=state.LONG_AGO) == 1 - len(raised)
+    assert claim(FileMeta, Tombstone.objects.all()) == 0
+    assert FileMeta.objects.filter(content=FOUND).count() == 1
+
+
+@pytest.mark.parametrize("act", [adopt, raw])
+def test_bytes_that_are_being_buried_get_no_row(
+    delivery: Any, level: str, act: Callable[[Any], object]
+) -> None:
+    """What would name them waits, and fails once they have their tombstone."""
+
+    def act_in_a_transaction() -> None:
+        with transaction.atomic():
+            act(delivery)
+
+    with waiting(act_in_a_transaction) as raised:
+        bury()
+    assert len(raised) == 1
+    assert Tombstone.objects.get().name == FOUND
+    assert not FileMeta.objects.filter(content=FOUND).exists()
+
+
+def test_tombstone_is_claimed_by_one_of_two_sessions(delivery: Any, level: str) -> None:
+    """A claim that had to wait looks at the tombstone again."""
+    delivery.files.first().delete()
+    Tombstone.objects.update(due=state.LONG_AGO)
+    counts: list[int] = []
+    with waiting(lambda: counts.append(claim(FileMeta, due("default")))) as raised:
+        Tombstone.objects.update(claimed=state.LONG_AGO)
+    assert (counts, len(raised)) == (([0], 0) if level == "read committed" else ([], 1))
+    assert Tombstone.objects.get().claimed == state.LONG_AGO
 
 
 # -- Levels of single transactions --

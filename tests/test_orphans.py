@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
@@ -164,6 +165,30 @@ def test_what_is_younger_than_the_grace_time_is_refused(store: Any) -> None:
     refused("it is younger than the grace time")
     with override_settings(DELIVERY_STORE_GRACE_HOURS=1):
         bury_orphan(FileMeta, ORPHAN, using="default")
+
+
+@pytest.mark.parametrize("days", [365, -365], ids=["ahead", "behind"])
+def test_clock_of_the_host_does_not_count(days: int, store: Any) -> None:
+    """The age is by the clock of the store, the due time by that of the database."""
+    lay(store, days=0.9)
+    lay(store, "0/0/8/10")
+    FileMeta.objects.update(created=timezone.now())
+    FileMeta.objects.get().delivery.add_files({f"f{number}": b"1" for number in range(197)})
+    there = timezone.now() + timedelta(days=days)
+    with patch.object(timezone, "now", lambda: there):
+        refused("it is younger than the grace time")
+        tombstone = bury_orphan(FileMeta, "0/0/8/10", using="default")
+    assert abs(tombstone.created - timezone.now()) < timedelta(hours=1)
+    assert abs(tombstone.due - timezone.now() - timedelta(days=30)) < timedelta(hours=1)
+
+
+def test_file_of_another_row_with_the_id_of_one_without_content_may_go(store: Any) -> None:
+    """The ids of the delivery and of the file count together."""
+    row = FileMeta(pk=9, delivery=Delivery.objects.get(), filename="late")
+    row.save()
+    lay(store)
+    assert row.key_ids() == (50, 9)
+    bury_orphan(FileMeta, ORPHAN, using="default")
 
 
 def test_many_orphans_are_refused(store: Any) -> None:

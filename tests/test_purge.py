@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import cycle
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
@@ -21,6 +24,7 @@ from devilry_storage import purge as purging
 from devilry_storage import removal
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
+from devilry_storage.models.clock import DatabaseNow
 from devilry_storage.purge import SAMPLE, Event, purge, remove_now
 from devilry_storage.restoring import restore
 from devilry_storage.storages import FsHierDeliveryStore
@@ -30,7 +34,7 @@ from devilry_storage.testing import override_deliverystore
 from tests.testapp.models import Note
 
 from .purging import delivered, left, past_due, purged
-from .waiting import eventually
+from .waiting import eventually, waits_for_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -259,6 +263,191 @@ def test_purge_of_thousands_sends_few_statements(root: Path) -> None:
     assert not left()
 
 
+@pytest.mark.parametrize("days", [365, -365], ids=["ahead", "behind"])
+def test_purge_uses_the_clock_of_the_database(root: Path, days: int) -> None:
+    """The clock of a host that is off neither removes early nor keeps for ever."""
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+    there = timezone.now() + timedelta(days=days)
+    with patch.object(timezone, "now", lambda: there):
+        delivery.delete()
+        assert list(purge()) == []
+        tombstone = Tombstone.objects.get()
+        assert tombstone.due - tombstone.created > timedelta(days=29)
+        Tombstone.objects.update(due=DatabaseNow())
+        assert [event.result for event in purge()] == ["removed"]
+    assert abs(tombstone.created - timezone.now()) < timedelta(hours=1)
+
+
+def test_claim_takes_each_tombstone_once(root: Path) -> None:
+    """The time of the first claim stays."""
+    _one_deleted_of_two()
+    assert removal.claim(FileMeta, Tombstone.objects.all()) == 1
+    first = Tombstone.objects.get().claimed
+    assert removal.claim(FileMeta, Tombstone.objects.all()) == 0
+    assert Tombstone.objects.get().claimed == first
+
+
+def test_claim_leaves_tombstones_of_other_stores(root: Path) -> None:
+    """Whichever were asked for."""
+    _one_deleted_of_two()
+    Tombstone.objects.update(alias="elsewhere")
+    assert removal.claim(FileMeta, Tombstone.objects.all()) == 0
+    assert Tombstone.objects.get().claimed is None
+
+
+def test_claim_is_refused_in_a_transaction(root: Path) -> None:
+    """A rollback would forget that the bytes may be gone."""
+    _one_deleted_of_two()
+    with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
+        removal.claim(FileMeta, Tombstone.objects.all())
+    assert Tombstone.objects.get().claimed is None
+
+
+def _durability(new: str = "") -> str:
+    """Return how far a COMMIT survives a crash, and set that for this session if given."""
+    name = "synchronous_commit" if connection.vendor == "postgresql" else "synchronous"
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"SET {name} = {new}" if new else f"SHOW {name}")
+        else:
+            cursor.execute(f"PRAGMA {name} = {new}" if new else f"PRAGMA {name}")
+        return "" if new else str(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize("is_claimed", [True, False], ids=["claimed", "refused"])
+def test_claim_is_durable_where_the_session_is_not(root: Path, is_claimed: bool) -> None:
+    """What is removed must not be restorable after a crash; other transactions stay quick."""
+    _one_deleted_of_two()
+    on_postgresql = connection.vendor == "postgresql"
+    before, durable, off = _durability(), *(("on", "off") if on_postgresql else ("2", "0"))
+    seen = []
+
+    def look(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("UPDATE"):
+            seen.append(_durability())
+            if not is_claimed:
+                raise DatabaseError("refused")
+        return execute(sql, params, many, context)
+
+    try:
+        _durability(off)
+        with connection.execute_wrapper(look):
+            if is_claimed:
+                removal.claim(FileMeta, Tombstone.objects.all())
+            else:
+                with pytest.raises(DatabaseError, match="refused"):
+                    removal.claim(FileMeta, Tombstone.objects.all())
+        assert (seen, _durability()) == ([durable], off)
+    finally:
+        _durability(before)
+
+
+def test_purge_is_refused_without_autocommit(root: Path) -> None:
+    """A caller that commits by hand has a transaction open, too."""
+    _one_deleted_of_two()
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(RuntimeError, match="cannot run in a transaction"):
+            list(purge())
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert Tombstone.objects.get().claimed is None
+
+
+def test_outcomes_are_recorded_by_few_statements(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for the files that are removed, and one for each kind of error."""
+    delivery, _ = delivered(**{f"f{i}": b"x" for i in range(6)}), delivered(a=b"1")
+    bad = {row.content.name for row in list(delivery.files)[:3]}
+    delivery.delete()
+    past_due()
+    really = Tree.remove
+
+    def remove(self: Tree, name: str, **options: Any) -> None:
+        if name in bad:
+            raise PermissionError(13, "Permission denied")
+        really(self, name, **options)
+
+    monkeypatch.setattr(Tree, "remove", remove)
+    with CaptureQueriesContext(connection) as captured:
+        results = [event.result for event in purge()]
+    assert sorted(results) == ["failed"] * 3 + ["removed"] * 3
+    updates = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
+    assert len(updates) == 3, "the claim, the removed and the failed ones"
+    assert {(each.name, each.attempts) for each in left()} == {(name, 1) for name in bad}
+
+
+def test_error_of_a_database_that_is_there_is_raised(root: Path) -> None:
+    """Only a session that has ended is begun again."""
+    _one_deleted_of_two()
+    settle = patch.object(removal, "_settle", side_effect=[DatabaseError("is full"), None])
+    with settle, pytest.raises(DatabaseError, match="is full"):
+        list(purge())
+    assert [event.result for event in purge()] == ["removed"]
+
+
+@pytest.mark.postgres
+def test_session_that_ends_while_the_store_works_is_begun_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pooler or firewall may have closed it; what was removed is recorded."""
+    _one_deleted_of_two()
+    delete_many = FsHierDeliveryStore.delete_many
+
+    def terminate() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 30000)", [pid])
+        connection.close()
+
+    def delete_meanwhile(self: FsHierDeliveryStore, *args: Any, **options: Any) -> Any:
+        thread = Thread(target=terminate)
+        thread.start()
+        thread.join(30)
+        return delete_many(self, *args, **options)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    monkeypatch.setattr(FsHierDeliveryStore, "delete_many", delete_meanwhile)
+    assert [event.result for event in purge()] == ["removed"]
+    assert not left()
+
+
+def test_all_old_removals_are_forgotten_but_not_in_a_dry_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches, each by a short statement."""
+    monkeypatch.setattr(purging, "_FORGOTTEN_AT_ONCE", 2)
+    delivery, _ = delivered(**{f"f{i}": b"x" for i in range(5)}), delivered(a=b"1")
+    delivery.delete()
+    past_due()
+    list(purge())
+    Tombstone.objects.update(done=timezone.now() - timedelta(days=31))
+    assert list(purge(dry_run=True)) == []
+    assert Tombstone.objects.count() == 5
+    assert list(purge()) == []
+    assert not Tombstone.objects.exists()
+
+
+@override_settings(USE_TZ=False)
+def test_without_time_zones_files_are_kept_restored_and_purged(root: Path) -> None:
+    """Times without a zone are compared with each other alone."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    delivery.delete()
+    assert list(purge()) == []
+    first, second = Tombstone.objects.order_by("pk")
+    row = restore(first)
+    assert abs(Tombstone.objects.get(pk=first.pk).created - timezone.now()) < timedelta(hours=1)
+    Tombstone.objects.filter(pk=second.pk).update(due=timezone.now() - timedelta(seconds=1))
+    assert [event.subject for event in purge()] == [second.name]
+    Tombstone.objects.filter(pk=second.pk).update(done=timezone.now() - timedelta(days=31))
+    assert list(purge()) == []
+    assert Tombstone.objects.get() == first
+    assert b"".join(store_for(row).stream(row.content.name)) == b"1"
+
+
 # -- Right after COMMIT --
 
 
@@ -354,6 +543,19 @@ def test_delete_without_retention_removes_limited_number_of_files(
     assert len(_names(root)) == 2
     assert len(left()) == 1
     assert [event.result for event in purge()] == ["removed"]
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_delete_without_retention_leaves_other_due_tombstones(root: Path) -> None:
+    """The caller of a delete does not wait for the removal of others' files."""
+    early, delivery, _ = delivered(a=b"1"), delivered(b=b"2"), delivered(c=b"3")
+    name = early.files[0].content.name
+    with override_settings(DELIVERY_STORE_RETENTION_DAYS=1):
+        early.delete()
+    past_due()
+    delivery.delete()
+    assert [(each.name, each.claimed) for each in left()] == [(name, None)]
+    assert name in _names(root)
 
 
 # -- Before the due time --
@@ -648,6 +850,78 @@ def test_purge_refuses_store_that_cannot_be_asked(
     _refused(root, "the store cannot be asked ([Errno 5] Input/output error)")
 
 
+@pytest.mark.parametrize(
+    ("problems", "looked", "many"),
+    [
+        *((0, 0, False), (0, 10, False), (1, 1, True), (1, 2, False), (1, 10, False)),
+        *((2, 2, True), (2, 10, True), (2, 11, False), (3, 15, True), (3, 16, False)),
+    ],
+)
+def test_many_problems_are_two_and_a_fifth_or_all(problems: int, looked: int, many: bool) -> None:
+    """Fewer may be files that were lost singly."""
+    assert removal._are_many(problems, looked) is many
+
+
+def test_purge_looks_up_random_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only both ends, which may have been stored elsewhere."""
+    delivery = delivered(**{f"f{number:02}": b"x" for number in range(2 * SAMPLE)})
+    files = list(delivery.files)
+    files.pop(0).delete()
+    past_due()
+    lost = files[SAMPLE : SAMPLE + 3]
+    for row in lost:
+        os.unlink(root / row.content.name)
+    chosen = cycle([row.pk for row in lost])
+    monkeypatch.setattr(random, "randint", lambda low, high: next(chosen))
+    _refused(root, "is not in the store, as are 3 of 10 files looked up")
+
+
+# -- A store that takes a request for each size --
+
+
+@pytest.fixture
+def remote(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return names of six deleted files, in a store whose sizes cost requests, beside another."""
+    monkeypatch.setattr(FsHierDeliveryStore, "size_costs_request", True)
+    delivery, _ = delivered(**{f"f{number}": b"x" for number in range(6)}), delivered(a=b"1")
+    names = [row.content.name for row in delivery.files]
+    delivery.delete()
+    past_due()
+    return names
+
+
+def test_sampled_file_of_another_size_is_kept(root: Path, remote: list[str]) -> None:
+    """The others are removed; a single file may have been replaced by hand."""
+    (root / remote[3]).write_bytes(b"another's")
+    events = {event.subject: event.result for event in purge()}
+    assert events == {**dict.fromkeys(remote, "removed"), remote[3]: "kept"}
+    assert remote[3] in _names(root)
+
+
+def test_nothing_is_removed_where_many_have_other_sizes(root: Path, remote: list[str]) -> None:
+    """They belong to another site."""
+    for name in remote[2:4]:
+        (root / name).write_bytes(b"another's")
+    _refused(root, "were recorded, as are 2 of 6 files looked up")
+
+
+def test_sizes_are_asked_of_a_sample_alone(
+    root: Path, remote: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A purge of a million files does not send a million requests more."""
+    asked = []
+    size = FsHierDeliveryStore.size
+
+    def ask(self: FsHierDeliveryStore, name: str) -> int:
+        asked.append(name)
+        return size(self, name)
+
+    monkeypatch.setattr(FsHierDeliveryStore, "size", ask)
+    monkeypatch.setattr(purging, "SAMPLE", 3)
+    assert [event.result for event in purge()] == ["removed"] * 6
+    assert len([name for name in asked if name in remote]) == 3
+
+
 # -- Stale uploads --
 
 
@@ -759,13 +1033,6 @@ def test_a_store_whose_last_file_was_purged_is_no_error(root: Path) -> None:
 # -- Two at a time --
 
 
-def _is_waiting() -> bool:
-    """Return whether a session waits for a lock."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        return bool(cursor.fetchone()[0])
-
-
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
 def test_purge_waits_for_a_restore_and_leaves_it_alone(root: Path) -> None:
     """A claim that has waited for a tombstone looks at it again."""
@@ -785,7 +1052,7 @@ def test_purge_waits_for_a_restore_and_leaves_it_alone(root: Path) -> None:
     with transaction.atomic():
         row = restore(held)
         thread.start()
-        assert eventually(_is_waiting)
+        assert eventually(waits_for_lock)
     thread.join(30)
     assert [event.result for event in events] == ["removed"]
     assert [tombstone.pk for tombstone in left()] == [held.pk]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.apps import apps
@@ -227,6 +229,17 @@ def test_raw_save_of_a_buried_name_is_refused(delivery: Any) -> None:
     assert Tombstone.objects.count() == 1
 
 
+def test_raw_save_of_a_name_buried_under_another_alias_is_refused(delivery: Any) -> None:
+    """The alias of the store may have been changed; its files are the same."""
+    delivery.files[0].delete()
+    Tombstone.objects.update(alias="earlier")
+    records = list(serializers.deserialize("python", _tombstone().rows))
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"), transaction.atomic():
+        for record in records:
+            record.save()
+    assert FileMeta.objects.count() == 1
+
+
 def test_raw_save_of_a_name_of_another_row_is_refused(delivery: Any) -> None:
     """Two rows never name one object."""
     first, second = delivery.files
@@ -413,6 +426,67 @@ def test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing(delivery: A
     with pytest.raises(NotRestorable, match="was removed for good meanwhile"):
         restore(stale)
     assert FileMeta.objects.count() == 1
+
+
+def _meanwhile(act: Callable[[], object]) -> Any:
+    """Do something while a restore duplicates the bytes."""
+    store = type(store_for(FileMeta))
+    duplicate = store.duplicate
+
+    def duplicate_and_act(self: Any, *args: Any, **options: Any) -> str:
+        name: str = duplicate(self, *args, **options)
+        act()
+        return name
+
+    return patch.object(store, "duplicate", duplicate_and_act)
+
+
+def test_file_that_is_claimed_during_a_restore_is_not_restored(delivery: Any) -> None:
+    """The purge was first; its rows are gone."""
+    delivery.files[0].delete()
+    with (
+        _meanwhile(lambda: claim(FileMeta, Tombstone.objects.all())),
+        pytest.raises(NotRestorable, match="is being removed for good"),
+    ):
+        restore(_tombstone())
+    assert FileMeta.objects.count() == 1
+    assert _tombstone().claimed is not None
+
+
+def test_content_stored_during_a_restore_is_kept(delivery: Any) -> None:
+    """Another restore, or an upload into the row, was first."""
+    Delivery.objects.update(successful=False, number=None)
+    pk = delivery.files[0].pk
+    delivery.files[0].content.delete()
+
+    def store_other() -> None:
+        row = FileMeta.objects.get(pk=pk)
+        row.content = ContentFile(b"new", "a.txt")
+        row.save()
+
+    with _meanwhile(store_other), pytest.raises(NotRestorable, match="other content now"):
+        restore(_tombstone())
+    assert _read(FileMeta.objects.get(pk=pk)) == b"new"
+    assert _tombstone().rows != []
+
+
+def test_restore_that_is_refused_stores_nothing(delivery: Any) -> None:
+    """Bytes that no row gets would be an orphan."""
+    _other_content(delivery)
+    before = {entry.name for entry in store_for(FileMeta).scan()}
+    with pytest.raises(NotRestorable):
+        restore(_tombstone())
+    assert {entry.name for entry in store_for(FileMeta).scan()} == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bytes_are_duplicated_outside_of_transactions(delivery: Any) -> None:
+    """A copy of gigabytes within S3 holds no lock."""
+    delivery.files[0].delete()
+    seen = []
+    with _meanwhile(lambda: seen.append(connection.in_atomic_block)):
+        restore(_tombstone())
+    assert seen == [False]
 
 
 def test_children_and_parents_come_back(delivery: Any) -> None:

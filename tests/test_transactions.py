@@ -382,6 +382,28 @@ def test_tombstone_that_comes_after_the_bytes_is_heeded(delivery: Any) -> None:
     assert state.faults() == []
 
 
+def test_tombstone_that_comes_after_the_bytes_of_many_is_heeded(delivery: Any) -> None:
+    """None of the files is added, and the error says why."""
+
+    def source() -> Iterator[bytes]:
+        yield NEW
+        in_a_thread(bury_first).join()
+
+    def bury_first() -> None:
+        name = store_for(FileMeta).layout.key(*delivery.files.get(filename="a.txt").key_ids())
+        Tombstone.objects.create(
+            model="devilry_deliveries.filemeta",
+            alias="deliveries",
+            name=name,
+            due=timezone.now(),
+        )
+
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"):
+        delivery.add_files({"a.txt": NEW, "b.txt": source()})
+    assert delivery.files.count() == 2
+    assert state.faults() == []
+
+
 @pytest.mark.parametrize("is_purged", [False, True], ids=["buried", "purged"])
 def test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted(
     delivery: Any, is_purged: bool

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from django.db import connection
+
 
 def eventually(holds: Callable[[], bool]) -> bool:
     """Wait until it holds, at most 20 seconds, and tell whether it does."""
@@ -12,3 +14,10 @@ def eventually(holds: Callable[[], bool]) -> bool:
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.01)
     return holds()
+
+
+def waits_for_lock() -> bool:
+    """Return whether a session of the PostgreSQL server waits for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])

@@ -243,6 +243,50 @@ def test_many_are_removed_where_numbers_are_grouped(settings: Any) -> None:
     assert not left()
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("by_action", [False, True], ids=["page", "action"])
+def test_files_are_removed_after_commit_under_atomic_requests(
+    tombstone: Any, by_action: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the transaction of the request; the messages say what was done."""
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    client = staff("view_tombstone", "carry_out_tombstone")
+    data = {"action": "remove_selected", "_selected_action": [tombstone.pk], "confirmed": "yes"}
+    target = url_for(Tombstone) if by_action else url(tombstone, "remove")
+    page = Page(client, client.post(target, data, follow=True), target)
+    assert page.messages == ["1 file was removed for good."]
+    assert not left()
+    assert not store_for(FileMeta).exists(tombstone.name)
+
+
+def test_removed_file_is_no_longer_shown(tombstone: Any) -> None:
+    """Its tombstone only keeps the name from being used again."""
+    client = staff("view_tombstone", "restore_tombstone")
+    Tombstone.objects.update(claimed=timezone.now(), done=timezone.now())
+    assert tombstone.name not in Page.get(client, url_for(Tombstone)).html
+    answer = client.get(url(tombstone, "change"))
+    assert (answer.status_code, answer.url) == (302, reverse("admin:index"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_shown"),
+    [
+        ({}, True),
+        ({"rows": [], "file_id": None, "delivery_id": None}, True),
+        ({"rows": []}, False),
+        ({"rows": [], "claimed": timezone.now()}, False),
+    ],
+    ids=["deleted", "orphan", "restored", "removal"],
+)
+def test_restore_button_is_shown_where_it_helps(
+    tombstone: Any, changed: Any, is_shown: bool
+) -> None:
+    """Not for what was restored already, nor for what is being removed."""
+    Tombstone.objects.update(**changed)
+    page = Page.get(staff("view_tombstone", "restore_tombstone"), url(tombstone, "change"))
+    assert ("Restore" in [form.text for form in page.root.find("form")]) is is_shown
+
+
 def test_bytes_without_a_row_are_kept(tombstone: Any) -> None:
     """They are stored under another name, too, by which they can be adopted."""
     Tombstone.objects.update(rows=[], file_id=None, delivery_id=None)
