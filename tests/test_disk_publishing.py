@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,22 @@ def test_duplicate_of_an_exchanged_file_fails(
         store.duplicate(NAME, KEY)
     assert outside.stat().st_nlink == 1
     assert outside.read_bytes() == b"precious"
+
+
+def test_time_is_that_of_the_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the host, which may not be that of the file server, does not count."""
+    store = store_at(root)
+    store.save(NAME, ContentFile(DATA))
+    now = datetime.now(timezone.utc)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return super().now(tz) + timedelta(days=365)
+
+    monkeypatch.setattr("devilry_storage.storages.base.datetime", Clock)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert abs(store.current_time() - now) < timedelta(minutes=1)
 
 
 def test_time_is_that_of_new_files(root: Path) -> None:

@@ -157,6 +157,20 @@ def test_file_of_a_tombstone_under_another_alias(
     assert not FileMeta.objects.exists()
 
 
+def test_file_that_is_used_is_not_read(
+    store: FailingStore, delivery: Delivery, row: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be large; the refusal needs only its name."""
+    deleted = delivery.add_file("deleted.txt", b"deleted")
+    deleted.delete()
+    read: list[str] = []
+    monkeypatch.setattr(store, "stream", lambda name: read.append(name) or iter(()))
+    for name in (row.content.name, deleted.content.name):
+        with pytest.raises(FileExistsError):
+            FileMeta.objects.adopt(name, delivery=delivery)
+    assert read == []
+
+
 def test_errors_of_the_row(store: FailingStore, delivery: Delivery, row: Any) -> None:
     """A taken or bad filename, a missing or finished delivery: no row, the file stays."""
     store.save("imports/a.txt", ContentFile(b"adopted"))

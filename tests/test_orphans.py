@@ -146,6 +146,14 @@ def test_file_of_a_row_without_content_is_refused(store: Any) -> None:
     refused("its ids are those of a row without content", name)
 
 
+def test_file_of_a_row_of_second_model_without_content_is_refused(store: Any) -> None:
+    """Any model that uses the store may be about to record it."""
+    with override_deliverystore(store, model=Note):
+        note = Note.objects.create(pk=3, filename="late")
+        name = lay(store, store.layout.key(*note.key_ids()))
+        refused("its ids are those of a row without content", name)
+
+
 @pytest.mark.parametrize("name", ["0/0/7/61", "0/0/51/9", "0/0/51/61"])
 def test_ids_above_those_of_all_rows_are_refused(name: str, store: Any) -> None:
     """They were given after the backup that this database is."""

@@ -295,6 +295,48 @@ def test_claim_leaves_tombstones_of_other_stores(root: Path) -> None:
     assert Tombstone.objects.get().claimed is None
 
 
+def test_row_that_names_the_file_before_the_claim_keeps_it(root: Path) -> None:
+    """Rows are looked for by the statement that claims."""
+    delivery, other = delivered(a=b"1"), delivered(b=b"2")
+    name = delivery.files[0].content.name
+    delivery.delete()
+    past_due()
+
+    def rename_first(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(f'UPDATE "{Tombstone._meta.db_table}"'):
+            _rename(other, name)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(rename_first):
+        assert removal.claim(FileMeta, Tombstone.objects.all()) == 0
+    assert Tombstone.objects.get().claimed is None
+
+
+def test_purge_finishes_removals_that_are_not_due(root: Path) -> None:
+    """They were claimed before their time, and then the remover was killed."""
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+    delivery.delete()
+    assert removal.claim(FileMeta, Tombstone.objects.all()) == 1
+    assert [event.result for event in purge()] == ["removed"]
+
+
+def test_failing_removals_are_tried_once_in_a_purge(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next purge tries them again."""
+    monkeypatch.setattr(purging, "REMOVED_AT_ONCE", 1)
+    delivery, _ = delivered(a=b"1", b=b"2", c=b"3"), delivered(d=b"4")
+    delivery.delete()
+    past_due()
+
+    def remove(self: Tree, name: str, **options: Any) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(Tree, "remove", remove)
+    assert [event.result for event in purge()] == ["failed"] * 3
+    assert [tombstone.attempts for tombstone in left()] == [1, 1, 1]
+
+
 def test_claim_is_refused_in_a_transaction(root: Path) -> None:
     """A rollback would forget that the bytes may be gone."""
     _one_deleted_of_two()
@@ -558,6 +600,27 @@ def test_delete_without_retention_leaves_other_due_tombstones(root: Path) -> Non
     assert name in _names(root)
 
 
+def test_name_that_was_rolled_back_is_kept_for_its_retention(root: Path) -> None:
+    """A delete without retention was undone; the one that counts has some."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    first, second = delivery.files
+    name = first.content.name
+    with transaction.atomic():
+        with (
+            override_settings(DELIVERY_STORE_RETENTION_DAYS=0),
+            pytest.raises(ZeroDivisionError),
+            transaction.atomic(),
+        ):
+            FileMeta.objects.get(pk=first.pk).delete()
+            raise ZeroDivisionError
+        first.delete()
+        with override_settings(DELIVERY_STORE_RETENTION_DAYS=0):
+            second.delete()
+    assert [tombstone.name for tombstone in left()] == [name]
+    assert name in _names(root)
+    assert second.content.name not in _names(root)
+
+
 # -- Before the due time --
 
 
@@ -597,6 +660,18 @@ def test_remove_now_skips_tombstones_of_removed_models(root: Path) -> None:
     )
     assert len(_names(root)) == 2
     assert Tombstone.objects.count() == 1
+
+
+def test_remove_now_takes_each_store_for_itself(root: Path, tmp_path: Path) -> None:
+    """Each file is reported once."""
+    delivery, _ = delivered(a=b"1"), delivered(b=b"2")
+    delivery.delete()
+    store = FsHierDeliveryStore(location=tmp_path / "notes")
+    with override_deliverystore(store, model=Note):
+        gone, _ = (Note.objects.create(content=ContentFile(b"note", "a")) for _ in range(2))
+        gone.delete()
+        events = list(remove_now(Tombstone.objects.all()))
+    assert [event.result for event in events] == ["removed", "removed"]
 
 
 def test_remove_now_refuses_wrong_store(root: Path) -> None:
@@ -757,6 +832,18 @@ def test_purge_keeps_files_with_tombstones_of_other_aliases(root: Path) -> None:
     assert left() == [first]
 
 
+def test_purge_keeps_files_of_removals_of_other_aliases(root: Path) -> None:
+    """The file of the same name in the current store is another one."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    delivery.delete()
+    past_due()
+    first, second = Tombstone.objects.order_by("pk")
+    Tombstone.objects.filter(pk=first.pk).update(alias="elsewhere", claimed=timezone.now())
+    events = [(event.result, event.subject) for event in purge()]
+    assert events == [("skipped", "devilry_deliveries.filemeta"), ("removed", second.name)]
+    assert first.name in _names(root)
+
+
 def test_without_a_store_nothing_is_removed(root: Path) -> None:
     """The settings were lost."""
     _one_deleted_of_two()
@@ -825,6 +912,15 @@ def test_purge_refuses_where_many_rows_lack_their_file(
     else:
         assert [event.result for event in purge()] == ["removed"]
         assert "is not in the store" in caplog.text
+
+
+def test_purge_refuses_where_rows_have_files_of_other_sizes(root: Path) -> None:
+    """Another site's files have the same keys."""
+    kept = delivered(a=b"1", b=b"2")
+    _one_deleted_of_two()
+    for row in kept.files:
+        (root / row.content.name).write_bytes(b"another's")
+    _refused(root, "has 9 bytes in the store, but 1 were recorded, as are 2 of 3")
 
 
 def test_purge_refuses_where_rows_of_second_model_lack_their_files(root: Path) -> None:
@@ -945,6 +1041,16 @@ def test_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
     with override_settings(DELIVERY_STORE_GRACE_HOURS=22):
         assert len(list(purge())) == 1
     assert not young.exists()
+
+
+def test_temp_files_are_old_by_the_clock_of_the_store(root: Path) -> None:
+    """The clock of a host that is ahead makes no upload stale."""
+    delivered(a=b"1")
+    young = _temp(root, "young", 23)
+    there = timezone.now() + timedelta(days=365)
+    with patch.object(timezone, "now", lambda: there):
+        assert list(purge()) == []
+    assert young.exists()
 
 
 @override_settings(USE_TZ=False)

@@ -25,6 +25,7 @@ from devilry_storage.purge import purge, remove_now
 from devilry_storage.removal import claim
 from devilry_storage.restoring import restore, take_back
 from devilry_storage.store import store_for
+from devilry_storage.testing import override_deliverystore
 
 from .testapp.models import Course, MarkedFile, Note, Paper
 from .users import make_user
@@ -251,6 +252,52 @@ def test_raw_save_of_a_name_of_another_row_is_refused(delivery: Any) -> None:
     record.object.pk = first.pk
     record.save()
     assert not Tombstone.objects.exists()
+
+
+def test_raw_save_of_a_name_of_a_row_of_another_model_is_refused(delivery: Any) -> None:
+    """Also where the two rows have one id."""
+    first = delivery.files[0]
+    with override_deliverystore("deliveries", model=Note):
+        note = Note(pk=first.pk, filename="n.txt", content=ContentFile(b"nnn", "n.txt"))
+        note.save()
+        first._set_content(note.content.name, 3, "")
+        (record,) = serializers.deserialize("python", serializers.serialize("python", [first]))
+        with pytest.raises(FileExistsError, match=f"is the file of testapp.Note '{note.pk}'"):
+            record.save()
+
+
+def test_name_that_is_buried_again_is_kept_for_its_time(delivery: Any) -> None:
+    """The tombstone keeps the row that had the name at last."""
+    first, second = delivery.files
+    name = first.content.name
+    first.delete()
+    Tombstone.objects.update(due=timezone.now())
+    table = FileMeta._meta.db_table
+    connection.cursor().execute(f"UPDATE {table} SET content = %s", [name])
+    FileMeta.objects.get().delete()
+    tombstone = _tombstone()
+    assert tombstone.due > timezone.now() + timedelta(days=29)
+    assert [tombstone.rows[-1]["pk"], tombstone.file_id] == [second.pk, second.pk]
+
+
+def test_row_that_names_the_buried_file_gets_another_name(delivery: Any) -> None:
+    """It was brought back past this package; a purge would keep the file for ever."""
+    pk = delivery.files[0].pk
+    delivery.files[0].delete()
+    FileMeta.objects.bulk_create([FileMeta(pk=pk, delivery=delivery, filename="a.txt")])
+    table, name = FileMeta._meta.db_table, _tombstone().name
+    connection.cursor().execute(f"UPDATE {table} SET content = %s WHERE id = %s", [name, pk])
+    restored = restore(_tombstone())
+    assert restored.pk == pk
+    assert restored.content.name != name
+    assert _read(restored) == b"aaa"
+
+
+def test_purge_is_refused_in_a_block_of_a_test(delivery: Any) -> None:
+    """Of Django's TestCase only its own transactions do not count."""
+    list(purge())
+    with transaction.atomic(), pytest.raises(RuntimeError, match="cannot run in a transaction"):
+        list(purge())
 
 
 def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:

@@ -77,6 +77,15 @@ def test_hostile_names_are_removed_and_refused_ones_told(
     assert [entry.name for entry in store.scan()] == ["warm.txt"]
 
 
+def test_file_whose_size_cannot_be_asked_is_kept(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """It is a failure of its own; the others are removed."""
+    _saved(store, proxy, "a.txt", "b.txt")
+    proxy.fault("HeadObject", Answer(403, "AccessDenied"), 1)
+    failures = store.delete_many(["a.txt", "b.txt"], sizes={"a.txt": 1, "b.txt": 1})
+    assert {name: type(failure) for name, failure in failures.items()} == {"a.txt": StoreDenied}
+    assert {entry.name for entry in store.scan()} == {"a.txt", "warm.txt"}
+
+
 def test_a_name_that_xml_cannot_carry_does_not_keep_the_others(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:

@@ -8,20 +8,22 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
 from django.core.files.base import ContentFile
-from django.utils import timezone
 
+from devilry_storage.exceptions import StoreFailure
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3 import writing
 from devilry_storage.testing import PlainFileMeta
 
 from . import s3servers
+from .http_faults import Replace
 from .http_proxy import HttpProxy
+from .odd_responses import wire, with_headers
 
 pytestmark = pytest.mark.servers
 
@@ -192,6 +194,59 @@ def test_a_copy_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpP
     assert store.read_open(target).read() == b"x" * 10_000
 
 
+def test_duplicate_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """A restore of a large file takes no time."""
+    name = store.save("a.bin", ContentFile(b"data"))
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    with sends(proxy, "CopyObject"):
+        other = store.duplicate(name, store.layout.key(1, 9), size=4, sha256=sha256)
+    assert store.layout.parse(other) == (1, 9)
+    assert other != store.layout.key(1, 9)
+    assert b"".join(store.stream(other)) == b"data"
+
+
+@pytest.mark.parametrize("known", [{"size": 4}, {"sha256": "0" * 64}], ids=["size", "sha256"])
+def test_duplicate_without_checksum_is_read_and_written(
+    store: S3DeliveryStore, proxy: HttpProxy, known: dict[str, Any]
+) -> None:
+    """What was copied could not be compared with anything."""
+    name = store.save("a.bin", ContentFile(b"data"))
+    with sends(proxy, "GetObject", "PutObject"):
+        other = store.duplicate(name, store.layout.key(1, 9), **known)
+    assert b"".join(store.stream(other)) == b"data"
+
+
+def test_duplicate_takes_another_name_where_one_is_taken(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server refuses to overwrite."""
+    name = store.save("a.bin", ContentFile(b"data"))
+    taken, free = (store.layout.key(1, file) for file in (8, 9))
+    store.save(taken, ContentFile(b"another's"))
+    monkeypatch.setattr(store, "_candidates", lambda key, fresh: iter([taken, free]))
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    assert store.duplicate(name, taken, size=4, sha256=sha256) == free
+    assert b"".join(store.stream(taken)) == b"another's"
+
+
+def test_time_is_that_of_the_server(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The clock of this machine, by which no object is dated, does not count."""
+    then = "Sun, 29 Nov 2020 10:00:00 GMT"
+    proxy.fault("ListObjectsV2", Replace(lambda reply: wire(with_headers(reply, date=then))), 1)
+    assert store.current_time() == datetime(2020, 11, 29, 10, tzinfo=timezone.utc)
+    assert proxy.operations() == ["ListObjectsV2"]
+
+
+@pytest.mark.parametrize("date", [None, "yesterday"])
+def test_time_that_the_server_does_not_give_is_an_error(
+    store: S3DeliveryStore, proxy: HttpProxy, date: str | None
+) -> None:
+    """The age of a file is unknown then, so that nothing is removed for it."""
+    proxy.fault("ListObjectsV2", Replace(lambda reply: wire(with_headers(reply, date=date))), 1)
+    with pytest.raises(StoreFailure, match="has no time"):
+        store.current_time()
+
+
 def test_a_copy_above_the_limit_of_one_request_goes_in_parts(
     store: S3DeliveryStore, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +298,7 @@ def test_a_purge_looks_before_it_aborts_an_upload(
     """One listing of the uploads, and one request for each that is aborted."""
     store.remote.call("create_multipart_upload", "0/1/1005/17")
     with sends(proxy, "ListMultipartUploads", "AbortMultipartUpload"):
-        found = list(store.remove_stale_uploads(timezone.now() + timedelta(minutes=1)))
+        found = list(store.remove_stale_uploads(datetime.now(timezone.utc) + timedelta(minutes=1)))
     assert found == ["0/1/1005/17"]
 
 

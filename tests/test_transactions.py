@@ -29,6 +29,7 @@ from devilry_storage.restoring import restore
 from devilry_storage.signals import file_removed, file_stored
 from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.store import store_for
+from devilry_storage.testing import override_deliverystore
 
 from . import postgres
 from .slow import database_state as state
@@ -359,25 +360,24 @@ def test_purge_waits_for_nobody_and_takes_no_uncommitted_bytes(delivery: Any, ro
     assert state.faults() == []
 
 
-def test_tombstone_that_comes_after_the_bytes_is_heeded(delivery: Any) -> None:
-    """Somebody else's row named the key, and was deleted: the bytes get another name."""
+@pytest.mark.parametrize("model", ["devilry_deliveries.filemeta", "testapp.note"])
+def test_tombstone_that_comes_after_the_bytes_is_heeded(delivery: Any, model: str) -> None:
+    """Another row, of any model in the store, named the key: the bytes get another name."""
     names: list[str] = []
 
     def bury_the_first(name: str) -> None:
         names.append(name)
         if len(names) == 1:
             Tombstone.objects.create(
-                model="devilry_deliveries.filemeta",
-                alias="deliveries",
-                name=name,
-                due=timezone.now(),
+                model=model, alias="deliveries", name=name, due=timezone.now()
             )
 
     with after_each_creation(bury_the_first):
         row = delivery.add_file("late.txt", NEW)
     assert len(names) == 2
     Tombstone.objects.update(created=timezone.now() - timedelta(days=2))
-    assert [event.result for event in purge()] == ["removed"]
+    with override_deliverystore("deliveries", model=Note):
+        assert [event.result for event in purge()] == ["removed"]
     assert state.stored(row) == NEW
     assert state.faults() == []
 
@@ -430,6 +430,26 @@ def test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted(
     assert state.faults() == []
 
 
+def test_bytes_that_a_row_of_another_model_adopts_are_not_adopted(delivery: Any) -> None:
+    """Meanwhile their hash was computed; two rows never name one object."""
+    store = store_for(FileMeta)
+    name = store.save("found/there.txt", ContentFile(NEW))
+    stream = store.stream
+
+    def stream_while_others_adopt(name: str) -> Iterator[bytes]:
+        yield from stream(name)
+        in_a_thread(lambda: Note.objects.adopt(name, sha256="0" * 64)).join()
+
+    refused = pytest.raises(FileExistsError, match="is the file of testapp.Note")
+    with (
+        override_deliverystore("deliveries", model=Note),
+        patch.object(store, "stream", stream_while_others_adopt),
+        refused,
+    ):
+        FileMeta.objects.adopt(name, delivery=delivery)
+    assert delivery.files.count() == 2
+
+
 def test_newest_row_may_be_deleted_while_it_is_looked_up(delivery: Any, row: Any) -> None:
     """Its missing bytes are no sign of a wrong store: what is due is removed nevertheless."""
     newest, store = delivery.files.last(), store_for(FileMeta)
@@ -463,6 +483,18 @@ def test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes(delivery: 
     assert state.stored(delivery.files.get(filename="a.txt")) == OLD
     assert not delivery.files.filter(filename="b.txt").exists()
     assert state.faults() == []
+
+
+def test_files_of_rows_taken_over_get_other_names(delivery: Any) -> None:
+    """The writer that the row was taken over from may store under its key at any time."""
+    FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
+    new, late = sorted(
+        delivery.add_files({"late.txt": NEW, "new.txt": NEW}),
+        key=lambda row: row.filename != "new.txt",
+    )
+    key = store_for(FileMeta).layout.key
+    assert new.content.name == key(*new.key_ids())
+    assert late.content.name != key(*late.key_ids())
 
 
 def test_row_of_many_that_is_deleted_meanwhile_is_an_error(delivery: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -285,6 +287,26 @@ def test_restore_button_is_shown_where_it_helps(
     Tombstone.objects.update(**changed)
     page = Page.get(staff("view_tombstone", "restore_tombstone"), url(tombstone, "change"))
     assert ("Restore" in [form.text for form in page.root.find("form")]) is is_shown
+
+
+def test_a_claimed_orphan_is_shown_as_being_removed(tombstone: Any) -> None:
+    """It cannot be taken back any more."""
+    Tombstone.objects.update(rows=[], file_id=None, delivery_id=None, claimed=timezone.now())
+    page = Page.get(staff("view_tombstone"), url(tombstone, "change"))
+    assert "Being removed" in page.text
+    assert "Unrecorded file" not in page.text
+
+
+def test_due_tombstones_are_filtered_by_the_clock_of_the_database(tombstone: Any) -> None:
+    """As a purge finds them."""
+    client = staff("view_tombstone")
+    session = client.session
+    session.set_expiry(timedelta(days=999))
+    session.save()
+    there = timezone.now() + timedelta(days=365)
+    with patch.object(timezone, "now", lambda: there):
+        html = Page.get(client, f"{url_for(Tombstone)}?due=no").html
+    assert tombstone.name in html
 
 
 def test_bytes_without_a_row_are_kept(tombstone: Any) -> None:

@@ -317,6 +317,20 @@ def test_a_restored_file_is_in_the_zip_of_a_folder(kept: Any) -> None:
         assert posixpath.basename(row.content.name) in zipped.namelist()
 
 
+def test_file_with_row_and_tombstone_is_in_the_zip_of_a_folder(kept: Any) -> None:
+    """Such a row can only be written past this package; its file is there."""
+    first, second = delivered(7, essay=b"1", other=b"2").files
+    name = first.content.name
+    first.delete()
+    table = FileMeta._meta.db_table
+    connection.cursor().execute(
+        f"UPDATE {table} SET content = %s WHERE id = %s", [name, second.pk]
+    )
+    clerk = staff("browse_store", "view_filemeta")
+    with zipfile.ZipFile(io.BytesIO(_body(clerk.get(url("archive", folder="0/0/7"))))) as zipped:
+        assert posixpath.basename(name) in zipped.namelist()
+
+
 def test_a_foreign_file_of_any_name_does_not_end_the_zip_of_a_folder(on_disk: Any) -> None:
     """Not even for who may not view tombstones, for whom the database is asked of each name."""
     on_disk.save("0/0/7/999", ContentFile(b"1"))

@@ -690,6 +690,60 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/tombstones.py",
+        "super().get_queryset(request).filter(done=None)",
+        "super().get_queryset(request)",
+        (f"{_RESTORING}::test_removed_file_is_no_longer_shown",),
+    ),
+    Guard(
+        "admin/tombstones.py",
+        "state in {TombstoneState.DELETED, TombstoneState.ORPHAN}",
+        "state is not None",
+        (f"{_RESTORING}::test_restore_button_is_shown_where_it_helps",),
+    ),
+    Guard(
+        "admin/tombstones.py",
+        "state in {TombstoneState.DELETED, TombstoneState.ORPHAN}",
+        "state is TombstoneState.DELETED",
+        (f"{_RESTORING}::test_restore_button_is_shown_where_it_helps[orphan]",),
+    ),
+    Guard(
+        "models/tombstone.py",
+        "        if self.claimed is not None:\n",
+        "        if self.rows and self.claimed is not None:\n",
+        (f"{_RESTORING}::test_a_claimed_orphan_is_shown_as_being_removed",),
+    ),
+    Guard(
+        "models/tombstone.py",
+        "is_orphan = self.file_id is None and self.delivery_id is None",
+        "is_orphan = True",
+        (f"{_RESTORING}::test_restore_button_is_shown_where_it_helps[restored]",),
+    ),
+    Guard(
+        "admin/tombstones.py",
+        "if tombstone.state is TombstoneState.ORPHAN:",
+        "if False:",
+        (f"{_RESTORING}::test_bytes_without_a_row_are_kept",),
+    ),
+    Guard(
+        "admin/tombstones.py",
+        "        if is_in_transaction(using):  # ATOMIC_REQUESTS\n",
+        "        if False:\n",
+        (f"{_RESTORING}::test_files_are_removed_after_commit_under_atomic_requests",),
+    ),
+    Guard(
+        "admin/tombstones.py",
+        "transaction.on_commit(remove_committed, using=using)",
+        "remove_committed()",
+        (f"{_RESTORING}::test_files_are_removed_after_commit_under_atomic_requests",),
+    ),
+    Guard(
+        "admin/tombstones.py",
+        "return queryset.filter(**{lookup: DatabaseNow()})",
+        'return queryset.filter(**{lookup: __import__("django").utils.timezone.now()})',
+        (f"{_RESTORING}::test_due_tombstones_are_filtered_by_the_clock_of_the_database",),
+    ),
+    Guard(
+        "admin/tombstones.py",
         "        if not permitted(request):\n            raise PermissionDenied\n",
         "",
         (f"{_RESTORING}::test_each_needs_its_own_permission",),
@@ -1103,9 +1157,7 @@ GUARDS: list[Guard] = [
         "admin/stores.py",
         "return buried.keys() - rows_named(model, buried, using).keys()",
         "return set(buried)",
-        (
-            f"{_STORES}::test_a_file_that_a_row_names_is_in_the_zip_of_a_folder_whatever_was_deleted",
-        ),
+        (f"{_STORES}::test_file_with_row_and_tombstone_is_in_the_zip_of_a_folder",),
     ),
     Guard(
         "admin/stores.py",

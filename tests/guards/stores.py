@@ -26,6 +26,7 @@ PURGE = "tests/test_purge.py::"
 PURGE_S3 = "tests/test_purge_s3.py::"
 S3_CLIENTS = "tests/test_s3_clients.py::"
 S3_CONDITIONS = "tests/test_s3_conditions.py::"
+S3_SEAWEEDFS = "tests/test_conformance_s3.py::TestS3DeliveryStoreOnSeaweedFS::"
 S3_DELETE_MANY = "tests/test_s3_delete_many.py::"
 S3_ENCRYPTION = "tests/test_s3_encryption.py::"
 S3_ERRORS = "tests/test_s3_errors.py::"
@@ -185,7 +186,10 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        ("        if not self._is_ours(leaf, folder):\n            raise self._foreign(name)\n"),
+        (
+            "        if not self._is_ours(leaf, folder):\n"
+            "            raise self._tree.foreign(name)\n"
+        ),
         "",
         (
             f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",
@@ -375,9 +379,85 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        ("                self.stat_in(fd, leaf, name)\n                os.unlink"),
-        "                os.unlink",
+        "found = self.stat_in(fd, leaf, name).st_size",
+        "found = os.stat(leaf, dir_fd=fd, follow_symlinks=False).st_size",
         (f"{DISK_TRAPS}test_a_planted_entry_is_neither_deleted_nor_replaced",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                if size not in {None, found}:\n",
+        "                if False:\n",
+        (f"{DISK}test_delete_many_keeps_files_of_other_sizes",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                    is_made = False\n",
+        "                    return False\n",
+        (f"{DISK_PUBLISHING}test_duplicate_whose_reply_was_lost_keeps_the_name",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                if not os.path.samestat(there, os.fstat(source)):\n",
+        "                if False:\n",
+        (
+            f"{DISK_PUBLISHING}test_duplicate_takes_no_name_of_another_file",
+            f"{DISK_PUBLISHING}test_duplicate_of_an_exchanged_file_fails",
+        ),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                    if is_made:\n",
+        "                    if False:\n",
+        (f"{DISK_PUBLISHING}test_duplicate_of_an_exchanged_file_fails",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False",
+        "src_dir_fd=from_, dst_dir_fd=to",
+        (f"{DISK_PUBLISHING}test_duplicate_of_an_exchanged_file_fails[before]",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                if self.durable:\n                    sync(to)\n",
+        "",
+        (f"{DISK_SYNCS}test_duplicate_syncs_the_folder_of_the_new_name",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                with suppress(FileNotFoundError):\n"
+        "                    return self._link(source.fileno(), name, other)\n",
+        "                return self._link(source.fileno(), name, other)\n",
+        (f"{DISK_PUBLISHING}test_duplicate_makes_a_folder_that_vanishes_again",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                self.stat(name)\n        raise",
+        "        raise",
+        (f"{DISK_PUBLISHING}test_duplicate_of_a_file_that_is_removed_meanwhile_ends",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "            os.utime(fd)\n",
+        "",
+        (f"{DISK_PUBLISHING}test_time_is_that_of_new_files",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "            return time.time()  # nothing was stored yet\n",
+        "            raise\n",
+        (f"{DISK_PUBLISHING}test_time_is_that_of_new_files",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "return self._time(self._tree.time())",
+        "return super().current_time()",
+        (f"{DISK_PUBLISHING}test_time_is_that_of_the_file_system",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "        for candidate in self._candidates(key, fresh=True):\n",
+        "        for candidate in self._candidates(key, fresh=False):\n",
+        (f"{DISK}test_duplicate",),
     ),
     Guard(
         "storages/tree.py",
@@ -523,6 +603,85 @@ GUARDS: list[Guard] = [
         "used = stored_name(filemeta) is not None or",
         "used =",
         (f"{MEMORY}test_new_content_gets_a_fresh_name",),
+    ),
+    Guard(
+        "storages/base.py",
+        "self._create_first(self._candidates(key, fresh=True), file)",
+        "self._create_first(self._candidates(key, fresh=False), file)",
+        (f"{MEMORY}test_duplicate",),
+    ),
+    Guard(
+        "storages/base.py",
+        "            self._refuse_other_size(name, size)\n",
+        "            pass\n",
+        (f"{MEMORY}test_delete_many_keeps_files_of_other_sizes",),
+    ),
+    Guard(
+        "storages/base.py",
+        "        with suppress(FileNotFoundError):\n            if (found",
+        "        if True:\n            if (found",
+        (f"{MEMORY}test_delete_many_keeps_files_of_other_sizes",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "        failures = self._of_other_sizes(sizes or {})\n",
+        "        failures: dict[str, Exception] = {}\n",
+        (f"{S3_SEAWEEDFS}test_delete_many_keeps_files_of_other_sizes",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "        names = [name for name in names if name not in failures]\n",
+        "",
+        (f"{S3_SEAWEEDFS}test_delete_many_keeps_files_of_other_sizes",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "            except (OSError, ValueError) as exception:\n                failures[name]",
+        "            except WrongSize as exception:\n                failures[name]",
+        (f"{S3_DELETE_MANY}test_file_whose_size_cannot_be_asked_is_kept",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "        for candidate in self._candidates(key, fresh=True):\n",
+        "        for candidate in self._candidates(key, fresh=False):\n",
+        (
+            f"{S3_SEAWEEDFS}test_duplicate",
+            f"{S3_REQUESTS}test_duplicate_is_one_request_and_no_bytes",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "            return super().duplicate(name, key)\n        for",
+        "            pass\n        for",
+        (f"{S3_REQUESTS}test_duplicate_without_checksum_is_read_and_written",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "            with suppress(FileExistsError):\n                publication",
+        "            if True:\n                publication",
+        (f"{S3_REQUESTS}test_duplicate_takes_another_name_where_one_is_taken",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "return self._time(parsedate_to_datetime(date))",
+        "return super().current_time()",
+        (f"{S3_REQUESTS}test_time_is_that_of_the_server",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "        except (TypeError, ValueError) as exception:\n            raise StoreFailure(\n"
+        '                f"list_objects_v2',
+        "        except KeyError as exception:\n            raise StoreFailure(\n"
+        '                f"list_objects_v2',
+        (f"{S3_REQUESTS}test_time_that_the_server_does_not_give_is_an_error",),
+        needs=("servers",),
     ),
     Guard(
         "storages/base.py",
