@@ -15,6 +15,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -79,6 +80,12 @@ class Server:
             "PGUSER": USER,
             "PGPASSWORD": self.password,
         }
+
+    def crash(self) -> None:
+        """Do at once what ``pg_ctl stop -m immediate`` would come to, and restart the server."""
+        postmaster = (self._data / "postmaster.pid").read_text().split()[0]
+        os.kill(int(postmaster), signal.SIGQUIT)
+        self._run("pg_ctl", "restart", "--wait", "--mode=immediate")
 
     def stop(self) -> None:
         """End the server, by the process id that it wrote down, and remove its files."""

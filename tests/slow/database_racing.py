@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from django.core.files.storage import Storage
-from django.db import connections
+from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -97,6 +97,20 @@ def isolation_level(level: str) -> Iterator[None]:
             yield
     finally:
         connections.close_all()
+
+
+@contextmanager
+def connected(**where: Any) -> Iterator[None]:
+    """Let Django's connection go to another address."""
+    before = dict(connection.settings_dict)
+    connection.close()
+    connection.settings_dict.update(where)
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.clear()
+        connection.settings_dict.update(before)
 
 
 @contextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import Any
 
@@ -84,20 +81,6 @@ def test_statement_that_fails_parts_no_row_from_its_bytes() -> None:
     assert hit > 0.7 * tried
 
 
-@contextmanager
-def connected(**where: Any) -> Iterator[None]:
-    """Let Django's connection go to another address."""
-    before = dict(connection.settings_dict)
-    connection.close()
-    connection.settings_dict.update(where)
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict.clear()
-        connection.settings_dict.update(before)
-
-
 @pytest.mark.postgres
 @pytest.mark.parametrize(
     ("name", "lost", "piece", "rounds", "step"),
@@ -122,7 +105,7 @@ def test_what_is_lost_on_the_way_parts_no_row_from_its_bytes(
             for n in range(number % step, STEPS, step):
                 delivery = operation.prepared()
                 pk, fired = delivery.pk, proxy.fired
-                with connected(HOST=proxy.host, PORT=str(proxy.port)):
+                with database_racing.connected(HOST=proxy.host, PORT=str(proxy.port)):
                     connection.ensure_connection()
                     getattr(proxy, lost)(piece, skip=n)
                     error = operation.run(delivery)
@@ -216,19 +199,12 @@ def test_server_that_crashes_parts_no_row_from_its_bytes() -> None:
     try:
         where = server.start()
         address = {"HOST": where["PGHOST"], "PORT": where["PGPORT"]}
-        with connected(**address, PASSWORD=server.password, NAME="postgres"):
+        with database_racing.connected(**address, PASSWORD=server.password, NAME="postgres"):
             with connection.cursor() as cursor:
                 # What was committed is to survive; the suite's servers need not.
                 cursor.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = on")
             connection.close()
             call_command("migrate", verbosity=0)
-            strike_at_random("db-server-restarted", lambda: crash(server), count(28, 7))
+            strike_at_random("db-server-restarted", server.crash, count(28, 7))
     finally:
         server.stop()
-
-
-def crash(server: postgres.Server) -> None:
-    """Do at once what ``pg_ctl stop -m immediate`` would come to, and restart the server."""
-    postmaster = (server._data / "postmaster.pid").read_text().split()[0]
-    os.kill(int(postmaster), signal.SIGQUIT)
-    server._run("pg_ctl", "restart", "--wait", "--mode=immediate")
