@@ -209,3 +209,18 @@ def test_whatever_talks_to_a_server_is_marked() -> None:
     assert len(modules) >= 5
     unmarked = [path.name for path in modules if "pytest.mark.servers" not in path.read_text()]
     assert unmarked == []
+
+
+def test_killed_server_starts_again_with_its_files() -> None:
+    """On the same port; nothing listens there in between."""
+    server = s3servers.Restartable("seaweedfs")
+    try:
+        client, bucket = server.server.client(), server.server.bucket()
+        client.put_object(Bucket=bucket, Key="kept", Body=b"kept")
+        server.kill()
+        assert not listens(server.server.endpoint_url)
+        server.start()
+        assert client.get_object(Bucket=bucket, Key="kept")["Body"].read() == b"kept"
+    finally:
+        server.stop()
+    assert not listens(server.server.endpoint_url)

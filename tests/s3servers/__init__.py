@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from . import programs
-from .keeping import start
+from . import keeping, programs
 
 REGION = "us-east-1"
 
@@ -84,19 +83,48 @@ def own(name: str) -> Server:
     return _started(name)
 
 
-def _started(name: str) -> Server:
-    key, secret = f"ACCESSKEY{uuid.uuid4().hex[:11].upper()}", f"secret-key-{uuid.uuid4().hex}"
+class Restartable:
+    """A server of one's own that can be killed and started again."""
 
-    def attempt(port: int) -> Server:
-        return Server(name, f"http://127.0.0.1:{port}", key, secret)
+    def __init__(self, name: str) -> None:
+        need(name)
+        key, secret = _credentials()
+        self._server = keeping.Restartable(programs.PROGRAMS[name], key, secret)
+        self.server = _server(name, self._server.port, key, secret)
+        self.start()
+
+    def start(self) -> None:
+        self._server.start(lambda: _try(self.server))
+
+    def kill(self) -> None:
+        self._server.kill()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+def _started(name: str) -> Server:
+    key, secret = _credentials()
 
     def try_it(port: int) -> None:
-        server = attempt(port)
-        client, bucket = server.client(), server.bucket()
-        client.put_object(Bucket=bucket, Key="ready", Body=b"ready")
-        assert client.get_object(Bucket=bucket, Key="ready")["Body"].read() == b"ready"
+        _try(_server(name, port, key, secret))
 
-    return attempt(start(programs.PROGRAMS[name], key, secret, try_it))
+    port = keeping.start(programs.PROGRAMS[name], key, secret, try_it)
+    return _server(name, port, key, secret)
+
+
+def _credentials() -> tuple[str, str]:
+    return f"ACCESSKEY{uuid.uuid4().hex[:11].upper()}", f"secret-key-{uuid.uuid4().hex}"
+
+
+def _server(name: str, port: int, key: str, secret: str) -> Server:
+    return Server(name, f"http://127.0.0.1:{port}", key, secret)
+
+
+def _try(server: Server) -> None:
+    client, bucket = server.client(), server.bucket()
+    client.put_object(Bucket=bucket, Key="ready", Body=b"ready")
+    assert client.get_object(Bucket=bucket, Key="ready")["Body"].read() == b"ready"
 
 
 @functools.lru_cache

@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,42 @@ def start(program: Program, key: str, secret: str, try_it: Callable[[int], None]
         if not ended:
             break
     raise RuntimeError(f"{program.name} did not start: {failure}\n{said}")
+
+
+class Restartable:
+    """A server that can be killed, and started again with its files on its port."""
+
+    def __init__(self, program: Program, key: str, secret: str) -> None:
+        self._name = program.name
+        self._folder = Path(tempfile.mkdtemp(prefix=f"devilry-storage-{program.name.lower()}-"))
+        self._call = program.call(self._folder, key, secret)
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self.port = self._call.port
+
+    def start(self, try_it: Callable[[], None]) -> None:
+        """Start the server and return as soon as ``try_it()`` does not raise."""
+        self._keeper = _kept(self._call, self._folder)
+        failure = _wait(self._keeper, try_it, time.monotonic() + SECONDS)
+        if failure is not None:
+            said = _log(self._folder).read_text(errors="replace")[-2000:]
+            self.stop()
+            raise RuntimeError(f"{self._name} did not start: {failure}\n{said}")
+
+    def kill(self) -> None:
+        """Send SIGKILL to the server, whose files stay."""
+        assert self._keeper is not None
+        keeper = self._keeper.pid
+        (server,) = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        os.kill(int(server), signal.SIGKILL)
+        # Only then its pipe is closed, at whose end it would remove the files.
+        self._keeper.wait()
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.close()
+
+    def stop(self) -> None:
+        """End the server and remove its files."""
+        if self._keeper is not None:
+            _stop(self._keeper, self._folder, os.getpid())
 
 
 def _log(folder: Path) -> Path:
