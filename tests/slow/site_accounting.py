@@ -1,0 +1,182 @@
+"""Accounting at the end of a run: rows, tombstones, stored objects and journals, name by name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from devilry_storage.deliveries.models import FileMeta
+from devilry_storage.models import Tombstone
+from devilry_storage.purge import purge
+from devilry_storage.store import store_for
+
+from .database_state import LONG_AGO, bytes_under
+from .site_journal import Attempt, Journals
+
+ON_PURPOSE = {"leave", "take_back"}
+"""Operations that create objects which no row names."""
+
+BURYING = {"replace", "clear", "delete", "delete_delivery", "restore"}
+
+
+@dataclass
+class Account:
+    """What was found: ``faults`` in words, and how many names were in each state."""
+
+    faults: list[str] = field(default_factory=list)
+    states: Counter[str] = field(default_factory=Counter)
+
+
+class Books:
+    """Rows, tombstones and objects of a run that has ended."""
+
+    def __init__(self, journals: Journals) -> None:
+        self.journals = journals
+        self.rows: dict[str, Any] = {}
+        self.several: set[str] = set()
+        for row in FileMeta.objects.filter(content__isnull=False):
+            if row.content.name in self.rows:
+                self.several.add(row.content.name)
+            self.rows[row.content.name] = row
+        self.tombstones = {tombstone.name: tombstone for tombstone in Tombstone.objects.all()}
+        self.objects = {entry.name: entry.size for entry in store_for(FileMeta).scan()}
+        self.creators: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in journals.attempts:
+            for name in attempt.names:
+                self.creators[name].append(attempt)
+
+    def account(self) -> Account:
+        account = Account(list(self.journals.faults))
+        for check in (self.broken_rows, self.shared_names, self.broken_tombstones, self.lost):
+            account.faults += check()
+        account.states["in rows"] = len(self.rows)
+        account.states["in tombstones"] = len(self.tombstones)
+        account.states["acknowledged"] = sum(1 for _ in self.acknowledged())
+        for name in self.objects.keys() - self.rows.keys():
+            account.states[self.state(name)] += 1
+            if self.state(name) == "untraceable":
+                account.faults.append(f"the object {name!r} cannot be traced: {self.story(name)}")
+        return account
+
+    # -- Rows and tombstones --
+
+    def broken_rows(self) -> Iterator[str]:
+        """Rows must have their bytes, exactly as recorded."""
+        recorded = {name: (row.size, row.sha256) for name, row in self.rows.items()}
+        for name, found in self.differing(recorded):
+            yield f"row {self.rows[name].pk} names {name!r}: {found}; {self.story(name)}"
+
+    def broken_tombstones(self) -> Iterator[str]:
+        """What can be restored, or is an orphan, must have its bytes until it is claimed."""
+        recorded = {
+            name: (tombstone.size, tombstone.sha256)
+            for name, tombstone in self.tombstones.items()
+            if tombstone.claimed is None
+        }
+        for name, found in self.differing(recorded):
+            yield f"the unclaimed tombstone of {name!r}: {found}; {self.story(name)}"
+
+    def differing(self, recorded: dict[str, tuple[int | None, str]]) -> Iterator[tuple[str, str]]:
+        """Yield the names whose bytes differ from size and SHA-256, as far as these are known."""
+        with ThreadPoolExecutor(8) as pool:
+            for name, data in zip(recorded, pool.map(bytes_under, recorded), strict=True):
+                size, sha256 = recorded[name]
+                if data is None:
+                    yield name, "no bytes"
+                elif size not in {None, len(data)}:
+                    yield name, f"{len(data)} bytes, not {size}"
+                elif sha256 and hashlib.sha256(data).hexdigest() != sha256:
+                    yield name, "other bytes"
+
+    def shared_names(self) -> Iterator[str]:
+        for name in self.several:
+            yield f"several rows name {name!r}"
+        for name in self.rows.keys() & self.tombstones.keys():
+            yield f"{name!r} has a row and a tombstone: {self.story(name)}"
+        for name in self.rows.keys() & self.journals.removed:
+            yield f"{name!r} was buried, and a row names it: {self.story(name)}"
+
+    # -- Names that were acknowledged --
+
+    def acknowledged(self) -> Iterator[tuple[str, str]]:
+        """Yield the names that calls acknowledged, with their SHA-256."""
+        for attempt in self.journals.attempts:
+            if attempt.acknowledged:
+                for _, name, sha256 in attempt.given:
+                    yield name, sha256
+
+    def lost(self) -> Iterator[str]:
+        """Each name that was acknowledged has a row, or a tombstone that a call asked for."""
+        touched = {pk for each in self._burying() for pk in each.files}
+        emptied = {each.delivery for each in self._burying()}
+        for name, sha256 in self.acknowledged():
+            recorded = self.rows.get(name) or self.tombstones.get(name)
+            if recorded is None:
+                yield f"{name!r} was acknowledged and is gone: {self.story(name)}"
+            elif recorded.sha256 != sha256:
+                yield f"{name!r} was acknowledged with other bytes: {self.story(name)}"
+            elif name not in self.rows and not (
+                recorded.file_id in touched or recorded.delivery_id in emptied
+            ):
+                yield f"{name!r} was buried by no call: {self.story(name)}"
+
+    def _burying(self) -> Iterator[Attempt]:
+        return (each for each in self.journals.attempts if each.operation in BURYING)
+
+    # -- Objects without a row --
+
+    def state(self, name: str) -> str:
+        """Return what an object that no row names is."""
+        tombstone = self.tombstones.get(name)
+        creators = self.creators[name]
+        if tombstone is not None and tombstone.done is None:
+            return "buried"
+        if tombstone is not None:
+            late = any(self._is_late(each, name, tombstone) for each in creators)
+            return "came back" if late else "untraceable"
+        if any(each.operation in ON_PURPOSE for each in creators):
+            return "orphan on purpose"
+        if any(not each.acknowledged for each in creators):
+            return "orphan of a call that failed"
+        return "untraceable"
+
+    def _is_late(self, creator: Attempt, name: str, tombstone: Any) -> bool:
+        """Return whether the name may have been created again after it was removed."""
+        if not store_for(FileMeta).size_costs_request:  # on disk nothing arrives late
+            claimed: float = tombstone.claimed.timestamp()
+            return creator.names[name] > claimed
+        return True
+
+    def story(self, name: str) -> str:
+        """Return what is known about a name."""
+        tombstone = self.tombstones.get(name)
+        parts = [
+            f"{each.operation} {'acknowledged' if each.acknowledged else 'failed'}"
+            for each in self.journals.attempts
+            if name in each.names or any(given[1] == name for given in each.given)
+        ]
+        if tombstone is not None:
+            parts.append(f"tombstone {tombstone.state.value} {vars(tombstone)}")
+        return "; ".join(parts)
+
+    # -- The last purge --
+
+    def purge(self) -> Iterator[str]:
+        """Purge all that is buried, and yield what is left or wrong then."""
+        buried = Tombstone.objects.buried()
+        buried.update(due=LONG_AGO, created=LONG_AGO)
+        for event in purge():
+            if event.result != "removed":
+                yield f"the last purge: {event}"
+        if left := Tombstone.objects.filter(done=None).count():
+            yield f"the last purge leaves {left} tombstones"
+        objects = {entry.name for entry in store_for(FileMeta).scan()}
+        if missing := self.rows.keys() - objects:
+            yield f"the last purge has removed {sorted(missing)} of rows"
+        buried_names = {name for name, each in self.tombstones.items() if each.done is None}
+        if there := objects & buried_names:
+            yield f"the last purge has left {sorted(there)}"

@@ -1,0 +1,74 @@
+"""Faults to plant in a worker: each breaks one rule by which nothing that lives is removed."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import patch
+
+from django.db import models
+
+from devilry_storage import purge, removal, restoring
+from devilry_storage.conf import conf
+from devilry_storage.models import Tombstone, filemeta
+from devilry_storage.models.clock import DatabaseNow
+from devilry_storage.store import store_for
+
+
+def nothing() -> None:
+    """Plant no fault."""
+
+
+def restore_under_the_same_name() -> None:
+    """Let a restore give the row its old name back, and delete the tombstone."""
+    reinserted, give_back = restoring._reinserted, restoring._give_back
+
+    def keep_name(kept: Tombstone, *others: Any) -> str:
+        assert store_for(others[0]).exists(kept.name)
+        return kept.name
+
+    def reinsert(kept: Tombstone, *others: Any) -> Any:
+        Tombstone.objects.filter(pk=kept.pk).delete()
+        return reinserted(kept, *others)
+
+    def give(row: Any, kept: Tombstone, *others: Any) -> None:
+        Tombstone.objects.filter(pk=kept.pk).delete()
+        give_back(row, kept, *others)
+
+    patch.object(restoring, "_duplicated", keep_name).start()
+    patch.object(restoring, "_reinserted", reinsert).start()
+    patch.object(restoring, "_give_back", give).start()
+
+
+def claim_what_rows_name() -> None:
+    """Let claims take names that rows have, and nothing keep others from a name."""
+
+    def claim(model: Any, tombstones: models.QuerySet[Tombstone]) -> int:
+        claimed: int = _claimable(tombstones).update(claimed=DatabaseNow(), rows=[])
+        return claimed
+
+    _patch_claim(claim)
+    patch.object(filemeta, "reserve", lambda *args, **kwargs: None).start()
+
+
+def remove_before_the_claim() -> None:
+    """Let bytes be removed before the tombstones are claimed."""
+    whole = removal.claim
+
+    def claim(model: Any, tombstones: models.QuerySet[Tombstone]) -> int:
+        store_for(model).delete_many(_claimable(tombstones).values_list("name", flat=True))
+        return whole(model, tombstones)
+
+    _patch_claim(claim)
+
+
+def _claimable(tombstones: models.QuerySet[Tombstone]) -> models.QuerySet[Tombstone]:
+    orphans: dict[str, Any] = {"file_id": None, "delivery_id": None, "rows": []}
+    young = DatabaseNow() - conf.grace
+    found: models.QuerySet[Tombstone] = tombstones.filter(claimed=None)
+    found = found.exclude(**orphans, created__gt=young)
+    return found
+
+
+def _patch_claim(claim: Any) -> None:
+    patch.object(purge, "claim", claim).start()
+    patch.object(removal, "claim", claim).start()

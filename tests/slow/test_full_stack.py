@@ -1,0 +1,132 @@
+"""Everything that a site does, at once, while everything fails: nothing that lives is lost.
+
+Eight workers with connections of their own add, replace, delete, restore, copy, adopt, load and
+purge at random, in transactions and outside of them. They are killed, stopped and interrupted,
+their database sessions are terminated, and the servers of database and store are killed. Then each
+name that was ever acknowledged is accounted for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from tests import postgres, s3servers
+from tests.proofs import count, report, say
+
+from . import database_racing, site_plants
+from .site_accounting import Account
+from .site_disturbing import Site, site_settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.postgres]
+
+RETENTIONS = (30.0, 0.0)
+"""Days."""
+
+
+@pytest.fixture(scope="module")
+def database(django_db_blocker: Any) -> Iterator[postgres.Server]:
+    """A server of our own, which may crash; Django's connection goes there."""
+    server = postgres.Server()
+    try:
+        where = server.start()
+        address = {"HOST": where["PGHOST"], "PORT": where["PGPORT"], "USER": where["PGUSER"]}
+        with (
+            django_db_blocker.unblock(),
+            database_racing.connected(**address, PASSWORD=server.password, NAME="postgres"),
+        ):
+            with connection.cursor() as cursor:
+                # What was committed is to survive; the suite's servers need not.
+                cursor.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = on")
+                cursor.execute("ALTER ROLE CURRENT_USER SET deadlock_timeout = '100ms'")
+            connection.close()
+            call_command("migrate", verbosity=0)
+            yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def seaweedfs() -> Iterator[s3servers.Restartable]:
+    server = s3servers.Restartable("seaweedfs")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def on_disk(folder: Path) -> dict[str, Any]:
+    # A kill leaves the page cache alone.
+    return {"location": str(folder / "root"), "durable": False}
+
+
+def report_sites(name: str, sites: list[Site], accounts: list[Account]) -> None:
+    """Report the proof. A hit is a kill within a call."""
+    counts: Counter[str] = Counter()
+    for counter in (*(site.acts for site in sites), *(account.states for account in accounts)):
+        counts.update(counter)
+    say(f"{name}: " + ", ".join(f"{number} {subject}" for subject, number in counts.items()))
+    report(
+        name,
+        tried=sum(site.acts["kills"] for site in sites),
+        hit=sum(site.hit for site in sites),
+        bad=[fault for account in accounts for fault in account.faults],
+    )
+
+
+def test_site_on_disk_loses_nothing_that_lives(database: postgres.Server, tmp_path: Path) -> None:
+    sites, accounts = [], []
+    for days in RETENTIONS[: count(2, ci=1)]:
+        folder = tmp_path / str(days)
+        restarts: list[Callable[[], object]] = [database.crash] * count(3, ci=1)
+        site = Site(folder, f"disk, {days}", count(110, ci=12), restarts)
+        with site_settings("FsHierDeliveryStore", on_disk(folder), days):
+            accounts.append(site.run())
+        sites.append(site)
+    report_sites("full-stack-disk", sites, accounts)
+
+
+def test_site_on_s3_loses_nothing_that_lives(
+    database: postgres.Server, seaweedfs: s3servers.Restartable, tmp_path: Path
+) -> None:
+    def crash() -> None:
+        seaweedfs.kill()
+        seaweedfs.start()
+
+    sites, accounts = [], []
+    for days in RETENTIONS[: count(2, ci=1)]:
+        restarts: list[Callable[[], object]] = [crash, database.crash] * count(3, ci=1)
+        site = Site(tmp_path / str(days), f"s3, {days}", count(110, ci=12), restarts)
+        options = seaweedfs.server.options(seaweedfs.server.bucket())
+        with site_settings("S3DeliveryStore", options, days):
+            accounts.append(site.run())
+        sites.append(site)
+    report_sites("full-stack-s3", sites, accounts)
+
+
+@pytest.mark.parametrize(
+    ("plant", "days", "fault"),
+    [
+        (site_plants.restore_under_the_same_name, 30, "was buried, and a row names it"),
+        (site_plants.claim_what_rows_name, 30, "has a row and a tombstone"),
+        (site_plants.remove_before_the_claim, 0, "is gone, and was not claimed|the unclaimed"),
+    ],
+)
+def test_planted_fault_is_found(
+    database: postgres.Server, plant: Callable[[], None], days: float, fault: str, tmp_path: Path
+) -> None:
+    """The same site, for a shorter time, finds each fault with one of a few seeds."""
+    for seed in range(10):
+        folder = tmp_path / str(seed)
+        site = Site(folder, f"{plant.__name__}, {seed}", 6, [], plant)
+        with site_settings("FsHierDeliveryStore", on_disk(folder), days):
+            if any(re.search(fault, found) for found in site.run().faults):
+                return
+    pytest.fail(f"{plant.__name__} was not found.")
