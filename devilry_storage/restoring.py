@@ -13,6 +13,7 @@ from django.core.serializers.base import DeserializationError
 from django.db import IntegrityError, models, transaction
 from django.utils.dateparse import parse_datetime
 
+from .burying import named_by_tombstone
 from .conf import conf
 from .exceptions import NotRestorable
 from .fields import StoredName
@@ -268,7 +269,9 @@ def _reinserted(
 
 
 def _give_back(row: Any, kept: Tombstone, name: str, using: str) -> None:
-    row._update_content(row, using, content=StoredName(name), size=kept.size, sha256=kept.sha256)
+    columns = {"content": StoredName(name), "size": kept.size, "sha256": kept.sha256}
+    if not row._update_content(row, using, **columns):
+        raise named_by_tombstone(name)
     row._set_content(name, kept.size, kept.sha256)
 
 

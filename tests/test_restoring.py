@@ -122,6 +122,30 @@ def test_a_cleared_row_gets_its_content_back(delivery: Any) -> None:
     assert _picture(FileMeta) == before
 
 
+@pytest.mark.parametrize("row_stays", [True, False])
+def test_restore_fails_where_the_new_name_is_buried(
+    delivery: Any, monkeypatch: pytest.MonkeyPatch, row_stays: bool
+) -> None:
+    """As an orphan, while the restore was suspended for the grace time; nothing is lost."""
+    row = delivery.files[0]
+    row.content.delete() if row_stays else row.delete()
+    tombstone, store = _tombstone(), store_for(FileMeta)
+    duplicate: Any = store.duplicate
+
+    def suspended(*args: Any, **kwargs: Any) -> Any:
+        name = duplicate(*args, **kwargs)
+        Tombstone.objects.create(
+            model=tombstone.model, alias=tombstone.alias, name=name, due=timezone.now()
+        )
+        return name
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "duplicate", suspended)
+        with pytest.raises(FileExistsError, match="belongs to a deleted file"):
+            restore(tombstone)
+    assert _read(restore(tombstone)) == b"aaa"
+
+
 def test_a_delivery_comes_back_in_its_last_state(delivery: Any) -> None:
     """Finished, though the file that is restored first was deleted before it was."""
     Delivery.objects.update(successful=False, number=None)
