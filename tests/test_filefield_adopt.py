@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -164,7 +165,12 @@ def test_file_that_is_used_is_not_read(
     deleted = delivery.add_file("deleted.txt", b"deleted")
     deleted.delete()
     read: list[str] = []
-    monkeypatch.setattr(store, "stream", lambda name: read.append(name) or iter(()))
+
+    def stream(name: str) -> Iterator[bytes]:
+        read.append(name)
+        yield b""
+
+    monkeypatch.setattr(store, "stream", stream)
     for name in (row.content.name, deleted.content.name):
         with pytest.raises(FileExistsError):
             FileMeta.objects.adopt(name, delivery=delivery)

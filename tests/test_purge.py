@@ -76,6 +76,16 @@ def test_before_it_is_due_nothing_is_removed(root: Path) -> None:
     assert Tombstone.objects.count() == 2
 
 
+def test_only_files_that_are_due_are_removed(root: Path) -> None:
+    """Others of the same delivery are kept for their time."""
+    delivery, _ = delivered(a=b"1", b=b"22"), delivered(c=b"333")
+    delivery.delete()
+    first, second = Tombstone.objects.order_by("pk")
+    Tombstone.objects.filter(pk=first.pk).update(due=timezone.now())
+    assert [event.subject for event in purge()] == [first.name]
+    assert left() == [second]
+
+
 def test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay(root: Path) -> None:
     """Of two deliveries side by side one is removed whole, the other not touched."""
     gone, neighbour = delivered(a=b"1", b=b"22"), delivered(c=b"333")
@@ -562,12 +572,17 @@ def test_delete_without_retention_checks_newest_row(
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
-def test_delete_without_retention_keeps_file_of_other_alias(root: Path) -> None:
+@pytest.mark.parametrize("is_claimed", [False, True], ids=["buried", "claimed"])
+def test_delete_without_retention_keeps_file_of_other_alias(root: Path, is_claimed: bool) -> None:
     """A due tombstone of the same name that is of another alias stays."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     name = delivery.files[0].content.name
     Tombstone.objects.create(
-        model="devilry_deliveries.filemeta", alias="elsewhere", name=name, due=timezone.now()
+        model="devilry_deliveries.filemeta",
+        alias="elsewhere",
+        name=name,
+        due=timezone.now(),
+        claimed=timezone.now() if is_claimed else None,
     )
     delivery.delete()
     assert name not in _names(root)
@@ -1005,14 +1020,19 @@ def test_sizes_are_asked_of_a_sample_alone(
     root: Path, remote: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A purge of a million files does not send a million requests more."""
-    asked = []
-    size = FsHierDeliveryStore.size
+    asked: list[str] = []
+    size, delete_many = FsHierDeliveryStore.size, FsHierDeliveryStore.delete_many
+
+    def delete(self: FsHierDeliveryStore, names: list[str], *, sizes: dict[str, int]) -> Any:
+        asked.extend(sizes)
+        return delete_many(self, names)
 
     def ask(self: FsHierDeliveryStore, name: str) -> int:
         asked.append(name)
         return size(self, name)
 
     monkeypatch.setattr(FsHierDeliveryStore, "size", ask)
+    monkeypatch.setattr(FsHierDeliveryStore, "delete_many", delete)
     monkeypatch.setattr(purging, "SAMPLE", 3)
     assert [event.result for event in purge()] == ["removed"] * 6
     assert len([name for name in asked if name in remote]) == 3

@@ -130,7 +130,7 @@ CLAIMING = [
         "removal.py",
         "due__lte=DatabaseNow(), **conditions",
         "**conditions",
-        (f"{PURGE}test_before_it_is_due_nothing_is_removed",),
+        (f"{PURGE}test_only_files_that_are_due_are_removed",),
     ),
     Guard(
         "removal.py",
