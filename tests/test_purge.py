@@ -17,6 +17,7 @@ from unittest.mock import patch
 import pytest
 from django.core.files.base import ContentFile
 from django.db import DatabaseError, connection, transaction
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
@@ -338,6 +339,7 @@ def test_failing_removals_are_tried_once_in_a_purge(
     delivery, _ = delivered(a=b"1", b=b"2", c=b"3"), delivered(d=b"4")
     delivery.delete()
     past_due()
+    Tombstone.objects.update(id=F("id") + 9)
 
     def remove(self: Tree, name: str, **options: Any) -> None:
         raise PermissionError(13, "Permission denied", name)
@@ -1149,10 +1151,12 @@ def test_a_store_that_was_never_used_is_no_error(root: Path, make: Callable[[Pat
 
 
 def test_a_store_whose_last_file_was_purged_is_no_error(root: Path) -> None:
-    """Nothing should be there, and nothing is."""
+    """Nothing should be there, and nothing is, not even a folder."""
     delivered(a=b"1").delete()
     past_due()
     assert [event.result for event in purge()] == ["removed"]
+    assert list(purge()) == []
+    shutil.rmtree(root)
     assert list(purge()) == []
 
 
