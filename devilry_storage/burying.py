@@ -15,12 +15,12 @@ from django.db.models.expressions import Combinable
 
 from .conf import conf
 from .fields import StoredName
-from .filemodels import FileModel
+from .filemodels import FileModel, models_with
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
 from .removal import label, remove_after_commit, sharing, store_label
 from .signals import file_removed, send_after_commit
-from .store import store_for
+from .store import resolve, store_for
 
 
 def bury(row: Any, delivery: models.Model | None, using: str) -> None:
@@ -62,10 +62,15 @@ def bury(row: Any, delivery: models.Model | None, using: str) -> None:
 def naming(model: FileModel, names: Iterable[str], using: str) -> models.QuerySet[Tombstone]:
     """Return the tombstones of these names in the model's store, removals included.
 
-    Also those of the model under an alias that its store had before.
+    Also those of the model under an alias that its store had before, and those of all models of
+    a store without an alias.
     """
+    store, alias = resolve(model)
+    aliases = (
+        [alias] if alias else [label(other) for other in models_with(_declaring(model), store)]
+    )
     named: models.QuerySet[Tombstone] = Tombstone.objects.using(using).filter(
-        Q(alias=store_label(model)) | Q(model=label(model)), name__in=list(names)
+        Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)
     )
     return named
 
@@ -102,7 +107,7 @@ def reserve(model: FileModel, name: str, using: str, *, pk: Any = None) -> None:
 
 def refuse_named_by_row(model: FileModel, name: str, using: str, *, pk: Any = None) -> None:
     """Raise FileExistsError if a row names the object, other than ``pk`` of the model."""
-    declaring: FileModel = model._meta.get_field("content").model
+    declaring = _declaring(model)
     for other in sharing(declaring, store_for(declaring)):
         rows = other._base_manager.using(using).filter(content=StoredName(name))
         if other is declaring and pk is not None:
@@ -117,6 +122,11 @@ def named_by_tombstone(name: str) -> FileExistsError:
         f"{name!r} belongs to a deleted file and may be purged at any time: restore that, which "
         "gives it another name."
     )
+
+
+def _declaring(model: FileModel) -> FileModel:
+    declaring: FileModel = model._meta.get_field("content").model
+    return declaring
 
 
 # -- What a restore needs --

@@ -20,7 +20,7 @@ from django.db import connections
 from django.utils import timezone
 
 from .exceptions import StoreFailure, StoreInUse, StoreNotRecognised
-from .filemodels import FileModel, file_models
+from .filemodels import FileModel, file_models, models_with
 from .marks import (
     Mark,
     Site,
@@ -33,6 +33,7 @@ from .marks import (
     read_sites,
 )
 from .models.storemark import StoreMark
+from .models.transactions import has_transaction
 from .sites import digests
 from .storages.base import DeliveryStoreMixin
 from .storages.interface import OwnObjects
@@ -67,26 +68,14 @@ class Marked(NamedTuple):
     @property
     def alias(self) -> str:
         """The store's alias, or the label of the first model that uses it where it has none."""
-        return self.given_alias or min(model._meta.label_lower for model in self.models())
+        return self.given_alias or min(
+            model._meta.label_lower for model in models_with(self.model, self.store)
+        )
 
     @property
     def name(self) -> str:
         """Alias and location, as the start of a sentence."""
         return f"The store {self.alias!r} ({self.store.place()})"
-
-    def models(self) -> list[FileModel]:
-        """Return the model and all others whose files are in the store.
-
-        Those without a store are left out.
-        """
-        found = [self.model]
-        for model in file_models():
-            try:
-                if model is not self.model and resolve(model).store is self.store:
-                    found.append(model)
-            except ImproperlyConfigured:
-                continue  # a system check reports it
-        return found
 
     def remembered(self) -> StoreMark | None:
         """Return what the database remembers of the mark at this location."""
@@ -186,7 +175,7 @@ def _is_fresh(seen: _Seen | None, own: OwnObjects, using: str) -> bool:
         return False
     if seen.until:
         return time.monotonic() < seen.until
-    return own.volume() == seen.volume and (seen.is_settled or _is_within(using))
+    return own.volume() == seen.volume and (seen.is_settled or has_transaction(using))
 
 
 def _looked(found: Marked) -> _Seen:
@@ -213,12 +202,6 @@ def _in_test_case(using: str) -> bool:
     return any(getattr(block, "_from_testcase", False) for block in blocks)
 
 
-def _is_within(using: str) -> bool:
-    """Return whether a caller's transaction is open: what it writes may be rolled back."""
-    connection = connections[using]
-    return connection.in_atomic_block or not connection.get_autocommit()
-
-
 # -- Recognising --
 
 
@@ -235,7 +218,7 @@ def _settle(found: Marked, *, removing: bool = False, dry: bool = False) -> _Loo
     doubtful = removing and mark is None and not looked and not _is_new(found, remembered)
     if 2 * there < looked or doubtful:
         raise StoreNotRecognised(_doubt(found, mark, remembered, looked, there))
-    if dry or _is_within(found.using):
+    if dry or has_transaction(found.using):
         return _Look(mark, remembered)
     if mark is None:
         mark = _make(found, remembered)
@@ -249,7 +232,7 @@ def _settle(found: Marked, *, removing: bool = False, dry: bool = False) -> _Loo
 def _newest_rows(found: Marked) -> tuple[int, int]:
     """Return how many of the newest stored rows were looked up, and how many have their file."""
     looked = there = 0
-    for model in found.models():
+    for model in models_with(found.model, found.store):
         rows = model._base_manager.using(found.using).filter(content__isnull=False)
         for name in rows.order_by("-pk").values_list("content", flat=True)[:NEWEST]:
             looked += 1

@@ -51,15 +51,17 @@ def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
         created=DatabaseNow(),
         due=DatabaseNow() + max(conf.retention, conf.grace),
     )
+    # First the tombstone, then the rows: so either this sees a row that is made to name the file
+    # meanwhile, or what makes it sees the tombstone. In two transactions, because at REPEATABLE
+    # READ the second look would see no more than the first.
     try:
         with transaction.atomic(using=using):
-            # First the tombstone, then the rows: so either this sees a row that is made to name
-            # the file meanwhile, or what makes it sees the tombstone.
             tombstone.save(using=using, force_insert=True)
-            if rows_named(model, [name], using):
-                raise _kept(name, _("a row names it"))
     except IntegrityError as exception:
         raise _kept(name, _("it has a tombstone already")) from exception
+    if rows_named(model, [name], using):
+        Tombstone.objects.using(using).buried().filter(pk=tombstone.pk).delete()
+        raise _kept(name, _("a row names it"))
     tombstone.refresh_from_db()
     return tombstone
 

@@ -273,13 +273,11 @@ def waiting(act: Callable[[], object]) -> Iterator[list[Exception]]:
 def test_burying_waits_for_a_row_that_names_the_bytes(
     delivery: Any, level: str, act: Callable[[Any], object]
 ) -> None:
-    """Once the row is committed the bytes are not an orphan; a claim leaves them in any case."""
+    """Once the row is committed the bytes are not an orphan."""
     with waiting(bury) as raised:
         act(delivery)
-    # At REPEATABLE READ the burial does not see the row, which is younger than its snapshot.
-    assert len(raised) == (level != "repeatable read")
-    assert Tombstone.objects.update(created=state.LONG_AGO) == 1 - len(raised)
-    assert claim(FileMeta, Tombstone.objects.all()) == 0
+    assert len(raised) == 1
+    assert not Tombstone.objects.exists()
     assert FileMeta.objects.filter(content=FOUND).count() == 1
 
 

@@ -21,6 +21,7 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
+from devilry_storage import identity as identities
 from devilry_storage import purge as purging
 from devilry_storage import removal
 from devilry_storage.deliveries.models import Delivery, FileMeta
@@ -42,10 +43,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HIER = "devilry_storage.storages.FsHierDeliveryStore"
 
 
-def _stores(root: Path, alias: str = "deliveries") -> dict[str, Any]:
+def _stores(root: Path, alias: str = "deliveries", **options: Any) -> dict[str, Any]:
     return {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-        alias: {"BACKEND": HIER, "OPTIONS": {"location": str(root)}},
+        alias: {"BACKEND": HIER, "OPTIONS": {"location": str(root), **options}},
     }
 
 
@@ -270,7 +271,7 @@ def test_purge_of_thousands_sends_few_statements(root: Path) -> None:
     )
     with CaptureQueriesContext(connection) as sent:
         assert len(list(purge())) == 10_000
-    assert len(sent) <= 60
+    assert len(sent) <= 70
     assert not left()
 
 
@@ -931,13 +932,62 @@ def test_purge_refuses_where_many_rows_lack_their_file(
         assert "is not in the store" in caplog.text
 
 
-def test_purge_refuses_where_rows_have_files_of_other_sizes(root: Path) -> None:
-    """Another site's files have the same keys."""
-    kept = delivered(a=b"1", b=b"2")
+@pytest.mark.parametrize("identity", [True, False])
+def test_sizes_of_rows_count_without_identity(
+    root: Path, identity: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another site's files may have the same keys; rows that were imported may be wrong."""
+    with override_settings(STORAGES=_stores(root, identity=identity)):
+        kept = delivered(a=b"1", b=b"2")
+        _one_deleted_of_two()
+        for row in kept.files:
+            (root / row.content.name).write_bytes(b"another's")
+        if identity:
+            assert [event.result for event in purge()] == ["removed"]
+            assert caplog.text.count("has 9 bytes in the store, but 1 were recorded") >= 2
+        else:
+            _refused(root, "has 9 bytes in the store, but 1 were recorded, as are 2 of 3")
+
+
+@pytest.mark.parametrize("identity", [True, False])
+def test_empty_store_is_refused_without_identity(root: Path, identity: bool) -> None:
+    """With it a purge goes on that was killed after it had removed the last file."""
+    with override_settings(STORAGES=_stores(root, identity=identity)):
+        delivery = delivered(a=b"1")
+        name = delivery.files[0].content.name
+        delivery.delete()
+        past_due()
+        os.unlink(root / name)
+        shutil.rmtree(root / ".devilry-storage" / "tmp")
+        shutil.rmtree(root / "0")
+        if identity:
+            assert [event.result for event in purge()] == ["removed"]
+        else:
+            (root / ".devilry-storage").rmdir()
+            _refused(root, "is empty")
+
+
+def test_dry_run_writes_nothing_into_the_store(root: Path) -> None:
+    """Neither the time of the run nor anything else."""
     _one_deleted_of_two()
-    for row in kept.files:
-        (root / row.content.name).write_bytes(b"another's")
-    _refused(root, "has 9 bytes in the store, but 1 were recorded, as are 2 of 3")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    assert [event.result for event in purge(dry_run=True)] == ["due"]
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+
+
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_delete_without_retention_asks_for_the_identity_once(root: Path) -> None:
+    """A permission counts for five minutes, as long as the same folder is there."""
+    files = list(delivered(a=b"1", b=b"2", c=b"3", d=b"4").files)
+    with patch.object(identities, "_removing", wraps=identities._removing) as asked:
+        files[0].delete()
+        files[1].delete()
+        assert asked.call_count == 1
+        (root / ".devilry-storage" / "tmp").rename(root / ".devilry-storage" / "old")
+        (root / ".devilry-storage" / "tmp").mkdir()
+        files[2].delete()
+        assert asked.call_count == 2
+    assert not left()
 
 
 def test_purge_refuses_where_rows_of_second_model_lack_their_files(root: Path) -> None:

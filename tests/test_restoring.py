@@ -324,6 +324,18 @@ def test_purge_is_refused_in_a_block_of_a_test(delivery: Any) -> None:
         list(purge())
 
 
+@pytest.mark.django_db(transaction=True)
+def test_raw_save_outside_of_a_transaction_is_refused(delivery: Any) -> None:
+    """Its file could be deleted between the look and the save."""
+    (row, _) = delivery.files
+    (record,) = serializers.deserialize("python", serializers.serialize("python", [row]))
+    with pytest.raises(transaction.TransactionManagementError, match="cannot be saved raw"):
+        record.save()
+    with transaction.atomic():
+        record.save()
+    assert not Tombstone.objects.exists()
+
+
 def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:
     """There it can be adopted; the old name is removed when it is due."""
     old = store_for(FileMeta).save("lying/there.txt", ContentFile(b"there"))

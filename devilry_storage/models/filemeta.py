@@ -36,7 +36,7 @@ from .delivery import AbstractDelivery
 from .locking import lock_row, read_row
 from .restoring import restored_on_error
 from .step import RowTaken, StoreStep
-from .transactions import reads_a_snapshot
+from .transactions import has_transaction, reads_a_snapshot
 from .visibility import VisibleQuerySet
 
 #: The columns that belong to the store step: nothing else writes them.
@@ -534,8 +534,14 @@ def _reserve_raw(*, instance: AbstractFileMeta, raw: bool, using: str, **kwargs:
     By signal, because deserialized objects are saved by ``Model.save_base``, whatever methods
     their class has.
     """
-    if raw and instance.content.name:
-        reserve(_declaring(instance), instance.content.name, using, pk=instance.pk)
+    if not raw or not instance.content.name:
+        return
+    if not has_transaction(using):
+        raise transaction.TransactionManagementError(
+            f"{instance!r} cannot be saved raw outside of a transaction: its file "
+            f"{instance.content.name!r} could be deleted meanwhile. Use transaction.atomic()."
+        )
+    reserve(_declaring(instance), instance.content.name, using, pk=instance.pk)
 
 
 def _connect(*, sender: type[models.Model], **kwargs: Any) -> None:

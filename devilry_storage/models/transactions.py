@@ -12,11 +12,17 @@ from django.db import connections, transaction
 _SQLITE_FULL = 2
 
 
+def has_transaction(using: str) -> bool:
+    """Return whether a transaction is open: what is written now may be rolled back."""
+    connection = connections[using]
+    return connection.in_atomic_block or not connection.get_autocommit()
+
+
 def is_in_transaction(using: str) -> bool:
     """Return whether the caller has a transaction open, other than that of Django's TestCase."""
     connection = connections[using]
     if not connection.in_atomic_block:
-        return not connection.get_autocommit()
+        return has_transaction(using)
     blocks = connection.atomic_blocks
     return not (blocks and all(vars(block)["_from_testcase"] for block in blocks))
 

@@ -35,14 +35,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "identity.py",
-        "    if dry or _is_within(found.using):\n",
+        "    if dry or has_transaction(found.using):\n",
         "    if dry:\n",
         (f"{IDENTITY}test_site_of_the_store_stores_and_removes",),
     ),
     Guard(
         "identity.py",
-        "    if dry or _is_within(found.using):\n",
-        "    if _is_within(found.using):\n",
+        "    if dry or has_transaction(found.using):\n",
+        "    if has_transaction(found.using):\n",
         (f"{SHOWN}test_showing_makes_no_mark",),
     ),
     Guard(
@@ -153,9 +153,39 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "removal.py",
-        "    if problem := before_removing(model, using):\n        return problem\n",
+        "    if permission.problem:\n        return permission.problem\n",
         "",
         (f"{IDENTITY}test_other_site_stores_but_removes_only_when_accepted",),
+    ),
+    Guard(
+        "identity.py",
+        "if time.monotonic() < until and found.own.volume() == volume:",
+        "if time.monotonic() < until:",
+        ("tests/test_purge.py::test_delete_without_retention_asks_for_the_identity_once",),
+    ),
+    Guard(
+        "identity.py",
+        "if site is not None and not dry:",
+        "if site is not None:",
+        ("tests/test_purge.py::test_dry_run_writes_nothing_into_the_store",),
+    ),
+    Guard(
+        "removal.py",
+        "if problem and (is_missing or not permission.is_recognised):",
+        "if problem:",
+        ("tests/test_purge.py::test_sizes_of_rows_count_without_identity",),
+    ),
+    Guard(
+        "removal.py",
+        "if problem and (is_missing or not permission.is_recognised):",
+        "if problem and is_missing:",
+        ("tests/test_purge.py::test_sizes_of_rows_count_without_identity",),
+    ),
+    Guard(
+        "removal.py",
+        "reason = refusal(model, using, sample=1, lately=True)",
+        "reason = refusal(model, using, sample=1)",
+        ("tests/test_purge.py::test_delete_without_retention_asks_for_the_identity_once",),
     ),
     Guard(
         "models/filemeta.py",
