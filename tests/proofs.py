@@ -106,6 +106,7 @@ PROOFS = {
     "protocol-model": Proof("a random schedule of the deletion protocol's model", 20_000, 20_000),
     "full-stack-disk": Proof("8 workers on disk are killed while servers crash", 200, 100),
     "full-stack-s3": Proof("8 workers on S3 are killed while servers crash", 200, 100),
+    "full-stack-lost-commits": Proof("the database loses acknowledged commits", 16, 2),
     "archive-70000-members": Proof("an archive of 70,000 files is unpacked", 70_000, 70_000),
     "archive-4-gib": Proof("a file of 4 GiB in an archive", 4, 4),
     "archive-client-gone": Proof("the client leaves during an archive", 20, 20),

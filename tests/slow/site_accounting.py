@@ -25,8 +25,14 @@ BURYING = {"replace", "clear", "delete", "delete_delivery", "restore"}
 
 @dataclass
 class Account:
-    """What was found: ``faults`` in words, and how many names were in each state."""
+    """What was found: faults in words, and how many names were in each state.
 
+    ``broken`` are rows, and tombstones that are not claimed, without their bytes, what workers
+    have seen of these, and names with a row and a tombstone. ``faults`` are the others, which
+    there are also where a database loses what it has acknowledged.
+    """
+
+    broken: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     states: Counter[str] = field(default_factory=Counter)
 
@@ -51,8 +57,12 @@ class Books:
 
     def account(self) -> Account:
         account = Account(list(self.journals.faults))
-        for check in (self.broken_rows, self.shared_names, self.broken_tombstones, self.lost):
-            account.faults += check()
+        for check in (self.broken_rows, self.broken_tombstones, self.shared_names):
+            account.broken += check()
+        account.faults += self.living_again()
+        lost = list(self.lost())
+        account.faults += lost
+        account.states["lost"] = len(lost)
         account.states["in rows"] = len(self.rows)
         account.states["in tombstones"] = len(self.tombstones)
         account.states["acknowledged"] = sum(1 for _ in self.acknowledged())
@@ -97,6 +107,8 @@ class Books:
             yield f"several rows name {name!r}"
         for name in self.rows.keys() & self.tombstones.keys():
             yield f"{name!r} has a row and a tombstone: {self.story(name)}"
+
+    def living_again(self) -> Iterator[str]:
         for name in self.rows.keys() & self.journals.removed:
             yield f"{name!r} was buried, and a row names it: {self.story(name)}"
 

@@ -78,7 +78,7 @@ class Site:
         self.hit = journals.in_flight
         books = Books(journals)
         account = books.account()
-        account.faults += books.purge()
+        account.broken += books.purge()
         account.states["calls"] = len(journals.attempts)
         return account
 
@@ -198,6 +198,7 @@ def _wait_for_sessions() -> None:
 
 def _clear() -> None:
     with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
         cursor.execute(
             "TRUNCATE devilry_storage_tombstone, devilry_deliveries_assignmentgroup CASCADE"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import patch
 
-from django.db import models
+from django.db import models, transaction
 
 from devilry_storage import purge, removal, restoring
 from devilry_storage.conf import conf
@@ -72,3 +72,8 @@ def _claimable(tombstones: models.QuerySet[Tombstone]) -> models.QuerySet[Tombst
 def _patch_claim(claim: Any) -> None:
     patch.object(purge, "claim", claim).start()
     patch.object(removal, "claim", claim).start()
+
+
+def claim_without_flush() -> None:
+    """Let a crash of the database lose claims, and deletes before them, where commits may be."""
+    patch.object(removal, "durable_transaction", transaction.atomic).start()

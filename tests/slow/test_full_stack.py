@@ -42,15 +42,28 @@ def database(django_db_blocker: Any) -> Iterator[postgres.Server]:
             django_db_blocker.unblock(),
             database_racing.connected(**address, PASSWORD=server.password, NAME="postgres"),
         ):
-            with connection.cursor() as cursor:
-                # What was committed is to survive; the suite's servers need not.
-                cursor.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = on")
-                cursor.execute("ALTER ROLE CURRENT_USER SET deadlock_timeout = '100ms'")
-            connection.close()
+            # What was committed is to survive; the suite's servers need not.
+            set_for_sessions("synchronous_commit", "on")
+            set_for_sessions("deadlock_timeout", "100ms")
             call_command("migrate", verbosity=0)
             yield server
     finally:
         server.stop()
+
+
+def set_for_sessions(parameter: str, value: str) -> None:
+    """Set a parameter of the database server for sessions that begin from now on."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER ROLE CURRENT_USER SET {parameter} = '{value}'")
+    connection.close()
+
+
+@pytest.fixture
+def asynchronous_commits(database: postgres.Server) -> Iterator[None]:
+    """Let the server acknowledge commits that it loses if it crashes within a second."""
+    set_for_sessions("synchronous_commit", "off")
+    yield
+    set_for_sessions("synchronous_commit", "on")
 
 
 @pytest.fixture
@@ -77,7 +90,7 @@ def report_sites(name: str, sites: list[Site], accounts: list[Account]) -> None:
         name,
         tried=sum(site.acts["kills"] for site in sites),
         hit=sum(site.hit for site in sites),
-        bad=[fault for account in accounts for fault in account.faults],
+        bad=[fault for account in accounts for fault in (*account.broken, *account.faults)],
     )
 
 
@@ -111,6 +124,44 @@ def test_site_on_s3_loses_nothing_that_lives(
     report_sites("full-stack-s3", sites, accounts)
 
 
+@pytest.mark.usefixtures("asynchronous_commits")
+def test_lost_commits_part_no_row_from_its_bytes(
+    database: postgres.Server, tmp_path: Path
+) -> None:
+    """With no retention bytes are removed at once, but only when that is sure to last.
+
+    Tried are crashes; a hit is a name that was acknowledged and lost.
+    """
+    site = crashing_site(tmp_path, database, 0, crashes=count(16, ci=8))
+    with site_settings("FsHierDeliveryStore", on_disk(tmp_path), 0):
+        account = site.run()
+    lost, crashes = account.states["lost"], site.acts["restarts"]
+    report("full-stack-lost-commits", tried=crashes, hit=lost, bad=account.broken)
+
+
+@pytest.mark.usefixtures("asynchronous_commits")
+def test_claims_that_may_be_lost_are_found(database: postgres.Server, tmp_path: Path) -> None:
+    for seed in range(10):
+        folder = tmp_path / str(seed)
+        site = crashing_site(folder, database, seed, site_plants.claim_without_flush)
+        with site_settings("FsHierDeliveryStore", on_disk(folder), 0):
+            if site.run().broken:
+                return
+    pytest.fail("Claims without a flush were not found.")
+
+
+def crashing_site(
+    folder: Path,
+    database: postgres.Server,
+    seed: int,
+    plant: Callable[[], None] = site_plants.nothing,
+    crashes: int = 8,
+) -> Site:
+    """Return a site whose database crashes half as often as its workers are killed."""
+    restarts: list[Callable[[], object]] = [database.crash] * crashes
+    return Site(folder, f"lost commits, {seed}", 2 * crashes, restarts, plant)
+
+
 @pytest.mark.parametrize(
     ("plant", "days", "fault"),
     [
@@ -127,6 +178,7 @@ def test_planted_fault_is_found(
         folder = tmp_path / str(seed)
         site = Site(folder, f"{plant.__name__}, {seed}", 6, [], plant)
         with site_settings("FsHierDeliveryStore", on_disk(folder), days):
-            if any(re.search(fault, found) for found in site.run().faults):
+            account = site.run()
+            if any(re.search(fault, found) for found in (*account.broken, *account.faults)):
                 return
     pytest.fail(f"{plant.__name__} was not found.")
