@@ -10,7 +10,6 @@ from itertools import cycle, islice
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connection
 
 from tests import postgres
@@ -19,6 +18,7 @@ from tests.tcp_proxy import Proxy
 
 from . import database_racing
 from .database_operations import OPERATIONS, Operation, clear
+from .database_server import own_server
 
 
 @pytest.fixture
@@ -195,16 +195,5 @@ def test_backend_that_is_killed_parts_no_row_from_its_bytes() -> None:
 @pytest.mark.postgres
 def test_server_that_crashes_parts_no_row_from_its_bytes() -> None:
     """An immediate shutdown at a random moment of an operation; then a second try."""
-    server = postgres.Server()
-    try:
-        where = server.start()
-        address = {"HOST": where["PGHOST"], "PORT": where["PGPORT"]}
-        with database_racing.connected(**address, PASSWORD=server.password, NAME="postgres"):
-            with connection.cursor() as cursor:
-                # What was committed is to survive; the suite's servers need not.
-                cursor.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = on")
-            connection.close()
-            call_command("migrate", verbosity=0)
-            strike_at_random("db-server-restarted", server.crash, count(28, 7))
-    finally:
-        server.stop()
+    with own_server() as server:
+        strike_at_random("db-server-restarted", server.crash, count(28, 7))
