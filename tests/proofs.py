@@ -103,6 +103,11 @@ PROOFS = {
     "db-server-restarted": Proof(
         "the database server is restarted at once", 28, 7, only_postgres=True
     ),
+    "db-purge-session-lost": Proof(
+        "the database session of a purge is lost", 300, 240, only_postgres=True
+    ),
+    "db-purge-stopped": Proof("a purge is stopped and goes on later", 100, 100),
+    "db-purge-killed": Proof("a purge is killed", 300, 300),
     "protocol-model": Proof("a random schedule of the deletion protocol's model", 20_000, 20_000),
     "full-stack-disk": Proof("8 workers on disk are killed while servers crash", 200, 100),
     "full-stack-s3": Proof("8 workers on S3 are killed while servers crash", 200, 100),

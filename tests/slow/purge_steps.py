@@ -1,0 +1,80 @@
+"""The steps of a purge, at each of which it can be interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from django.db import connection
+
+from devilry_storage import purge as purging
+from devilry_storage import removal
+from devilry_storage.deliveries.models import FileMeta
+from devilry_storage.store import store_for
+
+BEFORE_CLAIM = "before the claim"
+IN_CLAIM = "in the claim"
+AFTER_CLAIM = "after the claim"
+FIRST_FILE = "before the first file"
+SECOND_FILE = "before the second file"
+BEFORE_SETTLING = "before settling"
+SETTLED = "after settling"
+
+STEPS = (
+    BEFORE_CLAIM,
+    IN_CLAIM,  # its UPDATE is executed, but not committed
+    AFTER_CLAIM,
+    FIRST_FILE,
+    SECOND_FILE,
+    BEFORE_SETTLING,
+    SETTLED,
+)
+
+_STATEMENTS = {
+    'UPDATE "devilry_storage_tombstone" SET "claimed"': IN_CLAIM,
+    'UPDATE "devilry_storage_tombstone" SET "done"': SETTLED,
+}
+
+
+@contextmanager
+def at_step(step: str, act: Callable[[], object]) -> Iterator[None]:
+    """Call ``act`` when a purge in this process first comes to the step."""
+    acts = [act]
+    store: Any = type(store_for(FileMeta))
+    claim, settle, delete = removal.claim, removal._settle, store._delete_of_size
+    files = iter([FIRST_FILE, SECOND_FILE])
+
+    def reach(here: str) -> None:
+        if here == step and acts:
+            acts.pop()()
+
+    def claim_and_reach(*args: Any) -> int:
+        reach(BEFORE_CLAIM)
+        claimed = claim(*args)
+        reach(AFTER_CLAIM)
+        return claimed
+
+    def settle_and_reach(*args: Any) -> None:
+        reach(BEFORE_SETTLING)
+        settle(*args)
+
+    def delete_and_reach(*args: Any) -> None:
+        reach(next(files, ""))
+        delete(*args)
+
+    def execute_and_reach(execute: Any, sql: str, *args: Any) -> Any:
+        result = execute(sql, *args)
+        for statement, here in _STATEMENTS.items():
+            if sql.startswith(statement):
+                reach(here)
+        return result
+
+    with (
+        patch.object(purging, "claim", claim_and_reach),
+        patch.object(removal, "_settle", settle_and_reach),
+        patch.object(store, "_delete_of_size", delete_and_reach),
+        connection.execute_wrapper(execute_and_reach),
+    ):
+        yield

@@ -1,0 +1,88 @@
+"""Processes that stop themselves (SIGSTOP) at a chosen point, until they are continued."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django.db import connections
+
+from tests.waiting import eventually
+
+from .processes import FORK, PATIENCE, finish, start
+
+Stop = Callable[[], None]
+Work = Callable[[Stop], object]
+"""Gets a function that stops its process where it is called."""
+
+
+class Ended(NamedTuple):
+    """What a process returned, and the error that it ended with, ``""`` for none."""
+
+    value: Any
+    error: str
+
+
+class Child:
+    """A forked process that works, with a database connection of its own."""
+
+    def __init__(self, work: Work) -> None:
+        # A connection that two processes inherit would serve neither.
+        connections.close_all()
+        self._reader, writer = FORK.Pipe(duplex=False)
+        self._child = start(_run, work, writer)
+        writer.close()
+        assert self._child.pid is not None
+        self._pid = self._child.pid
+        self._ended: Ended | None = None
+
+    def stops(self) -> bool:
+        """Wait until it has stopped itself; return False if it has ended instead."""
+        self._ended = self._receive()
+        if self._ended is None:
+            os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOWAIT)
+        return self._ended is None
+
+    def go_on(self) -> None:
+        os.kill(self._pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        os.kill(self._pid, signal.SIGKILL)
+        self._child.join()
+        self._child.close()
+        self._reader.close()
+
+    def wait(self, waits: Callable[[], bool]) -> None:
+        """Wait until it has stopped itself or ended, or waits for others as ``waits`` returns."""
+        assert eventually(lambda: self._ended is not None or self._reader.poll(0) or waits())
+
+    def end(self) -> Ended:
+        """Wait until it has ended, and return what came of it."""
+        ended = self._ended or self._receive()
+        assert ended is not None, "it has stopped instead"
+        finish(self._child)
+        self._reader.close()
+        return ended
+
+    def _receive(self) -> Ended | None:
+        assert self._reader.poll(PATIENCE), f"Child {self._pid} hangs."
+        received: Ended | None = self._reader.recv()
+        return received
+
+
+def _run(work: Work, results: Any) -> None:
+    def stop() -> None:
+        results.send(None)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    value, error = None, ""
+    try:
+        value = work(stop)
+    # Every error is a finding, which the parent reports.
+    except Exception as problem:  # noqa: BLE001
+        error = repr(problem)
+    connections.close_all()
+    results.send(Ended(value, error))
