@@ -20,7 +20,7 @@ from tests.waiting import eventually
 
 from . import database_racing
 from .database_operations import clear
-from .database_server import Sessions, crash, own_server
+from .database_server import Sessions, own_server
 from .purge_rivals import (
     Act,
     Done,
