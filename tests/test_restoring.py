@@ -19,6 +19,7 @@ from django.utils import timezone
 from devilry_storage import signals
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotRestorable
+from devilry_storage.fields import StoredName
 from devilry_storage.models import Tombstone
 from devilry_storage.models.tombstone import TombstoneState
 from devilry_storage.purge import purge, remove_now
@@ -322,6 +323,18 @@ def test_purge_is_refused_in_a_block_of_a_test(delivery: Any) -> None:
     list(purge())
     with transaction.atomic(), pytest.raises(RuntimeError, match="cannot run in a transaction"):
         list(purge())
+
+
+@pytest.mark.parametrize("content", ["0/0/1/other", None])
+def test_raw_save_buries_other_content_of_the_row(delivery: Any, content: str | None) -> None:
+    """A fixture that is older, or of another site, makes no orphan of what the row had."""
+    (row, _) = delivery.files
+    (record,) = serializers.deserialize("python", serializers.serialize("python", [row]))
+    setattr(record.object, "content", None if content is None else StoredName(content))  # noqa: B010
+    record.save()
+    assert FileMeta.objects.get(pk=row.pk).content.name == content
+    buried = _tombstone()
+    assert (buried.name, buried.state) == (row.content.name, TombstoneState.DELETED)
 
 
 @pytest.mark.django_db(transaction=True)

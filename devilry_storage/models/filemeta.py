@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -528,20 +529,27 @@ def _bury_deleted(*, instance: AbstractFileMeta, using: str, **kwargs: Any) -> N
         bury(row, delivery, using)
 
 
-def _reserve_raw(*, instance: AbstractFileMeta, raw: bool, using: str, **kwargs: Any) -> None:
-    """Make sure that the file of a row that is saved raw (loaddata) is its alone.
+def _before_raw_save(*, instance: AbstractFileMeta, raw: bool, using: str, **kwargs: Any) -> None:
+    """Bury what a row that is saved raw (loaddata) had, and make sure that its file is its alone.
 
     By signal, because deserialized objects are saved by ``Model.save_base``, whatever methods
     their class has.
     """
-    if not raw or not instance.content.name:
+    if not raw:
         return
     if not has_transaction(using):
         raise transaction.TransactionManagementError(
-            f"{instance!r} cannot be saved raw outside of a transaction: its file "
-            f"{instance.content.name!r} could be deleted meanwhile. Use transaction.atomic()."
+            f"{instance._meta.label} '{instance.pk}' cannot be saved raw outside of a "
+            f"transaction: its file {instance.content.name!r} could be deleted meanwhile. Use "
+            "transaction.atomic()."
         )
-    reserve(_declaring(instance), instance.content.name, using, pk=instance.pk)
+    name = instance.content.name
+    with suppress(ObjectDoesNotExist):
+        row, delivery = instance._lock(using)
+        if row.content and row.content.name != name:
+            bury(row, delivery, using)
+    if name:
+        reserve(_declaring(instance), name, using, pk=instance.pk)
 
 
 def _connect(*, sender: type[models.Model], **kwargs: Any) -> None:
@@ -553,7 +561,7 @@ def _connect(*, sender: type[models.Model], **kwargs: Any) -> None:
         and sender._meta.get_field("content").model is sender._meta.concrete_model
     ):
         signals.pre_delete.connect(_bury_deleted, sender=sender)
-        signals.pre_save.connect(_reserve_raw, sender=sender)
+        signals.pre_save.connect(_before_raw_save, sender=sender)
 
 
 signals.class_prepared.connect(_connect)

@@ -939,7 +939,7 @@ SAVING = [
     ),
     Guard(
         "models/filemeta.py",
-        "signals.pre_save.connect(_reserve_raw, sender=sender)",
+        "signals.pre_save.connect(_before_raw_save, sender=sender)",
         "pass",
         (
             f"{RESTORING}test_raw_save_of_a_buried_name_is_refused",
@@ -948,8 +948,8 @@ SAVING = [
     ),
     Guard(
         "models/filemeta.py",
-        "instance.content.name, using, pk=instance.pk)",
-        "instance.content.name, using)",
+        "reserve(_declaring(instance), name, using, pk=instance.pk)",
+        "reserve(_declaring(instance), name, using)",
         (f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",),
     ),
     Guard(
@@ -1659,6 +1659,12 @@ COMPARED = [
         "        Tombstone.objects.using(using).buried().filter(pk=tombstone.pk).delete()\n",
         "",
         (f"{ORPHANS}test_file_that_a_row_adopts_meanwhile_is_not_buried[before]",),
+    ),
+    Guard(
+        "models/filemeta.py",
+        "if row.content and row.content.name != name:\n            bury",
+        "if False:\n            bury",
+        (f"{RESTORING}test_raw_save_buries_other_content_of_the_row",),
     ),
     Guard(
         "models/filemeta.py",

@@ -139,7 +139,7 @@ class Losses:
             self.sessions.terminate(PURGE)
         elif case.loss == "restarted":
             self.sessions.close()
-            crash(self._server)
+            self._server.crash()
         elif case.loss == "cut":
             self._proxy.cut()
         elif case.loss == "reply":

@@ -300,7 +300,6 @@ def test_name_never_has_both_a_row_and_a_tombstone() -> None:
     report("db-purge-pairs", tried=tried, hit=hit, bad=bad)
 
 
-@pytest.mark.xfail(strict=True, reason="bury_orphan() reads rows as of before it waited")
 @pytest.mark.parametrize("name", NAMING)
 def test_adopted_orphan_is_not_buried_at_repeatable_read(
     name: Callable[[File], None],
