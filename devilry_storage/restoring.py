@@ -66,9 +66,10 @@ def restore(tombstone: Tombstone) -> Any:
                 _give_back(row, kept, name, using)
             send_after_commit(file_stored, row, using, name=name, size=row.size)
             _bury_again(kept, using)
-    except IntegrityError as exception:
+    except (IntegrityError, FileExistsError) as exception:
         raise NotRestorable(
-            f"{subject} cannot be restored: another row has taken its place ({exception})."
+            f"{subject} cannot be restored: another row has taken its place, or its new name was "
+            f"used meanwhile ({exception})."
         ) from exception
     return row
 

@@ -142,7 +142,7 @@ def test_restore_fails_where_the_new_name_is_buried(
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "duplicate", suspended)
-        with pytest.raises(FileExistsError, match="belongs to a deleted file"):
+        with pytest.raises(NotRestorable, match="belongs to a deleted file"):
             restore(tombstone)
     assert _read(restore(tombstone)) == b"aaa"
 

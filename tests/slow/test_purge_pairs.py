@@ -274,11 +274,7 @@ def pairs(times: int) -> Iterator[Pair]:
             # The duplicate of a restore cannot be buried before it is there.
             naming_first |= name is restore_deleted and act is bury
             pair = Pair(name, act, naming_first, undo, level)
-            yield pair._replace(level=LEVELS[0]) if _is_tested_apart(pair) else pair
-
-
-def _is_tested_apart(pair: Pair) -> bool:
-    return pair.remove is bury and pair.naming_first and pair.level == LEVELS[1]
+            yield pair
 
 
 def test_name_never_has_both_a_row_and_a_tombstone() -> None:
@@ -298,16 +294,3 @@ def test_name_never_has_both_a_row_and_a_tombstone() -> None:
         clear()
     sessions.close()
     report("db-purge-pairs", tried=tried, hit=hit, bad=bad)
-
-
-@pytest.mark.parametrize("name", NAMING)
-def test_adopted_orphan_is_not_buried_at_repeatable_read(
-    name: Callable[[File], None],
-) -> None:
-    sessions = Sessions()
-    pair = Pair(name, bury, naming_first=True, undo=False, level=LEVELS[1])
-    with isolation_level(pair.level):
-        _, wrong = run_pair(pair, sessions)
-    sessions.close()
-    clear()
-    assert wrong == []
