@@ -111,7 +111,7 @@ PROOFS = {
     "db-purge-pairs": Proof(
         "a name gets a row or a tombstone in an open transaction", 480, 340, only_postgres=True
     ),
-    "protocol-model": Proof("a random schedule of the deletion protocol's model", 20_000, 20_000),
+    "protocol-model": Proof("a random schedule of the deletion protocol's model", 20_000, 6_000),
     "full-stack-disk": Proof("8 workers on disk are killed while servers crash", 200, 100),
     "full-stack-s3": Proof("8 workers on S3 are killed while servers crash", 200, 100),
     "full-stack-lost-commits": Proof("the database loses acknowledged commits", 16, 2),

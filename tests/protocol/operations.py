@@ -85,6 +85,7 @@ class World:
     """Whether every COMMIT is durable."""
     database: Database = field(default_factory=lambda: Database({}))
     objects: dict[str, Object] = field(default_factory=dict)
+    removed: int = 0
     requests: list[Request] = field(default_factory=list)
     acknowledged: set[str] = field(default_factory=set)
     """Names whose COMMIT was acknowledged, and that were neither purged nor lost with a crash."""
@@ -132,6 +133,7 @@ class World:
 
     def remove(self, name: str) -> None:
         removed = self.objects.pop(name, None)
+        self.removed += removed is not None
         self.say(f"removes {name}" if removed else f"finds {name} removed")
 
 

@@ -245,6 +245,14 @@ def losses(seeds: range, left_out: frozenset[Rule] = frozenset()) -> Iterator[Lo
             yield Loss(seed, what)
 
 
+def removals(seeds: range) -> int:
+    """Return how many of the schedules of these seeds remove an object."""
+    schedules = [Schedule(seed, frozenset(), None) for seed in seeds]
+    for schedule in schedules:
+        schedule.run()
+    return sum(schedule.world.removed > 0 for schedule in schedules)
+
+
 def trace(seed: int, left_out: frozenset[Rule] = frozenset()) -> str:
     """Return what happens in one schedule: clock, process and event by line."""
     lines: list[str] = []
