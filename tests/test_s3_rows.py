@@ -22,6 +22,7 @@ from devilry_storage import purge as purging
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.purge import purge
+from devilry_storage.restoring import restore
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.store import store_for
 from tests.testapp.pictures import stored
@@ -266,6 +267,25 @@ def test_a_copy_is_one_request_a_file(site: Delivery, proxy: HttpProxy) -> None:
     site.finish()
     with sends(proxy, "ListObjectsV2", *["CopyObject"] * 5):
         site.copy(site.assignment_group)
+
+
+def test_a_restore_is_one_look_and_one_copy(site: Delivery, proxy: HttpProxy) -> None:
+    """The bytes travel within S3."""
+    site.add_file("a.txt", b"data").delete()
+    tombstone = Tombstone.objects.get()
+    with sends(proxy, "HeadObject", "CopyObject"):
+        restore(tombstone)
+
+
+@pytest.mark.django_db(transaction=True)
+@override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
+def test_a_delete_without_retention_sends_three_requests(site: Delivery, proxy: HttpProxy) -> None:
+    """A row and the file's size are looked up; mark and site of the store once in five minutes."""
+    first, second, _ = site.add_files(dict.fromkeys("abc", b"data"))
+    with sends(proxy, *["GetObject"] * 2, *["HeadObject"] * 2, "PutObject", "DeleteObjects"):
+        first.delete()
+    with sends(proxy, *["HeadObject"] * 2, "DeleteObjects"):
+        second.delete()
 
 
 def test_deleting_sends_nothing_and_the_purge_a_request_for_many(
