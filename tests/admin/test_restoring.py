@@ -314,13 +314,13 @@ def test_bytes_without_a_row_are_kept(tombstone: Any) -> None:
     Tombstone.objects.update(rows=[], file_id=None, delivery_id=None)
     client = staff("view_tombstone", "restore_tombstone")
     page = Page(client, client.post(url(tombstone, "restore"), follow=True), "")
-    (told,) = page.messages
-    assert "and can be adopted by that name" in told
+    (message,) = page.messages
+    assert "and can be adopted by that name" in message
     assert page.url == url_for(Tombstone)
-    name = told.split("'")[1]
+    name = message.split("'")[1]
     assert name != tombstone.name
     assert store_for(FileMeta).exists(name)
-    assert LogEntry.objects.get().change_message.lower() == told.lower()
+    assert LogEntry.objects.get().change_message.lower() == message.lower()
 
 
 @pytest.mark.parametrize(

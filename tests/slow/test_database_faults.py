@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import cycle, islice
 from typing import Any
 
@@ -19,13 +19,6 @@ from tests.tcp_proxy import Proxy
 from . import database_racing
 from .database_operations import OPERATIONS, Operation, clear
 from .database_server import own_server
-
-
-@pytest.fixture
-def without_fsync() -> Iterator[None]:
-    with database_racing.without_fsync():
-        yield
-
 
 pytestmark = [
     pytest.mark.slow,

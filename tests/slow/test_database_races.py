@@ -40,13 +40,6 @@ from .database_racing import (
 )
 from .racing import Act
 
-
-@pytest.fixture
-def without_fsync() -> Iterator[None]:
-    with database_racing.without_fsync():
-        yield
-
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.django_db(transaction=True),

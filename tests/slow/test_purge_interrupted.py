@@ -18,7 +18,6 @@ from tests.proofs import count, report
 from tests.tcp_proxy import Proxy
 from tests.waiting import eventually
 
-from . import database_racing
 from .database_operations import clear
 from .database_server import Sessions, own_server
 from .purge_rivals import (
@@ -35,13 +34,6 @@ from .purge_rivals import (
 )
 from .purge_steps import IN_CLAIM, STEPS, at_step
 from .stopping import Child, Ended, Stop
-
-
-@pytest.fixture
-def without_fsync() -> Iterator[None]:
-    with database_racing.without_fsync():
-        yield
-
 
 pytestmark = [
     pytest.mark.slow,

@@ -29,20 +29,12 @@ from devilry_storage.store import store_for
 from tests.proofs import count, report
 from tests.purging import past_due
 
-from . import database_racing
 from . import database_state as state
 from .database_operations import clear
 from .database_racing import isolation_level
 from .database_server import Sessions
 from .purge_steps import IN_CLAIM, at_step
 from .stopping import Child, Ended, Stop, Work
-
-
-@pytest.fixture
-def without_fsync() -> Iterator[None]:
-    with database_racing.without_fsync():
-        yield
-
 
 pytestmark = [
     pytest.mark.slow,
