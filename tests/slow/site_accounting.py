@@ -124,7 +124,7 @@ class Books:
     def lost(self) -> Iterator[str]:
         """Each name that was acknowledged has a row, or a tombstone that a call asked for."""
         touched = {pk for each in self._burying() for pk in each.files}
-        emptied = {each.delivery for each in self._burying()}
+        emptied = {each.delivery for each in self._burying()} | self._copies_undone()
         for name, sha256 in self.acknowledged():
             recorded = self.rows.get(name) or self.tombstones.get(name)
             if recorded is None:
@@ -135,6 +135,16 @@ class Books:
                 recorded.file_id in touched or recorded.delivery_id in emptied
             ):
                 yield f"{name!r} was buried by no call: {self.story(name)}"
+
+    def _copies_undone(self) -> set[int | None]:
+        """Return the deliveries that failed copies made: others may have added files to them."""
+        layout = store_for(FileMeta).layout
+        failed = (
+            each
+            for each in self.journals.attempts
+            if each.operation == "copy" and not each.acknowledged
+        )
+        return {layout.parse(name)[0] for each in failed for name in each.names}
 
     def _burying(self) -> Iterator[Attempt]:
         return (each for each in self.journals.attempts if each.operation in BURYING)
