@@ -55,6 +55,11 @@ _NOTED_EVERY = timedelta(days=1)
 
 _REMEDY = "If it is the right store, run manage.py deliverystore_identity --accept --store {}"
 
+_DOUBT_REMEDY = (
+    "Mount the disk, or correct the settings of store and database. Only if the files were left "
+    "behind on purpose, run manage.py deliverystore_identity --accept --force --store {}"
+)
+
 
 class Marked(NamedTuple):
     """A store that can have a mark, as a model uses it with the rows of one database."""
@@ -103,9 +108,9 @@ class Status(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The UUID that is remembered of a store; ``problem`` as in `Status`."""
+    """The UUID that is remembered of a store, None for none; ``problem`` as in `Status`."""
 
-    uuid: UUID
+    uuid: UUID | None
     problem: str
 
 
@@ -125,8 +130,16 @@ class _Seen(NamedTuple):
 
 _seen: dict[Hashable, _Seen] = {}
 
-# Until when a permission to remove counts (by the monotonic clock), and the disk it is for.
-_permitted: dict[Hashable, tuple[float, Hashable]] = {}
+
+class _Permitted(NamedTuple):
+    """Until when a permission to remove counts, by the monotonic clock, and for which disk."""
+
+    until: float
+    volume: Hashable
+    site: Site
+
+
+_permitted: dict[Hashable, _Permitted] = {}
 
 
 def marked(model: FileModel, using: str) -> Marked | None:
@@ -280,16 +293,15 @@ def _doubt(
     found: Marked, mark: Mark | None, remembered: StoreMark | None, looked: int, there: int
 ) -> str:
     files = (
-        f"only {there} of the newest {looked} files that the database records are there"
+        f"{f'only {there}' if there else 'none'} of the newest {looked} files that the database "
+        "records are there"
         if looked
         else "no file that the database records is there"
     )
     absence = found.store.absence()
     seen = f"{files} ({absence})" if absence else files
     return (
-        f"{_difference(found, mark, remembered)}, and {seen}. "
-        "Is the disk mounted, is it the right folder or bucket, and the right database? "
-        f"{_REMEDY.format(found.alias)}"
+        f"{_difference(found, mark, remembered)}, and {seen}. {_DOUBT_REMEDY.format(found.alias)}"
     )
 
 
@@ -321,7 +333,7 @@ class Permission(NamedTuple):
 def before_removing(
     model: FileModel, using: str, *, dry: bool = False, lately: bool = False
 ) -> Permission:
-    """Return whether this site may remove files, and note in the store, once a day, that it does.
+    """Return whether this site may remove files.
 
     If ``dry``, nothing is written. With ``lately`` a permission of the last `PAUSE` seconds is
     enough, as long as the same disk is there.
@@ -330,23 +342,30 @@ def before_removing(
     if found is None or _in_test_case(using):
         return Permission("", is_recognised=False)
     key = (found.own.location, found.model, using)
-    if lately and (seen := _permitted.get(key)) is not None:
-        until, volume = seen
-        if time.monotonic() < until and found.own.volume() == volume:
-            return Permission("", is_recognised=True)
+    seen = _permitted.get(key) if lately else None
+    if seen and time.monotonic() < seen.until and found.own.volume() == seen.volume:
+        return Permission("", is_recognised=True)
     problem, site = _removing(found, dry=dry)
     _permitted.pop(key, None)
-    if not problem:
-        _permitted[key] = time.monotonic() + PAUSE, found.own.volume()
-    if site is not None and not dry:
-        _note(found, site)
+    if site is not None:
+        _permitted[key] = _Permitted(time.monotonic() + PAUSE, found.own.volume(), site)
     return Permission(problem, is_recognised=True)
 
 
-def _note(found: Marked, site: Site) -> None:
+def note_removal(model: FileModel, using: str) -> None:
+    """Note in the store, once a day, that this site has removed files."""
+    found = marked(model, using)
+    if found is None:
+        return
+    key = (found.own.location, found.model, using)
+    if (seen := _permitted.get(key)) is not None:
+        _permitted[key] = seen._replace(site=_note(found, seen.site))
+
+
+def _note(found: Marked, site: Site) -> Site:
     now = _now()
     if site.removed is not None and site.removed > now - _NOTED_EVERY:
-        return
+        return site
     try:
         note_site(found.own, site.digest, now)
     except OSError as exception:
@@ -356,6 +375,7 @@ def _note(found: Marked, site: Site) -> None:
             found.name,
             exception,
         )
+    return site._replace(removed=now)
 
 
 def _now() -> datetime:
@@ -367,7 +387,9 @@ def _removing(found: Marked, *, dry: bool) -> tuple[str, Site | None]:
     """Return why this site may not remove files, or its object in the store."""
     try:
         look = _settle(found, removing=True, dry=dry)
-        problem = _unknown(found, look) or _two_aliases(found, look)
+        if dry and look.mark is None:
+            return "", None  # a removal would make the mark
+        problem = _unknown(found, look, dry=dry) or _two_aliases(found, look)
         if problem:
             return problem, None
         assert look.mark is not None
@@ -386,10 +408,12 @@ def _removing(found: Marked, *, dry: bool) -> tuple[str, Site | None]:
     ), None
 
 
-def _unknown(found: Marked, look: _Look) -> str:
+def _unknown(found: Marked, look: _Look, *, dry: bool) -> str:
     mark, remembered = look
     if mark is not None and remembered is not None and mark.uuid == remembered.uuid:
         return ""
+    if mark is not None and remembered is None and dry:
+        return ""  # a removal would remember it
     if mark is not None and remembered is not None:
         return f"{_difference(found, mark, remembered)}. {_REMEDY.format(found.alias)}"
     # Nothing speaks against it, but nothing may be written now.
@@ -439,15 +463,19 @@ def _own_site(found: Marked, mark: Mark, *, dry: bool) -> Site | None:
 def accept(model: FileModel, using: str, *, force: bool = False) -> StoreMark:
     """Let this site remove files from the model's store, and remember the store's mark.
 
-    A missing mark is made. No other site loses anything. Raises StoreInUse where another site
-    removed files in the last 7 days, unless ``force``; ValueError for a store without identity;
-    and what the store raises that cannot be asked.
+    A missing mark is made. No other site loses anything. Unless ``force``, raises
+    StoreNotRecognised where the files of the newest rows are not in the store, and StoreInUse
+    where another site removed files in the last 7 days. Raises ValueError for a store without
+    identity, and what the store raises that cannot be asked.
     """
     found = marked(model, using)
     if found is None:
         raise ValueError(f"The store of {model._meta.label} has no identity to accept.")
     mark, remembered = read_mark(found.own), found.remembered()
     if not force:
+        looked, there = _newest_rows(found)
+        if 2 * there < looked:
+            raise StoreNotRecognised(_doubt(found, mark, remembered, looked, there))
         known = mark or remembered
         _refuse_in_use(found, [] if known is None else digests(known.uuid, using))
     if mark is None:
@@ -493,25 +521,35 @@ def status(model: FileModel, using: str) -> Status | None:
     found = marked(model, using)
     if found is None:
         return None
-    mark = read_mark(found.own)
+    mark, remembered = read_mark(found.own), found.remembered()
+    known = mark or remembered
+    is_new = known is None and not _newest_rows(found)[0]
     return Status(
         found.alias,
         found.store.place(),
         mark,
-        found.remembered(),
+        remembered,
         list(read_sites(found.own)),
-        [] if mark is None else digests(mark.uuid, using),
-        _removing(found, dry=True)[0],
+        [] if known is None else digests(known.uuid, using),
+        "" if is_new else _removing(found, dry=True)[0],
     )
 
 
 def summary(model: FileModel, using: str) -> Summary | None:
     """Return what is remembered of the model's store and whether this site may remove files.
 
-    None where nothing is remembered. Nothing is written.
+    None where nothing is remembered and no row has its file elsewhere. Nothing is written.
     """
     found = marked(model, using)
-    remembered = None if found is None else found.remembered()
-    if found is None or remembered is None:
+    if found is None:
         return None
-    return Summary(remembered.uuid, _removing(found, dry=True)[0])
+    remembered = found.remembered()
+    if remembered is not None:
+        return Summary(remembered.uuid, _removing(found, dry=True)[0])
+    try:
+        _settle(found, dry=True)
+    except StoreNotRecognised as exception:
+        return Summary(None, str(exception))
+    except OSError:
+        return None  # other checks ask the store
+    return None

@@ -82,7 +82,8 @@ def recognised(model: FileModel, using: str) -> Iterator[Finding]:
     known = identity.summary(model, using)
     if known is None:
         return
-    yield Finding(f"the store is recognised by the mark '{known.uuid}'", not known.problem)
+    if known.uuid is not None:
+        yield Finding(f"the store is recognised by the mark '{known.uuid}'", not known.problem)
     yield Finding("this site may remove files", not known.problem, known.problem)
 
 

@@ -26,6 +26,7 @@ from .removal import (
     claim,
     differing,
     due,
+    kept,
     label,
     refusal,
     remove,
@@ -74,11 +75,12 @@ def purge(
 
     Yields an :class:`Event` for each step. Nothing is removed from a store that does not look
     like the one that has the files of the rows. What another purge has left is removed, too.
-    ``also`` names files that are removed although their size is not the recorded one. Raises
+    ``also`` names files that are removed, too, although their size is not the recorded one. Raises
     RuntimeError in a transaction of the caller.
     """
     refuse_in_transaction(using, "A purge")
-    refused = set()
+    looked: dict[str, str] = {}
+    found: set[str] = set()
     pending = _pending(using)
     pairs = pending.order_by("alias", "model").values_list("alias", "model").distinct()
     models, skipped = _models_of(list(pairs))
@@ -86,13 +88,18 @@ def purge(
         count = pending.filter(alias=alias, model=model_label).count()
         yield Event("skipped", model_label, f"{count} tombstones stay: {reason}")
     for alias, model in models.items():
+        looked[alias] = ""
         for event in _purge_store(model, alias, using, dry_run, also):
             if event.result == "refused":
-                refused.add(event.subject)
+                looked[alias] = event.reason
+            found.add(event.subject)
             yield event
+    for name in also:
+        if name not in found:
+            yield Event("skipped", name, "no deleted file of this name is to be removed now")
     if not dry_run:
         _forget_done(using)
-    yield from _purge_uploads(using, dry_run, refused)
+    yield from _purge_uploads(using, dry_run, looked)
 
 
 def remove_now(
@@ -128,14 +135,13 @@ def _remove_now(model: FileModel, tombstones: list[Tombstone], using: str) -> It
         claim(model, rows)
         removals = list(rows.removals().order_by("pk"))
         yield from _events(remove(model, removals, using, compared=compared))
-        found = {each.pk: each for each in rows}
-        claimed = {removal.pk for removal in removals}
-        for pk, tombstone in given.items():
-            if pk in found and found[pk].claimed is None:
-                reason = "a row names the file, or it was buried as an orphan only just now"
-                yield Event("kept", tombstone.name, reason, tombstone.size, tombstone)
-            elif pk not in claimed:
-                yield Event("skipped", tombstone.name, "it was restored or removed meanwhile")
+        for removal in removals:
+            del given[removal.pk]
+        for tombstone, reason in kept(model, rows):
+            del given[tombstone.pk]
+            yield Event("kept", tombstone.name, reason, tombstone.size, tombstone)
+        for tombstone in given.values():
+            yield Event("skipped", tombstone.name, "it was restored or removed meanwhile")
 
 
 def _pending(using: str) -> QuerySet[Tombstone]:
@@ -200,8 +206,8 @@ def _purge_store(
     while batch := list(removals.filter(pk__gt=last).order_by("pk")[:REMOVED_AT_ONCE]):
         last = batch[-1].pk
         yield from _events(remove(model, batch, using, compared=compared, uncompared=also))
-    for tombstone in mine.order_by("pk").iterator():
-        yield Event("kept", tombstone.name, "a row names the file", tombstone.size, tombstone)
+    for tombstone, reason in kept(model, mine):
+        yield Event("kept", tombstone.name, reason, tombstone.size, tombstone)
 
 
 def _events(outcomes: Iterable[Outcome]) -> Iterator[Event]:
@@ -236,18 +242,20 @@ def _forget_done(using: str) -> None:
             return
 
 
-def _purge_uploads(using: str, dry_run: bool, refused: set[str]) -> Iterator[Event]:
-    """Remove stale uploads; ``refused`` are the labels of models that were refused already."""
+def _purge_uploads(using: str, dry_run: bool, looked: dict[str, str]) -> Iterator[Event]:
+    """Remove stale uploads; ``looked`` has why stores were refused by alias, ``""`` if not."""
     for use in uses():
         if use.resolved is None:
             continue
         store = use.resolved.store
         labels = [label(model) for model in use.models]
         # In a wrong bucket others may be in the middle of theirs.
-        reason, _ = _looked(use.models[0], [], using, dry=dry_run)
-        if reason:
-            if refused.isdisjoint(labels) and not _is_unused(use.models, labels, using, store):
+        reason = looked.get(store_label(use.models[0]))
+        if reason is None:
+            reason, _ = _looked(use.models[0], [], using, dry=dry_run)
+            if reason and not _is_unused(use.models, labels, using, store):
                 yield Event("refused", labels[0], f"{reason}; no stale upload was removed")
+        if reason:
             continue
         try:
             before = store.current_time() - conf.grace

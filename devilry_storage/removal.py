@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections, models, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from .conf import conf
 from .exceptions import WrongSize
 from .filemodels import FileModel, file_models
-from .identity import accepted_at, before_removing
+from .identity import accepted_at, before_removing, note_removal
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
 from .models.transactions import durable_transaction
@@ -191,13 +191,12 @@ def due(using: str, **conditions: Any) -> models.QuerySet[Tombstone]:
 def claim(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> int:
     """Make removals of tombstones in the store of a model, and return of how many.
 
-    At most `CLAIMED_AT_ONCE`. Left out are those that a row names, and orphans until the grace
-    time after they were buried is over. Raises RuntimeError in a transaction of the caller.
+    At most `CLAIMED_AT_ONCE`; their rows and filenames are forgotten. Left out are those that a
+    row names, and orphans until the grace time after they were buried is over. Raises RuntimeError
+    in a transaction of the caller.
     """
     using = tombstones.db
-    tombstones = tombstones.filter(claimed=None, alias=store_label(model)).exclude(
-        file_id=None, delivery_id=None, rows=[], created__gt=DatabaseNow() - conf.grace
-    )
+    tombstones = tombstones.filter(claimed=None, alias=store_label(model)).exclude(_young_orphan())
     unnamed = tombstones
     for other in sharing(model, store_for(model)):
         rows = other._base_manager.using(using).filter(content=OuterRef("name"))
@@ -206,8 +205,29 @@ def claim(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> int:
     with durable_transaction(using):
         # All conditions once more: of a row that it had to wait for PostgreSQL asks only those of
         # the UPDATE itself.
-        claimed: int = tombstones.filter(pk__in=chosen).update(claimed=DatabaseNow(), rows=[])
+        # What a person has written goes with the retention.
+        claimed: int = tombstones.filter(pk__in=chosen).update(
+            claimed=DatabaseNow(), rows=[], filename="", sha256=""
+        )
     return claimed
+
+
+def kept(
+    model: FileModel, tombstones: models.QuerySet[Tombstone]
+) -> Iterator[tuple[Tombstone, str]]:
+    """Yield those of the tombstones that `claim` leaves out for ever or for long, and why."""
+    tombstones = tombstones.filter(claimed=None).order_by("pk")
+    for other in sharing(model, store_for(model)):
+        rows = other._base_manager.using(tombstones.db).filter(content=OuterRef("name"))
+        for tombstone in tombstones.filter(Exists(rows)).iterator():
+            yield tombstone, "a row names the file"
+    for tombstone in tombstones.filter(_young_orphan()).iterator():
+        yield tombstone, "it was buried as an orphan less than the grace time ago"
+
+
+def _young_orphan() -> Q:
+    created = DatabaseNow() - conf.grace
+    return Q(file_id=None, delivery_id=None, rows=[], created__gt=created)
 
 
 # -- Removing --
@@ -245,6 +265,8 @@ def remove(
     }
     failures = store.delete_many([removal.name for removal in removals], sizes=sizes)
     outcomes = [_outcome(removal, failures.get(removal.name)) for removal in removals]
+    if len(failures) < len(removals):
+        note_removal(model, using)
     try:
         _settle(outcomes, using)
     except DatabaseError:

@@ -21,7 +21,7 @@ from .identity import check_writing
 from .models.clock import DatabaseNow
 from .models.delivery import AbstractDelivery, next_number
 from .models.locking import lock_row, read_row, take_write_lock
-from .models.tombstone import Tombstone
+from .models.tombstone import Tombstone, TombstoneState
 from .removal import store_label
 from .signals import file_stored, send_after_commit
 from .storages.base import DeliveryStoreMixin
@@ -46,6 +46,8 @@ def restore(tombstone: Tombstone) -> Any:
     subject = f"The deleted file {tombstone.name!r}"
     model = _model_of(tombstone, subject)
     kept = _unclaimed(Tombstone.objects.using(using).filter(pk=tombstone.pk).first(), subject)
+    if kept.state is TombstoneState.RESTORED:
+        raise NotRestorable(f"{subject} was restored already, under another name.")
     if not kept.rows:
         raise NotRestorable(
             f"{subject} has no rows to restore: take back the bytes alone and adopt them."
@@ -93,8 +95,8 @@ def _unclaimed(kept: Tombstone | None, subject: str) -> Tombstone:
     if kept is None:
         raise NotRestorable(f"{subject} was removed for good meanwhile: look again.")
     if kept.claimed is not None:
-        state = "is removed for good" if kept.done else "is being removed for good"
-        raise NotRestorable(f"{subject} {state}: its retention is over.")
+        state = "was removed for good" if kept.done else "is being removed for good"
+        raise NotRestorable(f"{subject} {state}.")
     return kept
 
 

@@ -429,6 +429,19 @@ def test_accept_makes_a_missing_mark_with_the_remembered_uuid(entry: dict[str, A
     assert mark_uuid() == known
 
 
+def test_purge_that_removes_nothing_is_not_noted(entry: dict[str, Any]) -> None:
+    """Neither one without work nor one that is refused."""
+    production(count=4)
+    with site():
+        assert list(purge()) == []
+        delete_one()
+        for row in FileMeta.objects.all()[:2]:
+            store_for(FileMeta).delete(row.content.name)
+        assert [event.result for event in purge()] == ["refused"]
+        (known,) = read_sites(own())
+        assert known.removed is None
+
+
 def test_removing_is_noted_once_a_day(entry: dict[str, Any]) -> None:
     production()
     with site():
@@ -518,7 +531,7 @@ def test_ordinary_name_is_not_stored_on_an_unmounted_disk(root: Path) -> None:
         assert list(root.iterdir()) == []
 
 
-def test_copy_of_the_rows_alone_is_refused_until_accepted(
+def test_copy_of_the_rows_alone_is_refused_until_forced(
     entry: dict[str, Any], kind: str, tmp_path: Path
 ) -> None:
     """Another folder or bucket, in which none of the files is."""
@@ -528,8 +541,11 @@ def test_copy_of_the_rows_alone_is_refused_until_accepted(
             with pytest.raises(StoreNotRecognised, match=ACCEPT):
                 store_one()
         assert (files(), mark_uuid()) == (set(), None)
-        assert_keeps("only 0 of the newest", ACCEPT)
-        accept(FileMeta, "default")
+        assert_keeps("none of the newest", ACCEPT)
+        with pytest.raises(StoreNotRecognised, match="--accept --force"):
+            accept(FileMeta, "default")
+        assert (mark_uuid(), StoreMark.objects.filter(accepted__isnull=False).count()) == (None, 0)
+        accept(FileMeta, "default", force=True)
         store_one()
 
 
@@ -547,6 +563,7 @@ def test_other_prefix_of_the_bucket_is_refused(
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])
 def test_half_of_the_newest_files_are_enough(kept: int, entry: dict[str, Any]) -> None:
+    words = {0: "none", 1: "only 1"}
     production(count=4)
     _lose_mark()
     store = store_for(FileMeta)
@@ -556,7 +573,7 @@ def test_half_of_the_newest_files_are_enough(kept: int, entry: dict[str, Any]) -
         if kept >= 2:
             store_one()
         else:
-            with pytest.raises(StoreNotRecognised, match=f"only {kept} of the newest 4 files"):
+            with pytest.raises(StoreNotRecognised, match=f"{words[kept]} of the newest 4 files"):
                 store_one()
 
 

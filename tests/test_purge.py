@@ -193,6 +193,19 @@ def test_purge_keeps_file_of_second_model_in_the_store(root: Path) -> None:
     assert len(left()) == 1
 
 
+def test_tombstone_that_becomes_due_meanwhile_is_not_reported(root: Path) -> None:
+    """It waits for the next purge, and nothing is wrong with it."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    delivery.delete()
+    first, second = Tombstone.objects.order_by("pk")
+    Tombstone.objects.filter(pk=first.pk).update(due=timezone.now())
+    events = purge()
+    removed = next(events)
+    past_due()
+    assert [removed.subject, *(event.subject for event in events)] == [first.name]
+    assert left() == [second]
+
+
 def _rename(delivery: Delivery, name: str) -> None:
     """Let the delivery's only row name another file."""
     cursor = connection.cursor()
@@ -221,7 +234,7 @@ def test_claimed_tombstone_keeps_no_rows(root: Path) -> None:
     past_due()
     list(purge())
     (tombstone,) = Tombstone.objects.all()
-    assert tombstone.rows == []
+    assert (tombstone.rows, tombstone.filename, tombstone.sha256) == ([], "", "")
     assert tombstone.done >= tombstone.claimed
 
 
@@ -712,7 +725,8 @@ def test_file_of_another_size_is_removed_only_by_name(root: Path) -> None:
         assert f"kept: {name} ({name!r} has 9 bytes in the store, but 1 were recorded" in err
         assert name in _names(root)
     assert left()[0].attempts == 2
-    purged(also=["0/0/9/9", name])
+    _out, err = purged(also=["0/0/9/9", name])
+    assert "skipped: 0/0/9/9 (no deleted file of this name is to be removed now)" in err
     assert name not in _names(root)
     assert not left()
 
@@ -791,7 +805,7 @@ def test_an_emptied_root_to_which_somebody_wrote_is_refused(root: Path) -> None:
     shutil.rmtree(root)
     (root / "0/0/9").mkdir(parents=True)
     (root / "0/0/9/9").write_bytes(b"3")
-    _refused(root, "only 0 of the newest 2 files")
+    _refused(root, "none of the newest 2 files")
 
 
 def test_another_folder_with_files_is_refused(root: Path, tmp_path: Path) -> None:
@@ -800,7 +814,7 @@ def test_another_folder_with_files_is_refused(root: Path, tmp_path: Path) -> Non
     other = tmp_path / "other"
     with override_settings(STORAGES=_stores(other)):
         store_for(FileMeta).save(Tombstone.objects.get().name, ContentFile(b"1"))
-        _refused(other, "only 0 of the newest 1 files")
+        _refused(other, "none of the newest 1 files")
 
 
 def test_file_of_another_folder_is_kept_for_its_size(root: Path, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_wrong_bucket_is_refused(buckets: tuple[str, str], location: str) -> N
     name = _one_deleted_of_two()
     with _using(bucket_name=buckets[1], location=location):
         _store().save(name, ContentFile(b"1"))
-        _refused("only 0 of the newest 1 files")
+        _refused("none of the newest 1 files")
 
 
 def test_a_wrong_bucket_is_refused_by_the_sizes_where_no_row_is_left(
@@ -178,14 +178,14 @@ def test_a_wrong_prefix_is_refused(buckets: tuple[str, str], location: str) -> N
     name = _one_deleted_of_two()
     with _using(bucket_name=buckets[0], location=f"{location}-staging"):
         _store().save(name, ContentFile(b"1"))
-        _refused("only 0 of the newest 1 files")
+        _refused("none of the newest 1 files")
 
 
 def test_the_prefix_above_is_refused(buckets: tuple[str, str]) -> None:
     """The location was lost from the settings: the bucket is full, but of other names."""
     _one_deleted_of_two()
     with _using(bucket_name=buckets[0]):
-        _refused("only 0 of the newest 1 files")
+        _refused("none of the newest 1 files")
 
 
 def test_a_server_that_is_gone_is_refused(buckets: tuple[str, str], location: str) -> None:
@@ -344,5 +344,5 @@ def test_in_a_wrong_bucket_no_upload_is_aborted(buckets: tuple[str, str], locati
         _store().save(name, ContentFile(b"1"))
         _begun(f"{location}/0/1/1005/17")
         with _old_enough():
-            _refused("only 0 of the newest 1 files")
+            _refused("none of the newest 1 files")
         assert f"{location}/0/1/1005/17" in _uploads()

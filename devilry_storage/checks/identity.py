@@ -57,7 +57,6 @@ def check_recognised(
 
 def _unrecognised(model: FileModel, alias: str) -> Iterator[CheckMessage]:
     known = summary(model, alias)
-    # Where nothing is remembered, nothing was stored yet.
     if known is not None and known.problem:
         yield Warning(
             f"This site removes no files from the store of {model._meta.label}: {known.problem}.",

@@ -13,7 +13,7 @@ GUARDS: list[Guard] = [
         "identity.py",
         "2 * there < looked or doubtful",
         "doubtful",
-        (f"{IDENTITY}test_copy_of_the_rows_alone_is_refused_until_accepted",),
+        (f"{IDENTITY}test_copy_of_the_rows_alone_is_refused_until_forced",),
     ),
     Guard(
         "identity.py",
@@ -71,8 +71,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "identity.py",
-        "        problem = _unknown(found, look) or _two_aliases(found, look)\n",
-        "        problem = _unknown(found, look)\n",
+        "        problem = _unknown(found, look, dry=dry) or _two_aliases(found, look)\n",
+        "        problem = _unknown(found, look, dry=dry)\n",
         (f"{IDENTITY}test_two_aliases_of_one_place_remove_nothing",),
     ),
     Guard(
@@ -95,8 +95,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "identity.py",
-        "    if not force:\n        known",
-        "    if False:\n        known",
+        "        _refuse_in_use(found, [",
+        "        (found, [",
         (f"{IDENTITY}test_accept_without_a_mark_is_refused_while_another_site_removes",),
     ),
     Guard(
@@ -159,15 +159,21 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "identity.py",
-        "if time.monotonic() < until and found.own.volume() == volume:",
-        "if time.monotonic() < until:",
+        "if seen and time.monotonic() < seen.until and found.own.volume() == seen.volume:",
+        "if seen and time.monotonic() < seen.until:",
         ("tests/test_purge.py::test_delete_without_retention_asks_for_the_identity_once",),
     ),
     Guard(
+        "removal.py",
+        "    if len(failures) < len(removals):\n        note_removal(model, using)\n",
+        "",
+        (f"{IDENTITY}test_removing_is_noted_once_a_day",),
+    ),
+    Guard(
         "identity.py",
-        "if site is not None and not dry:",
-        "if site is not None:",
-        ("tests/test_purge.py::test_dry_run_writes_nothing_into_the_store",),
+        "        if 2 * there < looked:\n            raise StoreNotRecognised(_doubt(found, mark",
+        "        if False:\n            raise StoreNotRecognised(_doubt(found, mark",
+        (f"{IDENTITY}test_copy_of_the_rows_alone_is_refused_until_forced",),
     ),
     Guard(
         "removal.py",

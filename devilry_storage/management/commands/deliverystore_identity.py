@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from devilry_storage.exceptions import StoreInUse
 from devilry_storage.filemodels import models_with
@@ -35,7 +35,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--force",
             action="store_true",
-            help="Accept although another site has removed files within the last 7 days.",
+            help=(
+                "Accept although the files of the newest rows are missing, or another site has "
+                "removed files within the last 7 days."
+            ),
         )
         parser.add_argument(
             "--store", metavar="ALIAS", help="Only the store with this alias (or model label)."
@@ -47,6 +50,10 @@ class Command(BaseCommand):
     def handle(
         self, *, accept: bool, force: bool, store: str | None, database: str, **options: Any
     ) -> None:
+        if database not in connections:
+            raise CommandError(
+                f"Database {database!r} is unknown: give one of {', '.join(connections)}."
+            )
         if force and not accept:
             raise CommandError("--force is for --accept: give both.")
         found = [each for each in _marked(database) if store in {None, each.alias}]
@@ -94,4 +101,5 @@ def _lines(found: Marked, shown: Status) -> Iterator[str]:
         removed = "never" if site.removed is None else f"{site.removed:%Y-%m-%d}"
         this = " (this site)" if site.digest in shown.own else ""
         yield f"  site        {site.digest[:8]}, last removed files: {removed}{this}"
-    yield f"  removing    {f'refused: {shown.problem}' if shown.problem else 'allowed'}"
+    allowed = "allowed" if mark is not None else "allowed; the first file makes the mark"
+    yield f"  removing    {f'refused: {shown.problem}' if shown.problem else allowed}"

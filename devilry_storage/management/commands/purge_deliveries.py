@@ -36,7 +36,10 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="NAME",
-            help="Remove this deleted file although its size is not the recorded one.",
+            help=(
+                "Besides all that is due, remove this deleted file although its size is not the "
+                "recorded one."
+            ),
         )
 
     def handle(self, *, dry_run: bool, database: str, also: list[str], **options: Any) -> None:
