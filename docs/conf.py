@@ -56,14 +56,18 @@ nitpick_ignore_regex = [
     # No intersphinx, because the manual builds without a network: the names of others cannot be
     # resolved. Our own must be,
     (r"py:.*", r"(?!devilry_storage\b).*\..*"),
-    (r"py:class", r"Any|Callable|File|Iterable|Iterator|Mapping|Path|Self|TracebackType|datetime"),
+    (
+        r"py:class",
+        r"Any|Callable|File|Iterable|Iterator|Mapping|Path|Self|TracebackType|UUID|datetime",
+    ),
     # but for bases that a reader of the reference has no use for.
     (r"py:class", r"devilry_storage\.(.*\.)?_\w+"),
     (
         r"py:class",
         r"devilry_storage\.admin\.(actions|forms|lists|permissions|previews|searching|shown)\.\w+",
     ),
-    (r"py:class", r"devilry_storage\.storages\.s3\.(bucket|storage)\.\w+"),
+    (r"py:class", r"devilry_storage\.storages\.s3\.(bucket|own|storage)\.\w+"),
+    (r"py:class", r"(devilry_storage\.storages\.(interface|own)\.)?(Own|Tree)Objects"),
     # A short name for a type.
     (r"py:class", r"FileModel"),
     # Type variables have one letter.
