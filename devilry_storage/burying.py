@@ -140,7 +140,9 @@ def _serialised(row: models.Model | None, using: str) -> list[Any]:
     if row is None:
         return []
     family = [*_ancestors(row, using), row, *_descendants(row, using)]
-    rows: list[Any] = json.loads(json.dumps(serializers.serialize("python", family), cls=_Exact))
+    text = json.dumps(serializers.serialize("python", family), cls=_Exact)
+    # Databases take no NaN in JSON; a FloatField reads it from text as well.
+    rows: list[Any] = json.loads(text, parse_constant=str)
     return rows
 
 

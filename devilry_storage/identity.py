@@ -228,8 +228,10 @@ def _settle(found: Marked, *, removing: bool = False, dry: bool = False) -> _Loo
     if mark is not None and remembered is not None and mark.uuid == remembered.uuid:
         return _Look(mark, remembered)
     looked, there = _newest_rows(found)
-    doubtful = removing and mark is None and not looked and not _is_new(found, remembered)
-    if 2 * there < looked or doubtful:
+    # No row speaks for or against it: then a mark that was there says that it is another place.
+    lost = mark is None and not looked and remembered is not None
+    doubtful = removing and mark is None and not looked and not _is_new(found)
+    if 2 * there < looked or lost or doubtful:
         raise StoreNotRecognised(_doubt(found, mark, remembered, looked, there))
     if dry or has_transaction(found.using):
         return _Look(mark, remembered)
@@ -253,9 +255,9 @@ def _newest_rows(found: Marked) -> tuple[int, int]:
     return looked, there
 
 
-def _is_new(found: Marked, remembered: StoreMark | None) -> bool:
-    """Return whether a store without mark is one that never had a mark, and has files."""
-    return remembered is None and next(found.store.scan(), None) is not None
+def _is_new(found: Marked) -> bool:
+    """Return whether a store that never had a mark has files."""
+    return next(found.store.scan(), None) is not None
 
 
 def _make(found: Marked, remembered: StoreMark | None) -> Mark:
@@ -350,6 +352,15 @@ def before_removing(
     if site is not None:
         _permitted[key] = _Permitted(time.monotonic() + PAUSE, found.own.volume(), site)
     return Permission(problem, is_recognised=True)
+
+
+def is_same_disk(model: FileModel, using: str) -> bool:
+    """Return whether the model's store is where it was when removing was last permitted."""
+    found = marked(model, using)
+    if found is None:
+        return True
+    seen = _permitted.get((found.own.location, found.model, using))
+    return seen is None or found.own.volume() == seen.volume
 
 
 def note_removal(model: FileModel, using: str) -> None:

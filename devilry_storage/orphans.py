@@ -62,7 +62,7 @@ def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
     if rows_named(model, [name], using):
         Tombstone.objects.using(using).buried().filter(pk=tombstone.pk).delete()
         raise _kept(name, _("a row names it"))
-    tombstone.refresh_from_db()
+    tombstone.refresh_from_db(using=using)
     return tombstone
 
 
@@ -154,8 +154,8 @@ def _highest(model: FileModel, store: DeliveryStoreMixin, using: str) -> tuple[i
         # The newest row says what its model's keys are made of.
         for row in rows.order_by("-pk")[:1]:
             delivery_id, file_id = row.key_ids()
-            files.append(file_id)
-            deliveries.append(delivery_id)
+            files.append(file_id or 0)
+            deliveries.append(delivery_id or 0)
             if any(field.name == "delivery" for field in row._meta.concrete_fields):
                 deliveries.append(rows.aggregate(highest=Max("delivery"))["highest"] or 0)
     return max(files), max(deliveries)

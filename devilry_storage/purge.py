@@ -7,14 +7,13 @@ from datetime import timedelta
 from itertools import chain
 from typing import NamedTuple
 
-from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Q, QuerySet
 
 from .batches import batched
 from .conf import conf
-from .filemodels import FileModel
+from .filemodels import FileModel, file_models
 from .info import uses
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
@@ -159,13 +158,14 @@ def _models_of(
 
     The models are by alias; with each pair comes the reason.
     """
+    known = {label(model): model for model in file_models()}
     models: dict[str, FileModel] = {}
     skipped = []
     for alias, model_label in pairs:
-        try:
-            model: FileModel = apps.get_model(model_label)
-        except LookupError:
-            skipped.append((alias, model_label, f"there is no model {model_label!r} any more"))
+        model = known.get(model_label)
+        if model is None:
+            reason = f"there is no model {model_label!r} of files any more"
+            skipped.append((alias, model_label, reason))
             continue
         try:
             current = store_label(model)
@@ -180,7 +180,8 @@ def _models_of(
             "store for it to purge them"
         )
         skipped.append((alias, model_label, reason))
-    return models, skipped
+    # Where a store is known, it does not matter which model a file was of.
+    return models, [pair for pair in skipped if pair[0] not in models]
 
 
 def _purge_store(
@@ -188,9 +189,10 @@ def _purge_store(
 ) -> Iterator[Event]:
     removals = Tombstone.objects.using(using).removals().filter(alias=alias)
     mine = due(using, alias=alias)
+    # Files that differ and were kept by an earlier run are compared again when they are removed.
     recorded = chain(
-        removals.values_list("name", "size")[:SAMPLE],
-        mine.order_by("due").values_list("name", "size")[:LOOKED_AT],
+        removals.filter(attempts=0).values_list("name", "size")[:SAMPLE],
+        mine.exclude(name__in=also).order_by("due").values_list("name", "size")[:LOOKED_AT],
     )
     reason, compared = _looked(model, recorded, using, dry=dry_run)
     if reason:
@@ -205,6 +207,8 @@ def _purge_store(
     last = 0
     while batch := list(removals.filter(pk__gt=last).order_by("pk")[:REMOVED_AT_ONCE]):
         last = batch[-1].pk
+        if compared is not None:
+            compared = {*compared, *(each.name for each in batch if each.attempts)}
         yield from _events(remove(model, batch, using, compared=compared, uncompared=also))
     for tombstone, reason in kept(model, mine):
         yield Event("kept", tombstone.name, reason, tombstone.size, tombstone)

@@ -20,7 +20,7 @@ from django.utils import timezone
 from .conf import conf
 from .exceptions import WrongSize
 from .filemodels import FileModel, file_models
-from .identity import accepted_at, before_removing, note_removal
+from .identity import accepted_at, before_removing, is_same_disk, note_removal
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
 from .models.transactions import durable_transaction
@@ -170,7 +170,8 @@ def differing(
         looked += 1
         if size != sizes[name]:
             problems[name] = WrongSize.of(name, size, sizes[name])
-    if _are_many(len(problems), looked):
+    # A single file may well differ: it is kept and reported.
+    if len(problems) >= max(2, looked / 5):
         raise OtherFiles(
             f"{next(iter(problems.values()))}, as are {len(problems)} of {looked} files looked up "
             "(is it the right bucket or folder?)"
@@ -264,6 +265,10 @@ def remove(
         and (not store.size_costs_request or compared is None or removal.name in compared)
     }
     failures = store.delete_many([removal.name for removal in removals], sizes=sizes)
+    if not is_same_disk(model, using):
+        # Then a file that was not found says nothing.
+        gone = OSError(f"the disk of {store.place()} was unmounted or exchanged meanwhile")
+        failures = {removal.name: gone for removal in removals}
     outcomes = [_outcome(removal, failures.get(removal.name)) for removal in removals]
     if len(failures) < len(removals):
         note_removal(model, using)

@@ -6,23 +6,23 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from django.apps import apps
 from django.core import serializers
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.serializers.base import DeserializationError
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, models, router, transaction
 from django.utils.dateparse import parse_datetime
 
 from .burying import named_by_tombstone
 from .conf import conf
 from .exceptions import NotRestorable
 from .fields import StoredName
+from .filemodels import file_models
 from .identity import check_writing
 from .models.clock import DatabaseNow
 from .models.delivery import AbstractDelivery, next_number
 from .models.locking import lock_row, read_row, take_write_lock
 from .models.tombstone import Tombstone, TombstoneState
-from .removal import store_label
+from .removal import label, store_label
 from .signals import file_stored, send_after_commit
 from .storages.base import DeliveryStoreMixin
 from .store import store_for
@@ -108,13 +108,12 @@ def _bury_again(kept: Tombstone, using: str) -> None:
 
 
 def _model_of(tombstone: Tombstone, subject: str) -> type[models.Model]:
-    try:
-        model: type[models.Model] = apps.get_model(tombstone.model)
-    except LookupError as exception:
-        raise NotRestorable(
-            f"{subject} was of {tombstone.model!r}, and there is no such model any more."
-        ) from exception
-    return model
+    for model in file_models():
+        if label(model) == tombstone.model:
+            return model
+    raise NotRestorable(
+        f"{subject} was of {tombstone.model!r}, and there is no such model of files any more."
+    )
 
 
 def _found(model: type[models.Model], kept: Tombstone, using: str, get: Any) -> tuple[Any, Any]:
@@ -129,11 +128,6 @@ def _found(model: type[models.Model], kept: Tombstone, using: str, get: Any) -> 
             found: tuple[Any, Any] = row._row_and_delivery(using, get)
             return found
     return None, None
-
-
-def _delivery_field(model: type[models.Model]) -> Any:
-    fields = model._meta.concrete_fields
-    return next((each for each in fields if each.name == "delivery" and each.is_relation), None)
 
 
 # -- What a tombstone keeps --
@@ -233,7 +227,8 @@ def _duplicated(
             _, family = _families(model, kept)
             rows = [each.object for each in _deserialized(family, subject, using)]
             row = next(each for each in rows if type(each) is model)
-        key = store.layout.key(*row.key_ids()) if row is not None else _base(store, kept.name)
+        ids = (None, None) if row is None else row.key_ids()
+        key = _base(store, kept.name) if None in ids else store.layout.key(*ids)
         return store.duplicate(
             kept.name, key, filename=kept.filename, size=size, sha256=kept.sha256
         )
@@ -263,11 +258,9 @@ def _reinserted(
         elif _is_there(restored.object, using):  # of a parent that was kept
             continue
         _insert(restored, subject, using)
-    to_delivery = _delivery_field(model)
-    if to_delivery is not None and row.delivery_id is not None:
-        # Only now: whoever stores under the id in a transaction of theirs locks in this order.
-        delivery = lock_row(to_delivery.related_model, row.delivery_id, using)
-        _refuse_finished_without(delivery, kept, subject)
+    # Only now: whoever stores under the id in a transaction of theirs locks in this order.
+    delivery = row._delivery(using, lock_row)
+    _refuse_finished_without(delivery, kept, subject)
     return row
 
 
@@ -289,8 +282,10 @@ def _insert(restored: Any, subject: str, using: str) -> None:
     _let_go_of_what_is_gone(row, subject, using)
     _number_anew(row, using)
     try:
-        row.validate_unique()
-        row.validate_constraints()
+        # They ask the database that the router reads from.
+        if router.db_for_read(type(row), instance=row) == using:
+            row.validate_unique()
+            row.validate_constraints()
     except ValidationError as exception:
         raise NotRestorable(
             f"{subject} cannot be restored: {' '.join(exception.messages)}"

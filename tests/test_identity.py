@@ -506,6 +506,21 @@ def test_unmounted_disk_takes_no_file(way: str, restarted: bool, root: Path) -> 
         assert_removes()
 
 
+def test_unmounted_disk_takes_no_file_without_rows_either(root: Path) -> None:
+    """The mark that the database remembers says that it is another place; --accept lifts it."""
+    production()
+    with site():
+        Delivery.objects.all().delete()
+        root.rename(root.with_name("away"))
+        root.mkdir()
+        restart()
+        with pytest.raises(StoreNotRecognised, match=ACCEPT):
+            store_one()
+        assert list(root.iterdir()) == []
+        accept(FileMeta, "default")
+        store_one()
+
+
 def test_copy_of_a_delivery_is_refused_by_an_unmounted_disk(root: Path) -> None:
     production()
     with site():

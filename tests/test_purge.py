@@ -206,6 +206,48 @@ def test_tombstone_that_becomes_due_meanwhile_is_not_reported(root: Path) -> Non
     assert left() == [second]
 
 
+@pytest.mark.parametrize("is_mounted", [False, True], ids=["missing", "empty"])
+def test_disk_that_goes_away_during_a_purge_removes_nothing(
+    root: Path, is_mounted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not found on it says nothing; the next purge removes it."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    delivery.delete()
+    past_due()
+    away = root.with_name("away")
+    really = FsHierDeliveryStore.delete_many
+
+    def unmount(self: FsHierDeliveryStore, names: Any, **sizes: Any) -> Any:
+        root.rename(away)
+        if is_mounted:
+            root.mkdir()
+        return really(self, names, **sizes)
+
+    monkeypatch.setattr(FsHierDeliveryStore, "delete_many", unmount)
+    events = list(purge())
+    assert [event.result for event in events[:2]] == ["failed"] * 2
+    assert "was unmounted or exchanged meanwhile" in events[0].reason
+    assert len(left()) == 2
+    monkeypatch.undo()
+    if is_mounted:
+        root.rmdir()
+    away.rename(root)
+    assert [event.result for event in purge()] == ["removed"] * 2
+
+
+@pytest.mark.parametrize("label", ["gone.filemeta", "testapp.course"])
+def test_model_without_files_stops_no_other_purge(root: Path, label: str) -> None:
+    """It was removed, or has lost its file; the store of its tombstones is known by the alias."""
+    _one_deleted_of_two()
+    tombstone = Tombstone.objects.get()
+    Tombstone.objects.create(model=label, alias="deliveries", name="0/0/9/9", due=tombstone.due)
+    Tombstone.objects.create(model=label, alias="elsewhere", name="0/0/9/9", due=tombstone.due)
+    Tombstone.objects.update(created=timezone.now() - timedelta(days=2))
+    events = {(event.result, event.subject) for event in purge()}
+    assert events == {("skipped", label), ("removed", tombstone.name), ("removed", "0/0/9/9")}
+    assert [each.alias for each in left()] == ["elsewhere"]
+
+
 def _rename(delivery: Delivery, name: str) -> None:
     """Let the delivery's only row name another file."""
     cursor = connection.cursor()
@@ -687,7 +729,7 @@ def test_remove_now_skips_tombstones_of_removed_models(root: Path) -> None:
     (event,) = remove_now(Tombstone.objects.all())
     assert (event.result, event.reason) == (
         "skipped",
-        "there is no model 'gone.filemeta' any more",
+        "there is no model 'gone.filemeta' of files any more",
     )
     assert len(_names(root)) == 2
     assert Tombstone.objects.count() == 1

@@ -152,7 +152,7 @@ def test_an_emptied_bucket_to_which_somebody_wrote_is_refused() -> None:
     _one_deleted_of_two()
     _emptied()
     delivered(c=b"3")
-    _refused("is not in the store")
+    _refused("only 1 of the newest 3 files")
 
 
 def test_a_wrong_bucket_is_refused(buckets: tuple[str, str], location: str) -> None:
@@ -166,11 +166,29 @@ def test_a_wrong_bucket_is_refused(buckets: tuple[str, str], location: str) -> N
 def test_a_wrong_bucket_is_refused_by_the_sizes_where_no_row_is_left(
     buckets: tuple[str, str], location: str
 ) -> None:
-    """Of rows nothing can be looked up; what lies under the name has another size."""
-    _deleted(delivered(a=b"1"))
+    """There is no row to look up, and the files of these names have other sizes."""
+    _deleted(delivered(a=b"1", b=b"1"))
     with _using(bucket_name=buckets[1], location=location):
-        _store().save(Tombstone.objects.get().name, ContentFile(b"another's"))
+        for tombstone in Tombstone.objects.all():
+            _store().save(tombstone.name, ContentFile(b"another's"))
         _refused("9 bytes in the store, but 1 were recorded")
+
+
+def test_file_that_differs_is_kept_until_it_is_named() -> None:
+    """It stops no other removal, today or tomorrow, and --also removes it."""
+    delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
+    name = delivery.files[0].content.name
+    _deleted(delivery)
+    _store().delete(name)
+    _store().save(name, ContentFile(b"another's"))
+    for removed in ("Removed 1 files", "Removed 0 files"):
+        out, err = purged()
+        assert removed in out
+        assert f"kept: {name}" in err
+    assert [tombstone.name for tombstone in left()] == [name]
+    purged(also=[name])
+    assert name not in _names()
+    assert not left()
 
 
 def test_a_wrong_prefix_is_refused(buckets: tuple[str, str], location: str) -> None:

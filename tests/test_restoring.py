@@ -349,6 +349,15 @@ def test_raw_save_outside_of_a_transaction_is_refused(delivery: Any) -> None:
     assert not Tombstone.objects.exists()
 
 
+def test_bulk_create_of_deleted_rows_is_refused(delivery: Any) -> None:
+    """Their names belong to tombstones."""
+    rows = list(delivery.files)
+    delivery.files.all().delete()
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"):
+        FileMeta.objects.bulk_create(rows)
+    assert not FileMeta.objects.exists()
+
+
 def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:
     """There it can be adopted; the old name is removed when it is due."""
     old = store_for(FileMeta).save("lying/there.txt", ContentFile(b"there"))

@@ -49,6 +49,16 @@ class FileMetaQuerySet(VisibleQuerySet):
 
     delivery_path = "delivery"
 
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        """Insert rows as Django does; FileExistsError where a tombstone has the name of a file."""
+        objs = list(objs)
+        if names := [row.content.name for row in objs if row.content.name]:
+            using = self._db or router.db_for_write(self.model)  # type: ignore[attr-defined]
+            if buried := buried_names(self.model, names, using):
+                raise named_by_tombstone(buried.pop())
+        created: list[Any] = super().bulk_create(objs, *args, **kwargs)
+        return created
+
     def adopt(self, name: str, *, sha256: str | None = None, **fields: Any) -> Any:
         """Record bytes that lie in the store already, under any valid name; return the row.
 
@@ -449,7 +459,7 @@ class AbstractFileMeta(models.Model):
             raise type(self).DoesNotExist(
                 f"{self._meta.label} '{self.pk}' was deleted meanwhile: its file is not recorded."
             )
-        if delivery is None or row.delivery_id != delivery.pk:
+        if delivery is None or row.delivery_id != self.delivery_id:  # type: ignore[attr-defined]
             delivery = row._delivery(using, get)  # it was moved, or is not known here
         return row, delivery
 
@@ -457,7 +467,12 @@ class AbstractFileMeta(models.Model):
         to_delivery = _delivery_field(_declaring(self))
         if to_delivery is None or self.delivery_id is None:  # type: ignore[attr-defined]
             return None
-        delivery: models.Model | None = get(to_delivery.related_model, self.delivery_id, using)  # type: ignore[attr-defined]
+        pk: Any = self.delivery_id  # type: ignore[attr-defined]
+        model, target = to_delivery.related_model, to_delivery.target_field
+        if not target.primary_key:  # to_field
+            rows = model._base_manager.using(using).filter(**{target.attname: pk})
+            pk = rows.values_list("pk", flat=True).first()
+        delivery: models.Model | None = get(model, pk, using)
         return delivery
 
     # -- Adopting --
@@ -479,11 +494,9 @@ class AbstractFileMeta(models.Model):
         except FileNotFoundError as exception:
             raise DeliveryFileNotFound(name, self) from exception
         with transaction.atomic(using=using):
-            to_delivery = _delivery_field(declaring)
-            if to_delivery is not None:
-                delivery = lock_row(to_delivery.related_model, self.delivery_id, using)  # type: ignore[attr-defined]
-                if isinstance(delivery, AbstractDelivery):
-                    delivery.refuse_finished()
+            delivery = self._delivery(using, lock_row)
+            if isinstance(delivery, AbstractDelivery):
+                delivery.refuse_finished()
             self.filename = validate_filename(self.filename)
             self._set_content(name, size, sha256)
             reserve(declaring, name, using)

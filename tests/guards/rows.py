@@ -110,7 +110,7 @@ LOOKING = [
     ),
     Guard(
         "removal.py",
-        "    if _are_many(len(problems), looked):\n        raise OtherFiles(",
+        "    if len(problems) >= max(2, looked / 5):\n        raise OtherFiles(",
         "    if False:\n        raise OtherFiles(",
         (f"{PURGE}test_nothing_is_removed_where_many_have_other_sizes",),
     ),
@@ -584,8 +584,8 @@ PURGING = [
     ),
     Guard(
         "purge.py",
-        "        except LookupError:\n            skipped",
-        "        except KeyError:\n            skipped",
+        "        if model is None:\n            reason",
+        "        if False:\n            reason",
         (f"{PURGE}test_remove_now_skips_tombstones_of_removed_models",),
     ),
     Guard(
@@ -1003,15 +1003,17 @@ SAVING = [
     ),
     Guard(
         "models/filemeta.py",
-        "lock_row(to_delivery.related_model, self.delivery_id, using)",
-        "read_row(to_delivery.related_model, self.delivery_id, using)",
+        "using, lock_row)\n            if isinstance(delivery, AbstractDelivery):\n"
+        "                delivery.refuse_finished()\n            self.filename",
+        "using, read_row)\n            if isinstance(delivery, AbstractDelivery):\n"
+        "                delivery.refuse_finished()\n            self.filename",
         (f"{TRANSACTIONS}test_delivery_finished_during_wait_takes_no_file[adopt]",),
         needs=("postgres",),
     ),
     Guard(
         "models/filemeta.py",
-        "                    delivery.refuse_finished()\n            self.filename",
-        "                    pass\n            self.filename",
+        "                delivery.refuse_finished()\n            self.filename",
+        "                pass\n            self.filename",
         (f"{ADOPT}test_errors_of_the_row",),
     ),
     Guard(
@@ -1521,8 +1523,8 @@ RESTORED = [
     ),
     Guard(
         "restoring.py",
-        "        _refuse_finished_without(delivery, kept, subject)\n    return row",
-        "        pass\n    return row",
+        "    _refuse_finished_without(delivery, kept, subject)\n    return row",
+        "    return row",
         (f"{NOT_RESTORABLE}[_finished_without]",),
     ),
     Guard(
