@@ -28,7 +28,7 @@ from devilry_storage.restoring import restore, take_back
 from devilry_storage.store import store_for
 from devilry_storage.testing import override_deliverystore
 
-from .testapp.models import Course, MarkedFile, Note, Paper
+from .testapp.models import Course, MarkedFile, Note, Paper, Reading, Station
 from .users import make_user
 
 pytestmark = pytest.mark.django_db
@@ -626,3 +626,41 @@ def test_migration_fills_in_what_is_searched_for(delivery: Any) -> None:
     migration = import_module("devilry_storage.migrations.0004_tombstone_search")
     migration.fill(apps, SimpleNamespace(connection=connection))
     assert _picture(Tombstone) == before
+
+
+def _reading(**values: Any) -> Any:
+    """Return a reading of the station whose number is the id of another one."""
+    first, second = (Station.objects.create(pk=pk, number=pk + 1) for pk in (1, 2))
+    assert first.number == second.pk
+    content = ContentFile(b"23", "r.txt")
+    return Reading.objects.create(delivery=first, filename="r.txt", content=content, **values)
+
+
+def test_owner_is_found_by_the_field_that_a_key_is_to(group: Any) -> None:
+    """The tombstone keeps the row that the file belongs to, whatever has its number as id."""
+    row = _reading()
+    pk, number = row.delivery.pk, row.delivery.number
+    row.delete()
+    kept = [each for each in _tombstone().rows if each["model"] == "testapp.station"]
+    assert [each["pk"] for each in kept] == [pk]
+    Station.objects.get(pk=pk).delete()
+    assert restore(_tombstone()).delivery_id == number
+    assert Station.objects.get(pk=pk).number == number
+
+
+def test_file_without_an_owner_is_restored(group: Any) -> None:
+    """Its name is an alternative of the old one."""
+    row = _reading()
+    row.delivery.delete()
+    Reading.objects.get().delete()
+    again = restore(_tombstone())
+    assert again.delivery_id is None
+    assert b"".join(store_for(Reading).stream(again.content.name)) == b"23"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+def test_row_with_an_infinite_number_is_restored(group: Any, value: float) -> None:
+    """JSON has no such number."""
+    _reading(value=value).delete()
+    assert restore(_tombstone()).value == value
+    assert Reading.objects.get().value == value

@@ -12,7 +12,7 @@ from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.fields import DeliveryFileField
 from devilry_storage.models import AbstractFileMeta
 
-from .stores import handouts_store, notes_store, papers_store
+from .stores import handouts_store, notes_store, papers_store, readings_store
 
 
 class ProxyFile(FileMeta):
@@ -74,6 +74,23 @@ class Handout(AbstractFileMeta):
 
     def key_ids(self) -> tuple[int, int]:
         return 0, self.pk
+
+
+class Station(models.Model):
+    """What a reading belongs to, by a number that is not its primary key."""
+
+    number = models.IntegerField(unique=True)
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class Reading(AbstractFileMeta):
+    """A file that outlives what it belongs to, with a number that may be no number."""
+
+    content = DeliveryFileField(storage=readings_store)
+    delivery = models.ForeignKey(Station, models.SET_NULL, to_field="number", null=True)
+    value = models.FloatField(null=True)
 
 
 class Attachment(models.Model):

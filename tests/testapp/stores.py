@@ -43,6 +43,11 @@ def handouts_store() -> DeliveryStoreMixin:
     return chosen.store("handouts")
 
 
+def readings_store() -> DeliveryStoreMixin:
+    """Return the store of the readings."""
+    return chosen.store("readings")
+
+
 def failure(number: int) -> OSError:
     """Return the error of a system call."""
     return OSError(number, os.strerror(number))
