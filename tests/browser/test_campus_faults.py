@@ -135,7 +135,11 @@ def test_full_disk_is_told_and_nothing_of_it_is_shown(
     window = opened("anna", script=script)
     window.go(GROUP)
     shown = listed(window)
+    own = Path(campus.shown.store, ".devilry-storage")
+    mark = (own / "store.json").read_bytes()
     with tmpfs(campus.shown.store, "256k"):
+        (own / "tmp").mkdir(parents=True, mode=0o700)
+        (own / "store.json").write_bytes(mark)  # otherwise it is not the store's disk
         drop(window, [each.path for each in sent])
         press(window)
         (told,) = faults(window)
