@@ -208,7 +208,7 @@ def claim(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> int:
         # the UPDATE itself.
         # What a person has written goes with the retention.
         claimed: int = tombstones.filter(pk__in=chosen).update(
-            claimed=DatabaseNow(), rows=[], filename="", sha256=""
+            claimed=DatabaseNow(), rows=[], filename=""
         )
     return claimed
 

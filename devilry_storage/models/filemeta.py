@@ -557,10 +557,14 @@ def _before_raw_save(*, instance: AbstractFileMeta, raw: bool, using: str, **kwa
             "transaction.atomic()."
         )
     name = instance.content.name
-    with suppress(ObjectDoesNotExist):
-        row, delivery = instance._lock(using)
-        if row.content and row.content.name != name:
-            bury(row, delivery, using)
+    rows = _declaring(instance)._base_manager.using(using).filter(pk=instance.pk)
+    stored = rows.values_list("content", flat=True).first()
+    # Nothing is locked for a row that is new: it is inserted first, as by everything else.
+    if stored not in {None, name}:
+        with suppress(ObjectDoesNotExist):
+            row, delivery = instance._lock(using)
+            if row.content and row.content.name != name:
+                bury(row, delivery, using)
     if name:
         reserve(_declaring(instance), name, using, pk=instance.pk)
 

@@ -198,7 +198,7 @@ CLAIMING = [
     ),
     Guard(
         "removal.py",
-        'claimed=DatabaseNow(), rows=[], filename="", sha256=""',
+        'claimed=DatabaseNow(), rows=[], filename=""',
         "claimed=DatabaseNow()",
         (f"{PURGE}test_claimed_tombstone_keeps_no_rows",),
     ),
@@ -1676,8 +1676,8 @@ COMPARED = [
     ),
     Guard(
         "models/filemeta.py",
-        "if row.content and row.content.name != name:\n            bury",
-        "if False:\n            bury",
+        "if row.content and row.content.name != name:\n                bury",
+        "if False:\n                bury",
         (f"{RESTORING}test_raw_save_buries_other_content_of_the_row",),
     ),
     Guard(

@@ -325,8 +325,7 @@ class Worker:
         with self.attempt("purge"):
             events = list(purge())
         for event in events:
-            # What has become due meanwhile is "kept", too.
-            if event.result == "kept" and event.reason != "a row names the file":
+            if event.result == "kept" and "as an orphan" not in event.reason:
                 self.journal.write("fault", f"purge keeps {event}")
 
     def remove_now(self) -> None:
