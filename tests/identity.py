@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.management.color import no_style
 from django.db import connection
 from django.test.utils import override_settings
 
@@ -71,12 +72,14 @@ def empty_database() -> None:
 
 def restored_elsewhere() -> None:
     """Give the tombstone table another OID, as after a dump and restore."""
-    table = Tombstone._meta.db_table
+    tombstones = list(Tombstone.objects.all())
+    with connection.schema_editor() as editor:
+        editor.delete_model(Tombstone)
+        editor.create_model(Tombstone)
+    Tombstone.objects.bulk_create(tombstones)
     with connection.cursor() as cursor:
-        cursor.execute(f'CREATE TABLE dumped (LIKE "{table}" INCLUDING ALL)')
-        cursor.execute(f'INSERT INTO dumped SELECT * FROM "{table}"')
-        cursor.execute(f'DROP TABLE "{table}"')
-        cursor.execute(f'ALTER TABLE dumped RENAME TO "{table}"')
+        for statement in connection.ops.sequence_reset_sql(no_style(), [Tombstone]):
+            cursor.execute(statement)
 
 
 def own() -> OwnObjects:

@@ -17,7 +17,12 @@ def eventually(holds: Callable[[], bool]) -> bool:
 
 
 def waits_for_lock() -> bool:
-    """Return whether a session of the PostgreSQL server waits for a lock."""
+    """Return whether another session of the PostgreSQL database waits for a lock."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        # In a transaction PostgreSQL would show what it showed first.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
         return bool(cursor.fetchone()[0])
