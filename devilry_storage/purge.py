@@ -79,7 +79,7 @@ def purge(
     """
     refuse_in_transaction(using, "A purge")
     looked: dict[str, str] = {}
-    found: set[str] = set()
+    not_found = set(also)
     pending = _pending(using)
     pairs = pending.order_by("alias", "model").values_list("alias", "model").distinct()
     models, skipped = _models_of(list(pairs))
@@ -91,11 +91,10 @@ def purge(
         for event in _purge_store(model, alias, using, dry_run, also):
             if event.result == "refused":
                 looked[alias] = event.reason
-            found.add(event.subject)
+            not_found.discard(event.subject)
             yield event
-    for name in also:
-        if name not in found:
-            yield Event("skipped", name, "no deleted file of this name is to be removed now")
+    for name in sorted(not_found):
+        yield Event("skipped", name, "no deleted file of this name is to be removed now")
     if not dry_run:
         _forget_done(using)
     yield from _purge_uploads(using, dry_run, looked)
@@ -134,11 +133,10 @@ def _remove_now(model: FileModel, tombstones: list[Tombstone], using: str) -> It
         claim(model, rows)
         removals = list(rows.removals().order_by("pk"))
         yield from _events(remove(model, removals, using, compared=compared))
-        for removal in removals:
-            del given[removal.pk]
-        for tombstone, reason in kept(model, rows):
-            del given[tombstone.pk]
-            yield Event("kept", tombstone.name, reason, tombstone.size, tombstone)
+        left_out = list(kept(model, rows))
+        yield from _events(left_out)
+        for tombstone in (*removals, *(outcome.tombstone for outcome in left_out)):
+            given.pop(tombstone.pk, None)
         for tombstone in given.values():
             yield Event("skipped", tombstone.name, "it was restored or removed meanwhile")
 
@@ -146,7 +144,7 @@ def _remove_now(model: FileModel, tombstones: list[Tombstone], using: str) -> It
 def _pending(using: str) -> QuerySet[Tombstone]:
     """Return the tombstones that a purge has to look at."""
     pending: QuerySet[Tombstone] = Tombstone.objects.using(using).filter(
-        Q(due__lte=DatabaseNow(), done=None) | Q(claimed__isnull=False, done=None)
+        Q(due__lte=DatabaseNow()) | Q(claimed__isnull=False), done=None
     )
     return pending
 
@@ -207,11 +205,10 @@ def _purge_store(
     last = 0
     while batch := list(removals.filter(pk__gt=last).order_by("pk")[:REMOVED_AT_ONCE]):
         last = batch[-1].pk
-        if compared is not None:
-            compared = {*compared, *(each.name for each in batch if each.attempts)}
-        yield from _events(remove(model, batch, using, compared=compared, uncompared=also))
-    for tombstone, reason in kept(model, mine):
-        yield Event("kept", tombstone.name, reason, tombstone.size, tombstone)
+        again = (removal.name for removal in batch if removal.attempts)
+        asked = None if compared is None else {*compared, *again}
+        yield from _events(remove(model, batch, using, compared=asked, uncompared=also))
+    yield from _events(kept(model, mine))
 
 
 def _events(outcomes: Iterable[Outcome]) -> Iterator[Event]:

@@ -105,7 +105,7 @@ def refusal(
 
 
 def _are_many(problems: int, looked: int) -> bool:
-    """Return whether so many files of a sample have problems that it is not by accident."""
+    """Return whether the share of problems in a sample is too high to be an accident."""
     return problems > 0 and (problems == looked or problems >= max(2, looked / 5))
 
 
@@ -154,11 +154,11 @@ def differing(
     where the store cannot be asked.
     """
     store = store_for(model)
-    accepted = accepted_at(model, using) if store.size_costs_request else None
-    if accepted is not None and accepted > timezone.now() - conf.retention:
-        return None
     if not store.size_costs_request:
         return set()
+    accepted = accepted_at(model, using)
+    if accepted is not None and accepted > timezone.now() - conf.retention:
+        return None
     sizes = {name: size for name, size in recorded if size is not None}
     looked = 0
     problems = {}
@@ -198,10 +198,7 @@ def claim(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> int:
     """
     using = tombstones.db
     tombstones = tombstones.filter(claimed=None, alias=store_label(model)).exclude(_young_orphan())
-    unnamed = tombstones
-    for other in sharing(model, store_for(model)):
-        rows = other._base_manager.using(using).filter(content=OuterRef("name"))
-        unnamed = unnamed.filter(~Exists(rows))
+    unnamed = tombstones.exclude(_named(model, using))
     chosen = unnamed.order_by("due", "pk").values("pk")[:CLAIMED_AT_ONCE]
     with durable_transaction(using):
         # All conditions once more: of a row that it had to wait for PostgreSQL asks only those of
@@ -213,17 +210,12 @@ def claim(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> int:
     return claimed
 
 
-def kept(
-    model: FileModel, tombstones: models.QuerySet[Tombstone]
-) -> Iterator[tuple[Tombstone, str]]:
-    """Yield those of the tombstones that `claim` leaves out for ever or for long, and why."""
-    tombstones = tombstones.filter(claimed=None).order_by("pk")
+def _named(model: FileModel, using: str) -> Q:
+    """Return the condition that a row of a model that shares the store has the name."""
+    named = Q()
     for other in sharing(model, store_for(model)):
-        rows = other._base_manager.using(tombstones.db).filter(content=OuterRef("name"))
-        for tombstone in tombstones.filter(Exists(rows)).iterator():
-            yield tombstone, "a row names the file"
-    for tombstone in tombstones.filter(_young_orphan()).iterator():
-        yield tombstone, "it was buried as an orphan less than the grace time ago"
+        named |= Q(Exists(other._base_manager.using(using).filter(content=OuterRef("name"))))
+    return named
 
 
 def _young_orphan() -> Q:
@@ -240,6 +232,17 @@ class Outcome(NamedTuple):
     tombstone: Tombstone
     result: str
     reason: str = ""
+
+
+def kept(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> Iterator[Outcome]:
+    """Yield those of the tombstones that `claim` leaves out for ever or for long, and why."""
+    tombstones = tombstones.filter(claimed=None).order_by("pk")
+    named = _named(model, tombstones.db)
+    for tombstone in tombstones.filter(named).iterator():
+        yield Outcome(tombstone, "kept", "a row names the file")
+    for tombstone in tombstones.filter(_young_orphan()).exclude(named).iterator():
+        reason = "it was buried as an orphan less than the grace time ago"
+        yield Outcome(tombstone, "kept", reason)
 
 
 def remove(

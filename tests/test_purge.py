@@ -248,6 +248,19 @@ def test_model_without_files_stops_no_other_purge(root: Path, label: str) -> Non
     assert [each.alias for each in left()] == ["elsewhere"]
 
 
+def test_remove_now_keeps_file_that_rows_of_two_models_name(root: Path) -> None:
+    """It is reported once."""
+    delivery, other = delivered(a=b"1"), delivered(b=b"2")
+    name = delivery.files[0].content.name
+    delivery.delete()
+    _rename(other, name)
+    with override_deliverystore(store_for(FileMeta), model=Note):
+        Note.objects.create(filename="n", content=ContentFile(b"n", "n"))
+        connection.cursor().execute("UPDATE testapp_note SET content = %s", [name])
+        (event,) = remove_now(Tombstone.objects.filter(name=name))
+    assert (event.result, event.subject) == ("kept", name)
+
+
 def _rename(delivery: Delivery, name: str) -> None:
     """Let the delivery's only row name another file."""
     cursor = connection.cursor()
