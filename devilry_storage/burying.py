@@ -15,10 +15,10 @@ from django.db.models.expressions import Combinable
 
 from .conf import conf
 from .fields import StoredName
-from .filemodels import FileModel, models_with
+from .filemodels import FileModel, declaring_model, label, sharing
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
-from .removal import label, remove_after_commit, sharing, store_label
+from .removal import remove_after_commit, store_label
 from .signals import file_removed, send_after_commit
 from .store import resolve, store_for
 
@@ -66,9 +66,8 @@ def naming(model: FileModel, names: Iterable[str], using: str) -> models.QuerySe
     a store without an alias.
     """
     store, alias = resolve(model)
-    aliases = (
-        [alias] if alias else [label(other) for other in models_with(_declaring(model), store)]
-    )
+    others = [] if alias else sharing(declaring_model(model), store, strict=False)
+    aliases = [alias or label(model), *map(label, others)]
     named: models.QuerySet[Tombstone] = Tombstone.objects.using(using).filter(
         Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)
     )
@@ -107,7 +106,7 @@ def reserve(model: FileModel, name: str, using: str, *, pk: Any = None) -> None:
 
 def refuse_named_by_row(model: FileModel, name: str, using: str, *, pk: Any = None) -> None:
     """Raise FileExistsError if a row names the object, other than ``pk`` of the model."""
-    declaring = _declaring(model)
+    declaring = declaring_model(model)
     for other in sharing(declaring, store_for(declaring)):
         rows = other._base_manager.using(using).filter(content=StoredName(name))
         if other is declaring and pk is not None:
@@ -122,11 +121,6 @@ def named_by_tombstone(name: str) -> FileExistsError:
         f"{name!r} belongs to a deleted file and may be purged at any time: restore that, which "
         "gives it another name."
     )
-
-
-def _declaring(model: FileModel) -> FileModel:
-    declaring: FileModel = model._meta.get_field("content").model
-    return declaring
 
 
 # -- What a restore needs --

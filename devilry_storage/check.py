@@ -10,9 +10,8 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models.constants import LOOKUP_SEP
 
 from .batches import batched
-from .filemodels import FileModel
+from .filemodels import FileModel, sharing
 from .models import AbstractDelivery, Tombstone
-from .removal import sharing
 from .storages.interface import Entry
 from .store import store_for
 

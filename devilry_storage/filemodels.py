@@ -23,10 +23,29 @@ def file_models() -> list[FileModel]:
     ]
 
 
-def models_with(model: FileModel, store: DeliveryStoreMixin) -> list[FileModel]:
-    """Return the model and all others whose files are in its store, without those that have none.
+def declaring_model(model: FileModel) -> FileModel:
+    """Return the model in whose table the file is: the one that a proxy or child inherits from."""
+    declaring: FileModel = model._meta.get_field("content").model
+    return declaring
 
-    ``store`` may be made at each use, and is then known to this model alone.
+
+def label(model: FileModel) -> str:
+    """Return the label of the model that declares the file, as tombstones have it."""
+    return declaring_model(model)._meta.label_lower
+
+
+def labelled(name: str) -> FileModel | None:
+    """Return the model of files with this label, None if there is none."""
+    return next((model for model in file_models() if label(model) == name), None)
+
+
+def sharing(
+    model: FileModel, store: DeliveryStoreMixin, *, strict: bool = True
+) -> list[FileModel]:
+    """Return the model and all others whose files are in its store.
+
+    Raises ImproperlyConfigured where another model has no store; unless ``strict`` that one is
+    left out. ``store`` may be made at each use, and is then known to this model alone.
     """
     found = [model]
     for other in file_models():
@@ -34,5 +53,6 @@ def models_with(model: FileModel, store: DeliveryStoreMixin) -> list[FileModel]:
             if other is not model and resolve(other).store is store:
                 found.append(other)
         except ImproperlyConfigured:
-            continue  # a system check reports it
+            if strict:
+                raise
     return found

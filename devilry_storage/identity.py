@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from django.utils import timezone
 
 from .exceptions import StoreFailure, StoreInUse, StoreNotRecognised
-from .filemodels import FileModel, file_models, models_with
+from .filemodels import FileModel, declaring_model, file_models, sharing
 from .marks import (
     Mark,
     Site,
@@ -33,7 +32,7 @@ from .marks import (
     read_sites,
 )
 from .models.storemark import StoreMark
-from .models.transactions import has_transaction
+from .models.transactions import has_transaction, is_in_test_case
 from .sites import digests
 from .storages.base import DeliveryStoreMixin
 from .storages.interface import OwnObjects
@@ -74,8 +73,13 @@ class Marked(NamedTuple):
     def alias(self) -> str:
         """The store's alias, or the label of the first model that uses it where it has none."""
         return self.given_alias or min(
-            model._meta.label_lower for model in models_with(self.model, self.store)
+            model._meta.label_lower for model in sharing(self.model, self.store, strict=False)
         )
+
+    @property
+    def key(self) -> Hashable:
+        """What this process remembers the store by."""
+        return self.own.location, self.model, self.using
 
     @property
     def name(self) -> str:
@@ -147,7 +151,7 @@ def marked(model: FileModel, using: str) -> Marked | None:
 
     A store that the class attribute ``deliverystore`` names, as tests do, has none.
     """
-    declaring: Any = model._meta.get_field("content").model
+    declaring = declaring_model(model)
     if getattr(declaring, "deliverystore", None) is not None:
         return None
     store, alias = resolve(model)
@@ -175,12 +179,11 @@ def check_writing(model: FileModel, using: str) -> None:
     found = marked(model, using)
     if found is None:
         return
-    if _in_test_case(using):
+    if is_in_test_case(using):
         found.own.expect(known=False)
         return
-    key = (found.own.location, found.model, using)
-    if not _is_fresh(_seen.get(key), found.own, using):
-        _seen[key] = _looked(found)
+    if not _is_fresh(_seen.get(found.key), found.own, using):
+        _seen[found.key] = _looked(found)
 
 
 def _is_fresh(seen: _Seen | None, own: OwnObjects, using: str) -> bool:
@@ -207,12 +210,6 @@ def _looked(found: Marked) -> _Seen:
         return _Seen(found.own, None, time.monotonic() + PAUSE, is_settled=False)
     is_settled = look.mark is not None and look.remembered is not None
     return _Seen(found.own, found.own.volume(), 0, is_settled)
-
-
-def _in_test_case(using: str) -> bool:
-    """Return whether the rows are those of a TestCase, which are never committed."""
-    blocks = connections[using].atomic_blocks
-    return any(getattr(block, "_from_testcase", False) for block in blocks)
 
 
 # -- Recognising --
@@ -247,7 +244,7 @@ def _settle(found: Marked, *, removing: bool = False, dry: bool = False) -> _Loo
 def _newest_rows(found: Marked) -> tuple[int, int]:
     """Return how many of the newest stored rows were looked up, and how many have their file."""
     looked = there = 0
-    for model in models_with(found.model, found.store):
+    for model in sharing(found.model, found.store, strict=False):
         rows = model._base_manager.using(found.using).filter(content__isnull=False)
         for name in rows.order_by("-pk").values_list("content", flat=True)[:NEWEST]:
             looked += 1
@@ -316,7 +313,7 @@ def removal_problem(model: FileModel, using: str, *, dry: bool = False) -> str:
     The store's mark is made and remembered where a write would do so, unless ``dry``.
     """
     found = marked(model, using)
-    if found is None or _in_test_case(using):
+    if found is None or is_in_test_case(using):
         return ""
     return _removing(found, dry=dry)[0]
 
@@ -341,16 +338,15 @@ def before_removing(
     enough, as long as the same disk is there.
     """
     found = marked(model, using)
-    if found is None or _in_test_case(using):
+    if found is None or is_in_test_case(using):
         return Permission("", is_recognised=False)
-    key = (found.own.location, found.model, using)
-    seen = _permitted.get(key) if lately else None
+    seen = _permitted.get(found.key) if lately else None
     if seen and time.monotonic() < seen.until and found.own.volume() == seen.volume:
         return Permission("", is_recognised=True)
     problem, site = _removing(found, dry=dry)
-    _permitted.pop(key, None)
+    _permitted.pop(found.key, None)
     if site is not None:
-        _permitted[key] = _Permitted(time.monotonic() + PAUSE, found.own.volume(), site)
+        _permitted[found.key] = _Permitted(time.monotonic() + PAUSE, found.own.volume(), site)
     return Permission(problem, is_recognised=True)
 
 
@@ -359,7 +355,7 @@ def is_same_disk(model: FileModel, using: str) -> bool:
     found = marked(model, using)
     if found is None:
         return True
-    seen = _permitted.get((found.own.location, found.model, using))
+    seen = _permitted.get(found.key)
     return seen is None or found.own.volume() == seen.volume
 
 
@@ -368,9 +364,8 @@ def note_removal(model: FileModel, using: str) -> None:
     found = marked(model, using)
     if found is None:
         return
-    key = (found.own.location, found.model, using)
-    if (seen := _permitted.get(key)) is not None:
-        _permitted[key] = seen._replace(site=_note(found, seen.site))
+    if (seen := _permitted.get(found.key)) is not None:
+        _permitted[found.key] = seen._replace(site=_note(found, seen.site))
 
 
 def _note(found: Marked, site: Site) -> Site:

@@ -14,11 +14,11 @@ from django.utils.translation import gettext as _
 from .check import State, compare, rows_named, tombstones_named
 from .conf import conf
 from .exceptions import NotAnOrphan
-from .filemodels import FileModel
+from .filemodels import FileModel, label, sharing
 from .models import Tombstone
 from .models.clock import DatabaseNow
 from .purge import SAMPLE
-from .removal import label, refusal, sharing, store_label
+from .removal import refusal, store_label
 from .storages.base import DeliveryStoreMixin
 from .storages.interface import Entry
 from .store import resolve

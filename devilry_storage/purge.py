@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 
 from .batches import batched
 from .conf import conf
-from .filemodels import FileModel, file_models
+from .filemodels import FileModel, label, labelled
 from .info import uses
 from .models.clock import DatabaseNow
 from .models.tombstone import Tombstone
@@ -26,7 +26,6 @@ from .removal import (
     differing,
     due,
     kept,
-    label,
     refusal,
     remove,
     store_label,
@@ -156,11 +155,10 @@ def _models_of(
 
     The models are by alias; with each pair comes the reason.
     """
-    known = {label(model): model for model in file_models()}
     models: dict[str, FileModel] = {}
     skipped = []
     for alias, model_label in pairs:
-        model = known.get(model_label)
+        model = labelled(model_label)
         if model is None:
             reason = f"there is no model {model_label!r} of files any more"
             skipped.append((alias, model_label, reason))

@@ -19,10 +19,10 @@ from django.utils import timezone
 
 from .conf import conf
 from .exceptions import WrongSize
-from .filemodels import FileModel, file_models
+from .filemodels import FileModel, label, sharing
 from .identity import accepted_at, before_removing, is_same_disk, note_removal
 from .models.clock import DatabaseNow
-from .models.tombstone import Tombstone
+from .models.tombstone import IS_ORPHAN, Tombstone
 from .models.transactions import durable_transaction
 from .storages.base import DeliveryStoreMixin
 from .store import resolve, store_for
@@ -39,21 +39,6 @@ CLAIMED_AT_ONCE = 10_000
 # transaction that is rolled back leaves its names here, but not its tombstones in the table, of
 # which a claim is made.
 _due_files: WeakKeyDictionary[Any, dict[FileModel, dict[str, int | None]]] = WeakKeyDictionary()
-
-
-# -- Models of files --
-
-
-def sharing(model: FileModel, store: DeliveryStoreMixin) -> list[FileModel]:
-    """Return the model and every other one whose files are in its store."""
-    others = [other for other in file_models() if other is not model]
-    return [model, *(other for other in others if resolve(other).store is store)]
-
-
-def label(model: FileModel) -> str:
-    """Return the label of the model that declares the file, as tombstones have it."""
-    declaring: FileModel = model._meta.get_field("content").model
-    return declaring._meta.label_lower
 
 
 def store_label(model: FileModel) -> str:
@@ -220,7 +205,7 @@ def _named(model: FileModel, using: str) -> Q:
 
 def _young_orphan() -> Q:
     created = DatabaseNow() - conf.grace
-    return Q(file_id=None, delivery_id=None, rows=[], created__gt=created)
+    return IS_ORPHAN & Q(created__gt=created)
 
 
 # -- Removing --

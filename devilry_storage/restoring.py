@@ -16,13 +16,13 @@ from .burying import named_by_tombstone
 from .conf import conf
 from .exceptions import NotRestorable
 from .fields import StoredName
-from .filemodels import file_models
+from .filemodels import labelled
 from .identity import check_writing
 from .models.clock import DatabaseNow
 from .models.delivery import AbstractDelivery, next_number
 from .models.locking import lock_row, read_row, take_write_lock
 from .models.tombstone import Tombstone, TombstoneState
-from .removal import label, store_label
+from .removal import store_label
 from .signals import file_stored, send_after_commit
 from .storages.base import DeliveryStoreMixin
 from .store import store_for
@@ -108,12 +108,12 @@ def _bury_again(kept: Tombstone, using: str) -> None:
 
 
 def _model_of(tombstone: Tombstone, subject: str) -> type[models.Model]:
-    for model in file_models():
-        if label(model) == tombstone.model:
-            return model
-    raise NotRestorable(
-        f"{subject} was of {tombstone.model!r}, and there is no such model of files any more."
-    )
+    model = labelled(tombstone.model)
+    if model is None:
+        raise NotRestorable(
+            f"{subject} was of {tombstone.model!r}, and there is no such model of files any more."
+        )
+    return model
 
 
 def _found(model: type[models.Model], kept: Tombstone, using: str, get: Any) -> tuple[Any, Any]:
@@ -258,7 +258,7 @@ def _reinserted(
         elif _is_there(restored.object, using):  # of a parent that was kept
             continue
         _insert(restored, subject, using)
-    # Only now: whoever stores under the id in a transaction of theirs locks in this order.
+    # Only now, because a save under the same id locks in this order: the row, then the delivery.
     delivery = row._delivery(using, lock_row)
     _refuse_finished_without(delivery, kept, subject)
     return row

@@ -155,23 +155,15 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
             *super().get_urls(),
         ]
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        tombstone = None if object_id is None else self.get_object(request, object_id)
-        state = None if tombstone is None else tombstone.state
-        allowed = {
-            "may_restore": state in {TombstoneState.DELETED, TombstoneState.ORPHAN}
-            and self.has_restore_permission(request),
-            "may_carry_out": self.has_carry_out_permission(request),
-        }
-        return super().changeform_view(
-            request, object_id, form_url, {**allowed, **(extra_context or {})}
-        )
+        state = context["original"].state
+        context["may_restore"] = (
+            state in {TombstoneState.DELETED, TombstoneState.ORPHAN}
+        ) and self.has_restore_permission(request)
+        context["may_carry_out"] = self.has_carry_out_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Restore one; by POST alone."""

@@ -99,10 +99,11 @@ def _store_all(
             for chunk in read_chunks(file):
                 writer.write(chunk)
 
-    check_writing(type(next(iter(rows.values()))), using)
-    store = store_for(next(iter(rows.values())))
+    model = type(next(iter(rows.values())))
+    check_writing(model, using)
+    store = store_for(model)
     keys = {filename: store.layout.key(*row.key_ids()) for filename, row in rows.items()}
-    used = buried_names(type(next(iter(rows.values()))), keys.values(), using)
+    used = buried_names(model, keys.values(), using)
     # The writer that a row was taken over from may store under its key at any time.
     used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}
     # Bytes that were published before another file failed stay, as orphans: nothing that was

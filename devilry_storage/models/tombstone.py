@@ -21,6 +21,10 @@ class TombstoneState(Enum):
     REMOVED = "removed"
 
 
+#: The condition that no row ever had the name: the ids of a file stay when its rows go.
+IS_ORPHAN = models.Q(file_id=None, delivery_id=None, rows=[])
+
+
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     """Tombstones by their state: buried, then claimed, then done."""
 
@@ -117,6 +121,5 @@ class Tombstone(models.Model):
             return TombstoneState.REMOVAL
         if self.rows:
             return TombstoneState.DELETED
-        # The ids of a file stay when its rows are restored; an orphan never had any.
-        is_orphan = self.file_id is None and self.delivery_id is None
+        is_orphan = self.file_id is None and self.delivery_id is None  # as in IS_ORPHAN
         return TombstoneState.ORPHAN if is_orphan else TombstoneState.RESTORED

@@ -18,13 +18,19 @@ def has_transaction(using: str) -> bool:
     return connection.in_atomic_block or not connection.get_autocommit()
 
 
+def is_in_test_case(using: str) -> bool:
+    """Return whether Django's TestCase has a transaction open, which is never committed."""
+    return any(_is_of_test_case(block) for block in connections[using].atomic_blocks)
+
+
 def is_in_transaction(using: str) -> bool:
     """Return whether the caller has a transaction open, other than that of Django's TestCase."""
-    connection = connections[using]
-    if not connection.in_atomic_block:
-        return has_transaction(using)
-    blocks = connection.atomic_blocks
-    return not (blocks and all(vars(block)["_from_testcase"] for block in blocks))
+    blocks = connections[using].atomic_blocks
+    return has_transaction(using) and not (blocks and all(map(_is_of_test_case, blocks)))
+
+
+def _is_of_test_case(block: transaction.Atomic) -> bool:
+    return bool(getattr(block, "_from_testcase", False))
 
 
 def reads_a_snapshot(using: str) -> bool:

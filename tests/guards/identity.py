@@ -59,7 +59,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "identity.py",
-        "    if _in_test_case(using):\n        found.own.expect(known=False)\n        return\n",
+        "    if is_in_test_case(using):\n        found.own.expect(known=False)\n        return\n",
         "",
         (f"{IDENTITY}InTestCase::test_rows_of_fixtures_without_files_refuse_nothing",),
     ),
@@ -213,7 +213,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "models/bulk.py",
-        "    check_writing(type(next(iter(rows.values()))), using)\n",
+        "    check_writing(model, using)\n",
         "",
         (f"{IDENTITY}test_unmounted_disk_takes_no_file",),
     ),

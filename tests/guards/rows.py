@@ -164,7 +164,7 @@ CLAIMING = [
     ),
     Guard(
         "removal.py",
-        "Q(file_id=None, delivery_id=None, rows=[], created__gt",
+        "IS_ORPHAN & Q(created__gt",
         "Q(created__gt",
         (f"{PURGE}test_remove_now_removes_files_before_their_due_time",),
     ),
@@ -263,8 +263,8 @@ CLAIMING = [
     ),
     Guard(
         "models/transactions.py",
-        "return not (blocks and all(",
-        "return not (blocks and any(",
+        "not (blocks and all(",
+        "not (blocks and any(",
         (f"{RESTORING}test_purge_is_refused_in_a_block_of_a_test",),
     ),
 ]

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from devilry_storage.exceptions import StoreInUse
-from devilry_storage.filemodels import models_with
+from devilry_storage.filemodels import sharing
 from devilry_storage.identity import Marked, Status, accept, marked, status
 from devilry_storage.info import uses
 
@@ -88,7 +88,7 @@ def _marked(using: str) -> Iterator[Marked]:
 
 
 def _lines(found: Marked, shown: Status) -> Iterator[str]:
-    yield ", ".join(model._meta.label for model in models_with(found.model, found.store))
+    yield ", ".join(model._meta.label for model in sharing(found.model, found.store, strict=False))
     yield f"  alias       {shown.alias}"
     yield f"  location    {shown.location}"
     mark, remembered = shown.mark, shown.remembered
