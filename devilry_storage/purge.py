@@ -160,7 +160,7 @@ def _models_of(
     for alias, model_label in pairs:
         model = labelled(model_label)
         if model is None:
-            reason = f"there is no model {model_label!r} of files any more"
+            reason = f"no model of files has the label {model_label!r} any more"
             skipped.append((alias, model_label, reason))
             continue
         try:

@@ -111,7 +111,7 @@ def _model_of(tombstone: Tombstone, subject: str) -> type[models.Model]:
     model = labelled(tombstone.model)
     if model is None:
         raise NotRestorable(
-            f"{subject} was of {tombstone.model!r}, and there is no such model of files any more."
+            f"{subject} was of {tombstone.model!r}, and no such model of files exists any more."
         )
     return model
 

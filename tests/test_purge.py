@@ -742,7 +742,7 @@ def test_remove_now_skips_tombstones_of_removed_models(root: Path) -> None:
     (event,) = remove_now(Tombstone.objects.all())
     assert (event.result, event.reason) == (
         "skipped",
-        "there is no model 'gone.filemeta' of files any more",
+        "no model of files has the label 'gone.filemeta' any more",
     )
     assert len(_names(root)) == 2
     assert Tombstone.objects.count() == 1

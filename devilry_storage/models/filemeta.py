@@ -26,6 +26,7 @@ from ..burying import (
 )
 from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename, add_note
 from ..fields import DeliveryFieldFile, DeliveryFileField, StoredName
+from ..filemodels import declaring_model
 from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
 from ..signals import file_stored, send_after_commit
@@ -506,7 +507,7 @@ class AbstractFileMeta(models.Model):
 
 def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
     """Return the model in whose table the content lies (not a proxy or multi-table child)."""
-    return cast(type[AbstractFileMeta], instance._meta.get_field("content").model)
+    return cast(type[AbstractFileMeta], declaring_model(type(instance)))
 
 
 def _delivery_field(model: type[models.Model]) -> Any:

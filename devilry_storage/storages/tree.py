@@ -354,7 +354,7 @@ class Tree:
     def link(self, name: str, other: str) -> bool:
         """Give a stored file another name, and return whether that was free.
 
-        Raises FileNotFoundError where there is no file, UnsafeEntry.
+        Raises FileNotFoundError for a missing file, UnsafeEntry.
         """
         with self.open(name) as source:
             # As often as a folder that is empty is removed between our making and our using it.
@@ -409,8 +409,8 @@ class Tree:
     def remove(self, name: str, *, prune: bool, size: int | None = None) -> None:
         """Unlink a stored file; ``prune`` also removes its folder if that became empty.
 
-        A missing file is no error. Raises UnsafeEntry, and WrongSize for a file of another size
-        (bytes).
+        A missing file is not an error. Raises UnsafeEntry, and WrongSize for a file whose size
+        (bytes) is another.
         """
         folders, leaf = split(name)
         try:

@@ -490,7 +490,7 @@ def _some_row(world: World) -> tuple[int, Row]:
     state = world.database.state
     rows = [(pk, row) for pk, row in state.items() if isinstance(row, Row) and row.name]
     if not rows:
-        raise Refused("there is no row")
+        raise Refused("no row is left")
     pk, row = world.random.choice(rows)
     assert isinstance(pk, int)
     return pk, row
@@ -500,7 +500,7 @@ def _some_tombstone(world: World) -> tuple[str, Tombstone]:
     found = tombstones(world.database.state).items()
     with_row = [(name, tombstone) for name, tombstone in found if tombstone.row]
     if not with_row:
-        raise Refused("there is no deleted file")
+        raise Refused("no deleted file is left")
     return world.random.choice(with_row)
 
 
@@ -511,5 +511,5 @@ def _some_name(world: World) -> str:
     if world.random.random() < 0.7:
         names = [name for name in names if name not in living] or names
     if not names:
-        raise Refused("there is no object")
+        raise Refused("no object is left")
     return world.random.choice(names)
