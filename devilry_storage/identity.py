@@ -215,13 +215,19 @@ def _looked(found: Marked) -> _Seen:
 # -- Recognising --
 
 
+def _look_at(found: Marked) -> _Look:
+    """Read the memory first: a mark is made before it is remembered, so it cannot seem lost."""
+    remembered = found.remembered()
+    return _Look(read_mark(found.own), remembered)
+
+
 def _settle(found: Marked, *, removing: bool = False, dry: bool = False) -> _Look:
     """Return mark and memory, after making or remembering the mark where the rows permit it.
 
     In a caller's transaction, and if ``dry``, they are only compared. Raises StoreNotRecognised
     where the rows say that it is another store, OSError where it cannot be asked.
     """
-    mark, remembered = read_mark(found.own), found.remembered()
+    mark, remembered = _look_at(found)
     if mark is not None and remembered is not None and mark.uuid == remembered.uuid:
         return _Look(mark, remembered)
     looked, there = _newest_rows(found)
@@ -477,7 +483,7 @@ def accept(model: FileModel, using: str, *, force: bool = False) -> StoreMark:
     found = marked(model, using)
     if found is None:
         raise ValueError(f"The store of {model._meta.label} has no identity to accept.")
-    mark, remembered = read_mark(found.own), found.remembered()
+    mark, remembered = _look_at(found)
     if not force:
         looked, there = _newest_rows(found)
         if 2 * there < looked:
@@ -527,7 +533,7 @@ def status(model: FileModel, using: str) -> Status | None:
     found = marked(model, using)
     if found is None:
         return None
-    mark, remembered = read_mark(found.own), found.remembered()
+    mark, remembered = _look_at(found)
     known = mark or remembered
     is_new = known is None and not _newest_rows(found)[0]
     return Status(

@@ -842,6 +842,26 @@ def test_two_first_writers_make_one_mark(entry: dict[str, Any]) -> None:
     assert FileMeta.objects.count() == 4
 
 
+@pytest.mark.parametrize(
+    ("owner", "name"), [(identity, "read_mark"), (identity.Marked, "remembered")]
+)
+def test_another_writer_makes_the_mark_between_two_looks(
+    root: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    """It has made and remembered the mark after this look, but not stored its file yet."""
+    read = getattr(owner, name)
+
+    def read_then_let_the_other_write(argument: Any) -> Any:
+        seen = read(argument)
+        monkeypatch.undo()
+        identity.check_writing(FileMeta, "default")
+        return seen
+
+    monkeypatch.setattr(owner, name, read_then_let_the_other_write)
+    identity.check_writing(FileMeta, "default")
+    assert StoreMark.objects.get().uuid == mark_uuid()
+
+
 # -- What it costs, and what is seen --
 
 

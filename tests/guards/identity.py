@@ -11,6 +11,12 @@ GUARDS: list[Guard] = [
     # -- identity.py --
     Guard(
         "identity.py",
+        "_Look(read_mark(found.own), remembered)",
+        "_Look(read_mark(found.own), found.remembered())",
+        (f"{IDENTITY}test_another_writer_makes_the_mark_between_two_looks",),
+    ),
+    Guard(
+        "identity.py",
         "2 * there < looked or lost or doubtful",
         "lost or doubtful",
         (f"{IDENTITY}test_copy_of_the_rows_alone_is_refused_until_forced",),
