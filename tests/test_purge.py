@@ -1019,7 +1019,9 @@ def test_sizes_of_rows_count_without_identity(
 
 
 @pytest.mark.parametrize("identity", [True, False])
-def test_empty_store_is_refused_without_identity(root: Path, identity: bool) -> None:
+def test_empty_store_is_refused_without_identity(
+    root: Path, identity: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With it a purge goes on that was killed after it had removed the last file."""
     with override_settings(STORAGES=_stores(root, identity=identity)):
         delivery = delivered(a=b"1")
@@ -1030,6 +1032,8 @@ def test_empty_store_is_refused_without_identity(root: Path, identity: bool) -> 
         shutil.rmtree(root / ".devilry-storage" / "tmp")
         shutil.rmtree(root / "0")
         if identity:
+            # As on S3, where the store's own objects do not count as files.
+            monkeypatch.setattr(FsHierDeliveryStore, "unavailable_reason", lambda self: "is empty")
             assert [event.result for event in purge()] == ["removed"]
         else:
             (root / ".devilry-storage").rmdir()

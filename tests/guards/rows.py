@@ -33,15 +33,15 @@ NOT_RESTORABLE = f"{RESTORING}test_what_cannot_come_back_says_why_and_changes_no
 LOOKING = [
     Guard(
         "removal.py",
-        "if not permission.is_recognised and (absence := store.absence()):",
-        'if absence := "":',
+        "if not permission.is_recognised and (reason := store.unavailable_reason()):",
+        'if reason := "":',
         (f"{PURGE}test_empty_store_is_refused_without_identity",),
     ),
     Guard(
         "removal.py",
-        "if not permission.is_recognised and (absence := store.absence()):",
-        "if absence := store.absence():",
-        (f"{PURGE}test_next_purge_finishes_one_that_was_killed_after_the_claim",),
+        "if not permission.is_recognised and (reason := store.unavailable_reason()):",
+        "if reason := store.unavailable_reason():",
+        (f"{PURGE}test_empty_store_is_refused_without_identity",),
     ),
     Guard(
         "removal.py",
@@ -1593,8 +1593,8 @@ COMPARED = [
     Guard(
         "orphans.py",
         "if state is not State.ORPHAN:",
-        "if state is State.FOREIGN:",
-        (f"{ORPHANS}test_what_a_row_names_is_refused",),
+        "if state is State.TOMBSTONED:",
+        (f"{ORPHANS}test_a_foreign_file_is_refused",),
     ),
     Guard(
         "orphans.py",
