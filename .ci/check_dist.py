@@ -19,7 +19,7 @@ MUST_HAVE = (
     f"{PACKAGE}/management/commands/purge_deliveries.py",
     f"{PACKAGE}/testing/plugin.py",
     f"{PACKAGE}/static/devilry_storage/stores.css",
-    f"{PACKAGE}/templates/admin/devilry_storage/deliverystore/folder.html",
+    f"{PACKAGE}/templates/admin/devilry_storage/storebrowser/folder.html",
 )
 # What whoever repackages the sdist needs to run the tests and build the manual.
 SOURCES = (

@@ -57,7 +57,7 @@ class FilesField(forms.FileField):
         """Let these limits hold, and let the page tell them."""
         self.limits = limits
         if self._tells_limits:
-            self.help_text = lazy(limits.in_words, str)()  # settings may change until it is shown
+            self.help_text = lazy(limits.describe, str)()  # settings may change until it is shown
         self.widget.suffixes = limits.suffixes
 
     def clean(self, data: Any, initial: Any = None) -> list[Any]:
@@ -80,7 +80,7 @@ class FilesField(forms.FileField):
         except InvalidFilename as exception:
             yield ValidationError(str(exception), code="filename")
             return
-        faults = [*self.limits.faults_of(name, upload.size)]
+        faults = [*self.limits.errors_for(name, upload.size)]
         try:
             super().clean(upload)
         except ValidationError as exception:

@@ -84,13 +84,13 @@ class Marked(NamedTuple):
     @property
     def name(self) -> str:
         """Alias and location, as the start of a sentence."""
-        return f"The store {self.alias!r} ({self.store.place()})"
+        return f"The store {self.alias!r} ({self.store.location_text()})"
 
     def remembered(self) -> StoreMark | None:
         """Return what the database remembers of the mark at this location."""
         marks = StoreMark.objects.using(self.using)
         mark: StoreMark | None = marks.filter(
-            alias=self.alias, location=self.store.place()
+            alias=self.alias, location=self.store.location_text()
         ).first()
         return mark
 
@@ -279,7 +279,7 @@ def _make(found: Marked, remembered: StoreMark | None) -> Mark:
 
 def _remember(found: Marked, uuid: UUID) -> StoreMark:
     """Remember the UUID in a transaction of its own; another process may have done so first."""
-    mark = StoreMark(alias=found.alias, location=found.store.place(), uuid=uuid)
+    mark = StoreMark(alias=found.alias, location=found.store.location_text(), uuid=uuid)
     StoreMark.objects.using(found.using).bulk_create([mark], ignore_conflicts=True)
     return found.remembered() or mark
 
@@ -303,8 +303,8 @@ def _doubt(
         if looked
         else "no file that the database records is there"
     )
-    absence = found.store.absence()
-    seen = f"{files} ({absence})" if absence else files
+    reason = found.store.unavailable_reason()
+    seen = f"{files} ({reason})" if reason else files
     return (
         f"{_difference(found, mark, remembered)}, and {seen}. {_DOUBT_REMEDY.format(found.alias)}"
     )
@@ -450,8 +450,8 @@ def _two_aliases(found: Marked, look: _Look) -> str:
         if known or other.own.location == found.own.location:
             return (
                 f"The stores {found.alias!r} and {other.alias!r} are one place "
-                f"({found.store.place()}): files of one would be removed as unknown to the "
-                "other. Give each a location of its own, or their models one alias"
+                f"({found.store.location_text()}): files of one would be removed as unknown to "
+                "the other. Give each a location of its own, or their models one alias"
             )
     return ""
 
@@ -497,7 +497,7 @@ def accept(model: FileModel, using: str, *, force: bool = False) -> StoreMark:
     accepted: StoreMark
     accepted, _created = StoreMark.objects.using(using).update_or_create(
         alias=found.alias,
-        location=found.store.place(),
+        location=found.store.location_text(),
         defaults={"uuid": mark.uuid, "remembered": now, "accepted": now},
     )
     return accepted
@@ -538,7 +538,7 @@ def status(model: FileModel, using: str) -> Status | None:
     is_new = known is None and not _newest_rows(found)[0]
     return Status(
         found.alias,
-        found.store.place(),
+        found.store.location_text(),
         mark,
         remembered,
         list(read_sites(found.own)),

@@ -66,7 +66,7 @@ def describe(use: Use) -> StoreInfo:
         models=[model._meta.label for model in use.models],
         alias=alias,
         backend=f"{type(store).__module__}.{type(store).__qualname__}",
-        place=store.place(),
+        place=store.location_text(),
         options=store.configuration(),
         # What nobody has declared is not relied on.
         flags={flag: bool(getattr(store, flag)) for flag in FLAGS},

@@ -59,7 +59,7 @@ class Limits:
         """The extensions, in small letters with their dot; none where any name is allowed."""
         return tuple(f".{each.lstrip('.').lower()}" for each in self.extensions or ())
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Return the limits for whoever is about to choose files."""
         size, total = filesizeformat(self.most_bytes), filesizeformat(self.most_total_bytes)
         told = ngettext(
@@ -72,7 +72,7 @@ class Limits:
             words += " " + _("Their names end with %(ends)s.") % {"ends": ", ".join(suffixes)}
         return words
 
-    def faults_of(self, name: str, size: int) -> Iterator[ValidationError]:
+    def errors_for(self, name: str, size: int) -> Iterator[ValidationError]:
         """Yield what is wrong with one file; the errors do not name it."""
         if not size and not self.allow_empty:
             yield ValidationError(_("it is empty."), code="empty")

@@ -65,8 +65,8 @@ def refusal(
     if permission.problem:
         return permission.problem
     store = store_for(model)
-    if not permission.is_recognised and (absence := store.absence()):
-        return f"{absence} (is the disk mounted, is it the right bucket?)"
+    if not permission.is_recognised and (reason := store.unavailable_reason()):
+        return f"{reason} (is the disk mounted, is it the right bucket?)"
     looked, problems = 0, []
     for other in sharing(model, store):
         rows = other._base_manager.using(using).filter(content__isnull=False)
@@ -255,7 +255,7 @@ def remove(
     failures = store.delete_many([removal.name for removal in removals], sizes=sizes)
     if not is_same_disk(model, using):
         # Then a file that was not found says nothing.
-        gone = OSError(f"the disk of {store.place()} was unmounted or exchanged meanwhile")
+        gone = OSError(f"the disk of {store.location_text()} was unmounted or exchanged meanwhile")
         failures = {removal.name: gone for removal in removals}
     outcomes = [_outcome(removal, failures.get(removal.name)) for removal in removals]
     if len(failures) < len(removals):

@@ -28,8 +28,8 @@ FLAGS = {
     ),
     "durable": "What was acknowledged survives a power cut.",
     "confined": "Nothing that somebody planted among the store's files leads out of it.",
-    "lazy_read": "A large file is never held in memory, neither to store nor to read it.",
-    "conditional_copy": "A copy is created as atomically as a saved file.",
+    "bounded_memory": "A large file is never held in memory, neither to store nor to read it.",
+    "atomic_copy": "A copy is created as atomically as a saved file.",
 }
 
 INTRODUCTION = """\
@@ -57,7 +57,7 @@ None, which is what a store begins with; False skips them, and only them.
 {flags}
 
 ``FsDeliveryStore`` and ``FsHierDeliveryStore`` pass every case. ``MemoryDeliveryStore`` passes
-those that need no disk, and declares ``durable`` and ``lazy_read`` False. ``S3DeliveryStore``
+those that need no disk, and declares ``durable`` and ``bounded_memory`` False. ``S3DeliveryStore``
 passes all that need no disk: on SeaweedFS with every flag True, on moto's server with the option
 ``server_side_copy=False``.
 

@@ -76,9 +76,9 @@ def test_available_name_of_a_backend_that_overwrites_is_free() -> None:
 def test_empty_store_is_absent() -> None:
     """A purge asks: an unmounted disk looks like a store without files."""
     store = ServiceStore()
-    assert store.absence() == "the store is empty"
+    assert store.unavailable_reason() == "the store is empty"
     store.save("a/b.txt", ContentFile(b"data"))
-    assert store.absence() == ""
+    assert store.unavailable_reason() == ""
 
 
 def test_failure_of_a_backend_to_delete_is_told_with_its_name() -> None:

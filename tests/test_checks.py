@@ -57,7 +57,7 @@ class Unflagged(DeliveryStoreMixin, FileSystemStorage):
 class Promising(MemoryDeliveryStore):
     """A store that promises everything."""
 
-    durable = lazy_read = True
+    durable = bounded_memory = True
 
 
 def _stores(backend: str, **options: Any) -> dict[str, Any]:
@@ -314,7 +314,7 @@ def test_flags_that_a_store_leaves_out_are_a_warning(tmp_path: Path) -> None:
         message = _only(_of(store_checks.check_stores()))
     assert message.id == "devilry_storage.W007"
     assert "atomic_create" in message.msg
-    assert "conditional_copy" in message.msg
+    assert "atomic_copy" in message.msg
 
 
 @pytest.mark.parametrize(

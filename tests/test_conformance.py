@@ -55,8 +55,8 @@ class TestMemoryDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
 
 
 class DjangosDiskStore(DeliveryStoreMixin, FileSystemStorage):
-    atomic_create = whole_or_absent = durable = confined = conditional_copy = False
-    lazy_read = True
+    atomic_create = whole_or_absent = durable = confined = atomic_copy = False
+    bounded_memory = True
 
 
 class TestStoreMadeOfFileSystemStorage(TestDeliveryStoreMixin, SimpleTestCase):
@@ -65,7 +65,7 @@ class TestStoreMadeOfFileSystemStorage(TestDeliveryStoreMixin, SimpleTestCase):
 
 
 class DjangosMemoryStore(DeliveryStoreMixin, InMemoryStorage):
-    atomic_create = whole_or_absent = durable = lazy_read = conditional_copy = False
+    atomic_create = whole_or_absent = durable = bounded_memory = atomic_copy = False
     confined = True
 
 

@@ -53,11 +53,11 @@ def test_an_unknown_flag_is_refused() -> None:
 
 
 class NothingPromised(MemoryDeliveryStore):
-    atomic_create = whole_or_absent = durable = confined = lazy_read = conditional_copy = False
+    atomic_create = whole_or_absent = durable = confined = bounded_memory = atomic_copy = False
 
 
 class EverythingDemanded(MemoryDeliveryStore):
-    lazy_read = None  # type: ignore[assignment]  # taken back, as if nobody had said
+    bounded_memory = None  # type: ignore[assignment]  # taken back, as if nobody had said
 
 
 class NothingPromisedCases(Suite, SimpleTestCase):

@@ -24,12 +24,12 @@ pytestmark = pytest.mark.servers
 
 
 class GoogleDeliveryStore(DeliveryStoreMixin, GoogleCloudStorage):  # type: ignore[misc]  # untyped
-    atomic_create = whole_or_absent = lazy_read = conditional_copy = False
+    atomic_create = whole_or_absent = bounded_memory = atomic_copy = False
     durable = confined = True
 
 
 class CreatingGoogleDeliveryStore(GoogleDeliveryStore):
-    atomic_create = whole_or_absent = conditional_copy = True
+    atomic_create = whole_or_absent = atomic_copy = True
 
     def _create(self, name: str, content: File[Any]) -> str:
         blob = self.bucket.blob(self._normalize_name(name))
@@ -108,4 +108,4 @@ def test_no_flag_is_false_without_need() -> None:
     """Each is what a listed case needs; a copy, which has none here, is created as a save is."""
     needed = {flag for case in FAULTS for flag in conformance.flags_of(case)}
     false = {name for name, value in vars(GoogleDeliveryStore).items() if value is False}
-    assert false == needed | {"conditional_copy"}
+    assert false == needed | {"atomic_copy"}

@@ -891,7 +891,7 @@ def test_own_objects_are_in_no_listing(entry: dict[str, Any]) -> None:
     store.delete_many(files())
     assert list(store.scan()) == []
     if hasattr(store, "remote"):
-        assert store.absence().startswith("the store is empty")
+        assert store.unavailable_reason().startswith("the store is empty")
     shown = store.page("")
     assert ".devilry-storage" not in {*shown.folders, *(found.name for found in shown.files)}
     folders, names = store.listdir("")

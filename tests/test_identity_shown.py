@@ -29,7 +29,7 @@ from .purging import delivered
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-STORE_PAGE = "/admin/devilry_storage/deliverystore/devilry_deliveries.filemeta/"
+STORE_PAGE = "/admin/devilry_storage/storebrowser/devilry_deliveries.filemeta/"
 
 
 class Bare(DeliveryStoreMixin, FileSystemStorage):

@@ -86,7 +86,7 @@ def test_a_store_that_is_not_made_yet_has_no_free_space_to_tell(tmp_path: Path) 
 def test_what_a_store_cannot_do_is_told() -> None:
     """False flags stand on a line of their own."""
     with override_settings(STORAGES=_stores("devilry_storage.storages.MemoryDeliveryStore")):
-        assert _lines(_info())["cannot"] == "durable, lazy_read"
+        assert _lines(_info())["cannot"] == "durable, bounded_memory"
 
 
 def test_a_model_without_a_store_is_told_and_makes_the_command_fail() -> None:
@@ -146,7 +146,7 @@ def test_a_probe_leaves_nothing_that_a_listing_shows() -> None:
         store = S3DeliveryStore(**storages["deliveries"]["OPTIONS"])
         assert list(store.scan()) == []
         assert store.listdir("") == ([], [])
-        assert "is empty" in store.absence()
+        assert "is empty" in store.unavailable_reason()
     found = server.client().list_multipart_uploads(Bucket=store.bucket_name)
     assert "Uploads" not in found
 
@@ -168,7 +168,7 @@ def test_a_probe_with_allow_races_tells_without_failing() -> None:
     with override_settings(STORAGES=storages):
         text = _info(probe=True)
     assert "no   the server honours If-None-Match in put_object" in text
-    assert _lines(text)["cannot"] == "atomic_create, conditional_copy"
+    assert _lines(text)["cannot"] == "atomic_create, atomic_copy"
 
 
 def test_a_probe_lists_uploads_that_were_left_behind() -> None:

@@ -23,10 +23,10 @@ def test_file_named_as_a_folder_is_on_a_page_of_its_own() -> None:
     for name in ("a/b", "a/b/c"):
         store.save(name, ContentFile(b"data"))
     first = store.page("a", limit=1)
-    second = store.page("a", after=first.following, limit=1)
+    second = store.page("a", after=first.next_token, limit=1)
     assert (first.folders, first.files) == (["a/b"], [])
     assert (second.folders, [file.name for file in second.files]) == ([], ["a/b"])
-    assert second.following == ""
+    assert second.next_token == ""
 
 
 def test_token_of_any_name_goes_on_after_it() -> None:

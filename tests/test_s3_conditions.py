@@ -173,5 +173,5 @@ def test_allowed_races_take_back_two_promises() -> None:
     store = on("rclone", allow_races=True)
     assert {flag for flag in FLAGS if getattr(store, flag) is False} == {
         "atomic_create",
-        "conditional_copy",
+        "atomic_copy",
     }

@@ -311,5 +311,5 @@ def test_a_page_of_a_folder_is_one_listing(proxy: HttpProxy, store: S3DeliverySt
     assert (page.folders, page.files) == (["0/0/0", "0/0/1", "0/0/2"], [])
     assert proxy.requests[-1].query["max-keys"] == ["3"]
     with sends(proxy, "ListObjectsV2"):
-        rest = store.page("0/0", after=page.following, limit=3)
+        rest = store.page("0/0", after=page.next_token, limit=3)
     assert rest == (["0/0/3", "0/0/4"], [], "")

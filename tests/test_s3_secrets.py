@@ -122,7 +122,14 @@ def use(store: S3DeliveryStore) -> str:
 def reprs(store: S3DeliveryStore) -> str:
     """Return all that a log or a debugger would show of a store and its parts."""
     publication = store._publication("a.txt", "a.txt", "")
-    shown = [store, store.remote, publication, store.transfer, store.place(), store.absence()]
+    shown = [
+        store,
+        store.remote,
+        publication,
+        store.transfer,
+        store.location_text(),
+        store.unavailable_reason(),
+    ]
     configuration = f"{store.configuration()!r} {store.deconstruct()!r}"
     return " ".join([*(f"{each!r} {each!s}" for each in shown), configuration])
 

@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.models import DeliveryStore, MonthlySum, Tombstone
+from devilry_storage.models import MonthlySum, StoreBrowser, Tombstone
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.testing import override_deliverystore
 
@@ -35,7 +35,7 @@ ABSENT = 987654
 
 VIEW = ["view_filemeta"]
 STORE = [
-    *("browse_store", "bury_orphan", "view_tombstone", "restore_tombstone", "carry_out_tombstone"),
+    *("browse_store", "bury_orphan", "view_tombstone", "restore_tombstone", "purge_tombstone"),
     *("view_monthlysum", "refresh_statistics"),
 ]
 
@@ -155,7 +155,7 @@ def urls(site: Site) -> dict[str, str]:
         return reverse(f"devilry_storage:{page}", args=args)
 
     def store(page: str, query: str = "") -> str:
-        return reverse(f"admin:devilry_storage_deliverystore_{page}", args=[LABEL]) + query
+        return reverse(f"admin:devilry_storage_storebrowser_{page}", args=[LABEL]) + query
 
     download = public("download", LABEL, file.pk)
     orphan = f"?name={quote(site.orphan)}"
@@ -183,7 +183,7 @@ def urls(site: Site) -> dict[str, str]:
         "tombstone": url_of(site.tombstone),
         "remove": url_of(site.tombstone, "remove"),
         "dashboard": url_for(MonthlySum),
-        "stores": url_for(DeliveryStore),
+        "stores": url_for(StoreBrowser),
         "store": store("folder"),
         "orphan": store("file", orphan),
         "orphan_removal": store("bury", orphan),

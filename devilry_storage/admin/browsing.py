@@ -45,7 +45,7 @@ class Shown(NamedTuple):
 
     folders: list[Folder]
     files: list[Verdict]
-    following: str
+    next_token: str
 
 
 def is_name(name: str) -> bool:
@@ -67,10 +67,10 @@ def shown(use: Use, folder: str, after: str, using: str) -> Shown:
         page = Page([], [], "")  # a symlink: to us there is no such folder
     model = use.models[0]
     rows: dict[str, Any] = {}
-    if not after and not page.following:
+    if not after and not page.next_token:
         rows = _of_delivery(use, folder, using)
     verdicts = _compared(model, page.files, rows, store, using)
-    return Shown(_folders(page.folders, store), verdicts, page.following)
+    return Shown(_folders(page.folders, store), verdicts, page.next_token)
 
 
 def sought(use: Use, name: str, using: str) -> Verdict | None:

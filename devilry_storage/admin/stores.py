@@ -31,7 +31,7 @@ from ..conf import conf
 from ..exceptions import InvalidName, NotAnOrphan
 from ..identity import summary
 from ..info import Use, describe, uses
-from ..models import DeliveryStore, Tombstone
+from ..models import StoreBrowser, Tombstone
 from ..models.visibility import may_view
 from ..orphans import bury_orphan
 from ..serving import serve_name
@@ -44,7 +44,7 @@ from .permissions import LookedAt
 #: No token of a page is longer.
 _LONGEST_TOKEN = 4 * LONGEST
 
-_TEMPLATES = "admin/devilry_storage/deliverystore"
+_TEMPLATES = "admin/devilry_storage/storebrowser"
 
 
 class Link(NamedTuple):
@@ -64,7 +64,7 @@ class Line(NamedTuple):
     actions: list[Link]
 
 
-@admin.register(DeliveryStore)
+@admin.register(StoreBrowser)
 class DeliveryStoreAdmin(LookedAt):
     """Shown to whoever has ``browse_store``; ``bury_orphan`` permits to have orphans removed.
 
@@ -151,7 +151,7 @@ class DeliveryStoreAdmin(LookedAt):
         context: dict[str, Any] = {
             "title": _("Store of %(models)s") % {"models": _models(use)},
             "use": use,
-            "where": use.resolved.store.place(),
+            "where": use.resolved.store.location_text(),
             "folder": folder,
             "parents": [Link(part, self._folder_url(use, each)) for each, part in parents(folder)],
             "top": self._folder_url(use, ""),
@@ -174,13 +174,13 @@ class DeliveryStoreAdmin(LookedAt):
         page = shown(use, folder, after, self._using(use))
         assert use.resolved is not None
         listed = page.folders or any(verdict.entry for verdict in page.files)
-        following = page.following and self._folder_url(use, folder, after=page.following)
+        following = page.next_token and self._folder_url(use, folder, after=page.next_token)
         archive = ""
         if folder and listed and all(may_view(request.user, model) for model in use.models):
             archive = self._url("archive", use.models[0]._meta.label_lower, folder=folder)
         return {
             # An unmounted disk looks like an empty one.
-            "problem": "" if listed or after else use.resolved.store.absence(),
+            "problem": "" if listed or after else use.resolved.store.unavailable_reason(),
             "folders": [
                 (each, self._folder_url(use, each.name) if each.opens else "")
                 for each in page.folders

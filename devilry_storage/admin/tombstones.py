@@ -79,7 +79,7 @@ class ModelFilter(admin.SimpleListFilter):
 class TombstoneAdmin(LookedAt, StoreAdmin):
     """What was deleted, and until when its bytes are kept.
 
-    ``restore_tombstone`` permits to restore, ``carry_out_tombstone`` to remove before the time.
+    ``restore_tombstone`` permits to restore, ``purge_tombstone`` to remove before the time.
     """
 
     actions: Any = ("restore_selected", "remove_selected")
@@ -116,7 +116,7 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         return self._permits(request, "restore_tombstone") and self.has_view_permission(request)
 
     def has_carry_out_permission(self, request: HttpRequest) -> bool:
-        return self._permits(request, "carry_out_tombstone") and self.has_view_permission(request)
+        return self._permits(request, "purge_tombstone") and self.has_view_permission(request)
 
     # -- What is shown --
 

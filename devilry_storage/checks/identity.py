@@ -28,9 +28,9 @@ def _without_mark(model: FileModel) -> Iterator[CheckMessage]:
         return
     store = resolve(model).store
     yield Warning(
-        f"{type(store).__name__} ({store.place()}) has no identity: another site that uses it, "
-        "such as a copy of this one, is not noticed before it removes files, and an unmounted "
-        "disk is not noticed before files are stored.",
+        f"{type(store).__name__} ({store.location_text()}) has no identity: another site that "
+        "uses it, such as a copy of this one, is not noticed before it removes files, and an "
+        "unmounted disk is not noticed before files are stored.",
         hint=(
             "Remove the option identity=False; or keep all other sites away from the store by "
             "its permissions, and silence this check."

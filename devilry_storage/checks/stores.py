@@ -224,7 +224,7 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
     for finding in findings:
         if finding.remedy:
             yield Error(
-                f"It is not so that {finding.sentence} ({store.place()}).",
+                f"It is not so that {finding.sentence} ({store.location_text()}).",
                 hint=f"Use another server, or {finding.remedy}.",
                 obj=model,
                 id=ids.PROBE_FAILED,

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
                     ("browse_store", "Can browse the delivery stores"),
                     ("bury_orphan", "Can have bytes without a row removed"),
                     ("restore_tombstone", "Can restore deleted files"),
-                    ("carry_out_tombstone", "Can remove deleted files before their time"),
+                    ("purge_tombstone", "Can remove deleted files before their time"),
                 ],
                 "verbose_name": "tombstone",
                 "verbose_name_plural": "tombstones",

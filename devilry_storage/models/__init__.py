@@ -1,6 +1,6 @@
 """The abstract models of a file and a delivery, tombstones, and an index for searches."""
 
-from .browsed import DeliveryStore
+from .browsed import StoreBrowser
 from .delivery import AbstractDelivery
 from .filemeta import AbstractFileMeta, FileMetaQuerySet
 from .indexes import PrefixIndex
@@ -13,10 +13,10 @@ __all__ = [
     "AbstractDelivery",
     "AbstractFileMeta",
     "DeliveryQuerySet",
-    "DeliveryStore",
     "FileMetaQuerySet",
     "MonthlySum",
     "PrefixIndex",
+    "StoreBrowser",
     "StoreMark",
     "Tombstone",
 ]

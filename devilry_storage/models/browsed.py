@@ -16,7 +16,7 @@ class _NoRows(models.Manager[Any]):
         return none
 
 
-class DeliveryStore(models.Model):  # noqa: DJ008  # there is none to be shown
+class StoreBrowser(models.Model):  # noqa: DJ008  # there is none to be shown
     """The stores as the admin lists them; which there are is configured, not recorded."""
 
     objects = _NoRows()

@@ -13,8 +13,8 @@ class StoreMark(models.Model):
     """The UUID of a store's mark, as this database has last seen or accepted it.
 
     ``alias`` is the store's in ``STORAGES``, or the label of a model where it has none;
-    ``location`` is what ``store.place()`` returns; ``accepted`` is when this site was accepted by
-    ``deliverystore_identity --accept``.
+    ``location`` is what ``store.location_text()`` returns; ``accepted`` is when this site was
+    accepted by ``deliverystore_identity --accept``.
     """
 
     alias = models.CharField(_("store"), max_length=200)

@@ -83,7 +83,7 @@ class Tombstone(models.Model):
             ("browse_store", "Can browse the delivery stores"),
             ("bury_orphan", "Can have bytes without a row removed"),
             ("restore_tombstone", "Can restore deleted files"),
-            ("carry_out_tombstone", "Can remove deleted files before their time"),
+            ("purge_tombstone", "Can remove deleted files before their time"),
         ]
         constraints = [
             # Whatever makes a row name an object, or buries one, waits here for the others.

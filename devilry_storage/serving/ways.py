@@ -28,7 +28,7 @@ def redirected(file: File) -> HttpResponseBase:
     """
     url = file.store.signed_url(
         file.name,
-        seconds=conf.redirect_seconds,
+        expires_in=conf.redirect_seconds,
         filename=file.filename,
         content_type=content_type(file.media_type),
     )

@@ -16,7 +16,7 @@ from ..names import validate_storage_name
 from .contract import StorageContract
 from .files import CHUNK_SIZE, Sink, SpoolSink, Writer, verified
 from .interface import (
-    SET,
+    REDACTED,
     Entry,
     FileMetaLike,
     Finding,
@@ -52,9 +52,9 @@ class DeliveryStoreMixin(StorageContract):
     #: Nothing planted in the store leads out of it.
     confined: bool | None = None
     #: Opening and streaming hold only a part of the file in memory.
-    lazy_read: bool | None = None
+    bounded_memory: bool | None = None
     #: ``copy`` creates, too, as atomically as ``save``.
-    conditional_copy: bool | None = None
+    atomic_copy: bool | None = None
 
     #: Whether the size of a file costs a request. If not, a purge compares those of all files
     #: with what was recorded before it removes them, otherwise those of some.
@@ -72,7 +72,7 @@ class DeliveryStoreMixin(StorageContract):
         """
         return SpoolSink(self, filename)
 
-    def absence(self) -> str:
+    def unavailable_reason(self) -> str:
         """Return why the place of the bytes seems not to be there, or ``""`` if it is.
 
         Asked before anything is removed for good: an unmounted disk or a wrong bucket looks like
@@ -101,17 +101,17 @@ class DeliveryStoreMixin(StorageContract):
         """
         return datetime.now(timezone.utc if settings.USE_TZ else None)
 
-    def place(self) -> str:
+    def location_text(self) -> str:
         """Return in words where the bytes lie."""
         return "unknown"
 
     def configuration(self) -> dict[str, Any]:
-        """Return the options in force; the value of one that may be a secret is ``SET``.
+        """Return the options in force; the value of one that may be a secret is ``REDACTED``.
 
         Override it to show those of a store of your own that are none.
         """
         deconstruct = getattr(self, "deconstruct", None)
-        return {} if deconstruct is None else dict.fromkeys(deconstruct()[2], SET)
+        return {} if deconstruct is None else dict.fromkeys(deconstruct()[2], REDACTED)
 
     def free_space(self) -> int | None:
         """Return how many bytes there is room for, None where nobody can say."""
@@ -125,7 +125,7 @@ class DeliveryStoreMixin(StorageContract):
         """Return a URL at which anybody may read the file, ``""`` where there is none."""
         return ""
 
-    def signed_url(self, name: str, *, seconds: int, filename: str, content_type: str) -> str:
+    def signed_url(self, name: str, *, expires_in: int, filename: str, content_type: str) -> str:
         """Return a URL at which the file can be read for so many seconds, ``""`` where none can.
 
         What is read there is an attachment of that filename and media type.
@@ -156,7 +156,7 @@ class DeliveryStoreMixin(StorageContract):
     def page(self, folder: str = "", *, after: str = "", limit: int = 100) -> Page:
         """Return at most ``limit`` (1 to 1,000) of what is in a folder, ``""`` being the top.
 
-        ``after`` is the ``following`` of the page before; no other text means anything. In an
+        ``after`` is the ``next_token`` of the page before; no other text means anything. In an
         order that stays: that of the server, else numbers by their value and then names. Of what
         is no folder the page is empty. Raises InvalidName, ValueError for a limit.
         """

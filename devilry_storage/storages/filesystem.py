@@ -129,8 +129,8 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     whole_or_absent = True
     durable = True
     confined = True
-    lazy_read = True
-    conditional_copy = True
+    bounded_memory = True
+    atomic_copy = True
 
     size_costs_request = False
 
@@ -221,13 +221,13 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         ]
         return Page([above + name for name in inner], entries, following)
 
-    def absence(self) -> str:
-        return self._tree.absence()
+    def unavailable_reason(self) -> str:
+        return self._tree.unavailable_reason()
 
     def current_time(self) -> datetime:
         return self._time(self._tree.time())
 
-    def place(self) -> str:
+    def location_text(self) -> str:
         return self.location
 
     def configuration(self) -> dict[str, Any]:

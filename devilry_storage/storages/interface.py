@@ -16,8 +16,8 @@ FLAGS = (
     "whole_or_absent",
     "durable",
     "confined",
-    "lazy_read",
-    "conditional_copy",
+    "bounded_memory",
+    "atomic_copy",
 )
 
 
@@ -32,12 +32,12 @@ class Entry(NamedTuple):
 class Page(NamedTuple):
     """A part of a folder: names of the folders and files in it, whole ones, in the store's order.
 
-    ``following`` is what the next page is asked for by, ``""`` at the end.
+    ``next_token`` is what the next page is asked for by, ``""`` at the end.
     """
 
     folders: list[str]
     files: list[Entry]
-    following: str
+    next_token: str
 
 
 class Finding(NamedTuple):
@@ -52,7 +52,7 @@ class Finding(NamedTuple):
 
 
 #: Stands for the value of an option that is nobody's business.
-SET = "set"
+REDACTED = "set"
 
 
 #: Bytes of an object of a store's own that are read at most.

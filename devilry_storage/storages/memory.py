@@ -89,8 +89,8 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
     whole_or_absent = True
     durable = False
     confined = True
-    lazy_read = False
-    conditional_copy = True
+    bounded_memory = False
+    atomic_copy = True
 
     def __init__(self, *, interval: int | None = None, **unknown: Any) -> None:
         refuse_unknown(self, unknown)
@@ -127,10 +127,10 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
             if not prefix or name.startswith(f"{prefix}/"):
                 yield Entry(name, len(blob.data), blob.created)
 
-    def absence(self) -> str:
+    def unavailable_reason(self) -> str:
         return ""
 
-    def place(self) -> str:
+    def location_text(self) -> str:
         return "the memory of this process"
 
     def configuration(self) -> dict[str, Any]:

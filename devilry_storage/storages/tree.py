@@ -335,7 +335,7 @@ class Tree:
                     files.append((entry.name, entry.stat(follow_symlinks=False)))
         return inner, files, following
 
-    def absence(self) -> str:
+    def unavailable_reason(self) -> str:
         """Return why the root looks unmounted or emptied, or ``""``.
 
         A store that was ever written to has at least its folder of temp files.

@@ -36,7 +36,7 @@ class LeanCases(DeliveryStoreCase):
         if isinstance(self.store, InMemoryStorage):
             self.skipTest(f"{type(self.store).__name__} keeps its files in memory")
 
-    @needs("lazy_read")
+    @needs("bounded_memory")
     def test_large_file_is_saved_with_little_memory(self) -> None:
         """Promise 6: save() holds only a part of a large file in memory."""
         self.assert_not_in_memory()
@@ -44,7 +44,7 @@ class LeanCases(DeliveryStoreCase):
             name = self.store.save("large.bin", endless(LARGE))
         self.assertEqual(self.store.size(name), LARGE)
 
-    @needs("lazy_read")
+    @needs("bounded_memory")
     def test_large_file_is_written_with_little_memory(self) -> None:
         """Promise 6: write_open() holds only a part of a large file in memory."""
         self.assert_not_in_memory()
@@ -54,14 +54,14 @@ class LeanCases(DeliveryStoreCase):
                 writer.write(chunk)
         self.assertEqual(filemeta.size, LARGE)
 
-    @needs("lazy_read")
+    @needs("bounded_memory")
     def test_large_file_is_streamed_with_little_memory(self) -> None:
         """Promise 6: stream() holds only a part of a large file in memory."""
         name = self.store.save("large.bin", endless(LARGE))
         with self.assert_little_memory():
             self.assertEqual(sum(map(len, self.store.stream(name))), LARGE)
 
-    @needs("lazy_read")
+    @needs("bounded_memory")
     def test_large_file_is_read_with_little_memory(self) -> None:
         """Promise 6: open() holds only what is read in memory."""
         name = self.store.save("large.bin", endless(LARGE))
@@ -71,7 +71,7 @@ class LeanCases(DeliveryStoreCase):
                 read += len(chunk)
         self.assertEqual(read, LARGE)
 
-    @needs("lazy_read")
+    @needs("bounded_memory")
     def test_large_file_is_copied_with_little_memory(self) -> None:
         """Promise 6: copy() holds only a part of a large file in memory."""
         self.assert_not_in_memory()
@@ -81,7 +81,7 @@ class LeanCases(DeliveryStoreCase):
             self.store.copy(source, target)
         self.assertEqual(target.size, LARGE)
 
-    @needs("lazy_read")
+    @needs("bounded_memory")
     def test_range_is_streamed_with_little_memory(self) -> None:
         """Promise 6: a short range of a large file is streamed without the bytes before it."""
         name = self.store.save("large.bin", endless(LARGE))

@@ -17,7 +17,7 @@ class PageCases(DeliveryStoreCase):
         for _number in range(100):
             page = self.store.page(folder, after=after, limit=limit)
             yield page
-            after = page.following
+            after = page.next_token
             if not after:
                 return
         self.fail(f"the pages of {folder!r} have no end")
@@ -54,7 +54,7 @@ class PageCases(DeliveryStoreCase):
         before = [entry.name for page in self.pages("a", 4) for entry in page.files]
         first = self.store.page("a", limit=4)
         self.save("a/00")
-        rest = self.store.page("a", after=first.following, limit=1000)
+        rest = self.store.page("a", after=first.next_token, limit=1000)
         entries = [*first.files, *rest.files]
         self.assertEqual([entry.name for entry in entries if entry.name != "a/00"], before)
 

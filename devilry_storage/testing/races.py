@@ -103,7 +103,7 @@ class RaceCases(DiskCase):
             second.write(b"other")
         self.assert_all_there({b"one": str(one.content), b"other": str(other.content)})
 
-    @needs("conditional_copy")
+    @needs("atomic_copy")
     def test_key_taken_during_a_copy(self) -> None:
         """Promise 2: a key that is taken after a copy began is not overwritten by it."""
         key = self.key(7, 7)

@@ -70,7 +70,7 @@ def test_a_file_is_restored_by_a_button(tombstone: Any) -> None:
 
 def test_get_restores_and_removes_nothing(tombstone: Any) -> None:
     """A link, an image or a crawler changes nothing."""
-    client = staff("view_tombstone", "restore_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "restore_tombstone", "purge_tombstone")
     for page in ("restore", "remove"):
         assert client.get(url(tombstone, page)).status_code in {200, 302}
     assert Tombstone.objects.exists()
@@ -93,7 +93,7 @@ def test_each_needs_its_own_permission(tombstone: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "codename"), [("restore", "restore_tombstone"), ("remove", "carry_out_tombstone")]
+    ("page", "codename"), [("restore", "restore_tombstone"), ("remove", "purge_tombstone")]
 )
 def test_action_permission_alone_neither_restores_nor_removes(
     page: str, codename: str, tombstone: Any
@@ -133,7 +133,7 @@ def test_what_cannot_be_restored_is_told(tombstone: Any) -> None:
 
 def test_a_file_is_removed_after_a_page_that_asks(tombstone: Any) -> None:
     """Its bytes go before their time, and the tombstone with them."""
-    client = staff("view_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "purge_tombstone")
     page = Page.get(client, url(tombstone, "remove"))
     assert tombstone.name in page.text
     answer = page.submit("")
@@ -157,7 +157,7 @@ def test_the_log_tells_of_each_that_was_removed() -> None:
     tombstones = list(Tombstone.objects.all())
     assert {tombstone.name for tombstone in tombstones} == {"0/0/7/70"}
     pks = [str(tombstone.pk) for tombstone in tombstones]
-    client = staff("view_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "purge_tombstone")
     data = {"action": "remove_selected", "_selected_action": pks, "confirmed": "yes"}
     answer = client.post(url_for(Tombstone), data, follow=True)
     assert "2 files were removed for good." in answer.content.decode()
@@ -170,7 +170,7 @@ def test_nothing_is_removed_from_a_store_that_looks_wrong(tombstone: Any) -> Non
     delivery = Delivery.objects.get()
     row = delivery.add_file("b.txt", b"bbb")
     store_for(FileMeta).delete(row.content.name)
-    client = staff("view_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "purge_tombstone")
     answer = client.post(url(tombstone, "remove"), follow=True)
     assert "nothing was removed" in answer.content.decode()
     assert Tombstone.objects.exists()
@@ -183,7 +183,7 @@ def test_many_are_restored_or_removed_at_once() -> None:
     for row in delivery.add_files({name: name.encode() for name in "abcd"}):
         row.delete()
     first, second, third, fourth = Tombstone.objects.order_by("pk").values_list("pk", flat=True)
-    client = staff("view_tombstone", "restore_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "restore_tombstone", "purge_tombstone")
     data = {"action": "restore_selected", "_selected_action": [first, second]}
     answer = client.post(url_for(Tombstone), data, follow=True)
     assert "2 files were restored." in answer.content.decode()
@@ -203,7 +203,7 @@ def test_not_more_than_a_page_are_restored_or_removed_at_once(
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
     for row in delivery.add_files({name: name.encode() for name in "abc"}):
         row.delete()
-    client = staff("view_tombstone", "restore_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "restore_tombstone", "purge_tombstone")
     chosen = list(Tombstone.objects.order_by("pk").values_list("pk", flat=True))
     data = {"action": "restore_selected", "_selected_action": chosen}
     client.post(url_for(Tombstone), data)
@@ -220,7 +220,7 @@ def test_kept_row_is_escaped_on_the_page_of_its_tombstone(tombstone: Any) -> Non
     hostile = "</pre><script>alert(1)</script>"
     rows = [{**each, "fields": {**each["fields"], "filename": hostile}} for each in tombstone.rows]
     Tombstone.objects.update(rows=rows, filename=hostile, last_error=hostile)
-    client = staff("view_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "purge_tombstone")
     for target in (url(tombstone, "change"), url(tombstone, "remove"), url_for(Tombstone)):
         page = client.get(target).content.decode()
         assert "<script>alert" not in page
@@ -237,7 +237,7 @@ def test_many_are_removed_where_numbers_are_grouped(settings: Any) -> None:
     for number, tombstone in enumerate(Tombstone.objects.all()):
         chosen.append(12345 + number)
         Tombstone.objects.filter(pk=tombstone.pk).update(id=chosen[-1])
-    client = staff("view_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "purge_tombstone")
     data = {"action": "remove_selected", "_selected_action": chosen}
     page = Page(client, client.post(url_for(Tombstone), data, follow=True), url_for(Tombstone))
     answer = page.submit("")
@@ -252,7 +252,7 @@ def test_files_are_removed_after_commit_under_atomic_requests(
 ) -> None:
     """Not in the transaction of the request; the messages say what was done."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
-    client = staff("view_tombstone", "carry_out_tombstone")
+    client = staff("view_tombstone", "purge_tombstone")
     data = {"action": "remove_selected", "_selected_action": [tombstone.pk], "confirmed": "yes"}
     target = url_for(Tombstone) if by_action else url(tombstone, "remove")
     page = Page(client, client.post(target, data, follow=True), target)

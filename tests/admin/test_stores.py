@@ -25,7 +25,7 @@ from django.utils import timezone
 
 from devilry_storage.admin import browsing
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.models import DeliveryStore, Tombstone
+from devilry_storage.models import StoreBrowser, Tombstone
 from devilry_storage.purge import purge
 from devilry_storage.restoring import restore
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
@@ -73,7 +73,7 @@ def delivered(pk: int | None = None, **files: bytes) -> Delivery:
 
 
 def url(page: str = "folder", label: str = LABEL, **query: str) -> str:
-    found = reverse(f"admin:devilry_storage_deliverystore_{page}", args=[label])
+    found = reverse(f"admin:devilry_storage_storebrowser_{page}", args=[label])
     return f"{found}?{urlencode(query)}" if query else found
 
 
@@ -109,7 +109,7 @@ def test_a_walk_from_the_stores_to_a_file(browser: Client, kept: Any) -> None:
     row = delivery.files.get()
     index = Page.get(browser, reverse("admin:index"))
     assert "Delivery stores" in index.text
-    page = Page.get(browser, url_for(DeliveryStore))
+    page = Page.get(browser, url_for(StoreBrowser))
     assert LABEL.replace("filemeta", "FileMeta") in page.text
     assert rows_of(seen(browser)) == ["0/ deliveries 0–999999"]
     assert rows_of(seen(browser, folder="0")) == ["1/ deliveries 1000–1999"]
@@ -367,7 +367,7 @@ def test_who_may_not_browse_sees_nothing(page: str, kept: Any) -> None:
             response = getattr(nobody, method)(target)
             assert response.status_code == 302
             assert response["Location"] == f"/admin/login/?next={quote(target)}"
-    assert clerk.get(url_for(DeliveryStore)).status_code == 403
+    assert clerk.get(url_for(StoreBrowser)).status_code == 403
     assert "Delivery stores" not in Page.get(clerk, reverse("admin:index")).text
 
 
@@ -466,10 +466,10 @@ def test_symlinked_folder_is_shown_as_one_without_files(
 def test_unknown_stores_and_raw_paths_are_404(browser: Client, on_disk: Any) -> None:
     """The admin's own page for what is not there."""
     for label in ("nothing", "auth.user", "..", "%2e%2e", "\0", LABEL.upper(), "9" * 3000):
-        target = f"/admin/devilry_storage/deliverystore/{quote(label)}/"
+        target = f"/admin/devilry_storage/storebrowser/{quote(label)}/"
         assert browser.get(target).status_code == 404, label
     for rest in (f"{LABEL}/..%2f..%2fetc", f"{LABEL}//etc/passwd", "1/change/", "add/x/"):
-        assert browser.get(f"/admin/devilry_storage/deliverystore/{rest}").status_code == 404
+        assert browser.get(f"/admin/devilry_storage/storebrowser/{rest}").status_code == 404
 
 
 def test_names_that_are_no_text_are_shown_and_lead_nowhere(browser: Client, on_disk: Any) -> None:

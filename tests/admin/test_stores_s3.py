@@ -46,7 +46,7 @@ def kept(proxy: HttpProxy, bucket: str) -> Iterator[S3DeliveryStore]:
 
 
 def url(page: str = "folder", **query: str) -> str:
-    found = reverse(f"admin:devilry_storage_deliverystore_{page}", args=[LABEL])
+    found = reverse(f"admin:devilry_storage_storebrowser_{page}", args=[LABEL])
     return f"{found}?{urlencode(query)}"
 
 

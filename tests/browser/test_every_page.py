@@ -30,13 +30,13 @@ pytest_plugins = ["tests.browser.campus_fixtures"]
 APPS = {"devilry_storage", "devilry_deliveries"}
 PAGES = ("changelist", "add", "change", "delete", "history", "preview")
 
-STORE = "/admin/devilry_storage/deliverystore/devilry_deliveries.filemeta/"
+STORE = "/admin/devilry_storage/storebrowser/devilry_deliveries.filemeta/"
 
 
 class SchoolStore(FsHierDeliveryStore):
     """Says that it is where a site would have it, for the pictures."""
 
-    def place(self) -> str:
+    def location_text(self) -> str:
         return "/srv/deliveries"
 
 

@@ -16,7 +16,7 @@ from tests.users import make_user
 
 from .window import Window, Windows
 
-URL = "/admin/devilry_storage/deliverystore/"
+URL = "/admin/devilry_storage/storebrowser/"
 FOLDER = f"{URL}devilry_deliveries.filemeta/"
 
 

@@ -677,9 +677,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/tombstones.py",
-        'return self._permits(request, "carry_out_tombstone") and '
-        "self.has_view_permission(request)",
-        'return self._permits(request, "carry_out_tombstone")',
+        'return self._permits(request, "purge_tombstone") and self.has_view_permission(request)',
+        'return self._permits(request, "purge_tombstone")',
         (f"{_RESTORING}::test_action_permission_alone_neither_restores_nor_removes",),
     ),
     Guard(
@@ -1198,7 +1197,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/stores.py",
-        '"problem": "" if listed or after else use.resolved.store.absence(),',
+        '"problem": "" if listed or after else use.resolved.store.unavailable_reason(),',
         '"problem": "",',
         (f"{_STORES}::test_an_unmounted_disk_is_told",),
     ),
@@ -1210,7 +1209,7 @@ GUARDS: list[Guard] = [
         (f"{_PREVIEWS}::test_filename_of_an_image_is_escaped",),
     ),
     Guard(
-        "templates/admin/devilry_storage/deliverystore/bury.html",
+        "templates/admin/devilry_storage/storebrowser/bury.html",
         "{% csrf_token %}\n",
         "",
         (f"{_TOKENS}::test_page_that_asks_about_an_orphan_has_a_token",),
@@ -1246,19 +1245,19 @@ GUARDS: list[Guard] = [
         (f"{_ACTIONS}::test_filename_of_a_fault_is_escaped",),
     ),
     Guard(
-        "templates/admin/devilry_storage/deliverystore/files.html",
+        "templates/admin/devilry_storage/storebrowser/files.html",
         '<th scope="row">{{ line.leaf }}</th>',
         '<th scope="row">{{ line.leaf|safe }}</th>',
         (f"{_STORES}::test_bytes_without_a_row_are_attachments_of_no_type",),
     ),
     Guard(
-        "templates/admin/devilry_storage/deliverystore/files.html",
+        "templates/admin/devilry_storage/storebrowser/files.html",
         "{% else %}{{ owner.text }}{% endif %}",
         "{% else %}{{ owner.text|safe }}{% endif %}",
         (f"{_STORES}::test_owners_are_told_whatever_a_site_has_for_them",),
     ),
     Guard(
-        "templates/admin/devilry_storage/deliverystore/folder.html",
+        "templates/admin/devilry_storage/storebrowser/folder.html",
         "Asked for: {{ name }}",
         "Asked for: {% endblocktranslate %}{{ name|safe }}{% blocktranslate %}",
         (f"{_STORES}::test_name_that_was_asked_for_is_escaped",),

@@ -1583,7 +1583,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "value if HONOURED[key] else SET",
+        "value if HONOURED[key] else REDACTED",
         "value",
         (f"{INFO}test_options_that_may_be_secret_are_told_as_set",),
         needs=("servers",),

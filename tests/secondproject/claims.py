@@ -498,13 +498,13 @@ def test_the_stores_of_the_project_are_browsed_in_the_admin(
     form = submitted("a.txt")
     assert form.is_valid()
     submission = form.save(course, teacher)
-    stores = browser.get(reverse("admin:devilry_storage_deliverystore_changelist"))
+    stores = browser.get(reverse("admin:devilry_storage_storebrowser_changelist"))
     assert {"handins", "posters"} <= set(re.findall(r">(\w+)</a></th>", stores.content.decode()))
     for owned, label in (
         (row, "courses.handin"),
         (submission.files.get(), "courses.submittedfile"),
     ):
-        url = reverse("admin:devilry_storage_deliverystore_folder", args=[label])
+        url = reverse("admin:devilry_storage_storebrowser_folder", args=[label])
         folder = str(owned.content.name).rpartition("/")[0]
         html = browser.get(url, {"folder": folder}).content.decode()
         opts = owned._meta

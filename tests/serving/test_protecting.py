@@ -180,7 +180,7 @@ def test_bytes_from_the_store_browser_are_protected(
     name = disk.save("old/page.html", ContentFile(b"<script>"))
     query = {"file": f"name={name}", "archive": "folder=old"}[page]
     url = reverse(
-        f"admin:devilry_storage_deliverystore_{page}", args=["devilry_deliveries.filemeta"]
+        f"admin:devilry_storage_storebrowser_{page}", args=["devilry_deliveries.filemeta"]
     )
     answer = ask(f"{url}?{query}")
     assert answer.status_code == 200

@@ -143,7 +143,7 @@ def on_s3() -> Iterator[Stored]:
         yield s3stores.default, place.bucket
 
 
-def faults_of(running: Running, size: int, patience: float) -> tuple[list[str], list[str]]:
+def errors_for(running: Running, size: int, patience: float) -> tuple[list[str], list[str]]:
     """Return what is wrong with whole downloads, and with those whose client leaves."""
     assert running.download("small") == 1
     baseline = running.state()["peak"]
@@ -159,7 +159,7 @@ def faults_of(running: Running, size: int, patience: float) -> tuple[list[str], 
 def faults(
     stored: Stored, folder: Path, size: int, patience: float = 20
 ) -> tuple[list[str], list[str]]:
-    """Return what `faults_of` finds with each kind of server."""
+    """Return what `errors_for` finds with each kind of server."""
     need(PROC)
     child = Child(folder, stored)
     prepared = child.prepared(size)
@@ -167,7 +167,7 @@ def faults(
     gone: list[str] = []
     for kind in KINDS:
         with child.serving(kind, prepared) as running:
-            whole, left = faults_of(running, size, patience)
+            whole, left = errors_for(running, size, patience)
         wrong += [f"{kind}: {each}" for each in whole]
         gone += [f"{kind}: {each}" for each in left]
     return wrong, gone

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(settings.DATABASE != "sqlite", reason="the same on SQLite"),
 ]
 
-URL = "/admin/devilry_storage/deliverystore/devilry_deliveries.filemeta/"
+URL = "/admin/devilry_storage/storebrowser/devilry_deliveries.filemeta/"
 
 #: The top, and each folder on the way to delivery 500.
 FOLDERS = ["", "0", "0/0", "0/0/500"]

@@ -21,7 +21,7 @@ from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..files import Spool, SpoolSink, Writer, read_chunks
 from ..interface import (
-    SET,
+    REDACTED,
     Entry,
     FileMetaLike,
     Finding,
@@ -76,8 +76,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     whole_or_absent = True
     durable = True
     confined = True
-    lazy_read = True
-    conditional_copy = True
+    bounded_memory = True
+    atomic_copy = True
 
     parallel_reads = 8
 
@@ -116,7 +116,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         self.deadline = deadline
         self.identity = identity
         if allow_races:
-            self.atomic_create = self.conditional_copy = False
+            self.atomic_create = self.atomic_copy = False
         super().__init__(**options)
         _stores.add(self)
 
@@ -356,12 +356,12 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 failures[name] = broken
         return failures
 
-    def absence(self) -> str:
+    def unavailable_reason(self) -> str:
         try:
             found = next(self.contents(MaxKeys=10), None)
         except OSError as exception:
             return str(exception)
-        return f"the store is empty ({self.place()})" if found is None else ""
+        return f"the store is empty ({self.location_text()})" if found is None else ""
 
     def current_time(self) -> datetime:
         """Return the time that the server gives in a response."""
@@ -374,14 +374,14 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 f"list_objects_v2 in {self.remote} failed: its response has no time but {date!r}."
             ) from exception
 
-    def place(self) -> str:
+    def location_text(self) -> str:
         below = f", below {self.remote.prefix!r}" if self.remote.prefix else ""
         return f"{self.remote}{below}"
 
     def configuration(self) -> dict[str, Any]:
         values = {option: getattr(self, option) for option in HONOURED}
         given = {option: value for option, value in values.items() if value not in (None, "", {})}
-        shown = {key: value if HONOURED[key] else SET for key, value in given.items()}
+        shown = {key: value if HONOURED[key] else REDACTED for key, value in given.items()}
         ours = ("interval", "server_side_copy", "allow_races", "attempts", "deadline", "identity")
         return {**shown, **{option: self._given[option] for option in ours}}
 
@@ -424,11 +424,11 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         url: str = BucketStorage.url(self, validate_storage_name(name), *args, **kwargs)
         return url
 
-    def signed_url(self, name: str, *, seconds: int, filename: str, content_type: str) -> str:
+    def signed_url(self, name: str, *, expires_in: int, filename: str, content_type: str) -> str:
         return self.url(
             name,
             parameters={"ResponseCacheControl": "private, no-cache"},
-            expire=seconds,
+            expire=expires_in,
             filename=filename,
             content_type=content_type,
         )
