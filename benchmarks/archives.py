@@ -124,7 +124,7 @@ def on_s3(files: int, size: int) -> Comparison:
 
     from devilry_storage.archive import Archive
     from devilry_storage.storages import S3DeliveryStore
-    from tests import s3servers
+    from tests.harness import s3servers
 
     server = s3servers.get("seaweedfs")
     bucket = server.bucket()

@@ -103,7 +103,7 @@ class Bench:
         from storages.backends.s3 import S3Storage
 
         from devilry_storage.storages import S3DeliveryStore
-        from tests import s3servers
+        from tests.harness import s3servers
 
         server = s3servers.get("seaweedfs")
         self.folder = folder

@@ -13,9 +13,6 @@ class DevilryStorageConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import (
-            checks,  # noqa: F401  # registers them; it needs the models
-            identity,
-        )
+        from .identity import recognition
 
-        post_migrate.connect(identity.forget, sender=self)
+        post_migrate.connect(recognition.forget, sender=self)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
+
+from ._compat import add_note
 
 
 class InvalidName(SuspiciousFileOperation, ValueError):
@@ -120,12 +121,6 @@ class DeliveryIncomplete(DeliveryStateError):
     def __init__(self, message: str, filenames: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.filenames = list(filenames)
-
-
-def add_note(exception: BaseException, note: str) -> None:
-    """Add a note to an exception, where Python has them (3.11)."""
-    if sys.version_info >= (3, 11):
-        exception.add_note(note)
 
 
 def note_file(exception: BaseException, filename: str) -> None:

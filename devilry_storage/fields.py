@@ -13,7 +13,7 @@ from django.db.models.fields.files import FieldFile, FileDescriptor
 from django.urls import NoReverseMatch, reverse
 
 from .exceptions import NotCommitted
-from .store import store_for
+from .resolving import store_for
 
 if TYPE_CHECKING:
     from .storages.base import DeliveryStoreMixin

@@ -15,13 +15,12 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from .db.rows import lock_row, undone_on_error
+from .error_messages import EXPECTED, UNCERTAIN, delivery_failure
 from .exceptions import InvalidFilename
-from .failures import EXPECTED, UNCERTAIN, delivery_failure
-from .limits import Limits
 from .models import AbstractDelivery
-from .models.locking import lock_row
-from .models.restoring import undone_on_error
 from .names import validate_filename
+from .upload_limits import Limits
 
 logger = logging.getLogger("devilry_storage")
 
@@ -42,8 +41,8 @@ class FilesField(forms.FileField):
     """Many files in one field; cleaned, they are a list of uploads whose names differ.
 
     Every file is validated: by its name, as FileField does it, by ``validators``, and by
-    ``limits``, a :class:`~devilry_storage.limits.Limits`. Each error names its file. Names are in
-    Unicode's NFC form afterwards.
+    ``limits``, a :class:`~devilry_storage.upload_limits.Limits`. Each error names its file. Names
+    are in Unicode's NFC form afterwards.
     """
 
     widget = FilesInput

@@ -12,20 +12,20 @@ from django.core.serializers.base import DeserializationError
 from django.db import IntegrityError, models, router, transaction
 from django.utils.dateparse import parse_datetime
 
-from .burying import named_by_tombstone
+from .abstract_models.delivery import AbstractDelivery, next_number
 from .conf import conf
+from .db.clock import DatabaseNow
+from .db.rows import lock_row, read_row, take_write_lock
+from .deletion.burying import named_by_tombstone
+from .deletion.removal import store_label
 from .exceptions import NotRestorable
 from .fields import StoredName
-from .filemodels import labelled
-from .identity import check_writing
-from .models.clock import DatabaseNow
-from .models.delivery import AbstractDelivery, next_number
-from .models.locking import lock_row, read_row, take_write_lock
-from .models.tombstone import Tombstone, TombstoneState
-from .removal import store_label
+from .identity.recognition import check_writing
+from .registry import labelled
+from .resolving import store_for
 from .signals import file_stored, send_after_commit
 from .storages.base import DeliveryStoreMixin
-from .store import store_for
+from .tables.tombstone import Tombstone, TombstoneState
 
 
 def restore(tombstone: Tombstone) -> Any:

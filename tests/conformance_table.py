@@ -42,7 +42,7 @@ The conformance suite
 delivery store gives. They run under ``unittest`` and pytest, and a store of your own is tested
 in five lines:
 
-.. literalinclude:: ../tests/test_conformance.py
+.. literalinclude:: ../tests/conformance/test_conformance.py
    :pyobject: TestFsDeliveryStore
 
 ``make_store()`` is called for every case and returns an empty store; ``self.tmp_path`` is a
@@ -72,7 +72,7 @@ WORDS = {"passed": "passes", "failed": "**fails**", "skipped": "–"}
 
 def page(found: dict[str, dict[str, str]]) -> str:
     """Return the page for these outcomes: {peer: {case: outcome}}."""
-    from . import conformance
+    from .harness import conformance
 
     cases = conformance.names_of_cases()
     flag_rows = [
@@ -125,7 +125,7 @@ def main() -> None:
     import django
 
     django.setup()
-    from . import conformance, s3servers
+    from .harness import conformance, s3servers
 
     servers = filter(None, (cases.server for cases in conformance.PEERS.values()))
     if reasons := list(filter(None, map(s3servers.missing, servers))):

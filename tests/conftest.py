@@ -20,8 +20,8 @@ from django.db import connection
 from django.test import override_settings
 from hypothesis import settings as hypothesis_settings
 
-from . import chosen, machine, postgres, proof_results, proofs, s3leaks, s3servers
-from .http_proxy import HttpProxy
+from .harness import chosen, machine, postgres, proof_results, proofs, s3leaks, s3servers
+from .harness.http_proxy import HttpProxy
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -76,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--proof-results",
         type=Path,
         metavar="FILE",
-        help="Append what the slow proofs did to this file; see tests/proof_results.py.",
+        help="Append what the slow proofs did to this file; see tests/harness/proof_results.py.",
     )
 
 
@@ -90,7 +90,7 @@ def pytest_report_header() -> list[str]:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out of a quick run the modules that import what it does not install."""
-    left_out = {HERE / "browser", HERE / "slow", HERE / "test_conformance_gcs.py"}
+    left_out = {HERE / "browser", HERE / "slow", HERE / "conformance" / "test_conformance_gcs.py"}
     return True if config.option.markexpr == QUICK and collection_path in left_out else None
 
 
@@ -160,7 +160,7 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Ids on PostgreSQL are large, and no two tables have the same: none is right by luck."""
-    from .flushing import keep_permissions  # models: after django.setup()
+    from .harness.flushing import keep_permissions  # models: after django.setup()
 
     with django_db_blocker.unblock():
         keep_permissions()
@@ -192,8 +192,8 @@ def without_downloads() -> Iterator[None]:
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """A site whose model of files hides some of them from everybody."""
+    from devilry_storage.abstract_models.filemeta import FileMetaQuerySet
     from devilry_storage.deliveries.models import FileMeta
-    from devilry_storage.models.filemeta import FileMetaQuerySet
 
     class Secretive(FileMetaQuerySet):
         def visible_to(self, user: Any) -> Any:

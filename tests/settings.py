@@ -4,12 +4,12 @@
     ``sqlite`` (unless given) or ``postgres``, which takes the server from libpq's variables
     (``PGHOST`` and so on); the suite's conftest starts one and sets them.
 ``DEVILRY_STORAGE_TEST_STORE``
-    ``disk`` (unless given), ``memory``, ``moto`` or ``seaweedfs``: see `tests.chosen`.
+    ``disk`` (unless given), ``memory``, ``moto`` or ``seaweedfs``: see `tests.harness.chosen`.
 ``DEVILRY_STORAGE_TEST_USER``
     ``django`` (unless given) or ``custom``: UUID as primary key, login by email, no username.
 ``DEVILRY_STORAGE_TEST_DIR``, ``_DATABASE_NAME``, ``_BUCKET``
-    Set by `tests.children.environment` for a child that shares files and rows with a test; any
-    other process works in a temporary directory of its own, gone when it ends.
+    Set by `tests.harness.children.environment` for a child that shares files and rows with a
+    test; any other process works in a temporary directory of its own, gone when it ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests import chosen
+from tests.harness import chosen
 
 
 def _own_directory() -> str:

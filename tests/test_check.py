@@ -13,16 +13,16 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from devilry_storage.check import State, Verdict, compare, rows_named, tombstones_named, verify
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.integrity import State, Verdict, compare, rows_named, tombstones_named, verify
 from devilry_storage.layout import HierLayout
 from devilry_storage.models import Tombstone
+from devilry_storage.resolving import store_for
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
-from devilry_storage.storages.interface import Entry
-from devilry_storage.store import store_for
+from devilry_storage.storages.protocols import Entry
 from devilry_storage.testing import override_deliverystore
 
-from .purging import delivered
+from .harness.purging import delivered
 
 NOW = datetime(2020, 1, 1, tzinfo=timezone.utc)
 

@@ -18,10 +18,10 @@ from django.utils import timezone as current_zone
 from devilry_storage.admin.dashboard import plots
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import MonthlySum
-from devilry_storage.statistics import BOUND, Month, months, refresh, waiting
+from devilry_storage.usage import BOUND, Month, months, refresh, waiting
 
+from .harness.users import make_user
 from .testapp.models import Note
-from .users import make_user
 
 pytestmark = pytest.mark.django_db
 

@@ -24,7 +24,7 @@ from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.testing import override_deliverystore
 
 from .admin.pages import url_for, url_of
-from .users import make_superuser, make_user
+from .harness.users import make_superuser, make_user
 
 pytestmark = pytest.mark.django_db
 

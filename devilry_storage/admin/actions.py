@@ -15,11 +15,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ..abstract_models.querysets import may_view
 from ..archive import of_deliveries
-from ..check import State, Verdict
-from ..check import verify as verified
 from ..exceptions import ArchiveTooLarge, DeliveryStateError
-from ..models.visibility import may_view
+from ..integrity import State, Verdict
+from ..integrity import verify as verified
 from ..views.archives import archive_response
 from .base import StoreAdmin
 from .failures import reason

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
 
-from ..check import State, Verdict, compare, rows_named, tombstones_named
+from ..db.indexes import begins_with
 from ..exceptions import InvalidName, UnsafeEntry
-from ..filemodels import FileModel
-from ..info import Use
-from ..models.indexes import begins_with
+from ..integrity import State, Verdict, compare, rows_named, tombstones_named
 from ..names import is_storage_name, validate_storage_name
+from ..registry import ConfiguredStore, FileModel
 from ..storages.base import DeliveryStoreMixin
-from ..storages.interface import Entry, Page
+from ..storages.protocols import Entry, Page
 
 #: So many folders and files are on a page.
 LENGTH = 100
@@ -53,36 +52,34 @@ def is_name(name: str) -> bool:
     return len(name) <= LONGEST and is_storage_name(name)
 
 
-def shown(use: Use, folder: str, after: str, using: str) -> Shown:
+def shown(configured: ConfiguredStore, folder: str, after: str, using: str) -> Shown:
     """Return a page of a folder, ``""`` being the top; ``after`` is the token of the page before.
 
     Sends one request for a listing, and a number of queries that depends only on the models that
     use the store. Raises what the store raises where it cannot be asked.
     """
-    assert use.resolved is not None
-    store = use.resolved.store
+    store = configured.store
     try:
         page = store.page(folder, after=after, limit=LENGTH)
     except UnsafeEntry:
         page = Page([], [], "")  # a symlink: to us there is no such folder
-    model = use.models[0]
+    model = configured.models[0]
     rows: dict[str, Any] = {}
     if not after and not page.next_token:
-        rows = _of_delivery(use, folder, using)
+        rows = _of_delivery(configured, folder, using)
     verdicts = _compared(model, page.files, rows, store, using)
     return Shown(_folders(page.folders, store), verdicts, page.next_token)
 
 
-def sought(use: Use, name: str, using: str) -> Verdict | None:
+def sought(configured: ConfiguredStore, name: str, using: str) -> Verdict | None:
     """Return what there is to say of one name, None if nothing lies or is recorded there."""
-    assert use.resolved is not None
-    store = use.resolved.store
+    store = configured.store
     entries = []
     try:
         entries.append(Entry(name, store.size(name), store.get_modified_time(name)))
     except (FileNotFoundError, UnsafeEntry):
         pass
-    model = use.models[0]
+    model = configured.models[0]
     rows = {} if entries else rows_named(model, [name], using)
     verdicts = _compared(model, entries, rows, store, using)
     return verdicts[0] if verdicts else None
@@ -102,14 +99,13 @@ def _compared(
     return list(compare(entries, rows, tombstones, store.is_key))
 
 
-def _of_delivery(use: Use, folder: str, using: str) -> dict[str, Any]:
+def _of_delivery(configured: ConfiguredStore, folder: str, using: str) -> dict[str, Any]:
     """Return the rows whose names should lie in a folder that the layout gives one delivery."""
-    assert use.resolved is not None
-    branches = use.resolved.store.layout.branches([folder])
+    branches = configured.store.layout.branches([folder])
     if not branches or branches[0].ids.stop - branches[0].ids.start != 1:
         return {}
     found: dict[str, Any] = {}
-    for model in use.models:
+    for model in configured.models:
         rows = model._base_manager.using(using).filter(begins_with("content", f"{folder}/", using))
         for row in rows.order_by("pk")[:LOOKED_FOR]:
             if posixpath.dirname(row.content.name) == folder:
@@ -148,20 +144,19 @@ def parents(folder: str) -> Iterator[tuple[str, str]]:
         yield name, part
 
 
-def folder_or_file(use: Use, text: str, using: str) -> tuple[str, str]:
+def folder_or_file(configured: ConfiguredStore, text: str, using: str) -> tuple[str, str]:
     """Return (folder, name in it; ``""``: all of it) that somebody means by an id or a name.
 
     Raises InvalidName, and what the store raises where it cannot be asked.
     """
-    assert use.resolved is not None
-    store = use.resolved.store
+    store = configured.store
     text = text.strip().strip("/")
     if text.isascii() and text.isdecimal() and len(text) <= 20:
         return store.layout.folder(int(text)), ""
     name = validate_storage_name(text)
     if len(name) > LONGEST:
         raise InvalidName(_("The name is too long: no file has one of %d characters.") % len(name))
-    if sought(use, name, using) is None:
+    if sought(configured, name, using) is None:
         return name, ""
     return posixpath.dirname(name), name
 

@@ -16,9 +16,10 @@ from django.urls import path, reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from ..info import describe, uses
 from ..models import MonthlySum
-from ..statistics import BOUND, Month, months, refresh, waiting
+from ..registry import configured_stores, unconfigured
+from ..store_info import describe
+from ..usage import BOUND, Month, months, refresh, waiting
 from .permissions import LookedAt
 
 #: A plot in units of its own: the browser makes it as wide as there is room.
@@ -93,7 +94,7 @@ class DashboardAdmin(LookedAt):
         if not self.has_view_permission(request):
             raise PermissionDenied
         using = router.db_for_read(MonthlySum)
-        found, found_uses = months(using=using), uses()
+        found = months(using=using)
         counted = MonthlySum.objects.using(using).order_by("-refreshed").first()
         context = {
             **self.admin_site.each_context(request),
@@ -106,8 +107,8 @@ class DashboardAdmin(LookedAt):
             "counted": counted and counted.refreshed,
             "waiting": waiting(using=using),
             "bound": BOUND,
-            "stores": [describe(use) for use in found_uses if use.resolved is not None],
-            "problems": [use.problem for use in found_uses if use.resolved is None],
+            "stores": [describe(configured) for configured in configured_stores()],
+            "problems": [problem for _model, problem in unconfigured()],
             "may_refresh": self.has_refresh_permission(request),
             **(extra_context or {}),
         }

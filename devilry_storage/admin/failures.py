@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from django.db import DataError, IntegrityError, OperationalError
 from django.utils.translation import gettext as _
 
+from ..error_messages import database_reason
 from ..exceptions import DeliveryFileNotFound
-from ..failures import database_reason
 
 #: What a database raises for what was sent, or because of what others do at the same time.
 OF_THE_DATABASE = (IntegrityError, OperationalError, DataError, OverflowError)

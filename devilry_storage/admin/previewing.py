@@ -14,9 +14,9 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from ..conf import PDF, SAFE_TYPES
-from ..http import media_type
+from ..media_types import media_type
+from ..resolving import store_for
 from ..serving import sent_type
-from ..store import store_for
 
 #: So many bytes of a text are shown.
 TEXT_BYTES = 64 * 1024

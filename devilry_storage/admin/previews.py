@@ -16,7 +16,7 @@ from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from ..http import media_type
+from ..media_types import media_type
 from ..serving import COMPLETE, FAILED, recorder, serve
 from .failures import reason
 from .previewing import TEXT_BYTES, kind_of, text_of

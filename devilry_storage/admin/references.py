@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from ..views.access import LARGEST_ID
+from ..views.base import LARGEST_ID
 
 #: So many rows that a search found are shown to choose from.
 MOST_CHOICES = 20

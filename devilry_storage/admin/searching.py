@@ -12,8 +12,8 @@ from django.db.models import F, OrderBy, Q
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 
-from ..models.indexes import InPrefixOrder, begins_with
-from ..views.access import LARGEST_ID
+from ..db.indexes import InPrefixOrder, begins_with
+from ..views.base import LARGEST_ID
 
 #: Where a text has too many matches, so many rows of the list are looked through besides.
 LOOKED_THROUGH = 200

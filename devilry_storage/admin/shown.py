@@ -17,8 +17,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..conf import conf
-from ..http import media_type
-from ..store import store_for
+from ..media_types import media_type
+from ..resolving import store_for
 from .failures import reason
 
 logger = logging.getLogger("devilry_storage")

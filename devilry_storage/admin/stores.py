@@ -25,17 +25,18 @@ from django.urls import NoReverseMatch, path, reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
+from ..abstract_models.querysets import may_view
 from ..archive import of_folder
-from ..check import State, Verdict, rows_named, tombstones_named
 from ..conf import conf
+from ..deletion.orphans import bury_orphan
 from ..exceptions import InvalidName, NotAnOrphan
-from ..identity import summary
-from ..info import Use, describe, uses
+from ..identity.recognition import summary
+from ..integrity import State, Verdict, rows_named, tombstones_named
 from ..models import StoreBrowser, Tombstone
-from ..models.visibility import may_view
-from ..orphans import bury_orphan
+from ..registry import ConfiguredStore, configured_stores, unconfigured
 from ..serving import serve_name
 from ..storages.base import DeliveryStoreMixin
+from ..store_info import describe
 from ..views.archives import archive_response
 from .browsing import LONGEST, folder_or_file, is_name, parents, printable, shown, sought, word
 from .failures import reason
@@ -105,19 +106,19 @@ class DeliveryStoreAdmin(LookedAt):
         given = {key: value for key, value in query.items() if value}
         return f"{url}?{urlencode(given)}" if given else url
 
-    def _folder_url(self, use: Use, folder: str, **query: str) -> str:
-        return self._url("folder", use.models[0]._meta.label_lower, folder=folder, **query)
+    def _folder_url(self, configured: ConfiguredStore, folder: str, **query: str) -> str:
+        return self._url("folder", configured.models[0]._meta.label_lower, folder=folder, **query)
 
     # -- What is asked for --
 
-    def _use(self, request: HttpRequest, label: str) -> Use:
+    def _use(self, request: HttpRequest, label: str) -> ConfiguredStore:
         """Return the store that a URL names; PermissionDenied, Http404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        for use in uses():
-            labels = {model._meta.label_lower for model in use.models}
-            if use.resolved is not None and label in labels:
-                return use
+        for configured in configured_stores():
+            labels = {model._meta.label_lower for model in configured.models}
+            if label in labels:
+                return configured
         raise Http404(_("There is no such store."))
 
     def _name(self, request: HttpRequest, parameter: str) -> str:
@@ -134,67 +135,71 @@ class DeliveryStoreAdmin(LookedAt):
         """List the stores."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = [use for use in uses() if use.resolved is not None]
-        stores = [(self._folder_url(use, ""), describe(use)) for use in found]
-        problems = [use.problem for use in uses() if use.resolved is None]
+        stores = [
+            (self._folder_url(configured, ""), describe(configured))
+            for configured in configured_stores()
+        ]
+        problems = [problem for _model, problem in unconfigured()]
         context = {"title": _("Delivery stores"), "stores": stores, "problems": problems}
         return self._answer(request, "list", {**context, **(extra_context or {})})
 
     def folder_view(self, request: HttpRequest, label: str) -> HttpResponse:
         """Show a page of a folder."""
-        use = self._use(request, label)
+        configured = self._use(request, label)
         folder, name = self._name(request, "folder"), self._name(request, "name")
         after = request.GET.get("after", "")
         if len(after) > _LONGEST_TOKEN:
             raise Http404(_("There is no such page."))
-        assert use.resolved is not None
         context: dict[str, Any] = {
-            "title": _("Store of %(models)s") % {"models": _models(use)},
-            "use": use,
-            "where": use.resolved.store.location_text(),
+            "title": _("Store of %(models)s") % {"models": _models(configured)},
+            "use": configured,
+            "where": configured.store.location_text(),
             "folder": folder,
-            "parents": [Link(part, self._folder_url(use, each)) for each, part in parents(folder)],
-            "top": self._folder_url(use, ""),
-            "jump": self._url("jump", use.models[0]._meta.label_lower),
+            "parents": [
+                Link(part, self._folder_url(configured, each)) for each, part in parents(folder)
+            ],
+            "top": self._folder_url(configured, ""),
+            "jump": self._url("jump", configured.models[0]._meta.label_lower),
             "after": after,
             "name": name,
         }
         try:
             if not (folder or name or after):
-                context["identity"] = summary(use.models[0], self._using(use))
-            context |= self._page(request, use, folder, after)
+                context["identity"] = summary(configured.models[0], self._using(configured))
+            context |= self._page(request, configured, folder, after)
             if name:
-                found = sought(use, name, self._using(use))
-                context["sought"] = [self._line(request, use, found)] if found else []
+                found = sought(configured, name, self._using(configured))
+                context["sought"] = [self._line(request, configured, found)] if found else []
         except (OSError, ImproperlyConfigured) as exception:
             context["problem"] = reason(exception)
         return self._answer(request, "folder", context)
 
-    def _page(self, request: HttpRequest, use: Use, folder: str, after: str) -> dict[str, Any]:
-        page = shown(use, folder, after, self._using(use))
-        assert use.resolved is not None
+    def _page(
+        self, request: HttpRequest, configured: ConfiguredStore, folder: str, after: str
+    ) -> dict[str, Any]:
+        page = shown(configured, folder, after, self._using(configured))
         listed = page.folders or any(verdict.entry for verdict in page.files)
-        following = page.next_token and self._folder_url(use, folder, after=page.next_token)
+        following = page.next_token and self._folder_url(configured, folder, after=page.next_token)
         archive = ""
-        if folder and listed and all(may_view(request.user, model) for model in use.models):
-            archive = self._url("archive", use.models[0]._meta.label_lower, folder=folder)
+        if folder and listed and all(may_view(request.user, model) for model in configured.models):
+            archive = self._url("archive", configured.models[0]._meta.label_lower, folder=folder)
         return {
             # An unmounted disk looks like an empty one.
-            "problem": "" if listed or after else use.resolved.store.unavailable_reason(),
+            "problem": "" if listed or after else configured.store.unavailable_reason(),
             "folders": [
-                (each, self._folder_url(use, each.name) if each.opens else "")
+                (each, self._folder_url(configured, each.name) if each.opens else "")
                 for each in page.folders
             ],
-            "lines": [self._line(request, use, verdict) for verdict in page.files],
+            "lines": [self._line(request, configured, verdict) for verdict in page.files],
             "archive": archive,
-            "first": after and self._folder_url(use, folder),
+            "first": after and self._folder_url(configured, folder),
             "following": following,
         }
 
-    def _using(self, use: Use) -> str:
-        return router.db_for_write(use.models[0])
+    def _using(self, configured: ConfiguredStore) -> str:
+        return router.db_for_write(configured.models[0])
 
-    def _line(self, request: HttpRequest, use: Use, verdict: Verdict) -> Line:
+    def _line(self, request: HttpRequest, configured: ConfiguredStore, verdict: Verdict) -> Line:
         owners, row = [], verdict.row
         if row is not None:
             delivery = getattr(row, "delivery", None)
@@ -205,7 +210,7 @@ class DeliveryStoreAdmin(LookedAt):
             link = self._link(request, verdict.tombstone)
             owners = [Link(_("tombstone, due %(due)s") % {"due": due}, link.url)]
         leaf = printable(posixpath.basename(verdict.name))
-        actions = self._actions(request, use, verdict) if is_name(verdict.name) else []
+        actions = self._actions(request, configured, verdict) if is_name(verdict.name) else []
         return Line(leaf, verdict, word(verdict.state), owners, actions)
 
     def _link(self, request: HttpRequest, row: Any) -> Link:
@@ -224,8 +229,10 @@ class DeliveryStoreAdmin(LookedAt):
         except NoReverseMatch:
             return ""
 
-    def _actions(self, request: HttpRequest, use: Use, verdict: Verdict) -> list[Link]:
-        label, name = use.models[0]._meta.label_lower, verdict.name
+    def _actions(
+        self, request: HttpRequest, configured: ConfiguredStore, verdict: Verdict
+    ) -> list[Link]:
+        label, name = configured.models[0]._meta.label_lower, verdict.name
         if verdict.entry is None:
             return []
         found = []
@@ -257,49 +264,55 @@ class DeliveryStoreAdmin(LookedAt):
 
     def jump_view(self, request: HttpRequest, label: str) -> HttpResponse:
         """Go to a delivery by its id, or to a key, another name, or a folder."""
-        use = self._use(request, label)
+        configured = self._use(request, label)
         to = request.GET.get("to", "")
         if not to.strip(" /"):
-            return HttpResponseRedirect(self._folder_url(use, ""))
+            return HttpResponseRedirect(self._folder_url(configured, ""))
         try:
-            folder, name = folder_or_file(use, to, self._using(use))
+            folder, name = folder_or_file(configured, to, self._using(configured))
         except InvalidName as exception:
-            return self._told(request, use, "", str(exception))
+            return self._told(request, configured, "", str(exception))
         except (OSError, ImproperlyConfigured) as exception:
-            return self._told(request, use, "", reason(exception))
-        return HttpResponseRedirect(self._folder_url(use, folder, name=name))
+            return self._told(request, configured, "", reason(exception))
+        return HttpResponseRedirect(self._folder_url(configured, folder, name=name))
 
-    def _told(self, request: HttpRequest, use: Use, folder: str, text: str) -> HttpResponse:
+    def _told(
+        self, request: HttpRequest, configured: ConfiguredStore, folder: str, text: str
+    ) -> HttpResponse:
         self.message_user(request, text, messages.ERROR)
-        return HttpResponseRedirect(self._folder_url(use, folder))
+        return HttpResponseRedirect(self._folder_url(configured, folder))
 
     def file_view(self, request: HttpRequest, label: str) -> HttpResponseBase:
         """Send bytes that no row names; those of a row are the download view's."""
         return self._sent(request, label, "name", self._file)
 
-    def _file(self, request: HttpRequest, use: Use, name: str) -> HttpResponseBase:
-        verdict = sought(use, name, self._using(use))
+    def _file(
+        self, request: HttpRequest, configured: ConfiguredStore, name: str
+    ) -> HttpResponseBase:
+        verdict = sought(configured, name, self._using(configured))
         if verdict is None or verdict.entry is None or verdict.row is not None:
             raise Http404(_("No bytes without a row lie there."))
         if not self._may_fetch(request, verdict):
             raise PermissionDenied
-        return serve_name(request, _store(use), name)
+        return serve_name(request, _store(configured), name)
 
     def archive_view(self, request: HttpRequest, label: str) -> HttpResponseBase:
         """Send all that lies below a folder as one zip."""
         return self._sent(request, label, "folder", self._archive)
 
-    def _archive(self, request: HttpRequest, use: Use, folder: str) -> HttpResponseBase:
-        if not all(may_view(request.user, model) for model in use.models):
+    def _archive(
+        self, request: HttpRequest, configured: ConfiguredStore, folder: str
+    ) -> HttpResponseBase:
+        if not all(may_view(request.user, model) for model in configured.models):
             raise PermissionDenied
-        model, using = use.models[0], self._using(use)
+        model, using = configured.models[0], self._using(configured)
 
         def deleted(names: Iterable[str]) -> set[str]:
             buried = tombstones_named(model, names, using)
             return buried.keys() - rows_named(model, buried, using).keys()
 
         without = None if may_view(request.user, Tombstone) else deleted
-        archive = partial(of_folder, _store(use), folder, without)
+        archive = partial(of_folder, _store(configured), folder, without)
         return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")
 
     def _sent(
@@ -307,60 +320,59 @@ class DeliveryStoreAdmin(LookedAt):
         request: HttpRequest,
         label: str,
         parameter: str,
-        send: Callable[[HttpRequest, Use, str], HttpResponseBase],
+        send: Callable[[HttpRequest, ConfiguredStore, str], HttpResponseBase],
     ) -> HttpResponseBase:
-        use = self._use(request, label)
+        configured = self._use(request, label)
         name = self._name(request, parameter)
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not name:
             raise Http404(_("There is no such name."))
         try:
-            return send(request, use, name)
+            return send(request, configured, name)
         except (OSError, ImproperlyConfigured) as exception:
-            return self._told(request, use, "", reason(exception))
+            return self._told(request, configured, "", reason(exception))
 
     def bury_view(self, request: HttpRequest, label: str) -> HttpResponse:
         """Ask whether to have an orphan removed, and write its tombstone by POST."""
-        use = self._use(request, label)
+        configured = self._use(request, label)
         if not self.has_bury_permission(request):
             raise PermissionDenied
         name = self._name(request, "name")
         folder = posixpath.dirname(name)
         try:
             if request.method == "POST":
-                return self._bury(request, use, name)
-            verdict = sought(use, name, self._using(use)) if name else None
+                return self._bury(request, configured, name)
+            verdict = sought(configured, name, self._using(configured)) if name else None
         except (OSError, ImproperlyConfigured) as exception:
-            return self._told(request, use, folder, reason(exception))
+            return self._told(request, configured, folder, reason(exception))
         if verdict is None or verdict.state is not State.ORPHAN:
             raise Http404(_("There is no such orphan."))
         context = {
             "title": _("Remove an orphan"),
             "entry": verdict.entry,
             "days": max(conf.retention, conf.grace).days,
-            "back": self._folder_url(use, folder),
+            "back": self._folder_url(configured, folder),
         }
         return self._answer(request, "bury", context)
 
-    def _bury(self, request: HttpRequest, use: Use, name: str) -> HttpResponse:
+    def _bury(self, request: HttpRequest, configured: ConfiguredStore, name: str) -> HttpResponse:
         folder = posixpath.dirname(name)
         try:
-            tombstone = bury_orphan(use.models[0], name, using=self._using(use))
+            tombstone = bury_orphan(configured.models[0], name, using=self._using(configured))
         except NotAnOrphan as exception:
-            return self._told(request, use, folder, str(exception))
+            return self._told(request, configured, folder, str(exception))
         self.log_addition(request, tombstone, _("Had the orphan removed."))
         text = _("'%(name)s' has a tombstone now: a purge removes the bytes after %(due)s.") % {
             "name": name,
             "due": _moment(tombstone.due),
         }
         self.message_user(request, text, messages.SUCCESS)
-        return HttpResponseRedirect(self._folder_url(use, folder))
+        return HttpResponseRedirect(self._folder_url(configured, folder))
 
 
-def _store(use: Use) -> DeliveryStoreMixin:
-    assert use.resolved is not None
-    return use.resolved.store
+def _store(configured: ConfiguredStore) -> DeliveryStoreMixin:
+    return configured.store
 
 
 def _moment(time: datetime) -> str:
@@ -368,5 +380,5 @@ def _moment(time: datetime) -> str:
     return formats.date_format(local, "DATETIME_FORMAT")
 
 
-def _models(use: Use) -> str:
-    return ", ".join(str(model._meta.verbose_name_plural) for model in use.models)
+def _models(configured: ConfiguredStore) -> str:
+    return ", ".join(str(model._meta.verbose_name_plural) for model in configured.models)

@@ -20,14 +20,14 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ..db.clock import DatabaseNow
+from ..db.transactions import is_in_transaction
+from ..deletion.purging import remove_now
 from ..exceptions import NotRestorable
-from ..filemodels import file_models
 from ..models import Tombstone
-from ..models.clock import DatabaseNow
-from ..models.tombstone import TombstoneState
-from ..models.transactions import is_in_transaction
-from ..purge import remove_now
+from ..registry import file_models
 from ..restoring import restore, take_back
+from ..tables.tombstone import TombstoneState
 from .base import StoreAdmin
 from .failures import reason
 from .permissions import LookedAt

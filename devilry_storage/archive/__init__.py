@@ -11,12 +11,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import OuterRef, Subquery
 
-from ..batches import batched
+from .._compat import batched
 from ..models import AbstractDelivery
 from ..names import is_storage_name
+from ..resolving import store_for
 from ..storages.base import DeliveryStoreMixin
-from ..store import store_for
-from .members import (
+from .entries import (
     UNKNOWN,
     Counted,
     Member,

@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from ..exceptions import ChecksumMismatch
 from ..storages.base import DeliveryStoreMixin
-from ..storages.files import CHUNK_SIZE
-from .fetching import fetched
-from .members import Member, local_date
+from ..storages.chunks import CHUNK_SIZE
+from .entries import Member, local_date
+from .readahead import fetched
 
 SUMS = "SHA256SUMS"
 MISSING = "MISSING.txt"

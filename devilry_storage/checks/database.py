@@ -10,9 +10,9 @@ from django.core.checks import CheckMessage, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router, transaction
 
-from ..filemodels import FileModel, file_models
 from ..layout import HierLayout
-from ..store import store_for
+from ..registry import FileModel, file_models
+from ..resolving import store_for
 from . import ids
 
 #: So many of the newest stored keys are compared with the layout.

@@ -8,18 +8,17 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import connections
 
-from ..filemodels import FileModel
-from ..identity import marked, summary
-from ..info import uses
-from ..models.storemark import StoreMark
-from ..store import resolve
+from ..identity.recognition import marked, summary
+from ..registry import FileModel, configured_stores
+from ..resolving import resolve
+from ..tables.store_mark import StoreMark
 from . import ids
 
 
 @register("devilry_storage", deploy=True)
 def check_identity(**kwargs: Any) -> list[CheckMessage]:
     """Report stores that have no mark by which a site recognises them."""
-    models = [use.models[0] for use in uses() if use.resolved is not None]
+    models = [configured.models[0] for configured in configured_stores()]
     return [message for model in models for message in _without_mark(model)]
 
 
@@ -49,9 +48,8 @@ def check_recognised(
         message
         for alias in databases or ()
         if StoreMark._meta.db_table in connections[alias].introspection.table_names()
-        for use in uses()
-        if use.resolved is not None
-        for message in _unrecognised(use.models[0], alias)
+        for configured in configured_stores()
+        for message in _unrecognised(configured.models[0], alias)
     ]
 
 

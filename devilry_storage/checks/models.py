@@ -13,10 +13,10 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connections, models, router
 
 from ..fields import DeliveryFileField
-from ..filemodels import FileModel, file_models
 from ..models import AbstractDelivery, AbstractFileMeta
+from ..registry import FileModel, file_models
+from ..resolving import resolve
 from ..storages.base import DeliveryStoreMixin
-from ..store import resolve
 from . import ids
 
 

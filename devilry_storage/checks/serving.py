@@ -13,10 +13,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import conf, way_of
-from ..filemodels import FileModel
-from ..info import uses
+from ..registry import ConfiguredStore, FileModel, configured_stores
 from ..storages.base import DeliveryStoreMixin
-from ..store import Resolved
 from . import ids
 
 
@@ -30,9 +28,8 @@ def check_serving(**kwargs: Any) -> list[CheckMessage]:
     messages: list[CheckMessage] = []
     if not isinstance(chosen, str):
         messages += [_unknown(alias) for alias in chosen if alias not in settings.STORAGES]
-    for use in uses():
-        if use.resolved is not None:
-            messages += _unfit(use.models[0], use.resolved)
+    for configured in configured_stores():
+        messages += _unfit(configured)
     return messages
 
 
@@ -44,9 +41,9 @@ def _unknown(alias: str) -> CheckMessage:
     )
 
 
-def _unfit(model: FileModel, resolved: Resolved) -> Iterator[CheckMessage]:
-    store, alias = resolved
-    way = way_of(alias)
+def _unfit(configured: ConfiguredStore) -> Iterator[CheckMessage]:
+    store, model = configured.store, configured.models[0]
+    way = way_of(configured.alias)
     if way == "redirect" and type(store).signed_url is DeliveryStoreMixin.signed_url:
         yield Error(
             f"{type(store).__name__} signs no URLs: 'redirect' cannot serve its files.",

@@ -13,13 +13,12 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
 
-from ..filemodels import FileModel, file_models
-from ..info import uses
+from ..registry import FileModel, configured_stores, file_models
+from ..resolving import REMEDY, NoStore, WrongStore, resolve
 from ..storages.base import DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
-from ..storages.interface import FLAGS
+from ..storages.protocols import FLAGS
 from ..storages.tree import TEMP_FOLDER
-from ..store import REMEDY, NoStore, WrongStore, resolve
 from . import ids
 
 _OLD = "devilry.apps.core.deliverystore."
@@ -60,10 +59,9 @@ def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
         ]
         messages += _modes(model, store)
         messages += _open_temps(model, store)
-    for use in uses():
-        if use.resolved is not None:
-            messages += _weaknesses(use.models[0], use.resolved.store)
-            messages += _probed(use.models[0], use.resolved.store)
+    for configured in configured_stores():
+        messages += _weaknesses(configured.models[0], configured.store)
+        messages += _probed(configured.models[0], configured.store)
     return messages
 
 

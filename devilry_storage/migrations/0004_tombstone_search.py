@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import devilry_storage.models.indexes
+import devilry_storage.db.indexes
 from django.db import migrations, models
 
 
@@ -65,13 +65,13 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="tombstone",
-            index=devilry_storage.models.indexes.PrefixIndex(
+            index=devilry_storage.db.indexes.PrefixIndex(
                 fields=["name"], name="devilry_storage_name"
             ),
         ),
         migrations.AddIndex(
             model_name="tombstone",
-            index=devilry_storage.models.indexes.PrefixIndex(
+            index=devilry_storage.db.indexes.PrefixIndex(
                 fields=["filename"], name="devilry_storage_filename"
             ),
         ),

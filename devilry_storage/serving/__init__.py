@@ -1,10 +1,9 @@
 """Files on their way to whoever may read them."""
 
-from .access import COMPLETE, FAILED, record_access, recorder
-from .answers import serve, serve_name
-from .protecting import protect
+from ..media_types import sent_type
+from .access_log import COMPLETE, FAILED, record_access, recorder
+from .responses import protect, serve, serve_name
 from .streaming import Body, release_connections, streamed
-from .types import sent_type
 
 __all__ = [
     "COMPLETE",

@@ -13,7 +13,7 @@ from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 
 from ..exceptions import ChecksumMismatch
-from .access import ABORTED, COMPLETE, FAILED
+from .access_log import ABORTED, COMPLETE, FAILED
 
 logger = logging.getLogger("devilry_storage")
 

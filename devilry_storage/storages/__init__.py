@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from .base import DeliveryStoreMixin
 from .filesystem import FsDeliveryStore, FsHierDeliveryStore
-from .interface import Entry, FileMetaLike, Finding, Page
 from .memory import MemoryDeliveryStore
+from .protocols import Entry, FileMetaLike, Finding, Page
 
 if TYPE_CHECKING:
     from .s3 import S3DeliveryStore

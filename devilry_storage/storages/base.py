@@ -13,9 +13,10 @@ from django.core.files import File
 
 from ..exceptions import DeliveryFileNotFound, WrongSize
 from ..names import validate_storage_name
-from .contract import StorageContract
-from .files import CHUNK_SIZE, Sink, SpoolSink, Writer, verified
-from .interface import (
+from ._django import StorageContract
+from .chunks import CHUNK_SIZE, verified
+from .paging import page_of, place
+from .protocols import (
     REDACTED,
     Entry,
     FileMetaLike,
@@ -26,7 +27,7 @@ from .interface import (
     prepare,
     stored_name,
 )
-from .paging import page_of, place
+from .writer import Sink, SpoolSink, Writer
 
 #: More than that S3 does not list in one request
 #: (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html).

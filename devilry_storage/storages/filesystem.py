@@ -21,19 +21,14 @@ from ..exceptions import UnsafeEntry
 from ..layout import FlatLayout, Layout
 from ..names import validate_storage_name
 from .base import DeliveryStoreMixin
-from .files import Writer, open_reader, read_chunks
-from .interface import Entry, Page, hier_layout
-from .options import (
-    check_bool,
-    check_interval,
-    check_mode,
-    check_path,
-    check_text,
-    refuse_unknown,
-)
+from .chunks import read_chunks
+from .options import check_bool, check_interval, check_mode, check_path, check_text, refuse_unknown
 from .own import TreeObjects, is_expected
+from .protocols import Entry, Page, hier_layout
+from .reader import open_reader
 from .staged import Staged
 from .tree import Tree
+from .writer import Writer
 
 
 def _folders(path: str) -> list[str]:

@@ -17,9 +17,11 @@ from django.utils.deconstruct import deconstructible
 
 from ..layout import Layout
 from .base import DeliveryStoreMixin
-from .files import SpoolSink, Writer, open_reader, read_chunks
-from .interface import Entry, hier_layout
+from .chunks import read_chunks
 from .options import check_interval, refuse_unknown
+from .protocols import Entry, hier_layout
+from .reader import open_reader
+from .writer import SpoolSink, Writer
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Hashable
 
 from ..names import RESERVED
-from .interface import LONGEST_OWN
+from .protocols import LONGEST_OWN
 from .staged import Staged
 from .tree import TEMP_FOLDER, Tree
 

@@ -23,7 +23,7 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 class Staged:
     """A temp file in the tree's own file system, which a name can be linked to.
 
-    A sink for writers: see :class:`devilry_storage.storages.files.Sink`.
+    A sink for writers: see :class:`devilry_storage.storages.writer.Sink`.
 
     Other users may be able to write to the tree and exchange the temp file for a symlink or for
     another file. So the descriptor stays open until the file has its name: as long as it is open,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from .answers import AnswerCases
-from .beyond import BeyondCases
-from .confined import ConfinedCases
-from .contract import ContractCases
-from .durable import DurableCases
-from .files import FileCases
-from .lean import LeanCases
-from .names import NameCases
-from .pages import PageCases
-from .races import RaceCases
-from .readers import ReaderCases
-from .rewrites import RewriteCases
-from .special import SpecialFileCases
-from .symlinks import SymlinkCases
-from .uploads import UploadCases
-from .whole import WholeCases
-from .writers import WriterCases
+from .conformance.confinement import ConfinedCases
+from .conformance.delivery_stores import BeyondCases
+from .conformance.django_contract import FileCases
+from .conformance.durability import DurableCases
+from .conformance.filemeta_methods import ContractCases
+from .conformance.memory import LeanCases
+from .conformance.never_overwritten import NameCases
+from .conformance.pages import PageCases
+from .conformance.races import RaceCases
+from .conformance.readers import ReaderCases
+from .conformance.rewrites import RewriteCases
+from .conformance.same_answers import AnswerCases
+from .conformance.special_files import SpecialFileCases
+from .conformance.symlinks import SymlinkCases
+from .conformance.uploads import UploadCases
+from .conformance.whole_or_absent import WholeCases
+from .conformance.writers import WriterCases
 
 
 class TestDeliveryStoreMixin(

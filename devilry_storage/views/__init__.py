@@ -1,13 +1,8 @@
 """Views by which people get files, for any subclass of the abstract models."""
 
-from .access import RowView
-from .archives import (
-    DeliveryArchiveView,
-    GroupArchiveView,
-    LatestArchiveView,
-    archive_response,
-)
-from .download import DownloadView
+from .archives import DeliveryArchiveView, GroupArchiveView, LatestArchiveView, archive_response
+from .base import RowView
+from .downloads import DownloadView
 
 __all__ = [
     "DeliveryArchiveView",

@@ -22,15 +22,15 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
-from .. import http
+from .. import rfc9110
+from ..abstract_models.querysets import GROUP, may_view
 from ..archive import Archive, latest_of, of_deliveries
-from ..archive.members import local_date, related_model
+from ..archive.entries import local_date, related_model
 from ..archive.paths import FILE_BYTES, clean
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
-from ..models.visibility import GROUP, may_view
 from ..serving import Body, protect, record_access, streamed
-from .access import LARGEST_ID, RowView
+from .base import LARGEST_ID, RowView
 
 
 def archive_response(
@@ -54,7 +54,7 @@ def archive_response(
         answer = streamed(request, Body(iter(made), made.length, f"archive {name}", record))
     answer["Content-Type"] = "application/zip"
     answer["Content-Length"] = str(made.length)
-    answer["Content-Disposition"] = http.content_disposition(name)
+    answer["Content-Disposition"] = rfc9110.content_disposition(name)
     answer["Content-Encoding"] = "identity"
     return protect(answer)
 

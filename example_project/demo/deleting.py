@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 from .verifying import stored_sha256
 

@@ -12,9 +12,9 @@ from signal import Signals
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import DeliveryIncomplete
+from devilry_storage.resolving import store_for
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.storages.tree import TEMP_FOLDER
-from devilry_storage.store import store_for
 
 from .place import MANAGE
 from .verifying import unnamed_objects

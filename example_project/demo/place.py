@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connections
 
 from devilry_storage.deliveries.models import FileMeta
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 #: The script of all commands.
 MANAGE = Path(__file__).parents[1] / "manage.py"

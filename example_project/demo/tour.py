@@ -11,10 +11,10 @@ from django.db import DEFAULT_DB_ALIAS
 from rich.console import Console
 from rich.filesize import decimal
 
+from devilry_storage.deletion.purging import purge
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.purge import purge
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 from . import deleting, delivering, killing, people, place, samples, server, showing, verifying
 from . import switching as s3

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devilry_storage.deliveries.models import FileMeta
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 from .delivering import Delivered
 

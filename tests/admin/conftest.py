@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from tests.harness.users import make_superuser
 from tests.testapp.stores import HookedStore, close_opened
-from tests.users import make_superuser
 
 
 @pytest.fixture

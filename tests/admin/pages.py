@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from devilry_storage.deliveries.models import FileMeta
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 INLINE = frozenset({"a", "b", "code", "em", "i", "span", "strong", "wbr"})
 VOID = frozenset({"br", "hr", "img", "input", "link", "meta", "wbr"})

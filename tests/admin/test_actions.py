@@ -17,12 +17,12 @@ from django.test import Client
 from django.utils import timezone
 
 from devilry_storage.admin import actions
-from devilry_storage.check import verify
 from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.store import store_for
+from devilry_storage.integrity import verify
+from devilry_storage.resolving import store_for
+from tests.harness.users import make_user
 from tests.testapp.stores import HookedStore, failure
-from tests.users import make_user
 
 from .pages import Page, contents, url_for
 

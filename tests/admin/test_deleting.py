@@ -13,7 +13,7 @@ from django.utils import formats, timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 from .pages import Page, add_files, contents, stored_names, upload, url_for, url_of
 

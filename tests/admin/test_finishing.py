@@ -13,7 +13,7 @@ from django.test import Client
 
 from devilry_storage.admin import DeliveryAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 from tests.testapp.stores import HookedStore
 
 from .pages import Page, add_file, add_files, contents, stored_names, upload, url_for, url_of

@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from tests.users import make_user
+from tests.harness.users import make_user
 
 from .pages import Page, upload, url_for, url_of
 

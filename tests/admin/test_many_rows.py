@@ -21,8 +21,8 @@ from devilry_storage.admin import DeliveryAdmin, ReferenceFilter, searching
 from devilry_storage.admin.lists import BoundedPaginator
 from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from tests.harness.users import make_user
 from tests.slow.explaining import recorded
-from tests.users import make_user
 
 from .pages import Page, url_for
 

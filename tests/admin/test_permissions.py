@@ -10,7 +10,7 @@ from django.test import Client
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from tests.users import make_user
+from tests.harness.users import make_user
 
 from .pages import Page, add_files, contents, upload, url_for, url_of
 

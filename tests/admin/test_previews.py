@@ -18,9 +18,9 @@ from devilry_storage.admin.previewing import TEXT_BYTES, text_of, visible
 from devilry_storage.deliveries.admin import FileMetaAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.storages import FsHierDeliveryStore
-from tests.test_hostile_names import TABLE
+from tests.harness.users import make_user
+from tests.storages.test_hostile_names import TABLE
 from tests.testapp.stores import HookedStore, failure
-from tests.users import make_user
 
 from .pages import Page, url_for, url_of
 

@@ -19,10 +19,10 @@ from django.utils import timezone
 from devilry_storage.admin import tombstones
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.store import store_for
-from tests.purging import left
+from devilry_storage.resolving import store_for
+from tests.harness.purging import left
+from tests.harness.users import make_user
 from tests.testapp.models import Course, Note, Paper
-from tests.users import make_user
 
 from .pages import Page, url_for
 

@@ -13,7 +13,7 @@ from django.urls import path
 
 from devilry_storage import admin as bases
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 from tests.testapp.models import Course, MarkedFile, Note, Paper, ProxyFile
 
 from .pages import Page, upload

@@ -24,16 +24,16 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devilry_storage.admin import browsing
+from devilry_storage.deletion.purging import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import StoreBrowser, Tombstone
-from devilry_storage.purge import purge
 from devilry_storage.restoring import restore
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
 from devilry_storage.testing import override_deliverystore
-from tests.purging import past_due
+from tests.harness.purging import past_due
+from tests.harness.users import make_user
 from tests.slow.explaining import recorded
 from tests.testapp.models import Course, Handout, Paper
-from tests.users import make_user
 
 from .pages import Page, url_for, url_of
 from .test_permissions import staff

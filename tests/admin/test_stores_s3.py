@@ -17,10 +17,10 @@ from django.urls import reverse
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.testing import override_deliverystore
-from tests import s3servers
-from tests.http_faults import Answer
-from tests.http_proxy import HttpProxy
-from tests.purging import delivered
+from tests.harness import s3servers
+from tests.harness.http_faults import Answer
+from tests.harness.http_proxy import HttpProxy
+from tests.harness.purging import delivered
 
 from .pages import Page, url_of
 

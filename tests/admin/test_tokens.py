@@ -11,7 +11,7 @@ from devilry_storage.deliveries.models import AssignmentGroup, Delivery
 from devilry_storage.models import MonthlySum, Tombstone
 from devilry_storage.storages import MemoryDeliveryStore
 from devilry_storage.testing import override_deliverystore
-from tests.users import make_superuser
+from tests.harness.users import make_superuser
 
 from .pages import Form, Page, url_for, url_of
 from .test_stores import old, url

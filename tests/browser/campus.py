@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import HTTPCookieProcessor
 
-from tests.example_site import Server, Shown, run, serving
+from tests.harness.example_site import Server, Shown, run, serving
 
 from .window import HEIGHT, Window
 

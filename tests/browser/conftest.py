@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import machine
-from tests.users import make_superuser
+from tests.harness import machine
+from tests.harness.users import make_superuser
 
 from .window import Windows, running
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.storages import FsHierDeliveryStore
-from tests.users import make_user
+from tests.harness.users import make_user
 
 _STUDENTS = ["anna", "bjarne", "cecilie", "dag", "eli", "frode", "guro", "harald"]
 _PROGRAM = b'''"""The third exercise: a queue."""

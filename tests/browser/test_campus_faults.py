@@ -11,24 +11,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests import s3servers
-from tests.http_proxy import HttpProxy
-from tests.machine import MOUNTS, need
-from tests.mounting import tmpfs
-from tests.tcp_proxy import Proxy
-from tests.waiting import eventually
+from tests.harness import s3servers
+from tests.harness.http_proxy import HttpProxy
+from tests.harness.machine import MOUNTS, need
+from tests.harness.mounting import tmpfs
+from tests.harness.tcp_proxy import Proxy
+from tests.harness.waiting import eventually
 
-from .campus import (
-    Campus,
-    choose,
-    deliver,
-    drop,
-    faults,
-    running,
-    slow_line,
-    windows,
-    written,
-)
+from .campus import Campus, choose, deliver, drop, faults, running, slow_line, windows, written
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route

@@ -14,8 +14,8 @@ from playwright.sync_api import Error
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery
 from devilry_storage.storages import FsHierDeliveryStore, S3DeliveryStore
 from devilry_storage.testing import override_deliverystore
-from tests import s3servers
-from tests.test_hostile_names import TABLE
+from tests.harness import s3servers
+from tests.storages.test_hostile_names import TABLE
 
 from .window import Window, Windows
 

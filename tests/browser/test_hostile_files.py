@@ -11,7 +11,7 @@ from django.urls import reverse
 from playwright.sync_api import Error, Page
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery
-from tests.users import make_user
+from tests.harness.users import make_user
 
 from .window import Window, Windows
 

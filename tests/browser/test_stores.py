@@ -12,7 +12,7 @@ from django.urls import reverse
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.testing import override_deliverystore
-from tests.users import make_user
+from tests.harness.users import make_user
 
 from .window import Window, Windows
 

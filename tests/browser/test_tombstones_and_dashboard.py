@@ -9,7 +9,7 @@ import pytest
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import MonthlySum, Tombstone
-from devilry_storage.statistics import refresh
+from devilry_storage.usage import refresh
 
 from .conftest import LOOKS
 from .window import Window, Windows

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.guards import Guard
 
-_HTTP = "tests/test_http.py"
-_DOWNLOADS = "tests/test_downloads.py"
-_ARCHIVES = "tests/test_archives.py"
-_FORMS = "tests/test_forms.py"
-_SAVING = "tests/test_forms_saving.py"
+_HTTP = "tests/serving/test_http.py"
+_DOWNLOADS = "tests/serving/test_downloads.py"
+_ARCHIVES = "tests/archive/test_archives.py"
+_FORMS = "tests/forms/test_forms.py"
+_SAVING = "tests/forms/test_forms_saving.py"
 _PROTECTING = "tests/serving/test_protecting.py"
 _STREAMING = "tests/serving/test_streaming.py"
 _TRANSFERS = "tests/serving/test_transfers.py"
@@ -29,67 +29,67 @@ _DASHBOARD = "tests/test_statistics.py"
 GUARDS: list[Guard] = [
     # -- HTTP --
     Guard(
-        "http.py",
+        "rfc9110.py",
         'if not _lists(headers["If-Match"], found.etag, weak=False):',
         'if not _lists(headers["If-Match"], found.etag, weak=True):',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         'return 304 if _lists(headers["If-None-Match"], found.etag, weak=True) else 0',
         'return 304 if _lists(headers["If-None-Match"], found.etag, weak=False) else 0',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         'if method == "GET" and "Range" in headers and',
         'if "Range" in headers and',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         ' and _if_range(headers.get("If-Range"), found):',
         ":",
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         "return bool(found.etag) and value == found.etag",
         'return bool(found.etag) and value.removeprefix("W/") == found.etag',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         "return found.modified is not None and http_seconds(value) == found.modified",
         "return http_seconds(value) == found.modified",
         (f"{_HTTP}::test_what_has_no_tag_and_no_date_is_neither_known_nor_changed",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         'if unit.lower() != "bytes" or len(asked) != 1:',
         'if unit.lower() != "bytes" or not asked:',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         "if last and _magnitude(last) < _magnitude(first):",
         "if last and last < first:",
         (f"{_HTTP}::test_a_range_is_what_arithmetic_says",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         'return limit if length > len(str(limit)) else min(int(significant or "0"), limit)',
         'return min(int(significant or "0"), limit)',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         "return full - 100 if full > now + 50 else full",
         "return full",
         (f"{_HTTP}::test_a_year_of_two_digits_is_never_far_in_the_future",),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         'plain = _NOT_PLAIN.sub("_", filename)',
         'plain = filename.replace("\\n", "_")',
         (
@@ -98,7 +98,7 @@ GUARDS: list[Guard] = [
         ),
     ),
     Guard(
-        "http.py",
+        "rfc9110.py",
         'encoded = quote(filename, safe="!#$&+^`|~", errors="replace")',
         'encoded = quote(filename, safe="!#$&+^`|~\'()*;", errors="replace")',
         (
@@ -107,80 +107,83 @@ GUARDS: list[Guard] = [
         ),
     ),
     Guard(
-        "http.py",
+        "media_types.py",
         "        if encoding is not None:\n            return _COMPRESSED.get(encoding, OCTETS)\n",
         "",
-        ("tests/test_s3_urls.py::test_the_type_comes_from_the_filename",),
+        ("tests/storages/s3/test_s3_urls.py::test_the_type_comes_from_the_filename",),
     ),
     # -- Serving --
     Guard(
-        "serving/protecting.py",
+        "serving/responses.py",
         '    response["X-Content-Type-Options"] = "nosniff"\n',
         "",
         (f"{_PROTECTING}::test_every_answer_of_a_download_is_protected",),
     ),
     Guard(
-        "serving/protecting.py",
+        "serving/responses.py",
         '    response["Referrer-Policy"] = "no-referrer"\n',
         "",
         (f"{_PROTECTING}::test_redirect_is_protected_and_not_cached",),
     ),
     Guard(
-        "serving/protecting.py",
+        "serving/responses.py",
         '    response["Cross-Origin-Resource-Policy"] = "same-origin"\n',
         "",
         (f"{_PROTECTING}::test_image_of_a_preview_is_protected",),
     ),
     Guard(
-        "serving/protecting.py",
+        "serving/responses.py",
         "_VIEWER if shown_as == PDF else _SANDBOX",
         "_VIEWER if shown_as else _SANDBOX",
         (f"{_PROTECTING}::test_pdf_that_is_shown_has_no_sandbox",),
     ),
     Guard(
-        "serving/protecting.py",
+        "serving/responses.py",
         '    patch_vary_headers(response, ["Cookie"])\n',
         "",
         (f"{_PROTECTING}::test_every_answer_of_a_download_is_protected",),
     ),
     Guard(
-        "serving/protecting.py",
+        "serving/responses.py",
         'response["Cache-Control"] = "private, no-cache"',
         'response["Cache-Control"] = "no-cache"',
         (f"{_PROTECTING}::test_archive_is_protected",),
     ),
     Guard(
-        "serving/answers.py",
-        'return protect(answer, shown_as=file.media_type if file.shown else "")',
-        "return protect(answer, shown_as=file.media_type)",
+        "serving/responses.py",
+        "    file.validate(answer)\n"
+        '    return protect(answer, shown_as=file.media_type if file.shown else "")\n\n\n'
+        "def _streamed(",
+        "    file.validate(answer)\n    return protect(answer, shown_as=file.media_type)\n\n\n"
+        "def _streamed(",
         (f"{_PROTECTING}::test_pdf_that_is_shown_has_no_sandbox",),
     ),
     Guard(
-        "serving/answers.py",
+        "serving/responses.py",
         'if request.method == "HEAD" or asked.status not in {200, 206}:',
         "if asked.status not in {200, 206}:",
         (f"{_TRANSFERS}::test_a_vanished_file_is_not_found_and_told_of[wsgi]",),
     ),
     Guard(
-        "serving/answers.py",
+        "serving/responses.py",
         "chunks = file.store.stream(file.name, sha256=file.sha256 or None)",
         "chunks = file.store.stream(file.name)",
         (f"{_TRANSFERS}::test_the_whole_as_a_range_is_verified",),
     ),
     Guard(
-        "serving/answers.py",
+        "serving/responses.py",
         "if asked.stop - asked.start == file.size:",
         "if asked.status == 200:",
         (f"{_TRANSFERS}::test_the_whole_as_a_range_is_verified",),
     ),
     Guard(
-        "serving/answers.py",
+        "serving/responses.py",
         '(request.method == "HEAD" or file.size < conf.redirect_min_bytes)',
         "file.size < conf.redirect_min_bytes",
         (f"{_PROTECTING}::test_head_or_small_file_is_not_redirected",),
     ),
     Guard(
-        "serving/answers.py",
+        "serving/responses.py",
         '    file = File(store, name, name.rpartition("/")[2], size, looked_at=True)\n',
         "    from .types import sent_type\n\n"
         '    leaf = name.rpartition("/")[2]\n'
@@ -188,43 +191,43 @@ GUARDS: list[Guard] = [
         (f"{_STORES}::test_bytes_without_a_row_are_attachments_of_no_type",),
     ),
     Guard(
-        "serving/file.py",
+        "serving/stored_file.py",
         "inline and media_type in conf.inline_types,",
         "inline,",
         (f"{_WAYS}::test_only_what_cannot_act_is_shown",),
     ),
     Guard(
-        "serving/file.py",
+        "serving/stored_file.py",
         "if isinstance(delivery, AbstractDelivery) and delivery.successful:",
         "if isinstance(delivery, AbstractDelivery):",
         (f"{_DOWNLOADS}::test_only_what_cannot_change_has_a_date",),
     ),
     Guard(
-        "serving/file.py",
+        "serving/stored_file.py",
         '        answer["Content-Encoding"] = "identity"\n',
         "",
         (f"{_PROTECTING}::test_answer_for_the_web_server_is_protected",),
     ),
     Guard(
-        "serving/file.py",
+        "serving/stored_file.py",
         "if not _SHA256.fullmatch(sha256):",
         "if not sha256:",
         (f"{_DOWNLOADS}::test_malformed_checksum_is_in_no_header",),
     ),
     Guard(
-        "serving/file.py",
+        "serving/stored_file.py",
         "if size != self.size:",
         "if size < self.size:",
         (f"{_TRANSFERS}::test_a_head_promises_no_length_that_is_not_there",),
     ),
     Guard(
-        "serving/types.py",
+        "media_types.py",
         "return _TYPES.get(extension, OCTETS)",
         'return _TYPES.get(extension, f"text/{extension}")',
         (f"{_WAYS}::test_only_what_cannot_act_is_shown",),
     ),
     Guard(
-        "serving/types.py",
+        "media_types.py",
         'return f"{media_type}; charset=utf-8" if media_type == _TEXT else media_type',
         "return media_type",
         (f"{_DOWNLOADS}::test_a_candidate_gets_the_whole_file",),
@@ -278,74 +281,75 @@ GUARDS: list[Guard] = [
         (f"{_TRANSFERS}::test_nothing_is_read_in_the_thread_of_the_event_loop",),
     ),
     Guard(
-        "serving/access.py",
+        "serving/access_log.py",
         'quote(str(getattr(user, "pk", None))),',
         'str(getattr(user, "pk", None)),',
         (f"{_DOWNLOADS}::test_what_stands_in_an_access_cannot_look_like_another",),
     ),
     Guard(
-        "serving/access.py",
+        "serving/access_log.py",
         "file_served.send_robust(",
         "file_served.send(",
         (f"{_DOWNLOADS}::test_a_receiver_that_fails_hurts_nobody",),
     ),
     Guard(
-        "serving/access.py",
+        "serving/access_log.py",
         'if instance is not None and request.method == "GET":',
         "if instance is not None:",
         (f"{_DOWNLOADS}::test_every_request_has_one_line",),
     ),
     Guard(
-        "serving/ways.py",
+        "serving/responses.py",
         '    answer["Cache-Control"] = "no-store"\n',
         "",
         (f"{_PROTECTING}::test_redirect_is_protected_and_not_cached",),
     ),
     Guard(
-        "serving/ways.py",
+        "serving/responses.py",
         "    answer = _Redirect(url)\n",
         "    answer = HttpResponseRedirect(url)\n",
         (f"{_PROTECTING}::test_redirect_is_protected_and_not_cached",),
     ),
     Guard(
-        "serving/ways.py",
+        "serving/responses.py",
         "    file.look()  # by the store, which follows no symlink that was planted in it\n",
         "",
         (f"{_WAYS}::test_a_planted_symlink_is_not_left_to_the_web_server",),
     ),
     Guard(
-        "serving/ways.py",
+        "serving/responses.py",
         '    if "X-Accel-Redirect" not in answer:\n',
         "    if answer:\n",
         (f"{_WAYS}::test_conditions_and_ranges_are_left_to_the_web_server",),
     ),
     Guard(
-        "serving/ways.py",
+        "serving/responses.py",
         '        del answer["Content-Length"]\n',
         "        pass\n",
         (f"{_PROTECTING}::test_answer_for_the_web_server_is_protected",),
     ),
     Guard(
-        "serving/ways.py",
-        'return protect(answer, shown_as=file.media_type if file.shown else "")',
-        "return answer",
+        "serving/responses.py",
+        "        file.validate(answer)\n"
+        '    return protect(answer, shown_as=file.media_type if file.shown else "")',
+        "        file.validate(answer)\n    return answer",
         (f"{_PROTECTING}::test_answer_for_the_web_server_is_protected",),
     ),
     # -- Views --
     Guard(
-        "views/access.py",
+        "views/base.py",
         "if not (user.is_authenticated and user.is_active):",
         "if not user.is_authenticated:",
         (f"{_DOWNLOADS}::test_whoever_is_nobody_is_led_to_the_login",),
     ),
     Guard(
-        "views/access.py",
+        "views/base.py",
         "manager.visible_to(self.request.user)",
         "manager.all()",
         (f"{_DOWNLOADS}::test_a_file_is_for_whom_visible_to_says",),
     ),
     Guard(
-        "views/access.py",
+        "views/base.py",
         "        self.object = self.get_object()\n"
         "        return super().dispatch(request, *args, **kwargs)",
         '        if request.method in {"GET", "HEAD"}:\n'
@@ -354,19 +358,19 @@ GUARDS: list[Guard] = [
         (f"{_DOWNLOADS}::test_whoever_may_not_see_a_row_learns_nothing",),
     ),
     Guard(
-        "views/access.py",
+        "views/base.py",
         "str(pk) != str(given) or (",
         "(",
         (f"{_DOWNLOADS}::test_id_has_one_spelling_in_a_url",),
     ),
     Guard(
-        "views/access.py",
+        "views/base.py",
         "            view = transaction.non_atomic_requests(using=alias)(view)\n",
         "            pass\n",
         (f"{_DOWNLOADS}::test_no_transaction_is_open_while_a_store_is_asked",),
     ),
     Guard(
-        "views/download.py",
+        "views/downloads.py",
         'inline="inline" in request.GET',
         "inline=True",
         (f"{_WAYS}::test_only_what_cannot_act_is_shown",),
@@ -391,7 +395,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "views/archives.py",
-        '    answer["Content-Disposition"] = http.content_disposition(name)\n',
+        '    answer["Content-Disposition"] = rfc9110.content_disposition(name)\n',
         '    answer["Content-Disposition"] = f\'attachment; filename="{filename}"\'\n',
         (f"{_ARCHIVES}::test_name_of_group_is_escaped_in_header_of_its_archive",),
     ),
@@ -451,25 +455,25 @@ GUARDS: list[Guard] = [
         (f"{_ARCHIVES}::test_folder_of_too_many_files_or_bytes_is_refused",),
     ),
     Guard(
-        "archive/members.py",
+        "archive/entries.py",
         "if self._files > self._most_files:",
         "if self._files > self._most_files + 1:",
         (f"{_ARCHIVES}::test_too_many_files_or_bytes_are_refused_first",),
     ),
     Guard(
-        "archive/members.py",
+        "archive/entries.py",
         "if self._bytes > self._most_bytes:",
         "if size > self._most_bytes:",
         (f"{_ARCHIVES}::test_too_many_files_or_bytes_are_refused_first",),
     ),
     Guard(
-        "archive/members.py",
+        "archive/entries.py",
         "                        counted.add(size, files=0)\n",
         "",
         (f"{_ARCHIVES}::test_a_row_without_a_size_has_that_of_the_store",),
     ),
     Guard(
-        "archive/members.py",
+        "archive/entries.py",
         "elif size == member.size:",
         "elif size is not None:",
         (f"{_ARCHIVES}::test_what_is_missing_is_named",),
@@ -531,44 +535,44 @@ GUARDS: list[Guard] = [
         (f"{_ARCHIVES}::test_years_that_a_zip_does_not_know_are_the_nearest",),
     ),
     Guard(
-        "archive/fetching.py",
+        "archive/readahead.py",
         "return store.stream(member.name, sha256=member.sha256 or None)",
         "return store.stream(member.name)",
         (f"{_ARCHIVES}::test_a_file_that_fails_later_breaks_the_archive[changes]",),
     ),
     # -- Forms --
     Guard(
-        "limits.py",
+        "upload_limits.py",
         "if not size and not self.allow_empty:",
         "if not size and self.allow_empty is None:",
         (f"{_FORMS}::test_empty_files_are_files_unless_the_limits_say_otherwise",),
     ),
     Guard(
-        "limits.py",
+        "upload_limits.py",
         "if size > self.most_bytes:",
         "if size >= self.most_bytes:",
         (f"{_FORMS}::test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above",),
     ),
     Guard(
-        "limits.py",
+        "upload_limits.py",
         "if len(sizes) > self.most_files:",
         "if len(sizes) > self.most_files + 1:",
         (f"{_FORMS}::test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above",),
     ),
     Guard(
-        "limits.py",
+        "upload_limits.py",
         "if sum(sizes) > self.most_total_bytes:",
         "if max(sizes, default=0) > self.most_total_bytes:",
         (f"{_FORMS}::test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above",),
     ),
     Guard(
-        "limits.py",
+        "upload_limits.py",
         "name.lower().endswith(each) and len(name) > len(each)",
         "name.lower().endswith(each)",
         (f"{_FORMS}::test_other_extension_is_refused_by_the_name_of_the_file",),
     ),
     Guard(
-        "limits.py",
+        "upload_limits.py",
         '            object.__setattr__(self, "extensions", tuple(self.extensions))\n',
         "            pass\n",
         (f"{_FORMS}::test_extensions_of_an_iterator_hold_for_the_second_form_too",),
@@ -611,14 +615,14 @@ GUARDS: list[Guard] = [
         (f"{_SAVING}::test_failing_finish_takes_the_rows_back_and_leaves_the_bytes",),
     ),
     Guard(
-        "failures.py",
+        "error_messages.py",
         'return _("the store of the deliveries failed; try again, or tell those who run '
         'this site")',
         "return str(exception)",
         (f"{_SAVING}::test_other_failure_of_a_store_is_told_without_its_words",),
     ),
     Guard(
-        "failures.py",
+        "error_messages.py",
         "    if isinstance(exception, UNCERTAIN):\n",
         "    if isinstance(exception, InterfaceError):\n",
         (f"{_SAVING}::test_lost_reply_to_the_last_commit_deletes_nothing",),
@@ -706,13 +710,13 @@ GUARDS: list[Guard] = [
         (f"{_RESTORING}::test_restore_button_is_shown_where_it_helps[orphan]",),
     ),
     Guard(
-        "models/tombstone.py",
+        "tables/tombstone.py",
         "        if self.claimed is not None:\n",
         "        if self.rows and self.claimed is not None:\n",
         (f"{_RESTORING}::test_a_claimed_orphan_is_shown_as_being_removed",),
     ),
     Guard(
-        "models/tombstone.py",
+        "tables/tombstone.py",
         "is_orphan = self.file_id is None and self.delivery_id is None",
         "is_orphan = True",
         (f"{_RESTORING}::test_restore_button_is_shown_where_it_helps[restored]",),
@@ -1135,7 +1139,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/stores.py",
-        "        if not all(may_view(request.user, model) for model in use.models):\n"
+        "        if not all(may_view(request.user, model) for model in configured.models):\n"
         "            raise PermissionDenied\n",
         "",
         (f"{_STORES}::test_who_may_browse_alone_neither_reads_files_nor_removes_orphans",),
@@ -1197,7 +1201,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/stores.py",
-        '"problem": "" if listed or after else use.resolved.store.unavailable_reason(),',
+        '"problem": "" if listed or after else configured.store.unavailable_reason(),',
         '"problem": "",',
         (f"{_STORES}::test_an_unmounted_disk_is_told",),
     ),

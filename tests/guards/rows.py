@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from . import Guard
 
-ADOPT = "tests/test_filefield_adopt.py::"
+ADOPT = "tests/models/test_filefield_adopt.py::"
 CHECK = "tests/test_check.py::"
-DELIVERIES = "tests/test_filefield_deliveries.py::"
-FIELDFILE = "tests/test_filefield_fieldfile.py::"
-FORMS = "tests/test_filefield_forms.py::"
-ISOLATION = "tests/test_isolation.py::"
-INSTANCES = "tests/test_filefield_instances.py::"
-MIGRATION = "tests/test_removals_migration.py::"
-ORPHANS = "tests/test_orphans.py::"
-PREFIX_INDEX = "tests/test_prefix_index.py::"
-PURGE = "tests/test_purge.py::"
-REFUSED = "tests/test_filefield_refused.py::"
-RESTORING = "tests/test_restoring.py::"
-ROWS = "tests/test_filefield_rows.py::"
-SIGNALS = "tests/test_filefield_signals.py::"
-STALE = "tests/test_stale_delivery.py::"
+DELIVERIES = "tests/models/test_filefield_deliveries.py::"
+FIELDFILE = "tests/models/test_filefield_fieldfile.py::"
+FORMS = "tests/models/test_filefield_forms.py::"
+ISOLATION = "tests/models/test_isolation.py::"
+INSTANCES = "tests/models/test_filefield_instances.py::"
+MIGRATION = "tests/deletion/test_removals_migration.py::"
+ORPHANS = "tests/deletion/test_orphans.py::"
+PREFIX_INDEX = "tests/models/test_prefix_index.py::"
+PURGE = "tests/deletion/test_purge.py::"
+REFUSED = "tests/models/test_filefield_refused.py::"
+RESTORING = "tests/deletion/test_restoring.py::"
+ROWS = "tests/models/test_filefield_rows.py::"
+SIGNALS = "tests/models/test_filefield_signals.py::"
+STALE = "tests/models/test_stale_delivery.py::"
 STATISTICS = "tests/test_statistics.py::"
-STORES = "tests/test_filefield_stores.py::"
-TRANSACTIONS = "tests/test_transactions.py::"
-VISIBLE = "tests/test_filefield_visible.py::"
+STORES = "tests/models/test_filefield_stores.py::"
+TRANSACTIONS = "tests/models/test_transactions.py::"
+VISIBLE = "tests/models/test_filefield_visible.py::"
 
 HOST_NOW = '__import__("django.utils.timezone", fromlist=["now"]).now()'
 """The clock of the host as an expression, for a module that does not use it."""
@@ -32,43 +32,43 @@ NOT_RESTORABLE = f"{RESTORING}test_what_cannot_come_back_says_why_and_changes_no
 
 LOOKING = [
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "if not permission.is_recognised and (reason := store.unavailable_reason()):",
         'if reason := "":',
         (f"{PURGE}test_empty_store_is_refused_without_identity",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "if not permission.is_recognised and (reason := store.unavailable_reason()):",
         "if reason := store.unavailable_reason():",
         (f"{PURGE}test_empty_store_is_refused_without_identity",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         'oldest = list(rows.order_by("pk")[: sample // 3])',
         "oldest: list[Any] = []",
         (f"{PURGE}test_purge_refuses_where_many_rows_lack_their_file[oldest]",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         'newest = list(rows.order_by("-pk")[: sample - 2 * (sample // 3)])',
         "newest: list[Any] = []",
         (f"{PURGE}test_purge_refuses_where_many_rows_lack_their_file[newest]",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "sample - 2 * (sample // 3)",
         "sample // 3",
         (f"{PURGE}test_delete_without_retention_checks_newest_row",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "for _ in range(sample // 3):",
         "for _ in range(0):",
         (f"{PURGE}test_purge_looks_up_random_rows",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "problems == looked or problems >= max(2, looked / 5)",
         "problems >= max(2, looked / 5)",
         (
@@ -77,19 +77,19 @@ LOOKING = [
         ),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "problems >= max(2, looked / 5)",
         "problems >= 1",
         (f"{PURGE}test_purge_refuses_where_many_rows_lack_their_file[one]",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "problems >= max(2, looked / 5)",
         "problems >= 2",
         (f"{PURGE}test_many_problems_are_two_and_a_fifth_or_all",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "    for other in sharing(model, store):\n        rows = other._base_manager.using(using)"
         ".filter(content__isnull=False)",
         "    for other in [model]:\n        rows = other._base_manager.using(using)"
@@ -97,31 +97,31 @@ LOOKING = [
         (f"{PURGE}test_purge_refuses_where_rows_of_second_model_lack_their_files",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "return (problem if rows.filter(pk=row.pk, content=name).exists() else",
         "return (problem if True else",
         (f"{TRANSACTIONS}test_newest_row_may_be_deleted_while_it_is_looked_up",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "        if row.size in {None, size}:\n",
         "        if True:\n",
         (f"{PURGE}test_sizes_of_rows_count_without_identity",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "    if len(problems) >= max(2, looked / 5):\n        raise OtherFiles(",
         "    if False:\n        raise OtherFiles(",
         (f"{PURGE}test_nothing_is_removed_where_many_have_other_sizes",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "    return set(problems)\n",
         "    return set()\n",
         (f"{PURGE}test_sampled_file_of_another_size_is_kept",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "random.sample(sorted(sizes), min(sample, len(sizes)))",
         "sorted(sizes)",
         (f"{PURGE}test_sizes_are_asked_of_a_sample_alone",),
@@ -130,31 +130,31 @@ LOOKING = [
 
 CLAIMING = [
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "due__lte=DatabaseNow(), **conditions",
         "**conditions",
         (f"{PURGE}test_only_files_that_are_due_are_removed",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "due__lte=DatabaseNow(), **conditions",
         f"due__lte={HOST_NOW}, **conditions",
         (f"{PURGE}test_purge_uses_the_clock_of_the_database",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "tombstones.filter(claimed=None, alias=store_label(model))",
         "tombstones.filter(alias=store_label(model))",
         (f"{PURGE}test_claim_takes_each_tombstone_once",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "tombstones.filter(claimed=None, alias=store_label(model))",
         "tombstones.filter(claimed=None)",
         (f"{PURGE}test_claim_leaves_tombstones_of_other_stores",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "created = DatabaseNow() - conf.grace",
         "created = DatabaseNow()",
         (
@@ -163,25 +163,25 @@ CLAIMING = [
         ),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "IS_ORPHAN & Q(created__gt",
         "Q(created__gt",
         (f"{PURGE}test_remove_now_removes_files_before_their_due_time",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "unnamed = tombstones.exclude(_named(model, using))",
         "unnamed = tombstones",
         (f"{PURGE}test_purge_keeps_file_that_a_row_names",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "    named = Q()\n    for other in sharing(model, store_for(model)):\n",
         "    named = Q()\n    for other in [model]:\n",
         (f"{PURGE}test_purge_keeps_file_of_second_model_in_the_store",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "tombstones.filter(pk__in=chosen).update",
         "Tombstone.objects.using(using).filter(pk__in=chosen).update",
         (
@@ -191,19 +191,19 @@ CLAIMING = [
         needs=("postgres",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "tombstones.filter(pk__in=chosen).update",
         'tombstones.filter(pk__in=[each["pk"] for each in chosen]).update',
         (f"{PURGE}test_row_that_names_the_file_before_the_claim_keeps_it",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         'claimed=DatabaseNow(), rows=[], filename=""',
         "claimed=DatabaseNow()",
         (f"{PURGE}test_claimed_tombstone_keeps_no_rows",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "with durable_transaction(using):",
         "with transaction.atomic(using=using):",
         (
@@ -212,57 +212,57 @@ CLAIMING = [
         ),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         "transaction.atomic(using=using, durable=True)",
         "transaction.atomic(using=using)",
         (f"{PURGE}test_claim_is_refused_in_a_transaction",),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         'cursor.execute(f"PRAGMA synchronous = {_SQLITE_FULL}")',
         "pass",
         (f"{PURGE}test_claim_is_durable_where_the_session_is_not",),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         "        try:\n            yield\n        finally:\n",
         "        if True:\n            yield\n",
         (f"{PURGE}test_claim_is_durable_where_the_session_is_not[refused]",),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         'cursor.execute(f"PRAGMA synchronous = {before}")',
         "pass",
         (f"{PURGE}test_claim_is_durable_where_the_session_is_not[claimed]",),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         "WHERE current_setting('synchronous_commit') = 'off'",
         "WHERE false",
         (f"{PURGE}test_claim_is_durable_where_the_session_is_not",),
         needs=("postgres",),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         "set_config('synchronous_commit', 'on', true)",
         "set_config('synchronous_commit', 'on', false)",
         (f"{PURGE}test_claim_is_durable_where_the_session_is_not",),
         needs=("postgres",),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         "    if is_in_transaction(using):\n",
         "    if False:\n",
         (f"{PURGE}test_purge_is_refused_in_a_transaction",),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         "return connection.in_atomic_block or not connection.get_autocommit()",
         "return connection.in_atomic_block",
         (f"{PURGE}test_purge_is_refused_without_autocommit",),
     ),
     Guard(
-        "models/transactions.py",
+        "db/transactions.py",
         "not (blocks and all(",
         "not (blocks and any(",
         (f"{RESTORING}test_purge_is_refused_in_a_block_of_a_test",),
@@ -271,123 +271,123 @@ CLAIMING = [
 
 REMOVING = [
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "and removal.name not in uncompared",
         "and True",
         (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "or removal.name in compared)",
         ")",
         (f"{PURGE}test_sampled_file_of_another_size_is_kept",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "and (not store.size_costs_request or compared is None or removal.name in compared)",
         "and (compared is None or removal.name in compared)",
         (f"{PURGE}test_file_of_another_folder_is_kept_for_its_size",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "and (not store.size_costs_request or compared is None or removal.name in compared)",
         "",
         (f"{PURGE}test_sizes_are_asked_of_a_sample_alone",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "for removal in removals], sizes=sizes)",
         "for removal in removals])",
         (f"{PURGE}test_file_of_another_folder_is_kept_for_its_size",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "_outcome(removal, failures.get(removal.name))",
         "_outcome(removal, None)",
         (f"{PURGE}test_a_removal_that_fails_stays_with_its_error_and_a_count",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "if isinstance(exception, WrongSize):",
         "if False:",
         (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         'rows.update(attempts=F("attempts") + 1, last_error=reason)',
         "rows.update(last_error=reason)",
         (f"{PURGE}test_a_removal_that_fails_stays_with_its_error_and_a_count",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         'rows.update(done=DatabaseNow(), last_error="")',
         "pass",
         (f"{PURGE}test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "pks.setdefault(outcome.reason, []).append",
         "pks.setdefault(outcome.reason + ' ' * len(pks), []).append",
         (f"{PURGE}test_outcomes_are_recorded_by_few_statements",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "        if connections[using].in_atomic_block or connections[using].is_usable():\n",
         "        if True:\n",
         (f"{PURGE}test_session_that_ends_while_the_store_works_is_begun_again",),
         needs=("postgres",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "        if connections[using].in_atomic_block or connections[using].is_usable():\n",
         "        if False:\n",
         (f"{PURGE}test_error_of_a_database_that_is_there_is_raised",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "        connections[using].close()\n",
         "",
         (f"{PURGE}test_session_that_ends_while_the_store_works_is_begun_again",),
         needs=("postgres",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "transaction.on_commit(remove_committed, using=using, robust=True)",
         "remove_committed()",
         (f"{PURGE}test_without_retention_bytes_go_right_after_commit",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "transaction.on_commit(remove_committed, using=using, robust=True)",
         "transaction.on_commit(remove_committed, using=using)",
         (f"{TRANSACTIONS}test_removal_that_fails_after_commit_is_no_error_of_the_delete",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "dict(islice(files.items(), AFTER_COMMIT))",
         "files",
         (f"{PURGE}test_delete_without_retention_removes_limited_number_of_files",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "reason = refusal(model, using, sample=1, lately=True)",
         'reason = ""',
         (f"{PURGE}test_right_after_commit_an_emptied_root_stops_the_removal",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         '{"alias": store_label(model), "name__in": list(files)}',
         '{"name__in": list(files)}',
         (f"{PURGE}test_delete_without_retention_keeps_file_of_other_alias",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         '{"alias": store_label(model), "name__in": list(files)}',
         '{"alias": store_label(model)}',
         (f"{PURGE}test_delete_without_retention_leaves_other_due_tombstones",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "claim(model, due(using, **mine))",
         "claim(model, Tombstone.objects.using(using).filter(**mine))",
         (f"{PURGE}test_name_that_was_rolled_back_is_kept_for_its_retention",),
@@ -396,67 +396,67 @@ REMOVING = [
 
 BURYING = [
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "due=DatabaseNow() + conf.retention,",
         "due=DatabaseNow(),",
         (f"{PURGE}test_before_it_is_due_nothing_is_removed",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "created=DatabaseNow(),\n        due=DatabaseNow() + conf.retention,",
         f"due={HOST_NOW} + conf.retention,",
         (f"{PURGE}test_purge_uses_the_clock_of_the_database",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         '*("created", "due", "attempts", "last_error"),',
         '*("attempts", "last_error"),',
         (f"{RESTORING}test_name_that_is_buried_again_is_kept_for_its_time",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         '"sha256", "rows", "filename"',
         '"sha256", "filename"',
         (f"{RESTORING}test_name_that_is_buried_again_is_kept_for_its_time",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "cls=_Exact)",
         "cls=DjangoJSONEncoder)",
         (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "family = [*_ancestors(row, using), row, *_descendants(row, using)]",
         "family = [*_ancestors(row, using), row]",
         (f"{ROWS}test_a_deleted_child_is_buried_once",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "        size=row.size,\n        sha256",
         "        size=None,\n        sha256",
         (f"{PURGE}test_file_of_another_folder_is_kept_for_its_size",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)",
         "Q(alias__in=aliases), name__in=list(names)",
         (f"{ADOPT}test_file_of_a_tombstone_under_another_alias",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)",
         "Q(model=label(model)), name__in=list(names)",
         (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded[testapp.note]",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "name__in=list(names)",
         "name__in=[]",
         (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "            guard.save(force_insert=True, using=using)\n",
         "",
         (
@@ -466,13 +466,13 @@ BURYING = [
         needs=("postgres",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "            Tombstone.objects.using(using).filter(pk=guard.pk).delete()\n",
         "",
         (f"{ADOPT}test_any_valid_name",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "    refuse_named_by_row(model, name, using, pk=pk)\n    if naming",
         "    if naming",
         (
@@ -481,31 +481,31 @@ BURYING = [
         ),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "    if naming(model, [name], using).exists():\n",
         "    if False:\n",
         (f"{RESTORING}test_raw_save_of_a_name_buried_under_another_alias_is_refused",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "    except IntegrityError as exception:\n        raise named_by_tombstone(name)",
         "    except KeyError as exception:\n        raise named_by_tombstone(name)",
         (f"{RESTORING}test_raw_save_of_a_buried_name_is_refused",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "for other in sharing(declaring, store_for(declaring)):",
         "for other in [declaring]:",
         (f"{TRANSACTIONS}test_bytes_that_a_row_of_another_model_adopts_are_not_adopted",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "        if other is declaring and pk is not None:\n",
         "        if pk is not None:\n",
         (f"{RESTORING}test_raw_save_of_a_name_of_a_row_of_another_model_is_refused",),
     ),
     Guard(
-        "burying.py",
+        "deletion/burying.py",
         "            rows = rows.exclude(pk=pk)\n",
         "            pass\n",
         (f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",),
@@ -535,46 +535,46 @@ BURYING = [
         (f"{MIGRATION}test_tombstones_without_alias_get_the_label_of_their_model",),
     ),
     Guard(
-        "models/tombstone.py",
+        "tables/tombstone.py",
         'fields=["name", "alias"], name="devilry_storage_tombstone_name"',
         'fields=["name", "alias", "model"], name="devilry_storage_tombstone_name"',
-        ("tests/test_filefield_swap.py::test_no_migration_follows_a_swap",),
+        ("tests/models/test_filefield_swap.py::test_no_migration_follows_a_swap",),
     ),
 ]
 
 PURGING = [
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         'refuse_in_transaction(using, "A purge")',
         "pass",
         (f"{PURGE}test_purge_is_refused_in_a_transaction[purge]",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         'refuse_in_transaction(using, "Removing deleted files")',
         "pass",
         (f"{PURGE}test_purge_is_refused_in_a_transaction[remove_now]",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "Q(due__lte=DatabaseNow()) | Q(claimed__isnull=False), done=None",
         f"Q(due__lte={HOST_NOW}) | Q(claimed__isnull=False), done=None",
         (f"{PURGE}test_purge_uses_the_clock_of_the_database[behind]",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         " | Q(claimed__isnull=False), done=None\n",
         ", done=None\n",
         (f"{PURGE}test_purge_finishes_removals_that_are_not_due",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "mine = [each for pair, group in by_pair.items() if pair[0] == alias for each in group]",
         "mine = [each for pair, group in by_pair.items() for each in group]",
         (f"{PURGE}test_remove_now_takes_each_store_for_itself",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "        if current == alias:\n",
         "        if True:\n",
         (
@@ -583,19 +583,19 @@ PURGING = [
         ),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "        if model is None:\n            reason",
         "        if False:\n            reason",
         (f"{PURGE}test_remove_now_skips_tombstones_of_removed_models",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "        except ImproperlyConfigured:\n            models",
         "        except KeyError:\n            models",
         (f"{PURGE}test_without_a_store_nothing_is_removed",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "    reason, compared = _looked(model, recorded, using)\n    if reason:\n"
         '        yield Event("refused", label(model), f"{reason}; nothing was removed, '
         'all tombstones stay")\n        return\n    for batch',
@@ -603,7 +603,7 @@ PURGING = [
         (f"{PURGE}test_remove_now_refuses_wrong_store",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "    reason, compared = _looked(model, recorded, using, dry=dry_run)\n    if reason:\n"
         '        yield Event("refused", label(model), f"{reason}; nothing was removed, '
         'all tombstones stay")\n        return\n    if dry_run',
@@ -611,152 +611,152 @@ PURGING = [
         (f"{PURGE}test_another_folder_with_files_is_refused",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         '        return "", differing(model, recorded, using, SAMPLE)\n',
         '        return "", ()\n',
         (f"{PURGE}test_nothing_is_removed_where_many_have_other_sizes",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "    except OtherFiles as exception:\n        return str(exception), ()\n",
         "    except OtherFiles:\n        return '', ()\n",
         (f"{PURGE}test_nothing_is_removed_where_many_have_other_sizes",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         '    except OSError as exception:\n        return f"the store cannot be asked',
         '    except KeyError as exception:\n        return f"the store cannot be asked',
         (f"{PURGE}test_purge_refuses_store_that_cannot_be_asked",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "        # Another model's store is unknown: it may be this one, and its rows name these "
         "objects.\n        return str(exception), ()\n",
         '        return "", ()\n',
         (f"{PURGE}test_another_model_without_a_store_stops_the_purge",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "    if dry_run:\n        for",
         "    if False:\n        for",
         (f"{PURGE}test_a_dry_run_removes_nothing_and_tells_each_name",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "    while claim(model, mine) == CLAIMED_AT_ONCE:\n        pass\n",
         "    claim(model, mine)\n",
         (f"{PURGE}test_more_than_one_batch_is_removed",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "        last = batch[-1].pk\n",
         "        last += 1\n",
         (f"{PURGE}test_failing_removals_are_tried_once_in_a_purge",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "compared=asked, uncompared=also))",
         "compared=asked))",
         (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "due(using, alias=alias)",
         "due(using)",
         (f"{PURGE}test_purge_keeps_files_with_tombstones_of_other_aliases",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "removals = Tombstone.objects.using(using).removals().filter(alias=alias)",
         "removals = Tombstone.objects.using(using).removals()",
         (f"{PURGE}test_purge_keeps_files_of_removals_of_other_aliases",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "removals = list(rows.removals().order_by",
         "removals = list(rows.order_by",
         (f"{PURGE}test_orphan_is_kept_for_the_grace_time",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "    if not dry_run:\n        _forget_done(using)\n",
         "    _forget_done(using)\n",
         (f"{PURGE}test_all_old_removals_are_forgotten_but_not_in_a_dry_run",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "done__lt=DatabaseNow() - KEPT_DONE",
         "done__lt=DatabaseNow()",
         (f"{PURGE}test_removals_that_are_done_are_forgotten_after_thirty_days",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "old.filter(pk__in=some).delete()[0] < _FORGOTTEN_AT_ONCE:",
         "old.filter(pk__in=some).delete()[0] < _FORGOTTEN_AT_ONCE + 1:",
         (f"{PURGE}test_all_old_removals_are_forgotten_but_not_in_a_dry_run",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "before = store.current_time() - conf.grace",
         "before = store.current_time()",
         (f"{PURGE}test_temp_files_are_removed_after_the_grace_time",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "before = store.current_time() - conf.grace",
         f"before = {HOST_NOW} - conf.grace",
         (f"{PURGE}test_temp_files_are_old_by_the_clock_of_the_store",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "        if reason:\n            continue\n        try:\n            before",
         "        try:\n            before",
         (f"{PURGE}test_temp_files_of_refused_store_are_kept",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "remove_stale_uploads(before, dry_run=dry_run)",
         "remove_stale_uploads(before)",
         (f"{PURGE}test_temp_files_are_removed_after_the_grace_time",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "tombstones = Tombstone.objects.using(using).filter(model__in=labels, done=None)",
         "tombstones = Tombstone.objects.none()",
         (f"{PURGE}test_an_emptied_root_is_told_while_a_tombstone_waits",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "filter(model__in=labels, done=None)",
         "filter(model__in=labels)",
         (f"{PURGE}test_a_store_whose_last_file_was_purged_is_no_error",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "for expected in (*rows, tombstones)",
         "for expected in (tombstones,)",
         (f"{PURGE}test_a_missing_root_is_told_though_nothing_is_due",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "                looked[alias] = event.reason\n",
         "                looked.pop(alias)\n",
         (f"{PURGE}test_a_store_is_refused_once",),
     ),
     Guard(
-        "removal.py",
+        "deletion/removal.py",
         "for tombstone in tombstones.filter(named).iterator():",
         "for tombstone in tombstones.iterator():",
         (f"{PURGE}test_tombstone_that_becomes_due_meanwhile_is_not_reported",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "    for name in sorted(not_found):\n",
         "    for name in ():\n",
         (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
     ),
     Guard(
-        "purge.py",
+        "deletion/purging.py",
         "        except OSError as exception:\n            yield",
         "        except KeyError as exception:\n            yield",
         (f"{PURGE}test_a_temp_folder_that_is_a_symlink_is_not_followed",),
@@ -765,13 +765,13 @@ PURGING = [
 
 SAVING = [
     Guard(
-        "models/locking.py",
+        "db/rows.py",
         "rows.update(**{pk: F(pk)})",
         "pass",
         (f"{TRANSACTIONS}test_transaction_that_begins_with_us_waits_for_the_write_lock",),
     ),
     Guard(
-        "models/locking.py",
+        "db/rows.py",
         "rows.select_for_update(no_key=True)",
         "rows",
         (
@@ -781,7 +781,7 @@ SAVING = [
         needs=("postgres",),
     ),
     Guard(
-        "models/locking.py",
+        "db/rows.py",
         '== "repeatable read"',
         '== "no level"',
         (
@@ -793,104 +793,104 @@ SAVING = [
         needs=("postgres",),
     ),
     Guard(
-        "models/locking.py",
+        "db/rows.py",
         "rows.select_for_update(no_key=True)",
         "rows.select_for_update()",
         (f"{TRANSACTIONS}test_locked_delivery_can_be_referred_to",),
         needs=("postgres",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "super().save(force_insert=(models.Model,), using=using)",
         "super().save(using=using)",
         (f"{REFUSED}test_a_taken_pk", f"{REFUSED}test_a_taken_pk_of_a_child"),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "super().save(force_insert=(models.Model,), using=using)",
         "super().save(force_insert=True, using=using)",
         (f"{REFUSED}test_a_taken_pk_of_a_child", f"{REFUSED}test_a_taken_pk_of_a_plain_parent"),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "if self._state.db not in {None, using}:",
         "if False:",
         (f"{REFUSED}test_save_to_another_alias",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "if pending is not None:\n            self._refuse_in_vain(using)",
         "if False:\n            self._refuse_in_vain(using)",
         (f"{REFUSED}test_new_files_of_a_finished_delivery",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "            self._refuse_in_vain(using)\n            self._store(",
         "            self._store(",
         (f"{REFUSED}test_new_files_of_a_finished_delivery",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "delivery = row._delivery(using, get)",
         "pass",
         (f"{TRANSACTIONS}test_new_content_is_refused_when_moved_into_finished_delivery",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "fresh = may_be_used or self.is_buried(key, using)",
         "fresh = may_be_used",
         (f"{TRANSACTIONS}test_purge_before_a_new_row_under_an_old_id_is_recorded",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "if transaction.get_connection(using).needs_rollback:\n            return",
         "if False:\n            return",
         (f"{INSTANCES}test_a_broken_transaction_is_left_to_its_owner",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "pk=self.pk, created=self.created, content__isnull=True",
         "pk=self.pk, content__isnull=True",
         (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "pk=self.pk, created=self.created, content__isnull=True",
         "pk=self.pk, created=self.created",
         (f"{TRANSACTIONS}test_error_after_the_record_keeps_the_row[add_file]",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         'if "delivery" not in columns or not self._is_moved(using):',
         "if True:",
         (f"{REFUSED}test_new_files_of_a_finished_delivery",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         'return loaded_columns(self) - {*CONTENT_FIELDS, "created", "verified_at"}',
         'return loaded_columns(self) - {*CONTENT_FIELDS, "created"}',
         (f"{INSTANCES}test_stale_instance_keeps_later_verification",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         'return loaded_columns(self) - {*CONTENT_FIELDS, "created", "verified_at"}',
         'return loaded_columns(self) - {*CONTENT_FIELDS, "verified_at"}',
         (f"{TRANSACTIONS}test_stale_save_does_not_undo_a_takeover",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "self._record, using, also, only)",
         "self._record, using, also, {})",
         (f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         '{"content__isnull": True, "created": self.created}',
         '{"created": self.created}',
         (f"{TRANSACTIONS}test_row_that_another_save_stores_into_keeps_those_bytes[create]",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         '{"content__isnull": True, "created": self.created}',
         '{"content__isnull": True, "created": models.F("created")}',
         (
@@ -899,25 +899,25 @@ SAVING = [
         ),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "only = self._unchanged() if self._is_taken_over else {}",
         "only: dict[str, Any] = {}",
         (f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails[again-stored]",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         '        self.__dict__.pop("_is_taken_over", None)\n',
         "",
         (f"{TRANSACTIONS}test_row_taken_over_is_replaced_by_later_saves",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "                if is_computed:",
         "                if False:",
         (f"{TRANSACTIONS}test_time_computed_by_the_database_does_not_stop_a_save",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "return update_fields - CONTENT_FIELDS",
         "return update_fields",
         (
@@ -926,31 +926,31 @@ SAVING = [
         ),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "rows.update(verified_at=None, **columns)",
         "rows.update(**columns)",
         (f"{INSTANCES}test_changed_content_is_not_verified",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "                delivery.refuse_finished()\n            if also is not None:",
         "                pass\n            if also is not None:",
         (f"{TRANSACTIONS}test_new_content_is_refused_when_finished_meanwhile",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "                if self.is_buried(name, using):",
         "                if False:",
         (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "            rows = rows.filter(unused(type(row), [name], using))\n",
         "            pass\n",
         (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "signals.pre_save.connect(_before_raw_save, sender=sender)",
         "pass",
         (
@@ -959,50 +959,50 @@ SAVING = [
         ),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "reserve(_declaring(instance), name, using, pk=instance.pk)",
         "reserve(_declaring(instance), name, using)",
         (f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "                bury(row, delivery, using)\n            # Before the COMMIT",
         "                pass\n            # Before the COMMIT",
         (f"{ROWS}test_new_content_buries_the_old",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "                bury(row, delivery, using)\n            self._set_content(None",
         "                pass\n            self._set_content(None",
         (f"{ROWS}test_removed_content_is_buried",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "    if row.content:\n        bury(row, delivery, using)\n",
         "    if False:\n        bury(row, delivery, using)\n",
         (f"{ROWS}test_a_deleted_row_is_buried",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         '        and sender._meta.get_field("content").model is sender._meta.concrete_model\n',
         "        and not sender._meta.proxy\n",
         (f"{ROWS}test_a_deleted_child_is_buried_once", f"{ROWS}test_a_deleted_row_is_buried"),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "        return self._row_and_delivery(using, lock_row)",
         "        return self._row_and_delivery(using, read_row)",
         (f"{TRANSACTIONS}test_content_replaced_during_wait_is_buried",),
         needs=("postgres",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "name = validate_storage_name(name)",
         "pass",
         (f"{ADOPT}test_an_invalid_name",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "using, lock_row)\n            if isinstance(delivery, AbstractDelivery):\n"
         "                delivery.refuse_finished()\n            self.filename",
         "using, read_row)\n            if isinstance(delivery, AbstractDelivery):\n"
@@ -1011,104 +1011,104 @@ SAVING = [
         needs=("postgres",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "                delivery.refuse_finished()\n            self.filename",
         "                pass\n            self.filename",
         (f"{ADOPT}test_errors_of_the_row",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "            reserve(declaring, name, using)\n",
         "",
         (f"{TRANSACTIONS}test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "        refuse_named_by_row(declaring, name, using)\n        if buried_names"
         "(declaring, [name], using):\n            raise named_by_tombstone(name)\n",
         "",
         (f"{ADOPT}test_file_that_is_used_is_not_read",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         'unjudged -= {"filename", "delivery"}',
         "pass",
         (f"{FORMS}test_a_taken_filename_is_a_form_error",),
     ),
     Guard(
-        "models/restoring.py",
+        "db/rows.py",
         "        state.adding, state.db = adding, db\n",
         "",
         (f"{ROWS}test_a_new_row_that_fails_leaves_no_trace[full]",),
     ),
     Guard(
-        "models/columns.py",
+        "db/rows.py",
         "        and field.attname not in deferred\n",
         "",
         (f"{STALE}test_a_deferred_column_stays",),
     ),
     Guard(
-        "models/content.py",
+        "storages/content.py",
         'if getattr(file, "was_read", False) and not _rewinds(file):',
         "if False:",
         (f"{FIELDFILE}test_a_pipe_is_stored_once",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "if clean in contents:",
         "if filename in contents:",
         (f"{DELIVERIES}test_names_that_are_one_in_unicode",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "    delivery.refuse_finished()\n",
         "",
         (f"{REFUSED}test_new_files_of_a_finished_delivery",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "content__isnull=True, created__in=created",
         "content__isnull=True",
         (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over[add_files]",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "content__isnull=True, created__in=created",
         "created__in=created",
         (f"{TRANSACTIONS}test_error_after_the_record_keeps_the_row[add_files]",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "            delivery._lock_unfinished(using)\n",
         "",
         (f"{TRANSACTIONS}test_many_files_are_refused_when_finished_meanwhile",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "keys[filename] in used): filename",
         "False): filename",
         (f"{TRANSACTIONS}test_purge_before_the_bytes_of_many_are_recorded",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "        unused(model, names, using),\n",
         "",
         (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_of_many_is_heeded",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}",
         "pass",
         (f"{TRANSACTIONS}test_files_of_rows_taken_over_get_other_names",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "        content__isnull=True,\n        created__in",
         "        created__in",
         (f"{TRANSACTIONS}test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes",),
     ),
     Guard(
-        "models/bulk.py",
+        "abstract_models/bulk.py",
         "        created__in={row.created for row in rows},\n",
         "",
         (
@@ -1117,13 +1117,13 @@ SAVING = [
         ),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         '        if "filename" in columns:\n',
         "        if False:\n",
         (f"{REFUSED}test_rename_to_invalid_filename",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "        with restored_on_error(self), transaction.atomic(using=using):\n"
         "            row, delivery = self._lock(using)\n            if isinstance(",
         "        with transaction.atomic(using=using):\n"
@@ -1131,13 +1131,13 @@ SAVING = [
         (f"{TRANSACTIONS}test_error_after_the_record_restores_the_instance",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "except (DeliveryFinished, ObjectDoesNotExist) as exception:",
         "except DeliveryFinished as exception:",
         (f"{FORMS}test_new_content_for_a_deleted_row_is_not_valid",),
     ),
     Guard(
-        "models/content.py",
+        "storages/content.py",
         "            yield file\n    elif",
         "            yield file\n        content.close()\n    elif",
         (f"{DELIVERIES}test_a_file_in_every_form",),
@@ -1146,129 +1146,129 @@ SAVING = [
 
 DELIVERING = [
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         'loaded_columns(self) - {"number", "successful"}',
         "loaded_columns(self)",
         (f"{STALE}test_a_stale_save_does_not_unfinish_a_delivery",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         'update_fields -= {"time_of_delivery"}',
         "pass",
         (f"{STALE}test_a_stale_save_does_not_unfinish_a_delivery",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "            self._refuse_incomplete()\n",
         "",
         (f"{DELIVERIES}test_a_delivery_that_is_not_whole[missing]",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "    if size != row.size:",
         "    if False:",
         (f"{DELIVERIES}test_a_delivery_that_is_not_whole[size]",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "    if not name:\n",
         "    if False:\n",
         (f"{DELIVERIES}test_a_delivery_that_is_not_whole[empty]",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "        current.refuse_finished()\n",
         "",
         (f"{DELIVERIES}test_finish_twice",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "            self._forget_as_unfinished(using)\n",
         "",
         (f"{RESTORING}test_a_finished_delivery_never_comes_back_unfinished",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         'each["model"] not in family or str(each["pk"]) != str(self.pk)',
         'str(each["pk"]) != str(self.pk)',
         (f"{RESTORING}test_no_tombstone_keeps_as_unfinished_what_was_finished",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "of_it.select_for_update(skip_locked=True)",
         "of_it.select_for_update()",
         (f"{TRANSACTIONS}test_finish_passes_by_tombstones_that_are_held",),
         needs=("postgres",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "    lock_row(group, delivery.assignment_group_id, using)\n",
         "",
         (f"{TRANSACTIONS}test_finish_waits_for_lock_of_the_group",),
         needs=("postgres",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "if not self.successful:\n            raise DeliveryStateError",
         "if False:\n            raise DeliveryStateError",
         (f"{DELIVERIES}test_an_unfinished_delivery_is_not_copied",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "undone_on_error(twin.delete, using",
         "undone_on_error(lambda: None, using",
         (f"{DELIVERIES}test_a_copy_that_fails[full]",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "self.files.filter(content__isnull=False)",
         "self.files",
         (f"{DELIVERIES}test_files_that_were_removed_are_not_copied",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "mine = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
         "mine = self.files.filter(pk=row.pk, content__isnull=True)",
         (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over[again]",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "mine.update(created=left_behind[row.pk])",
         "pass",
         (f"{DELIVERIES}test_a_row_left_behind_is_taken_over",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "        if row.content:\n            raise FileExistsError(f",
         "        if False:\n            raise FileExistsError(f",
         (f"{DELIVERIES}test_a_taken_filename",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "if row.created > now - conf.grace or not",
         "if not",
         (f"{DELIVERIES}test_a_row_left_behind_is_taken_over",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "\n        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
         "\n        rows = self.files.filter(pk=row.pk, content__isnull=True)",
         (f"{TRANSACTIONS}test_row_changed_since_it_was_read_is_not_taken_over[taken over]",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "\n        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
         "\n        rows = self.files.filter(pk=row.pk, created=row.created)",
         (f"{TRANSACTIONS}test_row_changed_since_it_was_read_is_not_taken_over[stored]",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "now = read_at(row)",
         "now = timezone.now()",
         (f"{TRANSACTIONS}test_takeover_uses_the_clock_of_the_database",),
     ),
     Guard(
-        "models/clock.py",
+        "db/clock.py",
         "timezone.utc if settings.USE_TZ else None",
         "timezone.utc",
         (
@@ -1277,7 +1277,7 @@ DELIVERING = [
         ),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "                self._refuse_taken(rows.exclude(pk__in=left_behind), exception)\n",
         "",
         (f"{TRANSACTIONS}test_filename_taken_at_the_same_time_is_a_clear_error",),
@@ -1322,37 +1322,37 @@ FIELDS_AND_STORES = [
         (f"{FORMS}test_the_form_field_takes_empty_files_and_has_no_clear_box",),
     ),
     Guard(
-        "store.py",
+        "resolving.py",
         "if isinstance(store, DeliveryStoreMixin):\n        return store\n",
         "if True:\n        return store\n",
         (f"{STORES}test_what_is_no_delivery_store_is_refused",),
     ),
     Guard(
-        "store.py",
+        "resolving.py",
         'getattr(field.model, "deliverystore", None)',
         'getattr(model, "deliverystore", None)',
         (f"{STORES}test_proxy_and_child_use_the_store_of_their_parent",),
     ),
     Guard(
-        "models/visibility.py",
+        "abstract_models/querysets.py",
         "if not user.is_active or not user.is_authenticated:",
         "if not user.is_authenticated:",
         (f"{VISIBLE}test_inactive_users_see_nothing",),
     ),
     Guard(
-        "models/visibility.py",
+        "abstract_models/querysets.py",
         'f"{prefix}{GROUP}__in": examined, f"{prefix}successful": True',
         'f"{prefix}{GROUP}__in": examined',
         (f"{VISIBLE}test_examiners_see_what_is_finished",),
     ),
     Guard(
-        "models/visibility.py",
+        "abstract_models/querysets.py",
         'view_{meta.model_name}"',
         'change_{meta.model_name}"',
         (f"{VISIBLE}test_holders_of_the_permission_see_all",),
     ),
     Guard(
-        "models/browsed.py",
+        "tables/store_browser.py",
         "super().get_queryset().none()",
         "super().get_queryset()",
         ("tests/admin/test_stores.py::test_dumpdata_passes_the_stores_by",),
@@ -1391,7 +1391,9 @@ FIELDS_AND_STORES = [
         "fields.py",
         'str(file) if self._is_stored(file) else ""',
         "str(file)",
-        ("tests/test_filefield_restore.py::test_a_pending_file_is_not_serialised_as_stored",),
+        (
+            "tests/models/test_filefield_restore.py::test_a_pending_file_is_not_serialised_as_stored",
+        ),
     ),
     Guard(
         "fields.py",
@@ -1400,31 +1402,31 @@ FIELDS_AND_STORES = [
         (f"{FIELDFILE}test_a_template_changes_nothing",),
     ),
     Guard(
-        "models/delivery.py",
+        "abstract_models/delivery.py",
         "finish.alters_data = True",
         "finish.alters_data = False",
         (f"{FIELDFILE}test_a_template_changes_nothing",),
     ),
     Guard(
-        "models/visibility.py",
+        "abstract_models/querysets.py",
         ' or not {"candidates", "examiners"} <= _names(group):',
         ":",
         (f"{VISIBLE}test_groups_without_candidates",),
     ),
     Guard(
-        "models/visibility.py",
+        "abstract_models/querysets.py",
         'groups.filter(candidates=user).values("pk")',
         'groups.values("pk")',
         (f"{VISIBLE}test_others_see_nothing",),
     ),
     Guard(
-        "models/indexes.py",
+        "db/indexes.py",
         '"{} COLLATE NOCASE"',
         '"{}"',
         (f"{PREFIX_INDEX}test_beginnings_are_found_by_the_index",),
     ),
     Guard(
-        "models/indexes.py",
+        "db/indexes.py",
         '"text_pattern_ops"',
         '"text_ops"',
         (f"{PREFIX_INDEX}test_index_is_bytewise_on_postgresql",),
@@ -1585,193 +1587,193 @@ RESTORED = [
 
 COMPARED = [
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "due=DatabaseNow() + max(conf.retention, conf.grace)",
         "due=DatabaseNow() + conf.retention",
         (f"{ORPHANS}test_it_is_kept_for_the_retention_and_at_least_the_grace_time",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "if state is not State.ORPHAN:",
         "if state is State.TOMBSTONED:",
         (f"{ORPHANS}test_a_foreign_file_is_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "    if newest is None:\n",
         "    if False:\n",
         (f"{ORPHANS}test_without_rows_everything_is_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "if reason := refusal(model, using, SAMPLE):",
         'if reason := "":',
         (f"{ORPHANS}test_where_a_row_has_no_file_everything_is_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "if file_id > highest_file or delivery_id > highest_delivery:",
         "if file_id > highest_file:",
         (f"{ORPHANS}test_ids_above_those_of_all_rows_are_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "        for each in sharing(model, store)\n",
         "        for each in [model]\n",
         (f"{ORPHANS}test_ids_of_second_model_in_the_store_count",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "if modified > newest.timestamp():",
         "if False:",
         (f"{ORPHANS}test_what_is_newer_than_all_rows_is_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "if modified > (store.current_time() - conf.grace).timestamp():",
         "if False:",
         (f"{ORPHANS}test_what_is_younger_than_the_grace_time_is_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "(store.current_time() - conf.grace)",
         f"({HOST_NOW} - conf.grace)",
         (f"{ORPHANS}test_clock_of_the_host_does_not_count",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "        created=DatabaseNow(),\n        due=DatabaseNow()",
         f"        created={HOST_NOW},\n        due={HOST_NOW}",
         (f"{ORPHANS}test_clock_of_the_host_does_not_count",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "    if _is_being_stored(model, delivery_id, file_id, store, using):\n",
         "    if False:\n",
         (f"{ORPHANS}test_file_of_a_row_without_content_is_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "if row is not None and row.key_ids() == (delivery_id, file_id):",
         "if row is not None:",
         (f"{ORPHANS}test_file_of_another_row_with_the_id_of_one_without_content_may_go",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "    for other in sharing(model, store):\n",
         "    for other in [model]:\n",
         (f"{ORPHANS}test_file_of_a_row_of_second_model_without_content_is_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "    if rows_named(model, [name], using):\n        Tombstone.",
         "    if False:\n        Tombstone.",
         (f"{ORPHANS}test_file_that_a_row_adopts_meanwhile_is_not_buried[before]",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "        Tombstone.objects.using(using).buried().filter(pk=tombstone.pk).delete()\n",
         "",
         (f"{ORPHANS}test_file_that_a_row_adopts_meanwhile_is_not_buried[before]",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "if row.content and row.content.name != name:\n                bury",
         "if False:\n                bury",
         (f"{RESTORING}test_raw_save_buries_other_content_of_the_row",),
     ),
     Guard(
-        "models/filemeta.py",
+        "abstract_models/filemeta.py",
         "if not has_transaction(using):",
         "if False:",
         (f"{RESTORING}test_raw_save_outside_of_a_transaction_is_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "if orphans <= max(1, len(listed) // ONE_IN):",
         "if orphans <= max(2, len(listed) // ONE_IN):",
         (f"{ORPHANS}test_many_orphans_are_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "    except IntegrityError as exception:",
         "    except KeyError as exception:",
         (f"{ORPHANS}test_second_of_two_burials_at_once_is_refused",),
     ),
     Guard(
-        "check.py",
+        "integrity.py",
         "    for each in sharing(model, store_for(model)):",
         "    for each in [model]:",
         (f"{ORPHANS}test_file_of_second_model_in_the_store_is_refused",),
     ),
     Guard(
-        "check.py",
+        "integrity.py",
         "for each in sharing(model, store_for(model))]",
         "for each in [model]]",
         (f"{ORPHANS}test_file_of_second_model_in_the_store_is_refused",),
     ),
     Guard(
-        "check.py",
+        "integrity.py",
         "State.ORPHAN if is_key(entry.name) else State.FOREIGN",
         "State.ORPHAN",
         (f"{CHECK}test_each_name_has_one_state",),
     ),
     Guard(
-        "check.py",
+        "integrity.py",
         "if row.size in {None, entry.size} else",
         "if True else",
         (f"{CHECK}test_each_name_has_one_state",),
     ),
     Guard(
-        "check.py",
+        "integrity.py",
         "for name in rows.keys() - listed:",
         "for name in []:",
         (f"{CHECK}test_an_adopted_file_is_looked_at_where_it_lies",),
     ),
     Guard(
-        "statistics.py",
+        "usage.py",
         "rows.order_by()[: BOUND + 1].count()",
         "rows.count()",
         (f"{STATISTICS}test_what_waits_is_counted_up_to_a_bound",),
     ),
     Guard(
-        "statistics.py",
+        "usage.py",
         "        .filter(content__isnull=False)\n",
         "",
         (f"{STATISTICS}test_each_month_of_each_model_has_its_sums",),
     ),
     Guard(
-        "statistics.py",
+        "usage.py",
         "kept.filter(refreshed__lt=now).delete()",
         "pass",
         (f"{STATISTICS}test_counting_anew_replaces_the_sums",),
     ),
     Guard(
-        "statistics.py",
+        "usage.py",
         "zone = timezone.get_default_timezone() if",
         "zone = timezone.get_current_timezone() if",
         (f"{STATISTICS}test_a_month_is_that_of_the_site",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "posixpath.dirname(posixpath.dirname(name))",
         "posixpath.dirname(name)",
         (f"{ORPHANS}test_many_orphans_are_refused",),
     ),
     Guard(
-        "orphans.py",
+        "deletion/orphans.py",
         "islice(store.scan(around), LOOKED_AT)",
         "store.scan(around)",
         (f"{ORPHANS}test_no_more_than_so_many_names_are_looked_at",),
     ),
     Guard(
-        "check.py",
+        "integrity.py",
         "filter(model__in=labels)",
         'filter(model__in=labels, alias="deliveries")',
         (f"{CHECK}test_a_tombstone_of_an_earlier_alias_is_one",),
     ),
     Guard(
-        "statistics.py",
+        "usage.py",
         "filter(due__lte=DatabaseNow(), done=None)",
         "filter(done=None)",
         (f"{STATISTICS}test_what_waits_is_counted_up_to_a_bound",),

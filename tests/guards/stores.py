@@ -4,42 +4,42 @@ from __future__ import annotations
 
 from . import Guard
 
-BACKENDS = "tests/test_backends.py::"
-CHECKS = "tests/test_checks.py::"
+BACKENDS = "tests/storages/test_backends.py::"
+CHECKS = "tests/checks/test_checks.py::"
 CONF = "tests/test_conf.py::"
-CONTENTS = "tests/test_contents.py::"
-DISK = "tests/test_conformance.py::TestFsHierDeliveryStore::"
-DISK_MODES = "tests/test_disk_modes.py::"
-DISK_OPTIONS = "tests/test_disk_options.py::"
-DISK_PUBLISHING = "tests/test_disk_publishing.py::"
-DISK_SYNCS = "tests/test_disk_syncs.py::"
-DISK_TRAPS = "tests/test_disk_traps.py::"
-DJANGOS_DISK = "tests/test_conformance.py::TestStoreMadeOfFileSystemStorage::"
-DJANGOS_MEMORY = "tests/test_conformance.py::TestStoreMadeOfInMemoryStorage::"
-HOSTILE_NAMES = "tests/test_hostile_names.py::"
-INFO = "tests/test_info.py::"
+CONTENTS = "tests/storages/test_contents.py::"
+DISK = "tests/conformance/test_conformance.py::TestFsHierDeliveryStore::"
+DISK_MODES = "tests/storages/disk/test_disk_modes.py::"
+DISK_OPTIONS = "tests/storages/disk/test_disk_options.py::"
+DISK_PUBLISHING = "tests/storages/disk/test_disk_publishing.py::"
+DISK_SYNCS = "tests/storages/disk/test_disk_syncs.py::"
+DISK_TRAPS = "tests/storages/disk/test_disk_traps.py::"
+DJANGOS_DISK = "tests/conformance/test_conformance.py::TestStoreMadeOfFileSystemStorage::"
+DJANGOS_MEMORY = "tests/conformance/test_conformance.py::TestStoreMadeOfInMemoryStorage::"
+HOSTILE_NAMES = "tests/storages/test_hostile_names.py::"
+INFO = "tests/checks/test_info.py::"
 LAYOUT = "tests/test_layout.py::"
-MEMORY = "tests/test_conformance.py::TestMemoryDeliveryStore::"
+MEMORY = "tests/conformance/test_conformance.py::TestMemoryDeliveryStore::"
 NAMES = "tests/test_names.py::"
-PAGING = "tests/test_paging.py::"
-PURGE = "tests/test_purge.py::"
-PURGE_S3 = "tests/test_purge_s3.py::"
-S3_CLIENTS = "tests/test_s3_clients.py::"
-S3_CONDITIONS = "tests/test_s3_conditions.py::"
-S3_SEAWEEDFS = "tests/test_conformance_s3.py::TestS3DeliveryStoreOnSeaweedFS::"
-S3_DELETE_MANY = "tests/test_s3_delete_many.py::"
-S3_ENCRYPTION = "tests/test_s3_encryption.py::"
-S3_ERRORS = "tests/test_s3_errors.py::"
-S3_OPTIONS = "tests/test_s3_options.py::"
-S3_PARTS = "tests/test_s3_parts.py::"
-S3_REPEATS = "tests/test_s3_repeats.py::"
-S3_REQUESTS = "tests/test_s3_requests.py::"
-S3_RESPONSES = "tests/test_s3_responses.py::"
+PAGING = "tests/storages/test_paging.py::"
+PURGE = "tests/deletion/test_purge.py::"
+PURGE_S3 = "tests/deletion/test_purge_s3.py::"
+S3_CLIENTS = "tests/storages/s3/test_s3_clients.py::"
+S3_CONDITIONS = "tests/storages/s3/test_s3_conditions.py::"
+S3_SEAWEEDFS = "tests/conformance/test_conformance_s3.py::TestS3DeliveryStoreOnSeaweedFS::"
+S3_DELETE_MANY = "tests/storages/s3/test_s3_delete_many.py::"
+S3_ENCRYPTION = "tests/storages/s3/test_s3_encryption.py::"
+S3_ERRORS = "tests/storages/s3/test_s3_errors.py::"
+S3_OPTIONS = "tests/storages/s3/test_s3_options.py::"
+S3_PARTS = "tests/storages/s3/test_s3_parts.py::"
+S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
+S3_REQUESTS = "tests/storages/s3/test_s3_requests.py::"
+S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
 S3_ODD = f"{S3_RESPONSES}test_odd_response_is_handled_or_an_error"
-S3_SECRETS = "tests/test_s3_secrets.py::"
-S3_UPLOADS = "tests/test_s3_uploads.py::"
-S3_URLS = "tests/test_s3_urls.py::"
-SPOOLS = "tests/test_spools.py::"
+S3_SECRETS = "tests/storages/s3/test_s3_secrets.py::"
+S3_UPLOADS = "tests/storages/s3/test_s3_uploads.py::"
+S3_URLS = "tests/storages/s3/test_s3_urls.py::"
+SPOOLS = "tests/storages/test_spools.py::"
 
 GUARDS: list[Guard] = [
     # -- storages/staged.py --
@@ -164,19 +164,19 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         " or not self._owner.is_this_process()",
         "",
-        ("tests/test_disk_forks.py",),
+        ("tests/storages/disk/test_disk_forks.py",),
     ),
     Guard(
         "storages/staged.py",
         ('        self._owner.require(self._name)\n        view = memoryview(data).cast("B")\n'),
         '        view = memoryview(data).cast("B")\n',
-        ("tests/test_disk_forks.py",),
+        ("tests/storages/disk/test_disk_forks.py",),
     ),
     Guard(
         "storages/staged.py",
         ("        self._owner.require(self._name)\n        if self._sealed:\n"),
         "        if self._sealed:\n",
-        ("tests/test_disk_forks.py",),
+        ("tests/storages/disk/test_disk_forks.py",),
     ),
     Guard(
         "storages/staged.py",
@@ -510,25 +510,25 @@ GUARDS: list[Guard] = [
     ),
     # -- storages/contract.py --
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         "max_length is None or len(name) <= max_length",
         "max_length is None or len(name) <= max_length + 1",
         (f"{DISK}test_names_one_character_too_long_are_shortened",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         "if max_length is not None and excess > 0:",
         "if max_length is not None and excess > 1:",
         (f"{DISK}test_names_one_character_too_long_are_shortened",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         'if mode != "rb" and self.is_key(name):',
         "if False:",
         (f"{MEMORY}test_keys_are_not_opened_for_writing",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         "            yield validate_storage_name(posixpath.join(folder, leaf))",
         "            yield posixpath.join(folder, leaf)",
         (
@@ -537,31 +537,31 @@ GUARDS: list[Guard] = [
         ),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         ("                if is_of_content(exception):\n                    raise\n"),
         "                pass\n",
         (f"{MEMORY}test_source_that_says_something_exists_is_not_read_again",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         "for _ in range(ALTERNATIVE_NAMES):",
         "while True:",
         (f"{MEMORY}test_alternatives_without_end_are_given_up",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         "        return super().exists(name) and not self._is_folder(name)",
         "        return super().exists(name)",
         (f"{DJANGOS_DISK}test_folder_is_no_file",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         ("        if not self._is_folder(name):\n            super().delete(name)"),
         "        super().delete(name)",
         (f"{DJANGOS_MEMORY}test_folder_is_not_deleted",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         (
             "            if super().exists(name):\n"
             "                raise\n"
@@ -571,19 +571,19 @@ GUARDS: list[Guard] = [
         (f"{BACKENDS}test_error_of_a_backend_about_a_stored_file_is_kept",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         'super().listdir(validate_storage_name(path) if path else "")',
         "super().listdir(path)",
         (f"{DISK}test_listings_refuse_hostile_names",),
     ),
     Guard(
-        "storages/contract.py",
+        "storages/_django.py",
         (
             "        with rereadable(content, MEMORY) as source:\n"
             "            return self._create_one_of(rewinding(names, source), source)"
         ),
         "        return self._create_one_of(names, content)",
-        ("tests/test_contents.py",),
+        ("tests/storages/test_contents.py",),
     ),
     # -- storages/base.py --
     Guard(
@@ -709,37 +709,37 @@ GUARDS: list[Guard] = [
     ),
     # -- storages/files.py --
     Guard(
-        "storages/files.py",
+        "storages/chunks.py",
         ("        if withheld:\n            yield withheld\n        withheld = chunk"),
         ('        yield chunk\n        withheld = b""'),
         (f"{MEMORY}test_damaged_file_is_not_streamed_to_its_end",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/spool.py",
         "tempfile.TemporaryFile(buffering=0)",
         "tempfile.TemporaryFile()",
         (f"{SPOOLS}test_forked_child_that_ends_leaves_a_spool_on_disk_alone",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/spool.py",
         "        view = view[file.write(view) :]",
         ("        file.write(view)\n        break"),
         (f"{SPOOLS}test_a_spool_gives_back_what_a_disk_took_in_parts",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         "if exception is None or any(exception is earlier for earlier in self._in_flight):",
         "if exception is None:",
         (f"{MEMORY}test_writer_in_an_except_block",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         "if exception is None or any(exception is earlier for earlier in self._in_flight):",
         "if True:",
         (f"{MEMORY}test_writer_left_by_try_finally",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         (
             "            self._close_cleanly()\n"
             "        else:\n"
@@ -757,80 +757,80 @@ GUARDS: list[Guard] = [
         (f"{MEMORY}test_writer_left_by_with",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         "        exception = exception.__context__\n",
         "        exception = None\n",
         (f"{MEMORY}test_writer_in_nested_except_blocks",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         ("            self.discard()\n            logger.error("),
         ("            self.discard()\n            logger.debug("),
         (f"{MEMORY}test_writer_closed_while_an_error_is_handled",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         "self._closed = self.discarded = True",
         "self._closed = True",
         (f"{MEMORY}test_writer_closed_while_an_error_is_handled",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         "        self._owner.require(self.name)\n        if self._closed:\n",
         "        if self._closed:\n",
-        ("tests/test_disk_forks.py",),
+        ("tests/storages/disk/test_disk_forks.py",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/spool.py",
         "        self._owner.require(self.name)\n        # SpooledTemporaryFile",
         "        # SpooledTemporaryFile",
         (f"{SPOOLS}test_forked_child_cannot_add_to_a_spool",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         "                self._owner.require(self.name)\n",
         "",
         (f"{MEMORY}test_writer_in_a_forked_child",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/writer.py",
         ("        except BaseException:\n            self._broken = True"),
         ("        except Exception:\n            self._broken = True"),
         (f"{SPOOLS}test_a_writer_that_was_interrupted_in_a_write_stores_nothing",),
     ),
     Guard(
-        "storages/files.py",
+        "storages/chunks.py",
         "        exception.of_content = True  # type: ignore[attr-defined]  # see is_of_content()",
         "        pass",
         (f"{MEMORY}test_source_that_says_something_exists_is_not_read_again",),
     ),
     # -- storages/adapting.py --
     Guard(
-        "storages/adapting.py",
+        "storages/content.py",
         "                self._failure = exception\n",
         "",
         (f"{CONTENTS}test_a_source_that_broke_is_not_whole_at_the_second_attempt",),
     ),
     Guard(
-        "storages/adapting.py",
+        "storages/content.py",
         ("        if not _has_djangos_chunks(file):\n            return False"),
         "        pass",
         (f"{CONTENTS}test_every_content_is_stored_as_it_means_itself",),
     ),
     Guard(
-        "storages/adapting.py",
+        "storages/content.py",
         ("    if not _has_djangos_chunks(content):\n        return False\n"),
         "",
         (f"{BACKENDS}test_backend_that_reads_gets_bytes_that_seek",),
     ),
     Guard(
-        "storages/adapting.py",
+        "storages/content.py",
         "regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)",
         "regular = True",
         (f"{CONTENTS}test_file_that_only_says_that_it_seeks_is_stored_whole",),
     ),
     Guard(
-        "storages/adapting.py",
+        "storages/content.py",
         "return isinstance(content.read(0), bytes)",
         "return True",
         (f"{BACKENDS}test_backend_that_reads_gets_bytes_that_seek",),
@@ -1517,21 +1517,21 @@ GUARDS: list[Guard] = [
     ),
     # -- storages/s3/secrets.py --
     Guard(
-        "storages/s3/secrets.py",
+        "storages/s3/redaction.py",
         '"botocore.parsers"',
         '"botocore"',
         (f"{S3_SECRETS}test_each_logger_that_shows_secrets_has_the_filter",),
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/secrets.py",
+        "storages/s3/redaction.py",
         '"botocore.tokens"',
         '"botocore"',
         (f"{S3_SECRETS}test_each_logger_that_shows_secrets_has_the_filter",),
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/secrets.py",
+        "storages/s3/redaction.py",
         '    "SAMLAssertion",\n',
         "",
         (f"{S3_SECRETS}test_only_the_values_of_secrets_are_taken_out_of_a_record",),

@@ -19,12 +19,12 @@ from django.urls import reverse
 
 from devilry_storage.exceptions import DeliveryFinished
 from devilry_storage.forms import DeliveryForm
-from devilry_storage.limits import Limits
 from devilry_storage.models import MonthlySum, Tombstone
-from devilry_storage.models.tombstone import TombstoneState
-from devilry_storage.store import resolve
+from devilry_storage.resolving import resolve
+from devilry_storage.tables.tombstone import TombstoneState
+from devilry_storage.upload_limits import Limits
 from tests.customuser.models import User
-from tests.flushing import keep_permissions
+from tests.harness.flushing import keep_permissions
 
 from .courses.models import Course, Handin, Poster, Submission, SubmittedFile
 

@@ -17,9 +17,9 @@ from devilry_storage.storages import (
 )
 from devilry_storage.testing import override_deliverystore
 
-from .. import s3servers
-from ..http_servers import KINDS, Site, serving
-from ..users import make_user
+from ..harness import s3servers
+from ..harness.http_servers import KINDS, Site, serving
+from ..harness.users import make_user
 
 #: All middleware of Django's that looks at an answer, or changes it.
 MIDDLEWARE = [

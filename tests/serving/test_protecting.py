@@ -17,7 +17,7 @@ from devilry_storage.deliveries.models import AssignmentGroup
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
 from devilry_storage.testing import override_deliverystore
 
-from ..users import make_superuser
+from ..harness.users import make_superuser
 from .conftest import deliver
 
 pytestmark = pytest.mark.django_db

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.utils.http import http_date
 
-from ..http_requests import CASES, HUGE, SIZES, Case
-from ..http_servers import Reply, Site
+from ..harness.http_requests import CASES, HUGE, SIZES, Case
+from ..harness.http_servers import Reply, Site
 from .conftest import deliver
 
 pytestmark = pytest.mark.usefixtures("store")

@@ -20,12 +20,12 @@ from django.test import Client
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore, S3DeliveryStore
 from devilry_storage.testing import override_deliverystore
 
-from .. import s3servers
-from ..http_faults import CutReply, FlipBit
-from ..http_proxy import HttpProxy
-from ..http_servers import Site
-from ..machine import PROC, need
-from ..waiting import eventually
+from ..harness import s3servers
+from ..harness.http_faults import CutReply, FlipBit
+from ..harness.http_proxy import HttpProxy
+from ..harness.http_servers import Site
+from ..harness.machine import PROC, need
+from ..harness.waiting import eventually
 from .conftest import deliver, make_store
 
 DATA = os.urandom(300_000)

@@ -20,13 +20,13 @@ from werkzeug.http import parse_options_header
 
 from devilry_storage.deliveries.models import AssignmentGroup
 from devilry_storage.exceptions import ChecksumMismatch
-from devilry_storage.http import OCTETS
+from devilry_storage.media_types import OCTETS
 from devilry_storage.serving import serve_name
 from devilry_storage.storages import FsHierDeliveryStore, S3DeliveryStore
 from devilry_storage.testing import override_deliverystore
 
-from .. import s3servers
-from ..users import make_user
+from ..harness import s3servers
+from ..harness.users import make_user
 from .conftest import MIDDLEWARE, deliver
 
 pytestmark = pytest.mark.django_db

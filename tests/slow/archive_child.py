@@ -43,7 +43,7 @@ def prepare(folder: Path, deliveries: int, files: int) -> None:
 
     from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
     from devilry_storage.fields import StoredName
-    from devilry_storage.store import store_for
+    from devilry_storage.resolving import store_for
 
     call_command("migrate", verbosity=0)
     store: Any = store_for(FileMeta)

@@ -11,7 +11,7 @@ from pathlib import Path
 from django.core.files.base import ContentFile
 
 from devilry_storage.layout import HierLayout
-from tests.mounting import loop_mounted, make_ext4
+from tests.harness.mounting import loop_mounted, make_ext4
 
 from .places import Place
 

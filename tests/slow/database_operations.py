@@ -13,7 +13,7 @@ from django.test import override_settings
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import DeliveryFinished
 from devilry_storage.models import Tombstone
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 from . import database_state as state
 

@@ -13,10 +13,10 @@ from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from devilry_storage.abstract_models.delivery import _fault
 from devilry_storage.deliveries.models import FileMeta
-from devilry_storage.models.delivery import _fault
+from devilry_storage.resolving import store_for
 from devilry_storage.storages import FsHierDeliveryStore
-from devilry_storage.store import store_for
 from devilry_storage.testing import override_deliverystore
 
 from .places import DiskPlace
@@ -80,7 +80,7 @@ def finish(delivery: Any) -> list[str | None]:
         seen.append(row.content.name)
         return _fault(row, *args)
 
-    with patch("devilry_storage.models.delivery._fault", note):
+    with patch("devilry_storage.abstract_models.delivery._fault", note):
         delivery.finish()
     return seen
 

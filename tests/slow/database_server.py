@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management import call_command
 from django.db import connection
 
-from tests import postgres
+from tests.harness import postgres
 
 from .database_racing import connected
 

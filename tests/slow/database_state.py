@@ -9,7 +9,7 @@ from typing import Any
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 CONTENT = b"as it was at first"
 LONG_AGO = datetime(2001, 1, 1, tzinfo=timezone.utc)

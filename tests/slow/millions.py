@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import MonthlySum, Tombstone
-from tests.users import login_field
+from tests.harness.users import login_field
 
 #: Minutes between two deliveries: a million of them take ten years.
 MINUTES = 5

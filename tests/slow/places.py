@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from django.core.files.storage import Storage
 
-from tests.s3servers import Server
+from tests.harness.s3servers import Server
 
 OWN_FOLDER = ".devilry-storage"
 

@@ -9,12 +9,12 @@ from unittest.mock import patch
 
 from django.core.files.base import ContentFile
 
+from devilry_storage.deletion.purging import purge
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.purge import purge
+from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
-from devilry_storage.store import store_for
-from tests.purging import past_due
+from tests.harness.purging import past_due
 
 from . import database_state as state
 

@@ -9,10 +9,9 @@ from unittest.mock import patch
 
 from django.db import connection
 
-from devilry_storage import purge as purging
-from devilry_storage import removal
+from devilry_storage.deletion import purging, removal
 from devilry_storage.deliveries.models import FileMeta
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 BEFORE_CLAIM = "before the claim"
 IN_CLAIM = "in the claim"

@@ -15,8 +15,8 @@ from devilry_storage.exceptions import StoreUnavailable
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3.conditions import REMEDIES, require
 from devilry_storage.testing import PlainFileMeta
-from tests.http_proxy import HttpProxy
-from tests.s3servers import need
+from tests.harness.http_proxy import HttpProxy
+from tests.harness.s3servers import need
 
 from . import s3stores
 from .places import BucketPlace, bucket_place

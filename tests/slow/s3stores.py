@@ -14,7 +14,7 @@ from django.core.files.storage import Storage
 from storages.backends.s3 import S3Storage
 
 from devilry_storage.storages import DeliveryStoreMixin, S3DeliveryStore
-from tests import s3servers
+from tests.harness import s3servers
 
 from .processes import FORK
 

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from devilry_storage.deletion.purging import purge
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.purge import purge
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 from .database_state import LONG_AGO, bytes_under
 from .site_journal import Attempt, Journals

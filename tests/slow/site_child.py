@@ -31,8 +31,8 @@ def prepare(size: int) -> None:
     from django.test import Client
 
     from devilry_storage.deliveries.models import AssignmentGroup, Delivery
+    from tests.harness.users import make_user
     from tests.slow.memory_child import Generated
-    from tests.users import make_user
 
     call_command("migrate", verbosity=0)
     user = make_user("candidate")
@@ -58,7 +58,7 @@ def state() -> dict[str, int]:
 
 
 def serve(kind: str) -> None:
-    from tests.http_servers import serving
+    from tests.harness.http_servers import serving
 
     with serving(kind) as site:
         say(site.port)

@@ -20,8 +20,8 @@ from django.db import connection, connections
 from django.test import override_settings
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.store import store_for
-from tests.waiting import eventually
+from devilry_storage.resolving import store_for
+from tests.harness.waiting import eventually
 
 from .processes import PATIENCE, start
 from .site_accounting import Account, Books

@@ -7,11 +7,13 @@ from unittest.mock import patch
 
 from django.db import models, transaction
 
-from devilry_storage import purge, removal, restoring
+from devilry_storage import restoring
+from devilry_storage.abstract_models import filemeta
 from devilry_storage.conf import conf
-from devilry_storage.models import Tombstone, filemeta
-from devilry_storage.models.clock import DatabaseNow
-from devilry_storage.store import store_for
+from devilry_storage.db.clock import DatabaseNow
+from devilry_storage.deletion import purging, removal
+from devilry_storage.models import Tombstone
+from devilry_storage.resolving import store_for
 
 
 def nothing() -> None:
@@ -70,7 +72,7 @@ def _claimable(tombstones: models.QuerySet[Tombstone]) -> models.QuerySet[Tombst
 
 
 def _patch_claim(claim: Any) -> None:
-    patch.object(purge, "claim", claim).start()
+    patch.object(purging, "claim", claim).start()
     patch.object(removal, "claim", claim).start()
 
 

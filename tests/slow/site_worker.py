@@ -32,7 +32,8 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from devilry_storage import orphans
+from devilry_storage.deletion import orphans
+from devilry_storage.deletion.purging import purge, remove_now
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import (
     ChecksumMismatch,
@@ -43,10 +44,9 @@ from devilry_storage.exceptions import (
     WrongSize,
 )
 from devilry_storage.models import Tombstone
-from devilry_storage.purge import purge, remove_now
+from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore, take_back
 from devilry_storage.signals import file_removed
-from devilry_storage.store import store_for
 
 from .database_state import LONG_AGO, bytes_under
 from .site_journal import Given, Journal

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from tests.waiting import eventually
+from tests.harness.waiting import eventually
 
 from .processes import FORK, PATIENCE, finish, start
 

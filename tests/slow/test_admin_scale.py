@@ -16,9 +16,9 @@ from django.utils import timezone
 from devilry_storage.admin import DeliveryAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import MonthlySum, Tombstone
-from tests import proofs
 from tests.admin.pages import url_for
-from tests.users import make_superuser
+from tests.harness import proofs
+from tests.harness.users import make_superuser
 
 from . import explaining, millions
 

@@ -16,8 +16,8 @@ import pytest
 
 from devilry_storage.archive import of_folder
 from devilry_storage.storages import FsHierDeliveryStore
-from tests.machine import PROC, UNZIPPERS, need
-from tests.proofs import count, report
+from tests.harness.machine import PROC, UNZIPPERS, need
+from tests.harness.proofs import count, report
 
 from . import archive_child
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 
-from tests import postgres
-from tests.proofs import count, report
-from tests.tcp_proxy import Proxy
+from tests.harness import postgres
+from tests.harness.proofs import count, report
+from tests.harness.tcp_proxy import Proxy
 
 from . import database_racing
 from .database_operations import OPERATIONS, Operation, clear

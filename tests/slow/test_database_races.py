@@ -18,13 +18,13 @@ from django.db import models, transaction
 from django.test import override_settings
 from django.utils import timezone
 
+from devilry_storage.deletion.purging import purge
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.models.tombstone import TombstoneState
-from devilry_storage.purge import purge
+from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
-from devilry_storage.store import store_for
-from tests.proofs import count, report
+from devilry_storage.tables.tombstone import TombstoneState
+from tests.harness.proofs import count, report
 
 from . import database_racing
 from . import database_state as state
@@ -151,8 +151,8 @@ def no_locks() -> Iterator[None]:
         return model._base_manager.using(using).filter(pk=pk).first()
 
     with (
-        patch("devilry_storage.models.delivery.lock_row", read_row),
-        patch("devilry_storage.models.filemeta.lock_row", read_row),
+        patch("devilry_storage.abstract_models.delivery.lock_row", read_row),
+        patch("devilry_storage.abstract_models.filemeta.lock_row", read_row),
     ):
         yield
 
@@ -210,7 +210,7 @@ def test_finish_at_repeatable_read_sees_every_file() -> None:
 @pytest.mark.postgres
 def test_the_races_find_repeatable_read_without_writes() -> None:
     """The same harness is red where the rows are only locked."""
-    with patch("devilry_storage.models.locking._write", lambda rows: None):
+    with patch("devilry_storage.db.rows._write", lambda rows: None):
         deliveries, runs = race_at_repeatable_read(40)
     assert unseen_files(deliveries, runs) != []
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import s3servers
-from tests.http_servers import KINDS
-from tests.machine import PROC, need
-from tests.proofs import count, report
+from tests.harness import s3servers
+from tests.harness.http_servers import KINDS
+from tests.harness.machine import PROC, need
+from tests.harness.proofs import count, report
 
 from . import s3stores, site_child, stores
 from .measuring import MEBIBYTE, Make

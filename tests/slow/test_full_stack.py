@@ -18,8 +18,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from tests import postgres, s3servers
-from tests.proofs import count, report, say
+from tests.harness import postgres, s3servers
+from tests.harness.proofs import count, report, say
 
 from . import database_racing, site_plants
 from .site_accounting import Account

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 
-from tests.machine import PTRACE, need
-from tests.proofs import report
+from tests.harness.machine import PTRACE, need
+from tests.harness.proofs import report
 
 from . import stores
 from .faults import DATA, NAME, UNLINKS, Point, complaints, points_of, save_under_fault

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import PROC, need
-from tests.proofs import count, report
+from tests.harness.machine import PROC, need
+from tests.harness.proofs import count, report
 
 from . import stores
 from .measuring import MEBIBYTE, Make, peaks_over_limit

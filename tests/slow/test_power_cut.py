@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import LOOP_MOUNTS, need
-from tests.proofs import count, report
+from tests.harness.machine import LOOP_MOUNTS, need
+from tests.harness.proofs import count, report
 
 from . import stores
 from .cutting import cut_power

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proofs import count, report
+from tests.harness.proofs import count, report
 from tests.protocol.operations import OLD, Rule
 from tests.protocol.schedules import losses, removals, trace
 

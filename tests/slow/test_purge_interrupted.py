@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 from django.db import connection
 
-from devilry_storage.purge import purge
-from tests import postgres
-from tests.proofs import count, report
-from tests.tcp_proxy import Proxy
-from tests.waiting import eventually
+from devilry_storage.deletion.purging import purge
+from tests.harness import postgres
+from tests.harness.proofs import count, report
+from tests.harness.tcp_proxy import Proxy
+from tests.harness.waiting import eventually
 
 from .database_operations import clear
 from .database_server import Sessions, own_server

@@ -20,14 +20,14 @@ from django.core import serializers
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, transaction
 
+from devilry_storage.deletion.orphans import bury_orphan
+from devilry_storage.deletion.purging import purge, remove_now
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.orphans import bury_orphan
-from devilry_storage.purge import purge, remove_now
+from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
-from devilry_storage.store import store_for
-from tests.proofs import count, report
-from tests.purging import past_due
+from tests.harness.proofs import count, report
+from tests.harness.purging import past_due
 
 from . import database_state as state
 from .database_operations import clear

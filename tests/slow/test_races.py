@@ -19,7 +19,7 @@ from django.core.files.uploadedfile import (
 )
 
 from devilry_storage.layout import HierLayout
-from tests.proofs import count, report
+from tests.harness.proofs import count, report
 
 from . import stores
 from .places import DiskPlace

@@ -10,8 +10,8 @@ import pytest
 
 from devilry_storage.exceptions import ChecksumMismatch
 from devilry_storage.storages.s3.writing import Transfer
-from tests.http_faults import FlipBit, FlipRequestBit
-from tests.proofs import count, report
+from tests.harness.http_faults import FlipBit, FlipRequestBit
+from tests.harness.proofs import count, report
 
 from .s3faults import ONE_PART, SMALL, TWO_PARTS, Wire, network, sha256, wire
 

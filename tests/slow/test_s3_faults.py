@@ -13,8 +13,8 @@ import pytest
 from devilry_storage.storages.s3.reading import FIRST_RANGE, Ranges
 from devilry_storage.storages.s3.writing import Publication
 from devilry_storage.testing import PlainFileMeta
-from tests.http_faults import CutReply, CutRequest, LoseReply
-from tests.proofs import count, report
+from tests.harness.http_faults import CutReply, CutRequest, LoseReply
+from tests.harness.proofs import count, report
 
 from . import s3stores
 from .s3faults import ALWAYS, ONE_PART, SHORT, SMALL, TWO_PARTS, Wire, wire

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests import s3servers
-from tests.machine import PROC, need
-from tests.proofs import count, report
+from tests.harness import s3servers
+from tests.harness.machine import PROC, need
+from tests.harness.proofs import count, report
 
 from . import s3stores
 from .measuring import MEBIBYTE, Make, peaks_over_limit

@@ -16,8 +16,8 @@ from django.core.files.base import ContentFile
 from devilry_storage.storages.s3 import bucket
 from devilry_storage.storages.s3.writing import Publication
 from devilry_storage.testing import PlainFileMeta
-from tests.http_faults import Answer, BlackHole, Delay, DelayReply, Fault, StallReply
-from tests.proofs import count, report, say
+from tests.harness.http_faults import Answer, BlackHole, Delay, DelayReply, Fault, StallReply
+from tests.harness.proofs import count, report, say
 
 from .s3faults import ALWAYS, ONE_PART, SMALL, Wire, network, wire
 

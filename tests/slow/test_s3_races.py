@@ -7,8 +7,8 @@ from itertools import chain
 import pytest
 from django.core.files.base import ContentFile
 
-from tests.proofs import count, report
-from tests.s3servers import need
+from tests.harness.proofs import count, report
+from tests.harness.s3servers import need
 
 from . import s3stores
 from .places import BucketPlace, bucket_place

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.test.utils import override_settings
 
-from devilry_storage.purge import purge
-from tests.proofs import count, report
-from tests.s3servers import need
+from devilry_storage.deletion.purging import purge
+from tests.harness.proofs import count, report
+from tests.harness.s3servers import need
 
 from . import s3stores
 from .killing import Killed, kill_during_saves

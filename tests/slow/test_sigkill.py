@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proofs import count, report
+from tests.harness.proofs import count, report
 
 from . import stores
 from .killing import kill_during_saves

@@ -9,9 +9,9 @@ from django.db import connection, connections
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery
 from devilry_storage.testing import override_deliverystore
-from tests.http_servers import KINDS, serving
-from tests.proofs import report
-from tests.users import make_user
+from tests.harness.http_servers import KINDS, serving
+from tests.harness.proofs import report
+from tests.harness.users import make_user
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 

@@ -13,11 +13,11 @@ from django.test import Client
 
 from devilry_storage.layout import HierLayout
 from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, S3DeliveryStore
-from devilry_storage.storages.interface import Page
+from devilry_storage.storages.protocols import Page
 from devilry_storage.testing import override_deliverystore
-from tests import proofs, s3servers
-from tests.proofs import count
-from tests.users import make_superuser
+from tests.harness import proofs, s3servers
+from tests.harness.proofs import count
+from tests.harness.users import make_superuser
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from devilry_storage.storages import FsHierDeliveryStore
-from tests.machine import PTRACE, need
-from tests.proofs import count, report
+from tests.harness.machine import PTRACE, need
+from tests.harness.proofs import count, report
 
 from .test_system_calls import fill
 from .tracing import Work, traced

@@ -12,8 +12,8 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 
 from devilry_storage.layout import HierLayout
-from tests.machine import PTRACE, need
-from tests.proofs import count, report
+from tests.harness.machine import PTRACE, need
+from tests.harness.proofs import count, report
 
 from . import stores
 from .tracing import Work, traced

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.machine import let_anyone_trace_me
+from tests.harness.machine import let_anyone_trace_me
 
 from .processes import PATIENCE, finish, start
 

@@ -7,8 +7,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import Model
 
-from devilry_storage.filemodels import file_models
 from devilry_storage.models import Tombstone
+from devilry_storage.registry import file_models
 from devilry_storage.storages import DeliveryStoreMixin
 
 Picture = dict[str, Any]

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils.datastructures import MultiValueDict
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
-from devilry_storage.store import store_for
+from devilry_storage.resolving import store_for
 
 from .forms import FileForm, FileSerializer, UploadForm
 from .models import Course, MarkedFile, Note, Paper, ProxyFile

@@ -15,9 +15,10 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 
 from devilry_storage.storages import DeliveryStoreMixin
-from devilry_storage.storages.files import Reader, Sink, SpoolSink
-from devilry_storage.storages.interface import FileMetaLike
-from tests import chosen
+from devilry_storage.storages.protocols import FileMetaLike
+from devilry_storage.storages.reader import Reader
+from devilry_storage.storages.writer import Sink, SpoolSink
+from tests.harness import chosen
 
 if TYPE_CHECKING:
     from devilry_storage.storages import MemoryDeliveryStore as _ChosenStore

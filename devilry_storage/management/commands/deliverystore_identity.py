@@ -1,4 +1,4 @@
-"""``manage.py deliverystore_identity``: see :mod:`devilry_storage.identity`."""
+"""``manage.py deliverystore_identity``: see :mod:`devilry_storage.identity.recognition`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from devilry_storage.exceptions import StoreInUse
-from devilry_storage.filemodels import sharing
-from devilry_storage.identity import Marked, Status, accept, marked, status
-from devilry_storage.info import uses
+from devilry_storage.identity.recognition import Marked, Status, accept, marked, status
+from devilry_storage.registry import configured_stores, sharing
 
 
 class Command(BaseCommand):
@@ -80,11 +79,10 @@ class Command(BaseCommand):
 
 
 def _marked(using: str) -> Iterator[Marked]:
-    for use in uses():
-        if use.resolved is not None:
-            found = marked(use.models[0], using)
-            if found is not None:
-                yield found
+    for configured in configured_stores():
+        found = marked(configured.models[0], using)
+        if found is not None:
+            yield found
 
 
 def _lines(found: Marked, shown: Status) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""``manage.py deliverystore_info``: see :mod:`devilry_storage.info`."""
+"""``manage.py deliverystore_info``: see :mod:`devilry_storage.store_info`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 from django.template.defaultfilters import filesizeformat
 
-from devilry_storage.info import StoreInfo, Use, describe, probed, recognised, uses
+from devilry_storage.registry import ConfiguredStore, configured_stores, unconfigured
+from devilry_storage.store_info import StoreInfo, describe, probed, recognised
 
 
 class Command(BaseCommand):
@@ -30,26 +31,24 @@ class Command(BaseCommand):
 
     def handle(self, *, probe: bool, **options: Any) -> None:
         troubles = 0
-        for use in uses():
-            if use.resolved is None:
-                troubles += 1
-                self.stdout.write(f"{use.models[0]._meta.label}: {use.problem}\n")
-                continue
-            self.stdout.write("\n".join(_lines(describe(use))))
+        for configured in configured_stores():
+            self.stdout.write("\n".join(_lines(describe(configured))))
             if probe:
-                troubles += self._probe(use)
+                troubles += self._probe(configured)
             self.stdout.write("")
+        for model, problem in unconfigured():
+            troubles += 1
+            self.stdout.write(f"{model._meta.label}: {problem}\n")
         if troubles:
             raise CommandError(f"{troubles} things are not as they should be: see above.")
 
-    def _probe(self, use: Use) -> int:
+    def _probe(self, configured: ConfiguredStore) -> int:
         """Print what was found out; return of how much something has to be done about."""
-        assert use.resolved is not None
         troubles = 0
-        model = use.models[0]
+        model = configured.models[0]
         known = recognised(model, router.db_for_write(model))
         try:
-            for sentence, holds, remedy in chain(probed(use.resolved.store), known):
+            for sentence, holds, remedy in chain(probed(configured.store), known):
                 troubles += bool(remedy)
                 advice = f" ({remedy})" if remedy else ""
                 self.stdout.write(f"  {'yes' if holds else 'no '}  {sentence}{advice}")

@@ -1,4 +1,4 @@
-"""``manage.py deliverystore_stats``: see :func:`devilry_storage.statistics.refresh`."""
+"""``manage.py deliverystore_stats``: see :func:`devilry_storage.usage.refresh`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 from django.db import DEFAULT_DB_ALIAS
 from django.template.defaultfilters import filesizeformat
 
-from devilry_storage.statistics import refresh
+from devilry_storage.usage import refresh
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""``manage.py purge_deliveries``: see :func:`devilry_storage.purge.purge`."""
+"""``manage.py purge_deliveries``: see :func:`devilry_storage.deletion.purging.purge`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
 from django.template.defaultfilters import filesizeformat
 
-from devilry_storage.purge import Event, purge
+from devilry_storage.deletion.purging import Event, purge
 
 TROUBLE = {"kept", "failed", "skipped", "refused"}
 

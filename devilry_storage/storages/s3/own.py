@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from ...names import RESERVED
-from ..interface import LONGEST_OWN
+from ..protocols import LONGEST_OWN
 from .bucket import Bucket
 from .reading import Ranges
 from .writing import Publication

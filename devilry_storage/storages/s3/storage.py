@@ -17,13 +17,13 @@ from django.utils.encoding import filepath_to_uri
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
 
-from ...http import content_disposition
 from ...names import RESERVED
-from ..files import open_reader
+from ...rfc9110 import content_disposition
+from ..reader import open_reader
 from .bucket import Bucket
 from .options import client_config, refuse_location, refuse_what_breaks_a_promise, transfer
 from .reading import RangeReader, Ranges
-from .secrets import keep_out_of_logs
+from .redaction import keep_out_of_logs
 from .validation import check_raw, is_encoded
 
 # How long a reader's own buffer is: what is read in smaller pieces comes from it.

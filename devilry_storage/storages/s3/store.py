@@ -13,14 +13,15 @@ from weakref import WeakSet
 from django.core.files import File
 from django.core.signals import setting_changed
 
-from ...batches import batched
+from ..._compat import batched
 from ...exceptions import StoreFailure
-from ...http import media_type
 from ...layout import Layout
+from ...media_types import media_type
 from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
-from ..files import Spool, SpoolSink, Writer, read_chunks
-from ..interface import (
+from ..chunks import read_chunks
+from ..options import check_bool, check_count, check_interval, check_seconds, refuse_unknown
+from ..protocols import (
     REDACTED,
     Entry,
     FileMetaLike,
@@ -30,7 +31,8 @@ from ..interface import (
     hier_layout,
     prepare,
 )
-from ..options import check_bool, check_count, check_interval, check_seconds, refuse_unknown
+from ..spool import Spool
+from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
 from .errors import of_one_key
 from .options import HONOURED, SECRET

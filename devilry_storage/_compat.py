@@ -1,0 +1,23 @@
+"""Backports: itertools.batched (Python 3.12) and BaseException.add_note (3.11)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of ``size``, the last one perhaps shorter."""
+    left = iter(items)  # itertools.batched is Python 3.12's
+    while batch := list(islice(left, size)):
+        yield batch
+
+
+def add_note(exception: BaseException, note: str) -> None:
+    """Add a note to an exception, where Python has them (3.11)."""
+    if sys.version_info >= (3, 11):
+        exception.add_note(note)

@@ -1,0 +1,1 @@
+"""Models that a site subclasses: AbstractDelivery and AbstractFileMeta."""

@@ -1,0 +1,150 @@
+"""Many files of one delivery at once: one INSERT, bytes in parallel, one UPDATE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, router, transaction
+
+from ..db.rows import undone_on_error
+from ..deletion.burying import buried_names, named_by_tombstone, unused
+from ..exceptions import note_file
+from ..identity.recognition import check_writing
+from ..names import validate_filename
+from ..resolving import store_for
+from ..signals import file_stored, send_after_commit
+from ..storages.chunks import read_chunks
+from ..storages.content import as_file
+from .step import StoreStep
+
+if TYPE_CHECKING:
+    from .delivery import AbstractDelivery
+
+#: So many files are on their way into the store at a time.
+PARALLEL = 8
+
+
+def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
+    """Store the files and return their rows; see :meth:`AbstractDelivery.add_files`."""
+    contents: dict[str, Any] = {}
+    for filename, content in files.items():
+        clean = validate_filename(filename)
+        if clean in contents:
+            raise FileExistsError(f"{clean!r} is given twice: filenames are unique in a delivery.")
+        contents[clean] = content
+    if not contents:
+        return []
+    model = delivery.filemeta_model()
+    using = delivery._state.db or router.db_for_write(model)
+    features = connections[using].features
+    if model._meta.parents or not features.can_return_rows_from_bulk_insert:
+        return _one_by_one(delivery, contents)
+    delivery.refuse_finished()
+    with delivery._claimed(contents) as claimed:
+        return _at_once(delivery, contents, claimed, using)
+
+
+def _at_once(
+    delivery: AbstractDelivery, contents: Mapping[str, Any], claimed: Mapping[str, Any], using: str
+) -> list[Any]:
+    model = delivery.filemeta_model()
+    new = [model(delivery=delivery, filename=name) for name in contents if name not in claimed]
+    model._base_manager.using(using).bulk_create(new)
+    rows = {**claimed, **{row.filename: row for row in new}}
+
+    def delete_again() -> None:
+        # Not those that have content after all (the reply to their COMMIT may have been lost),
+        # nor those that somebody has taken over.
+        inserted = model._base_manager.using(using).filter(pk__in=[row.pk for row in new])
+        created = {row.created for row in new}
+        inserted.filter(content__isnull=True, created__in=created).delete()
+
+    with undone_on_error(delete_again, using, "Rows without content"):
+        stored = _store_all(rows, contents, using)
+        with transaction.atomic(using=using):
+            delivery._lock_unfinished(using)
+            _record_all(stored, using)
+    return [rows[filename] for filename in contents]
+
+
+def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list[Any]:
+    added: list[Any] = []
+
+    def delete_again() -> None:
+        for row in added:
+            row.delete()
+
+    with undone_on_error(delete_again, delivery._state.db, "Files that were added before"):
+        for filename, content in contents.items():
+            try:
+                added.append(delivery.add_file(filename, content))
+            except Exception as exception:
+                note_file(exception, filename)
+                raise
+    return added
+
+
+def _store_all(
+    rows: Mapping[str, Any], contents: Mapping[str, Any], using: str
+) -> list[tuple[Any, str, int, str]]:
+    """Store the bytes of all rows and return (row, name, size in bytes, SHA-256) of each."""
+    stored: list[tuple[Any, str, int, str]] = []
+
+    def store_one(row: Any, content: Any, fresh: bool) -> None:
+        # No thread touches the database: what is stored is noted, and recorded for all at once.
+        step = StoreStep(row, fresh=fresh, record=lambda *what: stored.append((row, *what)))
+        with as_file(content, row.filename) as file, store.write_open(step) as writer:
+            for chunk in read_chunks(file):
+                writer.write(chunk)
+
+    model = type(next(iter(rows.values())))
+    check_writing(model, using)
+    store = store_for(model)
+    keys = {filename: store.layout.key(*row.key_ids()) for filename, row in rows.items()}
+    used = buried_names(model, keys.values(), using)
+    # The writer that a row was taken over from may store under its key at any time.
+    used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}
+    # Bytes that were published before another file failed stay, as orphans: nothing that was
+    # published is deleted because of an error.
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
+        futures = {
+            pool.submit(store_one, row, contents[filename], keys[filename] in used): filename
+            for filename, row in rows.items()
+        }
+        for future in as_completed(futures):
+            if exception := future.exception():
+                pool.shutdown(wait=True, cancel_futures=True)
+                note_file(exception, futures[future])
+                raise exception
+    return stored
+
+
+def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
+    model = type(stored[0][0])
+    names = [name for _, name, _, _ in stored]
+    for row, name, size, sha256 in stored:
+        row._set_content(name, size, sha256)
+        send_after_commit(file_stored, row, using, name=name, size=size)
+    fields = ["content", "size", "sha256", "verified_at"]
+    rows = [row for row, *_ in stored]
+    there = model._base_manager.using(using)
+    # Only rows that are as this call has made them: another writer may have taken one over, or
+    # have stored content in it.
+    unchanged = there.filter(
+        unused(model, names, using),
+        content__isnull=True,
+        created__in={row.created for row in rows},
+    )
+    if unchanged.bulk_update(rows, fields) != len(rows):
+        if there.filter(pk__in=[row.pk for row in rows]).count() != len(rows):
+            raise model.DoesNotExist(
+                "A row of these files was deleted while they were stored: none is added."
+            )
+        if buried := buried_names(model, names, using):
+            raise named_by_tombstone(buried.pop())
+        raise FileExistsError(
+            "One of these files was stored by another upload, or is being stored by one that has "
+            "taken over this one after the grace time: none is added."
+        )

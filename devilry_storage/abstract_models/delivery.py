@@ -1,0 +1,366 @@
+"""A delivery: what a group hands in at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError, models, router, transaction
+from django.db.models import Max
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import conf
+from ..db.clock import read_at, with_now
+from ..db.rows import intend_to_write, loaded_columns, lock_row, restored_on_error, undone_on_error
+from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
+from ..fields import DeliveryFileField
+from ..names import validate_filename
+from ..resolving import store_for
+from ..signals import delivery_finished, send_after_commit
+from ..storages.base import DeliveryStoreMixin
+from ..storages.content import as_file
+from ..tables.tombstone import Tombstone
+from .bulk import add_many
+from .querysets import DeliveryManager
+
+D = TypeVar("D", bound="AbstractDelivery")
+
+
+class AbstractDelivery(models.Model):
+    """What a group hands in at one time: begun, given files, finished; then it only loses files.
+
+    A subclass declares ``assignment_group``, a foreign key to whatever delivers, and where it
+    wants them ``delivered_by`` (to the user) and ``copy_of`` (to itself), both nullable.
+    """
+
+    number = models.PositiveIntegerField(
+        _("number"),
+        null=True,
+        editable=False,
+        help_text=_("Of the group's deliveries, given when the delivery is finished."),
+    )
+    time_of_delivery = models.DateTimeField(_("time of delivery"), default=timezone.now)
+    successful = models.BooleanField(_("finished"), default=False, editable=False)
+
+    objects = DeliveryManager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return str(_("Delivery %(id)s") % {"id": self.pk})
+
+    @classmethod
+    def filemeta_model(cls) -> Any:
+        """Return the model of the files: the one whose ``delivery`` is this model.
+
+        Raises ImproperlyConfigured where there is none, or more than one; override it then.
+        """
+        keys = [
+            relation.field
+            for relation in cls._meta.get_fields(include_hidden=True)
+            if isinstance(relation, models.ManyToOneRel) and relation.one_to_many
+        ]
+        found = {
+            key.model
+            for key in keys
+            if key.name == "delivery"
+            and any(isinstance(field, DeliveryFileField) for field in key.model._meta.local_fields)
+        }
+        if len(found) == 1:
+            return found.pop()
+        labels = ", ".join(sorted(model._meta.label for model in found)) or "none"
+        raise ImproperlyConfigured(
+            f"{cls._meta.label} needs one model of files with a foreign key 'delivery' to it "
+            f"(found: {labels}): override filemeta_model()."
+        )
+
+    @property
+    def files(self) -> models.QuerySet[Any]:
+        """The files of the delivery, stored or not."""
+        using = self._state.db or router.db_for_write(type(self))
+        files: models.QuerySet[Any] = self.filemeta_model()._base_manager.using(using)
+        files = files.filter(delivery=self).order_by("pk")
+        return files
+
+    def save(
+        self,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Save the row; what finish() sets of a stored one only if ``update_fields`` names it.
+
+        That is ``number``, ``successful`` and, as long as the instance knows of no finish,
+        ``time_of_delivery``: one that was loaded before the delivery was finished does not undo
+        that.
+        """
+        stored = not self._state.adding and self.pk is not None and not force_insert
+        if stored and update_fields is None and using in {None, self._state.db}:
+            update_fields = loaded_columns(self) - {"number", "successful"}
+            if not self.successful:
+                update_fields -= {"time_of_delivery"}
+        super().save(
+            force_insert=force_insert,
+            force_update=force_update,
+            using=using,
+            update_fields=update_fields,
+        )
+
+    # -- The life of a delivery --
+
+    @classmethod
+    def begin(cls: type[D], assignment_group: Any, user: Any = None) -> D:
+        """Begin a delivery of the group by the user (None: nobody in particular)."""
+        fields = {"assignment_group": assignment_group}
+        if _has_field(cls, "delivered_by"):
+            fields["delivered_by"] = user
+        delivery: D = cls._base_manager.create(**fields)
+        return delivery
+
+    def add_file(self, filename: str, content: Any) -> Any:
+        """Store a file in the delivery and return its FileMeta.
+
+        ``content`` is an iterable of chunks (bytes, or text, stored as UTF-8), one bytes or str,
+        a path, or an open file. Raises InvalidFilename, DeliveryFinished, and FileExistsError: a
+        file of that name is stored, or is still being stored, or another call has stored it while
+        this one took longer than the grace time.
+        """
+        filename = validate_filename(filename)
+        model = self.filemeta_model()
+        with as_file(content, filename) as file, self._claimed([filename]) as claimed:
+            filemeta = claimed.get(filename) or model(delivery=self, filename=filename)
+            filemeta.content = file
+            filemeta.save(using=self._state.db)
+        return filemeta
+
+    def add_files(self, files: Mapping[str, Any]) -> list[Any]:
+        """Store many files, several at a time, and return their FileMetas.
+
+        ``files`` maps filenames to what :meth:`add_file` takes. If one fails, none is added. The
+        rows are written in bulk, so that ``pre_save`` and ``post_save`` are not sent for them.
+        """
+        return add_many(self, files)
+
+    def finish(self) -> None:
+        """Number and finish the delivery, if every file is whole in the store.
+
+        Raises DeliveryFinished, and DeliveryIncomplete, which says why; the delivery then stays
+        unfinished.
+        """
+        self._finish(timezone.now())
+
+    # A template must not finish a delivery.
+    finish.alters_data = True  # type: ignore[attr-defined]
+
+    def _finish(self, time_of_delivery: Any) -> None:
+        using = self._state.db or router.db_for_write(type(self))
+        with restored_on_error(self), transaction.atomic(using=using):
+            current = self._lock_unfinished(using)
+            self._refuse_incomplete()
+            number = next_number(current, using)
+            type(self)._base_manager.using(using).filter(pk=self.pk).update(
+                number=number, time_of_delivery=time_of_delivery, successful=True
+            )
+            self._forget_as_unfinished(using)
+            send_after_commit(delivery_finished, self, using)
+            # Before the COMMIT, after which the receivers see the instance.
+            self.number, self.time_of_delivery, self.successful = number, time_of_delivery, True
+
+    def _forget_as_unfinished(self, using: str) -> None:
+        """Take the delivery out of the tombstones of files that it is finished without.
+
+        They have it as it was, and would bring it back so where nothing else is left of it. The
+        files may be of any model that leads to deliveries.
+        """
+        if not isinstance(self.pk, int):
+            return  # no tombstone can be looked up by it
+        of_it = Tombstone.objects.using(using).filter(delivery_id=self.pk)
+        # One that is just being restored waits for this delivery: nobody waits for it.
+        kept = list(of_it.select_for_update(skip_locked=True))
+        if not kept:
+            return
+        family = {
+            each._meta.label_lower
+            for each in apps.get_models()
+            if issubclass(each, type(self)) or issubclass(type(self), each)
+        }
+        for tombstone in kept:
+            tombstone.rows = [
+                each
+                for each in tombstone.rows
+                if each["model"] not in family or str(each["pk"]) != str(self.pk)
+            ]
+            tombstone.save(using=using, update_fields=["rows"])
+
+    def copy(self: D, assignment_group: Any) -> D:
+        """Return a finished copy of this finished delivery, delivered to another group.
+
+        The bytes are copied in the store; number is the group's next, time and user are those of
+        the original, ``copy_of`` is the original. Raises DeliveryStateError for an unfinished
+        one, FileNotFoundError where bytes are missing; then there is no copy.
+        """
+        if not self.successful:
+            raise DeliveryStateError(
+                f"{self._meta.label} '{self.pk}' is not finished and cannot be copied: finish it."
+            )
+        using = self._state.db
+        changed = {"number": None, "successful": False, "assignment_group": assignment_group}
+        if _has_field(type(self), "copy_of"):
+            changed["copy_of"] = self
+        twin: D = _twin(self, changed)
+        twin.save(using=using)
+        with undone_on_error(twin.delete, using, "An unfinished copy"):
+            for filemeta in self.files.filter(content__isnull=False):
+                other = _twin(filemeta, {"content": None})
+                other.delivery = twin
+                other.save(using=using)
+                store_for(filemeta).copy(filemeta, other)
+            twin._finish(self.time_of_delivery)
+        return twin
+
+    def refuse_finished(self) -> None:
+        """Raise DeliveryFinished if, as far as this instance knows, the delivery is finished."""
+        if self.successful:
+            raise DeliveryFinished(
+                f"{self._meta.label} '{self.pk}' is finished: it takes no new file or content and "
+                "is not finished twice. Begin another delivery."
+            )
+
+    # -- Their parts --
+
+    def _lock_unfinished(self, using: str) -> Any:
+        model = cast("type[AbstractDelivery]", type(self)._meta.concrete_model)
+        current = lock_row(model, self.pk, using)
+        if current is None:
+            raise type(self).DoesNotExist(f"{self._meta.label} '{self.pk}' does not exist.")
+        current.refuse_finished()
+        return current
+
+    @contextmanager
+    def _claimed(self, filenames: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Give the rows, left behind without content, that files of these names take over.
+
+        Raises FileExistsError for names that have content or may be in the work of somebody. If
+        storing fails, the rows are left behind again, since when they were before.
+        """
+        claimed: dict[str, Any] = {}
+        left_behind: dict[Any, Any] = {}
+        rows = self.files.filter(filename__in=list(filenames))
+
+        def leave_behind() -> None:
+            for row in claimed.values():
+                mine = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
+                mine.update(created=left_behind[row.pk])
+
+        intend_to_write(rows, rows.db)
+        with undone_on_error(leave_behind, rows.db, "A row that seems to be still being stored"):
+            for row in with_now(rows):
+                left_behind[row.pk] = row.created
+                self._take_over(row)
+                claimed[row.filename] = row
+            try:
+                yield claimed
+            except IntegrityError as exception:
+                self._refuse_taken(rows.exclude(pk__in=left_behind), exception)
+                raise
+
+    def _refuse_taken(self, rows: models.QuerySet[Any], exception: IntegrityError) -> None:
+        """Raise FileExistsError if somebody else has just added a file of one of the names."""
+        if transaction.get_connection(rows.db).needs_rollback:
+            return
+        if row := rows.first():
+            raise FileExistsError(
+                f"{row.filename!r} of {self._meta.label} '{self.pk}' is being added by somebody "
+                "else: take another filename."
+            ) from exception
+
+    def _take_over(self, row: Any) -> None:
+        where = f"{row.filename!r} of {self._meta.label} '{self.pk}'"
+        if row.content:
+            raise FileExistsError(f"{where} exists already: take another filename.")
+        # Not the host's clock: those of a site's hosts may differ.
+        now = read_at(row)
+        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
+        if row.created > now - conf.grace or not rows.update(created=now):
+            raise FileExistsError(
+                f"{where} is still being stored (since {row.created:%Y-%m-%d %H:%M}): wait, "
+                "delete that row, or take another filename."
+            )
+        row.created = now
+        row._is_taken_over = True
+
+    def _refuse_incomplete(self) -> None:
+        """Raise DeliveryIncomplete unless there are files and the store has each with its size."""
+        rows = list(self.files)
+        where = f"{self._meta.label} '{self.pk}'"
+        if not rows:
+            raise DeliveryIncomplete(f"{where} has no files: add one before it is finished.")
+        store = store_for(rows[0])
+        folder = store.layout.folder(self.pk)
+        sizes = {entry.name: entry.size for entry in store.scan(folder)}
+        found = [(row.filename, _fault(row, store, folder, sizes)) for row in rows]
+        faults = [fault for _filename, fault in found if fault]
+        if faults:
+            raise DeliveryIncomplete(
+                f"{where} cannot be finished: {'; '.join(faults[:10])}"
+                f"{f'; and {len(faults) - 10} more' if len(faults) > 10 else ''}. "
+                "Add these files again, or delete them.",
+                [filename for filename, fault in found if fault],
+            )
+
+
+def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str, int]) -> str:
+    name = row.content.name
+    if not name:
+        return f"{row.filename!r} is still being stored"
+    size = sizes.get(name)
+    if size is None and not name.startswith(f"{folder}/"):
+        try:
+            size = store.size(name)  # adopted: it lies elsewhere
+        except FileNotFoundError:
+            pass
+    if size is None:
+        return f"{row.filename!r} is missing in the store ({name!r})"
+    if size != row.size:
+        return f"{row.filename!r} has {size} bytes in the store, not {row.size} ({name!r})"
+    return ""
+
+
+def next_number(delivery: Any, using: str) -> int | None:
+    """Return the next number of the delivery's group, which stays locked until the COMMIT."""
+    if not _has_field(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
+        return None
+    group = type(delivery)._meta.get_field("assignment_group").related_model
+    lock_row(group, delivery.assignment_group_id, using)
+    siblings = (
+        type(delivery)
+        ._base_manager.using(using)
+        .filter(assignment_group_id=delivery.assignment_group_id)
+    )
+    highest: int | None = siblings.aggregate(highest=Max("number"))["highest"]
+    return (highest or 0) + 1
+
+
+def _has_field(model: type[models.Model], name: str) -> bool:
+    return any(field.name == name for field in model._meta.concrete_fields)
+
+
+def _twin(row: Any, fields: Mapping[str, Any]) -> Any:
+    """Return an unsaved row with the values of another one, except the given and the content's."""
+    values = {
+        field.attname: getattr(row, field.attname)
+        for field in row._meta.concrete_fields
+        if not field.primary_key
+        and not getattr(field, "generated", False)
+        and field.name not in {"content", "size", "sha256", "created", "verified_at"}
+    }
+    twin = type(row)(**values)
+    for name, value in fields.items():
+        setattr(twin, name, value)
+    return twin

@@ -1,0 +1,1 @@
+"""Database helpers: the database's clock, transactions, rows and indexes."""

@@ -1,0 +1,1 @@
+"""Deleted files: tombstones, purging, orphans."""

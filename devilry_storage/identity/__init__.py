@@ -1,0 +1,1 @@
+"""Store identity: the mark by which a store is recognised."""

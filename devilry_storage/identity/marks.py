@@ -1,0 +1,137 @@
+"""The mark of a store and the objects of its sites: what they contain, and how they are read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from ..exceptions import StoreFailure
+from ..layout import Layout
+from ..storages.protocols import LONGEST_OWN, OwnObjects
+
+MARK = "store.json"
+SITES = "sites"
+
+_VERSION = 1
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+T = TypeVar("T")
+
+
+class Mark(NamedTuple):
+    """What a store says of itself; ``site`` is the digest of the site that made the mark."""
+
+    uuid: UUID
+    layout: str
+    interval: int | None
+    created: datetime
+    site: str
+
+
+class Site(NamedTuple):
+    """A site that may remove files, and when it last did so, None if it has not yet."""
+
+    digest: str
+    removed: datetime | None
+
+
+def new_mark(uuid: UUID, layout: Layout, site: str) -> Mark:
+    """Return a mark made now."""
+    interval = getattr(layout, "interval", None)
+    return Mark(uuid, type(layout).__name__, interval, datetime.now(timezone.utc), site)
+
+
+def read_mark(own: OwnObjects) -> Mark | None:
+    """Return the store's mark, None if it is missing; StoreFailure if it is not a mark."""
+    return _read(own, MARK, _parse_mark)
+
+
+def create_mark(own: OwnObjects, mark: Mark) -> bool:
+    """Store the mark; return False if there is one already."""
+    fields = {
+        "uuid": str(mark.uuid),
+        "layout": mark.layout,
+        "interval": mark.interval,
+        "created": mark.created.isoformat(),
+        "site": mark.site,
+    }
+    return own.create(MARK, _serialised(fields))
+
+
+def read_site(own: OwnObjects, digest: str) -> Site | None:
+    """Return the object of a site, None if it is missing; StoreFailure if it is not one."""
+    return _read(own, f"{SITES}/{digest}", lambda fields: Site(digest, _removed(fields)))
+
+
+def read_sites(own: OwnObjects) -> Iterator[Site]:
+    """Yield the sites that may remove files from the store."""
+    for name in own.names(SITES):
+        if _DIGEST.fullmatch(name):
+            site = read_site(own, name)
+            if site is not None:
+                yield site
+
+
+def create_site(own: OwnObjects, digest: str) -> None:
+    """Store the object of a site, unless it is there."""
+    own.create(f"{SITES}/{digest}", _serialised({"removed": None}))
+
+
+def note_site(own: OwnObjects, digest: str, removed: datetime) -> None:
+    """Store when a site last removed files."""
+    own.replace(f"{SITES}/{digest}", _serialised({"removed": removed.isoformat()}))
+
+
+def _serialised(fields: dict[str, Any]) -> bytes:
+    return json.dumps({"version": _VERSION, **fields}).encode()
+
+
+def _read(own: OwnObjects, path: str, parse: Callable[[dict[str, Any]], T]) -> T | None:
+    data = own.read(path)
+    if data is None:
+        return None
+    try:
+        if len(data) > LONGEST_OWN:
+            raise ValueError(f"it is longer than {LONGEST_OWN} bytes")
+        fields = json.loads(data)
+        if not isinstance(fields, dict) or fields.get("version") != _VERSION:
+            raise ValueError(f"its version is not {_VERSION}")
+        return parse(fields)
+    # RecursionError: nested lists.
+    except (ValueError, KeyError, TypeError, RecursionError) as exception:
+        raise StoreFailure(
+            f"The store's own object '.devilry-storage/{path}' cannot be used ({exception}). If "
+            "it is damaged, remove it, then run manage.py deliverystore_identity --accept."
+        ) from exception
+
+
+def _parse_mark(fields: dict[str, Any]) -> Mark:
+    layout, interval, site = fields["layout"], fields["interval"], fields["site"]
+    if not isinstance(layout, str):
+        raise TypeError("its layout is not text")
+    if interval is not None and type(interval) is not int:
+        raise TypeError("its interval is not an integer")
+    if not isinstance(site, str) or not _DIGEST.fullmatch(site):
+        raise ValueError("its site is not a digest")
+    return Mark(UUID(_text(fields["uuid"])), layout, interval, _time(fields["created"]), site)
+
+
+def _removed(fields: dict[str, Any]) -> datetime | None:
+    return None if fields["removed"] is None else _time(fields["removed"])
+
+
+def _time(value: object) -> datetime:
+    time = datetime.fromisoformat(_text(value))
+    if time.tzinfo is None:
+        raise ValueError(f"the time {value!r} has no time zone")
+    return time
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value

@@ -1,0 +1,1 @@
+"""The package's own models: tombstones, store marks, monthly sums."""

@@ -1,0 +1,135 @@
+"""Promise 4: no name leads out of the store."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+from django.core.exceptions import SuspiciousFileOperation
+from django.core.files import File
+from django.core.files.base import ContentFile
+
+from .._support.case import DeliveryStoreCase
+from ..filemeta import PlainFileMeta
+
+HOSTILE_NAMES = (
+    *("..", "../a", "../../etc/passwd", "a/..", "a/../..", "a/../b", "a/b/../../../c", "a/../a"),
+    *("/", "/a", "/etc/passwd", "//a", "//server/share/a", "/../a"),
+    *(".", "./a", "a/.", "a/./b", "a//b", "a/", "a//"),
+    *("a\0", "a\0.txt", "\0", "a\nb", "a\rb", "a\tb", "\x1b[2J", "a\x7f", "a\x85b"),
+    *("\ud800", "a/\udfff.txt"),
+    *(".devilry-storage", ".devilry-storage/tmp/a", ".devilry-storage-2/a"),
+)
+# save() takes backslashes for slashes, as Django does; elsewhere they are refused.
+HOSTILE_BACKSLASHES = ("..\\a", "a\\..\\..\\b", "\\a", "\\\\server\\share\\a", "a\\\\b", "a\\")
+
+
+class ConfinedCases(DeliveryStoreCase):
+    """Hostile names, wherever they come from."""
+
+    def assert_refused(self, ask: Callable[[str], object], *more: str) -> None:
+        self.save("a/b/c.txt", b"stays")
+        with self.assert_unchanged():
+            for name in (*HOSTILE_NAMES, *more):
+                with self.assertRaises(SuspiciousFileOperation, msg=ascii(name)):
+                    ask(name)
+
+    def test_save_refuses_hostile_names(self) -> None:
+        """Promise 4: save() refuses absolute names, '..', NUL and their like."""
+        self.assert_refused(
+            lambda name: self.store.save(name, ContentFile(b"x")), "", *HOSTILE_BACKSLASHES
+        )
+
+    def test_name_of_content_is_not_trusted(self) -> None:
+        """Promise 4: save(None, content) refuses a hostile name of the content."""
+        with self.assert_unchanged():
+            for name in ("../a", "/etc/passwd", "a/../../b"):
+                with self.assertRaises(SuspiciousFileOperation):
+                    self.store.save(None, File(io.BytesIO(b"x"), name))
+
+    def test_open_refuses_hostile_names(self) -> None:
+        """Promise 4: open() refuses hostile names, to read and to write."""
+        self.assert_refused(lambda name: self.store.open(name).close(), "", *HOSTILE_BACKSLASHES)
+        self.assert_refused(lambda name: self.store.open(name, "wb"), "", *HOSTILE_BACKSLASHES)
+
+    def test_stream_refuses_hostile_names(self) -> None:
+        """Promise 4: stream() refuses hostile names when it is called."""
+        self.assert_refused(self.store.stream, "", *HOSTILE_BACKSLASHES)
+
+    def test_questions_refuse_hostile_names(self) -> None:
+        """Promise 4: exists(), size() and the times refuse hostile names."""
+        for ask in (self.store.exists, self.store.size, self.store.get_modified_time):
+            self.assert_refused(ask, "", *HOSTILE_BACKSLASHES)
+
+    def test_delete_refuses_hostile_names(self) -> None:
+        """Promise 4: delete() refuses hostile names, the empty one (the whole store) included."""
+        self.assert_refused(self.store.delete, "", *HOSTILE_BACKSLASHES)
+
+    def test_delete_many_refuses_hostile_names(self) -> None:
+        """Promise 4: delete_many() reports every hostile name and removes nothing for it."""
+        self.save("a/b/c.txt")
+        with self.assert_unchanged():
+            failures = self.store.delete_many(["", *HOSTILE_NAMES, *HOSTILE_BACKSLASHES])
+        self.assertEqual(set(failures), {"", *HOSTILE_NAMES, *HOSTILE_BACKSLASHES})
+        for failure in failures.values():
+            self.assertIsInstance(failure, SuspiciousFileOperation)
+
+    def test_listings_refuse_hostile_names(self) -> None:
+        """Promise 4: listdir(), scan(), page() refuse hostile folders; "" is the top."""
+        self.assert_refused(self.store.listdir, *HOSTILE_BACKSLASHES)
+        self.assert_refused(self.store.page, *HOSTILE_BACKSLASHES)
+        self.assert_refused(lambda name: list(self.store.scan(name)), *HOSTILE_BACKSLASHES)
+        self.assertEqual(self.store.listdir(""), (["a"], []))
+
+    def test_places_of_hostile_names_are_not_told(self) -> None:
+        """Promise 4: path() and url() refuse hostile names."""
+        for ask in (self.store.path, self.store.url):
+            try:
+                ask("a.txt")
+            except (NotImplementedError, ValueError):
+                continue  # A store need not have places or addresses.
+            self.assert_refused(ask, *HOSTILE_BACKSLASHES)
+
+    def test_recorded_names_are_not_trusted(self) -> None:
+        """Promise 4: a hostile name in a FileMeta is neither read, copied nor removed."""
+        for name in HOSTILE_NAMES:
+            filemeta = PlainFileMeta(self.store, 1, 1, name)
+            for ask in (
+                self.store.read_open,
+                self.store.exists,
+                self.store.remove,
+                lambda hostile: self.store.copy(hostile, self.filemeta(3, 3)),
+            ):
+                with self.assertRaises(SuspiciousFileOperation, msg=ascii(name)):
+                    ask(filemeta)
+
+    def test_generated_names_stay_inside(self) -> None:
+        """Promise 4: generate_filename() refuses a folder that leads out."""
+        for name in ("../a.txt", "a/../../b.txt", "..\\a.txt", "/a/../../b.txt"):
+            with self.assertRaises(SuspiciousFileOperation):
+                self.store.generate_filename(name)
+
+    def test_alternative_names_are_not_trusted(self) -> None:
+        """Promise 4: an overridden get_alternative_name() cannot lead out (CVE-2024-39330)."""
+        self.save("name.txt", b"first")
+        hostile = iter(["../../outside.txt", "/outside.txt", "a/../../outside.txt", "a\0.txt"])
+        self.store.get_alternative_name = (  # type: ignore[method-assign]
+            lambda file_root, file_ext: next(hostile)
+        )
+        for _ in range(4):
+            with self.assert_unchanged(), self.assertRaises(SuspiciousFileOperation):
+                self.save("name.txt", b"second")
+
+    def test_file_is_no_folder(self) -> None:
+        """Promise 4: a name below a stored file leads nowhere; saving there leaves the file."""
+        self.save("file.txt", b"stays")
+        with self.assertRaises(OSError):
+            self.store.open("file.txt/below.txt").close()
+        try:
+            below = self.save("file.txt/below.txt", b"below")
+        except (OSError, SuspiciousFileOperation):
+            self.assertEqual(self.scanned(), {"file.txt"})
+        else:
+            # To a store of objects a slash is a character.
+            self.assert_holds(below, b"below")
+        self.assert_holds("file.txt", b"stays")

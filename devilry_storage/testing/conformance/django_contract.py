@@ -1,0 +1,149 @@
+"""Django's contract of a storage, for ordinary names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from datetime import timedelta
+
+from django.core.files import File
+from django.core.files.base import ContentFile
+from django.test import override_settings
+from django.utils import timezone
+
+from .._support.case import DeliveryStoreCase
+from .._support.sources import chunked, only_once, piped, scripted
+
+
+class FileCases(DeliveryStoreCase):
+    """What Django itself and its users ask of a storage."""
+
+    def test_saved_file_is_read_back(self) -> None:
+        """Django: what save() stored, open() gives back as a Django File."""
+        name = self.store.save("avatars/me.png", ContentFile(b"image"))
+        self.assertEqual(name, "avatars/me.png")
+        with self.store.open(name) as file:
+            self.assertIsInstance(file, File)
+            self.assertEqual(file.read(), b"image")
+
+    def test_opened_file_knows_its_size(self) -> None:
+        """Django: the opened File has a size and reads in chunks."""
+        data = b"0123456789" * 20_000
+        with self.store.open(self.save("numbers.bin", data)) as file:
+            self.assertEqual(file.size, len(data))
+            self.assertEqual(b"".join(file.chunks(4096)), data)
+
+    def test_name_of_content_is_used(self) -> None:
+        """Django: save(None, content) stores under the content's own name."""
+        name = self.store.save(None, ContentFile(b"data", name="own/name.txt"))
+        self.assertEqual(name, "own/name.txt")
+        self.assert_holds(name, b"data")
+
+    def test_plain_file_objects_are_content(self) -> None:
+        """Django: anything with read() can be saved, as BytesIO."""
+        self.assert_holds(self.store.save("plain.bin", io.BytesIO(b"plain")), b"plain")
+
+    def test_content_is_read_from_its_beginning(self) -> None:
+        """Django: a source that was read already is stored from its first byte."""
+        source = File(io.BytesIO(b"from the beginning"), "source")
+        source.read(9)
+        self.assert_holds(self.store.save("rewound.txt", source), b"from the beginning")
+
+    def test_sources_need_not_seek(self) -> None:
+        """Django: a pipe, which can be read only once, is stored whole."""
+        with piped(b"through a pipe") as source:
+            self.assert_holds(self.store.save("piped.txt", source), b"through a pipe")
+
+    def test_sources_are_read_once(self) -> None:
+        """Django: of a taken name's content, too, every byte is stored; it may not come again."""
+        for taken in (False, True):
+            with self.subTest(taken=taken):
+                name = self.store.save("once.bin", only_once(b"precious"))
+                self.assertEqual(name != "once.bin", taken)
+                self.assert_holds(name, b"precious")
+        data = hashlib.sha256(b"seed").digest() * 300_000
+        self.assert_holds(self.store.save("large.bin", only_once(data)), data)
+
+    def test_many_small_chunks(self) -> None:
+        """Django: a source in a thousand pieces is stored in their order."""
+        data = bytes(range(256)) * 40
+        name = self.store.save("pieces.bin", scripted(*chunked(data, 10)))
+        self.assert_holds(name, data)
+
+    def test_megabytes(self) -> None:
+        """Django: a file of several megabytes is stored byte for byte."""
+        data = hashlib.sha256(b"seed").digest() * 100_000 + b"odd"
+        self.assert_holds(self.store.save("large.bin", ContentFile(data)), data)
+
+    def test_empty_file(self) -> None:
+        """Django: an empty file is a file."""
+        name = self.save("empty.txt", b"")
+        self.assert_holds(name, b"")
+        self.assertEqual(list(self.store.stream(name)), [])
+        self.assertEqual(self.scanned(), {name})
+
+    def test_text_is_stored_as_utf8(self) -> None:
+        """Django: text content is stored, and as UTF-8."""
+        name = self.store.save("text.txt", ContentFile("blåbærsyltetøy 日本"))
+        self.assertEqual(self.read(name), "blåbærsyltetøy 日本".encode())
+
+    def test_text_modes_read_text(self) -> None:
+        """Django: mode "r" reads an ordinary name as text."""
+        name = self.save("text.txt", "blåbær\n日本".encode())
+        for mode in ("r", "rt"):
+            with self.store.open(name, mode) as file:
+                self.assertEqual(file.read(), "blåbær\n日本")
+
+    def test_text_modes_write_text(self) -> None:
+        """Django: mode "w" writes text to an ordinary name."""
+        for mode in ("w", "wt"):
+            self.save(f"{mode}.txt", b"old")
+            with self.store.open(f"{mode}.txt", mode) as file:
+                file.write("blåbær\n日本")
+            self.assert_holds(f"{mode}.txt", "blåbær\n日本".encode())
+
+    def test_backslashes_become_slashes(self) -> None:
+        """Django: save() takes Windows' separators for slashes."""
+        name = self.save("folder\\file.txt")
+        self.assertEqual(name, "folder/file.txt")
+        self.assert_holds(name, b"data")
+
+    def test_deleted_file_is_gone(self) -> None:
+        """Django: a deleted file is shown by nothing, and its name is free again."""
+        name = self.save("folder/file.txt", b"first")
+        self.store.delete(name)
+        self.assert_absent(name)
+        self.assertEqual(self.save(name, b"second"), name)
+        self.assert_holds(name, b"second")
+
+    def test_callers_file_stays_open(self) -> None:
+        """Django: save() leaves the caller's file open and readable."""
+        source = File(io.BytesIO(b"data"), "source")
+        self.store.save("a.txt", source)
+        self.assertFalse(source.closed)
+        source.seek(0)
+        self.assertEqual(source.read(), b"data")
+
+    def test_times_are_aware_under_use_tz(self) -> None:
+        """Django: the modified time is aware under USE_TZ, naive without, and about now."""
+        with override_settings(USE_TZ=True):
+            name = self.save("file.txt")
+            modified = self.store.get_modified_time(name)
+            self.assertTrue(timezone.is_aware(modified))
+            self.assertLess(abs(timezone.now() - modified), timedelta(minutes=5))
+        with override_settings(USE_TZ=False):
+            name = self.save("naive.txt")
+            self.assertTrue(timezone.is_naive(self.store.get_modified_time(name)))
+
+    def test_generated_names_can_be_saved(self) -> None:
+        """Django: what generate_filename() makes of a browser's name can be saved under."""
+        name = self.store.generate_filename("uploads/C&A (2). résumé.pdf")
+        self.assertEqual(self.save(name), name)
+
+    def test_available_name_is_free(self) -> None:
+        """Django: get_available_name() gives a free name at most max_length long."""
+        taken = self.save("folder/name.txt")
+        name = self.store.get_available_name(taken, max_length=30)
+        self.assertNotEqual(name, taken)
+        self.assertLessEqual(len(name), 30)
+        self.assertFalse(self.store.exists(name))

@@ -1,0 +1,89 @@
+"""Promise 6: little memory. No operation of a store holds a file in memory."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.files.storage import InMemoryStorage
+
+from .._support.case import DeliveryStoreCase, needs
+from .._support.sources import endless
+
+MIB = 1024 * 1024
+LARGE = 32 * MIB
+
+
+class LeanCases(DeliveryStoreCase):
+    """Memory while a large file is moved."""
+
+    @contextmanager
+    def assert_little_memory(self) -> Iterator[None]:
+        """The work's own peak stays far below the size of a large file."""
+        self.store.exists("nothing")  # what is made at the first use, as a client, and stays
+        gc.collect()
+        tracemalloc.start()
+        try:
+            yield
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        self.assertLess(peak, 16 * MIB, "bytes of memory for a file of 32 MiB")
+
+    def assert_not_in_memory(self) -> None:
+        if isinstance(self.store, InMemoryStorage):
+            self.skipTest(f"{type(self.store).__name__} keeps its files in memory")
+
+    @needs("bounded_memory")
+    def test_large_file_is_saved_with_little_memory(self) -> None:
+        """Promise 6: save() holds only a part of a large file in memory."""
+        self.assert_not_in_memory()
+        with self.assert_little_memory():
+            name = self.store.save("large.bin", endless(LARGE))
+        self.assertEqual(self.store.size(name), LARGE)
+
+    @needs("bounded_memory")
+    def test_large_file_is_written_with_little_memory(self) -> None:
+        """Promise 6: write_open() holds only a part of a large file in memory."""
+        self.assert_not_in_memory()
+        filemeta = self.filemeta()
+        with self.assert_little_memory(), self.store.write_open(filemeta) as writer:
+            for chunk in endless(LARGE).chunks():
+                writer.write(chunk)
+        self.assertEqual(filemeta.size, LARGE)
+
+    @needs("bounded_memory")
+    def test_large_file_is_streamed_with_little_memory(self) -> None:
+        """Promise 6: stream() holds only a part of a large file in memory."""
+        name = self.store.save("large.bin", endless(LARGE))
+        with self.assert_little_memory():
+            self.assertEqual(sum(map(len, self.store.stream(name))), LARGE)
+
+    @needs("bounded_memory")
+    def test_large_file_is_read_with_little_memory(self) -> None:
+        """Promise 6: open() holds only what is read in memory."""
+        name = self.store.save("large.bin", endless(LARGE))
+        with self.assert_little_memory(), self.store.open(name) as file:
+            read = 0
+            while chunk := file.read(64 * 1024):
+                read += len(chunk)
+        self.assertEqual(read, LARGE)
+
+    @needs("bounded_memory")
+    def test_large_file_is_copied_with_little_memory(self) -> None:
+        """Promise 6: copy() holds only a part of a large file in memory."""
+        self.assert_not_in_memory()
+        source, target = self.filemeta(1, 1), self.filemeta(2, 2)
+        source.content = self.store.save(self.key(1, 1), endless(LARGE))
+        with self.assert_little_memory():
+            self.store.copy(source, target)
+        self.assertEqual(target.size, LARGE)
+
+    @needs("bounded_memory")
+    def test_range_is_streamed_with_little_memory(self) -> None:
+        """Promise 6: a short range of a large file is streamed without the bytes before it."""
+        name = self.store.save("large.bin", endless(LARGE))
+        with self.assert_little_memory():
+            self.assertEqual(b"".join(self.store.stream(name, LARGE - 10, LARGE - 5)), b"x" * 5)

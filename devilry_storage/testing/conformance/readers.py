@@ -1,0 +1,131 @@
+"""Promise 5 of an opened file: it reads as files read, wherever its bytes lie."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+from django.core.files import File
+from django.core.files.base import ContentFile
+
+from .._support.case import DeliveryStoreCase
+from .._support.rivals import all_at_once
+
+LINES = b"first\nsecond\r\nthird"
+
+
+class ReaderCases(DeliveryStoreCase):
+    """What open() and read_open() return."""
+
+    def both(self, data: bytes) -> tuple[Callable[[], File[Any]], ...]:
+        """Return the two ways to open a file of these bytes."""
+        name, filemeta = self.save("reader.bin", data), self.stored(data)
+        return (lambda: self.store.open(name), lambda: self.store.read_open(filemeta))
+
+    def test_reader_seeks(self) -> None:
+        """Promise 5: a reader seeks from the beginning, from its position and from the end."""
+        for open_reader in self.both(b"0123456789"):
+            with open_reader() as file:
+                self.assertTrue(file.seekable())
+                file.seek(4)
+                self.assertEqual((file.tell(), file.read(2), file.tell()), (4, b"45", 6))
+                file.seek(-3, io.SEEK_END)
+                self.assertEqual(file.read(), b"789")
+                file.seek(0)
+                file.seek(2, io.SEEK_CUR)
+                self.assertEqual(file.read(1), b"2")
+
+    def test_reader_reads_in_pieces(self) -> None:
+        """Promise 5: a reader gives no more than asked for, and at the end nothing."""
+        for open_reader in self.both(b"0123456789"):
+            with open_reader() as file:
+                pieces = [file.read(size) for size in (0, 3, 100, 100, -1)]
+            self.assertEqual(pieces, [b"", b"012", b"3456789", b"", b""])
+
+    def test_reader_past_the_end(self) -> None:
+        """Promise 5: reading past the end gives nothing; it is no error."""
+        for open_reader in self.both(b"0123456789"):
+            with open_reader() as file:
+                file.seek(50)
+                self.assertEqual(file.read(), b"")
+                file.seek(9)
+                self.assertEqual(file.read(5), b"9")
+
+    def test_reader_gives_lines(self) -> None:
+        """Promise 5: a reader iterates over its lines, their ends kept."""
+        for open_reader in self.both(LINES):
+            with open_reader() as file:
+                self.assertEqual(list(file), LINES.splitlines(keepends=True))
+            with open_reader() as file:
+                self.assertEqual(file.readline(), b"first\n")
+
+    def test_reader_is_a_django_file(self) -> None:
+        """Promise 5: a reader is a Django File that knows its size and yields chunks."""
+        data = b"x" * 200_000
+        for open_reader in self.both(data):
+            with open_reader() as file:
+                self.assertIsInstance(file, File)
+                self.assertEqual(file.size, len(data))
+                self.assertTrue(file.multiple_chunks())
+                self.assertEqual(b"".join(file.chunks()), data)
+                self.assertEqual(b"".join(file.chunks()), data, "chunks() begins anew")
+
+    def test_reader_closes(self) -> None:
+        """Promise 5: leaving "with" closes the reader; what it read stays as it was."""
+        for open_reader in self.both(b"0123456789"):
+            with open_reader() as file:
+                self.assertFalse(file.closed)
+            file.close()
+            with open_reader() as again:
+                self.assertEqual(again.read(), b"0123456789")
+
+    def test_closed_reader_opens_again(self) -> None:
+        """Promise 5: a closed reader can be opened again, as FieldFile.open() does."""
+        for open_reader in self.both(b"0123456789"):
+            file = open_reader()
+            self.assertEqual(file.read(5), b"01234")
+            file.close()
+            with file.open("rb") as again:
+                self.assertEqual(again.read(), b"0123456789")
+
+    def test_open_reader_opens_at_the_beginning(self) -> None:
+        """Promise 5: opening a reader that is open takes it back to the beginning."""
+        for open_reader in self.both(b"0123456789"):
+            with open_reader() as file:
+                file.read()
+                self.assertEqual(file.open("rb").read(), b"0123456789")
+
+    def test_reader_can_be_saved(self) -> None:
+        """Promise 5: a reader is content for another save."""
+        for number, open_reader in enumerate(self.both(b"0123456789")):
+            with open_reader() as file:
+                self.assert_holds(self.store.save(f"copy{number}", file), b"0123456789")
+
+    def test_zip_reads_through_a_reader(self) -> None:
+        """Promise 5: an archive is read through a reader, which takes seeking back and forth."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for number in range(20):
+                archive.writestr(f"{number}.txt", b"member %d" % number)
+        for open_reader in self.both(buffer.getvalue()):
+            with open_reader() as file, zipfile.ZipFile(file) as archive:
+                self.assertIsNone(archive.testzip())
+                self.assertEqual(archive.read("17.txt"), b"member 17")
+
+    def test_eight_threads_read_one_file(self) -> None:
+        """Promise 5: threads that open one file for themselves all read it whole."""
+        data = bytes(range(256)) * 2000
+        name = self.save("read.bin", data)
+
+        def read() -> bool:
+            return b"".join(self.store.stream(name)) == data
+
+        self.assertEqual(all_at_once([read] * 8), [True] * 8)
+
+    def test_text_reader_of_a_missing_file(self) -> None:
+        """Promise 5: opening a missing file as text is a FileNotFoundError, too."""
+        self.store.save("there.txt", ContentFile(b"x"))
+        with self.assertRaises(FileNotFoundError):
+            self.store.open("missing.txt", "r")

@@ -1,0 +1,208 @@
+"""Promise 5: every store gives the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._support.case import DeliveryStoreCase, needs
+from ..filemeta import PlainFileMeta
+
+UNUSUAL_NAMES = (
+    *("with space.txt", " leading", "trailing ", "-rf", "--help", "~", "~/x", "$HOME", "%2e%2e"),
+    *("a'b", 'a"b', "a;b", "a|b", "a&b", "a?b", "a#b", "a*b", "a:b", "<b>", "[x]", "{x}", "...x"),
+    *(".hidden", "a..b", "x.", "blåbær.txt", "日本/語.txt", "🎓.pdf", "e\u0301", "nul", "con.txt"),
+    *(
+        "n" * 200,
+        "CASE.txt",
+        "case.txt",
+        "a.tar.gz",
+        "a,b",
+        "a=b+c",
+        "@",
+        "100%",
+        "`x`",
+        "\u00a0x",
+    ),
+)
+
+
+class AnswerCases(DeliveryStoreCase):
+    """What is asked of every store."""
+
+    def missing_names(self) -> tuple[str, ...]:
+        self.save("there/file.txt")
+        return ("missing.txt", "there/missing.txt", "no/such/folder/file.txt", self.key(404, 1))
+
+    def assert_missing(self, ask: Callable[[str], object]) -> None:
+        for name in self.missing_names():
+            with self.assertRaises(FileNotFoundError, msg=name):
+                ask(name)
+
+    def test_open_of_a_missing_file(self) -> None:
+        """Promise 5: opening a missing file is a FileNotFoundError."""
+        self.assert_missing(lambda name: self.store.open(name).close())
+
+    def test_size_of_a_missing_file(self) -> None:
+        """Promise 5: the size of a missing file is a FileNotFoundError."""
+        self.assert_missing(self.store.size)
+
+    def test_times_of_a_missing_file(self) -> None:
+        """Promise 5: the times of a missing file are a FileNotFoundError."""
+        self.assert_missing(self.store.get_modified_time)
+        for ask in (self.store.get_accessed_time, self.store.get_created_time):
+            try:
+                ask(self.save("there.txt"))
+            except NotImplementedError:
+                continue  # An object store knows one time only.
+            self.assert_missing(ask)
+
+    def test_stream_of_a_missing_file(self) -> None:
+        """Promise 5: streaming a missing file is a FileNotFoundError at the first chunk."""
+        for name in self.missing_names():
+            chunks = self.store.stream(name)
+            with self.assertRaises(FileNotFoundError):
+                next(chunks)
+
+    def test_delete_of_a_missing_file(self) -> None:
+        """Promise 5: deleting a missing file is silent and removes nothing else."""
+        for name in self.missing_names():
+            with self.assert_unchanged():
+                self.store.delete(name)
+
+    def test_existence_of_a_missing_file(self) -> None:
+        """Promise 5: a missing file does not exist."""
+        for name in self.missing_names():
+            self.assertFalse(self.store.exists(name), name)
+
+    def test_errors_carry_the_filemeta(self) -> None:
+        """Promise 5: where bytes are missing read_open, remove, copy raise with the FileMeta."""
+        never_stored, vanished = self.filemeta(1, 1), self.stored(b"vanishes", 2, 2)
+        self.store.delete(str(vanished.content))
+        for filemeta in (never_stored, vanished):
+            for ask in (
+                self.store.read_open,
+                self.store.remove,
+                lambda missing: self.store.copy(missing, self.filemeta(3, 3)),
+            ):
+                with self.assertRaises(FileNotFoundError) as caught:
+                    ask(filemeta)
+                self.assertIs(getattr(caught.exception, "filemeta", None), filemeta)
+
+    def test_exists_follows_the_record(self) -> None:
+        """Promise 5: a FileMeta's file exists when it has content and the bytes are there."""
+        filemeta = self.stored(b"hello")
+        self.assertTrue(self.store.exists(filemeta))
+        self.assertFalse(self.store.exists(PlainFileMeta(self.store, 1, 1)))
+        self.store.delete(str(filemeta.content))
+        self.assertFalse(self.store.exists(filemeta))
+
+    def test_folder_is_no_file(self) -> None:
+        """Promise 5: a folder does not exist as a file and is not opened."""
+        self.save("a/folder/file.txt")
+        for name in ("a", "a/folder"):
+            self.assertFalse(self.store.exists(name), name)
+            with self.assertRaises(OSError):
+                self.store.open(name).close()
+
+    def test_folder_is_not_deleted(self) -> None:
+        """Promise 5: deleting a folder's name removes no file below it."""
+        self.save("a/folder/file.txt")
+        with self.assert_unchanged():
+            for name in ("a", "a/folder"):
+                try:
+                    self.store.delete(name)
+                except OSError:
+                    continue
+
+    def test_folder_is_not_written_over(self) -> None:
+        """Promise 5: saving or writing under a folder's name harms no file below it."""
+        name = self.save("a/folder/file.txt", b"stays")
+        self.assert_holds(self.save("a/folder", b"saved"), b"saved")
+        try:
+            with self.store.open("a", "wb") as writer:
+                writer.write(b"written")
+        except OSError:
+            self.assertFalse(self.store.exists("a"))
+        self.assert_holds(name, b"stays")
+
+    def test_name_too_long_for_the_place(self) -> None:
+        """Promise 5: a name longer than the place can hold is missing, as any other."""
+        self.save("folder/file.txt")
+        for name in (
+            "n" * 300,
+            "folder/" + "n" * 300,
+            "n" * 300 + "/file",
+            "/".join(["n"] * 3000),
+        ):
+            self.assertFalse(self.store.exists(name))
+            with self.assertRaises(OSError):
+                self.store.open(name).close()
+
+    def test_listing_of_a_file(self) -> None:
+        """Promise 5: a file is no folder: its listing is empty, and a scan below it, too."""
+        self.save("a/file.txt")
+        self.assertEqual(self.store.listdir("a/file.txt"), ([], []))
+        self.assertEqual(self.scanned("a/file.txt"), set())
+
+    def test_listing_of_nothing(self) -> None:
+        """Promise 5: the listing of a missing folder, and of an empty store, is empty."""
+        self.assertEqual(self.store.listdir(""), ([], []))
+        self.assertEqual(self.store.listdir("no/such/folder"), ([], []))
+        self.assertEqual(list(self.store.scan()), [])
+        self.assertEqual(list(self.store.scan("no/such/folder")), [])
+
+    def test_listing_of_a_folder(self) -> None:
+        """Promise 5: a listing shows the names of folders and files, without their folder."""
+        for name in ("a/1.txt", "a/2.txt", "a/b/3.txt", "a/c/d/4.txt", "5.txt"):
+            self.save(name)
+        folders, files = self.store.listdir("a")
+        self.assertEqual((sorted(folders), sorted(files)), (["b", "c"], ["1.txt", "2.txt"]))
+        self.assertEqual(self.store.listdir(""), (["a"], ["5.txt"]))
+
+    def test_prefix_siblings_are_not_shown(self) -> None:
+        """Promise 5: folder 0/1 never shows what lies in 0/10."""
+        inside = self.save("0/1/1005/17")
+        self.save("0/10/10005/17")
+        self.save("0/1.txt")
+        self.assertEqual(self.store.listdir("0/1"), (["1005"], []))
+        self.assertEqual(self.scanned("0/1"), {inside})
+        self.assertEqual(self.scanned("0/1/100"), set())
+
+    @needs("whole_or_absent")
+    def test_two_readers_have_positions_of_their_own(self) -> None:
+        """Promise 5: two open readers of one file do not move each other."""
+        name = self.save("a.txt", b"0123456789")
+        with self.store.open(name) as one, self.store.open(name) as other:
+            self.assertEqual(one.read(4), b"0123")
+            self.assertEqual(other.read(), b"0123456789")
+            self.assertEqual(one.read(), b"456789")
+
+    @needs("whole_or_absent")
+    def test_shorter_rewrite_leaves_no_tail(self) -> None:
+        """Promise 5: writing fewer bytes to an ordinary name leaves nothing of the old ones."""
+        name = self.save("notes.txt", b"a long text with a tail")
+        with self.store.open(name, "wb") as writer:
+            writer.write(b"short")
+        self.assert_holds(name, b"short")
+
+    def test_bytes_are_bytes(self) -> None:
+        """Promise 5: no byte is translated: NUL, CR LF, 0xFF, a BOM and half a UTF-8 character."""
+        data = b"\xef\xbb\xbf" + bytes(range(256)) + b"\r\n\n\r\x1a\x00\xff\xc3"
+        self.assert_holds(self.save("a.txt", data), data)
+        filemeta = self.stored(data)
+        with self.store.read_open(filemeta) as file:
+            self.assertEqual(file.read(), data)
+
+    def test_unusual_names_are_kept(self) -> None:
+        """Promise 5: valid names are stored, found and listed as they are, however unusual."""
+        names = {f"{number}/{name}" for number, name in enumerate(UNUSUAL_NAMES)}
+        for name in names:
+            self.assertEqual(self.save(name, name.encode()), name)
+        for name in names:
+            self.assert_holds(name, name.encode())
+        self.assertEqual(self.scanned(), names)
+
+    def test_names_are_told_with_slashes(self) -> None:
+        """Promise 5: save() returns the relative name, its parts divided by slashes."""
+        for name in ("file.txt", "a/b/c.txt", self.key(1005, 17)):
+            self.assertEqual(self.save(name), name)

@@ -1,0 +1,221 @@
+"""Promise 1: a name shows all of its bytes or does not exist, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from django.core.files import File
+
+from .._support.case import needs, on_disk
+from .._support.disk import DiskCase, in_processes
+from .._support.sources import Script, SourceBroke, breaks, scripted
+
+
+class WholeCases(DiskCase):
+    """Saves that break off, and saves under way."""
+
+    def assert_leaves_nothing(
+        self, content: Any, error: type[BaseException] = SourceBroke
+    ) -> BaseException:
+        with self.assertRaises(error) as caught:
+            self.store.save("folder/torn.bin", content)
+        self.assert_absent("folder/torn.bin")
+        self.assertEqual(self.scanned(), set())
+        exception: BaseException = caught.exception
+        return exception
+
+    @needs("whole_or_absent")
+    def test_raising_source_leaves_nothing(self) -> None:
+        """Promise 1: a source that raises half-way leaves nothing at the name."""
+        self.assert_leaves_nothing(scripted(b"part", breaks))
+
+    @needs("whole_or_absent")
+    def test_source_that_raises_at_once_leaves_nothing(self) -> None:
+        """Promise 1: a source that raises before its first byte leaves no empty file."""
+        self.assert_leaves_nothing(scripted(breaks))
+
+    @needs("whole_or_absent")
+    def test_plain_reader_that_raises_leaves_nothing(self) -> None:
+        """Promise 1: a plain file object whose read() raises leaves nothing at the name."""
+        self.assert_leaves_nothing(Script(b"part", breaks))
+
+    @needs("whole_or_absent")
+    def test_keyboard_interrupt_leaves_nothing(self) -> None:
+        """Promise 1: Ctrl-C in the middle of a save leaves nothing at the name."""
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        self.assert_leaves_nothing(scripted(b"part", interrupt), KeyboardInterrupt)
+
+    @needs("whole_or_absent")
+    def test_source_of_no_bytes_leaves_nothing(self) -> None:
+        """Promise 1: a source that hands out something else than bytes leaves nothing."""
+
+        class Numbers(File):  # type: ignore[type-arg]  # not generic at run time
+            def chunks(self, chunk_size: int | None = None) -> Any:
+                yield b"part"
+                yield 17
+
+        self.assert_leaves_nothing(Numbers(io.BytesIO(), "numbers"), TypeError)
+
+    @needs("whole_or_absent")
+    def test_raising_temporary_upload_leaves_nothing(self) -> None:
+        """Promise 1: an upload whose temporary file has vanished leaves nothing at the name."""
+
+        class Vanished(File):  # type: ignore[type-arg]  # not generic at run time
+            def temporary_file_path(self) -> str:
+                return "/nonexistent/upload"
+
+            def chunks(self, chunk_size: int | None = None) -> Any:
+                yield b"part"
+                raise FileNotFoundError("the upload vanished")
+
+        self.assert_leaves_nothing(Vanished(io.BytesIO(), "upload"), FileNotFoundError)
+
+    def test_error_of_the_source_reaches_the_caller(self) -> None:
+        """Promise 1: the caller gets the source's own exception."""
+        error = SourceBroke("the source's own")
+
+        def broken() -> None:
+            raise error
+
+        with self.assertRaises(SourceBroke) as caught:
+            self.store.save("torn.bin", scripted(b"part", broken))
+        self.assertIs(caught.exception, error)
+
+    @needs("whole_or_absent")
+    def test_source_that_says_something_exists_is_not_read_again(self) -> None:
+        """Promise 1: a source's own FileExistsError is the save's error, and no taken name."""
+        error = FileExistsError("the source's own")
+        reads = []
+
+        def exists() -> None:
+            reads.append(1)
+            self.assertLess(len(reads), 10, "the source was read again and again")
+            raise error
+
+        for size in (0, 100):
+            with self.assert_unchanged(), self.assertRaises(FileExistsError) as raised:
+                self.store.save("a.bin", scripted(b"x" * size, exists))
+            self.assertIs(raised.exception, error)
+        self.assertEqual(len(reads), 2)
+
+    def test_callers_file_stays_open_after_an_error(self) -> None:
+        """Promise 1: after a failed save the caller's own file is still open."""
+        source = scripted(b"part", breaks)
+        with self.assertRaises(SourceBroke):
+            self.store.save("torn.bin", source)
+        self.assertFalse(source.closed)
+
+    @needs("whole_or_absent")
+    def test_failed_save_can_be_tried_again(self) -> None:
+        """Promise 1: after a failed save the same name can be saved, under that very name."""
+        with self.assertRaises(SourceBroke):
+            self.store.save("folder/again.bin", scripted(b"part", breaks))
+        name = self.save("folder/again.bin", b"whole")
+        self.assertEqual(name, "folder/again.bin")
+        self.assert_holds(name, b"whole")
+
+    @needs("whole_or_absent")
+    def test_growing_file_is_not_seen(self) -> None:
+        """Promise 1: while a save is under way nobody sees the file, its size or its entry."""
+        name = "folder/growing.bin"
+
+        def look() -> None:
+            self.assert_absent(name)
+
+        self.store.save(name, scripted(b"x" * 100_000, look, b"y" * 100_000, look))
+        self.assert_holds(name, b"x" * 100_000 + b"y" * 100_000)
+
+    @needs("whole_or_absent")
+    def test_nothing_else_is_seen_during_a_save(self) -> None:
+        """Promise 1: no temporary file shows in a scan or listing during a save or after it."""
+        seen: list[object] = []
+
+        def look() -> None:
+            seen.extend(self.scanned())
+            seen.extend(self.store.listdir("")[1])
+
+        self.store.save("folder/name.bin", scripted(b"x" * 100_000, look, b"y"))
+        self.assertEqual(seen, [])
+        self.assertEqual(self.scanned(), {"folder/name.bin"})
+        self.assertEqual(self.store.listdir(""), (["folder"], []))
+
+    @needs("whole_or_absent")
+    def test_reader_during_a_rewrite_sees_whole_files(self) -> None:
+        """Promise 1: while an ordinary name is rewritten its readers see the old bytes whole."""
+        name = self.save("notes.txt", b"old" * 50_000)
+        writer = self.store.open(name, "wb")
+        writer.write(b"new" * 60_000)
+        try:
+            self.assert_holds(name, b"old" * 50_000)
+        finally:
+            writer.close()
+        self.assert_holds(name, b"new" * 60_000)
+
+    @needs("whole_or_absent")
+    def test_copy_that_breaks_off_leaves_nothing(self) -> None:
+        """Promise 1: a copy whose source is not there leaves no target, in record or store."""
+        source, target = self.stored(b"hello"), self.filemeta(2, 2)
+        assert source.content is not None
+        self.store.delete(source.content)
+        with self.assertRaises(FileNotFoundError):
+            self.store.copy(source, target)
+        self.assertIsNone(target.content)
+        self.assertEqual(self.scanned(), set())
+
+    @on_disk
+    @needs("whole_or_absent")
+    def test_full_disk_leaves_nothing(self) -> None:
+        """Promise 1: when no more bytes can be written the error is raised and nothing is left."""
+        import resource  # not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        content = scripted(*[b"x" * 65_536] * 8)
+        # Python ignores SIGXFSZ, so that write() fails as it does on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+        try:
+            with self.assertRaises(OSError):
+                self.store.save("folder/torn.bin", content)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        self.assert_absent("folder/torn.bin")
+        self.assertEqual(self.save("folder/torn.bin", b"whole"), "folder/torn.bin")
+
+    @on_disk
+    @needs("whole_or_absent")
+    def test_killed_writer_leaves_nothing(self) -> None:
+        """Promise 1: a process killed in the middle of a save leaves nothing at the name."""
+        self.assert_killed_process_leaves_nothing(
+            lambda die: self.store.save("folder/torn.bin", scripted(b"x" * 100_000, die, b"y"))
+        )
+
+    @on_disk
+    @needs("whole_or_absent")
+    def test_killed_rewriter_leaves_the_old_bytes(self) -> None:
+        """Promise 1: a process killed before it closed a writer leaves the old bytes."""
+        self.save("notes.txt", b"old bytes")
+
+        def rewrite(die: Callable[[], None]) -> None:
+            writer = self.store.open("notes.txt", "wb")
+            writer.write(b"new")
+            writer.flush()
+            die()
+
+        with self.assert_unchanged():
+            self.assert_killed_process_leaves_nothing(rewrite)
+
+    def assert_killed_process_leaves_nothing(
+        self, work: Callable[[Callable[[], None]], object]
+    ) -> None:
+        def killed() -> None:
+            work(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+        self.assertEqual(in_processes(killed), [None], "the process was not killed")
+        self.assertFalse(self.store.exists("folder/torn.bin"))
+        self.assertNotIn("folder/torn.bin", self.scanned())

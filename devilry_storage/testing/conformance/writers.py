@@ -1,0 +1,185 @@
+"""Promise 1 of ``write_open()``: bytes are published by a clean close() and by nothing else."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import io
+import os
+import unittest
+import warnings
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+from .._support.case import DeliveryStoreCase, on_disk
+from .._support.disk import in_processes
+from .._support.sources import SourceBroke
+from . import leaving_writers
+
+
+class WriterCases(DeliveryStoreCase):
+    """``write_open(filemeta)``."""
+
+    def assert_leaves_content(self, leave: Callable[[leaving_writers.OpenWriter], None]) -> None:
+        stored, fresh = self.stored(b"the old bytes"), self.filemeta(2, 2)
+        before = (stored.content, stored.size, stored.sha256)
+        with self.assert_unchanged():
+            for filemeta in (stored, fresh):
+                with self.assertRaises(SourceBroke):
+                    leave(lambda it=filemeta: self.store.write_open(it))  # type: ignore[misc]
+        self.assertEqual((stored.content, stored.size, stored.sha256), before)
+        self.assertIsNone(fresh.content)
+
+    def test_writer_left_by_with(self) -> None:
+        """Promise 1: an exception inside "with write_open()" stores and records nothing."""
+        self.assert_leaves_content(leaving_writers.by_with)
+
+    def test_writer_left_by_closing(self) -> None:
+        """Promise 1: write_open() in closing(), left by an exception, stores nothing."""
+        self.assert_leaves_content(leaving_writers.by_closing)
+
+    def test_writer_left_by_try_finally(self) -> None:
+        """Promise 1: write_open() with "finally", left by an exception, stores nothing."""
+        self.assert_leaves_content(leaving_writers.by_try_finally)
+
+    def test_writer_left_by_exit_stack(self) -> None:
+        """Promise 1: write_open() in an ExitStack, left by an exception, stores nothing."""
+        self.assert_leaves_content(leaving_writers.by_exit_stack)
+
+    def test_writer_left_by_half_a_zip(self) -> None:
+        """Promise 1: half an archive in write_open() is not stored."""
+        self.assert_leaves_content(leaving_writers.by_half_a_zip)
+
+    def test_writer_left_by_dropping_a_generator(self) -> None:
+        """Promise 1: write_open() in a generator that is dropped stores nothing."""
+        self.assert_leaves_content(leaving_writers.by_dropping_a_generator)
+
+    def test_writer_never_closed(self) -> None:
+        """Promise 1: write_open() that is never closed stores nothing."""
+        self.assert_leaves_content(leaving_writers.by_never_closing)
+
+    def test_writer_left_while_another_error_is_handled(self) -> None:
+        """Promise 1: write_open() in an except block, left by a new error, stores nothing."""
+        self.assert_leaves_content(leaving_writers.after_another_error)
+
+    def test_writer_in_an_except_block(self) -> None:
+        """Promise 1: write_open() that is opened and closed in an except block stores."""
+        filemeta = self.filemeta()
+        try:
+            int("no number")
+        except ValueError:
+            writer = self.store.write_open(filemeta)
+            writer.write(b"stored")
+            writer.close()
+        self.assert_holds(str(filemeta.content), b"stored")
+
+    def test_writer_in_nested_except_blocks(self) -> None:
+        """Promise 1: write_open() that is closed where the outer error was handled stores."""
+        filemeta = self.filemeta()
+        leaving_writers.opened_for_two_errors(lambda: self.store.write_open(filemeta))
+        self.assert_holds(str(filemeta.content), b"new bytes")
+
+    def test_writer_closed_while_an_error_is_handled(self) -> None:
+        """Promise 1: close() in an except block discards, logs an error and sets discarded."""
+        filemeta = self.stored(b"the old bytes")
+        before = (filemeta.content, filemeta.size, filemeta.sha256)
+        with self.assert_unchanged(), self.assertLogs("devilry_storage", "ERROR"):
+            writer = leaving_writers.closed_for_another_error(
+                lambda: self.store.write_open(filemeta)
+            )
+        self.assertEqual((filemeta.content, filemeta.size, filemeta.sha256), before)
+        self.assertIs(writer.discarded, True)
+        with self.store.write_open(filemeta) as writer:
+            writer.write(b"new bytes")
+        self.assertIs(writer.discarded, False)
+        self.assert_holds(str(filemeta.content), b"new bytes")
+
+    def test_writer_shows_nothing_before_close(self) -> None:
+        """Promise 1: before close() nothing is at the key and nothing is recorded."""
+        filemeta = self.filemeta()
+        with self.store.write_open(filemeta) as writer:
+            writer.write(b"x" * 300_000)
+            writer.flush()
+            self.assert_absent(self.key())
+            self.assertIsNone(filemeta.content)
+            self.assertFalse(self.store.exists(filemeta))
+        self.assert_holds(self.key(), b"x" * 300_000)
+
+    def test_writer_that_is_closed_twice(self) -> None:
+        """Promise 1: closing a writer again does nothing."""
+        filemeta = self.filemeta()
+        with self.store.write_open(filemeta) as writer:
+            writer.write(b"data")
+            writer.close()
+        writer.close()
+        self.assertEqual(self.scanned(), {self.key()})
+        self.assert_holds(self.key(), b"data")
+
+    def test_closed_writer_refuses_more(self) -> None:
+        """Promise 1: writing to a closed writer is a ValueError and changes nothing."""
+        filemeta = self.stored(b"data")
+        writer = self.store.write_open(filemeta)
+        writer.close()
+        self.assertTrue(writer.closed)
+        with self.assert_unchanged(), self.assertRaises(ValueError):
+            writer.write(b"more")
+
+    @on_disk
+    def test_forked_child_that_ends_leaves_a_writer_alone(self) -> None:
+        """Promise 1: a forked child that drops its copy of a writer changes nothing."""
+        filemeta = self.filemeta()
+        writers = [self.store.write_open(filemeta)]
+        writers[0].write(b"written before the fork, ")
+
+        def drop() -> bool:
+            warnings.simplefilter("ignore", ResourceWarning)
+            writers.clear()
+            gc.collect()
+            return True
+
+        self.assertEqual(in_processes(drop), [True])
+        with writers.pop() as writer:
+            writer.write(b"and after it")
+        self.assert_holds(self.key(), b"written before the fork, and after it")
+
+    @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
+    def test_writer_in_a_forked_child(self) -> None:
+        """Promise 1: write() and close() in a forked child raise; the parent's bytes are kept."""
+        filemeta = self.filemeta()
+        used = leaving_writers.used_in_a_child(lambda: self.store.write_open(filemeta))
+        self.assertEqual(used, [])
+        self.assertEqual(self.scanned(), {self.key()})
+        self.assert_holds(self.key(), b"before, and after")
+
+    def test_writer_counts_and_hashes(self) -> None:
+        """Promise 1: a writer knows size and SHA-256 of what was written so far."""
+        with self.store.write_open(self.filemeta()) as writer:
+            for written in (b"", b"a", b"ab"):
+                self.assertEqual(writer.size, len(written))
+                self.assertEqual(writer.sha256, hashlib.sha256(written).hexdigest())
+                writer.write(b"ab"[len(written) : len(written) + 1])
+
+    def test_writer_takes_whatever_holds_bytes(self) -> None:
+        """Promise 1: bytes, bytearray, memoryview and text (as UTF-8) are written alike."""
+        filemeta = self.filemeta()
+        pieces: list[Any] = [b"by", bytearray(b"te"), memoryview(b"--"), "blå"]
+        with self.store.write_open(filemeta) as writer:
+            writer.writelines(pieces)
+        self.assert_holds(self.key(), b"byte--" + "blå".encode())
+        self.assertEqual(filemeta.size, 10)
+
+    def test_zip_through_a_writer(self) -> None:
+        """Promise 1: an archive of nine megabytes written through a writer is whole."""
+        member = os.urandom(900_000)
+        self.save("a.zip", b"")
+        for name, open_writer in (
+            ("a.zip", lambda: self.store.open("a.zip", "wb")),
+            (self.key(), lambda: self.store.write_open(self.filemeta())),
+        ):
+            with open_writer() as writer, zipfile.ZipFile(writer, "w") as archive:
+                for number in range(10):
+                    archive.writestr(f"{number}.bin", member)
+            with zipfile.ZipFile(io.BytesIO(self.read(name))) as archive:
+                self.assertIsNone(archive.testzip())
+                self.assertEqual(archive.read("9.bin"), member)

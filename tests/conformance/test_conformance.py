@@ -1,0 +1,74 @@
+"""The conformance suite on every store of ours, and on stores that two lines make of others."""
+
+from __future__ import annotations
+
+from django.core.files.storage import FileSystemStorage, InMemoryStorage
+from django.test import SimpleTestCase
+
+from devilry_storage.storages import (
+    DeliveryStoreMixin,
+    FsDeliveryStore,
+    FsHierDeliveryStore,
+    MemoryDeliveryStore,
+)
+from devilry_storage.testing import TestDeliveryStoreMixin
+from devilry_storage.testing.conformance.delivery_stores import BeyondCases
+from devilry_storage.testing.conformance.django_contract import FileCases
+from devilry_storage.testing.conformance.filemeta_methods import ContractCases
+from devilry_storage.testing.conformance.races import RaceCases
+from devilry_storage.testing.conformance.rewrites import RewriteCases
+from devilry_storage.testing.conformance.uploads import UploadCases
+from devilry_storage.testing.conformance.whole_or_absent import WholeCases
+from devilry_storage.testing.conformance.writers import WriterCases
+
+
+class TestFsDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> FsDeliveryStore:
+        return FsDeliveryStore(location=self.tmp_path / "store")
+
+
+class TestFsHierDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> FsHierDeliveryStore:
+        return FsHierDeliveryStore(location=self.tmp_path / "store", interval=10)
+
+
+class TestFsHierDeliveryStoreWithoutFsync(
+    ContractCases,
+    BeyondCases,
+    FileCases,
+    UploadCases,
+    WholeCases,
+    RewriteCases,
+    WriterCases,
+    RaceCases,
+    SimpleTestCase,
+):
+    """The parts that write and delete: only there ``durable`` makes a difference."""
+
+    def make_store(self) -> FsHierDeliveryStore:
+        return FsHierDeliveryStore(location=self.tmp_path / "store", durable=False)
+
+
+class TestMemoryDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> MemoryDeliveryStore:
+        return MemoryDeliveryStore()
+
+
+class DjangosDiskStore(DeliveryStoreMixin, FileSystemStorage):
+    atomic_create = whole_or_absent = durable = confined = atomic_copy = False
+    bounded_memory = True
+
+
+class TestStoreMadeOfFileSystemStorage(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> DjangosDiskStore:
+        return DjangosDiskStore(location=self.tmp_path / "store")
+
+
+class DjangosMemoryStore(DeliveryStoreMixin, InMemoryStorage):
+    atomic_create = whole_or_absent = durable = bounded_memory = atomic_copy = False
+    confined = True
+
+
+class TestStoreMadeOfInMemoryStorage(TestDeliveryStoreMixin, SimpleTestCase):
+    def make_store(self) -> DjangosMemoryStore:
+        return DjangosMemoryStore()

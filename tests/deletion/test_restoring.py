@@ -1,0 +1,666 @@
+"""Deleted files come back whole, with their ids, or not at all and with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from django.apps import apps
+from django.core import serializers
+from django.core.files.base import ContentFile
+from django.db import connection, transaction
+from django.utils import timezone
+
+from devilry_storage import signals
+from devilry_storage.deletion.purging import purge, remove_now
+from devilry_storage.deletion.removal import claim
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.exceptions import NotRestorable
+from devilry_storage.fields import StoredName
+from devilry_storage.models import Tombstone
+from devilry_storage.resolving import store_for
+from devilry_storage.restoring import restore, take_back
+from devilry_storage.tables.tombstone import TombstoneState
+from devilry_storage.testing import override_deliverystore
+
+from ..harness.users import make_user
+from ..testapp.models import Course, MarkedFile, Note, Paper, Reading, Station
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def group() -> Any:
+    return AssignmentGroup.objects.create(name="group")
+
+
+@pytest.fixture
+def delivery(group: Any) -> Any:
+    user = make_user("anna")
+    made = Delivery.begin(group, user)
+    made.add_files({"a.txt": b"aaa", "b.txt": b"bbb"})
+    made.finish()
+    return made
+
+
+def _picture(model: Any) -> list[Any]:
+    """Return all columns of all rows, but of a file's name only the key."""
+    rows = list(model.objects.order_by("pk").values())
+    for row in rows:
+        if name := row.get("content"):
+            row["content"] = name[: -len("_1234567")] if "_" in name else name
+    return rows
+
+
+def _read(row: Any) -> bytes:
+    with FileMeta.objects.get(pk=row.pk).content.open() as file:
+        data: bytes = file.read()
+    return data
+
+
+def _tombstone() -> Any:
+    return Tombstone.objects.get()
+
+
+def test_a_deleted_row_comes_back_as_it_was(delivery: Any) -> None:
+    """Every column, and the bytes under another name; the old one stays buried."""
+    before = _picture(FileMeta)
+    name = delivery.files[0].content.name
+    delivery.files[0].delete()
+    deleted = _tombstone()
+    row = restore(deleted)
+    assert _picture(FileMeta) == before
+    assert row.content.name != name
+    assert store_for(row).layout.parse(row.content.name) == row.key_ids()
+    with row.content.open() as file:
+        assert file.read() == b"aaa"
+    kept = _tombstone()
+    assert (kept.name, kept.rows, kept.state) == (name, [], TombstoneState.RESTORED)
+    assert kept.due > deleted.due
+
+
+def test_restored_file_is_deleted_and_restored_again(delivery: Any) -> None:
+    """Each time it gets another name, and the purge of the old ones does no harm."""
+    for _ in range(3):
+        FileMeta.objects.get(filename="a.txt").delete()
+        row = restore(Tombstone.objects.exclude(rows=[]).get())
+    assert Tombstone.objects.count() == 3
+    Tombstone.objects.update(due=timezone.now())
+    assert [event.result for event in purge()] == ["removed"] * 3
+    assert _read(row) == b"aaa"
+
+
+def test_deleted_file_is_restored_once(delivery: Any) -> None:
+    """The tombstone that is left has no rows."""
+    delivery.files[0].delete()
+    tombstone = _tombstone()
+    restore(tombstone)
+    with pytest.raises(NotRestorable, match="was restored already"):
+        restore(tombstone)
+    assert FileMeta.objects.count() == 2
+
+
+def test_a_deleted_delivery_comes_back_with_all_its_files(delivery: Any) -> None:
+    """Finished, with its number, by whichever of its files is restored first."""
+    before = _picture(Delivery), _picture(FileMeta)
+    delivery.delete()
+    assert not Delivery.objects.exists()
+    for tombstone in Tombstone.objects.order_by("-pk"):
+        restore(tombstone)
+    assert (_picture(Delivery), _picture(FileMeta)) == before
+
+
+def test_a_cleared_row_gets_its_content_back(delivery: Any) -> None:
+    """The row was there all the time."""
+    before = _picture(FileMeta)
+    delivery.files[0].content.delete()
+    restore(_tombstone())
+    assert _picture(FileMeta) == before
+
+
+@pytest.mark.parametrize("row_stays", [True, False])
+def test_restore_fails_where_the_new_name_is_buried(
+    delivery: Any, monkeypatch: pytest.MonkeyPatch, row_stays: bool
+) -> None:
+    """As an orphan, while the restore was suspended for the grace time; nothing is lost."""
+    row = delivery.files[0]
+    row.content.delete() if row_stays else row.delete()
+    tombstone, store = _tombstone(), store_for(FileMeta)
+    duplicate: Any = store.duplicate
+
+    def suspended(*args: Any, **kwargs: Any) -> Any:
+        name = duplicate(*args, **kwargs)
+        Tombstone.objects.create(
+            model=tombstone.model, alias=tombstone.alias, name=name, due=timezone.now()
+        )
+        return name
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "duplicate", suspended)
+        with pytest.raises(NotRestorable, match="belongs to a deleted file"):
+            restore(tombstone)
+    assert _read(restore(tombstone)) == b"aaa"
+
+
+def test_a_delivery_comes_back_in_its_last_state(delivery: Any) -> None:
+    """Finished, though the file that is restored first was deleted before it was."""
+    Delivery.objects.update(successful=False, number=None)
+    first, second = delivery.files
+    first.delete()
+    Delivery.objects.get().finish()
+    before = _picture(Delivery), _picture(FileMeta)
+    Delivery.objects.get().delete()
+    early, last = Tombstone.objects.order_by("pk")
+    with pytest.raises(NotRestorable, match="was deleted before"):
+        restore(early)
+    restore(last)
+    assert (_picture(Delivery), _picture(FileMeta)) == before
+    assert last.filename == second.filename
+
+
+def test_a_finished_delivery_never_comes_back_unfinished(delivery: Any) -> None:
+    """Not by a file that it was finished without, when nothing else is left of it."""
+    Delivery.objects.update(successful=False, number=None)
+    delivery.files[0].delete()
+    Delivery.objects.get().finish()
+    Delivery.objects.get().delete()
+    early, last = Tombstone.objects.order_by("pk")
+    list(remove_now([last]))
+    with pytest.raises(NotRestorable, match=f"its delivery '{delivery.pk}' is gone"):
+        restore(early)
+    assert not Delivery.objects.exists()
+
+
+def test_no_tombstone_keeps_as_unfinished_what_was_finished(delivery: Any) -> None:
+    """Of whichever model the file was; what else has the same id is not meant."""
+    Delivery.objects.update(successful=False, number=None)
+    delivery.files[0].delete()
+    kept = _tombstone()
+    of_course = {"model": "testapp.course", "pk": delivery.pk, "fields": {}}
+    of_another = {**kept.rows[0], "pk": delivery.pk + 1}
+    rows = [of_course, of_another, *kept.rows]
+    Tombstone.objects.create(
+        model="testapp.note", name="1", due=kept.due, delivery_id=delivery.pk, rows=rows
+    )
+    Delivery.objects.get().finish()
+    first, second = Tombstone.objects.order_by("pk")
+    assert first.rows == kept.rows[1:]
+    assert second.rows == [of_course, of_another, *kept.rows[1:]]
+
+
+def test_a_number_that_was_given_again_becomes_the_next(delivery: Any) -> None:
+    """Numbers are unique in a group; the other delivery keeps its own."""
+    group = delivery.assignment_group
+    delivery.delete()
+    other = Delivery.begin(group)
+    other.add_file("a.txt", b"x")
+    other.finish()
+    for tombstone in Tombstone.objects.order_by("pk"):
+        restore(tombstone)
+    assert other.number == 1
+    back = Delivery.objects.exclude(pk=other.pk).get()
+    assert (back.number, back.successful) == (2, True)
+    assert [row.filename for row in back.files] == ["a.txt", "b.txt"]
+
+
+def test_restored_delivery_keeps_number_that_is_free(delivery: Any) -> None:
+    """Deliveries that were finished later keep theirs, too."""
+    later = Delivery.begin(delivery.assignment_group)
+    later.add_file("a.txt", b"x")
+    later.finish()
+    delivery.delete()
+    restore(Tombstone.objects.order_by("pk")[0])
+    numbers = Delivery.objects.order_by("pk").values_list("number", flat=True)
+    assert list(numbers) == [1, 2]
+
+
+def test_content_replaced_before_the_finish_is_not_restored(delivery: Any) -> None:
+    """A finished delivery gets no content back that it was finished without."""
+    _other_content(delivery)
+    early = _tombstone()
+    Delivery.objects.get().finish()
+    row = FileMeta.objects.order_by("pk")[0]
+    row.content.delete()
+    with pytest.raises(NotRestorable, match="was deleted before"):
+        restore(early)
+    assert not FileMeta.objects.get(pk=row.pk).content
+    assert Tombstone.objects.filter(pk=early.pk).exists()
+
+
+def test_replaced_content_comes_back_once_the_newer_is_taken_away(delivery: Any) -> None:
+    """What the message says helps: both contents have had their tombstone in turn."""
+    _other_content(delivery)
+    first = _tombstone()
+    row = FileMeta.objects.order_by("pk")[0]
+    row.content.delete()
+    again = restore(first)
+    assert again.pk == row.pk
+    assert _read(again) == b"aaa"
+    assert Tombstone.objects.exclude(rows=[]).get().name != first.name
+
+
+def test_raw_save_of_a_buried_name_is_refused(delivery: Any) -> None:
+    """A fixture cannot bring a name back that a purge may be about to remove."""
+    delivery.files[0].delete()
+    records = list(serializers.deserialize("python", _tombstone().rows))
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"), transaction.atomic():
+        for record in records:
+            record.save()
+    assert FileMeta.objects.count() == 1
+    assert Tombstone.objects.count() == 1
+
+
+def test_raw_save_of_a_name_buried_under_another_alias_is_refused(delivery: Any) -> None:
+    """The alias of the store may have been changed; its files are the same."""
+    delivery.files[0].delete()
+    Tombstone.objects.update(alias="earlier")
+    records = list(serializers.deserialize("python", _tombstone().rows))
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"), transaction.atomic():
+        for record in records:
+            record.save()
+    assert FileMeta.objects.count() == 1
+
+
+def test_raw_save_of_a_name_of_another_row_is_refused(delivery: Any) -> None:
+    """Two rows never name one object."""
+    first, second = delivery.files
+    (record,) = serializers.deserialize("python", serializers.serialize("python", [first]))
+    record.object.pk = second.pk + 1
+    setattr(record.object, "filename", "c.txt")  # noqa: B010  # any model's
+    with pytest.raises(FileExistsError, match=f"is the file of .*FileMeta '{first.pk}'"):
+        record.save()
+    record.object.pk = first.pk
+    record.save()
+    assert not Tombstone.objects.exists()
+
+
+def test_raw_save_of_a_name_of_a_row_of_another_model_is_refused(delivery: Any) -> None:
+    """Also where the two rows have one id."""
+    first = delivery.files[0]
+    with override_deliverystore("deliveries", model=Note):
+        note = Note(pk=first.pk, filename="n.txt", content=ContentFile(b"nnn", "n.txt"))
+        note.save()
+        first._set_content(note.content.name, 3, "")
+        (record,) = serializers.deserialize("python", serializers.serialize("python", [first]))
+        with pytest.raises(FileExistsError, match=f"is the file of testapp.Note '{note.pk}'"):
+            record.save()
+
+
+def test_name_that_is_buried_again_is_kept_for_its_time(delivery: Any) -> None:
+    """The tombstone keeps the row that had the name at last."""
+    first, second = delivery.files
+    name = first.content.name
+    first.delete()
+    Tombstone.objects.update(due=timezone.now())
+    table = FileMeta._meta.db_table
+    connection.cursor().execute(f"UPDATE {table} SET content = %s", [name])
+    FileMeta.objects.get().delete()
+    tombstone = _tombstone()
+    assert tombstone.due > timezone.now() + timedelta(days=29)
+    assert [tombstone.rows[-1]["pk"], tombstone.file_id] == [second.pk, second.pk]
+
+
+def test_row_that_names_the_buried_file_gets_another_name(delivery: Any) -> None:
+    """It was brought back past this package; a purge would keep the file for ever."""
+    pk = delivery.files[0].pk
+    delivery.files[0].delete()
+    FileMeta.objects.bulk_create([FileMeta(pk=pk, delivery=delivery, filename="a.txt")])
+    table, name = FileMeta._meta.db_table, _tombstone().name
+    connection.cursor().execute(f"UPDATE {table} SET content = %s WHERE id = %s", [name, pk])
+    restored = restore(_tombstone())
+    assert restored.pk == pk
+    assert restored.content.name != name
+    assert _read(restored) == b"aaa"
+
+
+def test_purge_is_refused_in_a_block_of_a_test(delivery: Any) -> None:
+    """Of Django's TestCase only its own transactions do not count."""
+    list(purge())
+    with transaction.atomic(), pytest.raises(RuntimeError, match="cannot run in a transaction"):
+        list(purge())
+
+
+@pytest.mark.parametrize("content", ["0/0/1/other", None])
+def test_raw_save_buries_other_content_of_the_row(delivery: Any, content: str | None) -> None:
+    """A fixture that is older, or of another site, makes no orphan of what the row had."""
+    (row, _) = delivery.files
+    (record,) = serializers.deserialize("python", serializers.serialize("python", [row]))
+    setattr(record.object, "content", None if content is None else StoredName(content))  # noqa: B010
+    record.save()
+    assert FileMeta.objects.get(pk=row.pk).content.name == content
+    buried = _tombstone()
+    assert (buried.name, buried.state) == (row.content.name, TombstoneState.DELETED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_raw_save_outside_of_a_transaction_is_refused(delivery: Any) -> None:
+    """Its file could be deleted between the look and the save."""
+    (row, _) = delivery.files
+    (record,) = serializers.deserialize("python", serializers.serialize("python", [row]))
+    with pytest.raises(transaction.TransactionManagementError, match="cannot be saved raw"):
+        record.save()
+    with transaction.atomic():
+        record.save()
+    assert not Tombstone.objects.exists()
+
+
+def test_bulk_create_of_deleted_rows_is_refused(delivery: Any) -> None:
+    """Their names belong to tombstones."""
+    rows = list(delivery.files)
+    delivery.files.all().delete()
+    with pytest.raises(FileExistsError, match="belongs to a deleted file"):
+        FileMeta.objects.bulk_create(rows)
+    assert not FileMeta.objects.exists()
+
+
+def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:
+    """There it can be adopted; the old name is removed when it is due."""
+    old = store_for(FileMeta).save("lying/there.txt", ContentFile(b"there"))
+    Tombstone.objects.create(
+        model="devilry_deliveries.filemeta",
+        alias="deliveries",
+        name=old,
+        size=5,
+        created=timezone.now() - timedelta(days=2),
+        due=timezone.now(),
+    )
+    with pytest.raises(NotRestorable, match="has no rows to restore: take back"):
+        restore(_tombstone())
+    name = take_back(_tombstone())
+    assert name.startswith("lying/there_")
+    other = Delivery.begin(delivery.assignment_group)
+    row = FileMeta.objects.adopt(name, delivery=other)
+    assert [event.result for event in purge()] == ["removed"]
+    assert _read(row) == b"there"
+    assert not store_for(FileMeta).exists(old)
+
+
+def test_columns_that_the_models_have_lost_are_left_out(delivery: Any) -> None:
+    """A migration that drops a column does not make what was deleted before it unrestorable."""
+    before = _picture(FileMeta)
+    delivery.files[0].delete()
+    rows = _tombstone().rows
+    rows[-1]["fields"]["colour"] = "red"
+    rows.append({"model": "gone.child", "pk": rows[-1]["pk"], "fields": {}})
+    Tombstone.objects.update(rows=rows)
+    restore(_tombstone())
+    assert _picture(FileMeta) == before
+
+
+def test_whoever_is_gone_is_let_go_of(delivery: Any) -> None:
+    """The user may be deleted meanwhile; the delivery comes back without."""
+    user = delivery.delivered_by
+    delivery.delete()
+    user.delete()
+    restore(Tombstone.objects.order_by("pk")[0])
+    assert Delivery.objects.get().delivered_by is None
+
+
+def test_a_file_is_told_of_when_it_is_back(
+    delivery: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    """The signal is that of a file that was stored."""
+    delivery.files[0].delete()
+    told: list[Any] = []
+
+    def receive(*, instance: Any, name: str, size: int, **kwargs: Any) -> None:
+        told.append((instance.filename, size))
+
+    signals.file_stored.connect(receive)
+    try:
+        with django_capture_on_commit_callbacks(execute=True):
+            restore(_tombstone())
+    finally:
+        signals.file_stored.disconnect(receive)
+    assert told == [("a.txt", 3)]
+
+
+def _gone(delivery: Any) -> str:
+    row = delivery.files[0]
+    row.delete()
+    store_for(FileMeta).delete(row.content.name)
+    return "nothing is left"
+
+
+def _other_size(delivery: Any) -> str:
+    row = delivery.files[0]
+    row.delete()
+    Tombstone.objects.update(size=99)
+    return "'3' bytes"
+
+
+def _other_content(delivery: Any) -> str:
+    Delivery.objects.update(successful=False, number=None)
+    row = FileMeta.objects.order_by("pk")[0]
+    row.content = ContentFile(b"new", "a.txt")
+    row.save()
+    return "other content now"
+
+
+def _filename_taken(delivery: Any) -> str:
+    delivery.files[0].delete()
+    Delivery.objects.update(successful=False)
+    Delivery.objects.get().add_file("a.txt", b"another")
+    return "already"
+
+
+def _group_gone(delivery: Any) -> str:
+    group = delivery.assignment_group
+    delivery.files[0].delete()
+    delivery.delete()
+    Tombstone.objects.exclude(pk=Tombstone.objects.order_by("pk")[0].pk).delete()
+    group.delete()
+    return "is gone. Restore that first"
+
+
+def _no_model(delivery: Any) -> str:
+    delivery.files[0].delete()
+    Tombstone.objects.update(model="gone.file")
+    return "no such model"
+
+
+def _other_store(delivery: Any) -> str:
+    delivery.files[0].delete()
+    Tombstone.objects.update(alias="elsewhere")
+    return "'elsewhere'"
+
+
+def _finished_without(delivery: Any) -> str:
+    Delivery.objects.update(successful=False, number=None)
+    delivery.files[0].delete()
+    Delivery.objects.get().finish()
+    return "was deleted before devilry_deliveries.Delivery"
+
+
+def _stored_by_somebody_else(delivery: Any) -> str:
+    row = delivery.files[0]
+    pk = row.pk
+    row.delete()
+    FileMeta.objects.bulk_create([FileMeta(pk=pk, delivery=delivery, filename="new.txt")])
+    return "which is being stored"
+
+
+def _model_changed(delivery: Any) -> str:
+    delivery.files[0].delete()
+    rows = _tombstone().rows
+    rows[-1]["fields"]["size"] = "many"
+    Tombstone.objects.update(rows=rows)
+    return "its models changed"
+
+
+def _no_row_of_the_model(delivery: Any) -> str:
+    delivery.files[0].delete()
+    Tombstone.objects.update(rows=_tombstone().rows[:1])
+    return "has no row of"
+
+
+REFUSED = [
+    *(_gone, _other_size, _other_content, _filename_taken, _finished_without),
+    *(_group_gone, _no_model, _other_store, _stored_by_somebody_else),
+    *(_model_changed, _no_row_of_the_model),
+]
+
+
+@pytest.mark.parametrize("change", REFUSED, ids=lambda change: change.__name__)
+def test_what_cannot_come_back_says_why_and_changes_nothing(delivery: Any, change: Any) -> None:
+    """The tombstone stays, and so do all rows."""
+    reason = change(delivery)
+    before = _picture(FileMeta), _picture(Delivery), _picture(Tombstone)
+    with pytest.raises(NotRestorable) as caught:
+        restore(Tombstone.objects.order_by("pk")[0])
+    assert reason in str(caught.value)
+    assert (_picture(FileMeta), _picture(Delivery), _picture(Tombstone)) == before
+
+
+def test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing(delivery: Any) -> None:
+    """Claimed is enough, whether the bytes are removed already or not."""
+    delivery.files[0].delete()
+    stale = _tombstone()
+    assert claim(FileMeta, Tombstone.objects.all()) == 1
+    with pytest.raises(NotRestorable, match="is being removed for good"):
+        restore(stale)
+    list(purge())
+    with pytest.raises(NotRestorable, match="was removed for good"):
+        take_back(stale)
+    Tombstone.objects.all().delete()
+    with pytest.raises(NotRestorable, match="was removed for good meanwhile"):
+        restore(stale)
+    assert FileMeta.objects.count() == 1
+
+
+def _meanwhile(act: Callable[[], object]) -> Any:
+    """Do something while a restore duplicates the bytes."""
+    store = type(store_for(FileMeta))
+    duplicate = store.duplicate
+
+    def duplicate_and_act(self: Any, *args: Any, **options: Any) -> str:
+        name: str = duplicate(self, *args, **options)
+        act()
+        return name
+
+    return patch.object(store, "duplicate", duplicate_and_act)
+
+
+def test_file_that_is_claimed_during_a_restore_is_not_restored(delivery: Any) -> None:
+    """The purge was first; its rows are gone."""
+    delivery.files[0].delete()
+    with (
+        _meanwhile(lambda: claim(FileMeta, Tombstone.objects.all())),
+        pytest.raises(NotRestorable, match="is being removed for good"),
+    ):
+        restore(_tombstone())
+    assert FileMeta.objects.count() == 1
+    assert _tombstone().claimed is not None
+
+
+def test_content_stored_during_a_restore_is_kept(delivery: Any) -> None:
+    """Another restore, or an upload into the row, was first."""
+    Delivery.objects.update(successful=False, number=None)
+    pk = delivery.files[0].pk
+    delivery.files[0].content.delete()
+
+    def store_other() -> None:
+        row = FileMeta.objects.get(pk=pk)
+        row.content = ContentFile(b"new", "a.txt")
+        row.save()
+
+    with _meanwhile(store_other), pytest.raises(NotRestorable, match="other content now"):
+        restore(_tombstone())
+    assert _read(FileMeta.objects.get(pk=pk)) == b"new"
+    assert _tombstone().rows != []
+
+
+def test_restore_that_is_refused_stores_nothing(delivery: Any) -> None:
+    """Bytes that no row gets would be an orphan."""
+    _other_content(delivery)
+    before = {entry.name for entry in store_for(FileMeta).scan()}
+    with pytest.raises(NotRestorable):
+        restore(_tombstone())
+    assert {entry.name for entry in store_for(FileMeta).scan()} == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bytes_are_duplicated_outside_of_transactions(delivery: Any) -> None:
+    """A copy of gigabytes within S3 holds no lock."""
+    delivery.files[0].delete()
+    seen = []
+    with _meanwhile(lambda: seen.append(connection.in_atomic_block)):
+        restore(_tombstone())
+    assert seen == [False]
+
+
+def test_children_and_parents_come_back(delivery: Any) -> None:
+    """The rows of a multi-table child, and of a plain parent."""
+    Delivery.objects.update(successful=False)
+    delivery.refresh_from_db()
+    marked = MarkedFile(delivery=delivery, filename="m.txt", mark="x")
+    marked.content = ContentFile(b"mmm", "m.txt")
+    marked.save()
+    course = Course.objects.create(title="course")
+    paper = Paper(delivery=course, filename="p.txt", title="paper")
+    paper.content = ContentFile(b"ppp", "p.txt")
+    paper.save()
+    note = Note(filename="n.txt", content=ContentFile(b"nnn", "n.txt"))
+    note.save()
+    before = _picture(MarkedFile), _picture(Paper), _picture(Note)
+    for row in (marked, paper, note):
+        row.delete()
+    for tombstone in Tombstone.objects.order_by("pk"):
+        restore(tombstone)
+    assert (_picture(MarkedFile), _picture(Paper), _picture(Note)) == before
+
+
+def test_migration_fills_in_what_is_searched_for(delivery: Any) -> None:
+    """Tombstones that were written before it are found as those after it are."""
+    delivery.delete()
+    Note(filename="n.txt", content=ContentFile(b"nnn", "n.txt")).save()
+    Note.objects.all().delete()
+    Tombstone.objects.create(model="testapp.note", name="orphan", due=timezone.now())
+    before = _picture(Tombstone)
+    Tombstone.objects.update(filename="", file_id=None, delivery_id=None)
+    migration = import_module("devilry_storage.migrations.0004_tombstone_search")
+    migration.fill(apps, SimpleNamespace(connection=connection))
+    assert _picture(Tombstone) == before
+
+
+def _reading(**values: Any) -> Any:
+    """Return a reading of the station whose number is the id of another one."""
+    first, second = (Station.objects.create(pk=pk, number=pk + 1) for pk in (1, 2))
+    assert first.number == second.pk
+    content = ContentFile(b"23", "r.txt")
+    return Reading.objects.create(delivery=first, filename="r.txt", content=content, **values)
+
+
+def test_owner_is_found_by_the_field_that_a_key_is_to(group: Any) -> None:
+    """The tombstone keeps the row that the file belongs to, whatever has its number as id."""
+    row = _reading()
+    pk, number = row.delivery.pk, row.delivery.number
+    row.delete()
+    kept = [each for each in _tombstone().rows if each["model"] == "testapp.station"]
+    assert [each["pk"] for each in kept] == [pk]
+    Station.objects.get(pk=pk).delete()
+    assert restore(_tombstone()).delivery_id == number
+    assert Station.objects.get(pk=pk).number == number
+
+
+def test_file_without_an_owner_is_restored(group: Any) -> None:
+    """Its name is an alternative of the old one."""
+    row = _reading()
+    row.delivery.delete()
+    Reading.objects.get().delete()
+    again = restore(_tombstone())
+    assert again.delivery_id is None
+    assert b"".join(store_for(Reading).stream(again.content.name)) == b"23"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+def test_row_with_an_infinite_number_is_restored(group: Any, value: float) -> None:
+    """JSON has no such number."""
+    _reading(value=value).delete()
+    assert restore(_tombstone()).value == value
+    assert Reading.objects.get().value == value

@@ -1,0 +1,158 @@
+"""Swapped by settings: the same life of a delivery under every store, however it is configured."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.test import override_settings
+
+from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.layout import FlatLayout, HierLayout
+from devilry_storage.resolving import store_for
+from devilry_storage.storages import FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore
+from tests.testapp.pictures import buried, stored
+
+pytestmark = pytest.mark.django_db
+
+STORES = (FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore)
+PATH = "devilry_storage.storages"
+OTHERS = {key: value for key, value in settings.STORAGES.items() if key != "deliveries"}
+
+
+def by_alias(store: str, folder: Path) -> dict[str, Any]:
+    options = {} if store.startswith("Memory") else {"location": str(folder)}
+    given = {"BACKEND": f"{PATH}.{store}", "OPTIONS": options}
+    return {"STORAGES": {**OTHERS, "deliveries": given}}
+
+
+def by_backend(store: str, folder: Path) -> dict[str, Any]:
+    return {
+        "STORAGES": OTHERS,
+        "DELIVERY_STORE_BACKEND": f"{PATH}.{store}",
+        "DELIVERY_STORE_ROOT": folder,
+    }
+
+
+def by_root_of_its_own(store: str, folder: Path) -> dict[str, Any]:
+    return {
+        **by_backend(store, folder),
+        "DELIVERY_STORE_ROOT": folder / "not here" if "Hier" in store else folder,
+        "DEVILRY_FSHIERDELIVERYSTORE_ROOT": folder,
+    }
+
+
+def by_default(store: str, folder: Path) -> dict[str, Any]:
+    return {
+        "STORAGES": {**OTHERS, "default": {"BACKEND": f"{PATH}.{store}"}},
+        "MEDIA_ROOT": folder,
+    }
+
+
+WAYS = (by_alias, by_backend, by_root_of_its_own, by_default)
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
+def way(request: Any) -> Any:
+    return request.param
+
+
+@pytest.fixture(params=STORES, ids=lambda store: store.__name__)
+def store(request: Any, way: Any, tmp_path: Path) -> Iterator[Any]:
+    (tmp_path / "store").mkdir()
+    with override_settings(**way(request.param.__name__, tmp_path / "store")):
+        yield store_for(FileMeta)
+
+
+def test_the_settings_reach_the_field(store: Any, request: Any, tmp_path: Path) -> None:
+    """The store is the configured one, for the field, its files, and who asks."""
+    field: Any = FileMeta._meta.get_field("content")
+    row = FileMeta(filename="a.txt")
+    assert field.storage is row.content.storage is store_for(row) is store
+    assert type(store).__name__ in request.node.name
+    flat = type(store) is FsDeliveryStore
+    assert store.layout == (FlatLayout() if flat else HierLayout(1000))
+    if isinstance(store, FsDeliveryStore):
+        assert store.location == str(tmp_path / "store")
+
+
+def test_the_life_of_a_delivery(store: Any, tmp_path: Path) -> None:
+    """Stored, replaced, removed, finished, copied, deleted: with every store."""
+    group = AssignmentGroup.objects.create(name="group")
+    delivery = Delivery.begin(group)
+    row = delivery.add_file("hello.txt", ["hello", "world"])
+    rows = delivery.add_files({"a.bin": b"\x00" * 70_000, "empty": b""})
+    rows[0].content.save("again.bin", ContentFile(b"again"))
+    delivery.finish()
+    twin = delivery.copy(group)
+    for each in (delivery, twin):
+        files = Delivery.objects.get(pk=each.pk).files
+        assert {file.filename: file.content.read() for file in files} == {
+            "hello.txt": b"helloworld",
+            "a.bin": b"again",
+            "empty": b"",
+        }
+        for file in files:
+            assert store.layout.parse(file.content.name) == (each.pk, file.pk)
+            assert file.content.size == file.size
+            file.content.close()
+    assert row.content.name == store.layout.key(delivery.pk, row.pk)
+    if not isinstance(store, MemoryDeliveryStore):
+        assert Path(row.content.path) == tmp_path / "store" / row.content.name
+    names = [file.content.name for file in delivery.files]
+    delivery.delete()
+    assert {*names} < {*buried()} < {*stored(store)}
+
+
+def test_a_failure_leaves_no_trace(store: Any) -> None:
+    """A source that breaks off leaves neither row nor bytes, with every store."""
+
+    def broken() -> Iterator[bytes]:
+        yield b"four"
+        raise RuntimeError("broken")
+
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    row = delivery.add_file("old.txt", b"old")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="broken"):
+            delivery.add_file("a.txt", broken())
+        with pytest.raises(RuntimeError, match="broken"):
+            delivery.add_files({"a.txt": broken()})
+    assert stored(store) == {row.content.name: b"old"}
+    assert (FileMeta.objects.count(), buried()) == (1, [])
+
+
+@pytest.mark.parametrize("way", [by_alias], indirect=True, ids=["by_alias"])
+def test_no_migration_follows_a_swap(store: Any) -> None:
+    """Migrations contain no store."""
+    said = io.StringIO()
+    call_command("makemigrations", check=True, dry_run=True, stdout=said)
+    assert said.getvalue() == "No changes detected\n"
+
+
+def test_files_of_one_store_are_read_by_the_same_kind_of_another_interval(tmp_path: Path) -> None:
+    """The column is the truth: a changed layout finds what was stored under the old one."""
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    stores: list[tuple[str, dict[str, Any]]] = [
+        ("FsHierDeliveryStore", {"interval": 1000}),
+        ("FsHierDeliveryStore", {"interval": 2}),
+        ("FsDeliveryStore", {}),
+    ]
+    for number, (store, options) in enumerate(stores):
+        given = {
+            "BACKEND": f"{PATH}.{store}",
+            "OPTIONS": {"location": str(tmp_path), **options},
+        }
+        with override_settings(STORAGES={**OTHERS, "deliveries": given}):
+            delivery.add_file(f"{number}.txt", f"{number}")
+            for row in delivery.files:
+                with row.content.open() as file:
+                    assert file.read() == row.filename[:1].encode()
+    with override_settings(STORAGES={**OTHERS, "deliveries": given}):
+        delivery.finish()

@@ -1,0 +1,154 @@
+"""What HTTP says of conditions, ranges, dates and names, as pure functions."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.http import parse_options_header
+
+from devilry_storage.rfc9110 import (
+    Answer,
+    Representation,
+    answer,
+    byte_range,
+    content_disposition,
+    http_date,
+    http_seconds,
+)
+
+from ..harness.http_requests import CASES, SIZES
+from ..storages.test_hostile_names import TABLE
+
+ETAG = '"abc"'
+MODIFIED = 1_000_000_000
+DATE = "Sun, 09 Sep 2001 01:46:40 GMT"
+VALUES = {
+    "etag": ETAG,
+    "date": DATE,
+    "later": "Sun, 09 Sep 2001 01:46:41 GMT",
+    "earlier": "Sun, 09 Sep 2001 01:46:39 GMT",
+}
+
+
+def test_every_request_gets_the_answer_of_the_rfc() -> None:
+    """RFC 9110, sections 13 and 14, by the table that real servers are asked by, too."""
+    files = {file: Representation(size, ETAG, MODIFIED) for file, size in SIZES.items()}
+    wrong = [
+        (str(case), got)
+        for case in CASES
+        if (got := answer(case.method, case.filled(**VALUES), files[case.file]))
+        != Answer(case.status, case.start, case.stop)
+    ]
+    assert wrong == []
+
+
+def test_what_has_no_tag_and_no_date_is_neither_known_nor_changed() -> None:
+    """Sections 13.1.3 to 13.1.5: without a validator no condition on it holds or fails."""
+    requests = [
+        {"If-Modified-Since": DATE},
+        {"If-Unmodified-Since": VALUES["earlier"]},
+        {"If-None-Match": '""'},
+        {"Range": "bytes=2-4", "If-Range": DATE},
+        {"Range": "bytes=2-4", "If-Range": ETAG},
+        {"Range": "bytes=2-4", "If-Range": ""},
+    ]
+    answers = [(headers, answer("GET", headers, Representation(10))) for headers in requests]
+    assert answers == [(headers, Answer(200, 0, 10)) for headers in requests]
+
+
+@given(st.text(), st.integers(0, 2**70))
+def test_no_range_leaves_the_file(value: str, size: int) -> None:
+    """Whatever is asked for: never a byte more than there is, never an exception."""
+    bounds = byte_range(f"bytes={value}", size)
+    assert bounds is None or 0 <= bounds[0] <= bounds[1] <= size
+
+
+@given(st.integers(0, 2**70), st.integers(0, 2**70), st.integers(0, 2**70))
+def test_a_range_is_what_arithmetic_says(first: int, last: int, size: int) -> None:
+    """However large the numbers are."""
+    bounds = byte_range(f"bytes={first}-{last}", size)
+    if last < first:
+        assert bounds is None
+    else:
+        assert bounds is not None
+        assert range(*bounds) == range(first, last + 1)[: max(0, size - first)]
+
+
+# -- Dates --
+
+
+def test_a_date_has_three_forms() -> None:
+    """Section 5.6.7: a recipient accepts all three."""
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    for each in (date, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"):
+        assert http_seconds(each) == 784_111_777
+    assert http_date(784_111_777) == date
+
+
+def test_a_year_of_two_digits_is_never_far_in_the_future() -> None:
+    """Section 5.6.7: more than 50 years ahead it is of the last century."""
+    last, this = (
+        http_seconds("Sunday, 06-Nov-99 08:49:37 GMT"),
+        http_seconds("Friday, 06-Nov-20 08:49:37 GMT"),
+    )
+    assert (http_date(last or 0)[12:16], http_date(this or 0)[12:16]) == ("1999", "2020")
+
+
+def test_what_is_no_date_is_none() -> None:
+    """Sections 13.1.3 and 13.1.4: such a field is ignored."""
+    values = [
+        "",
+        "x",
+        "784111777",
+        "Sun, 99 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 25:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 +0100",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 99999999999 08:49:37 GMT",
+        "Sun, 06 Nov 0000 08:49:37 GMT",
+        "sun, 06 nov 1994 08:49:37 gmt",
+        f"{DATE}, {DATE}",
+        "Sun, ٠٦ Nov 1994 08:49:37 GMT",
+    ]
+    assert [value for value in values if http_seconds(value) is not None] == []
+
+
+# -- Names --
+
+
+def test_a_filename_stays_within_its_parameter() -> None:
+    """RFC 6266, with a plain name for who does not know RFC 8187 (CVE-2022-36359)."""
+    headers = {
+        "a b.txt": 'attachment; filename="a b.txt"',
+        "a;b=c,d.txt": 'attachment; filename="a;b=c,d.txt"',
+        'a"b.txt': "attachment; filename=\"a_b.txt\"; filename*=UTF-8''a%22b.txt",
+        "a%41.txt": "attachment; filename=\"a_41.txt\"; filename*=UTF-8''a%2541.txt",
+        "å.txt": "attachment; filename=\"_.txt\"; filename*=UTF-8''%C3%A5.txt",
+        "a\\b/c": "attachment; filename=\"a_b_c\"; filename*=UTF-8''a%5Cb%2Fc",
+        "å\r\nX": "attachment; filename=\"___X\"; filename*=UTF-8''%C3%A5%0D%0AX",
+        "\ud800": "attachment; filename=\"_\"; filename*=UTF-8''%3F",
+    }
+    assert {name: content_disposition(name) for name in headers} == headers
+    assert {name: content_disposition(name, inline=True) for name in headers} == {
+        name: header.replace("attachment", "inline") for name, header in headers.items()
+    }
+
+
+def test_a_hostile_name_injects_nothing_and_arrives_as_it_is(subtests: pytest.Subtests) -> None:
+    """One header of an attachment; a valid filename comes out of it as it went in."""
+    # Nothing but a quoted string, which has no escapes, and a value of RFC 8187.
+    form = r"""attachment; filename="[^"\\%]*"(; filename\*=UTF-8''[\w.!#$&+^`|~%-]+)?"""
+    for line in TABLE:
+        with subtests.test(line.what, name=line.name):
+            name = line.name if line.filename is None else line.filename
+            header = content_disposition(name)
+            assert header.isascii()
+            assert header.isprintable()
+            assert re.fullmatch(form, header, re.ASCII)
+            kind, parameters = parse_options_header(header)
+            assert (kind, list(parameters)) == ("attachment", ["filename"])
+            if line.filename is not None:
+                assert parameters["filename"] == name

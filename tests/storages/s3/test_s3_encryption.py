@@ -1,0 +1,196 @@
+"""What a site demands of its objects on S3: that each request says how they are encrypted."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+import pytest
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from django.core.files.base import ContentFile
+
+from devilry_storage.exceptions import StoreDenied, StoreFailure
+from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.s3 import writing
+from devilry_storage.storages.s3.conditions import MARKER
+from devilry_storage.testing import PlainFileMeta
+
+from ...harness import s3servers
+from ...harness.http_proxy import HttpProxy
+
+pytestmark = pytest.mark.servers
+
+MIB = 1 << 20
+PART = 5 * MIB
+SSE_C = "x-amz-server-side-encryption-customer-algorithm"
+SSE_C_OF_THE_SOURCE = "x-amz-copy-source-server-side-encryption-customer-algorithm"
+SSE = "x-amz-server-side-encryption"
+
+WRITES = {"PutObject", "CopyObject", "CreateMultipartUpload"}
+
+
+@pytest.fixture
+def options(proxy: HttpProxy, bucket: str) -> dict[str, Any]:
+    proxy.forget()
+    return {
+        **s3servers.get("seaweedfs").options(bucket),
+        "endpoint_url": proxy.endpoint_url,
+        "location": uuid.uuid4().hex,
+        "transfer_config": TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
+    }
+
+
+def customers_key() -> dict[str, Any]:
+    return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": os.urandom(32)}
+
+
+def live(store: S3DeliveryStore) -> PlainFileMeta:
+    """Let the store do what it does with files, small, large and copied; return a large one."""
+    for number, data in enumerate((os.urandom(1000), os.urandom(PART + 1000)), 1):
+        row, copy = PlainFileMeta(store, 1, number), PlainFileMeta(store, 2, number)
+        with store.write_open(row) as writer:
+            writer.write(data)
+        store.copy(row, copy)
+        assert store.read_open(copy).read() == data
+        assert store.size(str(copy.content)) == len(data)
+        assert b"".join(store.stream(str(row.content), 10, 20)) == data[10:20]
+    assert len(list(store.scan())) == 4
+    store.delete("0/0/1/1")
+    assert not store.delete_many(["0/0/2/1"])
+    return row
+
+
+def copy_in_parts(row: PlainFileMeta, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "LARGEST_COPY", PART)
+    copy = PlainFileMeta(row.store, 3, 1)
+    row.store.copy(row, copy)
+    assert b"".join(row.store.stream(str(copy.content), sha256=row.sha256))
+
+
+def test_the_customers_key_goes_with_every_request_that_needs_it(
+    options: dict[str, Any], proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSE-C: to write, to read, for each part, and twice for a copy; S3 keeps no key."""
+    row = live(S3DeliveryStore(**options, object_parameters=customers_key()))
+    # SeaweedFS says that it cannot do it; what it was asked counts here.
+    with pytest.raises(StoreFailure, match="upload_part_copy.*NotImplemented"):
+        copy_in_parts(row, monkeypatch)
+    needing = WRITES | {
+        *("UploadPart", "UploadPartCopy", "CompleteMultipartUpload", "GetObject", "HeadObject")
+    }
+    by = {each.operation: each for each in proxy.requests}
+    assert needing < set(by)
+    for request in proxy.requests:
+        assert (SSE_C in request.headers) is (request.operation in needing), request.target
+        copies = request.operation in {"CopyObject", "UploadPartCopy"}
+        assert (SSE_C_OF_THE_SOURCE in request.headers) is copies, request.target
+
+
+def test_without_the_customers_key_there_is_an_error(options: dict[str, Any]) -> None:
+    """Neither without one nor with another one is anything read."""
+    S3DeliveryStore(**options, object_parameters=customers_key()).save("a", ContentFile(b"data"))
+    for parameters in ({}, customers_key()):
+        with pytest.raises((StoreDenied, StoreFailure)):
+            S3DeliveryStore(**options, object_parameters=parameters).open("a")
+
+
+def test_each_object_is_written_with_the_encryption_that_the_bucket_demands(
+    options: dict[str, Any], proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's own marker, too: a policy may refuse every object that is not encrypted."""
+    parameters = {"ServerSideEncryption": "AES256"}
+    copy_in_parts(live(S3DeliveryStore(**options, object_parameters=parameters)), monkeypatch)
+    assert any(request.path.endswith(MARKER) for request in proxy.requests)
+    for request in proxy.requests:
+        assert (SSE in request.headers) is (request.operation in WRITES), request.target
+
+
+def test_the_sites_parameters_go_with_each_object_under_ours(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored in one request, in parts or as a copy; of the metadata, ours win."""
+    metadata = {"course": "inf1000", "sha256": "theirs", "devilry-token": "theirs"}
+    parameters = {"CacheControl": "no-store", "Metadata": metadata}
+    store = S3DeliveryStore(**options, object_parameters=parameters)
+    copy_in_parts(live(store), monkeypatch)
+    store.save("small", ContentFile(b"data"))
+    for name in ("small", "0/0/1/2", "0/0/2/2", "0/0/3/1"):
+        found = store.remote.call("head_object", name)
+        assert found["CacheControl"] == "no-store"
+        assert found["Metadata"]["course"] == "inf1000"
+        assert found["Metadata"].get("sha256") != "theirs"
+        assert len(found["Metadata"]["devilry-token"]) == 32
+    assert metadata["sha256"] == "theirs"
+
+
+def test_a_type_and_an_acl_among_the_parameters_go_before_ours(
+    options: dict[str, Any], proxy: HttpProxy
+) -> None:
+    """As with S3Storage: before the type by the filename, and the option default_acl."""
+    parameters = {"ContentType": "application/x-mine", "ACL": "bucket-owner-full-control"}
+    S3DeliveryStore(**options, default_acl="private", object_parameters=parameters).save(
+        "a.txt", ContentFile(b"data")
+    )
+    (request,) = (each for each in proxy.requests if each.path.endswith("/a.txt"))
+    assert request.headers["content-type"] == "application/x-mine"
+    assert request.headers["x-amz-acl"] == "bucket-owner-full-control"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"default_acl": "bucket-owner-full-control"},
+        {"object_parameters": {"ACL": "bucket-owner-full-control"}},
+    ],
+    ids=["default_acl", "object_parameters"],
+)
+def test_an_acl_goes_with_every_object_the_markers_included(
+    options: dict[str, Any],
+    proxy: HttpProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+) -> None:
+    """The bucket of another account may refuse what does not become its own."""
+    copy_in_parts(live(S3DeliveryStore(**options, **given)), monkeypatch)
+    assert any(request.path.endswith(MARKER) for request in proxy.requests)
+    for request in proxy.requests:
+        has_acl = request.headers.get("x-amz-acl") == "bucket-owner-full-control"
+        assert has_acl is (request.operation in WRITES), request.target
+
+
+class ByName(S3DeliveryStore):
+    """As S3Storage's documentation lets a site choose for each object."""
+
+    def get_object_parameters(self, name: str) -> dict[str, Any]:
+        return {"CacheControl": f"max-age={len(name)}"}
+
+
+def test_a_subclass_chooses_the_parameters_of_each_object(options: dict[str, Any]) -> None:
+    store = ByName(**options)
+    for name in ("a", "abc"):
+        store.save(name, ContentFile(b"data"))
+        found = store.remote.call("head_object", name)
+        assert found["CacheControl"] == f"max-age={len(name)}"
+
+
+@pytest.mark.parametrize("calculation", ["when_supported", "when_required"])
+def test_bucket_with_object_lock_accepts_uploads(calculation: Any) -> None:
+    """It wants a checksum with each request that stores an object, and the name of its kind."""
+    server = s3servers.need("moto")
+    bucket = f"deliveries-{uuid.uuid4().hex}"
+    server.client().create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    retention = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    server.client().put_object_lock_configuration(
+        Bucket=bucket,
+        ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention},
+    )
+    store = S3DeliveryStore(
+        **server.options(bucket),
+        transfer_config=TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
+        client_config=Config(request_checksum_calculation=calculation),
+    )
+    for name, data in {"small.txt": b"data", "large.bin": bytes(PART + 1)}.items():
+        assert store.save(name, ContentFile(data)) == name
+        assert b"".join(store.stream(name)) == data

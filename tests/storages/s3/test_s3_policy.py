@@ -1,0 +1,250 @@
+"""The policy of the manual is what the store on S3 needs: all of it works, and less does not.
+
+SeaweedFS and moto enforce policies of IAM, with some differences from S3. On SeaweedFS
+s3:PutObject allows to abort an upload as well: that s3:AbortMultipartUpload is needed shows moto,
+which for its part lets copy who may not read, and never allows DeleteObjects. Both answer 404 for
+a missing file to users without s3:ListBucket, where S3 says 403: ``test_s3_errors`` has that, in
+S3's words.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boto3.s3.transfer import TransferConfig
+from django.core.files.base import ContentFile
+from django.utils import timezone
+
+from devilry_storage.exceptions import StoreDenied
+from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.protocols import OwnObjects
+from devilry_storage.storages.s3 import errors
+from devilry_storage.testing import PlainFileMeta
+
+from ...conformance.test_conformance_s3 import S3Cases
+from ...harness import s3servers
+from ...harness.s3users import Policy, everybody_may, user
+
+pytestmark = pytest.mark.servers
+
+POLICY = Path(__file__).parents[3] / "docs" / "s3-policy.json"
+PREFIX = "deliveries/"
+PART = 5 << 20
+
+
+def policy(bucket: str, without: str = "") -> Policy:
+    """Return the manual's policy for a bucket and our prefix, without an action."""
+    text = POLICY.read_text().replace("BUCKET", bucket).replace("PREFIX", PREFIX)
+    found: Policy = json.loads(text)
+    for statement in found["Statement"]:
+        statement["Action"] = [each for each in statement["Action"] if each != without]
+    return found
+
+
+ACTIONS = [each for statement in policy("b")["Statement"] for each in statement["Action"]]
+
+GET, PUT, DELETE = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
+LIST, UPLOADS, ABORT = "s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:AbortMultipartUpload"
+
+Act = Callable[[S3DeliveryStore], Any]
+
+
+def _save_large(store: S3DeliveryStore) -> None:
+    store.save("large.bin", ContentFile(os.urandom(PART + 1)))
+
+
+def _rewrite(store: S3DeliveryStore) -> None:
+    with store.open("notes.txt", "wb") as writer:
+        writer.write(b"new")
+
+
+def _copy(store: S3DeliveryStore) -> None:
+    sha256 = store.remote.call("head_object", "0/1/1005/17")["Metadata"]["sha256"]
+    source = PlainFileMeta(store, 1005, 17, content="0/1/1005/17")
+    source.size, source.sha256 = 4, sha256
+    store.copy(source, PlainFileMeta(store, 1006, uuid.uuid4().int % 1000))
+
+
+def _delete_many(store: S3DeliveryStore) -> None:
+    for failure in store.delete_many(["there.txt", "missing.txt"]).values():
+        raise failure
+
+
+def _own(store: S3DeliveryStore) -> OwnObjects:
+    assert store.own_objects is not None
+    return store.own_objects
+
+
+def _remove_stale_uploads(store: S3DeliveryStore) -> None:
+    found = store.remove_stale_uploads(timezone.now() + timedelta(minutes=1))
+    assert list(found) == ["0/1/1005/18"]
+
+
+#: What is done with a store, and the actions without which it cannot be.
+USES: dict[str, tuple[set[str], Act]] = {
+    "save": ({PUT}, lambda store: store.save("new.txt", ContentFile(b"data"))),
+    "alternative": ({PUT, GET}, lambda store: store.save("there.txt", ContentFile(b"data"))),
+    "save large": ({PUT, GET}, _save_large),
+    "rewrite": ({PUT}, _rewrite),
+    "open": ({GET}, lambda store: store.open("there.txt").close()),
+    "stream": ({GET}, lambda store: b"".join(store.stream("there.txt"))),
+    "exists": ({GET}, lambda store: store.exists("there.txt")),
+    "exists not": ({GET}, lambda store: store.exists("missing.txt")),
+    "size": ({GET}, lambda store: store.size("there.txt")),
+    "copy": ({PUT, GET}, _copy),
+    "listdir": ({LIST}, lambda store: store.listdir("")),
+    "scan": ({LIST}, lambda store: list(store.scan())),
+    "probe": ({PUT, GET}, lambda store: list(store.probe())),
+    "purge uploads": ({UPLOADS, ABORT}, _remove_stale_uploads),
+    "make a mark": ({PUT}, lambda store: _own(store).create("store.json", b"{}")),
+    "read a mark": ({GET}, lambda store: _own(store).read("store.json")),
+    "note a site": ({PUT}, lambda store: _own(store).replace("sites/1", b"{}")),
+    "list the sites": ({LIST}, lambda store: _own(store).names("sites")),
+    "delete": ({DELETE}, lambda store: store.delete("there.txt")),
+    "delete many": ({DELETE}, _delete_many),
+}
+
+
+def uses(name: str) -> dict[str, tuple[set[str], Act]]:
+    """Return the uses, but for those to which the server of that name can give no right."""
+    return {what: use for what, use in USES.items() if (name, what) != ("moto", "delete many")}
+
+
+def test_every_action_that_an_error_names_is_in_the_policy_and_no_other() -> None:
+    """So that whoever follows an error finds it there."""
+    named = {PUT, *re.findall(r"s3:\w+", " ".join(errors._ACTIONS.values()))}
+    assert sorted(ACTIONS) == sorted(named)
+    assert set(ACTIONS) == set().union(*(needed for needed, _ in USES.values()))
+
+
+def test_the_policy_has_the_resources_that_its_actions_are_about() -> None:
+    """Files below the prefix, the store's markers among them; listings are of the bucket."""
+    files, listings = policy("b")["Statement"]
+    assert files["Resource"] == f"arn:aws:s3:::b/{PREFIX}*"
+    assert listings["Resource"] == "arn:aws:s3:::b"
+    assert all(each.startswith("s3:List") for each in listings["Action"])
+
+
+@pytest.fixture(scope="module")
+def servers() -> Callable[[str], s3servers.Server]:
+    """Return a server by its name; moto is one of our own, for it asks everybody for rights."""
+    return functools.cache(
+        lambda name: s3servers.own(name) if name == "moto" else s3servers.need(name)
+    )
+
+
+def prepared(server: s3servers.Server, without: str | None) -> S3DeliveryStore:
+    """Return a store with some files, of a user with the policy; None: without any policy."""
+    with everybody_may(server):
+        bucket = server.bucket()
+        options = {
+            **server.options(bucket),
+            "location": PREFIX,
+            "transfer_config": TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
+            "server_side_copy": server.name != "moto",
+        }
+        admin = S3DeliveryStore(**options)
+        for name in ("there.txt", "notes.txt", "0/1/1005/17"):
+            admin.save(name, ContentFile(b"data"))
+        admin.remote.call("create_multipart_upload", "0/1/1005/18")
+        admin.remote.client.put_object(Bucket=bucket, Key="elsewhere.txt", Body=b"data")
+        theirs = user(server, None if without is None else policy(bucket, without))
+    return S3DeliveryStore(**{**options, **theirs})
+
+
+@pytest.mark.parametrize("name", ["seaweedfs", "moto"])
+def test_with_the_policy_everything_works(
+    servers: Callable[[str], s3servers.Server], name: str
+) -> None:
+    """All that a store does, one after the other."""
+    store = prepared(servers(name), without="")
+    for _, act in uses(name).values():
+        act(store)
+
+
+@pytest.mark.parametrize("name", ["seaweedfs", "moto"])
+def test_without_a_policy_nothing_works(
+    servers: Callable[[str], s3servers.Server], name: str
+) -> None:
+    """The servers do refuse: what works works because of the policy."""
+    store = prepared(servers(name), without=None)
+    for what, (_, act) in USES.items():
+        with pytest.raises(StoreDenied):
+            act(store)
+            pytest.fail(f"{what} works")
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("seaweedfs", GET),
+        ("seaweedfs", PUT),
+        ("seaweedfs", DELETE),
+        ("seaweedfs", LIST),
+        ("seaweedfs", UPLOADS),
+        ("moto", ABORT),
+    ],
+)
+def test_an_action_left_out_is_named_by_the_error_of_whatever_needs_it(
+    servers: Callable[[str], s3servers.Server], name: str, without: str
+) -> None:
+    """And everything else still works."""
+    store = prepared(servers(name), without)
+    for what, (needed, act) in uses(name).items():
+        if without not in needed:
+            act(store)
+            continue
+        with pytest.raises(StoreDenied, match=rf"permission is missing: .*{without}\b"):
+            act(store)
+            pytest.fail(f"{what} works without {without}")
+
+
+def test_an_upload_that_may_not_be_aborted_is_a_warning_that_names_the_action(
+    servers: Callable[[str], s3servers.Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trial before the first large file is to be aborted; that it cannot be costs no file."""
+    store = prepared(servers("moto"), without=ABORT)
+    _save_large(store)
+    ours = [each.getMessage() for each in caplog.records if each.name == "devilry_storage"]
+    assert ours
+    assert all(f"permission is missing: {ABORT}." in warning for warning in ours)
+
+
+@pytest.mark.parametrize("name", ["seaweedfs", "moto"])
+def test_what_lies_beside_the_prefix_is_out_of_reach(
+    servers: Callable[[str], s3servers.Server], name: str
+) -> None:
+    """Another application's files in the same bucket are neither read nor written nor removed."""
+    below = prepared(servers(name), without="")
+    beside = S3DeliveryStore(**{**below._given, "location": ""})
+    for what in ("save", "open", "size", "delete"):
+        with pytest.raises(StoreDenied):
+            USES[what][1](beside)
+            pytest.fail(f"{what} works")
+
+
+class TestS3DeliveryStoreWithThePolicy(S3Cases):
+    """The whole conformance suite, as a user with the manual's policy."""
+
+    __test__ = True
+    server = "seaweedfs"
+
+    def bucket(self, server: s3servers.Server) -> str:
+        bucket, theirs = _granted(server)
+        self.options = {**theirs, "location": f"{PREFIX}{uuid.uuid4().hex}"}
+        return bucket
+
+
+@functools.cache
+def _granted(server: s3servers.Server) -> tuple[str, dict[str, str]]:
+    bucket = server.bucket()
+    return bucket, user(server, policy(bucket))

@@ -1,0 +1,315 @@
+"""Few requests: what goes over the wire for each operation of the store on S3, counted there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from boto3.s3.transfer import TransferConfig
+from django.core.files.base import ContentFile
+
+from devilry_storage.exceptions import StoreFailure
+from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.s3 import writing
+from devilry_storage.testing import PlainFileMeta
+
+from ...harness import s3servers
+from ...harness.http_faults import Replace
+from ...harness.http_proxy import HttpProxy
+from ...harness.odd_responses import wire, with_headers
+
+pytestmark = pytest.mark.servers
+
+MIB = 1 << 20
+PART = 5 * MIB
+
+
+@pytest.fixture
+def store(proxy: HttpProxy, bucket: str) -> S3DeliveryStore:
+    """A store of which this process knows already that its server honours conditional writes."""
+    options = s3servers.get("seaweedfs").options(bucket)
+    store = S3DeliveryStore(
+        **{**options, "endpoint_url": proxy.endpoint_url, "location": uuid.uuid4().hex},
+        transfer_config=TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
+    )
+    list(store.probe())
+    store.save("warm", ContentFile(b""))
+    large(store, "warm-large")
+    warm = stored(store, 1, 1)
+    store.copy(warm, PlainFileMeta(store, 1, 2))
+    proxy.forget()
+    return store
+
+
+def large(store: S3DeliveryStore, name: str, parts: int = 2) -> bytes:
+    data = os.urandom((parts - 1) * PART + 1000)
+    store.save(name, ContentFile(data))
+    return data
+
+
+def stored(store: S3DeliveryStore, delivery: int, file: int, data: bytes = b"data") -> Any:
+    filemeta = PlainFileMeta(store, delivery, file)
+    with store.write_open(filemeta) as writer:
+        writer.write(data)
+    return filemeta
+
+
+@contextmanager
+def sends(proxy: HttpProxy, *operations: str) -> Iterator[None]:
+    """The block sends exactly these requests."""
+    proxy.forget()
+    yield
+    assert proxy.operations() == list(operations)
+
+
+def test_the_first_writes_of_a_process_ask_whether_conditions_are_honoured(
+    proxy: HttpProxy, bucket: str
+) -> None:
+    """Twice the marker where it was never made, then never again."""
+    options = s3servers.get("seaweedfs").options(bucket)
+    endpoint = {"endpoint_url": proxy.endpoint_url, "location": uuid.uuid4().hex}
+    store = S3DeliveryStore(**{**options, **endpoint})
+    with sends(proxy, "PutObject", "PutObject", "PutObject"):
+        store.save("a.txt", ContentFile(b"data"))
+    with sends(proxy, "PutObject"):
+        S3DeliveryStore(**{**options, **endpoint}).save("b.txt", ContentFile(b"data"))
+
+
+def test_a_small_save_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: no look before, no look after."""
+    with sends(proxy, "PutObject"):
+        store.save("a.txt", ContentFile(b"data"))
+    with sends(proxy, "PutObject"):
+        stored(store, 1005, 17)
+
+
+def test_an_alternative_name_is_two_requests_more(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """The first is refused by the server, the second looks whose object has the name."""
+    store.save("a.txt", ContentFile(b"data"))
+    with sends(proxy, "PutObject", "HeadObject", "PutObject"):
+        assert store.save("a.txt", ContentFile(b"more")) != "a.txt"
+    assert [request.status for request in proxy.requests] == [412, 200, 200]
+
+
+def test_open_and_read_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: for a file of up to 1 MiB, empty ones included."""
+    for size in (0, 1, 10_000, MIB):
+        name = store.save(f"{size}.bin", ContentFile(bytes(size)))
+        with sends(proxy, "GetObject"), store.open(name) as file:
+            assert len(file.read()) == size
+
+
+def test_a_range_is_one_request_that_fetches_no_more(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """Promise 6."""
+    name = store.save("a.bin", ContentFile(bytes(range(256)) * 1000))
+    with sends(proxy, "GetObject"):
+        assert b"".join(store.stream(name, 1000, 1010)) == (bytes(range(256)) * 5)[1000:1010]
+    assert proxy.requests[0].headers["range"] == "bytes=1000-1009"
+
+
+def test_a_stream_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """However large the file; verified or not."""
+    data = large(store, "large.bin")
+    with sends(proxy, "GetObject"):
+        assert b"".join(store.stream("large.bin")) == data
+    with sends(proxy, "GetObject"):
+        digest = hashlib.sha256(data).hexdigest()
+        assert b"".join(store.stream("large.bin", sha256=digest)) == data
+
+
+def test_exists_size_and_time_are_one_request_each(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """Promise 6; of a missing file, too."""
+    store.save("a.txt", ContentFile(b"data"))
+    with sends(proxy, "HeadObject"):
+        assert store.exists("a.txt")
+    with sends(proxy, "HeadObject"):
+        assert not store.exists("b.txt")
+    with sends(proxy, "HeadObject"):
+        store.size("a.txt")
+    with sends(proxy, "HeadObject"):
+        store.get_modified_time("a.txt")
+
+
+def test_a_url_is_no_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6."""
+    with sends(proxy):
+        store.url("a.txt", filename="essay.txt")
+
+
+def test_the_files_of_a_delivery_are_one_listing(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: what finishing a delivery asks for."""
+    for number in range(20):
+        stored(store, 1005, number)
+    with sends(proxy, "ListObjectsV2"):
+        assert len(list(store.scan(store.layout.folder(1005)))) == 20
+
+
+def test_a_large_save_is_three_requests_more_than_parts(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """A look, the beginning, the parts, the end."""
+    with sends(
+        proxy,
+        "HeadObject",
+        "CreateMultipartUpload",
+        *["UploadPart"] * 3,
+        "CompleteMultipartUpload",
+    ):
+        large(store, "large.bin", parts=3)
+
+
+def test_a_large_save_under_a_taken_name_moves_no_bytes_in_vain(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """The look before spares the upload; the server has the last word all the same."""
+    store.save("large.bin", ContentFile(b"small"))
+    with sends(
+        proxy,
+        *("HeadObject", "HeadObject", "CreateMultipartUpload", "UploadPart", "UploadPart"),
+        "CompleteMultipartUpload",
+    ):
+        large(store, "large.bin")
+
+
+def test_a_copy_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: within the server, with the condition."""
+    source, target = stored(store, 1005, 17, b"x" * 10_000), PlainFileMeta(store, 1006, 18)
+    with sends(proxy, "CopyObject"):
+        store.copy(source, target)
+    assert proxy.requests[0].headers["if-none-match"] == "*"
+    assert (target.size, target.sha256) == (source.size, source.sha256)
+    assert store.read_open(target).read() == b"x" * 10_000
+
+
+def test_duplicate_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """A restore of a large file takes no time."""
+    name = store.save("a.bin", ContentFile(b"data"))
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    with sends(proxy, "CopyObject"):
+        other = store.duplicate(name, store.layout.key(1, 9), size=4, sha256=sha256)
+    assert store.layout.parse(other) == (1, 9)
+    assert other != store.layout.key(1, 9)
+    assert b"".join(store.stream(other)) == b"data"
+
+
+@pytest.mark.parametrize("known", [{"size": 4}, {"sha256": "0" * 64}], ids=["size", "sha256"])
+def test_duplicate_without_checksum_is_read_and_written(
+    store: S3DeliveryStore, proxy: HttpProxy, known: dict[str, Any]
+) -> None:
+    """What was copied could not be compared with anything."""
+    name = store.save("a.bin", ContentFile(b"data"))
+    with sends(proxy, "GetObject", "PutObject"):
+        other = store.duplicate(name, store.layout.key(1, 9), **known)
+    assert b"".join(store.stream(other)) == b"data"
+
+
+def test_duplicate_takes_another_name_where_one_is_taken(
+    store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server refuses to overwrite."""
+    name = store.save("a.bin", ContentFile(b"data"))
+    taken, free = (store.layout.key(1, file) for file in (8, 9))
+    store.save(taken, ContentFile(b"another's"))
+    monkeypatch.setattr(store, "_candidates", lambda key, fresh: iter([taken, free]))
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    assert store.duplicate(name, taken, size=4, sha256=sha256) == free
+    assert b"".join(store.stream(taken)) == b"another's"
+
+
+def test_time_is_that_of_the_server(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The clock of this machine, by which no object is dated, does not count."""
+    then = "Sun, 29 Nov 2020 10:00:00 GMT"
+    proxy.fault("ListObjectsV2", Replace(lambda reply: wire(with_headers(reply, date=then))), 1)
+    assert store.current_time() == datetime(2020, 11, 29, 10, tzinfo=timezone.utc)
+    assert proxy.operations() == ["ListObjectsV2"]
+
+
+@pytest.mark.parametrize("date", [None, "yesterday"])
+def test_time_that_the_server_does_not_give_is_an_error(
+    store: S3DeliveryStore, proxy: HttpProxy, date: str | None
+) -> None:
+    """The age of a file is unknown then, so that nothing is removed for it."""
+    proxy.fault("ListObjectsV2", Replace(lambda reply: wire(with_headers(reply, date=date))), 1)
+    with pytest.raises(StoreFailure, match="has no time"):
+        store.current_time()
+
+
+def test_a_copy_above_the_limit_of_one_request_goes_in_parts(
+    store: S3DeliveryStore, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above 5 GiB, here above 5 MiB: the server still moves the bytes itself."""
+    monkeypatch.setattr(writing, "LARGEST_COPY", PART)
+    monkeypatch.setattr(writing, "COPIED_PART", PART)
+    data = os.urandom(2 * PART + 1)
+    source, target = stored(store, 1005, 17, data), PlainFileMeta(store, 1006, 18)
+    with sends(
+        proxy,
+        *("CreateMultipartUpload", "UploadPartCopy", "UploadPartCopy", "UploadPartCopy"),
+        "CompleteMultipartUpload",
+    ):
+        store.copy(source, target)
+    assert target.content is not None
+    assert b"".join(store.stream(target.content, sha256=source.sha256)) == data
+
+
+def test_a_delete_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """A missing file, too."""
+    name = store.save("a.txt", ContentFile(b"data"))
+    for _ in range(2):
+        with sends(proxy, "DeleteObject"):
+            store.delete(name)
+
+
+def test_2500_files_are_deleted_in_three_requests(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """A thousand names in each; those that are missing are no failure."""
+    there = [f"many/{number}" for number in range(50)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.save(name, ContentFile(b"x")), there))
+    with sends(proxy, *["DeleteObjects"] * 3):
+        assert store.delete_many([f"many/{number}" for number in range(2500)]) == {}
+    assert list(store.scan("many")) == []
+
+
+def test_a_rewrite_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Of an ordinary name, when the writer is closed."""
+    store.save("notes.txt", ContentFile(b"old"))
+    with sends(proxy, "PutObject"), store.open("notes.txt", "wb") as writer:
+        writer.write(b"new")
+
+
+def test_a_purge_looks_before_it_aborts_an_upload(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """One listing of the uploads, and one request for each that is aborted."""
+    store.remote.call("create_multipart_upload", "0/1/1005/17")
+    with sends(proxy, "ListMultipartUploads", "AbortMultipartUpload"):
+        found = list(store.remove_stale_uploads(datetime.now(timezone.utc) + timedelta(minutes=1)))
+    assert found == ["0/1/1005/17"]
+
+
+def test_a_page_of_a_folder_is_one_listing(proxy: HttpProxy, store: S3DeliveryStore) -> None:
+    """Of no more than is on it, however many files there are; so is each page after it."""
+    for number in range(5):
+        store.save(f"0/0/{number}/1", ContentFile(b"1"))
+    with sends(proxy, "ListObjectsV2"):
+        page = store.page("0/0", limit=3)
+    assert (page.folders, page.files) == (["0/0/0", "0/0/1", "0/0/2"], [])
+    assert proxy.requests[-1].query["max-keys"] == ["3"]
+    with sends(proxy, "ListObjectsV2"):
+        rest = store.page("0/0", after=page.next_token, limit=3)
+    assert rest == (["0/0/3", "0/0/4"], [], "")

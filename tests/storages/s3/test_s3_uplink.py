@@ -1,0 +1,139 @@
+"""Uploads over lines as people have them: slow ones, and TLS connections that break."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from django.core.files.base import ContentFile
+
+from devilry_storage.storages import S3DeliveryStore
+
+from ...harness import s3servers, tls
+
+pytestmark = pytest.mark.servers
+
+MIB = 1 << 20
+PIECE = 64 * 1024
+
+
+class Relay:
+    """Passes connections on to a server: at most so many bytes a second go up on each.
+
+    With a ``context`` its clients speak TLS to it. The next connections close as soon as so many
+    bytes went up, one for each number in ``cuts``.
+    """
+
+    def __init__(self, endpoint_url: str, context: ssl.SSLContext | None = None) -> None:
+        address = urlsplit(endpoint_url)
+        self._server = address.hostname or "", address.port or 80
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        # Of what the client has sent little waits here: else the line would not look slow.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
+        scheme = "http" if context is None else "https"
+        self.endpoint_url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.rate: float = 1 << 40
+        self.cuts: list[int] = []
+        self.cut = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError), closing(socket.create_connection(self._server)) as server:
+            if self._context is not None:
+                client = self._context.wrap_socket(client, server_side=True)
+            with closing(client):
+                back = threading.Thread(target=self._pass_back, args=(server, client), daemon=True)
+                back.start()
+                self._pass_up(client, server)
+
+    def _pass_up(self, client: socket.socket, server: socket.socket) -> None:
+        left = self.cuts.pop(0) if self.cuts else None
+        while data := client.recv(PIECE):
+            if left is not None:
+                left -= len(data)
+                if left <= 0:
+                    self.cut += 1
+                    return
+            server.sendall(data)
+            time.sleep(len(data) / self.rate)
+
+    def _pass_back(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError, ValueError):
+            while data := server.recv(PIECE):
+                client.sendall(data)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@contextmanager
+def relayed(folder: Path, *, encrypted: bool, **options: Any) -> Iterator[tuple[Relay, Any]]:
+    """Give a relay, and a store behind it that has been used once."""
+    server = s3servers.need("seaweedfs")
+    given = {**server.options(server.bucket()), **options}
+    context = None
+    if encrypted:
+        certificate, key = tls.make_certificate(folder)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        given["verify"] = str(certificate)
+    with closing(Relay(server.endpoint_url, context)) as relay:
+        store = S3DeliveryStore(**{**given, "endpoint_url": relay.endpoint_url})
+        store.save("warm", ContentFile(b""))
+        yield relay, store
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("parts", [False, True], ids=["in one request", "in parts"])
+def test_an_upload_takes_the_time_that_the_line_needs(
+    tmp_path: Path, encrypted: bool, parts: bool
+) -> None:
+    """The time to connect bounds no more than connecting: here a fifth of what the bytes need."""
+    data = os.urandom(11 * MIB // 2 if parts else 5 * MIB)
+    transfer = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
+    with relayed(
+        tmp_path,
+        encrypted=encrypted,
+        client_config=Config(connect_timeout=0.4),
+        transfer_config=transfer,
+        attempts=1,
+    ) as (relay, store):
+        relay.rate = 2.5 * MIB
+        began = time.monotonic()
+        assert store.save("large.bin", ContentFile(data)) == "large.bin"
+        assert time.monotonic() - began > 1.5  # the line was slow indeed
+        relay.rate = 1 << 40
+        assert b"".join(store.stream("large.bin")) == data
+
+
+def test_a_connection_of_tls_that_breaks_is_made_again(tmp_path: Path) -> None:
+    """It is an error of TLS then, as a wrong certificate is, but one that passes."""
+    data = os.urandom(5 * MIB)
+    with relayed(tmp_path, encrypted=True) as (relay, store):
+        for number in range(5):
+            store.remote.client.close()  # else the warm connection is used, which is not cut
+            relay.cuts, relay.cut = [(number + 1) * MIB // 2], 0
+            name = f"{number}.bin"
+            assert store.save(name, ContentFile(data)) == name
+            assert relay.cut == 1
+            assert b"".join(store.stream(name)) == data

@@ -1,0 +1,356 @@
+"""URLs of files on S3: good for a while, for one file, and under the name that a student gave."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from email.message import Message
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from django.core.files.base import ContentFile
+from werkzeug.http import parse_options_header as parsed
+
+from devilry_storage.exceptions import InvalidName
+from devilry_storage.media_types import media_type
+from devilry_storage.storages import S3DeliveryStore
+from devilry_storage.storages.s3.bucket import LONGEST_URL
+from devilry_storage.testing import PlainFileMeta
+
+from ...harness import cloudfront, s3servers
+from ...harness.http_proxy import HttpProxy
+
+pytestmark = pytest.mark.servers
+
+DATA = b"some bytes"
+
+HOSTILE = {
+    "a quote": 'a".txt',
+    "a second name": 'a"; filename="b.exe',
+    "a semicolon": "a; filename=b.exe",
+    "a backslash at the end": "a.txt\\",
+    "a line": "a.txt\r\nSet-Cookie: sessionid=1",
+    "a body": "a.txt\r\n\r\n<script>",
+    "a newline": "a\nb.txt",
+    "a NUL": "a\0b.txt",
+    "a tab": "a\tb.txt",
+    "a query": "a&response-content-type=text/html#b?c=d.txt",
+    "a plus": "a+b c.txt",
+    "percent signs": "a%22%0D%0A.txt",
+    "another charset": "utf-8''b.exe",
+    "an apostrophe": "o'neill.txt",
+    "Norwegian": "Øving «én».txt",
+    "Chinese": "作业.pdf",
+    "beyond the BMP": "😀.txt",
+    "reversed": "a\u202etxt.exe",
+    "long": "n" * 3000 + ".txt",
+    "long and not ASCII": "ø" * 1000 + ".txt",
+}
+
+
+class Named(PlainFileMeta):
+    """A file that a student has given a name."""
+
+    filename = "essay.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def seaweedfs() -> S3DeliveryStore:
+    return new_store("seaweedfs")
+
+
+@pytest.fixture(scope="module", params=["seaweedfs", "moto"])
+def store(request: pytest.FixtureRequest) -> S3DeliveryStore:
+    return new_store(request.param)
+
+
+@pytest.fixture(scope="module")
+def name(store: S3DeliveryStore) -> str:
+    """The name of a file that is there."""
+    return store.save(f"{uuid.uuid4().hex}.txt", ContentFile(DATA))
+
+
+def new_store(server: str, **options: Any) -> S3DeliveryStore:
+    needed = s3servers.need(server)
+    return S3DeliveryStore(**{**needed.options(needed.bucket()), "location": "files", **options})
+
+
+def fetched(url: str, method: str = "GET") -> tuple[bytes, Message]:
+    """Return body and headers, as somebody gets them who has nothing but the URL."""
+    with urlopen(Request(url, method=method), timeout=10) as answer:
+        return answer.read(), answer.headers
+
+
+def status(url: str, method: str = "GET") -> int:
+    try:
+        fetched(url, method)
+    except HTTPError as error:
+        with error:
+            return error.code
+    return 200
+
+
+def query(url: str) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(url).query)
+
+
+# -- What is fetched --
+
+
+def test_whoever_has_the_url_gets_the_bytes(store: S3DeliveryStore, name: str) -> None:
+    """With the type that was found out when they were stored, and no disposition."""
+    body, headers = fetched(store.url(name))
+    assert body == DATA
+    assert headers.get_content_type() == "text/plain"
+    assert headers["Content-Disposition"] is None
+
+
+def test_name_and_type_are_those_that_were_asked_for(store: S3DeliveryStore, name: str) -> None:
+    """Whatever the key is called."""
+    body, headers = fetched(store.url(name, filename="essay.md", content_type="text/markdown"))
+    assert body == DATA
+    assert headers["Content-Disposition"] == 'attachment; filename="essay.md"'
+    assert headers["Content-Type"] == "text/markdown"
+
+
+def test_a_file_that_is_no_attachment_is_shown(store: S3DeliveryStore, name: str) -> None:
+    """It has its name all the same, ASCII or not."""
+    for filename in ("essay.pdf", "Øving.pdf"):
+        _, headers = fetched(store.url(name, filename=filename, as_attachment=False))
+        assert parsed(headers["Content-Disposition"]) == ("inline", {"filename": filename})
+
+
+def test_a_hostile_filename_comes_back_as_it_is_and_gets_nowhere_else(
+    store: S3DeliveryStore, name: str, subtests: pytest.Subtests
+) -> None:
+    """RFC 6266: it adds no parameter, no header and no body, and leaves the others as they are."""
+    _, plain = fetched(store.url(name, filename="plain", content_type="text/x-mine"))
+    for what, filename in HOSTILE.items():
+        with subtests.test(what):
+            body, headers = fetched(store.url(name, filename=filename, content_type="text/x-mine"))
+            assert parsed(headers["Content-Disposition"]) == ("attachment", {"filename": filename})
+            assert sorted(headers) == sorted(plain)
+            assert headers["Content-Type"] == "text/x-mine"
+            assert body == DATA
+
+
+def test_what_the_caller_gives_as_parameters_wins(store: S3DeliveryStore, name: str) -> None:
+    """They are S3Storage's argument, which knows more of them; the caller's are not changed."""
+    parameters = {"ResponseContentDisposition": "inline", "ResponseCacheControl": "no-store"}
+    _, headers = fetched(store.url(name, parameters, filename="essay.txt"))
+    assert headers["Content-Disposition"] == "inline"
+    assert headers["Cache-Control"] == "no-store"
+    assert len(parameters) == 2
+
+
+def test_a_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
+    """By its key, which says nothing of its type: the filename does, when it is stored."""
+    filemeta = Named(store, 1005, 17)
+    with store.write_open(filemeta) as writer:
+        writer.write(DATA)
+    body, headers = fetched(store.url(filemeta.content))
+    assert body == DATA
+    assert headers["Content-Type"] == "application/gzip"
+    assert headers["Content-Encoding"] is None
+
+
+# -- How long, and for whom --
+
+
+def test_an_expired_url_is_refused(seaweedfs: S3DeliveryStore) -> None:
+    """After the seconds of the argument, else of the option."""
+    name = seaweedfs.save("short.txt", ContentFile(DATA))
+    options = {**seaweedfs._given, "querystring_expire": 1}
+    short, also, longer = (
+        seaweedfs.url(name, expire=1),
+        S3DeliveryStore(**options).url(name),
+        seaweedfs.url(name, expire=600),
+    )
+    time.sleep(2.1)  # S3 counts whole seconds
+    assert [status(short), status(also), status(longer)] == [403, 403, 200]
+
+
+def test_a_url_is_good_for_an_hour_unless_told(seaweedfs: S3DeliveryStore) -> None:
+    assert query(seaweedfs.url("a.txt"))["X-Amz-Expires"] == ["3600"]
+    assert query(seaweedfs.url("a.txt", expire=60))["X-Amz-Expires"] == ["60"]
+
+
+def test_a_url_is_good_for_a_week_at_most(seaweedfs: S3DeliveryStore) -> None:
+    """Longer ones S3 refuses when they are used, which is too late."""
+    name = seaweedfs.save("week.txt", ContentFile(DATA))
+    url = seaweedfs.url(name, expire=LONGEST_URL)
+    assert status(url) == 200
+    # This is how the server says it, of a URL that is signed for longer.
+    presign = seaweedfs.remote.client.generate_presigned_url
+    place = {"Bucket": seaweedfs.bucket_name, "Key": f"files/{name}"}
+    assert status(presign("get_object", place, ExpiresIn=LONGEST_URL + 1)) == 400
+    for seconds in (LONGEST_URL + 1, 0, -1, 1.5):
+        with pytest.raises(ValueError, match=f"good for {seconds!r} seconds: .* from 1 to 604800"):
+            seaweedfs.url(name, expire=seconds)
+    ten_years = S3DeliveryStore(**{**seaweedfs._given, "querystring_expire": 10 * 365 * 86400})
+    with pytest.raises(ValueError, match="querystring_expire"):
+        ten_years.url(name)
+
+
+def test_the_older_version_of_signatures_knows_no_week(seaweedfs: S3DeliveryStore) -> None:
+    store = S3DeliveryStore(**{**seaweedfs._given, "signature_version": "s3"})
+    assert "Expires" in query(store.url("a.txt", expire=2 * LONGEST_URL))
+
+
+def test_a_tampered_url_is_refused(seaweedfs: S3DeliveryStore, subtests: pytest.Subtests) -> None:
+    """For another file, for longer, as something else: the signature covers all of it."""
+    changes = [
+        ("/mine.txt", "/yours.txt"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=600"),
+        ("essay.txt", "essay.exe"),
+        ("attachment", "inline"),
+        ("text%2Fplain", "text%2Fhtml"),
+        ("&response-content-type=text%2Fplain", ""),
+        ("X-Amz-Signature=", "X-Amz-Signature=0"),
+        ("X-Amz-SignedHeaders=host", "X-Amz-SignedHeaders="),
+        ("X-Amz-Signature", "X-Amz-Nothing"),
+    ]
+    for each in ("mine.txt", "yours.txt"):
+        if not seaweedfs.exists(each):
+            seaweedfs.save(each, ContentFile(DATA))
+    for old, new in changes:
+        with subtests.test(old=old, new=new):
+            url = seaweedfs.url(
+                "mine.txt", None, 60, filename="essay.txt", content_type="text/plain"
+            )
+            assert status(url) == 200
+            assert url.count(old) == 1
+            assert status(url.replace(old, new)) in {400, 403}
+
+
+def test_a_url_reads_and_does_nothing_else(seaweedfs: S3DeliveryStore) -> None:
+    """Neither writes nor removes; with ``http_method`` it is for that method alone."""
+    name = seaweedfs.save("read.txt", ContentFile(DATA))
+    assert [status(seaweedfs.url(name), method) for method in ("PUT", "DELETE")] == [403, 403]
+    head = seaweedfs.url(name, http_method="HEAD")
+    assert [status(head, method) for method in ("HEAD", "GET")] == [200, 403]
+    assert seaweedfs.exists(name)
+
+
+def test_without_a_signature_there_is_nothing(seaweedfs: S3DeliveryStore) -> None:
+    name = seaweedfs.save("mine.txt", ContentFile(DATA))
+    assert status(seaweedfs.url(name).partition("?")[0]) == 403
+
+
+# -- What it costs --
+
+
+@pytest.fixture
+def proxy() -> Iterator[HttpProxy]:
+    with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
+        yield proxy
+
+
+def test_a_url_sends_nothing_not_even_the_first_of_a_process(proxy: HttpProxy) -> None:
+    """So it is given for a file that is missing, too."""
+    store = new_store("seaweedfs", endpoint_url=proxy.endpoint_url)
+    url = store.url("missing.txt", None, 60, "GET", filename="essay.txt", content_type="text/html")
+    assert (proxy.connections, proxy.requests) == (0, [])
+    assert status(url) == 404
+
+
+def test_what_is_no_name_has_no_url(store: S3DeliveryStore) -> None:
+    for nothing in ("", None):
+        with pytest.raises(ValueError, match="it has no URL"):
+            store.url(nothing)
+    with pytest.raises(InvalidName):
+        store.url("../outside.txt")
+
+
+# -- Types --
+
+
+def test_the_type_comes_from_the_filename() -> None:
+    """What is compressed is that, and nothing that a browser would unpack on the way."""
+    types = {
+        "essay.pdf": "application/pdf",
+        "ESSAY.PDF": "application/pdf",
+        "essay.tar.gz": "application/gzip",
+        "ESSAY.TAR.GZ": "application/gzip",
+        "essay.tgz": "application/gzip",
+        "essay.txt.bz2": "application/x-bzip2",
+        "ESSAY.TXT.BZ2": "application/x-bzip2",
+        "essay.tar.xz": "application/x-xz",
+        "essay.txt.Z": "application/x-compress",
+        "drawing.svg": "image/svg+xml",
+        "drawing.svgz": "application/gzip",
+        "essay.unheard-of": "application/octet-stream",
+        "essay": "application/octet-stream",
+        ".pdf": "application/octet-stream",
+        "": "application/octet-stream",
+        "Øving.txt": "text/plain",
+    }
+    assert {filename: media_type(filename) for filename in types} == types
+    assert {filename: media_type("0/1/1005/17", filename) for filename in types} == types
+
+
+def test_what_looks_like_a_url_has_a_type() -> None:
+    """Python 3.13 takes a filename for one, and would refuse this."""
+    assert media_type("http://[x.pdf") == "application/pdf"
+
+
+def test_the_name_under_which_a_file_lies_comes_first() -> None:
+    assert media_type("avatars/me.png", "photo.jpg") == "image/png"
+    assert media_type("avatars/me", "photo.jpg") == "image/jpeg"
+
+
+def test_what_is_compressed_is_fetched_as_it_was_stored(store: S3DeliveryStore) -> None:
+    """A Content-Encoding would let browsers unpack it, and the size would be another one."""
+    name = store.save("drawing.svgz", ContentFile(DATA))
+    body, headers = fetched(store.url(name))
+    assert (body, headers["Content-Encoding"]) == (DATA, None)
+    assert headers["Content-Type"] == "application/gzip"
+
+
+# -- By CloudFront --
+
+
+@pytest.fixture
+def distributed() -> S3DeliveryStore:
+    """A store whose files are fetched through CloudFront."""
+    return S3DeliveryStore(
+        bucket_name="deliveries",
+        location="files",
+        custom_domain="files.example.com",
+        cloudfront_key_id=cloudfront.KEY_ID,
+        cloudfront_key=cloudfront.pem(),
+    )
+
+
+def test_a_url_of_cloudfront_is_signed_by_the_sites_key(distributed: S3DeliveryStore) -> None:
+    """What the public key verifies, and until when."""
+    url = distributed.url("Øving 1.txt", expire=60)
+    assert url.startswith("https://files.example.com/files/%C3%98ving%201.txt?Expires=")
+    assert query(url)["Key-Pair-Id"] == [cloudfront.KEY_ID]
+    assert 50 < cloudfront.verify(url) - time.time() <= 61
+    assert 3590 < cloudfront.verify(distributed.url("a.txt")) - time.time() <= 3601
+    for tampered in (url.replace("ving", "ver"), url.replace("Expires=", "Expires=1")):
+        with pytest.raises(InvalidSignature):
+            cloudfront.verify(tampered)
+
+
+def test_cloudfront_passes_name_and_type_on_to_s3(
+    distributed: S3DeliveryStore, subtests: pytest.Subtests
+) -> None:
+    """In the parameters that S3 knows them by, which are signed as well."""
+    for what, filename in HOSTILE.items():
+        with subtests.test(what):
+            url = distributed.url("a.txt", filename=filename, content_type="text/x-mine")
+            cloudfront.verify(url)
+            assert set(query(url)) == {
+                *("response-content-disposition", "response-content-type"),
+                *("Expires", "Signature", "Key-Pair-Id"),
+            }
+            (header,) = query(url)["response-content-disposition"]
+            assert parsed(header) == ("attachment", {"filename": filename})
+            assert query(url)["response-content-type"] == ["text/x-mine"]
