@@ -70,6 +70,24 @@ def test_every_environment_of_tox_has_a_stage() -> None:
     assert ",".join(stages).split(",") == tox["tox"]["env_list"].split()
 
 
+def test_hooks_use_the_versions_of_the_lint_extra() -> None:
+    """A hook with another version of ruff would format what CI rejects."""
+    setup = configparser.RawConfigParser()
+    setup.read(CI.parent / "setup.cfg")
+    hooks = (CI.parent / ".pre-commit-config.yaml").read_text()
+    versions = set(re.findall(r'additional_dependencies: \["(.+)"\]', hooks))
+    assert versions == set(setup["options.extras_require"]["lint"].split())
+
+
+def test_workflow_builds_the_interpreters_of_ci() -> None:
+    """``.ci/run`` looks for pyenv's interpreters; hosted CI builds the same versions."""
+    workflow = (CI.parent / ".github" / "workflows" / "ci.yml").read_text()
+    loop = r"for version in (.+); do"
+    (built,) = re.findall(loop, workflow)
+    (wanted,) = re.findall(loop, (CI / "run").read_text())
+    assert set(built.split()) == set(wanted.split())
+
+
 def test_complete_distributions_have_no_faults() -> None:
     """A wheel of the checkout's files, and an sdist with the sources too, is complete."""
     files = set(check_dist.MUST_HAVE)
