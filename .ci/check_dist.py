@@ -21,14 +21,19 @@ MUST_HAVE = (
     f"{PACKAGE}/static/devilry_storage/stores.css",
     f"{PACKAGE}/templates/admin/devilry_storage/storebrowser/folder.html",
 )
-# What whoever repackages the sdist needs to run the tests and build the manual.
+# What packagers need to run the tests and build the manual, and developers to start from an sdist.
 SOURCES = (
+    ".ci/run",
+    ".github/workflows/ci.yml",
+    ".pre-commit-config.yaml",
     "docs/conf.py",
     "tests/conftest.py",
     "tox.ini",
     "LICENSE",
     "README.rst",
     "CHANGELOG.rst",
+    "CONTRIBUTING.rst",
+    "SECURITY.md",
 )
 
 
