@@ -77,8 +77,8 @@ WORDS = [
     Avoided("in vain", "write 'without success', or name the failure"),
     Avoided("passed by", "write 'skipped'"),
     Avoided("so many", "write 'the maximum number of' or 'this number of'"),
-    Avoided("is no(?! longer)", "write 'is not a' or 'has no'"),
-    Avoided("are no(?! longer)", "write 'are not' or 'have no'"),
+    Avoided(r"(?<!there\s)is no(?! longer)", "write 'is not a' or 'has no'"),
+    Avoided(r"(?<!there\s)are no(?! longer)", "write 'are not' or 'have no'"),
     Avoided("each one that", "write 'every' and a noun"),
     Avoided("what is to be", "write a noun, as in 'the files to remove'"),
 ]
