@@ -149,7 +149,7 @@ class Project:
         if words[0] == "django-admin":
             # The same, of the environment: Django's script is in that of this run.
             words[:1] = ["python", "-m", "django"]
-        if words == ["python", "-m", "pip", "install", "devilry-storage"]:
+        if words == ["python", "-m", "pip", "install", "./devilry-storage"]:
             assert self.wheel
             # Django is there already, see project_of_wheel.
             words[-1:] = ["--no-index", "--no-deps", "--quiet", str(self.wheel)]
