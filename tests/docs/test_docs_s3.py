@@ -47,11 +47,11 @@ def test_each_option_that_is_refused_is_in_the_guide() -> None:
 
 def test_the_bounds_are_those_of_the_code() -> None:
     """Seconds, attempts, and the longest time that they allow."""
-    text = " ".join(PAGE.partition("\nBounds\n")[2].partition("\nChecking")[0].split())
+    text = " ".join(PAGE.partition("\nTimeouts and retries\n")[2].partition("\nVerify")[0].split())
     assert f"has {CONNECT_TIMEOUT} seconds to open, and {READ_TIMEOUT} seconds" in text
-    assert f"{Bucket.attempts} times in all (``attempts``)" in text
+    assert f"sent {Bucket.attempts} times in all (``attempts``)" in text
     assert f"after {Bucket.deadline:.0f} seconds (``deadline``)" in text
-    assert f"nothing after {Bucket.deadline + CONNECT_TIMEOUT + READ_TIMEOUT:.0f}." in text
+    assert f"after {Bucket.deadline + CONNECT_TIMEOUT + READ_TIMEOUT:.0f} seconds." in text
 
 
 def test_threshold_and_parts_are_those_of_the_code() -> None:
