@@ -84,7 +84,7 @@ WORDS = [
 ]
 
 ALLOWED = [
-    Allowed("tests/postgres.py", '"nobody"', "a user of the operating system"),
+    Allowed("tests/harness/postgres.py", '"nobody"', "a user of the operating system"),
 ]
 
 NOT_SCANNED = [
