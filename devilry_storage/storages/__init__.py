@@ -1,4 +1,4 @@
-"""The delivery stores, and the mixin that makes one of any Django storage."""
+"""Delivery stores, and the mixin that makes a delivery store of any Django storage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # At first use: the stores on disk need neither boto3 nor django-storages.
+    # Imported on first use: the other stores need neither boto3 nor django-storages.
     if name == "S3DeliveryStore":
         from .s3 import S3DeliveryStore
 

@@ -16,7 +16,7 @@ from ..names import validate_storage_name
 from ._django import StorageContract
 from .chunks import CHUNK_SIZE, verified
 from .free_names import first_free
-from .paging import page_of, place
+from .paging import page_of, position
 from .protocols import (
     REDACTED,
     Entry,
@@ -32,7 +32,7 @@ from .protocols import (
 )
 from .writer import Sink, SpoolSink, Writer
 
-#: More than that S3 does not list in one request
+#: Maximum number of entries of a page: S3 lists no more in one request
 #: (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html).
 LONGEST_PAGE = 1000
 
@@ -43,36 +43,37 @@ class DeliveryStoreMixin(StorageContract):
         class MyDeliveryStore(DeliveryStoreMixin, SomeStorage):
             atomic_create = False
 
-    The flags say what the store can do. None, as here, means that nobody has said; the conformance
-    suite then demands it, and the system checks count it as False.
+    The flags say what the store guarantees. None, the default, means that the flag is not
+    declared: the conformance suite then demands the guarantee, and the system checks count the
+    flag as False.
     """
 
-    #: Of any number of writers of one name exactly one gets it.
+    #: Of several writers of one name, exactly one gets it.
     atomic_create: bool | None = None
-    #: A name shows all of its bytes or does not exist, whatever happens to the writer.
+    #: A name has all of its bytes or does not exist, even if the writer is killed.
     whole_or_absent: bool | None = None
-    #: What was acknowledged survives a power cut.
+    #: A file survives a power cut once ``save()`` has returned.
     durable: bool | None = None
-    #: Nothing planted in the store leads out of it.
+    #: No entry that another user puts into the store leads out of it.
     confined: bool | None = None
-    #: Opening and streaming hold only a part of the file in memory.
+    #: Opening, streaming and storing keep only a part of the file in memory.
     bounded_memory: bool | None = None
-    #: ``copy`` creates, too, as atomically as ``save``.
+    #: ``copy`` creates a file as atomically as ``save``.
     atomic_copy: bool | None = None
 
-    #: Whether the size of a file costs a request. If not, a purge compares those of all files
-    #: with what was recorded before it removes them, otherwise those of some.
+    #: Whether the size of a file costs a request. If it does, a purge compares the sizes of some
+    #: files with the recorded ones before it removes them, otherwise those of all.
     size_costs_request = True
 
-    #: So many files are read at a time where many are wanted: where each costs a round trip, more.
+    #: How many files to read concurrently; raise it for network stores.
     parallel_reads = 1
 
-    # -- What a store may override --
+    # -- Overridable --
 
     def _sink(self, filename: str = "") -> Sink:
-        """Return a place where the bytes of a writer wait until they are published.
+        """Return a sink, which keeps the bytes of a writer until they are published.
 
-        ``filename`` is the user's, empty where it is not known.
+        ``filename`` is the user's, ``""`` if it is not known.
         """
         return self._spool(filename)
 
@@ -81,10 +82,10 @@ class DeliveryStoreMixin(StorageContract):
         return SpoolSink(lambda name, spool, _sha256: self._create(name, spool), filename)
 
     def unavailable_reason(self) -> str:
-        """Return why the place of the bytes seems not to be there, or ``""`` if it is.
+        """Return why the store's location seems to be unavailable, ``""`` if it is available.
 
-        Asked before anything is removed for good: an unmounted disk or a wrong bucket looks like
-        a store without files.
+        Called before files are removed permanently: an unmounted disk or a wrong bucket looks
+        like a store without files.
         """
         if self.listdir("") == ([], []):
             return "the store is empty"
@@ -92,60 +93,61 @@ class DeliveryStoreMixin(StorageContract):
 
     @property
     def own_objects(self) -> OwnObjects | None:
-        """Where the store keeps its mark, by which sites recognise it; None if it has no mark."""
+        """The objects in which the store keeps its mark, None if it has no mark."""
         return None
 
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
-        """Remove what writers that died left unpublished before that time, one by one.
+        """Remove uploads that were begun before a time and never published.
 
-        Yields each name when that is done, lazily: what is not asked for is not removed.
+        Yields the name of each when it is removed. Lazy: only what is iterated over is removed.
         """
         yield from ()
 
     def current_time(self) -> datetime:
-        """Return the time by the clock that gives files their times, as ``get_modified_time``.
+        """Return the time of the clock by which files are dated, as ``get_modified_time`` does.
 
-        That of this machine, unless a store has another. This may write.
+        The default is this machine's clock. This may write to the store.
         """
         return datetime.now(timezone.utc if settings.USE_TZ else None)
 
     def location_text(self) -> str:
-        """Return in words where the bytes lie."""
+        """Return the store's location, in words."""
         return "unknown"
 
     def configuration(self) -> dict[str, Any]:
-        """Return the options in force; the value of one that may be a secret is ``REDACTED``.
+        """Return the options in force; values that may be secret are replaced by ``REDACTED``.
 
-        Override it to show those of a store of your own that are none.
+        Override it to show the options of your own store that are not secret.
         """
         deconstruct = getattr(self, "deconstruct", None)
         return {} if deconstruct is None else dict.fromkeys(deconstruct()[2], REDACTED)
 
     def free_space(self) -> int | None:
-        """Return how many bytes there is room for, None where nobody can say."""
+        """Return the free space in bytes, None if it is not known."""
         return None
 
     def probe(self) -> Iterator[Finding]:
-        """Try what the promises of the store rest on; this may send requests, and write."""
+        """Test what the store's guarantees depend on; this may send requests and write."""
         yield from ()
 
     def public_url(self, name: str) -> str:
-        """Return a URL at which anybody may read the file, ``""`` where there is none."""
+        """Return a URL at which everybody can read the file, ``""`` if there is none."""
         return ""
 
     def signed_url(self, name: str, *, expires_in: int, filename: str, content_type: str) -> str:
-        """Return a URL at which the file can be read for so many seconds, ``""`` where none can.
+        """Return a URL at which the file can be read for ``expires_in`` seconds.
 
-        What is read there is an attachment of that filename and media type.
+        The response is an attachment with this filename and media type. Returns ``""`` if the
+        store signs no URLs.
         """
         return ""
 
     # -- Beyond Django's contract --
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the files below a folder (``""``: all), lazily, in no particular order.
+        """Yield the files below a folder (``""``: all files), lazily, in no particular order.
 
-        Memory is bounded by one folder. Raises InvalidName.
+        At most one folder's entries are in memory. Raises InvalidName.
         """
         if prefix:
             validate_storage_name(prefix)
@@ -162,30 +164,30 @@ class DeliveryStoreMixin(StorageContract):
             left += [posixpath.join(above, folder) for folder in folders]
 
     def page(self, folder: str = "", *, after: str = "", limit: int = 100) -> Page:
-        """Return at most ``limit`` (1 to 1,000) of what is in a folder, ``""`` being the top.
+        """Return a page of a folder (``""``: the top) of at most ``limit`` (1 to 1,000) entries.
 
-        ``after`` is the ``next_token`` of the page before; no other text means anything. In an
-        order that stays: that of the server, else numbers by their value and then names. Of what
-        is no folder the page is empty. Raises InvalidName, ValueError for a limit.
+        ``after`` is the ``next_token`` of the previous page. The order is stable: the server's,
+        otherwise numbers by their value and then names. The page of a name that is not a folder
+        is empty. Raises InvalidName, and ValueError for an invalid limit.
         """
         if folder:
             validate_storage_name(folder)
         if not 1 <= limit <= LONGEST_PAGE:
-            raise ValueError(f"Limit '{limit}' of a page: ask for 1 to {LONGEST_PAGE}.")
+            raise ValueError(f"Invalid limit '{limit}' of a page: use 1 to {LONGEST_PAGE}.")
         return self._page(folder, after, limit)
 
     def _page(self, folder: str, after: str, limit: int) -> Page:
         inner, leaves = self.listdir(folder)
-        places = [place(leaf, is_file=False) for leaf in inner]
-        places += [place(leaf, is_file=True) for leaf in leaves]
-        shown, following = page_of(places, lambda each: each, after, limit)
-        page = Page([], [], following)
+        positions = [position(leaf, is_file=False) for leaf in inner]
+        positions += [position(leaf, is_file=True) for leaf in leaves]
+        shown, next_token = page_of(positions, lambda each: each, after, limit)
+        page = Page([], [], next_token)
         for each in shown:
             name = posixpath.join(folder, each.leaf)
             if not each.is_file:
                 page.folders.append(name)
                 continue
-            with suppress(FileNotFoundError):  # it vanished meanwhile
+            with suppress(FileNotFoundError):  # deleted since the listing
                 page.files.append(Entry(name, self.size(name), self.get_modified_time(name)))
         return page
 
@@ -194,21 +196,23 @@ class DeliveryStoreMixin(StorageContract):
     ) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``stop`` (exclusive) in chunks, fetching only those.
 
-        With ``sha256`` (hexadecimal, for the whole file only) the last chunk is withheld until
-        that of the bytes agrees; else ChecksumMismatch is raised in its place.
+        With ``sha256`` (hexadecimal; for the whole file only) the last chunk is withheld until
+        the SHA-256 of all bytes is verified; ChecksumMismatch is raised if it differs.
 
-        Lazy: the file is opened when the first chunk is asked for, and only then is a missing one
-        a FileNotFoundError. Raises ValueError for a negative position, InvalidName.
+        Lazy: the file is opened when the first chunk is requested, so a missing file raises
+        FileNotFoundError only then. Raises ValueError for a negative position, InvalidName.
         """
         name = validate_storage_name(name)
         if start < 0 or (stop is not None and stop < 0):
-            raise ValueError(f"Range {start!r} to {stop!r} of {name!r}: positions start at 0.")
+            raise ValueError(
+                f"Invalid range {start!r} to {stop!r} of {name!r}: positions start at 0."
+            )
         if sha256 is None:
             return self._stream(name, start, stop)
         if start or stop is not None:
             raise ValueError(
-                f"Range {start!r} to {stop!r} of {name!r} cannot be verified: a SHA-256 is that "
-                "of the whole file."
+                f"Cannot verify the range {start!r} to {stop!r} of {name!r}: a SHA-256 covers the "
+                "whole file. Leave out start and stop."
             )
         return verified(self._stream(name, 0, None), sha256, name)
 
@@ -228,10 +232,10 @@ class DeliveryStoreMixin(StorageContract):
     def duplicate(
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
     ) -> str:
-        """Store the bytes of a file under an alternative name of ``key`` too, and return that.
+        """Store the bytes of a file again under an alternative of ``key``, and return its name.
 
-        ``filename`` is the user's, ``size`` (bytes) and ``sha256`` (hexadecimal) are what is
-        recorded, empty where it is not known. Raises FileNotFoundError, InvalidName.
+        ``filename`` is the user's; ``size`` (bytes) and ``sha256`` (hexadecimal) are the recorded
+        ones, None and ``""`` if they are not known. Raises FileNotFoundError, InvalidName.
         """
         with self.open(name) as file:
             return self._create_first(self._candidates(key, fresh=True), file)
@@ -239,17 +243,16 @@ class DeliveryStoreMixin(StorageContract):
     def delete_many(
         self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
     ) -> dict[str, Exception]:
-        """Remove the files at once and return what failed, and how; missing ones do not fail.
+        """Remove the files now, and return the exceptions of those that failed, by name.
 
-        A file that has another size than ``sizes`` (bytes by name) says is kept, and is a failure
-        with WrongSize.
+        A missing file is not a failure. A file whose size differs from that in ``sizes`` (bytes,
+        by name) is kept, and fails with WrongSize.
         """
         failures: dict[str, Exception] = {}
         for name in names:
             try:
                 self._delete_of_size(name, (sizes or {}).get(name))
-            # Backends fail in ways of their own; each is reported with its name.
-            except Exception as exception:  # noqa: BLE001  # see above
+            except Exception as exception:  # noqa: BLE001  # backends have errors of their own
                 failures[name] = exception
         return failures
 
@@ -264,19 +267,19 @@ class DeliveryStoreMixin(StorageContract):
             if (found := self.size(name)) != size:
                 raise WrongSize.of(name, found, size)
 
-    # -- The interface of the original's DeliveryStoreInterface --
+    # -- Devilry's interface --
 
     def read_open(self, filemeta: FileMetaLike) -> File[bytes]:
-        """Open the file's bytes to read; FileNotFoundError where there are none."""
+        """Open the content of a FileMeta for reading; FileNotFoundError if there is none."""
         with self._found(filemeta) as name:
             file: File[bytes] = self.open(name)
             return file
 
     def write_open(self, filemeta: FileMetaLike) -> Writer:
-        """Return a writer whose clean ``close()`` stores the bytes and records them in the row.
+        """Return a writer whose clean ``close()`` stores the bytes and records the file.
 
-        Where there is content already, the new one gets a fresh name. Raises ValueError for an
-        unsaved FileMeta.
+        If there is content already, the new content gets an alternative name. Raises ValueError
+        for an unsaved FileMeta.
         """
         key = self.layout.key(*checked_ids(filemeta))
         prepare(filemeta)
@@ -291,7 +294,7 @@ class DeliveryStoreMixin(StorageContract):
         """Return a writer whose clean ``close()`` creates a file and then calls ``record``.
 
         The file gets the name ``key`` if that is free and not ``fresh``, otherwise an alternative
-        of it. ``record`` gets the name, the size in bytes and the SHA-256 in hexadecimal; where it
+        of it. ``record`` gets the name, the size in bytes and the SHA-256 in hexadecimal; if it
         raises FileExistsError, the next alternative is tried. ``filename`` is the user's.
         """
         sink = self._sink(filename)
@@ -322,14 +325,14 @@ class DeliveryStoreMixin(StorageContract):
         first_free(names, attempt)
 
     def remove(self, filemeta: FileMetaLike) -> None:
-        """Remove the file's content; FileNotFoundError where there is none."""
+        """Remove the content of a FileMeta; FileNotFoundError if there is none."""
         with self._found(filemeta) as name:
             if not self.exists(name):
                 raise FileNotFoundError
             filemeta.record_removed()
 
     def copy(self, source: FileMetaLike, target: FileMetaLike) -> None:
-        """Store the source's bytes in the target, as :meth:`write_open` does."""
+        """Store the content of the source in the target, as :meth:`write_open` does."""
         with self._found(source) as name:
             chunks = self.stream(name)
             with self.write_open(target) as writer:
@@ -338,7 +341,7 @@ class DeliveryStoreMixin(StorageContract):
 
     @contextmanager
     def _found(self, filemeta: FileMetaLike) -> Iterator[str]:
-        """Make every FileNotFoundError one that carries the FileMeta."""
+        """Give the stored name; raise every FileNotFoundError as DeliveryFileNotFound."""
         ids = checked_ids(filemeta)
         name = stored_name(filemeta)
         if name is None:

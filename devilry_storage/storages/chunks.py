@@ -1,4 +1,4 @@
-"""Reading files as chunks of bytes, and verifying them."""
+"""Read files as chunks of bytes, and verify them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ def read_chunks(source: File[Any]) -> Iterator[bytes]:
 
 
 def verified(chunks: Iterable[bytes], sha256: str, name: str) -> Iterator[bytes]:
-    """Yield the chunks of a whole file, the last one not before the SHA-256 of all agrees.
+    """Yield the chunks of a whole file, the last one only if the SHA-256 of all is right.
 
-    So whoever passes them on never ends a damaged file as if it were whole. Raises
-    ChecksumMismatch.
+    So a damaged file is never passed on in full. Raises ChecksumMismatch.
     """
     digest = hashlib.sha256()
     withheld = b""
@@ -41,8 +40,8 @@ def verified(chunks: Iterable[bytes], sha256: str, name: str) -> Iterator[bytes]
         withheld = chunk
     if digest.hexdigest() != sha256.lower():
         raise ChecksumMismatch(
-            f"{name!r} was read with the SHA-256 {digest.hexdigest()!r}, but {sha256!r} is "
-            "recorded: the file is damaged, in the store or on the way."
+            f"{name!r} has the SHA-256 {digest.hexdigest()!r}, but {sha256!r} is recorded: the "
+            "file was damaged in the store or while it was read."
         )
     if withheld:
         yield withheld

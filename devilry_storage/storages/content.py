@@ -1,4 +1,4 @@
-"""What storages of others are handed, and what they hand out, made to fit."""
+"""Adapters between content, Django files and third-party storages."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ else:
 
 @contextmanager
 def seekable(content: _AnyFile) -> Iterator[_AnyFile]:
-    """Give the content as a file of bytes that seeks, for as long as ``with`` lasts.
+    """Give the content as a seekable file of bytes.
 
-    A disk is written in chunks, as Django's contents come; a client of a network's service reads,
-    asks for the size and seeks, which a pipe, a text or chunks that are made as they are asked
-    for do not bear. Those are spooled in a temporary file, but only once they are read so.
+    Clients of network services call ``read()``, ``seek()`` and ``size``, which a pipe, a text
+    file or generated chunks cannot provide. Such content is spooled to a temporary file on first
+    use.
     """
     if _is_seekable(content):
         yield content
@@ -41,7 +41,7 @@ def seekable(content: _AnyFile) -> Iterator[_AnyFile]:
     try:
         yield spooled
     finally:
-        spooled.let_go()
+        spooled.close_copy()
 
 
 def _is_seekable(content: _AnyFile) -> bool:
@@ -50,17 +50,17 @@ def _is_seekable(content: _AnyFile) -> bool:
     try:
         content.tell()
         return isinstance(content.read(0), bytes)
-    # No such method, no position, closed.
+    # No such method, not seekable, closed.
     except (AttributeError, TypeError, OSError, ValueError):
         return False
 
 
 @contextmanager
 def rereadable(content: _AnyFile, memory: int) -> Iterator[_AnyFile]:
-    """Give the content as a file whose chunks can be read again, for as long as ``with`` lasts.
+    """Give the content as a file whose chunks can be read more than once.
 
-    What may not bear it is kept while it is read: up to ``memory`` bytes in memory, more in a
-    temporary file.
+    Content that may be readable only once is spooled while it is read: up to ``memory`` bytes in
+    memory, more in a temporary file.
     """
     if _is_rereadable(content):
         yield content
@@ -70,10 +70,10 @@ def rereadable(content: _AnyFile, memory: int) -> Iterator[_AnyFile]:
 
 
 def _is_rereadable(content: _AnyFile) -> bool:
-    """Tell whether each call of ``chunks()`` surely gives the whole from its beginning.
+    """Return whether every call of ``chunks()`` certainly starts at the beginning.
 
-    What a file says of itself is not believed: Django's ``seekable()`` is True where there is no
-    such method, that of gzip is True on a pipe.
+    ``seekable()`` is not used: Django's returns True for objects without this method, and gzip's
+    returns True for a pipe.
     """
     file: Any = content
     while isinstance(file, File):
@@ -87,18 +87,18 @@ def _is_rereadable(content: _AnyFile) -> bool:
     try:
         regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         return regular and file.seek(0) == 0
-    # No descriptor, no such method, closed.
+    # No file descriptor, no such method, closed.
     except (AttributeError, TypeError, OSError, ValueError):
         return False
 
 
 def _has_djangos_chunks(content: _AnyFile) -> bool:
-    # What Django's own chunks() yield is what the file reads; others' may be anything.
+    # Only Django's own chunks() is known to yield what read() returns.
     return getattr(content.chunks, "__module__", "").startswith("django.core.files.")
 
 
 class _Copied(_BytesFile):
-    """A content whose file is a copy of it; what else is asked for, the content answers."""
+    """Content with a copy as its file; other attributes are those of the content."""
 
     def __init__(self, content: _AnyFile) -> None:
         self._content = content
@@ -113,12 +113,12 @@ class _Copied(_BytesFile):
         return size
 
     def __getattr__(self, name: str) -> Any:
-        # The type that a browser gave, the path of a temporary upload.
+        # Such as the content type of an upload, or the path of a temporary upload.
         return getattr(self._content, name)
 
 
 class _Kept(_Copied):
-    """A content that is read once, and whose bytes come again from a spool."""
+    """Content that is read once; its bytes are kept in a spool and read again from there."""
 
     def __init__(self, content: _AnyFile, spool: Spool) -> None:
         super().__init__(content)
@@ -141,13 +141,13 @@ class _Kept(_Copied):
                     return
                 self._spool.add(chunk)
             except BaseException as exception:
-                # Of a source that broke nobody is to take what came before for the whole.
+                # A later attempt must not take the bytes so far for the whole content.
                 self._failure = exception
                 raise
             yield chunk
 
     @property
-    def file(self) -> Any:  # type: ignore[override]  # made when it is asked for
+    def file(self) -> Any:  # type: ignore[override]  # made on first use
         if not self._complete:
             for _ in self.chunks():
                 pass
@@ -156,23 +156,23 @@ class _Kept(_Copied):
         return self._spool.file
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        # Its chunks() begin at the beginning anyway; nothing is read for that.
+        # chunks() starts at the beginning anyway, so nothing has to be read.
         if not self._complete and (offset, whence) == (0, io.SEEK_SET):
             return 0
         return int(self.file.seek(offset, whence))
 
 
 class _Spooled(_Copied):
-    """A content whose chunks are its own; its file is spooled when it is asked for."""
+    """Content that keeps its own chunks; its file is spooled on first use."""
 
     def __init__(self, content: _AnyFile) -> None:
         super().__init__(content)
         self._copy: IO[bytes] | None = None
 
     @property
-    def file(self) -> IO[bytes]:  # type: ignore[override]  # made when it is asked for
+    def file(self) -> IO[bytes]:  # type: ignore[override]  # made on first use
         if self._copy is None:
-            self._copy = tempfile.TemporaryFile()  # noqa: SIM115  # see let_go()
+            self._copy = tempfile.TemporaryFile()  # noqa: SIM115  # see close_copy()
             for chunk in read_chunks(self._content):
                 self._copy.write(chunk)
             self._copy.seek(0)
@@ -181,13 +181,13 @@ class _Spooled(_Copied):
     def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
         return self._content.chunks(chunk_size)
 
-    def let_go(self) -> None:
+    def close_copy(self) -> None:
         if self._copy is not None:
             self._copy.close()
 
 
 class _Raw(io.RawIOBase):
-    """An open file of bytes as the standard library wants one below a text."""
+    """An open file of bytes as a raw stream, as TextIOWrapper needs it."""
 
     def __init__(self, file: _AnyFile) -> None:
         self._file = file
@@ -214,14 +214,14 @@ class _Raw(io.RawIOBase):
 
 
 def as_text(file: _AnyFile) -> _AnyFile:
-    """Return the open file as one of text, UTF-8, where its storage gave bytes all the same."""
+    """Return the open file as a UTF-8 text file, if its storage opened it as bytes."""
     if isinstance(file.read(0), str):
         return file
     return File(io.TextIOWrapper(io.BufferedReader(_Raw(file)), encoding="utf-8"), file.name)
 
 
 class IterableFile(_AnyFile):
-    """A file of chunks that come from an iterable, once."""
+    """A file whose chunks come from an iterable, and can be read once."""
 
     def __init__(self, chunks: Iterable[Any], name: str) -> None:
         super().__init__(None, name)
@@ -233,7 +233,7 @@ class IterableFile(_AnyFile):
 
 @contextmanager
 def opened(file: File[Any]) -> Iterator[File[Any]]:
-    """Give a file to read; a row's file that is not open is opened, and closed again."""
+    """Give an open file; a closed FieldFile is opened, and closed again afterwards."""
     if not isinstance(file, FieldFile) or not file.closed:
         yield file
         return
@@ -245,20 +245,17 @@ def opened(file: File[Any]) -> Iterator[File[Any]]:
 
 
 def refuse_second_reading(file: Any) -> None:
-    """Raise ValueError for a file that can be read only once, and was.
+    """Raise ValueError for a file that was read before and cannot be read again.
 
-    What is left of it (nothing, maybe) would be stored as if it were the whole.
+    Otherwise the rest of it, perhaps nothing, would be stored as the whole.
     """
     if getattr(file, "was_read", False) and not _rewinds(file):
-        raise ValueError(
-            f"The file {file.name!r} was read and cannot be read again: assign a new one."
-        )
+        raise ValueError(f"Cannot read the file {file.name!r} a second time: assign a new file.")
     file.was_read = True
 
 
 def _rewinds(file: Any) -> bool:
-    # Asked by doing it: seekable() of Django's File is True where there is no such method, that
-    # of gzip on a pipe.
+    # seekable() is not used, see _is_rereadable().
     try:
         file.seek(0)
     except (AttributeError, TypeError, OSError, ValueError):
@@ -268,9 +265,9 @@ def _rewinds(file: Any) -> bool:
 
 @contextmanager
 def as_file(content: Any, name: str) -> Iterator[File[Any]]:
-    """Give content as a file: one bytes or str (a chunk), a path, an open file, or chunks.
+    """Give content as a file: bytes, str, a path, an open file, or an iterable of chunks.
 
-    A path is opened and closed; an open file is left open. Raises TypeError for anything else.
+    A path is opened and closed; an open file is left open. Raises TypeError for other types.
     """
     if isinstance(content, (bytes, bytearray, memoryview, str)):
         yield ContentFile(content if isinstance(content, str) else bytes(content), name)
@@ -286,6 +283,6 @@ def as_file(content: Any, name: str) -> Iterator[File[Any]]:
         yield IterableFile(content, name)
     else:
         raise TypeError(
-            f"{content!r} is no content for {name!r}: give bytes, text, a path, an open file or "
-            "an iterable of chunks."
+            f"Cannot store {content!r} as {name!r}: pass bytes, str, a path, an open file or an "
+            "iterable of chunks."
         )

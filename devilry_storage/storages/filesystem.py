@@ -37,18 +37,18 @@ def _folders(path: str) -> list[str]:
 
 
 class _TreeStorage(FileSystemStorage):
-    """Django's contract on a :class:`Tree`, for names that were validated before."""
+    """Django's Storage API on a :class:`Tree`, for validated names."""
 
     durable: bool | None
-    # FileSystemStorage's own, which the stubs leave out.
+    # Attributes of FileSystemStorage that are missing in the stubs.
     _location: str | os.PathLike[str] | None
     _base_url: str | None
 
-    # Plain properties where FileSystemStorage caches: settings are read when they are used.
+    # Plain properties, not cached ones as in FileSystemStorage: settings are read when used.
 
     @property
     def base_location(self) -> str:
-        """The folder of the store; ImproperlyConfigured where nobody has said which."""
+        """The folder of the store; ImproperlyConfigured if none is configured."""
         location = self._location or self._default_location()
         if not location:
             raise ImproperlyConfigured(
@@ -66,18 +66,18 @@ class _TreeStorage(FileSystemStorage):
 
     @property
     def base_url(self) -> str | None:  # type: ignore[override]
-        """The option; else the URL of the location's place in MEDIA_ROOT; else None."""
+        """The option, else the URL of a location in MEDIA_ROOT, else None."""
         if self._base_url is not None:
             return self._base_url if self._base_url.endswith("/") else f"{self._base_url}/"
         media = os.fspath(settings.MEDIA_ROOT)
         if not media or not settings.MEDIA_URL:
             return None
-        place = os.path.relpath(self.location, os.path.abspath(media))
-        if place == os.curdir:
+        relative = os.path.relpath(self.location, os.path.abspath(media))
+        if relative == os.curdir:
             return settings.MEDIA_URL
-        if place.split(os.sep)[0] == os.pardir:
+        if relative.split(os.sep)[0] == os.pardir:
             return None
-        return urljoin(settings.MEDIA_URL, f"{place}/")
+        return urljoin(settings.MEDIA_URL, f"{relative}/")
 
     @property
     def _tree(self) -> Tree:
@@ -119,7 +119,7 @@ class _TreeStorage(FileSystemStorage):
 
 
 class _DiskStore(DeliveryStoreMixin, _TreeStorage):
-    """What the flat and the hierarchical store on disk have in common."""
+    """Base class of the stores on disk."""
 
     atomic_create = True
     whole_or_absent = True
@@ -186,12 +186,12 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         return Writer(sink, name, lambda writer: sink.replace(name), mode)
 
     def _is_folder(self, name: str) -> bool:
-        return False  # to us only files exist
+        return False  # exists() is False for folders
 
     def duplicate(
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
     ) -> str:
-        """Give the file an alternative of ``key`` as a second name: a hard link."""
+        """Give the file a second name, an alternative of ``key``, by a hard link."""
         source = validate_storage_name(name)
 
         def link(candidate: str) -> str:
@@ -244,7 +244,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         try:
             return shutil.disk_usage(self.location).free
         except OSError:
-            return None  # it is made at the first save, or the disk is not there
+            return None  # not made yet, or not mounted
 
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
         return self._tree.stale_temps(before.timestamp(), remove=not dry_run)
@@ -255,23 +255,23 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
 
 @deconstructible(path="devilry_storage.storages.FsDeliveryStore")
 class FsDeliveryStore(_DiskStore):
-    """Files on disk as ``<delivery>/<filemeta>``, the original's older layout.
+    """Store files on disk as ``<delivery>/<filemeta>``, Devilry's older layout.
 
     Options:
 
     ``location`` (str or path)
-        the folder; else ``DELIVERY_STORE_ROOT``, else ``MEDIA_ROOT``.
+        the folder; the default is ``DELIVERY_STORE_ROOT``, else ``MEDIA_ROOT``.
     ``base_url`` (str)
-        where the folder is served to everybody; else below ``MEDIA_URL`` if the folder is in
-        ``MEDIA_ROOT``, else nowhere.
+        the URL at which the folder is public; the default is its URL below ``MEDIA_URL`` if it is
+        in ``MEDIA_ROOT``, else None.
     ``file_permissions_mode``, ``directory_permissions_mode`` (int)
         as in Django's ``FileSystemStorage``; 0o640 and 0o750 are recommended.
     ``durable`` (bool, default True)
-        fsync before ``save()`` returns; False for data that may be lost in a power cut.
+        fsync before ``save()`` returns; False only for data that may be lost in a power cut.
     ``identity`` (bool, default True)
-        keep a mark in the store, by which sites recognise it.
+        keep a mark in the store by which sites recognise it.
 
-    Raises ImproperlyConfigured for an unknown or impossible option.
+    Raises ImproperlyConfigured for an unknown option or an invalid value.
     """
 
     @property
@@ -281,14 +281,19 @@ class FsDeliveryStore(_DiskStore):
 
 @deconstructible(path="devilry_storage.storages.FsHierDeliveryStore")
 class FsHierDeliveryStore(_DiskStore):
-    """Files on disk as ``<d // i²>/<d % i² // i>/<d>/<f>``: recommended.
+    """Store files on disk as ``<d // i²>/<d % i² // i>/<d>/<f>``; recommended.
 
-    Options as :class:`FsDeliveryStore`, and ``interval`` (int, at least 2; else
-    ``DEVILRY_FSHIERDELIVERYSTORE_INTERVAL``, else 1000). Without the option ``location`` it lies
-    at ``DEVILRY_FSHIERDELIVERYSTORE_ROOT``, else as :class:`FsDeliveryStore`.
+    Options are those of :class:`FsDeliveryStore`, and
+
+    ``interval`` (int, at least 2)
+        the number of folders on a level; the default is ``DEVILRY_FSHIERDELIVERYSTORE_INTERVAL``,
+        else 1000.
+
+    The default of ``location`` is ``DEVILRY_FSHIERDELIVERYSTORE_ROOT``, else as in
+    :class:`FsDeliveryStore`.
     """
 
-    def __init__(  # noqa: PLR0913  # FileSystemStorage's arguments, and ours
+    def __init__(  # noqa: PLR0913  # FileSystemStorage's arguments and the own ones
         self,
         location: str | os.PathLike[str] | None = None,
         base_url: str | None = None,

@@ -1,4 +1,4 @@
-"""Finding a free name for a new file."""
+"""Find a free name for a new file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 
 def first_free(names: Iterable[str], create: Callable[[str], str]) -> str:
-    """Call ``create`` with one name after another, and return what it returns.
+    """Create a file under the first name that is free, and return the name.
 
-    ``create`` raises FileExistsError where a name is taken. Raises FileExistsError if all are.
+    ``create`` creates the file and returns its name, or raises FileExistsError if the name is
+    taken. Raises FileExistsError if all names are taken.
     """
     for name in names:
         try:
@@ -22,9 +23,9 @@ def first_free(names: Iterable[str], create: Callable[[str], str]) -> str:
 
 @contextmanager
 def not_about_names() -> Iterator[None]:
-    """Let a FileExistsError of the block end :func:`first_free`, which would try another name.
+    """Make a FileExistsError of the block end :func:`first_free` instead of trying the next name.
 
-    It comes from code of the site: a source that is read, a receiver of a signal.
+    For blocks that run code of the site, such as a source of bytes or a signal receiver.
     """
     try:
         yield

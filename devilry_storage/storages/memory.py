@@ -1,4 +1,4 @@
-"""The delivery store in memory, for tests."""
+"""A delivery store in memory, for tests."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class _Blob:
 
 
 class _BlobStorage(InMemoryStorage):
-    """Django's contract on a dictionary, for names that were validated before.
+    """Django's Storage API on a dictionary, for validated names.
 
-    InMemoryStorage's own nodes are open files that readers share and writers fill bit by bit.
+    The nodes of InMemoryStorage are open files that readers and writers share.
     """
 
     def __init__(self) -> None:
-        # Not InMemoryStorage's: it makes a place for its nodes, by a path() that we do not have.
+        # Without InMemoryStorage.__init__(), which makes its nodes by path().
         self._blobs: dict[str, _Blob] = {}
         self._lock = threading.Lock()
 
@@ -76,15 +76,15 @@ class _BlobStorage(InMemoryStorage):
         raise NotImplementedError("Files in memory have no path.")
 
     def url(self, name: str | None) -> str:
-        raise ValueError(f"{name!r} is in memory and not accessible via a URL.")
+        raise ValueError(f"{name!r} has no URL, because it is in memory.")
 
 
 @deconstructible(path="devilry_storage.storages.MemoryDeliveryStore")
 class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
-    """Files in the memory of this process, keyed as in ``FsHierDeliveryStore``: for tests.
+    """Store files in the memory of this process, for tests.
 
-    The option ``interval`` is that of ``FsHierDeliveryStore``. Raises ImproperlyConfigured for an
-    unknown or impossible option.
+    Keys and the option ``interval`` are those of ``FsHierDeliveryStore``. Raises
+    ImproperlyConfigured for an unknown option or an invalid value.
     """
 
     atomic_create = True
@@ -113,7 +113,7 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
         return name
 
     def _is_folder(self, name: str) -> bool:
-        return False  # there are only files
+        return False  # a dictionary has no folders
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
         def publish(writer: Writer) -> None:

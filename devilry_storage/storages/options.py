@@ -1,4 +1,4 @@
-"""Checks of the options that a store is given in ``STORAGES``; each names the option."""
+"""Validation of a store's options."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 
-def _impossible(store: object, option: str, value: object, remedy: str) -> ImproperlyConfigured:
+def _invalid(store: object, option: str, value: object, remedy: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(
-        f"Option {option}={value!r} of {type(store).__name__} is impossible: {remedy}."
+        f"Invalid value {value!r} for option {option!r} of {type(store).__name__}: {remedy}."
     )
 
 
 def refuse_unknown(store: object, unknown: Mapping[str, Any]) -> None:
-    """Raise ImproperlyConfigured if there is an option that the store does not have."""
+    """Raise ImproperlyConfigured for options that the store does not have."""
     for option in unknown:
-        # Its value stays out of it: it may be a misspelt secret_key.
+        # Without its value, which may be a secret under a misspelt name.
         raise ImproperlyConfigured(
             f"{type(store).__name__} has no option {option!r}: remove it, or look up its spelling "
             "in the reference of the stores."
@@ -29,19 +29,19 @@ def refuse_unknown(store: object, unknown: Mapping[str, Any]) -> None:
 def check_path(store: object, option: str, value: object) -> None:
     """Raise ImproperlyConfigured unless the value is None or a path."""
     if value is not None and not (isinstance(value, (str, os.PathLike)) and os.fspath(value)):
-        raise _impossible(store, option, value, "give the path of a folder")
+        raise _invalid(store, option, value, "use the path of a folder")
 
 
 def check_text(store: object, option: str, value: object) -> None:
     """Raise ImproperlyConfigured unless the value is None or a string."""
     if value is not None and not isinstance(value, str):
-        raise _impossible(store, option, value, "give a string")
+        raise _invalid(store, option, value, "use a string")
 
 
 def check_bool(store: object, option: str, value: object) -> None:
     """Raise ImproperlyConfigured unless the value is True or False."""
     if not isinstance(value, bool):
-        raise _impossible(store, option, value, "give True or False")
+        raise _invalid(store, option, value, "use True or False")
 
 
 def check_mode(store: object, option: str, value: object) -> None:
@@ -49,7 +49,7 @@ def check_mode(store: object, option: str, value: object) -> None:
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 0o7777:
-        raise _impossible(store, option, value, "give permissions such as 0o640")
+        raise _invalid(store, option, value, "use permissions such as 0o640")
 
 
 def check_interval(store: object, option: str, value: object) -> None:
@@ -57,16 +57,16 @@ def check_interval(store: object, option: str, value: object) -> None:
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 2:
-        raise _impossible(store, option, value, "give an integer of at least 2")
+        raise _invalid(store, option, value, "use an integer of at least 2")
 
 
 def check_count(store: object, option: str, value: object) -> None:
     """Raise ImproperlyConfigured unless the value is an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _impossible(store, option, value, "give an integer of at least 1")
+        raise _invalid(store, option, value, "use an integer of at least 1")
 
 
 def check_seconds(store: object, option: str, value: object) -> None:
-    """Raise ImproperlyConfigured unless the value is a number of seconds, 0 and more."""
+    """Raise ImproperlyConfigured unless the value is a number of seconds of at least 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise _impossible(store, option, value, "give a number of seconds, 0 or more")
+        raise _invalid(store, option, value, "use a number of seconds, 0 or more")

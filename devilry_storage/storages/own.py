@@ -1,4 +1,4 @@
-"""Objects of a store's own on disk: its mark, and those of the sites that use it."""
+"""A store's own objects on disk: its mark and those of its sites."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _expected: set[str] = set()
 
 
 def is_expected(root: str) -> bool:
-    """Return whether the folder of temp files must exist: the store's mark was seen there."""
+    """Return whether this process has seen the store's mark, so that its folder must exist."""
     return root in _expected
 
 
 class TreeObjects:
-    """Objects of a store's own below a folder; see `OwnObjects`."""
+    """A store's own objects on disk; see `OwnObjects`."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
@@ -70,7 +70,7 @@ class TreeObjects:
 
     def expect(self, *, known: bool) -> None:
         if known:
-            # A copy of the store may have left the empty folder out.
+            # A copy of the store may lack the empty folder.
             os.close(self._tree.enter_temps(create=True))
             _expected.add(self._tree.root)
         else:

@@ -1,4 +1,4 @@
-"""The order in which the pages of a folder come, and the tokens by which they go on."""
+"""Order and tokens of the pages of a folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 _NUMBER = re.compile("0|[1-9][0-9]*")
 
 
-class Place(NamedTuple):
-    """Where something stands in a folder: numbers by their value, then names by code point.
+class Position(NamedTuple):
+    """The position of an entry in a folder: numbers by their value, then names by code point.
 
-    To a store of objects a name may be a folder and a file.
+    In an object store a name may be that of a folder and of a file.
     """
 
     is_name: bool
@@ -26,29 +26,29 @@ class Place(NamedTuple):
 
     @property
     def token(self) -> str:
-        """What the page after this one is asked for by."""
-        # Names on a disk need not be Unicode; the token travels in URLs.
+        """The token of the page that begins after this entry."""
+        # Names on disk may not be Unicode, and the token is part of URLs.
         slash = "" if self.is_file else "/"
         return quote(self.leaf, errors="surrogateescape") + slash
 
 
-def place(leaf: str, *, is_file: bool) -> Place:
-    """Return the place of a name without its folder."""
+def position(leaf: str, *, is_file: bool) -> Position:
+    """Return the position of an entry; ``leaf`` is its name in the folder."""
     if _NUMBER.fullmatch(leaf):
-        return Place(False, len(leaf), leaf, is_file)
-    return Place(True, 0, leaf, is_file)
+        return Position(False, len(leaf), leaf, is_file)
+    return Position(True, 0, leaf, is_file)
 
 
 def page_of(
-    found: Iterable[T], place_of: Callable[[T], Place], after: str, limit: int
+    found: Iterable[T], position_of: Callable[[T], Position], after: str, limit: int
 ) -> tuple[list[T], str]:
-    """Return the first ``limit`` of what was found after a token, in order, and the next token.
+    """Return the first ``limit`` entries after a token, in order, and the next token.
 
-    Holds no more than that at a time. Any text is a token.
+    At most ``limit`` entries are in memory. Any text is accepted as a token.
     """
     if after:
         leaf = unquote(after.removesuffix("/"), errors="surrogateescape")
-        last = place(leaf, is_file=not after.endswith("/"))
-        found = (each for each in found if place_of(each) > last)
-    first = nsmallest(limit + 1, found, key=place_of)
-    return first[:limit], place_of(first[limit - 1]).token if len(first) > limit else ""
+        last = position(leaf, is_file=not after.endswith("/"))
+        found = (each for each in found if position_of(each) > last)
+    first = nsmallest(limit + 1, found, key=position_of)
+    return first[:limit], position_of(first[limit - 1]).token if len(first) > limit else ""

@@ -1,4 +1,4 @@
-"""Which process opened a writer: a forked child has a copy of it, but must not use it."""
+"""Detect forked children, which must not use their parent's writers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ _pid = os.getpid()
 
 
 def _look_again() -> None:
-    global _pid  # noqa: PLW0603  # there is one per process
+    global _pid  # noqa: PLW0603  # one for each process
     _pid = os.getpid()
 
 
-# Writers ask at each chunk: this needs no system call for the answer.
+# Read at each chunk of a writer, so without a system call.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_look_again)
 
 
 class Owner:
-    """The process that made this object."""
+    """The process that created this object."""
 
     def __init__(self) -> None:
         self._pid = _pid
@@ -31,6 +31,6 @@ class Owner:
         """Raise RuntimeError in a forked child; ``name`` is the name of the file."""
         if not self.is_this_process():
             raise RuntimeError(
-                f"The writer of {name!r} belongs to process {self._pid}, and process {_pid} was "
-                "forked from it: nothing was written. Open a writer in the process that uses it."
+                f"The writer of {name!r} belongs to process {self._pid}, but process {_pid} was "
+                "forked from it. Nothing is written. Open a writer in the process that uses it."
             )

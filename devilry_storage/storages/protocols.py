@@ -1,4 +1,4 @@
-"""What stores and their records know of each other."""
+"""Types shared by stores and the records of their files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from ..conf import conf
 from ..layout import HierLayout
 
-#: What a store says of itself; see :class:`DeliveryStoreMixin`.
+#: Names of the guarantees that a store declares; see :class:`DeliveryStoreMixin`.
 FLAGS = (
     "atomic_create",
     "whole_or_absent",
@@ -22,7 +22,7 @@ FLAGS = (
 
 
 class Entry(NamedTuple):
-    """What a listing tells of one stored file: size in bytes, time as ``get_modified_time``."""
+    """One file of a listing: size in bytes, time as from ``get_modified_time``."""
 
     name: str
     size: int
@@ -30,9 +30,9 @@ class Entry(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A part of a folder: names of the folders and files in it, whole ones, in the store's order.
+    """One page of a folder: full names of folders and files, in the store's order.
 
-    ``next_token`` is what the next page is asked for by, ``""`` at the end.
+    ``next_token`` requests the next page; it is ``""`` on the last one.
     """
 
     folders: list[str]
@@ -41,9 +41,9 @@ class Page(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a store found out about the place of its bytes: a sentence, and whether it is so.
+    """One result of ``probe()``: a statement, and whether it holds.
 
-    ``remedy`` says what to do about it, empty where nothing depends on it.
+    ``remedy`` says what to do if it does not, ``""`` if nothing has to be done.
     """
 
     sentence: str
@@ -51,44 +51,44 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-#: Stands for the value of an option that is nobody's business.
+#: Placeholder for option values that may be secret.
 REDACTED = "set"
 
 
-#: Bytes of an object of a store's own that are read at most.
+#: Maximum number of bytes that are read of a store's own object.
 LONGEST_OWN = 4096
 
 
 class OwnObjects(Protocol):
-    """Small objects of a store's own, below a name that no stored file can have.
+    """A store's own small objects, below a name that no stored file can have.
 
-    ``path`` is relative to that name: ``store.json``, say. What the store cannot do is an OSError.
+    ``path`` is relative to that name, such as ``store.json``. Failures of the store are OSErrors.
     """
 
     @property
     def location(self) -> Hashable:
-        """Identifies the location among all of this process."""
+        """A value that is equal for equal locations in this process."""
 
     def read(self, path: str) -> bytes | None:
-        """Return the bytes of an object, or None if it is missing.
+        """Return the bytes of an object, None if it is missing.
 
-        Of one longer than ``LONGEST_OWN`` one byte more than that is returned.
+        Of an object longer than ``LONGEST_OWN`` bytes, ``LONGEST_OWN + 1`` bytes are returned.
         """
 
     def create(self, path: str, data: bytes) -> bool:
-        """Store an object whole; return False if there is one already."""
+        """Store an object atomically; return False if it exists already."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Store an object whole, in place of the one that is there."""
+        """Store an object atomically, replacing an existing one."""
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, at most 1,000."""
 
     def volume(self) -> Hashable:
-        """Return a value that changes if another disk is mounted, None if none can be seen."""
+        """Return a value that changes if another disk is mounted, None if that cannot be seen."""
 
     def expect(self, *, known: bool) -> None:
-        """Set whether the mark was seen: no save then makes the store's folders itself."""
+        """Set whether the mark was seen. If so, saves no longer make the store's folder."""
 
 
 #: Records the name of a stored file, its size in bytes and its SHA-256 in hexadecimal.
@@ -96,31 +96,34 @@ Record = Callable[[str, int, str], object]
 
 
 class FileMetaLike(Protocol):
-    """All that a store asks of the record whose bytes it keeps.
+    """The record of a file, as a store sees it.
 
-    It may also have ``before_storing()``, which is called before any byte is stored and raises an
-    OSError if the store is not the right one; ``is_buried(name)``, which says that a free name
-    must not be used, because a tombstone has it: the first content of the record then gets an
-    alternative name; ``filename``, by which a store that serves files knows their type; and
-    ``size`` (bytes) and ``sha256`` (hexadecimal) of its content, with which that is copied without
-    being read.
+    It may also have:
+
+    - ``before_storing()``, which is called before a byte is stored, and raises an OSError if the
+      store is not the right one;
+    - ``is_buried(name)``, which returns whether a tombstone has the name, so that the store takes
+      an alternative name even if this one is free;
+    - ``filename``, from which a store that serves files guesses the media type;
+    - ``size`` (bytes) and ``sha256`` (hexadecimal) of its content, with which a store can copy
+      the content without reading it.
     """
 
     @property
     def content(self) -> Any:
-        """The stored name, or an object with a ``name``; false where there is none."""
+        """The stored name, or an object with a ``name``; false if there is no content."""
 
     def key_ids(self) -> tuple[Any, Any]:
         """Return (delivery id, filemeta id)."""
 
     def record_stored(self, name: str, size: int, sha256: str) -> None:
-        """Record that bytes lie under the name: size in bytes, SHA-256 in hexadecimal.
+        """Record a stored file: its name, size in bytes and SHA-256 in hexadecimal.
 
-        Raises FileExistsError where the name is spoken for; the store then takes another.
+        Raises FileExistsError if the name must not be used; the store then takes another one.
         """
 
     def record_removed(self) -> None:
-        """Record that there is no content any more."""
+        """Record that the content is removed."""
 
 
 @lru_cache
@@ -129,12 +132,12 @@ def _hier_layout(interval: int) -> HierLayout:
 
 
 def hier_layout(interval: int | None) -> HierLayout:
-    """Return the layout of a hierarchical store with this option ``interval``."""
+    """Return the layout of a hierarchical store whose option is ``interval``."""
     return _hier_layout(conf.fshierdeliverystore_interval if interval is None else interval)
 
 
 def stored_name(filemeta: FileMetaLike) -> str | None:
-    """Return the name under which the record says that its bytes lie."""
+    """Return the stored name of the record's content, None if it has no content."""
     content = filemeta.content
     if not content or not getattr(content, "_committed", True):
         return None
@@ -148,17 +151,17 @@ def is_used(filemeta: FileMetaLike, key: str) -> bool:
 
 
 def prepare(filemeta: FileMetaLike) -> None:
-    """Let the record look at the store before its bytes are stored there."""
+    """Call the record's ``before_storing()``, if it has one."""
     before_storing = getattr(filemeta, "before_storing", None)
     if before_storing is not None:
         before_storing()
 
 
 def checked_ids(filemeta: FileMetaLike) -> tuple[Any, Any]:
-    """Return the record's ids; ValueError where it has none yet."""
+    """Return the record's ids; ValueError if it is not saved."""
     ids = filemeta.key_ids()
     if None in ids:
         raise ValueError(
-            f"{filemeta!r} has no ids yet {ids!r}: save it (and its delivery) before its bytes."
+            f"{filemeta!r} has no ids yet {ids!r}: save it and its delivery before its content."
         )
     return ids

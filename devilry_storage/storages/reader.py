@@ -16,7 +16,7 @@ else:
 
 
 class Reader(_BytesFile):
-    """An open stored file; ``name`` is its storage name. ``open()`` reopens it after a close."""
+    """An open stored file. ``name`` is its storage name; ``open()`` opens it again if closed."""
 
     def __init__(self, store: Storage, name: str, raw: IO[bytes]) -> None:
         super().__init__(raw, name)
@@ -32,7 +32,7 @@ class Reader(_BytesFile):
 
 
 def open_reader(store: Storage, name: str, raw: IO[bytes], mode: str) -> File[Any]:
-    """Return the open file in the mode: ``rb``, else as UTF-8 text."""
+    """Return the raw stream as a file of the mode: bytes for ``rb``, otherwise UTF-8 text."""
     if mode == "rb":
         return Reader(store, name, raw)
     return File(io.TextIOWrapper(raw, encoding="utf-8"), name)

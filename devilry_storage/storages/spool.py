@@ -18,14 +18,14 @@ else:
     _BytesFile = _AnyFile = File  # generic for the type checker alone
 
 
-#: So many bytes of a writer wait in memory before they go to a temporary file.
+#: Number of bytes that a writer keeps in memory before it uses a temporary file.
 MEMORY = 1 << 20
 
 
 class Spool(_BytesFile):
-    """A temporary file: in memory up to ``memory`` bytes, then one of the system's.
+    """A temporary file: in memory up to ``memory`` bytes, then in the system's folder.
 
-    ``name`` is the filename under which a user knows the bytes, empty if it is not known.
+    ``name`` is the user's filename, ``""`` if it is not known.
     """
 
     def __init__(self, memory: int, name: str = "") -> None:
@@ -35,20 +35,20 @@ class Spool(_BytesFile):
         self._owner = Owner()
 
     def add(self, data: bytes) -> None:
-        """Write all of the data; OSError where the system's temporary files have no room.
+        """Write all of the data; OSError if the system's folder has no space.
 
-        RuntimeError in a forked child, which shares the position in the file with its parent.
+        Raises RuntimeError in a forked child, which shares the file position with its parent.
         """
         self._owner.require(self.name)
-        # SpooledTemporaryFile moves to the disk by a single write(), which may take less.
+        # SpooledTemporaryFile copies to the disk by one write(), which may write less.
         if self._waiting is not None and self._waiting.tell() + len(data) > self._memory:
             self._move_to_disk(self._waiting)
             self._waiting = None
         _write_all(self.file, data)
 
     def _move_to_disk(self, waiting: io.BytesIO) -> None:
-        # Without a buffer: a forked child that ends would write its copy of one a second time.
-        on_disk = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # ours
+        # Unbuffered: a forked child that exits would write its copy of the buffer again.
+        on_disk = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by close()
         try:
             waiting.seek(0)
             while chunk := waiting.read(CHUNK_SIZE):

@@ -1,4 +1,4 @@
-"""A file on its way into a :class:`~devilry_storage.storages.tree.Tree`: whole or absent."""
+"""Write a file into a :class:`~devilry_storage.storages.tree.Tree`, whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class Staged:
-    """A temp file in the tree's own file system, which a name can be linked to.
+    """A temp file in the tree's file system, to which a name is linked when it is complete.
 
-    A sink for writers: see :class:`devilry_storage.storages.writer.Sink`.
+    A :class:`~devilry_storage.storages.writer.Sink`.
 
-    Other users may be able to write to the tree and exchange the temp file for a symlink or for
-    another file. So the descriptor stays open until the file has its name: as long as it is open,
-    no other file gets the same inode, and what is linked, or unlinked, is compared with it.
+    Other users may be able to write to the tree and exchange the temp file for a symlink or
+    another file. So its descriptor stays open until the file has its name: until then no other
+    file can have the same inode, and every entry is compared with it before it is linked or
+    unlinked.
 
-    Without ``create`` the folder of temp files must exist; StoreNotRecognised is raised otherwise.
+    Unless ``create``, the folder of temp files must exist; raises StoreNotRecognised otherwise.
     """
 
     def __init__(self, tree: Tree, *, create: bool = True) -> None:
@@ -40,7 +41,7 @@ class Staged:
         self._sealed = False
         self._owner = Owner()
         self._folder = self._enter_temps(create)
-        # Nobody else reads it before it has its final mode; without one the umask decides.
+        # Private until it gets its final mode; without a mode the umask applies.
         mode = 0o666 if tree.file_mode is None else 0o600
         name = secrets.token_hex(16)
         try:
@@ -59,9 +60,9 @@ class Staged:
                 raise
             raise StoreNotRecognised(
                 errno.ESTALE,
-                "The store's folder of temp files was there before and is missing now, so nothing "
-                "is stored. Mount the disk; or if the store was emptied on purpose, restart the "
-                "processes that store files",
+                "The store's folder of temp files is missing, although it existed before, so "
+                "nothing is stored. Mount the disk; or if the store was emptied on purpose, "
+                "restart the processes that store files",
                 os.path.join(self._tree.root, *TEMP_FOLDER),
             ) from exception
 
@@ -78,7 +79,7 @@ class Staged:
         return name
 
     def replace(self, name: str) -> None:
-        """Publish under the name, in place of what is there; UnsafeEntry if that is no file."""
+        """Publish under the name, replacing a file; UnsafeEntry if the name is not a file's."""
         self._seal()
         folders, leaf = split(name)
         folder = self._tree.enter(folders, create=True)
@@ -103,7 +104,7 @@ class Staged:
             os.close(folder)
 
     def _seal(self) -> None:
-        """Give the file its mode and group and bring it to the disk, once."""
+        """Set mode and group of the file and sync it, once."""
         self._owner.require(self._name)
         if self._sealed:
             return
@@ -111,22 +112,22 @@ class Staged:
             os.fchmod(self._fd, self._tree.file_mode)
         self._status = self._tree.give_group(self._fd, self._folder)
         if self._tree.durable:
-            # Never again after an error: the kernel may have dropped what it could not write
-            # and call the next fsync a success.
+            # Not again after an error: the kernel may have dropped data that it could not write,
+            # and report success the next time.
             sync(self._fd)
         else:
-            # NFS reports what it could not write when a descriptor is closed; ours stays open.
+            # NFS reports write errors when a descriptor is closed, and ours stays open.
             os.close(os.dup(self._fd))
         self._sealed = True
 
     def _link(self, name: str) -> bool:
-        """Give the file the name, if it is free; link(2) decides, whoever else wants it."""
+        """Give the file the name and return True, or return False if the name is taken."""
         folders, leaf = split(name)
         for _ in range(PATIENCE):
             try:
                 folder = self._tree.enter(folders, create=True)
             except FileNotFoundError:
-                continue  # removed, being empty, between our making and our entering it
+                continue  # a delete removed the empty folder
             try:
                 if not self._link_into(folder, leaf, name):
                     return False
@@ -165,7 +166,7 @@ class Staged:
         return True
 
     def _is_ours(self, leaf: str, folder: int) -> bool:
-        """Return whether the entry of a folder is the file that we wrote."""
+        """Return whether the entry of a folder is this file."""
         return self._is_our_file(os.stat(leaf, dir_fd=folder, follow_symlinks=False))
 
     def _is_our_file(self, there: os.stat_result) -> bool:
@@ -179,30 +180,30 @@ class Staged:
             if self._is_ours(self._name, self._folder):
                 return
         except FileNotFoundError as exception:
-            # Not a FileNotFoundError, which would say that a folder vanished.
+            # Not a FileNotFoundError, which means here that a folder vanished.
             raise OSError(
                 errno.ESTALE,
                 f"{temp} was removed, perhaps by a purge after the grace time, so nothing is "
-                "stored: try again",
+                "stored. Try again",
                 name,
             ) from exception
         raise UnsafeEntry(
             errno.ESTALE,
-            f"{temp} was exchanged for something else, so nothing is stored: let no other user "
+            f"{temp} was exchanged for another file, so nothing is stored. Let no other user "
             "write there, and try again",
             name,
         )
 
     def _check_replaced(self, leaf: str, folder: int, name: str) -> None:
-        """Raise UnsafeEntry if something else than a file of a writer has got the name."""
+        """Raise UnsafeEntry if the name belongs to an entry that no writer made."""
         try:
             there = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return  # deleted since
         if self._is_our_file(there):
             return
-        # Another writer may have replaced our file since: then it has no name any more, and the
-        # other's has this one alone.
+        # Another writer may have replaced our file since. Then ours has no name, and the other's
+        # file has only this one.
         plain = stat.S_ISREG(there.st_mode) and there.st_nlink == 1
         if not plain or os.fstat(self._fd).st_nlink:
             raise self._tree.foreign(name)
@@ -210,20 +211,20 @@ class Staged:
     def _explained(self, exception: OSError, name: str) -> OSError:
         if exception.errno == errno.EXDEV:
             reason = (
-                "Another file system is mounted below the root, where no file can be linked: "
-                "mount it at the root instead"
+                "Another file system is mounted below the root, so files cannot be linked there. "
+                "Mount it at the root instead"
             )
         elif exception.errno in _NO_HARD_LINKS:
             reason = (
-                "The file system has no hard links, without which a file cannot be created "
-                "atomically: use another one"
+                "The file system has no hard links, so files cannot be created atomically. Use "
+                "another file system"
             )
         else:
             return exception
         return OSError(exception.errno, f"{reason} ({self._tree.root!r})", name)
 
     def finish(self) -> None:
-        """Let go of a file that is published; a close that fails is an error of the save's."""
+        """Close a published file; raises OSError if closing fails, so that the save fails."""
         self._try(self._unlink)
         self._close_file()
         self._close_folder()
@@ -233,7 +234,7 @@ class Staged:
             self._try(step)
 
     def _try(self, step: Callable[[], None]) -> None:
-        # What fails here leaves at most a temp file, which is removed as a stale one later.
+        # A failure leaves at most a temp file, which a purge removes after the grace time.
         try:
             step()
         except OSError as exception:
@@ -250,14 +251,14 @@ class Staged:
             os.close(fd)
 
     def _unlink(self) -> None:
-        # A forked child that ends drops its copy of us; the file stays its parent's.
+        # A forked child has a copy of this object; the file belongs to its parent.
         if self._name is None or self._folder < 0 or not self._owner.is_this_process():
             return
         if self._is_ours(self._name, self._folder):
             os.unlink(self._name, dir_fd=self._folder)
         else:
             logger.error(
-                "Temp file %r in %r was exchanged for something else, which is left there.",
+                "Temp file %r in %r was exchanged for another file, which is left there.",
                 self._name,
                 self._tree.root,
             )

@@ -1,9 +1,9 @@
-"""A folder on disk that no name leads out of.
+"""Access to the files below a folder, never outside of it.
 
-Every path of the stores on disk MUST pass through here: each part of a name is opened relative
-to the folder before it and without following symlinks (openat(2) with O_NOFOLLOW), so that
-nothing planted in the tree, not even while we walk it, leads anywhere else. The root itself may
-be a symlink; it is resolved at each use.
+Every path of the stores on disk MUST pass through here. Each part of a name is opened relative to
+the folder before it and without following symlinks (openat(2) with O_NOFOLLOW), so that no entry
+of the tree leads outside, even if it is exchanged meanwhile. The root itself may be a symlink; it
+is resolved at each use.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from typing import IO
 
 from ..exceptions import UnsafeEntry, WrongSize
 from ..names import RESERVED
-from .paging import Place, page_of, place
+from .paging import Position, page_of, position
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | CLOEXEC
 _FOLDER = _ROOT | NOFOLLOW
-# O_NONBLOCK, lest a FIFO planted between our look and our open makes us wait for its writer.
+# O_NONBLOCK: a FIFO that replaces the file between stat() and open() would block us.
 _READ = os.O_RDONLY | NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | CLOEXEC
 
 TEMP_FOLDER = (RESERVED, "tmp")
 
-#: How often a folder may vanish under a writer, each time by a delete that emptied it.
+#: How often a writer makes a folder again that deletes keep removing because it is empty.
 PATIENCE = 1000
 
-# A user who can write there can exchange a temp file for another file.
+# Private: a user who can write there can exchange a temp file.
 _PRIVATE = 0o700
 
 
 def sync(fd: int) -> None:
-    """Bring a file's or folder's data and entries to the disk, past the disk's own cache."""
+    """Write the data of a file or folder to the disk, including the disk's own cache."""
     if sys.platform == "darwin":
         import fcntl
 
@@ -55,16 +55,16 @@ def split(name: str) -> tuple[list[str], str]:
     return folders, leaf
 
 
-def _place(entry: os.DirEntry[str]) -> Place:
-    return place(entry.name, is_file=entry.is_file(follow_symlinks=False))
+def _position(entry: os.DirEntry[str]) -> Position:
+    return position(entry.name, is_file=entry.is_file(follow_symlinks=False))
 
 
 @dataclass(frozen=True)
 class Tree:
     """The files below ``root``.
 
-    ``file_mode`` and ``folder_mode`` are the permissions of what is created (None: those that the
-    umask leaves); ``durable`` tells whether folders are fsynced when they get an entry.
+    ``file_mode`` and ``folder_mode`` are the permissions of new files and folders (None: by the
+    umask). If ``durable``, folders are fsynced when they get an entry.
     """
 
     root: str
@@ -75,17 +75,17 @@ class Tree:
     # -- Walking --
 
     def enter(self, folders: Iterable[str], *, create: bool = False) -> int:
-        """Return a descriptor of the folder, which the caller closes; make it if asked to.
+        """Return a descriptor of a folder, which the caller closes; if ``create``, make it.
 
-        Raises FileNotFoundError, NotADirectoryError (a file lies in the way), UnsafeEntry.
+        Raises FileNotFoundError, NotADirectoryError (a part is a file), UnsafeEntry.
         """
         return self._walk(folders, self.folder_mode, create=create)
 
     def enter_temps(self, *, create: bool = False) -> int:
         """Return a descriptor of the folder of temp files, which the caller closes.
 
-        It is made for this user alone; one that is there keeps its mode. Raises PermissionError
-        with a remedy where it is another user's, and as :meth:`enter` does.
+        A new one is private to this user; an existing one keeps its mode. Raises PermissionError
+        with a remedy if it belongs to another user, and as :meth:`enter` does.
         """
         with self.explaining_denial():
             return self._walk(TEMP_FOLDER, _PRIVATE, create=create)
@@ -98,13 +98,13 @@ class Tree:
         except PermissionError as exception:
             own = os.path.join(self.root, RESERVED)
             if not os.path.lexists(own):
-                raise  # it is the root that we may not write to
+                raise  # about the root
             raise PermissionError(
                 exception.errno,
-                f"User {os.geteuid()} may not use the store's folder of temp files, which is made "
-                "for the user of the process that stores first. Run all processes that store or "
-                "purge as one user and give it both folders (chown); or give them to a group "
-                f"of all these users (chgrp, and chmod 2770 {own} {own}/{TEMP_FOLDER[1]})",
+                f"User {os.geteuid()} may not use the store's folder of temp files, which belongs "
+                "to the user of the process that stored first. Run all processes that store or "
+                "purge as one user, and give that user both folders (chown); or give them to a "
+                f"group of all these users (chgrp, and chmod 2770 {own} {own}/{TEMP_FOLDER[1]})",
                 own,
             ) from exception
 
@@ -174,47 +174,49 @@ class Tree:
         try:
             os.mkdir(folder, mode or 0o777, dir_fd=above)
         except FileExistsError:
-            return False  # another process made it just now
+            return False  # made by another process
         return True
 
     def _unmake(self, folder: str, above: int) -> None:
-        """Remove a folder that is not settled, lest a retry finds it there and trusts it."""
-        with suppress(OSError):  # in use already, or gone; the caller has an error to raise
+        """Remove a folder that is not settled, so that a retry makes it again."""
+        with suppress(OSError):  # not empty or gone; the caller raises the first error
             os.rmdir(folder, dir_fd=above)
 
     def _settle(self, fd: int, above: int, mode: int | None) -> None:
-        """Give a folder that we made its mode and group, and its entry to the disk."""
+        """Set mode and group of a new folder, and sync its entry."""
         if mode is not None:
-            # By mkdir() alone the umask would take bits away (CVE-2020-24583).
+            # mkdir() alone applies the umask (CVE-2020-24583).
             os.fchmod(fd, mode | (os.fstat(fd).st_mode & stat.S_ISGID))
         self.give_group(fd, above)
         if self.durable:
             sync(above)
 
     def give_group(self, fd: int, folder: int) -> os.stat_result:
-        """Give what we made the group of a folder, where we may; return its status before."""
+        """Give a new entry the group of a folder, if permitted; return its status before."""
         group = os.fstat(folder).st_gid
         status = os.fstat(fd)
         if status.st_gid != group:
             try:
                 os.fchown(fd, -1, group)
             except PermissionError:
-                pass  # as Django: the file stays usable to whoever stored it
+                pass  # the file stays usable for this user
         return status
 
     def _no_folder(self, folder: str, fd: int) -> OSError:
         if stat.S_ISREG(os.stat(folder, dir_fd=fd, follow_symlinks=False).st_mode):
             return NotADirectoryError(
-                errno.ENOTDIR, "A stored file lies where a folder is needed", folder
+                errno.ENOTDIR, "A file has the name of a folder that is needed", folder
             )
         return UnsafeEntry(
-            errno.ELOOP, f"Not a folder in {self.root!r} (a symlink?), so not entered", folder
+            errno.ELOOP,
+            f"Not entered, because it is not a folder in {self.root!r} (a symlink?)",
+            folder,
         )
 
     # -- Reading --
 
     def stat(self, name: str) -> os.stat_result:
-        """Return the status of a stored file; FileNotFoundError for none, UnsafeEntry."""
+        """Return the status of a stored file; raises FileNotFoundError, UnsafeEntry."""
         folders, leaf = split(name)
         fd = self._enter_to_read(folders, name)
         try:
@@ -223,11 +225,11 @@ class Tree:
             os.close(fd)
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a stored file to read; FileNotFoundError for none, UnsafeEntry."""
+        """Open a stored file for reading; raises FileNotFoundError, UnsafeEntry."""
         folders, leaf = split(name)
         fd = self._enter_to_read(folders, name)
         try:
-            # Looked at before it is opened: opening some devices does something.
+            # Checked before it is opened, because opening a device may have effects.
             self.stat_in(fd, leaf, name)
             file = os.open(leaf, _READ, dir_fd=fd)
         finally:
@@ -237,7 +239,7 @@ class Tree:
         except BaseException:
             os.close(file)
             raise
-        return io.BufferedReader(io.FileIO(file))  # what open() makes, in less time
+        return io.BufferedReader(io.FileIO(file))  # as open() does, but faster
 
     def _enter_to_read(self, folders: list[str], name: str) -> int:
         try:
@@ -253,7 +255,7 @@ class Tree:
         try:
             status = os.stat(leaf, dir_fd=fd, follow_symlinks=False)
         except OSError as exception:
-            # Under a name longer than the file system takes there is nothing either.
+            # The file system cannot have a name that is too long for it.
             if exception.errno in {errno.ENOENT, errno.ENAMETOOLONG}:
                 raise self._missing(name) from None
             raise
@@ -266,16 +268,16 @@ class Tree:
             raise self._missing(name)
         raise UnsafeEntry(
             errno.ELOOP,
-            f"Not a stored file but a symlink, FIFO or device in {self.root!r}, so not touched",
+            f"Not touched, because it is a symlink, FIFO or device in {self.root!r}",
             name,
         )
 
     def scan(self, folders: list[str]) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield (name, status) of every stored file below a folder, holding one folder at a time.
+        """Yield (name, status) of every file below a folder; one folder is in memory at a time.
 
-        What is no regular file is passed by, and so is what vanishes meanwhile.
+        Entries that are not regular files, and those that vanish meanwhile, are skipped.
         """
-        # A stack, not recursion: names may have more parts than Python has patience.
+        # A stack: names may have more parts than Python allows recursions.
         left = [folders]
         while left:
             above = left.pop()
@@ -289,7 +291,7 @@ class Tree:
 
     @contextmanager
     def _entries(self, folders: list[str]) -> Iterator[Iterator[os.DirEntry[str]]]:
-        """Give the entries of a folder, the store's own left out; none of one that is missing."""
+        """Give the entries of a folder without the store's own; none if it is missing."""
         try:
             fd = self.enter(folders)
         except (FileNotFoundError, NotADirectoryError):
@@ -302,7 +304,7 @@ class Tree:
             os.close(fd)
 
     def listdir(self, folders: list[str]) -> tuple[list[str], list[str]]:
-        """Return (folders, files) in a folder; ``([], [])`` where there is none."""
+        """Return (folders, files) in a folder; ``([], [])`` if it is missing."""
         inner, files = [], []
         with self._entries(folders) as entries:
             for entry in entries:
@@ -315,9 +317,9 @@ class Tree:
     def page(
         self, folders: list[str], after: str, limit: int
     ) -> tuple[list[str], list[tuple[str, os.stat_result]], str]:
-        """Return the folders, the (file, status) and the next token of a page of a folder.
+        """Return the folders, the (file, status) pairs and the next token of a page of a folder.
 
-        Names are those in the folder. Only what is on the page is held, and asked for its status.
+        Names are relative to the folder. Only entries of the page are kept and looked up.
         """
         inner, files = [], []
         with self._entries(folders) as entries:
@@ -326,19 +328,19 @@ class Tree:
                 for entry in entries
                 if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
             )
-            shown, following = page_of(known, _place, after, limit)
+            shown, next_token = page_of(known, _position, after, limit)
             for entry in shown:
                 if entry.is_dir(follow_symlinks=False):
                     inner.append(entry.name)
                     continue
                 with suppress(FileNotFoundError):
                     files.append((entry.name, entry.stat(follow_symlinks=False)))
-        return inner, files, following
+        return inner, files, next_token
 
     def unavailable_reason(self) -> str:
-        """Return why the root looks unmounted or emptied, or ``""``.
+        """Return why the root seems unmounted or emptied, ``""`` if it does not.
 
-        A store that was ever written to has at least its folder of temp files.
+        A store that has been written to has at least its folder of temp files.
         """
         try:
             if os.listdir(self.root):
@@ -352,12 +354,12 @@ class Tree:
     # -- Linking --
 
     def link(self, name: str, other: str) -> bool:
-        """Give a stored file another name, and return whether that was free.
+        """Give a stored file a second name, and return whether that was free.
 
         Raises FileNotFoundError for a missing file, UnsafeEntry.
         """
         with self.open(name) as source:
-            # As often as a folder that is empty is removed between our making and our using it.
+            # Deletes may remove the empty folder before it gets its first entry.
             for _ in range(PATIENCE):
                 with suppress(FileNotFoundError):
                     return self._link(source.fileno(), name, other)
@@ -385,7 +387,7 @@ class Tree:
                     if is_made:
                         raise self.foreign(other)
                     return False
-                # Ours, if the reply to a link was lost (NFS).
+                # On NFS the reply to our own link() may have been lost.
                 if self.durable:
                     sync(to)
                 return True
@@ -395,22 +397,22 @@ class Tree:
             os.close(from_)
 
     def foreign(self, name: str) -> UnsafeEntry:
-        """Return the error for a name that was given to another file than the one we meant."""
+        """Return the error for a name that was given to an unexpected file."""
         return UnsafeEntry(
             errno.ESTALE,
-            f"Another process exchanged an entry in {self.root!r} during a save: what has this "
-            "name now is not the file that was written, and it was left there. Look at it, "
-            "remove it by hand, and let no other user write there",
+            f"Another process exchanged an entry in {self.root!r} during a save, so this name "
+            "belongs to another file than the one that was written. Inspect it, remove it by "
+            "hand, and let no other user write there",
             name,
         )
 
     # -- Removing --
 
     def remove(self, name: str, *, prune: bool, size: int | None = None) -> None:
-        """Unlink a stored file; ``prune`` also removes its folder if that became empty.
+        """Unlink a stored file; if ``prune``, also its folder if that is empty then.
 
-        A missing file is not an error. Raises UnsafeEntry, and WrongSize for a file whose size
-        (bytes) is another.
+        A missing file is not an error. Raises UnsafeEntry, and WrongSize if ``size`` (bytes) is
+        given and differs.
         """
         folders, leaf = split(name)
         try:
@@ -440,18 +442,18 @@ class Tree:
         try:
             os.rmdir(folders[-1], dir_fd=fd)
         except OSError:
-            pass  # it has other files, or is gone: both are as they should be
+            pass  # not empty, or already gone
         finally:
             os.close(fd)
 
     def time(self) -> float:
-        """Return the file system's time (seconds since the epoch), that of a server on NFS."""
+        """Return the time of the file system, in seconds since the epoch (NFS: the server's)."""
         try:
             fd = self.enter_temps()
         except FileNotFoundError:
-            return time.time()  # nothing was stored yet
+            return time.time()  # nothing is stored yet
         try:
-            # Needs no room on the disk. With the time now, NFS lets the server say which it is.
+            # Needs no space. Without a time of ours, an NFS server uses its own.
             os.utime(fd)
             return os.fstat(fd).st_mtime
         finally:
@@ -460,7 +462,7 @@ class Tree:
     def stale_temps(self, before: float, *, remove: bool) -> Iterator[str]:
         """Yield the names of temp files last written before a time (seconds since the epoch).
 
-        With ``remove`` each is removed before.
+        If ``remove``, each is removed first.
         """
         try:
             fd = self.enter_temps()
@@ -475,6 +477,6 @@ class Tree:
                                 os.unlink(entry.name, dir_fd=fd)
                             yield "/".join([*TEMP_FOLDER, entry.name])
                     except FileNotFoundError:
-                        continue  # published or discarded meanwhile
+                        continue  # published or discarded since
         finally:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""A file that is published by a clean close() and by nothing else."""
+"""Files that are published only by a clean close()."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("devilry_storage")
 
 
 class Sink(Protocol):
-    """Where a writer's bytes wait until they are published."""
+    """Keeps the bytes of a writer until they are published."""
 
     def write(self, data: bytes) -> object: ...
 
@@ -38,11 +38,11 @@ class Sink(Protocol):
         """
 
     def discard(self) -> None:
-        """Let go of what is not published; never raises."""
+        """Remove what is not published; never raises."""
 
 
 class SpoolSink:
-    """The sink of a store that has none of its own: a :class:`Spool`.
+    """A sink that keeps the bytes in a :class:`Spool`: the default of stores.
 
     ``create`` gets a name, the spool and the SHA-256 (hexadecimal) of its bytes; see
     :meth:`Sink.create`.
@@ -68,7 +68,7 @@ class SpoolSink:
 
 
 def _in_flight() -> list[BaseException]:
-    """Return the exception that is being handled now, and those that led to it."""
+    """Return the exception that is being handled, and its context."""
     found: list[BaseException] = []
     exception = sys.exc_info()[1]
     while exception is not None and not any(exception is earlier for earlier in found):
@@ -78,26 +78,27 @@ def _in_flight() -> list[BaseException]:
 
 
 class Writer(_AnyFile):
-    """A file that is written in whole or not at all.
+    """A file that is written as a whole or not at all.
 
-    The bytes are published by a clean ``close()`` and by nothing else: leaving ``with``,
-    ``contextlib.closing``, ``try/finally`` or an ``ExitStack`` by an exception, dropping the
-    writer, or the end of the process leaves the store as it was. It is no ``io.IOBase``, because
-    that would close, and so publish, in ``__del__``.
+    Only a clean ``close()`` publishes the bytes. The store stays as it was if an exception leaves
+    ``with``, ``contextlib.closing``, ``try/finally`` or an ``ExitStack``, if the writer is
+    garbage-collected, or if the process ends. This is not an ``io.IOBase``, whose ``__del__``
+    would close and so publish.
 
-    ``close()`` cannot know why it is called in an ``except`` or ``finally`` block. If an exception
-    is being handled then that was not being handled when the writer was opened, it discards what
-    was written, logs an error and sets ``discarded`` to True, even if the exception has nothing
-    to do with the writer. Leave ``with`` instead, which publishes unless an exception leaves it.
+    In an ``except`` or ``finally`` block, ``close()`` cannot know why it is called. If an
+    exception is being handled that was not being handled when the writer was opened, ``close()``
+    discards the bytes, logs an error and sets ``discarded`` to True, even if the exception has
+    nothing to do with the writer. ``with`` is not affected: it publishes unless an exception
+    leaves the block.
 
     A writer belongs to the process that opened it. In a forked child ``write()`` and ``close()``
-    raise RuntimeError, and nothing that the child does changes the parent's writer.
+    raise RuntimeError, and the child cannot change the parent's writer.
 
-    ``publish`` gets the writer when it is closed. ``size`` (bytes) and ``sha256`` (hexadecimal)
-    describe what has been written so far.
+    ``publish`` is called with the writer by a clean ``close()``. ``size`` (bytes) and ``sha256``
+    (hexadecimal) describe what has been written so far.
     """
 
-    #: Whether what was written was discarded, by an exception or by ``discard()``.
+    #: Whether the bytes were discarded, because of an exception or by ``discard()``.
     discarded: bool
 
     def __init__(
@@ -113,8 +114,7 @@ class Writer(_AnyFile):
         self._broken = False
         self._owner = Owner()
         self.discarded = False
-        # close() compares: what is being handled already when we are opened is not a reason to
-        # discard.
+        # close() compares: an exception that is being handled already is not a reason to discard.
         self._in_flight = _in_flight()
 
     def __repr__(self) -> str:
@@ -136,7 +136,7 @@ class Writer(_AnyFile):
         return self._closed
 
     def write(self, data: Any) -> int:
-        """Add bytes, or text as UTF-8; return the number of bytes or characters taken."""
+        """Write bytes, or text as UTF-8; return the number of bytes or characters written."""
         self._owner.require(self.name)
         if self._closed:
             raise ValueError(f"The writer of {self.name!r} is closed: open another one.")
@@ -157,10 +157,10 @@ class Writer(_AnyFile):
             self.write(line)
 
     def close(self) -> None:
-        """Publish what was written; discard it if an exception is on its way out.
+        """Publish the bytes; discard them if an exception is being handled, see the class.
 
-        Then it logs an error and sets ``discarded``. Raises what the store raises, and then
-        nothing is published; RuntimeError in a forked child.
+        Raises the exceptions of the store, and RuntimeError in a forked child; nothing is
+        published then.
         """
         exception = sys.exc_info()[1]
         if exception is None or any(exception is earlier for earlier in self._in_flight):
@@ -168,7 +168,7 @@ class Writer(_AnyFile):
         elif not self._closed:
             self.discard()
             logger.error(
-                "The writer of %r was closed while %s was being handled: what was written is "
+                "The writer of %r was closed while %s was being handled, so its bytes are "
                 "discarded. Close it before the except or finally block, or use 'with'.",
                 self.name,
                 type(exception).__name__,
@@ -182,15 +182,14 @@ class Writer(_AnyFile):
                 self._owner.require(self.name)
                 if self._broken:
                     raise OSError(
-                        f"A write to {self.name!r} failed before: nothing is stored. Write it "
-                        "anew."
+                        f"Cannot store {self.name!r}, because a write failed: open another writer."
                     )
                 self._publish(self)
             finally:
                 self.sink.discard()
 
     def discard(self) -> None:
-        """Close without publishing."""
+        """Close the writer without publishing its bytes."""
         if not self._closed:
             self._closed = self.discarded = True
             self.sink.discard()
@@ -210,13 +209,12 @@ class Writer(_AnyFile):
             self.discard()
 
     def __del__(self) -> None:
-        # _closed is missing where __init__ did not get that far.
+        # _closed is missing if __init__ failed.
         if not getattr(self, "_closed", True):
             self.discard()
             if self._owner.is_this_process():
                 warnings.warn(
-                    f"The writer of {self.name!r} was never closed: what was written is "
-                    "discarded.",
+                    f"The writer of {self.name!r} was not closed, so its bytes are discarded.",
                     ResourceWarning,
                     source=self,
                     stacklevel=2,
@@ -232,13 +230,13 @@ class Writer(_AnyFile):
         return False
 
     def flush(self) -> None:
-        """Do nothing: only close() makes bytes visible."""
+        """Do nothing; only close() publishes."""
 
     def tell(self) -> int:
         return self._size
 
     def _unsupported(self, *args: object, **kwargs: object) -> NoReturn:
-        raise io.UnsupportedOperation(f"The writer of {self.name!r} only writes, in sequence.")
+        raise io.UnsupportedOperation(f"The writer of {self.name!r} only writes sequentially.")
 
     read = readline = readlines = readinto = seek = truncate = _unsupported
     fileno = open = chunks = __iter__ = _unsupported

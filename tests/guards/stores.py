@@ -851,8 +851,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/paging.py",
-        "if place_of(each) > last",
-        "if place_of(each) >= last",
+        "if position_of(each) > last",
+        "if position_of(each) >= last",
         (f"{MEMORY}test_pages_show_a_folder_once",),
     ),
     Guard(

@@ -36,7 +36,7 @@ def test_impossible_option_is_refused(option: str, value: Any) -> None:
     """The error names the option, its value and the store."""
     with pytest.raises(ImproperlyConfigured) as caught:
         FsHierDeliveryStore(**{"location": "/srv", option: value})
-    said = f"Option {option}={value!r} of FsHierDeliveryStore is impossible: "
+    said = f"Invalid value {value!r} for option {option!r} of FsHierDeliveryStore: "
     assert str(caught.value).startswith(said)
 
 

@@ -312,7 +312,7 @@ def test_duplicate_of_an_exchanged_file_fails(
             os.symlink(outside, target, dir_fd=options["dst_dir_fd"])
 
     monkeypatch.setattr(os, "link", link)
-    with pytest.raises(UnsafeEntry, match="left there"):
+    with pytest.raises(UnsafeEntry, match="belongs to another file"):
         store.duplicate(NAME, KEY)
     assert outside.stat().st_nlink == 1
     assert outside.read_bytes() == b"precious"

@@ -230,7 +230,7 @@ def test_entry_planted_after_the_look_is_not_read(
         return status
 
     monkeypatch.setattr(Tree, "stat_in", look_and_exchange)
-    with no_hang(), pytest.raises(OSError, match="symbolic links|Not a stored file"):
+    with no_hang(), pytest.raises(OSError, match="symbolic links|Not touched"):
         store.open(KEY)
 
 
@@ -425,7 +425,7 @@ def test_entry_that_replaces_a_linked_file_fails_the_save(
         (root / KEY).unlink()
         exchange(root / KEY, outside)
 
-    with pytest.raises(UnsafeEntry, match="left there"):
+    with pytest.raises(UnsafeEntry, match="belongs to another file"):
         save_and_exchange(store, "after the link", exchange_file, monkeypatch)
     assert os.path.lexists(root / KEY)
     assert os.listdir(root / TEMPS) == []
@@ -437,7 +437,7 @@ def test_removed_temp_file_is_not_called_unsafe(
 ) -> None:
     """A purge removes those of writers that take longer than the grace time."""
     store = store_at(root)
-    with pytest.raises(OSError, match="try again") as caught:
+    with pytest.raises(OSError, match="Try again") as caught:
         save_and_exchange(
             store,
             "after the write",
@@ -506,7 +506,7 @@ def test_temp_file_exchanged_before_the_rename_is_an_error(
 ) -> None:
     """The writer does not report success for what it did not write."""
     store = store_at(root)
-    with pytest.raises(UnsafeEntry, match="left there"):
+    with pytest.raises(UnsafeEntry, match="belongs to another file"):
         rewrite_and_exchange(
             store,
             lambda: exchange_temp(root, outside, exchange),
@@ -528,7 +528,7 @@ def test_file_moved_away_before_the_rename_is_an_error(
         temp.rename(root / "aside")
         temp.write_bytes(FOREIGN)
 
-    with pytest.raises(UnsafeEntry, match="left there"):
+    with pytest.raises(UnsafeEntry, match="belongs to another file"):
         rewrite_and_exchange(store, exchange, monkeypatch, step="before the rename")
 
 
