@@ -1,4 +1,4 @@
-"""The field whose file is keyed by ids, with the semantics of Django's FileField."""
+"""A FileField whose files are stored under keys made of ids."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 
 class StoredName(str):
-    """A name that comes from the database (or a fixture), not from somebody's assignment."""
+    """A name from the database or a fixture, in contrast to one that was assigned."""
 
     __slots__ = ()
 
 
 class DeliveryFieldFile(FieldFile):
-    """The file of a row: stored (committed), or pending until the next ``save()`` of the row.
+    """The file of a row: stored (committed), or pending until the row is saved.
 
-    Pending is a file that was assigned, or, without one, the wish to have the file removed.
+    A pending file was assigned and not stored yet. A pending state without a file removes the
+    stored one.
     """
 
     instance: Any
@@ -36,7 +37,7 @@ class DeliveryFieldFile(FieldFile):
     _file: Any
 
     def __init__(self, instance: Any, field: Any, name: str | None) -> None:
-        # Not FieldFile's: it would freeze the storage.
+        # Without FieldFile.__init__(), which would fix the storage.
         File.__init__(self, None, name)
         self.instance = instance
         self.field = field
@@ -47,7 +48,7 @@ class DeliveryFieldFile(FieldFile):
 
     @property
     def is_pending_file(self) -> bool:
-        """Whether a file was assigned that is not stored yet."""
+        """Whether a file was assigned and is not stored yet."""
         return not self._committed and getattr(self, "_file", None) is not None
 
     @property
@@ -56,16 +57,16 @@ class DeliveryFieldFile(FieldFile):
 
     @storage.setter
     def storage(self, value: object) -> None:
-        """Ignore what FieldFile would freeze."""
+        """Ignore the storage that FieldFile sets."""
 
     def settle(self, name: str | None) -> None:
-        """Be the stored file of that name, None being no file: what was pending is carried out."""
+        """Become the stored file of this name (None: no file) after the row was saved."""
         self.name = name
         self._file = None
         self._committed = True
 
     def copy_for(self, instance: Any) -> DeliveryFieldFile:
-        """Return the same state as another instance's file (two copies of one row)."""
+        """Return the same state for another instance, which is a copy of the row."""
         twin = type(self)(instance, self.field, self.name)
         twin._committed = self._committed
         if self.is_pending_file:
@@ -73,7 +74,7 @@ class DeliveryFieldFile(FieldFile):
         return twin
 
     def _required_name(self) -> str:
-        """Return the name, "" for a nameless upload; ValueError where there is no file."""
+        """Return the name, ``""`` for an upload without one; ValueError if there is no file."""
         if not self:
             raise ValueError(f"{self.instance!r} has no file: its {self.field.name!r} is empty.")
         return self.name or ""
@@ -86,10 +87,11 @@ class DeliveryFieldFile(FieldFile):
 
     @property
     def url(self) -> str:
-        """The URL of the download view, where the site has it; else that at which everybody may
-        read the file, ``""`` where there is none.
+        """The URL of the download view, else the public URL of the file, else ``""``.
 
-        Never a presigned URL, and no exception, which would break the admin's pages.
+        The site has the download view if it includes ``devilry_storage.urls``. This is never a
+        presigned URL. It raises no exception for a stored file, because that would break pages of
+        the admin.
         """
         name = self._required_name()
         if not self._committed:
@@ -104,11 +106,11 @@ class DeliveryFieldFile(FieldFile):
         return self.storage.public_url(name)
 
     def open(self, mode: str = "rb") -> DeliveryFieldFile:  # type: ignore[override]
-        """Open the file to read. Raises ValueError for other modes, FileNotFoundError."""
+        """Open the file for reading; raises ValueError for other modes, FileNotFoundError."""
         name = self._required_name()
         if mode not in {"rb", "r"}:
             raise ValueError(
-                f"The file of {self.instance!r} cannot be opened with mode {mode!r}: assign a new "
+                f"Cannot open the file of {self.instance!r} with mode {mode!r}: assign a new "
                 "file, or write through store_for(model).write_open(instance)."
             )
         if self.is_pending_file:
@@ -120,7 +122,7 @@ class DeliveryFieldFile(FieldFile):
         return self
 
     def save(self, name: str, content: Any, save: bool = True) -> None:
-        """Make ``content`` the pending file, called ``name``, and save the row."""
+        """Assign ``content`` as a pending file of this name, and save the row."""
         file = content if isinstance(content, File) else File(content)
         pending = self.field.pending(self.instance, file, name)
         self.__dict__.update(pending.__dict__)
@@ -131,12 +133,15 @@ class DeliveryFieldFile(FieldFile):
     save.alters_data = True  # type: ignore[attr-defined]
 
     def delete(self, save: bool = True) -> None:
-        """Remove the file from the row when that is saved; its bytes go when they are due."""
+        """Remove the file from the row; its bytes are kept for the retention.
+
+        Unless ``save``, the file is removed when the row is saved.
+        """
         if not self:
             return
         self.close()
         self.settle(None)
-        # django-cleanup deletes files of instances that are no models.
+        # django-cleanup deletes files of objects that are not models.
         state = getattr(self.instance, "_state", None)
         self._committed = state is None or state.adding
         self.instance.__dict__[self.field.attname] = self
@@ -148,27 +153,27 @@ class DeliveryFieldFile(FieldFile):
     def __getstate__(self) -> dict[str, Any]:
         if self.is_pending_file:
             raise NotCommitted(
-                f"{self.instance!r} has the unsaved upload {self.name!r}, which cannot be pickled "
-                "or deep-copied without losing its bytes: save it first."
+                f"Cannot pickle or deep-copy {self.instance!r}, because its upload {self.name!r} "
+                "is not saved: save it first."
             )
         return {**super().__getstate__(), "_committed": self._committed}
 
 
-# What a pending file is compared as in a query: its own name may be that of a stored one.
+# Stands for a pending file in queries: its name may be that of a stored file.
 _NOBODYS_NAME = "/"
 
 
 class DeliveryFileDescriptor(FileDescriptor):
-    """Makes every assigned value a :class:`DeliveryFieldFile` at once."""
+    """Converts each assigned value to a :class:`DeliveryFieldFile`."""
 
     field: Any
 
     def __get__(self, instance: Any, cls: Any = None) -> Any:
         if instance is None:
             return self
-        # FileDescriptor's own __get__ guesses late what was assigned; ours need not.
+        # Without FileDescriptor.__get__(), which converts assigned values only on access.
         file = super(FileDescriptor, self).__get__(instance, cls)
-        if file.instance is not instance:  # copy.copy() of the row shares its __dict__'s values
+        if file.instance is not instance:  # copy.copy() of a row shares its values
             file = instance.__dict__[self.field.attname] = file.copy_for(instance)
         return file
 
@@ -177,10 +182,10 @@ class DeliveryFileDescriptor(FileDescriptor):
 
 
 class DeliveryFileField(models.FileField):
-    """A FileField whose name is made of the ids of the row; for AbstractFileMeta.
+    """The FileField of AbstractFileMeta, whose names are made of the ids of the row.
 
-    ``storage`` may be a store, an alias of ``STORAGES`` or a callable that returns a store; it is
-    resolved at each use and never part of a migration. There is no ``upload_to``.
+    ``storage`` may be a store, an alias of ``STORAGES`` or a callable that returns a store. It is
+    resolved at each use and is never part of a migration. There is no ``upload_to``.
     """
 
     attr_class = DeliveryFieldFile
@@ -196,8 +201,8 @@ class DeliveryFileField(models.FileField):
     ) -> None:
         if "upload_to" in kwargs:
             raise TypeError(
-                f"DeliveryFileField takes no upload_to={kwargs['upload_to']!r}: the layout of the "
-                "store says where files lie."
+                f"DeliveryFileField has no option upload_to={kwargs['upload_to']!r}: remove it, "
+                "because the layout of the store determines the names of files."
             )
         self.given_storage = storage
         kwargs.setdefault("max_length", 255)
@@ -207,21 +212,21 @@ class DeliveryFileField(models.FileField):
 
     @property
     def storage(self) -> Storage:  # resolved at each use
-        # FileField.__init__ looks at it while there is no model to resolve it for.
+        # FileField.__init__() reads it before the field has a model.
         return store_for(self.model) if hasattr(self, "model") else default_storage
 
     @storage.setter
     def storage(self, value: object) -> None:
-        """Ignore what FileField would freeze."""
+        """Ignore the storage that FileField sets."""
 
     def deconstruct(self) -> Any:
-        # Past FileField's, which puts the storage into migrations.
+        # Without FileField.deconstruct(), which puts the storage into migrations.
         return super(models.FileField, self).deconstruct()
 
-    # -- What is assigned --
+    # -- Assigning --
 
     def file_of(self, instance: Any, value: Any) -> DeliveryFieldFile:
-        """Return the state of the file after ``value`` was assigned to the row's field."""
+        """Return the state of the row's file after ``value`` was assigned."""
         if isinstance(value, DeliveryFieldFile):
             if value.instance is instance:
                 return value
@@ -232,7 +237,7 @@ class DeliveryFileField(models.FileField):
             value = None
         if value is None or value == "":
             empty = DeliveryFieldFile(instance, self, None)
-            # A row that is not saved yet has nothing to remove.
+            # A row that is not saved has no file to remove.
             empty._committed = instance._state.adding
             return empty
         if isinstance(value, StoredName):
@@ -246,15 +251,15 @@ class DeliveryFileField(models.FileField):
             if isinstance(value, str)
             else "assign a File, or None to remove it"
         )
-        raise ValueError(f"{value!r} is not a file for {type(instance).__name__}.content: {hint}.")
+        raise ValueError(f"Cannot assign {value!r} to {type(instance).__name__}.content: {hint}.")
 
     def copy_of(self, file: DeliveryFieldFile, instance: Any) -> DeliveryFieldFile:
-        """Return another row's file as pending: its bytes are copied, never shared."""
+        """Return the stored file of another row as a pending one, so that its bytes are copied."""
         source = file._file if file.is_pending_file else file.copy_for(file.instance)
         return self.pending(instance, source, getattr(file.instance, "filename", file.name))
 
     def pending(self, instance: Any, file: Any, name: Any) -> DeliveryFieldFile:
-        """Return the state of a file that waits for the row to be saved."""
+        """Return the state of a file that is stored when the row is saved."""
         # The name of a pipe is a number.
         name = "" if isinstance(name, int) else str(name or "")
         pending = DeliveryFieldFile(instance, self, posixpath.basename(name))
@@ -262,26 +267,26 @@ class DeliveryFileField(models.FileField):
         pending._committed = False
         return pending
 
-    # -- Between Python and the database --
+    # -- Converting --
 
     def from_db_value(self, value: str | None, *args: Any) -> StoredName | None:
         return None if value is None else StoredName(value)
 
     def to_python(self, value: Any) -> Any:
-        # Called for fixtures, whose strings are stored names.
+        # Strings of fixtures are stored names.
         return StoredName(value) if isinstance(value, str) else value
 
     def value_to_string(self, obj: Any) -> str:
-        # For fixtures: an upload has no stored name yet.
+        # For fixtures: a pending file has no stored name.
         file = self.value_from_object(obj)
         return str(file) if self._is_stored(file) else ""
 
     def pre_save(self, model_instance: Any, add: bool) -> Any:
-        # Past FileField's, which would store the file before the row has an id.
+        # Without FileField.pre_save(), which would store the file before the row has an id.
         return super(models.FileField, self).pre_save(model_instance, add)
 
     def validate(self, value: Any, model_instance: Any) -> None:
-        # A pending file may be nameless (ContentFile): the row has a filename.
+        # A pending file (ContentFile) may lack a name: the row has a filename.
         if not value or not value.is_pending_file:
             super().validate(value, model_instance)
 
@@ -291,17 +296,18 @@ class DeliveryFileField(models.FileField):
         return super().get_prep_value(value) or None
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
-        """Refuse what would reach the database without its bytes reaching the store."""
+        """Raise NotCommitted for a file that would be recorded without being stored."""
         if not self._is_stored(value):
             raise NotCommitted(
-                f"The file {str(value)!r} of {self.model._meta.label} is not in the store: only "
-                "save() of an instance stores it (or removes the stored one), not bulk_create(), "
-                "bulk_update() or update(); adopt() records what is in the store already."
+                f"Cannot record the file {str(value)!r} of {self.model._meta.label}, because it "
+                "is not in the store: only save() of an instance stores or removes a file, not "
+                "bulk_create(), bulk_update() or update(). Use adopt() for files that are in the "
+                "store already."
             )
         return super().get_db_prep_save(value, connection)
 
     def _is_stored(self, value: Any) -> bool:
-        """Tell whether a column may hold the value: a name of this store, none, an expression."""
+        """Return whether the column may have the value: a stored name, None or an expression."""
         if isinstance(value, DeliveryFieldFile):
             return value._committed and value.field.model is self.model
         if isinstance(value, str):
@@ -313,5 +319,5 @@ class DeliveryFileField(models.FileField):
         if widget is None or issubclass(
             widget if isinstance(widget, type) else type(widget), forms.ClearableFileInput
         ):
-            kwargs["widget"] = forms.FileInput  # a row is deleted, its file not cleared
+            kwargs["widget"] = forms.FileInput  # files are deleted with their rows, not cleared
         return super().formfield(**{"allow_empty_file": True, **kwargs})

@@ -1,4 +1,4 @@
-"""Many files of one delivery at once: one INSERT, bytes in parallel, one UPDATE."""
+"""Add many files to a delivery: one INSERT, concurrent uploads, one UPDATE."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..storages.protocols import checked_ids
 if TYPE_CHECKING:
     from .delivery import AbstractDelivery
 
-#: So many files are on their way into the store at a time.
+#: Maximum number of concurrent uploads.
 PARALLEL = 8
 
 
@@ -56,8 +56,8 @@ def _at_once(
     rows = {**claimed, **{row.filename: row for row in new}}
 
     def delete_again() -> None:
-        # Not those that have content after all (the reply to their COMMIT may have been lost),
-        # nor those that somebody has taken over.
+        # Except rows that have content, because the reply to a COMMIT may have been lost, and
+        # rows that another upload has taken over.
         inserted = model._base_manager.using(using).filter(pk__in=[row.pk for row in new])
         created = {row.created for row in new}
         inserted.filter(content__isnull=True, created__in=created).delete()
@@ -77,7 +77,7 @@ def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list
         for row in added:
             row.delete()
 
-    with undone_on_error(delete_again, delivery._state.db, "Files that were added before"):
+    with undone_on_error(delete_again, delivery._state.db, "Files that were added"):
         for filename, content in contents.items():
             try:
                 added.append(delivery.add_file(filename, content))
@@ -90,11 +90,11 @@ def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list
 def _store_all(
     rows: Mapping[str, Any], contents: Mapping[str, Any], using: str
 ) -> list[tuple[Any, str, int, str]]:
-    """Store the bytes of all rows and return (row, name, size in bytes, SHA-256) of each."""
+    """Store the files, and return (row, name, size in bytes, SHA-256) for each."""
     stored: list[tuple[Any, str, int, str]] = []
 
     def store_one(row: Any, content: Any, fresh: bool) -> None:
-        # No thread touches the database: what is stored is noted, and recorded for all at once.
+        # Threads do not use the database: all files are recorded together afterwards.
         open_writer = partial(
             store.writer,
             keys[row.filename],
@@ -111,10 +111,10 @@ def _store_all(
     store = store_for(model)
     keys = {filename: store.layout.key(*checked_ids(row)) for filename, row in rows.items()}
     used = buried_names(model, keys.values(), using)
-    # The writer that a row was taken over from may store under its key at any time.
+    # The upload from which a row was taken over may still store a file under the key.
     used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}
-    # Bytes that were published before another file failed stay, as orphans: nothing that was
-    # published is deleted because of an error.
+    # If a file fails, those that are stored already stay as orphans: an error never deletes
+    # published bytes.
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
         futures = {
             pool.submit(store_one, row, contents[filename], keys[filename] in used): filename
@@ -137,8 +137,8 @@ def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
     fields = ["content", "size", "sha256", "verified_at"]
     rows = [row for row, *_ in stored]
     there = model._base_manager.using(using)
-    # Only rows that are as this call has made them: another writer may have taken one over, or
-    # have stored content in it.
+    # Only rows that this call has made or taken over: another upload may have taken one over or
+    # stored content in it.
     unchanged = there.filter(
         unused(model, names, using),
         content__isnull=True,
@@ -147,11 +147,11 @@ def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
     if unchanged.bulk_update(rows, fields) != len(rows):
         if there.filter(pk__in=[row.pk for row in rows]).count() != len(rows):
             raise model.DoesNotExist(
-                "A row of these files was deleted while they were stored: none is added."
+                "No file is added: the row of one was deleted while the files were stored."
             )
         if buried := buried_names(model, names, using):
             raise named_by_tombstone(buried.pop())
         raise FileExistsError(
-            "One of these files was stored by another upload, or is being stored by one that has "
-            "taken over this one after the grace time: none is added."
+            "No file is added: another upload has stored one of these files, or has taken over "
+            "its row after the grace time."
         )

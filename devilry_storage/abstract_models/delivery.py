@@ -31,17 +31,19 @@ D = TypeVar("D", bound="AbstractDelivery")
 
 
 class AbstractDelivery(models.Model):
-    """What a group hands in at one time: begun, given files, finished; then it only loses files.
+    """What a group hands in at one time.
 
-    A subclass declares ``assignment_group``, a foreign key to whatever delivers, and where it
-    wants them ``delivered_by`` (to the user) and ``copy_of`` (to itself), both nullable.
+    A delivery is begun, gets files and is finished. A finished delivery gets no further files.
+
+    A subclass declares ``assignment_group``, a foreign key to the model of groups, and may declare
+    ``delivered_by`` (to the user) and ``copy_of`` (to itself), both nullable.
     """
 
     number = models.PositiveIntegerField(
         _("number"),
         null=True,
         editable=False,
-        help_text=_("Of the group's deliveries, given when the delivery is finished."),
+        help_text=_("Counts the deliveries of the group; set when the delivery is finished."),
     )
     time_of_delivery = models.DateTimeField(_("time of delivery"), default=timezone.now)
     successful = models.BooleanField(_("finished"), default=False, editable=False)
@@ -58,7 +60,7 @@ class AbstractDelivery(models.Model):
     def filemeta_model(cls) -> Any:
         """Return the model of the files: the one whose ``delivery`` is this model.
 
-        Raises ImproperlyConfigured where there is none, or more than one; override it then.
+        Raises ImproperlyConfigured if there is not exactly one; override it then.
         """
         keys = [
             relation.field
@@ -81,7 +83,7 @@ class AbstractDelivery(models.Model):
 
     @property
     def files(self) -> models.QuerySet[Any]:
-        """The files of the delivery, stored or not."""
+        """The files of the delivery, with or without content."""
         using = self._state.db or router.db_for_write(type(self))
         files: models.QuerySet[Any] = self.filemeta_model()._base_manager.using(using)
         files = files.filter(delivery=self).order_by("pk")
@@ -94,11 +96,11 @@ class AbstractDelivery(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Save the row; what finish() sets of a stored one only if ``update_fields`` names it.
+        """Save the row without the fields of ``finish()``, unless ``update_fields`` names them.
 
-        That is ``number``, ``successful`` and, as long as the instance knows of no finish,
-        ``time_of_delivery``: one that was loaded before the delivery was finished does not undo
-        that.
+        These are ``number``, ``successful`` and, if the instance is unfinished,
+        ``time_of_delivery``. So an instance that was loaded before the delivery was finished
+        cannot undo that.
         """
         stored = not self._state.adding and self.pk is not None and not force_insert
         if stored and update_fields is None and using in {None, self._state.db}:
@@ -112,11 +114,11 @@ class AbstractDelivery(models.Model):
             update_fields=update_fields,
         )
 
-    # -- The life of a delivery --
+    # -- Delivering --
 
     @classmethod
     def begin(cls: type[D], assignment_group: Any, user: Any = None) -> D:
-        """Begin a delivery of the group by the user (None: nobody in particular)."""
+        """Begin a delivery of a group; ``user`` is recorded as ``delivered_by``."""
         fields = {"assignment_group": assignment_group}
         if _has_field(cls, "delivered_by"):
             fields["delivered_by"] = user
@@ -126,10 +128,10 @@ class AbstractDelivery(models.Model):
     def add_file(self, filename: str, content: Any) -> Any:
         """Store a file in the delivery and return its FileMeta.
 
-        ``content`` is an iterable of chunks (bytes, or text, stored as UTF-8), one bytes or str,
-        a path, or an open file. Raises InvalidFilename, DeliveryFinished, and FileExistsError: a
-        file of that name is stored, or is still being stored, or another call has stored it while
-        this one took longer than the grace time.
+        ``content`` is bytes, str, a path, an open file, or an iterable of chunks of bytes or str;
+        text is stored as UTF-8. Raises InvalidFilename and DeliveryFinished. Raises
+        FileExistsError if a file of this name is stored or is being stored, or if this call takes
+        longer than the grace time and another upload takes over its row.
         """
         filename = validate_filename(filename)
         model = self.filemeta_model()
@@ -140,18 +142,17 @@ class AbstractDelivery(models.Model):
         return filemeta
 
     def add_files(self, files: Mapping[str, Any]) -> list[Any]:
-        """Store many files, several at a time, and return their FileMetas.
+        """Store many files concurrently, and return their FileMetas.
 
-        ``files`` maps filenames to what :meth:`add_file` takes. If one fails, none is added. The
-        rows are written in bulk, so that ``pre_save`` and ``post_save`` are not sent for them.
+        ``files`` maps filenames to contents, see :meth:`add_file`. If one fails, none is added.
+        The rows are written in bulk, so ``pre_save`` and ``post_save`` are not sent.
         """
         return add_many(self, files)
 
     def finish(self) -> None:
-        """Number and finish the delivery, if every file is whole in the store.
+        """Finish the delivery and set its number, if the store has every file with its size.
 
-        Raises DeliveryFinished, and DeliveryIncomplete, which says why; the delivery then stays
-        unfinished.
+        Raises DeliveryFinished or DeliveryIncomplete; the delivery stays unfinished then.
         """
         self._finish(timezone.now())
 
@@ -167,21 +168,21 @@ class AbstractDelivery(models.Model):
             type(self)._base_manager.using(using).filter(pk=self.pk).update(
                 number=number, time_of_delivery=time_of_delivery, successful=True
             )
-            self._forget_as_unfinished(using)
+            self._drop_from_tombstones(using)
             send_after_commit(delivery_finished, self, using)
-            # Before the COMMIT, after which the receivers see the instance.
+            # Before COMMIT, because receivers see the instance after it.
             self.number, self.time_of_delivery, self.successful = number, time_of_delivery, True
 
-    def _forget_as_unfinished(self, using: str) -> None:
-        """Take the delivery out of the tombstones of files that it is finished without.
+    def _drop_from_tombstones(self, using: str) -> None:
+        """Drop the unfinished delivery from tombstones, so that a restore cannot bring it back.
 
-        They have it as it was, and would bring it back so where nothing else is left of it. The
-        files may be of any model that leads to deliveries.
+        A tombstone has the rows of file and delivery as they were. The files may be of any model
+        that refers to deliveries.
         """
         if not isinstance(self.pk, int):
-            return  # no tombstone can be looked up by it
+            return  # tombstones cannot be looked up by it
         of_it = Tombstone.objects.using(using).filter(delivery_id=self.pk)
-        # One that is just being restored waits for this delivery: nobody waits for it.
+        # Locked ones are being restored, and wait for this delivery: skip them.
         kept = list(of_it.select_for_update(skip_locked=True))
         if not kept:
             return
@@ -201,13 +202,14 @@ class AbstractDelivery(models.Model):
     def copy(self: D, assignment_group: Any) -> D:
         """Return a finished copy of this finished delivery, delivered to another group.
 
-        The bytes are copied in the store; number is the group's next, time and user are those of
-        the original, ``copy_of`` is the original. Raises DeliveryStateError for an unfinished
-        one, FileNotFoundError where bytes are missing; then there is no copy.
+        The files are copied in the store. The number is the group's next one; time and user are
+        those of the original, and ``copy_of`` is the original. Raises DeliveryStateError for an
+        unfinished delivery, and FileNotFoundError if a file is missing; no copy is left then.
         """
         if not self.successful:
             raise DeliveryStateError(
-                f"{self._meta.label} '{self.pk}' is not finished and cannot be copied: finish it."
+                f"Cannot copy {self._meta.label} '{self.pk}', because it is not finished: finish "
+                "it first."
             )
         using = self._state.db
         changed = {"number": None, "successful": False, "assignment_group": assignment_group}
@@ -225,14 +227,14 @@ class AbstractDelivery(models.Model):
         return twin
 
     def refuse_finished(self) -> None:
-        """Raise DeliveryFinished if, as far as this instance knows, the delivery is finished."""
+        """Raise DeliveryFinished if this instance is finished; the database is not asked."""
         if self.successful:
             raise DeliveryFinished(
-                f"{self._meta.label} '{self.pk}' is finished: it takes no new file or content and "
-                "is not finished twice. Begin another delivery."
+                f"{self._meta.label} '{self.pk}' is finished, so it gets no further files or "
+                "content and cannot be finished again. Begin another delivery."
             )
 
-    # -- Their parts --
+    # -- Helpers --
 
     def _lock_unfinished(self, using: str) -> Any:
         model = cast("type[AbstractDelivery]", type(self)._meta.concrete_model)
@@ -244,22 +246,24 @@ class AbstractDelivery(models.Model):
 
     @contextmanager
     def _claimed(self, filenames: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """Give the rows, left behind without content, that files of these names take over.
+        """Take over abandoned rows (no content, older than the grace time) with these filenames.
 
-        Raises FileExistsError for names that have content or may be in the work of somebody. If
-        storing fails, the rows are left behind again, since when they were before.
+        Gives the rows by filename. Raises FileExistsError for filenames that have content or are
+        being stored. If the block fails, ``created`` of the rows is set back.
         """
         claimed: dict[str, Any] = {}
         left_behind: dict[Any, Any] = {}
         rows = self.files.filter(filename__in=list(filenames))
 
-        def leave_behind() -> None:
+        def set_back() -> None:
             for row in claimed.values():
                 mine = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
                 mine.update(created=left_behind[row.pk])
 
         intend_to_write(rows, rows.db)
-        with undone_on_error(leave_behind, rows.db, "A row that seems to be still being stored"):
+        with undone_on_error(
+            set_back, rows.db, "A row that seems to be still in use by an upload"
+        ):
             for row in with_now(rows):
                 left_behind[row.pk] = row.created
                 self._take_over(row)
@@ -271,36 +275,36 @@ class AbstractDelivery(models.Model):
                 raise
 
     def _refuse_taken(self, rows: models.QuerySet[Any], exception: IntegrityError) -> None:
-        """Raise FileExistsError if somebody else has just added a file of one of the names."""
+        """Raise FileExistsError if another upload has just added one of the rows."""
         if transaction.get_connection(rows.db).needs_rollback:
             return
         if row := rows.first():
             raise FileExistsError(
-                f"{row.filename!r} of {self._meta.label} '{self.pk}' is being added by somebody "
-                "else: take another filename."
+                f"{row.filename!r} of {self._meta.label} '{self.pk}' is being added by another "
+                "upload: use another filename."
             ) from exception
 
     def _take_over(self, row: Any) -> None:
         where = f"{row.filename!r} of {self._meta.label} '{self.pk}'"
         if row.content:
-            raise FileExistsError(f"{where} exists already: take another filename.")
-        # Not the host's clock: those of a site's hosts may differ.
+            raise FileExistsError(f"{where} exists already: use another filename.")
+        # By the database's clock, because clocks of hosts may differ.
         now = read_at(row)
         rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
         if row.created > now - conf.grace or not rows.update(created=now):
             raise FileExistsError(
                 f"{where} is still being stored (since {row.created:%Y-%m-%d %H:%M}): wait, "
-                "delete that row, or take another filename."
+                "delete that row, or use another filename."
             )
         row.created = now
         row._is_taken_over = True
 
     def _refuse_incomplete(self) -> None:
-        """Raise DeliveryIncomplete unless there are files and the store has each with its size."""
+        """Raise DeliveryIncomplete unless there are files and the store has all of them."""
         rows = list(self.files)
         where = f"{self._meta.label} '{self.pk}'"
         if not rows:
-            raise DeliveryIncomplete(f"{where} has no files: add one before it is finished.")
+            raise DeliveryIncomplete(f"{where} has no files: add a file before you finish it.")
         store = store_for(rows[0])
         folder = store.layout.folder(self.pk)
         sizes = {entry.name: entry.size for entry in store.scan(folder)}
@@ -322,7 +326,7 @@ def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str,
     size = sizes.get(name)
     if size is None and not name.startswith(f"{folder}/"):
         try:
-            size = store.size(name)  # adopted: it lies elsewhere
+            size = store.size(name)  # adopted, so not in the delivery's folder
         except FileNotFoundError:
             pass
     if size is None:
@@ -333,7 +337,7 @@ def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str,
 
 
 def next_number(delivery: Any, using: str) -> int | None:
-    """Return the next number of the delivery's group, which stays locked until the COMMIT."""
+    """Lock the delivery's group until COMMIT, and return its next number."""
     if not _has_field(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
         return None
     group = type(delivery)._meta.get_field("assignment_group").related_model
@@ -352,7 +356,7 @@ def _has_field(model: type[models.Model], name: str) -> bool:
 
 
 def _twin(row: Any, fields: Mapping[str, Any]) -> Any:
-    """Return an unsaved row with the values of another one, except the given and the content's."""
+    """Return an unsaved copy of a row without its content, and with other values of ``fields``."""
     values = {
         field.attname: getattr(row, field.attname)
         for field in row._meta.concrete_fields

@@ -1,4 +1,4 @@
-"""A file of a delivery: its row, and the bytes that the store keeps for it."""
+"""The row of a file, whose content is kept in a delivery store."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from ..storages.protocols import checked_ids
 from .delivery import AbstractDelivery
 from .querysets import VisibleQuerySet
 
-#: The columns that belong to the store step: nothing else writes them.
+#: Fields that are written only when content is stored or removed.
 CONTENT_FIELDS = frozenset({"content", "size", "sha256"})
 
 
 class RowTaken(Exception):
-    """Another writer has stored content in the row of an add, or has taken the row over.
+    """Another upload has stored content in the row, or has taken it over.
 
-    Not a FileExistsError, after which a store would try another name.
+    Not a FileExistsError, because a store would try another name then.
     """
 
 
@@ -58,7 +58,7 @@ class FileMetaQuerySet(VisibleQuerySet):
     delivery_path = "delivery"
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """Insert rows as Django does; FileExistsError where a tombstone has the name of a file."""
+        """Insert rows as Django does; FileExistsError if a tombstone has the name of a file."""
         objs = list(objs)
         if names := [row.content.name for row in objs if row.content.name]:
             using = self._db or router.db_for_write(self.model)  # type: ignore[attr-defined]
@@ -68,11 +68,11 @@ class FileMetaQuerySet(VisibleQuerySet):
         return created
 
     def adopt(self, name: str, *, sha256: str | None = None, **fields: Any) -> Any:
-        """Record bytes that lie in the store already, under any valid name; return the row.
+        """Record a file that is in the store already, under any valid name, and return the row.
 
         ``sha256`` (hexadecimal) is computed by reading the file unless it is given; ``fields``
-        are those of the row. Raises FileNotFoundError where there is no such file,
-        FileExistsError where a row or tombstone names it, InvalidName.
+        are the other fields of the row. Raises FileNotFoundError if the file is missing,
+        FileExistsError if a row or tombstone has the name, and InvalidName.
         """
         fields.setdefault("filename", posixpath.basename(name))
         instance = self.model(**fields)
@@ -81,14 +81,14 @@ class FileMetaQuerySet(VisibleQuerySet):
 
 
 class AbstractFileMeta(models.Model):
-    """A file whose bytes lie in the delivery store, under a key made of ids.
+    """A file whose content is in a delivery store, under a key made of ids.
 
-    A subclass declares ``delivery``, a foreign key to whatever a file belongs to, or overrides
-    :meth:`key_ids`. ``save()`` inserts the row, stores the bytes and records them, in this order,
-    and holds no transaction open while bytes move, unless the caller does.
+    A subclass declares ``delivery``, a foreign key to the model that files belong to, or
+    overrides :meth:`key_ids`. ``save()`` inserts the row, stores the content and records it. While
+    it stores the content, no transaction is open unless the caller has opened one.
     """
 
-    #: A store or an alias of ``STORAGES``, before all that is configured; meant for tests.
+    #: A store or an alias of ``STORAGES`` that overrides the configured one; for tests.
     deliverystore: ClassVar[Any] = None
 
     filename = models.CharField(
@@ -105,7 +105,7 @@ class AbstractFileMeta(models.Model):
 
     objects = FileMetaQuerySet.as_manager()
 
-    # Whether add_file() has taken the row over, so that content is added and never replaced.
+    # Whether add_file() has taken over the row, so that content is added but never replaced.
     _is_taken_over = False
 
     class Meta:
@@ -115,7 +115,7 @@ class AbstractFileMeta(models.Model):
         return self.filename
 
     def key_ids(self) -> tuple[Any, Any]:
-        """Return the two integers of the file's key: delivery id and own id."""
+        """Return the two integers of which the key is made: the delivery's id and the own id."""
         return self.delivery_id, self.pk  # type: ignore[attr-defined]  # the subclass's
 
     # -- Validation --
@@ -123,11 +123,11 @@ class AbstractFileMeta(models.Model):
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         self._name_after_upload()
         super().clean_fields(exclude)
-        if "filename" not in self._unjudged(exclude):
+        if "filename" not in self._validation_exclude(exclude):
             try:
                 self.filename = validate_filename(self.filename)
             except InvalidFilename as exception:
-                # A form that does not show the filename has no place for its errors.
+                # A form without the filename field cannot show an error of that field.
                 shown = not exclude or "filename" not in exclude
                 raise ValidationError(
                     {"filename": str(exception)} if shown else str(exception)
@@ -137,28 +137,28 @@ class AbstractFileMeta(models.Model):
         super().clean()
         if self._pending() is not None:
             try:
-                self._refuse_in_vain(self._state.db or router.db_for_write(type(self)))
+                self._check_accepts_content(self._state.db or router.db_for_write(type(self)))
             except (DeliveryFinished, ObjectDoesNotExist) as exception:
                 raise ValidationError(str(exception)) from exception
 
     def validate_unique(self, exclude: Collection[str] | None = None) -> None:
-        # The name of a pending file is the upload's, which is nobody's stored name.
-        super().validate_unique({*self._unjudged(exclude), "content"})
+        # Until it is stored, a pending file has the name of the upload.
+        super().validate_unique({*self._validation_exclude(exclude), "content"})
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
-        super().validate_constraints(self._unjudged(exclude))
+        super().validate_constraints(self._validation_exclude(exclude))
 
-    def _unjudged(self, exclude: Collection[str] | None) -> set[str]:
-        """Return the fields that are not to be validated; a filename that was uploaded is.
+    def _validation_exclude(self, exclude: Collection[str] | None) -> set[str]:
+        """Return the fields to exclude from validation.
 
-        Where a form does not show the filename, or an inline's formset sets the delivery, Django
-        would leave out the constraint on both.
+        A filename that was taken from the upload is validated even if the form omits it, or if an
+        inline formset sets the delivery: Django would skip the constraint on both.
         """
-        unjudged = set(exclude or ())
+        exclusions = set(exclude or ())
         pending = self._pending()
         if pending is not None and self.filename == pending.name:
-            unjudged -= {"filename", "delivery"}
-        return unjudged
+            exclusions -= {"filename", "delivery"}
+        return exclusions
 
     def _name_after_upload(self) -> None:
         pending = self._pending()
@@ -166,7 +166,7 @@ class AbstractFileMeta(models.Model):
             self.filename = pending.name or ""
 
     def _pending(self) -> DeliveryFieldFile | None:
-        """Return the file that waits to be stored, if there is one."""
+        """Return the pending file, None if there is none."""
         content: DeliveryFieldFile | None = self.__dict__.get("content")
         return content if content is not None and content.is_pending_file else None
 
@@ -179,22 +179,22 @@ class AbstractFileMeta(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Save the row, and carry out what is pending for its content.
+        """Save the row, and store or remove its content if that was assigned.
 
-        If storing fails, a row that this very call inserted is deleted again, and the instance is
-        as before, so that it can be saved again; a row that was there before stays as it was.
-        Content that was not assigned since it was loaded is never written; ``created`` and
-        ``verified_at`` of a stored row are written only if ``update_fields`` names them.
+        If storing fails, a row that this call has inserted is deleted again, an existing row stays
+        unchanged, and the instance can be saved again. Content that was not assigned since it was
+        loaded is never written. ``created`` and ``verified_at`` of an existing row are written
+        only if ``update_fields`` names them.
         """
         using = using or router.db_for_write(type(self), instance=self)
         update_fields = None if update_fields is None else frozenset(update_fields)
         updating = force_update or update_fields is not None
         if force_insert and updating:
             raise ValueError(
-                f"{self!r} cannot be inserted and updated in one save(): drop force_insert, or "
+                f"Cannot insert and update {self!r} in one save(): drop force_insert, or "
                 "force_update and update_fields."
             )
-        # The descriptor's, not __dict__'s: a copy.copy() shares that with the original.
+        # Not from __dict__, which copy.copy() shares with the original.
         content: Any = self.content if "content" in self.__dict__ else None
         pending = None if content is None or content._committed else content
         with restored_on_error(self):
@@ -203,7 +203,7 @@ class AbstractFileMeta(models.Model):
             else:
                 self._save_stored(using, update_fields)
         if pending is not None and pending is not self.content:
-            # Whoever holds the FieldFile sees what became of it.
+            # Other references to this FieldFile see the stored file.
             pending.settle(self.content.name)
             self.__dict__["content"] = pending
 
@@ -215,16 +215,16 @@ class AbstractFileMeta(models.Model):
         self.filename = validate_filename(self.filename)
         self._state.adding = True
         if pending is not None:
-            self._refuse_in_vain(using)
+            self._check_accepts_content(using)
         self._set_content(None, None, "")
         is_computed = hasattr(self.created, "resolve_expression")
-        # The key of an earlier row with this id may have been buried since the snapshot.
+        # A tombstone of the key may have been written after the snapshot.
         may_be_used = self.pk is not None and reads_a_snapshot(using)
         try:
             self._insert(using)
             if pending is not None:
                 only = self._unchanged()
-                if is_computed:  # SQLite may have it in another form than it has datetimes
+                if is_computed:  # SQLite may store it in another format than datetimes
                     del only["created"]
                 self._store(pending, using, fresh=may_be_used, only=only)
         except BaseException as exception:
@@ -236,18 +236,18 @@ class AbstractFileMeta(models.Model):
         content = cast(DeliveryFieldFile, self.content)
         if not content:
             return None
-        # A stored file's row that is saved as a new one (pk=None): its bytes are copied.
+        # A row with a stored file is saved as a new one (pk=None): copy the file.
         if content.is_pending_file:
             return content
         field = cast(DeliveryFileField, content.field)
         return field.copy_of(content, self)
 
     def _insert(self, using: str) -> None:
-        """Insert the row, never update: an id that is taken belongs to somebody else's bytes."""
+        """Insert the row, never update: a row that has the id already belongs to other content."""
         if django.VERSION >= (5, 0):
             super().save(force_insert=(models.Model,), using=using)
             return
-        # Django 4.2 updates the row of a multi-table parent, whatever it is told.
+        # Django 4.2 updates the row of a multi-table parent in spite of force_insert.
         meta = cast(Any, self)._meta.concrete_model._meta
         for parent in meta.get_parent_list():
             pk = getattr(self, meta.get_ancestor_link(parent).attname)
@@ -261,11 +261,11 @@ class AbstractFileMeta(models.Model):
         if transaction.get_connection(using).needs_rollback:
             return
         try:
-            # Not if it has content after all: the reply to its COMMIT may have been lost.
+            # Not if it has content, because the reply to a COMMIT may have been lost.
             rows = type(self)._base_manager.using(using)
-            # Nor if somebody has taken it over, after the grace time.
+            # Nor if another upload has taken it over after the grace time.
             rows.filter(pk=self.pk, created=self.created, content__isnull=True).delete()
-        except Exception as failure:  # noqa: BLE001  # the first exception matters
+        except Exception as failure:  # noqa: BLE001  # report the first exception
             add_note(
                 exception,
                 f"The row {self.pk!r} of {self._meta.label}, inserted for this file, could not be "
@@ -288,7 +288,7 @@ class AbstractFileMeta(models.Model):
             save_columns()
         elif content.is_pending_file:
             only = self._unchanged() if self._is_taken_over else {}
-            self._refuse_in_vain(using)
+            self._check_accepts_content(using)
             self._store(content, using, fresh=True, only=only, also=save_columns)
         else:
             self._remove(using, also=save_columns)
@@ -306,7 +306,7 @@ class AbstractFileMeta(models.Model):
             super().save(using=using, update_fields=columns)
 
     def _is_moved(self, using: str) -> bool:
-        """Tell whether the row belongs to another delivery as yet."""
+        """Return whether the stored row belongs to another delivery."""
         row: Any = read_row(_declaring(self), self.pk, using)
         return row is not None and row.delivery_id != self.delivery_id  # type: ignore[attr-defined]
 
@@ -314,13 +314,13 @@ class AbstractFileMeta(models.Model):
         """Return the names of the fields that a save writes besides the content."""
         if update_fields is not None:
             return update_fields - CONTENT_FIELDS
-        # "created" identifies the writer that has taken over the row.
+        # "created" identifies the upload to which the row belongs.
         return loaded_columns(self) - {*CONTENT_FIELDS, "created", "verified_at"}
 
-    # -- The store step --
+    # -- Storing and removing content --
 
-    def _refuse_in_vain(self, using: str) -> None:
-        """Raise, before any byte is stored, what the store step would raise after it."""
+    def _check_accepts_content(self, using: str) -> None:
+        """Raise DeliveryFinished or DoesNotExist before the upload instead of after it."""
         deliveries = [_cached_delivery(self) or self._delivery(using, read_row)]
         if not self._state.adding and self.pk is not None:
             deliveries.append(self._row_and_delivery(using, read_row)[1])
@@ -337,10 +337,10 @@ class AbstractFileMeta(models.Model):
         only: Mapping[str, Any],
         also: Callable[[], None] | None = None,
     ) -> None:
-        """Store the pending file, then record it in one short transaction, with ``also`` in it.
+        """Store the pending file, then record it and call ``also`` in one short transaction.
 
-        Its name is the key, or an alternative if ``fresh`` or if a tombstone has the key. Raises
-        FileExistsError unless the row then meets the conditions ``only``.
+        The file's name is the key, or an alternative if ``fresh`` or if a tombstone has the key.
+        Raises FileExistsError unless the row meets the conditions ``only``.
         """
         check_writing(type(self), using)
         store = store_for(self)
@@ -359,28 +359,27 @@ class AbstractFileMeta(models.Model):
                     writer.write(chunk)
         except RowTaken as exception:
             raise FileExistsError(
-                f"{self.filename!r} was stored by another upload, or is being stored by one that "
-                "has taken over this one after the grace time: take another filename."
+                f"Another upload has stored {self.filename!r}, or has taken over its row after "
+                "the grace time: use another filename."
             ) from exception
 
     def before_storing(self) -> None:
-        """Raise StoreNotRecognised where the model's store is not that of its rows."""
+        """Raise StoreNotRecognised if the model's store is not the store of its rows."""
         check_writing(type(self), self._state.db or router.db_for_write(type(self)))
 
     def is_buried(self, name: str, using: str | None = None) -> bool:
-        """Return whether a tombstone names the object, which may be removed at any time.
+        """Return whether a tombstone has the name, so that its file may be removed at any time.
 
-        A store asks before it creates the object, so that nothing is stored under a name that
-        :meth:`record_stored` does not accept.
+        Stores ask before they create a file, because :meth:`record_stored` rejects such names.
         """
         using = using or self._state.db or router.db_for_write(type(self))
         return bool(buried_names(type(self), [name], using))
 
     def record_stored(self, name: str, size: int, sha256: str) -> None:
-        """Record that bytes were stored; what the row named before gets a tombstone.
+        """Record stored content, and write a tombstone for the content that it replaces.
 
-        Raises DeliveryFinished, DoesNotExist (the row was deleted), and FileExistsError where a
-        tombstone names the object.
+        Raises DeliveryFinished, DoesNotExist if the row was deleted, and FileExistsError if a
+        tombstone has the name.
         """
         using = self._state.db or router.db_for_write(type(self))
         self._record(using, None, {}, name, size, sha256)
@@ -405,15 +404,15 @@ class AbstractFileMeta(models.Model):
             if not self._update_content(row, using, only=only, **columns):
                 if self.is_buried(name, using):
                     raise named_by_tombstone(name)
-                raise RowTaken(f"{self._meta.label} '{self.pk}' is not as this call made it.")
+                raise RowTaken(f"{self._meta.label} '{self.pk}' was changed by another upload.")
             if row.content:
                 bury(row, delivery, using)
-            # Before the COMMIT, after which the receivers see the instance.
+            # Before COMMIT, because receivers see the instance after it.
             self._set_content(name, size, sha256)
             send_after_commit(file_stored, self, using, name=name, size=size)
 
     def record_removed(self) -> None:
-        """Take the content from the row and write its tombstone."""
+        """Remove the content from the row and write its tombstone."""
         self._remove(self._state.db or router.db_for_write(type(self)))
 
     # A template must not remove a file.
@@ -430,7 +429,7 @@ class AbstractFileMeta(models.Model):
             self._set_content(None, None, "")
 
     def _unchanged(self) -> dict[str, Any]:
-        """Return the conditions under which the row is as this call has made it."""
+        """Return the conditions that hold until another upload changes the row."""
         return {"content__isnull": True, "created": self.created}
 
     def _update_content(
@@ -441,9 +440,9 @@ class AbstractFileMeta(models.Model):
         only: Mapping[str, Any] | None = None,
         **columns: Any,
     ) -> bool:
-        """Write the columns and return whether that was allowed.
+        """Write the columns, and return False if a condition forbids it.
 
-        It is not where a condition of ``only`` does not hold, or a tombstone has the name.
+        These are the conditions ``only``, and that no tombstone has the name.
         """
         rows = type(row)._base_manager.using(using).filter(pk=row.pk, **(only or {}))
         if (name := columns["content"]) is not None:
@@ -459,8 +458,8 @@ class AbstractFileMeta(models.Model):
     def _lock(self, using: str) -> tuple[AbstractFileMeta, models.Model | None]:
         """Lock the delivery, then the row, and return both as they are in the database.
 
-        Whoever stores, removes or finishes locks in this order; so no file slips into a delivery
-        that is being finished, and nobody acts on a name that was replaced meanwhile.
+        Storing, removing and finishing lock in this order. So no file is recorded in a delivery
+        that is being finished, and no name is used that was replaced meanwhile.
         """
         return self._row_and_delivery(using, lock_row)
 
@@ -472,10 +471,10 @@ class AbstractFileMeta(models.Model):
         row = get(declaring, self.pk, using)
         if row is None:
             raise type(self).DoesNotExist(
-                f"{self._meta.label} '{self.pk}' was deleted meanwhile: its file is not recorded."
+                f"Cannot record the file of {self._meta.label} '{self.pk}': the row was deleted."
             )
         if delivery is None or row.delivery_id != self.delivery_id:  # type: ignore[attr-defined]
-            delivery = row._delivery(using, get)  # it was moved, or is not known here
+            delivery = row._delivery(using, get)  # moved, or unknown to this instance
         return row, delivery
 
     def _delivery(self, using: str, get: Callable[..., Any]) -> models.Model | None:
@@ -520,7 +519,7 @@ class AbstractFileMeta(models.Model):
 
 
 def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
-    """Return the model in whose table the content lies (not a proxy or multi-table child)."""
+    """Return the model that declares the content, not a proxy or multi-table child."""
     return cast(type[AbstractFileMeta], declaring_model(type(instance)))
 
 
@@ -548,7 +547,7 @@ def _names(update_fields: frozenset[str] | None, field: str) -> bool:
 
 
 def _bury_deleted(*, instance: AbstractFileMeta, using: str, **kwargs: Any) -> None:
-    """Write the tombstone of a row that is being deleted, in the transaction that deletes it."""
+    """Write the tombstone of a row in the transaction that deletes it."""
     try:
         row, delivery = instance._lock(using)
     except ObjectDoesNotExist:
@@ -558,23 +557,23 @@ def _bury_deleted(*, instance: AbstractFileMeta, using: str, **kwargs: Any) -> N
 
 
 def _before_raw_save(*, instance: AbstractFileMeta, raw: bool, using: str, **kwargs: Any) -> None:
-    """Bury what a row that is saved raw (loaddata) had, and make sure that its file is its alone.
+    """Reserve the name of a row that is saved raw (loaddata), and bury the content it replaces.
 
-    By signal, because deserialized objects are saved by ``Model.save_base``, whatever methods
-    their class has.
+    A signal receiver, because deserialized objects are saved by ``Model.save_base()`` and not by
+    methods of their class.
     """
     if not raw:
         return
     if not has_transaction(using):
         raise transaction.TransactionManagementError(
-            f"{instance._meta.label} '{instance.pk}' cannot be saved raw outside of a "
-            f"transaction: its file {instance.content.name!r} could be deleted meanwhile. Use "
+            f"Cannot save {instance._meta.label} '{instance.pk}' raw outside of a transaction, "
+            f"because its file {instance.content.name!r} could be deleted meanwhile: use "
             "transaction.atomic()."
         )
     name = instance.content.name
     rows = _declaring(instance)._base_manager.using(using).filter(pk=instance.pk)
     stored = rows.values_list("content", flat=True).first()
-    # Nothing is locked for a row that is new: it is inserted first, as by everything else.
+    # A new row has nothing to lock: it is inserted first, as in save().
     if stored not in {None, name}:
         with suppress(ObjectDoesNotExist):
             row, delivery = instance._lock(using)
@@ -585,8 +584,8 @@ def _before_raw_save(*, instance: AbstractFileMeta, raw: bool, using: str, **kwa
 
 
 def _connect(*, sender: type[models.Model], **kwargs: Any) -> None:
-    # Per class, proxies included: a receiver for every sender would slow down the whole site. Of
-    # a multi-table child the parent's row, which has the content, is deleted and saved, too.
+    # For each class, proxies included: a receiver for every sender would slow down the site. For
+    # a multi-table child, the signals of the parent, which has the content, are sent as well.
     if (
         issubclass(sender, AbstractFileMeta)
         and not sender._meta.abstract

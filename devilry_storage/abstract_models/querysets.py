@@ -1,4 +1,4 @@
-"""Who may see which rows; overridable, and the one place that downloads and archives ask."""
+"""Which rows a user may see: used by downloads, archives and the admin."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Q = TypeVar("Q", bound="VisibleQuerySet")
 
 
 class VisibleQuerySet(models.QuerySet[Any]):
-    """A queryset that knows whose eyes its rows are for."""
+    """A queryset that can be limited to the rows that a user may see."""
 
-    #: How the delivery is reached from the model: ``""`` is the model itself.
+    #: Lookup path from the model to its delivery; ``""`` for the delivery itself.
     delivery_path = ""
 
     def visible_to(self: Q, user: Any) -> Q:
         """Return the rows that the user may see.
 
-        Holders of ``view_<model>`` see all. Where the group of the delivery has ``candidates`` and
-        ``examiners``, candidates see those of their groups, examiners the finished ones of
-        theirs. Anonymous and inactive users see none.
+        Users with the permission ``view_<model>`` see all rows. If the model of groups has
+        ``candidates`` and ``examiners``, candidates see the rows of their groups, and examiners
+        the rows of finished deliveries of their groups. Anonymous and inactive users see none.
         """
         visible: Q = self.none()
         if not user.is_active or not user.is_authenticated:
@@ -36,7 +36,7 @@ class VisibleQuerySet(models.QuerySet[Any]):
         group = None if delivery is None else _related(delivery, GROUP)
         if delivery is None or group is None or not {"candidates", "examiners"} <= _names(group):
             return visible
-        # Subqueries, not joins: a user who is both would see rows twice.
+        # Subqueries: joins would return a row twice for a user who is both.
         prefix = f"{self.delivery_path}__" if self.delivery_path else ""
         groups = group._base_manager.using(self.db)
         mine = models.Q(**{f"{prefix}{GROUP}__in": groups.filter(candidates=user).values("pk")})
@@ -48,14 +48,14 @@ class VisibleQuerySet(models.QuerySet[Any]):
 
 
 class DeliveryQuerySet(VisibleQuerySet):
-    """Deliveries."""
+    """A queryset of deliveries."""
 
 
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
 
 
 def may_view(user: Any, model: type[models.Model]) -> bool:
-    """Tell whether the user may view all rows of a model."""
+    """Return whether the user may view all rows of a model."""
     meta = model._meta
     allowed: bool = user.has_perm(f"{meta.app_label}.view_{meta.model_name}")
     return allowed

@@ -18,7 +18,7 @@ from tests.testapp.stores import HookedStore
 
 from .pages import Page, add_file, add_files, contents, stored_names, upload, url_for, url_of
 
-FINISHED = "is finished: it takes no new file"
+FINISHED = "is finished, so it gets no further files"
 
 
 def test_a_finished_delivery_takes_no_file(browser: Client, delivery: Delivery) -> None:

@@ -819,13 +819,13 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "if pending is not None:\n            self._refuse_in_vain(using)",
-        "if False:\n            self._refuse_in_vain(using)",
+        "if pending is not None:\n            self._check_accepts_content(using)",
+        "if False:\n            self._check_accepts_content(using)",
         (f"{REFUSED}test_new_files_of_a_finished_delivery",),
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "            self._refuse_in_vain(using)\n            self._store(",
+        "            self._check_accepts_content(using)\n            self._store(",
         "            self._store(",
         (f"{REFUSED}test_new_files_of_a_finished_delivery",),
     ),
@@ -972,8 +972,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "                bury(row, delivery, using)\n            # Before the COMMIT",
-        "                pass\n            # Before the COMMIT",
+        "                bury(row, delivery, using)\n            # Before COMMIT",
+        "                pass\n            # Before COMMIT",
         (f"{ROWS}test_new_content_buries_the_old",),
     ),
     Guard(
@@ -1037,7 +1037,7 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        'unjudged -= {"filename", "delivery"}',
+        'exclusions -= {"filename", "delivery"}',
         "pass",
         (f"{FORMS}test_a_taken_filename_is_a_form_error",),
     ),
@@ -1189,7 +1189,7 @@ DELIVERING = [
     ),
     Guard(
         "abstract_models/delivery.py",
-        "            self._forget_as_unfinished(using)\n",
+        "            self._drop_from_tombstones(using)\n",
         "",
         (f"{RESTORING}test_a_finished_delivery_never_comes_back_unfinished",),
     ),

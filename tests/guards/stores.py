@@ -156,7 +156,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "                continue  # removed, being empty, between our making and our entering it",
+        "                continue  # a delete removed the empty folder",
         "                raise",
         (f"{DISK_PUBLISHING}test_folder_that_vanishes_during_a_save_is_made_again",),
     ),
@@ -337,7 +337,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "            return False  # another process made it just now",
+        "            return False  # made by another process",
         "            raise",
         (f"{DISK_PUBLISHING}test_folder_that_another_process_made_is_used",),
     ),
@@ -443,7 +443,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "            return time.time()  # nothing was stored yet\n",
+        "            return time.time()  # nothing is stored yet\n",
         "            raise\n",
         (f"{DISK_PUBLISHING}test_time_is_that_of_new_files",),
     ),
@@ -492,7 +492,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/filesystem.py",
-        ("        if place.split(os.sep)[0] == os.pardir:\n            return None\n"),
+        ("        if relative.split(os.sep)[0] == os.pardir:\n            return None\n"),
         "",
         (f"{DISK_OPTIONS}test_only_files_below_media_root_have_a_url",),
     ),
@@ -682,8 +682,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/base.py",
-        "            except Exception as exception:  # noqa: BLE001  # see above",
-        "            except ValueError as exception:",
+        "            except Exception as exception:  # noqa: BLE001  # backends",
+        "            except ValueError as exception:  #",
         (f"{BACKENDS}test_failure_of_a_backend_to_delete_is_told_with_its_name",),
     ),
     Guard(

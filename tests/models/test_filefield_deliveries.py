@@ -164,7 +164,7 @@ def test_a_bad_filename(
 def test_a_taken_filename(store: FailingStore, delivery: Delivery, row: Any) -> None:
     """Another file of the same name: an error that says so; the first one stays."""
     before = picture(store)
-    with pytest.raises(FileExistsError, match=r"'old\.txt' .* exists already: take another"):
+    with pytest.raises(FileExistsError, match=r"'old\.txt' .* exists already: use another"):
         delivery.add_file("old.txt", b"new")
     with pytest.raises(FileExistsError, match="exists already"):
         delivery.add_files({"new.txt": b"new", "old.txt": b"new"})
@@ -378,7 +378,7 @@ def test_many_faults_are_counted(store: FailingStore, delivery: Delivery) -> Non
 
 def test_an_empty_delivery(store: FailingStore, delivery: Delivery) -> None:
     """A delivery without files is not finished."""
-    with pytest.raises(DeliveryIncomplete, match="has no files: add one"):
+    with pytest.raises(DeliveryIncomplete, match="has no files: add a file"):
         delivery.finish()
     assert not Delivery.objects.get().successful
 
@@ -468,7 +468,7 @@ def test_an_unfinished_delivery_is_not_copied(
     store: FailingStore, delivery: Delivery, row: Any
 ) -> None:
     """There is nothing to be copied yet."""
-    with pytest.raises(DeliveryStateError, match="not finished and cannot be copied: finish it"):
+    with pytest.raises(DeliveryStateError, match="because it is not finished: finish it first"):
         delivery.copy(delivery.assignment_group)
     assert Delivery.objects.count() == 1
 

@@ -212,7 +212,7 @@ def test_a_pipe_is_stored_once(store: FailingStore, delivery: Delivery) -> None:
             row.save()
         store.full = False
         for again in (row, FileMeta(delivery=delivery, filename="b.txt", content=row.content)):
-            with pytest.raises(ValueError, match="cannot be read again: assign a new one"):
+            with pytest.raises(ValueError, match="a second time: assign a new file"):
                 again.save()
     assert picture(store) == before
     with pipe() as source:
@@ -241,7 +241,7 @@ def test_what_only_says_that_it_seeks_is_stored_once(
         with pytest.raises(OSError, match="No space"):
             row.save()
         store.full = False
-        with pytest.raises(ValueError, match="cannot be read again: assign a new one"):
+        with pytest.raises(ValueError, match="a second time: assign a new file"):
             row.save()
     assert not FileMeta.objects.exists()
 
