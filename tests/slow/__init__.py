@@ -1,5 +1,5 @@
-"""Slow proofs: real files and real processes, killed, raced, starved and cut off.
+"""Slow proofs: stores under kills, races, full disks and lost connections.
 
-Each harness takes the store as a parameter, and each is also run on a store that breaks the
-promise in question: a proof that cannot fail proves nothing.
+They use real files, processes and servers. Each harness takes the store as a parameter and is also
+run on a store that breaks the promise, to show that the proof can fail.
 """

@@ -1,8 +1,9 @@
-"""Archives in a process of their own: ``archive_child.py FOLDER prepare|one|all [COUNT COUNT]``.
+"""Build archives in a separate process: ``archive_child.py FOLDER prepare|one|all [COUNT COUNT]``.
 
-``prepare`` makes a database and a store in the folder: deliveries, and files of each. ``one`` and
-``all`` write the archive of one file or of all of them to ``FOLDER/<act>.zip``, and print its
-length as it was told, its bytes, and the peak of resident memory in KiB.
+``prepare`` creates a database and a store in the folder, with a number of deliveries and a number
+of files for each. ``one`` and ``all`` write the archive of one file or of all files to
+``FOLDER/<act>.zip``. They print the announced length, the number of bytes written and the peak
+resident memory in KiB.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def configure(folder: Path) -> None:
 
 
 def prepare(folder: Path, deliveries: int, files: int) -> None:
-    """Make rows and bytes behind the back of the store: that is what takes the time."""
+    """Create rows and files without the store, which would take much longer."""
     from django.core.management import call_command
 
     from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
@@ -61,7 +62,7 @@ def prepare(folder: Path, deliveries: int, files: int) -> None:
             name = store.layout.key(delivery.pk, pk)
             path = folder / "store" / name
             if path != first:
-                path.hardlink_to(first)  # quicker to make, and to remove, than files
+                path.hardlink_to(first)  # faster to create and remove than a file
             rows.append(
                 FileMeta(
                     pk=pk,
@@ -89,8 +90,8 @@ def write(folder: Path, act: str) -> None:
     sys.stdout.write(f"{archive.length} {size} {peak_kib()}")
 
 
-def main(place: str, act: str, *counts: str) -> None:
-    folder = Path(place)
+def main(location: str, act: str, *counts: str) -> None:
+    folder = Path(location)
     configure(folder)
     if act == "prepare":
         prepare(folder, *map(int, counts))

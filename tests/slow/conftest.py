@@ -13,13 +13,13 @@ from . import database_racing
 
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """Remove the folder at once; pytest would keep those of its last three runs."""
+    """Remove the folder after the test; pytest keeps those of the last three runs."""
     yield tmp_path
     shutil.rmtree(tmp_path)
 
 
 @pytest.fixture
 def without_fsync() -> Iterator[None]:
-    """Let stores on disk write without fsync, which decides no race."""
+    """Disable fsync for stores on disk and for SQLite; races do not depend on it."""
     with database_racing.without_fsync():
         yield

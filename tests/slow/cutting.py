@@ -1,4 +1,4 @@
-"""A power cut: the disk as it is when ``save()`` returns, without what only memory held."""
+"""Simulate power cuts: the disk as it is when ``save()`` returns, without the page cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from devilry_storage.layout import HierLayout
 from tests.harness.mounting import loop_mounted, make_ext4
 
-from .places import Place
+from .locations import Location
 
 IMAGE_MEBIBYTES = 48
 SIZE = 100_000
@@ -22,42 +22,45 @@ _NEEDS_RECOVERY = 0x4
 
 @dataclass
 class Cuts:
-    """What a series of power cuts found; ``recovered``: copies whose journal was replayed."""
+    """The result of a series of power cuts.
+
+    ``recovered`` is the number of disk images whose journal had to be replayed.
+    """
 
     rounds: int = 0
     recovered: int = 0
     damaged: list[str] = field(default_factory=list)
 
 
-def cut_power(folder: Path, make_place: Callable[[Path], Place], rounds: int) -> Cuts:
-    """Save on an ext4 in a file, copy the file the moment ``save()`` returns, mount the copy.
+def cut_power(folder: Path, make_location: Callable[[Path], Location], rounds: int) -> Cuts:
+    """Save on an ext4 image, copy the image as soon as ``save()`` returns, and mount the copy.
 
-    Each copy must hold every file acknowledged until then, whole. Every fourth save goes into a
-    delivery that is there already, the others into new ones.
+    Each copy must contain every file that was acknowledged so far, complete. Every fourth save goes
+    into an existing delivery, the others into new deliveries.
     """
     image, copy = folder / "disk.img", folder / "after-the-cut.img"
     make_ext4(image, IMAGE_MEBIBYTES)
     result, expected = Cuts(), dict[str, bytes]()
     with loop_mounted(image, folder / "disk") as disk:
-        # A folder on the disk, because a new file system's root has a lost+found.
+        # A subfolder, because the root of a new file system contains lost+found.
         root = disk / "root"
         root.mkdir()
         _flush(disk)
-        store = make_place(root).store()
+        store = make_location(root).store()
         for number in range(rounds):
             name, data = (HierLayout().key(number - (number % 4 == 3), number), os.urandom(SIZE))
             content = ContentFile(data)
-            told = store.save(name, content)
+            saved_as = store.save(name, content)
             shutil.copyfile(image, copy)
-            expected[told] = data
+            expected[saved_as] = data
             result.rounds += 1
             result.recovered += _needs_recovery(copy)
             with loop_mounted(copy, folder / "after") as after:
-                found = dict(make_place(after / "root").visible())
-            for known, whole in expected.items():
-                if found.get(known) != whole:
-                    state = "lost" if known not in found else f"{len(found[known])} bytes"
-                    result.damaged.append(f"round {number}: {known}: {state}")
+                found = dict(make_location(after / "root").visible())
+            for saved_as, data in expected.items():
+                if found.get(saved_as) != data:
+                    state = "lost" if saved_as not in found else f"{len(found[saved_as])} bytes"
+                    result.damaged.append(f"round {number}: {saved_as}: {state}")
             copy.unlink()
     return result
 
@@ -70,7 +73,7 @@ def _flush(disk: Path) -> None:
 
 
 def _needs_recovery(image: Path) -> bool:
-    """Tell whether the superblock says that the journal must be replayed before use."""
+    """Return whether the superblock says that the journal must be replayed."""
     with image.open("rb") as file:
         file.seek(1024 + 0x60)
         return bool(int.from_bytes(file.read(4), "little") & _NEEDS_RECOVERY)

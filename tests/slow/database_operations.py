@@ -1,4 +1,4 @@
-"""What is done to a delivery while the database fails, and what tells that it was done."""
+"""Operations to run on a delivery while the database fails, and checks of their result."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from devilry_storage.resolving import store_for
 
 from . import database_state as state
 
-NEW = b"new ones, as many!"
-ELSEWHERE = "lying/there.txt"
+NEW = b"the second content"
+ORPHAN = "orphans/orphan.txt"
 
 
 class Operation(NamedTuple):
-    """Something that is done to a delivery of the files ``0.txt`` and ``1.txt``.
+    """An operation on a delivery with the files ``0.txt`` and ``1.txt``.
 
-    It can be done again, unless ``done``. ``days``: the retention.
+    ``act`` can be repeated until ``done`` returns True. ``prepare`` runs first, without failures.
+    ``days`` is the retention.
     """
 
     act: Callable[[Any], object]
@@ -37,13 +38,13 @@ class Operation(NamedTuple):
         return f"{self.act.__name__}-{self.days}"
 
     def prepared(self) -> Any:
-        """Return a fresh delivery with which it can be done."""
+        """Return a new delivery that the operation can be run on."""
         delivery = state.deliveries(1, files=2)[0]
         self.prepare(delivery)
         return delivery
 
     def run(self, delivery: Any) -> DatabaseError | None:
-        """Do it; return the database's error, None if there was none."""
+        """Run the operation; return the database error that it raised, or None."""
         with override_settings(DELIVERY_STORE_RETENTION_DAYS=self.days):
             try:
                 self.act(delivery)
@@ -51,18 +52,18 @@ class Operation(NamedTuple):
                 return error
         return None
 
-    def judge(self, pk: int, error: DatabaseError | None) -> list[str]:
-        """Return what is wrong now that the database is back, and after a second try.
+    def check(self, pk: int, error: DatabaseError | None) -> list[str]:
+        """Return the faults once the database works again, and those after a second try.
 
-        ``error``: what the caller was told.
+        ``error`` is the error that the caller got, or None.
         """
         faults = state.faults()
         current = self._current(pk)
         if error is None and not self.done(current):
-            faults.append("success was told, but it is not done")
-        # Past the grace time a row that was left behind is in nobody's way.
+            faults.append("it returned without an error, but is not done")
+        # Once the grace time has passed, an abandoned row does not block a second try.
         FileMeta.objects.filter(content__isnull=True).update(created=state.LONG_AGO)
-        with suppress(FileExistsError, DeliveryFinished):  # it was done, although it failed
+        with suppress(FileExistsError, DeliveryFinished):  # it was done despite the error
             again = self.run(current) if current.pk else None
             if again is not None:
                 faults.append(f"the second try fails: {again!r}")
@@ -71,15 +72,15 @@ class Operation(NamedTuple):
         return [f"{self.name}: {fault}" for fault in faults + state.faults()]
 
     def _current(self, pk: int) -> Any:
-        """Return the delivery as it is; an unsaved one where it was deleted."""
+        """Return the delivery from the database, or an unsaved one if it was deleted."""
         return Delivery.objects.filter(pk=pk).first() or Delivery()
 
 
 def clear() -> None:
-    """Remove all that operations have left."""
+    """Remove all rows and files that operations have left."""
     rows: list[Any] = [FileMeta, Delivery, AssignmentGroup, Tombstone]
     for model in rows:
-        model.objects.all()._raw_delete(DEFAULT_DB_ALIAS)  # past the signals
+        model.objects.all()._raw_delete(DEFAULT_DB_ALIAS)  # without signals
     for name in state.names():
         store_for(FileMeta).delete(name)
 
@@ -101,7 +102,7 @@ def add_many(delivery: Any) -> None:
     delivery.add_files({"late.txt": NEW, "later.txt": NEW})
 
 
-def leave_behind(delivery: Any) -> None:
+def abandon_row(delivery: Any) -> None:
     FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
 
 
@@ -133,12 +134,12 @@ def copy(delivery: Any) -> None:
     delivery.copy(delivery.assignment_group)
 
 
-def lay(delivery: Any) -> None:
-    store_for(FileMeta).save(ELSEWHERE, ContentFile(NEW))
+def save_orphan(delivery: Any) -> None:
+    store_for(FileMeta).save(ORPHAN, ContentFile(NEW))
 
 
 def adopt(delivery: Any) -> None:
-    FileMeta.objects.adopt(ELSEWHERE, delivery=delivery, filename="late.txt")
+    FileMeta.objects.adopt(ORPHAN, delivery=delivery, filename="late.txt")
 
 
 def _has_late(delivery: Any) -> bool:
@@ -152,10 +153,10 @@ def _is_gone(delivery: Any) -> bool:
 OPERATIONS = [
     Operation(add, _has_late),
     Operation(add_many, lambda delivery: _stored(delivery, "late.txt", "later.txt")),
-    Operation(add, _has_late, leave_behind),
+    Operation(add, _has_late, abandon_row),
     Operation(finish, lambda delivery: bool(delivery.successful)),
     Operation(copy, lambda delivery: delivery.copies.filter(successful=True).exists(), finish),
-    Operation(adopt, _has_late, lay),
+    Operation(adopt, _has_late, save_orphan),
     *(
         operation._replace(days=days)
         for days in (30, 0)

@@ -1,4 +1,4 @@
-"""Two processes that act on the same rows at once, each with a connection of its own."""
+"""Races of two processes on the same rows, each with its own database connection."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from devilry_storage.resolving import store_for
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.testing import override_deliverystore
 
-from .places import DiskPlace
+from .locations import DiskLocation
 from .racing import Act, Run, race
 
 Side = Callable[[int], Act]
-"""Gets the race's number, makes ready, returns what is then done in the race."""
+"""Prepares a race, given its number, and returns the function to call in the race."""
 
 Runs = list[tuple[Run, Run]]
 
 SPREAD = 0.004
-"""Seconds: about the time of a save, so that the sides meet in all of their phases."""
+"""Seconds. About the time of a save, so that the sides overlap in every phase."""
 
 
-class _SharedRows(DiskPlace):
+class _SharedRows(DiskLocation):
     """The store of the rows; both sides and the test see the same database."""
 
     def store(self) -> Storage:
@@ -39,16 +39,16 @@ class _SharedRows(DiskPlace):
 
 
 def race_on_rows(left: Side, right: Side, races: int, *, spread: float = SPREAD) -> Runs:
-    """Let two processes act on the database at once, ``races`` times.
+    """Let two processes act on the database at the same time, ``races`` times.
 
-    What they need is committed before: they begin without a connection.
+    They start without a connection, so the rows that they need must be committed.
     """
     store: Any = store_for(FileMeta)
-    place = _SharedRows(Path(store.location), lambda root: store)
-    # A connection that two processes inherit would serve neither.
+    location = _SharedRows(Path(store.location), lambda root: store)
+    # Two processes cannot share an inherited connection.
     connections.close_all()
     return race(
-        place,
+        location,
         lambda store, number: left(number),
         lambda store, number: right(number),
         races,
@@ -57,23 +57,23 @@ def race_on_rows(left: Side, right: Side, races: int, *, spread: float = SPREAD)
 
 
 def met(runs: Runs) -> int:
-    """Return in how many races the sides overlapped in time."""
+    """Return the number of races in which the sides overlapped in time."""
     return sum(left.overlaps(right) for left, right in runs)
 
 
 def error(run: Run) -> str:
-    """Return the name of the error's class, ``""`` for none."""
+    """Return the class name of the run's error, or ``""``."""
     return (run.error or "").partition("(")[0]
 
 
 def unexpected(runs: Runs, *expected: str) -> list[str]:
-    """Return the errors of classes that are none of these."""
+    """Return the errors whose class names are not expected."""
     both = (run for pair in runs for run in pair)
     return [str(run.error) for run in both if run.error and error(run) not in expected]
 
 
 def finish(delivery: Any) -> list[str | None]:
-    """Finish the delivery and return the names of the contents that were looked at."""
+    """Finish the delivery and return the names of the contents that finish() checked."""
     seen: list[str | None] = []
 
     def note(row: Any, *args: Any) -> str:
@@ -87,7 +87,7 @@ def finish(delivery: Any) -> list[str | None]:
 
 @contextmanager
 def isolation_level(level: str) -> Iterator[None]:
-    """Let new connections use a level, such as "repeatable read", as a site's settings do."""
+    """Set the isolation level of new connections, such as "repeatable read"."""
     from psycopg import IsolationLevel
 
     options = connections["default"].settings_dict["OPTIONS"]
@@ -100,11 +100,11 @@ def isolation_level(level: str) -> Iterator[None]:
 
 
 @contextmanager
-def connected(**where: Any) -> Iterator[None]:
-    """Let Django's connection go to another address."""
+def connected(**address: Any) -> Iterator[None]:
+    """Connect Django to another address in the block."""
     before = dict(connection.settings_dict)
     connection.close()
-    connection.settings_dict.update(where)
+    connection.settings_dict.update(address)
     try:
         yield
     finally:
@@ -115,7 +115,7 @@ def connected(**where: Any) -> Iterator[None]:
 
 @contextmanager
 def without_fsync() -> Iterator[None]:
-    """Let neither store nor SQLite fsync: what races are about is order, not durability."""
+    """Disable fsync in the store and in SQLite; races are about order, not durability."""
 
     def configure(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
         if connection.vendor == "sqlite":

@@ -1,4 +1,4 @@
-"""PostgreSQL from outside: its sessions, its address, and a server of our own that crashes."""
+"""PostgreSQL seen from outside: its sessions, and a separate server that can crash."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .database_racing import connected
 
 @contextmanager
 def own_server() -> Iterator[postgres.Server]:
-    """Start a server, and let Django's connection go to it."""
+    """Start a separate server and connect Django to it."""
     server = postgres.Server()
     try:
         where = server.start()
         address = {"HOST": where["PGHOST"], "PORT": where["PGPORT"]}
         with connected(**address, PASSWORD=server.password, NAME="postgres"):
             with connection.cursor() as cursor:
-                # What was committed is to survive; the suite's servers need not.
+                # Commits must survive a crash, unlike those of the suite's usual server.
                 cursor.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = on")
             connection.close()
             call_command("migrate", verbosity=0)
@@ -33,7 +33,7 @@ def own_server() -> Iterator[postgres.Server]:
 
 
 class Sessions:
-    """The other sessions of the database, seen through a connection of its own."""
+    """The other sessions of the database, queried through a separate connection."""
 
     def __init__(self) -> None:
         self._connection: Any = connection.copy()
@@ -42,15 +42,15 @@ class Sessions:
         self._connection.close()
 
     def one_waits(self) -> bool:
-        """Return whether one waits for a lock; on SQLite that is unknown."""
+        """Return whether a session waits for a lock; always False on SQLite."""
         return connection.vendor == "postgresql" and self._any("wait_event_type = 'Lock'")
 
     def exist(self, name: str) -> bool:
-        """Return whether there is one of that application_name."""
+        """Return whether a session with this application_name exists."""
         return self._any("application_name = %s", name)
 
     def terminate(self, name: str) -> None:
-        """End those of that application_name."""
+        """Terminate the sessions with this application_name."""
         with self._connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -1,4 +1,4 @@
-"""What rows, tombstones and bytes say of each other, whoever has just raced or been killed."""
+"""Compare rows, tombstones and stored bytes after a race, a kill or a failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def group(name: str = "group") -> Any:
 
 
 def deliveries(number: int, *, files: int = 0, owner: Any = None) -> list[Any]:
-    """Return so many unfinished deliveries, each with so many files ``0.txt``, ``1.txt``."""
+    """Return new unfinished deliveries, each with the files ``0.txt``, ``1.txt`` and so on."""
     owner = owner or group()
     begun = [Delivery.begin(owner) for _ in range(number)]
     for delivery in begun:
@@ -30,7 +30,7 @@ def deliveries(number: int, *, files: int = 0, owner: Any = None) -> list[Any]:
 
 
 def bytes_under(name: str) -> bytes | None:
-    """Return what the store has under the name, None for nothing."""
+    """Return the bytes stored under the name, or None."""
     try:
         return b"".join(store_for(FileMeta).stream(name))
     except FileNotFoundError:
@@ -38,41 +38,44 @@ def bytes_under(name: str) -> bytes | None:
 
 
 def stored(row: Any) -> bytes | None:
-    """Return the bytes of a row as it now is in the database; None where it has no content."""
+    """Return the bytes of the row's current content, or None if it has no content."""
     current = FileMeta.objects.get(pk=row.pk)
     return bytes_under(current.content.name) if current.content else None
 
 
 def names() -> set[str]:
-    """Return the names of all that the store holds."""
+    """Return the names of all stored files."""
     return {entry.name for entry in store_for(FileMeta).scan()}
 
 
 def live_names() -> set[str]:
-    """Return the names that rows have."""
+    """Return the names that rows refer to."""
     return {row.content.name for row in FileMeta.objects.filter(content__isnull=False)}
 
 
 def buried_names() -> set[str]:
-    """Return the names that tombstones have, removals that are done included."""
+    """Return the names of all tombstones, including those whose removal is done."""
     return set(Tombstone.objects.values_list("name", flat=True))
 
 
 def orphans() -> set[str]:
-    """Return the names of bytes that no row and no tombstone names."""
+    """Return the stored names that no row and no tombstone refers to."""
     return names() - live_names() - buried_names()
 
 
 def left() -> list[Tombstone]:
-    """Return the tombstones whose bytes are not removed yet."""
+    """Return the tombstones whose files are not removed yet."""
     return list(Tombstone.objects.filter(done=None).order_by("pk"))
 
 
 def faults() -> list[str]:
-    """Return a line for each row without its bytes, and each tombstone that is not right.
+    """Return a line for each row without its bytes and for each wrong tombstone.
 
-    That is one of a name that a row has, one that is not claimed and whose bytes are gone, and
-    one that is done and whose bytes are there.
+    A tombstone is wrong if:
+
+    - a row refers to its name,
+    - it is not claimed and its bytes are missing,
+    - it is done and its bytes are still stored.
     """
     return [*_broken_rows(), *_broken_tombstones()]
 
@@ -81,16 +84,17 @@ def _broken_rows() -> Iterator[str]:
     for row in FileMeta.objects.filter(content__isnull=False):
         data = bytes_under(row.content.name)
         if data is None:
-            yield f"row {row.pk} names {row.content.name!r}, which has no bytes"
+            yield f"row {row.pk} refers to {row.content.name!r}, which is missing"
         elif (len(data), hashlib.sha256(data).hexdigest()) != (row.size, row.sha256):
-            yield f"row {row.pk} names {row.content.name!r}, which has other bytes"
+            yield f"row {row.pk} refers to {row.content.name!r}, which has other bytes"
 
 
 def _broken_tombstones() -> Iterator[str]:
-    there = names()
-    yield from (f"{name!r} lives and has a tombstone" for name in live_names() & buried_names())
+    stored_names = names()
+    for name in live_names() & buried_names():
+        yield f"{name!r} has both a row and a tombstone"
     for tombstone in Tombstone.objects.all():
-        if tombstone.claimed is None and tombstone.name not in there:
-            yield f"{tombstone.name!r} is gone before its time"
-        if tombstone.done is not None and tombstone.name in there:
-            yield f"{tombstone.name!r} is there, though its removal is done"
+        if tombstone.claimed is None and tombstone.name not in stored_names:
+            yield f"{tombstone.name!r} is missing, but its tombstone is not claimed"
+        if tombstone.done is not None and tombstone.name in stored_names:
+            yield f"{tombstone.name!r} is stored, but its removal is done"

@@ -1,4 +1,4 @@
-"""What a database reads for the queries that a piece of code sends, by its ``EXPLAIN``."""
+"""Record the queries that code sends, and find out with ``EXPLAIN`` how many rows they read."""
 
 from __future__ import annotations
 
@@ -13,28 +13,26 @@ from django.db import connection
 
 @dataclass
 class Queries:
-    """The queries that were sent, with their parameters."""
+    """The recorded queries, with their parameters."""
 
     sent: list[tuple[str, Any]] = field(default_factory=list)
 
     def scans(self, most: int) -> list[str]:
-        """Return a line for each scan of a plan of PostgreSQL's that looked at more than ``most``
-        rows.
+        """Return a line for each scan in PostgreSQL's plans that read more than ``most`` rows.
 
-        Those count that it threw away, and all loops together; the queries run once more for it.
+        Rows that a scan discards count, too, and the rows of all loops are added. The queries are
+        executed again.
         """
         return [
-            f"{seen} rows by {node['Node Type']} of {_place(node)}, for {sql}"
+            f"{read} rows by {node['Node Type']} of {_relation(node)}, for {sql}"
             for sql, params in self.sent
             if sql.startswith("SELECT")
             for node in _nodes(_explained(sql, params))
-            if "Scan" in node["Node Type"] and (seen := _rows_seen(node)) > most
+            if "Scan" in node["Node Type"] and (read := _rows_read(node)) > most
         ]
 
     def whole_scans(self, table: str) -> list[str]:
-        """Return a line for each query for which SQLite goes through all of a table, or an index
-        of it, in search of rows.
-        """
+        """Return a line for each query for which SQLite scans the table or one of its indexes."""
         return [
             f"{step} for {sql}"
             for sql, params in self.sent
@@ -46,7 +44,7 @@ class Queries:
 
 @contextmanager
 def recorded() -> Iterator[Queries]:
-    """Record the queries that are sent meanwhile."""
+    """Record the queries that are sent in the block."""
     queries = Queries()
 
     def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -77,11 +75,11 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(part)
 
 
-def _rows_seen(node: dict[str, Any]) -> int:
-    thrown_away = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-    once = node["Actual Rows"] + sum(node.get(name, 0) for name in thrown_away)
+def _rows_read(node: dict[str, Any]) -> int:
+    discarded = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+    once = node["Actual Rows"] + sum(node.get(name, 0) for name in discarded)
     return int(once * node["Actual Loops"])
 
 
-def _place(node: dict[str, Any]) -> str:
+def _relation(node: dict[str, Any]) -> str:
     return " ".join(node[name] for name in ("Relation Name", "Index Name") if name in node)

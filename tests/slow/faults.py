@@ -1,4 +1,4 @@
-"""A save whose n-th system call fails: what the caller is told and what lies in the store."""
+"""Let the n-th system call of a save fail; check what the caller gets and what is stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.files.base import ContentFile
 
-from .places import Place
+from .locations import Location
 from .tracing import Call, Fault, Work, traced
 
 NAME = "0/1/1005/17"
@@ -29,14 +29,14 @@ ERRORS = ("ENOSPC", "EIO", "EDQUOT")
 
 @dataclass
 class Attempt:
-    """What a process saw that saved, met a fault, and saved again."""
+    """The result of a save under a fault, and of a second save under the same name."""
 
-    told: str | None = None
+    saved_as: str | None = None
     error: Exception | None = None
     source_closed: bool = False
     visible: dict[str, bytes] = field(default_factory=dict)
     unfinished: int = 0
-    told_again: str | None = None
+    saved_again_as: str | None = None
     error_again: str | None = None
     visible_in_the_end: dict[str, bytes] = field(default_factory=dict)
     logged: list[str] = field(default_factory=list)
@@ -52,31 +52,31 @@ class _Log(logging.Handler):
 
 
 def save_under_fault(
-    place: Place, output: Path, fault: Fault | None = None
+    location: Location, output: Path, fault: Fault | None = None
 ) -> tuple[list[Call], Attempt]:
-    """Save once under strace, let ``fault`` happen, look, try again under the same name."""
+    """Save under strace with the fault injected, then save again under the same name."""
     calls = ",".join((*MAY_FAIL, *UNLINKS))
 
     def prepare() -> tuple[Work, Work]:
-        store, attempt, content = place.store(), Attempt(), ContentFile(DATA)
+        store, attempt, content = location.store(), Attempt(), ContentFile(DATA)
         logging.getLogger("devilry_storage").addHandler(_Log(attempt.logged))
 
         def save() -> None:
             try:
-                attempt.told = store.save(NAME, content)
-            # Every error is a finding; the parent judges it.
+                attempt.saved_as = store.save(NAME, content)
+            # Every error is a finding, which the parent checks.
             except Exception as problem:  # noqa: BLE001
                 attempt.error = problem
 
         def look() -> Attempt:
             attempt.source_closed = content.closed
-            attempt.visible = dict(place.visible())
-            attempt.unfinished = place.unfinished()
+            attempt.visible = dict(location.visible())
+            attempt.unfinished = location.unfinished()
             try:
-                attempt.told_again = store.save(NAME, ContentFile(DATA))
-            except Exception as problem:  # noqa: BLE001 (likewise)
+                attempt.saved_again_as = store.save(NAME, ContentFile(DATA))
+            except Exception as problem:  # noqa: BLE001 (same here)
                 attempt.error_again = repr(problem)
-            attempt.visible_in_the_end = dict(place.visible())
+            attempt.visible_in_the_end = dict(location.visible())
             return attempt
 
         return save, look
@@ -88,7 +88,10 @@ def save_under_fault(
 
 @dataclass(frozen=True)
 class Point:
-    """A system call of a save that may fail; ``published``: the link was made before it."""
+    """A system call of a save that may fail.
+
+    ``published`` is True if it comes after the link that makes the file visible.
+    """
 
     call: Call
     published: bool
@@ -99,7 +102,7 @@ class Point:
 
 
 def points_of(calls: list[Call]) -> list[Point]:
-    """Return the points of a plain save at which it may fail, in order."""
+    """Return the points at which a save with these calls may fail, in order."""
     links = [index for index, call in enumerate(calls) if call.name in LINKS]
     last = links[-1] if links else len(calls)
     return [
@@ -110,23 +113,27 @@ def points_of(calls: list[Call]) -> list[Point]:
 
 
 def complaints(point: Point, fault: Fault, attempt: Attempt) -> Iterator[str]:
-    """Say where an attempt breaks the promise: whole or absent, told, and to be tried again."""
+    """Yield the ways in which an attempt breaks the promise.
+
+    The file must be complete or absent, the caller must get the error, and a retry must succeed.
+    """
     number = getattr(errno, fault.error)
     if not isinstance(attempt.error, OSError) or attempt.error.errno != number:
-        yield f"the caller was told {attempt.told!r}, {attempt.error!r}"
+        yield f"the caller got {attempt.saved_as!r}, {attempt.error!r}"
     if attempt.source_closed:
         yield "the caller's own file was closed"
     if attempt.unfinished and not point.published:
-        yield "the temp file stays and takes space"
+        yield "the temporary file was not removed"
     if attempt.visible and not point.published:
         yield f"{sorted(attempt.visible)} visible before the link"
-    if attempt.told_again is None:
+    if attempt.saved_again_as is None:
         yield f"the retry failed: {attempt.error_again}"
-    elif (attempt.told_again != NAME) != bool(attempt.visible):
-        yield f"the retry was stored as {attempt.told_again!r} over {sorted(attempt.visible)}"
-    expected = {name: DATA for name in (*attempt.visible, attempt.told_again) if name}
+    elif (attempt.saved_again_as != NAME) != bool(attempt.visible):
+        visible = sorted(attempt.visible)
+        yield f"the retry was stored as {attempt.saved_again_as!r}, beside {visible}"
+    expected = {name: DATA for name in (*attempt.visible, attempt.saved_again_as) if name}
     if attempt.visible_in_the_end != expected:
-        yield f"{_sizes(attempt.visible_in_the_end)} lie there in the end"
+        yield f"{_sizes(attempt.visible_in_the_end)} are stored at the end"
 
 
 def _sizes(found: dict[str, Any]) -> dict[str, int]:

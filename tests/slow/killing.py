@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of saves: what a reader finds afterwards."""
+"""Kill writers with SIGKILL in the middle of saves, and check what readers find."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.core.files.base import ContentFile
 
 from devilry_storage.layout import HierLayout
 
-from .places import Place
+from .locations import Location
 from .processes import PATIENCE, start
 
 SIZE = 2_000_000
@@ -27,9 +27,10 @@ _HEAD = 8
 
 @dataclass
 class Killed:
-    """What a series of kills found.
+    """The result of a series of kills.
 
-    ``torn`` and ``lost`` are names, with the kill's number; ``complaints`` are the caller's.
+    ``torn`` and ``lost`` contain names with the number of the kill, ``complaints`` the results of
+    the caller's ``tidy``.
     """
 
     kills: int = 0
@@ -42,30 +43,30 @@ class Killed:
 
 
 def kill_during_saves(
-    place: Place,
+    location: Location,
     kills: int,
     *,
     size: int = SIZE,
     seed: int = 0,
     tidy: Callable[[], list[str]] = list,
 ) -> Killed:
-    """Start a child that saves for ever, SIGKILL it at a random moment, look; ``kills`` times.
+    """Start a child that saves forever, kill it at a random time and check; ``kills`` times.
 
-    The child saves ``size`` bytes a time, under a fresh name in a fresh delivery, and reports
-    each name that it was told before it goes on. Whatever then lies under a final name must be
-    whole; whatever was reported must be there with the bytes that were saved. ``tidy`` then
-    removes what is unfinished as a site would, and returns complaints.
+    The child saves ``size`` bytes at a time under a new name in a new delivery, and reports each
+    name that ``save()`` returned. After the kill, every file under a final name must be complete,
+    and every reported file must be stored with the bytes that were saved. ``tidy`` then removes
+    unfinished files as a site would, and returns complaints.
     """
     chance = random.Random(seed)
     body = chance.randbytes(size - _HEAD)
-    typical = _seconds_of_a_save(place, body)
+    typical = _seconds_of_a_save(location, body)
     result = Killed()
     begun = time.monotonic()
     for kill in range(kills):
-        lines = _kill_one(place, body, chance.randint(1, 2), chance.uniform(0, typical))
-        _look(place, body, lines, kill, result)
-        result.complaints += [f"{each}, after kill {kill}" for each in tidy()]
-        place.clear()
+        lines = _kill_one(location, body, chance.randint(1, 2), chance.uniform(0, typical))
+        _look(location, body, lines, kill, result)
+        result.complaints += [f"{complaint}, after kill {kill}" for complaint in tidy()]
+        location.clear()
     result.seconds = time.monotonic() - begun
     return result
 
@@ -74,32 +75,32 @@ def _content(number: int, body: bytes) -> bytes:
     return number.to_bytes(_HEAD, "big") + body
 
 
-def _seconds_of_a_save(place: Place, body: bytes) -> float:
-    store, times = place.store(), []
+def _seconds_of_a_save(location: Location, body: bytes) -> float:
+    store, times = location.store(), []
     for number in range(7):
         content = ContentFile(_content(number, body))
         begun = time.monotonic()
         store.save(KEY(number, 1), content)
         times.append(time.monotonic() - begun)
-    place.clear()
+    location.clear()
     return median(times)
 
 
-def _save_for_ever(place: Place, body: bytes, pipe: int) -> None:
-    store = place.store()
+def _save_for_ever(location: Location, body: bytes, pipe: int) -> None:
+    store = location.store()
     for number in count(1):
         data = _content(number, body)
         digest = hashlib.sha256(data).hexdigest()
         content = ContentFile(data)
         os.write(pipe, b"saving\n")
-        told = store.save(KEY(number, 1), content)
-        os.write(pipe, f"{told} {digest}\n".encode())
+        saved_as = store.save(KEY(number, 1), content)
+        os.write(pipe, f"{saved_as} {digest}\n".encode())
 
 
-def _kill_one(place: Place, body: bytes, saves: int, delay: float) -> list[str]:
-    """Kill a child ``delay`` seconds after it began its ``saves``-th save; return its lines."""
+def _kill_one(location: Location, body: bytes, saves: int, delay: float) -> list[str]:
+    """Kill a child ``delay`` seconds into its ``saves``-th save; return the lines it wrote."""
     reader, writer = os.pipe()
-    child = start(_save_for_ever, place, body, writer)
+    child = start(_save_for_ever, location, body, writer)
     os.close(writer)
     report = b""
     try:
@@ -121,9 +122,9 @@ def _kill_one(place: Place, body: bytes, saves: int, delay: float) -> list[str]:
     return report.decode().splitlines()
 
 
-def _look(place: Place, body: bytes, lines: list[str], kill: int, result: Killed) -> None:
+def _look(location: Location, body: bytes, lines: list[str], kill: int, result: Killed) -> None:
     found: dict[str, str] = {}
-    for name, data in place.visible():
+    for name, data in location.visible():
         found[name] = hashlib.sha256(data).hexdigest()
         if data[_HEAD:] != body:
             result.torn.append(f"{name} of kill {kill}")
@@ -132,5 +133,5 @@ def _look(place: Place, body: bytes, lines: list[str], kill: int, result: Killed
         if found.get(name) != digest:
             result.lost.append(f"{name} of kill {kill}")
     result.kills += 1
-    result.within_a_save += place.unfinished() > 0
+    result.within_a_save += location.unfinished() > 0
     result.acknowledged += len(reported)

@@ -1,4 +1,4 @@
-"""The peak memory of a fresh process that does one thing with a store."""
+"""Measure the peak memory of a new process that performs one act with a store."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from . import memory_child
 MEBIBYTE = 1 << 20
 
 Make = Callable[[Any], object]
-"""A function of a module that makes a store over a place."""
+"""A module-level function that returns the store for a location."""
 
 
-def peak(make: Make, place: str, act: str, size: int) -> int:
-    """Return the peak memory in KiB of a fresh process that does ``act`` with a file."""
+def peak(make: Make, location: str, act: str, size: int) -> int:
+    """Return the peak memory in KiB of a new process that performs ``act`` on a file."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     factory = f"{make.__module__}.{make.__qualname__}"
     done = subprocess.run(
-        [sys.executable, memory_child.__file__, factory, place, act, str(size)],
+        [sys.executable, memory_child.__file__, factory, location, act, str(size)],
         check=False,
         capture_output=True,
         text=True,
@@ -34,16 +34,16 @@ def peak(make: Make, place: str, act: str, size: int) -> int:
 
 
 def peaks_over_limit(
-    make: Make, places: tuple[str, str], acts: Iterable[str], size: int, limit: int
+    make: Make, locations: tuple[str, str], acts: Iterable[str], size: int, limit: int
 ) -> list[str]:
-    """Return a line for each act whose peak is over that with a one-byte file by ``limit`` KiB.
+    """Return a line for each act that takes ``limit`` KiB more for ``size`` bytes than for one.
 
-    ``places`` are those of the one-byte file and of the one of ``size`` bytes.
+    ``locations`` are the locations for the one-byte file and for the file of ``size`` bytes.
     """
     over = []
     for act in acts:
-        baseline = peak(make, places[0], act, 1)
-        extra = peak(make, places[1], act, size) - baseline
+        baseline = peak(make, locations[0], act, 1)
+        extra = peak(make, locations[1], act, size) - baseline
         if extra >= limit:
-            over.append(f"{act} took {extra} KiB more than the {baseline} KiB of one byte")
+            over.append(f"{act} took {extra} KiB more than the {baseline} KiB for one byte")
     return over

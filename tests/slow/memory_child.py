@@ -1,7 +1,7 @@
-"""One act of a store in a process of its own: ``memory_child.py FACTORY PLACE ACT BYTES``.
+"""Perform one act in a separate process: ``memory_child.py FACTORY LOCATION ACT BYTES``.
 
-Prints the peak of its resident memory, in KiB. ``FACTORY`` is the dotted path of a function that
-makes the store over ``PLACE``, a folder or a bucket.
+It prints its peak resident memory in KiB. ``FACTORY`` is the dotted path of a function that returns
+the store for ``LOCATION``, a folder or a bucket.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PIECE = 64 * 1024
 
 
 class Generated:
-    """A source of so many bytes, which are made as they are read."""
+    """A source of ``size`` bytes that are generated as they are read."""
 
     name = "generated.bin"
 
@@ -42,8 +42,8 @@ def save(store: Any, size: int) -> int:
 def save_from_disk(store: Any, size: int) -> int:
     with tempfile.TemporaryFile() as file:
         file.truncate(size)
-        told = store.save("0/1/1005/18", File(file, "from-disk.bin"))
-    return int(store.size(told))
+        name = store.save("0/1/1005/18", File(file, "from-disk.bin"))
+    return int(store.size(name))
 
 
 def write(store: Any, size: int) -> int:
@@ -57,12 +57,12 @@ def write(store: Any, size: int) -> int:
 
 
 def stream(store: Any, size: int) -> int:
-    """Stream what `save` has stored."""
+    """Stream the file that `save` has stored."""
     return sum(len(chunk) for chunk in store.stream(NAME))
 
 
 def read(store: Any, size: int) -> int:
-    """Read what `save` has stored."""
+    """Read the file that `save` has stored."""
     total = 0
     with store.open(NAME) as file:
         while piece := file.read(PIECE):
@@ -71,24 +71,24 @@ def read(store: Any, size: int) -> int:
 
 
 Act = Callable[[Any, int], int]
-"""Gets a store and a size in bytes, returns how many bytes it moved."""
+"""Takes a store and a size in bytes, and returns the number of bytes transferred."""
 
 ACTS: dict[str, Act] = {act.__name__: act for act in (save, save_from_disk, write, stream, read)}
 
 
 def peak_kib() -> int:
-    """Return the most memory that this process ever had resident, in KiB."""
+    """Return the peak resident memory of this process, in KiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
     raise AssertionError("/proc/self/status has no VmHWM")
 
 
-def main(factory: str, place: str, act: str, size: str) -> None:
+def main(factory: str, location: str, act: str, size: str) -> None:
     settings.configure()
     django.setup()
-    done = ACTS[act](import_string(factory)(place), int(size))
-    assert done == int(size), f"{act} moved {done} of {size} bytes"
+    done = ACTS[act](import_string(factory)(location), int(size))
+    assert done == int(size), f"{act} transferred {done} of {size} bytes"
     sys.stdout.write(str(peak_kib()))
 
 

@@ -1,8 +1,10 @@
-"""A database of millions of rows on PostgreSQL, made by ``generate_series`` and gone after use.
+"""A temporary PostgreSQL database with millions of rows, made with ``generate_series``.
 
-Its rows are as unfriendly as those of a site may be: what is rare is old, while lists begin with
-the newest; one filename is that of a third of all files; a tenth of the deliveries have names of
-their own beginning, which no newer one has.
+The rows are a hard case for the admin:
+
+- Rare values are in old rows, while lists begin with the newest rows.
+- A third of all files have the same filename.
+- The filenames in the oldest tenth of the deliveries begin with a word that newer ones lack.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMet
 from devilry_storage.models import MonthlySum, Tombstone
 from tests.harness.users import login_field
 
-#: Minutes between two deliveries: a million of them take ten years.
+#: Minutes between two deliveries: a million deliveries take ten years.
 MINUTES = 5
 
 
 @contextmanager
 def database(name: str, files: int) -> Iterator[None]:
-    """Make a copy of the connection's database with so many files, and what they belong to."""
+    """Create a copy of the connection's database and fill it with this number of files."""
     usual = connection.settings_dict["NAME"]
     connection.close()
     _administer(f'CREATE DATABASE "{name}" TEMPLATE "{usual}"')
@@ -40,7 +42,7 @@ def database(name: str, files: int) -> Iterator[None]:
 
 @contextmanager
 def connected_to(name: str) -> Iterator[None]:
-    """Let the connection be one to another database of the server."""
+    """Connect Django to another database of the same server in the block."""
     usual = connection.settings_dict["NAME"]
     connection.close()
     connection.settings_dict["NAME"] = name
@@ -57,7 +59,7 @@ def _administer(sql: str) -> None:
 
 
 def fill(files: int) -> None:
-    """Make so many files, a third as many deliveries and tombstones, and groups and users."""
+    """Insert the files, a third as many deliveries and tombstones, and their groups and users."""
     deliveries = files // 3
     groups, users = max(deliveries // 10, 5), max(deliveries // 20, 5)
     user_model: Any = get_user_model()
@@ -92,7 +94,7 @@ def fill(files: int) -> None:
 
 @contextmanager
 def _without_indexes(cursor: Any, tables: list[str]) -> Iterator[None]:
-    """Drop what has to be kept up to date for every row, and make it again for all of them."""
+    """Drop indexes and unique constraints in the block, and create them again afterwards."""
     cursor.execute(
         "SELECT format('DROP INDEX %%I', indexname), indexdef FROM pg_indexes "
         "WHERE tablename = ANY(%(tables)s) AND indexname NOT IN "
@@ -105,7 +107,7 @@ def _without_indexes(cursor: Any, tables: list[str]) -> Iterator[None]:
         {"tables": tables},
     )
     dropped = cursor.fetchall()
-    # Foreign keys are not looked at either: what they refer to is there.
+    # Foreign keys need no check either: the rows that they refer to exist.
     cursor.execute("SET session_replication_role = replica")
     cursor.execute("SET maintenance_work_mem = '512MB'")
     for drop, _ in dropped:

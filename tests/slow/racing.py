@@ -17,7 +17,7 @@ from django.core.files.storage import Storage
 
 from devilry_storage.layout import HierLayout
 
-from .places import Place
+from .locations import Location
 from .processes import FORK, PATIENCE, finish, start
 
 Act = Callable[[], object]
@@ -64,25 +64,25 @@ class Gate:
 
 
 def race(
-    place: Place, left: Prepare, right: Prepare, races: int, *, spread: float = 0.0
+    location: Location, left: Prepare, right: Prepare, races: int, *, spread: float = 0.0
 ) -> list[tuple[Run, Run]]:
     """Let two processes meet at a barrier and act at once, ``races`` times.
 
     ``spread``: each side waits a random time of up to so many seconds after the barrier, so that
     the sides meet in all of their phases.
     """
-    return [(one, other) for one, other in race_of_many(place, [left, right], races, spread)]
+    return [(one, other) for one, other in race_of_many(location, [left, right], races, spread)]
 
 
 def race_of_many(
-    place: Place, prepares: Sequence[Prepare], races: int, spread: float = 0.0
+    location: Location, prepares: Sequence[Prepare], races: int, spread: float = 0.0
 ) -> list[tuple[Run, ...]]:
     """Do as `race` with as many processes as there are sides."""
     gate, children, ends = Gate(len(prepares)), [], []
     for seed, prepare in enumerate(prepares):
         reader, writer = FORK.Pipe(duplex=False)
         chance = random.Random(seed)
-        children.append(start(_side, place, prepare, gate, races, chance, spread, writer))
+        children.append(start(_side, location, prepare, gate, races, chance, spread, writer))
         writer.close()
         ends.append(reader)
     # In turn, lest a side waits for room in its pipe while the others wait at the barrier.
@@ -107,7 +107,7 @@ def _receive(reader: Connection, number: int) -> Run:
 
 
 def _side(
-    place: Place,
+    location: Location,
     prepare: Prepare,
     gate: Gate,
     races: int,
@@ -115,7 +115,7 @@ def _side(
     spread: float,
     results: Connection,
 ) -> None:
-    store = place.store()
+    store = location.store()
     for number in range(races):
         act = prepare(store, number)
         gate.pass_together(chance.uniform(0, spread))
@@ -159,14 +159,14 @@ def save_one_name(make: Callable[[bytes], Any], size: int) -> Prepare:
     return prepare
 
 
-def names_told(runs: Sequence[Run]) -> set[str]:
+def acknowledged_names(runs: Sequence[Run]) -> set[str]:
     """Return the names of a race's acknowledged saves."""
     return {run.value.name for run in runs if isinstance(run.value, Saved)}
 
 
-def broken(place: Place, runs: Iterable[Run]) -> list[str]:
+def broken(location: Location, runs: Iterable[Run]) -> list[str]:
     """Return a line for each run that failed and each acknowledged save that cannot be read."""
-    store, complaints = place.store(), []
+    store, complaints = location.store(), []
     for run in runs:
         if run.error is not None:
             complaints.append(run.error)

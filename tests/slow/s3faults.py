@@ -19,7 +19,7 @@ from tests.harness.http_proxy import HttpProxy
 from tests.harness.s3servers import need
 
 from . import s3stores
-from .places import BucketPlace, bucket_place
+from .locations import BucketLocation, bucket_location
 
 SMALL = s3stores.THRESHOLD // 2
 """Bytes of a file that goes in one request."""
@@ -53,7 +53,7 @@ def network(**config: Any) -> Config:
 class Wire:
     """A bucket, the proxy before it, and what the bucket has to hold in the end."""
 
-    place: BucketPlace
+    location: BucketLocation
     proxy: HttpProxy
     expected: dict[str, str] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Wire:
         """Return a store behind the proxy, which knows already what its server honours."""
         store = make(
             **{
-                **s3stores.options(self.place.bucket),
+                **s3stores.options(self.location.bucket),
                 "endpoint_url": self.proxy.endpoint_url,
                 "transfer_config": s3stores.small_parts(),
                 "client_config": network(),
@@ -116,7 +116,7 @@ class Wire:
 
     def put(self, name: str, data: bytes) -> None:
         """Let somebody else store these bytes, past the proxy."""
-        self.place.server.client().put_object(Bucket=self.place.bucket, Key=name, Body=data)
+        self.location.server.client().put_object(Bucket=self.location.bucket, Key=name, Body=data)
         self.holds(name, data)
 
     def stored(self, store: Any, file: int, data: bytes) -> Any:
@@ -129,7 +129,7 @@ class Wire:
 
     def bad(self) -> list[str]:
         """Return all complaints, and in what the bucket is not what it has to be."""
-        found = {name: sha256(data) for name, data in self.place.visible()}
+        found = {name: sha256(data) for name, data in self.location.visible()}
         return [
             *self.complaints,
             *(f"{name} is missing" for name in self.expected.keys() - found.keys()),
@@ -139,7 +139,7 @@ class Wire:
                 for name in found.keys() & self.expected.keys()
                 if found[name] != self.expected[name]
             ),
-            *(f"{name} was left in parts" for name in self.place.uploads()),
+            *(f"{name} was left in parts" for name in self.location.uploads()),
         ]
 
     @contextmanager
@@ -156,7 +156,7 @@ def wire() -> Iterator[Wire]:
     """Give a bucket of its own, behind a proxy of its own."""
     server = need(s3stores.SERVER)
     with (
-        bucket_place(server, s3stores.in_parts) as place,
+        bucket_location(server, s3stores.in_parts) as location,
         HttpProxy(server.endpoint_url) as proxy,
     ):
-        yield Wire(place, proxy)
+        yield Wire(location, proxy)

@@ -95,9 +95,9 @@ class Piecemeal(S3DeliveryStore):
 
     def _create(self, name: str, content: File[Any]) -> str:
         whole = content.read()
-        client, place = self.remote.client, {"Bucket": self.bucket_name, "Key": name}
-        client.put_object(**place, Body=whole[: len(whole) // 2])
-        client.put_object(**place, Body=whole)
+        client, location = self.remote.client, {"Bucket": self.bucket_name, "Key": name}
+        client.put_object(**location, Body=whole[: len(whole) // 2])
+        client.put_object(**location, Body=whole)
         return name
 
 

@@ -1,6 +1,6 @@
-"""A site in a process of its own: ``site_child.py FACTORY PLACE prepare BYTES|wsgi|asgi``.
+"""A site in a process of its own: ``site_child.py FACTORY LOCATION prepare BYTES|wsgi|asgi``.
 
-``FACTORY`` is the dotted path of a function that makes the store over ``PLACE``, a folder or a
+``FACTORY`` is the dotted path of a function that makes the store over ``LOCATION``, a folder or a
 bucket; the database is that of the environment. ``prepare`` makes it, with a delivery of a file
 of one byte and a file of so many, and prints a line of JSON: the ``cookies`` of who may read
 them, and their URLs, ``small`` and ``large``. ``wsgi`` and ``asgi`` serve them: they print their
@@ -66,11 +66,11 @@ def serve(kind: str) -> None:
             say(state())
 
 
-def main(factory: str, place: str, act: str, *size: str) -> None:
+def main(factory: str, location: str, act: str, *size: str) -> None:
     django.setup()
     from devilry_storage.testing import override_deliverystore
 
-    with override_deliverystore(import_string(factory)(place)):
+    with override_deliverystore(import_string(factory)(location)):
         prepare(int(*size)) if act == "prepare" else serve(act)
 
 

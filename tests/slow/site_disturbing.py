@@ -27,7 +27,7 @@ from .processes import PATIENCE, start
 from .site_accounting import Account, Books
 from .site_journal import Journals
 from .site_plants import nothing
-from .site_worker import Place, work
+from .site_worker import RunFolder, work
 
 WORKERS = 8
 
@@ -58,9 +58,9 @@ class Site:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        self.place = Place(self.folder)
-        self.place.fixtures.mkdir(parents=True)
-        self.place.journals.mkdir()
+        self.run_folder = RunFolder(self.folder)
+        self.run_folder.fixtures.mkdir(parents=True)
+        self.run_folder.journals.mkdir()
 
     def run(self) -> Account:
         """Let the workers work until all disturbances are over, and account."""
@@ -111,7 +111,7 @@ class Site:
         # Inherited by the worker until it has a handler.
         before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
-            return number, start(work, self.place, number, seed, self.plant)
+            return number, start(work, self.run_folder, number, seed, self.plant)
         finally:
             signal.signal(signal.SIGUSR1, before)
 
@@ -160,7 +160,7 @@ class Site:
 
     def _journals(self) -> Journals:
         journals = Journals()
-        for path in sorted(self.place.journals.iterdir()):
+        for path in sorted(self.run_folder.journals.iterdir()):
             journals.read(path)
         for number, worker in self._workers:
             if worker.exitcode not in {0, -signal.SIGTERM}:  # the latter before it began

@@ -80,7 +80,7 @@ class RolledBack(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class RunFolder:
     """What the workers of a run share besides database and store: a folder."""
 
     folder: Path
@@ -107,11 +107,11 @@ class Place:
 class Worker:
     """What one worker does, and in which order, follows from ``seed``; when, does not."""
 
-    def __init__(self, place: Place, number: int, seed: str) -> None:
-        self.place = place
+    def __init__(self, run_folder: RunFolder, number: int, seed: str) -> None:
+        self.run_folder = run_folder
         self.number = number
         self.chance = random.Random(seed)
-        self.journal = Journal(place.journals / f"{number}")
+        self.journal = Journal(run_folder.journals / f"{number}")
         self.made = 0
         self.armed = self.disturbed = self.ending = False
 
@@ -162,7 +162,7 @@ class Worker:
             self.journal.write("rollback")
             for name in created:
                 if store_for(FileMeta).exists(name):
-                    self.place.add_orphan(name)
+                    self.run_folder.add_orphan(name)
         except BaseException:
             self.armed = False
             # It may be committed all the same: the reply may be what was lost.
@@ -231,7 +231,7 @@ class Worker:
         return self.one(Tombstone.objects.buried().filter(**conditions))
 
     def orphan(self) -> str:
-        names = self.place.orphans()
+        names = self.run_folder.orphans()
         if not names:
             raise Nothing
         return self.chance.choice(names[-NEWEST:])
@@ -312,10 +312,10 @@ class Worker:
 
     def load(self) -> None:
         """Load a fixture, whose rows may have been deleted or given other content since."""
-        fixtures = sorted(os.listdir(self.place.fixtures))[-NEWEST:]
+        fixtures = sorted(os.listdir(self.run_folder.fixtures))[-NEWEST:]
         if not fixtures:
             raise Nothing
-        path = self.place.fixtures / self.chance.choice(fixtures)
+        path = self.run_folder.fixtures / self.chance.choice(fixtures)
         name = json.loads(path.read_text())[-1]["fields"]["content"]
         with self.attempt("load") as given:
             call_command("loaddata", str(path), verbosity=0)
@@ -341,7 +341,7 @@ class Worker:
         tombstone = self.tombstone(file_id=None, delivery_id=None, rows=[])
         with self.attempt("take_back"):
             name = take_back(tombstone)
-        self.place.add_orphan(name)
+        self.run_folder.add_orphan(name)
 
     def leave(self) -> None:
         """Leave an orphan as a writer does that died, or a file of another program."""
@@ -352,7 +352,7 @@ class Worker:
             name = f"elsewhere/{posixpath.basename(name)}.txt"
         with self.attempt("leave"):
             name = store.save(name, ContentFile(self.content()))
-        self.place.add_orphan(name)
+        self.run_folder.add_orphan(name)
 
     def bury_orphan(self) -> None:
         name = self.orphan()
@@ -377,9 +377,9 @@ class Worker:
 
     def write_fixture(self, row: Any) -> None:
         self.made += 1
-        path = self.place.fixtures / f"{time.time_ns()}-{self.number}-{self.made}.json"
+        path = self.run_folder.fixtures / f"{time.time_ns()}-{self.number}-{self.made}.json"
         fixture = serializers.serialize("json", [row.delivery, row])
-        new = self.place.folder / path.name
+        new = self.run_folder.folder / path.name
         new.write_text(fixture)
         new.rename(path)
 
@@ -519,12 +519,12 @@ def read_repeatably() -> None:
     options["isolation_level"] = IsolationLevel.REPEATABLE_READ
 
 
-def work(place: Place, number: int, seed: str, plant: Callable[[], None]) -> None:
+def work(run_folder: RunFolder, number: int, seed: str, plant: Callable[[], None]) -> None:
     """Be a worker; ``plant`` may break something in it."""
-    log = os.open(place.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(run_folder.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    worker = Worker(place, number, seed)
+    worker = Worker(run_folder, number, seed)
     signal.signal(signal.SIGUSR1, worker.disturb)
     signal.signal(signal.SIGTERM, lambda *signal_: setattr(worker, "ending", True))
     signal.signal(signal.SIGINT, signal.SIG_IGN)

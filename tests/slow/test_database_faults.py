@@ -63,7 +63,7 @@ def test_statement_that_fails_parts_no_row_from_its_bytes() -> None:
                 pk, fault = delivery.pk, Failing(n, for_good=for_good)
                 with connection.execute_wrapper(fault):
                     error = operation.run(delivery)
-                bad += operation.judge(pk, error)
+                bad += operation.check(pk, error)
                 clear()
                 if not fault.failed:
                     break
@@ -103,7 +103,7 @@ def test_what_is_lost_on_the_way_parts_no_row_from_its_bytes(
                     getattr(proxy, lost)(piece, skip=n)
                     error = operation.run(delivery)
                     proxy.forget_rules()
-                bad += operation.judge(pk, error)
+                bad += operation.check(pk, error)
                 clear()
                 if proxy.fired == fired:
                     break
@@ -152,7 +152,7 @@ def strike_at_random(name: str, strike: Callable[[], object], strikes: int) -> N
         error = killer.during(operation, delivery, seconds[operation.name])
         hit += error is not None
         connection.close()
-        bad += operation.judge(pk, error)
+        bad += operation.check(pk, error)
         clear()
     report(name, tried=strikes, hit=hit, bad=bad)
     assert hit > 0.25 * strikes

@@ -58,7 +58,7 @@ def races(full: int = 40) -> int:
     return count(full, full // 4)
 
 
-def judge(name: str, runs: Runs, bad: list[str]) -> None:
+def report_races(name: str, runs: Runs, bad: list[str]) -> None:
     """Report the races and fail if one broke the promise, or if too few of them met."""
     report(name, tried=len(runs), hit=met(runs), bad=bad)
     assert met(runs) >= 0.3 * len(runs)
@@ -140,7 +140,7 @@ def test_finished_delivery_has_no_file_that_finish_did_not_see(
     deliveries = state.deliveries(races(60), files=1)
     runs = race_on_rows(on(deliveries, finish), on(deliveries, late), len(deliveries))
     bad = unseen_files(deliveries, runs) + state.faults() + unexpected(runs, *REFUSED)
-    judge(f"db-finish-{kind}", runs, bad)
+    report_races(f"db-finish-{kind}", runs, bad)
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def no_locks() -> Iterator[None]:
 
 @pytest.mark.postgres
 def test_the_races_find_a_finish_without_locks() -> None:
-    """The same harness is red where nobody locks: files slip into finished deliveries."""
+    """The same harness fails where nobody locks: files slip into finished deliveries."""
     found: list[str] = []
     for _ in range(10):
         deliveries = state.deliveries(60, files=1)
@@ -204,12 +204,12 @@ def test_finish_at_repeatable_read_sees_every_file() -> None:
     bad += unexpected(runs, "OperationalError", *REFUSED)
     failed = (str(run.error) for sides in runs for run in sides if "Operational" in error(run))
     bad += [line for line in failed if "could not serialize" not in line]
-    judge("db-finish-repeatable-read", runs, bad)
+    report_races("db-finish-repeatable-read", runs, bad)
 
 
 @pytest.mark.postgres
 def test_the_races_find_repeatable_read_without_writes() -> None:
-    """The same harness is red where the rows are only locked."""
+    """The same harness fails where the rows are only locked."""
     with patch("devilry_storage.db.rows._write", lambda rows: None):
         deliveries, runs = race_at_repeatable_read(40)
     assert unseen_files(deliveries, runs) != []
@@ -230,7 +230,7 @@ def test_files_are_added_to_one_delivery_at_once(kind: str) -> None:
     runs = race_on_rows(side("left.txt"), side("right.txt"), len(deliveries))
     bad = state.faults() + unexpected(runs)
     assert FileMeta.objects.filter(content__isnull=False).count() == 2 * len(deliveries)
-    judge(f"db-add-{kind}", runs, bad)
+    report_races(f"db-add-{kind}", runs, bad)
 
 
 # -- finish() against finish() and copy() --
@@ -255,7 +255,7 @@ def test_deliveries_that_are_finished_at_once_get_the_next_two_numbers() -> None
     right = [state.deliveries(1, files=1, owner=owner)[0] for owner in owners]
     runs = race_on_rows(on(left, finish), on(right, finish), tried)
     assert Delivery.objects.filter(number=2).count() == tried
-    judge("db-finish-finish", runs, numbers(left) + state.faults() + unexpected(runs))
+    report_races("db-finish-finish", runs, numbers(left) + state.faults() + unexpected(runs))
 
 
 def test_copy_and_finish_at_once_get_the_next_two_numbers() -> None:
@@ -269,7 +269,7 @@ def test_copy_and_finish_at_once_get_the_next_two_numbers() -> None:
 
     runs = race_on_rows(on(deliveries, finish), on(deliveries, copy), len(deliveries))
     assert Delivery.objects.filter(number=2).count() == len(deliveries)
-    judge("db-finish-copy", runs, numbers(deliveries) + state.faults() + unexpected(runs))
+    report_races("db-finish-copy", runs, numbers(deliveries) + state.faults() + unexpected(runs))
 
 
 # -- Replacing, deleting, and instances that do not know --
@@ -287,7 +287,7 @@ def test_two_replacements_leave_one_and_bury_the_others() -> None:
     bad = state.faults() + accounted(files, runs) + unexpected(runs)
     bad += [f"row {row.pk}" for row in files if state.stored(row) not in {LEFT, RIGHT}]
     assert Tombstone.objects.count() == 2 * len(files)
-    judge("db-replace-replace", runs, bad)
+    report_races("db-replace-replace", runs, bad)
 
 
 def test_replacement_against_delete_leaves_nothing_untracked() -> None:
@@ -301,7 +301,7 @@ def test_replacement_against_delete_leaves_nothing_untracked() -> None:
     bad = state.faults() + unexpected(runs, *GONE)
     bad += [f"row {row.pk} is there" for row in FileMeta.objects.all()]
     bad += ["more orphans than failed replacements"] * (len(state.orphans()) > failed)
-    judge("db-replace-delete", runs, bad)
+    report_races("db-replace-delete", runs, bad)
 
 
 def test_stale_instance_brings_nothing_back() -> None:
@@ -317,7 +317,7 @@ def test_stale_instance_brings_nothing_back() -> None:
             bad += [f"row {row.pk} is back" for row in there]
         elif state.stored(row) != LEFT:
             bad.append(f"row {row.pk} has its old content again")
-    judge("db-stale-save", runs, bad)
+    report_races("db-stale-save", runs, bad)
 
 
 def test_rows_deleted_at_once_take_only_their_own_bytes_along() -> None:
@@ -331,7 +331,7 @@ def test_rows_deleted_at_once_take_only_their_own_bytes_along() -> None:
     bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
     assert not state.left()
     assert FileMeta.objects.count() == len(deliveries) * 3 // 2
-    judge("db-delete-delete", runs, bad)
+    report_races("db-delete-delete", runs, bad)
 
 
 def test_removal_is_not_held_up_by_another_that_has_just_removed_the_newest_row() -> None:
@@ -343,7 +343,7 @@ def test_removal_is_not_held_up_by_another_that_has_just_removed_the_newest_row(
         runs = race_on_rows(on(both[::2], delete), on(both[1::2], delete), tried)
     bad = state.faults() + unexpected(runs)
     bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
-    judge("db-delete-newest", runs, bad)
+    report_races("db-delete-newest", runs, bad)
 
 
 def test_deleting_a_delivery_under_whoever_works_on_it_gives_clear_errors() -> None:
@@ -358,7 +358,7 @@ def test_deleting_a_delivery_under_whoever_works_on_it_gives_clear_errors() -> N
     bad = state.faults() + unexpected(runs, "IntegrityError", *GONE)
     failed = sum(3 for _, right in runs if right.error)
     bad += ["more orphans than failed stores"] * (len(state.orphans()) > failed)
-    judge("db-delete-store", runs, bad)
+    report_races("db-delete-store", runs, bad)
 
 
 # -- One filename, one object --
@@ -369,7 +369,7 @@ def test_filename_goes_to_one_of_two() -> None:
     deliveries = state.deliveries(races())
     sides = on(deliveries, add_a(LEFT)), on(deliveries, add_a(RIGHT))
     runs = race_on_rows(*sides, races=len(deliveries))
-    judge("db-add-add", runs, one_winner(deliveries, runs))
+    report_races("db-add-add", runs, one_winner(deliveries, runs))
 
 
 def test_row_left_behind_is_taken_over_by_one_of_two() -> None:
@@ -380,7 +380,7 @@ def test_row_left_behind_is_taken_over_by_one_of_two() -> None:
         FileMeta.objects.create(delivery=delivery, filename="a.txt", created=long_ago)
     sides = on(deliveries, add_a(LEFT)), on(deliveries, add_a(RIGHT))
     runs = race_on_rows(*sides, races=len(deliveries))
-    judge("db-takeover", runs, one_winner(deliveries, runs))
+    report_races("db-takeover", runs, one_winner(deliveries, runs))
 
 
 def one_winner(deliveries: list[Any], runs: Runs) -> list[str]:
@@ -404,8 +404,8 @@ def buried(number: int, *, absent: Callable[[int], bool] = lambda number: False)
     """
     files = files_of(state.deliveries(number, files=2))
     FileMeta.objects.filter(pk__in=[row.pk for row in files]).delete()
-    for place, row in enumerate(files):
-        if absent(place):
+    for location, row in enumerate(files):
+        if absent(location):
             tombstones = Tombstone.objects.filter(name=row.content.name)
             tombstones.update(claimed=timezone.now(), rows=[])
             store_for(FileMeta).delete(row.content.name)
@@ -450,7 +450,7 @@ def test_purge_does_not_take_the_bytes_of_a_key_that_is_being_used_again() -> No
     rows = buried(2 * races(), absent=lambda number: bool(number % 2))
     runs = race_on_rows(purging(rows), storing_again(rows), len(rows))
     bad = state.faults() + unexpected(runs)
-    judge("db-purge-reuse", runs, bad)
+    report_races("db-purge-reuse", runs, bad)
 
 
 def test_two_purges_share_the_work() -> None:
@@ -460,7 +460,7 @@ def test_two_purges_share_the_work() -> None:
     bad = state.faults() + unexpected(runs)
     bad += [f"{name!r} is left" for name in state.names() - state.live_names()]
     assert not state.left()
-    judge("db-purge-purge", runs, bad)
+    report_races("db-purge-purge", runs, bad)
 
 
 def test_purge_does_not_take_what_is_being_adopted() -> None:
@@ -469,7 +469,7 @@ def test_purge_does_not_take_what_is_being_adopted() -> None:
     runs = race_on_rows(purging(rows), adopting(rows), len(rows))
     bad = state.faults()
     bad += unexpected(runs, "FileExistsError", "DeliveryFileNotFound")
-    judge("db-purge-adopt", runs, bad)
+    report_races("db-purge-adopt", runs, bad)
 
 
 def adopting(rows: list[Any]) -> Side:
@@ -491,7 +491,7 @@ def test_bytes_cannot_be_adopted_from_a_row_that_is_being_deleted() -> None:
         runs = race_on_rows(on(rows, delete), adopting(rows), len(rows))
     bad = state.faults()
     bad += unexpected(runs, "FileExistsError", "DeliveryFileNotFound")
-    judge("db-delete-adopt", runs, bad)
+    report_races("db-delete-adopt", runs, bad)
 
 
 def test_orphan_is_adopted_once() -> None:
@@ -502,7 +502,7 @@ def test_orphan_is_adopted_once() -> None:
     runs = race_on_rows(adopting(rows), adopting(rows), len(rows))
     bad = state.faults() + unexpected(runs, "FileExistsError")
     bad += [f"{name!r} was adopted by nobody" for name in state.orphans()]
-    judge("db-adopt-adopt", runs, bad)
+    report_races("db-adopt-adopt", runs, bad)
 
 
 # -- Restoring --
@@ -545,7 +545,7 @@ def test_restored_row_has_its_bytes_whatever_a_purge_does() -> None:
     bad += unaccounted(runs)
     restored = sum(not left.error for left, _ in runs)
     bad += ["a restored name is not buried"] * (len(state.left()) != restored)
-    judge("db-restore-purge", runs, bad)
+    report_races("db-restore-purge", runs, bad)
 
 
 def test_tombstone_is_restored_once() -> None:
@@ -557,7 +557,7 @@ def test_tombstone_is_restored_once() -> None:
     bad += [f"{many} were told success" for many in winners if many != 1]
     bad += unaccounted(runs)
     assert len(state.left()) == len(rows)
-    judge("db-restore-restore", runs, bad)
+    report_races("db-restore-restore", runs, bad)
 
 
 def test_restored_row_and_one_that_is_stored_under_its_id_exclude_each_other() -> None:
@@ -569,7 +569,7 @@ def test_restored_row_and_one_that_is_stored_under_its_id_exclude_each_other() -
         expected = {state.CONTENT} if stored.error else {RIGHT}
         if bool(restored.error) == bool(stored.error) or state.stored(row) not in expected:
             bad.append(f"row {row.pk}: {restored.error}, {stored.error}")
-    judge("db-restore-store", runs, bad)
+    report_races("db-restore-store", runs, bad)
 
 
 def test_no_file_is_restored_into_a_delivery_that_is_being_finished() -> None:
@@ -579,4 +579,4 @@ def test_no_file_is_restored_into_a_delivery_that_is_being_finished() -> None:
     runs = race_on_rows(on(deliveries, finish), restoring(rows), len(rows))
     bad = unseen_files(deliveries, runs) + state.faults()
     bad += unexpected(runs, "NotRestorable", *REFUSED)
-    judge("db-restore-finish", runs, bad)
+    report_races("db-restore-finish", runs, bad)

@@ -21,8 +21,8 @@ from tests.harness.machine import PROC, need
 from tests.harness.proofs import count, report
 
 from . import s3stores, site_child, stores
+from .locations import bucket_location
 from .measuring import MEBIBYTE, Make
-from .places import bucket_place
 
 pytestmark = pytest.mark.slow
 
@@ -30,10 +30,10 @@ ROOT = Path(__file__).parents[2]
 LIMIT_KIB = 32 * 1024
 PIECE = 256 * 1024
 TIMES = 4
-"""How often a client leaves at each place: after a byte, a mebibyte, an eighth of the file."""
+"""How often a client leaves at each location: after a byte, a mebibyte, an eighth of the file."""
 
 Stored = tuple[Make, str]
-"""A function of a module that makes a store, and its place."""
+"""A function of a module that makes a store, and its location."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Child:
     stored: Stored
 
     def start(self, *act: object) -> subprocess.Popen[str]:
-        make, place = self.stored
+        make, location = self.stored
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -56,7 +56,7 @@ class Child:
         environment.pop("PYTHONDEVMODE", None)
         factory = f"{make.__module__}.{make.__qualname__}"
         return subprocess.Popen(
-            [sys.executable, site_child.__file__, factory, place, *map(str, act)],
+            [sys.executable, site_child.__file__, factory, location, *map(str, act)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -111,7 +111,7 @@ class Running:
     def left(self, before: dict[str, int], patience: float) -> list[str]:
         """Return a line for each kind of thing that those who left leave, however long one waits.
 
-        A pool may still have grown a little; what each leaves at one place is `TIMES` or more.
+        A pool may still have grown a little; what each leaves at one location is `TIMES` or more.
         """
         deadline = time.monotonic() + patience
         while found := self._more(before):
@@ -139,8 +139,8 @@ def on_disk(folder: Path, make: Make = stores.hier_without_fsync) -> Iterator[St
 
 @contextmanager
 def on_s3() -> Iterator[Stored]:
-    with bucket_place(s3servers.need(s3stores.SERVER), s3stores.default) as place:
-        yield s3stores.default, place.bucket
+    with bucket_location(s3servers.need(s3stores.SERVER), s3stores.default) as location:
+        yield s3stores.default, location.bucket
 
 
 def errors_for(running: Running, size: int, patience: float) -> tuple[list[str], list[str]]:
@@ -194,14 +194,14 @@ def test_1_gib_from_s3_takes_little_memory_and_goes_with_its_client(tmp_path: Pa
 
 
 def test_the_measurement_finds_a_store_that_streams_whole_files(tmp_path: Path) -> None:
-    """The same harness is red, with either server, on a store that reads everything at once."""
+    """The same harness fails, with either server, on a store that reads everything at once."""
     with on_disk(tmp_path, stores.whole_streamer) as stored:
         wrong, gone = faults(stored, tmp_path, 64 * MEBIBYTE)
     assert (len(wrong), gone) == (len(KINDS), [])
 
 
 def test_the_measurement_finds_a_store_that_leaves_files_open(tmp_path: Path) -> None:
-    """The same harness is red, with either server, on a store that forgets its files."""
+    """The same harness fails, with either server, on a store that forgets its files."""
     with on_disk(tmp_path, stores.leaver) as stored:
         wrong, gone = faults(stored, tmp_path, 64 * MEBIBYTE, patience=2)
     assert (wrong, len(gone)) == ([], len(KINDS))

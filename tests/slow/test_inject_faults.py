@@ -14,7 +14,7 @@ from tests.harness.proofs import report
 
 from . import stores
 from .faults import DATA, NAME, UNLINKS, Point, complaints, points_of, save_under_fault
-from .places import DiskPlace
+from .locations import DiskLocation
 from .tracing import Fault
 
 pytestmark = pytest.mark.slow
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.slow
 
 def inject_everywhere(tmp_path: Path, make: Any) -> tuple[int, int, list[str]]:
     """Fail each point with each error, each in an empty root; return (tried, hit, complaints)."""
-    calls, _ = save_under_fault(DiskPlace(tmp_path / "plain", make), tmp_path / "trace")
+    calls, _ = save_under_fault(DiskLocation(tmp_path / "plain", make), tmp_path / "trace")
     points, tried, hit, bad = points_of(calls), 0, 0, []
     for point in points:
         for fault in point.faults():
             tried += 1
-            place = DiskPlace(tmp_path / f"root{tried}", make)
-            traced, attempt = save_under_fault(place, tmp_path / "trace", fault)
+            location = DiskLocation(tmp_path / f"root{tried}", make)
+            traced, attempt = save_under_fault(location, tmp_path / "trace", fault)
             hit += _landed(traced, point, fault)
             where = f"{fault.error} at {point.call.text}"
             bad += [f"{where}: {complaint}" for complaint in complaints(point, fault, attempt)]
@@ -56,9 +56,9 @@ def test_every_kind_of_step_is_injected(tmp_path: Path) -> None:
     """The points of a save are those of the design: each kind of call is there to fail."""
     need(PTRACE)
     calls, attempt = save_under_fault(
-        DiskPlace(tmp_path / "root", stores.hier), tmp_path / "trace"
+        DiskLocation(tmp_path / "root", stores.hier), tmp_path / "trace"
     )
-    assert attempt.told == NAME
+    assert attempt.saved_as == NAME
     kinds = {point.call.name.removesuffix("at") for point in points_of(calls)}
     assert kinds >= {"write", "fsync", "link", "mkdir", "close"}
     after = {point.call.name for point in points_of(calls) if point.published}
@@ -66,7 +66,7 @@ def test_every_kind_of_step_is_injected(tmp_path: Path) -> None:
 
 
 def test_the_faults_find_torn_files_of_djangos_storage(tmp_path: Path) -> None:
-    """The same harness is red on FileSystemStorage, which leaves what it had written."""
+    """The same harness fails on FileSystemStorage, which leaves what it had written."""
     need(PTRACE)
     tried, hit, bad = inject_everywhere(tmp_path, stores.django)
     assert hit == tried
@@ -76,14 +76,14 @@ def test_the_faults_find_torn_files_of_djangos_storage(tmp_path: Path) -> None:
 def test_a_temp_file_that_cannot_be_unlinked_is_logged_and_not_raised(tmp_path: Path) -> None:
     """Once the file is stored, a temp file that stays is no error of the caller's."""
     need(PTRACE)
-    calls, _ = save_under_fault(DiskPlace(tmp_path / "plain", stores.hier), tmp_path / "trace")
+    calls, _ = save_under_fault(DiskLocation(tmp_path / "plain", stores.hier), tmp_path / "trace")
     last = [call for call in calls if call.name in UNLINKS][-1]
-    place = DiskPlace(tmp_path / "root", stores.hier)
+    location = DiskLocation(tmp_path / "root", stores.hier)
     fault = Fault(last.name, last.nth, "EIO")
-    calls, attempt = save_under_fault(place, tmp_path / "trace", fault)
+    calls, attempt = save_under_fault(location, tmp_path / "trace", fault)
     assert any(call.injected for call in calls)
     assert attempt.error is None
-    assert attempt.told == NAME
+    assert attempt.saved_as == NAME
     assert attempt.visible == {NAME: DATA}
     assert attempt.unfinished == 1
     assert len(attempt.logged) == 1
@@ -93,8 +93,8 @@ def test_a_link_that_succeeds_and_says_exists_is_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost reply and a repeated call (NFS does so): our own inode there means stored, once."""
-    place = DiskPlace(tmp_path / "root", stores.hier)
-    store, link = place.store(), os.link
+    location = DiskLocation(tmp_path / "root", stores.hier)
+    store, link = location.store(), os.link
 
     def link_and_say_exists(*args: Any, **kwargs: Any) -> None:
         link(*args, **kwargs)
@@ -102,5 +102,5 @@ def test_a_link_that_succeeds_and_says_exists_is_success(
 
     monkeypatch.setattr(os, "link", link_and_say_exists)
     assert store.save(NAME, ContentFile(DATA)) == NAME
-    assert dict(place.visible()) == {NAME: DATA}
-    assert place.unfinished() == 0
+    assert dict(location.visible()) == {NAME: DATA}
+    assert location.unfinished() == 0

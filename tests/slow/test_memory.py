@@ -19,8 +19,8 @@ LIMIT_KIB = 32 * 1024
 
 
 def over_on_disk(make: Make, folder: Path, size: int) -> list[str]:
-    places = str(folder / "one-byte"), str(folder / "big")
-    return peaks_over_limit(make, places, ACTS, size, LIMIT_KIB)
+    locations = str(folder / "one-byte"), str(folder / "big")
+    return peaks_over_limit(make, locations, ACTS, size, LIMIT_KIB)
 
 
 def test_a_file_of_512_mib_goes_through_save_stream_and_read_in_little_memory(
@@ -33,7 +33,7 @@ def test_a_file_of_512_mib_goes_through_save_stream_and_read_in_little_memory(
 
 
 def test_the_measurement_finds_a_store_that_holds_whole_files(tmp_path: Path) -> None:
-    """The same harness is red on a store that reads everything at once, in all three acts."""
+    """The same harness fails on a store that reads everything at once, in all three acts."""
     need(PROC)
     over = over_on_disk(stores.hoarder, tmp_path, 64 * MEBIBYTE)
     assert len(over) == 3

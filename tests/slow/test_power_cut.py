@@ -11,13 +11,13 @@ from tests.harness.proofs import count, report
 
 from . import stores
 from .cutting import cut_power
-from .places import DiskPlace
+from .locations import DiskLocation
 
 pytestmark = pytest.mark.slow
 
 
-def disk_place(root: Path) -> DiskPlace:
-    return DiskPlace(root, stores.hier)
+def disk_location(root: Path) -> DiskLocation:
+    return DiskLocation(root, stores.hier)
 
 
 def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
@@ -27,21 +27,21 @@ def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
     """
     need(LOOP_MOUNTS)
     tried = count(30, 5)
-    cuts = cut_power(tmp_path, disk_place, tried)
+    cuts = cut_power(tmp_path, disk_location, tried)
     report("power-cut", tried=tried, hit=cuts.recovered, bad=cuts.damaged)
     assert cuts.recovered == tried
 
 
 def test_the_power_cuts_find_what_was_never_synced(tmp_path: Path) -> None:
-    """The same harness is red when fsync does nothing."""
+    """The same harness fails when fsync does nothing."""
     need(LOOP_MOUNTS)
     with stores.fsync_that_does_nothing():
-        cuts = cut_power(tmp_path, disk_place, 5)
+        cuts = cut_power(tmp_path, disk_location, 5)
     assert cuts.damaged != []
 
 
 def test_the_power_cuts_find_that_durable_false_is_not_durable(tmp_path: Path) -> None:
-    """The same harness is red with ``durable=False``, as the option's documentation says."""
+    """The same harness fails with ``durable=False``, as the option's documentation says."""
     need(LOOP_MOUNTS)
-    cuts = cut_power(tmp_path, lambda root: DiskPlace(root, stores.hier_without_fsync), 5)
+    cuts = cut_power(tmp_path, lambda root: DiskLocation(root, stores.hier_without_fsync), 5)
     assert cuts.damaged != []

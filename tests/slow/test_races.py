@@ -22,8 +22,8 @@ from devilry_storage.layout import HierLayout
 from tests.harness.proofs import count, report
 
 from . import stores
-from .places import DiskPlace
-from .racing import Act, Saved, broken, names_told, race, save_one_name
+from .locations import DiskLocation
+from .racing import Act, Saved, acknowledged_names, broken, race, save_one_name
 
 pytestmark = pytest.mark.slow
 
@@ -60,10 +60,13 @@ def test_two_processes_with_one_name_both_keep_their_upload(
     A hit is a race in which the saves overlapped in time and one took an alternative name.
     """
     tried = count(300, ci=100)
-    place = DiskPlace(tmp_path / "root", stores.hier)
-    runs = race(place, save_one_name(make, SIZE), save_one_name(make, SIZE), tried)
-    met = sum(left.overlaps(right) and len(names_told((left, right))) == 2 for left, right in runs)
-    bad = broken(place, chain(*runs))
+    location = DiskLocation(tmp_path / "root", stores.hier)
+    runs = race(location, save_one_name(make, SIZE), save_one_name(make, SIZE), tried)
+    met = sum(
+        left.overlaps(right) and len(acknowledged_names((left, right))) == 2
+        for left, right in runs
+    )
+    bad = broken(location, chain(*runs))
     report(
         f"race-in-{kind}" if kind == "memory" else f"race-{kind}",
         tried=tried,
@@ -77,25 +80,25 @@ def test_two_processes_with_one_name_both_keep_their_upload(
 def test_the_races_find_a_store_that_checks_and_then_acts(
     tmp_path: Path, kind: str, make: MakeUpload
 ) -> None:
-    """The same harness is red when the store's link looks first and renames then."""
-    place = DiskPlace(tmp_path / "root", stores.hier)
+    """The same harness fails when the store's link looks first and renames then."""
+    location = DiskLocation(tmp_path / "root", stores.hier)
     with stores.link_by_check_then_act():
-        runs = race(place, save_one_name(make, SIZE), save_one_name(make, SIZE), 60)
-    assert broken(place, chain(*runs)) != []
+        runs = race(location, save_one_name(make, SIZE), save_one_name(make, SIZE), 60)
+    assert broken(location, chain(*runs)) != []
 
 
 def test_the_races_find_lost_uploads_of_djangos_storage(tmp_path: Path) -> None:
-    """The same harness is red on FileSystemStorage with uploads in temp files.
+    """The same harness fails on FileSystemStorage with uploads in temp files.
 
     Its gap between check and act is some microseconds: a loaded machine takes several series.
     """
     found: list[str] = []
     for series in range(5):
-        place = DiskPlace(tmp_path / f"root{series}", stores.django)
+        location = DiskLocation(tmp_path / f"root{series}", stores.django)
         runs = race(
-            place, save_one_name(in_temp_file, SIZE), save_one_name(in_temp_file, SIZE), 300
+            location, save_one_name(in_temp_file, SIZE), save_one_name(in_temp_file, SIZE), 300
         )
-        found += broken(place, chain(*runs))
+        found += broken(location, chain(*runs))
         if found:
             break
     assert found != []
@@ -132,17 +135,17 @@ def test_deleting_a_deliverys_last_file_does_not_trip_a_save_into_it(
     A hit is a race in which the two overlapped in time.
     """
     tried = count(500, ci=100)
-    place = DiskPlace(tmp_path / "root", make)
-    runs = race(place, delete_the_last_file, save_another_file, tried, spread=SPREAD)
+    location = DiskLocation(tmp_path / "root", make)
+    runs = race(location, delete_the_last_file, save_another_file, tried, spread=SPREAD)
     met = sum(left.overlaps(right) for left, right in runs)
-    bad = broken(place, chain(*runs))
-    bad += [name for name, _ in place.visible() if name.endswith("/1")]
+    bad = broken(location, chain(*runs))
+    bad += [name for name, _ in location.visible() if name.endswith("/1")]
     report("delete-against-save", tried=tried, hit=met, bad=bad)
     assert met >= 0.3 * tried
 
 
 def test_the_races_find_a_store_that_forgets_that_folders_vanish(tmp_path: Path) -> None:
-    """The same harness is red on a store that makes the folder once and then trusts it."""
-    place = DiskPlace(tmp_path / "root", stores.forgetful_of_folders)
-    runs = race(place, delete_the_last_file, save_another_file, 100, spread=SPREAD)
-    assert broken(place, chain(*runs)) != []
+    """The same harness fails on a store that makes the folder once and then trusts it."""
+    location = DiskLocation(tmp_path / "root", stores.forgetful_of_folders)
+    runs = race(location, delete_the_last_file, save_another_file, 100, spread=SPREAD)
+    assert broken(location, chain(*runs)) != []

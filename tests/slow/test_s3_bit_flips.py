@@ -54,7 +54,7 @@ def test_a_bit_that_is_flipped_on_the_way_down_is_found(proof: str, size: int) -
 
 
 def test_the_flipped_bits_find_a_store_that_verifies_nothing() -> None:
-    """The same harness is red where neither boto3 nor we compare a checksum."""
+    """The same harness fails where neither boto3 nor we compare a checksum."""
     for size in (SMALL, TWO_PARTS):
         with wire() as w:
             assert flip_downloads(w, w.store(), size, 3, verified=False) == 0
@@ -87,7 +87,7 @@ def test_a_bit_that_is_flipped_on_the_way_up_never_becomes_visible() -> None:
 def test_the_flipped_bits_find_a_store_that_sends_no_checksums(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness is red where nothing tells the server what it should have received."""
+    """The same harness fails where nothing tells the server what it should have received."""
     for name in ("checksum", "part_checksum"):
         monkeypatch.setattr(Transfer, name, lambda *args: {})
     with wire() as w:

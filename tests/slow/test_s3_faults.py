@@ -112,7 +112,7 @@ def test_a_refusal_whose_reply_is_lost_is_no_success() -> None:
 def test_the_lost_replies_find_a_store_that_takes_its_own_object_for_anothers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness is red without the token: a second object, or an error."""
+    """The same harness fails without the token: a second object, or an error."""
     monkeypatch.setattr(Publication, "_is_ours", lambda self: False)
     for operation, size in (("PutObject", SMALL), ("CompleteMultipartUpload", ONE_PART)):
         with wire() as w:
@@ -126,7 +126,7 @@ def test_the_lost_replies_find_a_store_that_takes_its_own_object_for_anothers(
 def test_the_lost_refusals_find_a_store_that_takes_anothers_object_for_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness is red where every object counts as ours: a file is lost."""
+    """The same harness fails where every object counts as ours: a file is lost."""
     monkeypatch.setattr(Publication, "_is_ours", lambda self: True)
     with wire() as w:
         lose_refusals(w, w.store(), 2)
@@ -173,7 +173,7 @@ def test_an_upload_that_is_cut_shows_nothing_torn() -> None:
 
 
 def test_the_cuts_find_a_store_that_shows_a_file_before_it_has_it() -> None:
-    """The same harness is red on a store that writes half a file under its name first."""
+    """The same harness fails on a store that writes half a file under its name first."""
     with wire() as w:
         cut_uploads(w, 6, make=s3stores.Piecemeal)
         assert any("wrong bytes" in each or "should not be" in each for each in w.bad())
@@ -236,7 +236,7 @@ def test_a_download_that_is_cut_is_taken_up_again_or_is_an_error() -> None:
 def test_the_cuts_find_a_store_that_begins_again_at_the_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness is red where a download is resumed without its position."""
+    """The same harness fails where a download is resumed without its position."""
     get = Ranges._get
 
     def get_from_the_beginning(self: Ranges, start: int, stop: int | None) -> Any:

@@ -9,9 +9,9 @@ from tests.harness.machine import PROC, need
 from tests.harness.proofs import count, report
 
 from . import s3stores
+from .locations import bucket_location
 from .measuring import MEBIBYTE, Make, peaks_over_limit
 from .memory_child import ACTS
-from .places import bucket_place
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +23,8 @@ def over_on_s3(make: Make, size: int) -> list[str]:
     need(PROC)
     server = s3servers.need(s3stores.SERVER)
     with (
-        bucket_place(server, s3stores.default) as one_byte,
-        bucket_place(server, s3stores.default) as big,
+        bucket_location(server, s3stores.default) as one_byte,
+        bucket_location(server, s3stores.default) as big,
     ):
         return peaks_over_limit(make, (one_byte.bucket, big.bucket), ACTS, size, LIMIT_KIB)
 
@@ -42,5 +42,5 @@ def test_a_long_file_goes_through_every_way_in_and_out_in_little_memory(mebibyte
 
 
 def test_the_measurement_finds_a_store_on_s3_that_holds_whole_files() -> None:
-    """The same harness is red on a store that holds what passes through, in all five acts."""
+    """The same harness fails on a store that holds what passes through, in all five acts."""
     assert len(over_on_s3(s3stores.hoarder, 128 * MEBIBYTE)) == len(ACTS)

@@ -151,14 +151,14 @@ def test_bursts_of_503_are_survived_or_reported() -> None:
 
 
 def test_the_bursts_find_a_store_that_tries_once() -> None:
-    """The same harness is red without a second attempt, in each act."""
+    """The same harness fails without a second attempt, in each act."""
     with wire() as w:
         acts = short_bursts(w, w.store(attempts=1), 1)
         assert len([each for each in w.complaints if "StoreUnavailable" in each]) == acts
 
 
 def test_the_bursts_find_a_store_that_tries_on_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same harness is red where attempts have no bound, in each act."""
+    """The same harness fails where attempts have no bound, in each act."""
     monkeypatch.setattr(bucket, "pause", lambda *args: None)
     with wire() as w:
         acts = long_bursts(w, w.store(attempts=100), 1)
@@ -199,7 +199,7 @@ def test_a_save_whose_reply_is_late_has_succeeded() -> None:
 def test_the_late_replies_find_a_store_that_takes_its_own_object_for_anothers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness is red without the token."""
+    """The same harness fails without the token."""
     monkeypatch.setattr(Publication, "_is_ours", lambda self: False)
     with wire() as w:
         late_replies(w, w.store(client_config=network(read_timeout=HASTE)), 2)
@@ -223,8 +223,8 @@ def fall_silent(wire: Wire, act: Act, longest: float) -> float:
     began = time.monotonic()
     said = wire.fails(act.do, what)
     seconds = time.monotonic() - began
-    if wire.place.bucket not in said or wire.proxy.endpoint_url not in said:
-        wire.complaints.append(f"{what} does not name the place: {said}")
+    if wire.location.bucket not in said or wire.proxy.endpoint_url not in said:
+        wire.complaints.append(f"{what} does not name the location: {said}")
     if seconds > longest:
         wire.complaints.append(f"{what} took {seconds:.1f} s")
     return seconds
@@ -287,7 +287,7 @@ def test_a_silent_server_is_an_error_in_seconds_that_names_it() -> None:
 
 
 def test_the_silence_finds_a_store_that_has_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same harness is red on a store that waits for longer."""
+    """The same harness fails on a store that waits for longer."""
     monkeypatch.setattr(bucket, "pause", lambda *args: None)
     with wire() as w:
         store = w.store(client_config=network(read_timeout=HASTE), attempts=10)

@@ -11,8 +11,8 @@ from tests.harness.proofs import count, report
 from tests.harness.s3servers import need
 
 from . import s3stores
-from .places import BucketPlace, bucket_place
-from .racing import Run, any_overlap, broken, names_told, race_of_many, save_one_name
+from .locations import BucketLocation, bucket_location
+from .racing import Run, acknowledged_names, any_overlap, broken, race_of_many, save_one_name
 
 pytestmark = pytest.mark.slow
 
@@ -22,10 +22,10 @@ TWO_PARTS = s3stores.PART + 1
 
 
 def races_for_one_name(
-    place: BucketPlace, writers: int, size: int, races: int
+    location: BucketLocation, writers: int, size: int, races: int
 ) -> list[tuple[Run, ...]]:
     """Let so many processes, each with a client of its own, save under one name at once."""
-    return race_of_many(place, [save_one_name(ContentFile, size)] * writers, races)
+    return race_of_many(location, [save_one_name(ContentFile, size)] * writers, races)
 
 
 def is_found(make: s3stores.Make, writers: int, size: int) -> bool:
@@ -35,8 +35,8 @@ def is_found(make: s3stores.Make, writers: int, size: int) -> bool:
     """
 
     def is_broken() -> bool:
-        with bucket_place(need(s3stores.SERVER), make) as place:
-            return broken(place, chain(*races_for_one_name(place, writers, size, 10))) != []
+        with bucket_location(need(s3stores.SERVER), make) as location:
+            return broken(location, chain(*races_for_one_name(location, writers, size, 10))) != []
 
     return any(is_broken() for _ in range(10))
 
@@ -58,11 +58,11 @@ def test_writers_of_one_name_all_keep_their_upload(
     A hit is a race in which saves overlapped in time and one took an alternative name.
     """
     tried = count(40, 3)
-    with bucket_place(need(s3stores.SERVER), make) as place:
-        runs = races_for_one_name(place, writers, size, tried)
-        bad = broken(place, chain(*runs))
-    bad += [f"a name twice: {race}" for race in runs if len(names_told(race)) < writers]
-    met = sum(any_overlap(race) and len(names_told(race)) > 1 for race in runs)
+    with bucket_location(need(s3stores.SERVER), make) as location:
+        runs = races_for_one_name(location, writers, size, tried)
+        bad = broken(location, chain(*runs))
+    bad += [f"a name twice: {race}" for race in runs if len(acknowledged_names(race)) < writers]
+    met = sum(any_overlap(race) and len(acknowledged_names(race)) > 1 for race in runs)
     report(f"s3-race-{writers}-{kind}", tried=tried, hit=met, bad=bad)
     assert met >= 0.5 * tried
 
@@ -72,12 +72,12 @@ def test_writers_of_one_name_all_keep_their_upload(
 def test_the_races_find_a_store_that_looks_first_and_writes_then(
     make: s3stores.Make, size: int
 ) -> None:
-    """The same harness is red without the condition: ours with allow_races, and S3Storage."""
+    """The same harness fails without the condition: ours with allow_races, and S3Storage."""
     assert is_found(make, 2, size)
 
 
 def test_the_races_find_a_server_that_looks_first_and_completes_then() -> None:
-    """The same harness is red on SeaweedFS, unless its completions come in turn.
+    """The same harness fails on SeaweedFS, unless its completions come in turn.
 
     Once it completes in one step, which makes this fail, the proof above needs no turns.
     """

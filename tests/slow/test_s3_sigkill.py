@@ -18,7 +18,7 @@ from tests.harness.s3servers import need
 
 from . import s3stores
 from .killing import Killed, kill_during_saves
-from .places import BucketPlace, bucket_place
+from .locations import BucketLocation, bucket_location
 
 pytestmark = pytest.mark.slow
 
@@ -26,53 +26,53 @@ SIZE = 2 * s3stores.PART + 100_000
 """Bytes of an upload, which goes in three parts."""
 
 
-def remove_stale_uploads(place: BucketPlace) -> Callable[[], list[str]]:
+def remove_stale_uploads(location: BucketLocation) -> Callable[[], list[str]]:
     """Return the tidying of a site: it lists what was left, then removes it, unseen by readers."""
-    store: Any = place.store()
+    store: Any = location.store()
 
     def tidy() -> list[str]:
-        left, now = place.uploads(), datetime.now(timezone.utc)
+        left, now = location.uploads(), datetime.now(timezone.utc)
         shown = {entry.name for entry in store.scan()}
         complaints = [f"{name} is seen" for name in left if name in shown or store.exists(name)]
         for dry_run in (True, False):
             told = list(store.remove_stale_uploads(now, dry_run=dry_run))
             if sorted(told) != sorted(left):
                 complaints.append(f"told {told} of {left}")
-        complaints += [f"{name} is still there" for name in place.uploads()]
+        complaints += [f"{name} is still there" for name in location.uploads()]
         return complaints
 
     return tidy
 
 
-def purge_of_all_uploads(place: BucketPlace) -> Callable[[], list[str]]:
+def purge_of_all_uploads(location: BucketLocation) -> Callable[[], list[str]]:
     """Return the tidying of a site that purges, in which no upload is too young to be stale."""
     deliveries = {
         "BACKEND": "devilry_storage.storages.S3DeliveryStore",
-        "OPTIONS": s3stores.options(place.bucket),
+        "OPTIONS": s3stores.options(location.bucket),
     }
 
     def tidy() -> list[str]:
-        place.store().save("0/0/0/1", ContentFile(b"From an empty bucket nothing is removed."))
-        left = place.uploads()
+        location.store().save("0/0/0/1", ContentFile(b"From an empty bucket nothing is removed."))
+        left = location.uploads()
         time.sleep(1)  # the server's clock has no fractions of a second
         with override_settings(
             STORAGES={**settings.STORAGES, "deliveries": deliveries}, DELIVERY_STORE_GRACE_HOURS=0
         ):
             told = [event.subject for event in purge() if event.result == "upload"]
         complaints = [] if sorted(told) == sorted(left) else [f"told {told} of {left}"]
-        return complaints + [f"{name} is still there" for name in place.uploads()]
+        return complaints + [f"{name} is still there" for name in location.uploads()]
 
     return tidy
 
 
-Tidying = Callable[[BucketPlace], Callable[[], list[str]]]
+Tidying = Callable[[BucketLocation], Callable[[], list[str]]]
 
 
 def kill_uploads(
     make: s3stores.Make, kills: int, tidying: Tidying = remove_stale_uploads
 ) -> Killed:
-    with bucket_place(need(s3stores.SERVER), make) as place:
-        return kill_during_saves(place, kills, size=SIZE, tidy=tidying(place))
+    with bucket_location(need(s3stores.SERVER), make) as location:
+        return kill_during_saves(location, kills, size=SIZE, tidy=tidying(location))
 
 
 def test_a_killed_upload_shows_nothing_and_what_it_left_is_removed() -> None:
@@ -97,10 +97,10 @@ def test_a_purge_removes_what_killed_uploads_left() -> None:
 
 
 def test_the_kills_find_a_store_that_shows_a_file_before_it_has_it() -> None:
-    """The same harness is red on a store that writes half a file under its name first."""
+    """The same harness fails on a store that writes half a file under its name first."""
     assert kill_uploads(s3stores.piecemeal, 15).torn != []
 
 
 def test_the_kills_find_a_store_that_leaves_uploads_behind() -> None:
-    """The same harness is red on a store that knows nothing of unfinished uploads."""
+    """The same harness fails on a store that knows nothing of unfinished uploads."""
     assert kill_uploads(s3stores.littering, 10).complaints != []

@@ -137,7 +137,7 @@ class Counter(FsHierDeliveryStore):
 
 
 def test_the_measurement_finds_a_store_that_is_counted(browser: Client, tmp_path: Path) -> None:
-    """The same harness is red where much lies below."""
+    """The same harness fails where much lies below."""
     small, large = (Counter(str(on_disk(tmp_path, files))) for files in (1_000, 5_000))
     late = slower(browser, small, large)
     assert [line.partition(" ")[0] for line in late] == ["''", "'0'"], late

@@ -69,7 +69,7 @@ def test_a_page_makes_the_same_system_calls_in_a_store_of_100_000_files(tmp_path
 
 
 def test_the_count_finds_a_store_that_looks_at_every_file(tmp_path: Path) -> None:
-    """The same harness is red on a store that scans what lies below."""
+    """The same harness fails on a store that scans what lies below."""
     need(PTRACE)
     found = grown(tmp_path, Lister, 1_000, 3_000)
     assert any(more.keys() - {"getdents64"} for more in found.values())

@@ -73,7 +73,7 @@ def test_a_save_makes_the_same_system_calls_in_a_store_of_100_000_keys(tmp_path:
 
 
 def test_the_count_finds_a_store_that_lists_before_it_saves(tmp_path: Path) -> None:
-    """The same harness is red on a store that looks through the folder first."""
+    """The same harness fails on a store that looks through the folder first."""
     need(PTRACE)
     found = differences(tmp_path, stores.searcher, 10, 5_000)
     assert found["into an old delivery"]

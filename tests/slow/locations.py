@@ -1,4 +1,4 @@
-"""Where a harness puts a store, and how it looks at what the store left, past the store."""
+"""Locations of the stores under test, and access to their files without the store."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from tests.harness.s3servers import Server
 OWN_FOLDER = ".devilry-storage"
 
 
-class Place(Protocol):
-    """What a harness asks of a store's surroundings; a place is used across fork()."""
+class Location(Protocol):
+    """The location of a store, as a harness needs it. It is used across fork()."""
 
     def store(self) -> Storage:
-        """Return a fresh store over this place, ready to work at once."""
+        """Return a new store for this location, initialised and connected."""
 
     def visible(self) -> Iterator[tuple[str, bytes]]:
-        """Yield (name, bytes) of all that lies under a final name."""
+        """Yield (name, bytes) for every file under a final name."""
 
     def unfinished(self) -> int:
-        """Return how many saves have left their temporary form behind."""
+        """Return the number of temporary files or uploads that saves have left behind."""
 
     def clear(self) -> None:
-        """Remove all that is visible or unfinished."""
+        """Remove all visible and unfinished files."""
 
 
 @dataclass(frozen=True)
-class DiskPlace:
-    """A folder on disk, looked at without the store."""
+class DiskLocation:
+    """A folder on disk, read without the store."""
 
     root: Path
     make: Callable[[Path], Storage]
@@ -64,8 +64,8 @@ class DiskPlace:
 
 
 @dataclass(frozen=True)
-class BucketPlace:
-    """A bucket, looked at with a client of the tests' own; ``make`` gets its name."""
+class BucketLocation:
+    """A bucket, read with a separate client. ``make`` takes the bucket's name."""
 
     server: Server
     bucket: str
@@ -73,7 +73,7 @@ class BucketPlace:
 
     def store(self) -> Storage:
         store = self.make(self.bucket)
-        store.exists("0/0/0/0")  # makes its client, and connects
+        store.exists("0/0/0/0")  # creates its client and connects
         return store
 
     def visible(self) -> Iterator[tuple[str, bytes]]:
@@ -86,8 +86,8 @@ class BucketPlace:
         return len(self.uploads())
 
     def uploads(self) -> list[str]:
-        """Return the names of the uploads in parts that are neither completed nor aborted."""
-        return [each["Key"] for each in self._uploads()]
+        """Return the names of the multipart uploads that are neither completed nor aborted."""
+        return [upload["Key"] for upload in self._uploads()]
 
     def clear(self) -> None:
         for key in self._keys():
@@ -99,7 +99,7 @@ class BucketPlace:
             )
 
     def remove(self) -> None:
-        """Remove the bucket with all that is in it."""
+        """Remove the bucket and its contents."""
         self.clear()
         for key in self._keys():
             self._client.delete_object(Bucket=self.bucket, Key=key)
@@ -111,7 +111,7 @@ class BucketPlace:
 
     def _keys(self) -> list[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
-        return [each["Key"] for page in pages for each in page.get("Contents", ())]
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
     def _uploads(self) -> list[dict[str, Any]]:
         found = self._client.list_multipart_uploads(Bucket=self.bucket)
@@ -119,10 +119,10 @@ class BucketPlace:
 
 
 @contextmanager
-def bucket_place(server: Server, make: Callable[[str], Storage]) -> Iterator[BucketPlace]:
-    """Give a store a bucket of its own, which gives back its space at the end."""
-    place = BucketPlace(server, server.bucket(), make)
+def bucket_location(server: Server, make: Callable[[str], Storage]) -> Iterator[BucketLocation]:
+    """Create a bucket for a store, and remove it at the end."""
+    location = BucketLocation(server, server.bucket(), make)
     try:
-        yield place
+        yield location
     finally:
-        place.remove()
+        location.remove()
