@@ -35,8 +35,8 @@ class Cuts:
 def cut_power(folder: Path, make_location: Callable[[Path], Location], rounds: int) -> Cuts:
     """Save on an ext4 image, copy the image as soon as ``save()`` returns, and mount the copy.
 
-    Each copy must contain every file that was acknowledged so far, complete. Every fourth save goes
-    into an existing delivery, the others into new deliveries.
+    Each copy must contain every file that was acknowledged so far, complete. Every fourth save
+    goes into an existing delivery, the others into new deliveries.
     """
     image, copy = folder / "disk.img", folder / "after-the-cut.img"
     make_ext4(image, IMAGE_MEBIBYTES)

@@ -73,7 +73,7 @@ def unexpected(runs: Runs, *expected: str) -> list[str]:
 
 
 def finish(delivery: Any) -> list[str | None]:
-    """Finish the delivery and return the names of the contents that finish() checked."""
+    """Finish the delivery and return the names of the contents that were checked."""
     seen: list[str | None] = []
 
     def note(row: Any, *args: Any) -> str:

@@ -1,7 +1,7 @@
 """Perform one act in a separate process: ``memory_child.py FACTORY LOCATION ACT BYTES``.
 
-It prints its peak resident memory in KiB. ``FACTORY`` is the dotted path of a function that returns
-the store for ``LOCATION``, a folder or a bucket.
+It prints its peak resident memory in KiB. ``FACTORY`` is the dotted path of a function that
+returns the store for ``LOCATION``, a folder or a bucket.
 """
 
 from __future__ import annotations

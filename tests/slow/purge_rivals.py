@@ -1,4 +1,4 @@
-"""Deleted files that are due, and acts of another process on them while they are purged."""
+"""Acts of another process on deleted files while a purge removes them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tests.harness.purging import past_due
 
 from . import database_state as state
 
-NEW = b"new ones, as many!"
-assert len(NEW) == len(state.CONTENT), "a purge would see that they are not the same bytes"
+NEW = b"the second content"
+assert len(NEW) == len(state.CONTENT), "a purge would notice another size"
 
 REFUSALS = ("NotRestorable", "FileExistsError")
-"""Errors that a rival may get: the name is buried, or another process was first."""
+"""Errors that a rival may get: the name is buried, or another process was faster."""
 
 
 class Scene(NamedTuple):
-    """Two deleted files of a delivery that has a third one, due to be purged.
+    """Two deleted files that are due, of a delivery with three files.
 
-    ``cleared``: their rows are there, without content.
+    If ``cleared``, their rows still exist, without content.
     """
 
     files: dict[int, str]
-    """Names by the ids of the rows."""
+    """Names by row ids."""
     delivery: Any
     cleared: bool
 
@@ -51,18 +51,18 @@ class Scene(NamedTuple):
 
 
 Act = Callable[[Scene, int], bytes]
-"""Does something with one of the files, by its id, and returns the bytes that it then has."""
+"""Acts on one of the files, given the row's id, and returns the bytes that it should have."""
 
 
 class Done(NamedTuple):
-    """The result of a rival: the bytes that it stored or restored, by ids of rows, and errors."""
+    """The result of a rival: the bytes that it stored or restored, by row ids, and the errors."""
 
     stored: dict[int, bytes]
     errors: list[str]
 
 
 def act_on_each(acts: tuple[Act, ...], scene: Scene) -> Done:
-    """Do one act after the other with each file, and return the results."""
+    """Perform each act on each file, and return the results."""
     done = Done({}, [])
     for act in acts:
         for pk in scene.files:
@@ -86,7 +86,7 @@ def adopt_file(scene: Scene, pk: int) -> bytes:
 
 
 def store_again(scene: Scene, pk: int) -> bytes:
-    """Store new bytes under the id; the name is looked up as if it was not buried yet."""
+    """Store new bytes under the row's id, as if the name had been looked up before the delete."""
     if FileMeta.objects.filter(pk=pk, content__isnull=False).exists():
         return b""  # it was restored
     with looked_up_early(scene.files[pk]):
@@ -103,14 +103,14 @@ def store_again(scene: Scene, pk: int) -> bytes:
 
 @contextmanager
 def looked_up_early(name: str) -> Iterator[None]:
-    """Let a name be free when it is first looked up, as before the row was deleted."""
-    is_buried, early = FileMeta.is_buried, [name]
+    """Report a name as free at the first lookup, as it was before the row was deleted."""
+    is_buried, pending = FileMeta.is_buried, [name]
 
-    def is_buried_later(row: Any, asked: str, using: str | None = None) -> bool:
-        if asked in early:
-            early.remove(asked)
+    def is_buried_later(row: Any, candidate: str, using: str | None = None) -> bool:
+        if candidate in pending:
+            pending.remove(candidate)
             return False
-        return is_buried(row, asked, using)
+        return is_buried(row, candidate, using)
 
     with patch.object(FileMeta, "is_buried", is_buried_later):
         yield
@@ -122,7 +122,7 @@ def purge_again(scene: Scene, pk: int) -> bytes:
 
 
 def fail_to_purge(scene: Scene, pk: int) -> bytes:
-    """Purge while nothing can be removed from the store."""
+    """Purge while the store cannot remove files."""
 
     def fail(*args: Any) -> None:
         raise OSError("the disk fails")
@@ -133,7 +133,7 @@ def fail_to_purge(scene: Scene, pk: int) -> bytes:
 
 
 def faults_after(done: Done) -> list[str]:
-    """Return the faults once all have ended, and those after one more purge."""
+    """Return the faults once all processes have ended, and those after one more purge."""
     _reopen_removals()
     faults = [*state.faults(), *_unexpected(done), *_lost(done)]
     past_due()
@@ -144,9 +144,9 @@ def faults_after(done: Done) -> list[str]:
 
 
 def _reopen_removals() -> None:
-    """Open removals again whose names have bytes, as a check of the store does.
+    """Reopen removals whose names have bytes, as an integrity check does.
 
-    The bytes are of a writer that had to take another name then.
+    The bytes come from a writer that had to use an alternative name.
     """
     done = Tombstone.objects.filter(done__isnull=False, name__in=state.names())
     done.update(done=None)
@@ -162,4 +162,4 @@ def _lost(done: Done) -> Iterator[str]:
     for pk, data in done.stored.items():
         row = FileMeta.objects.filter(pk=pk).first()
         if row is None or state.stored(row) != data:
-            yield f"row {pk} is not there with the bytes that were stored"
+            yield f"row {pk} is missing or does not have the bytes that were stored"

@@ -1,4 +1,4 @@
-"""The steps of a purge, at each of which it can be interrupted."""
+"""The steps of a purge at which tests interrupt it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STATEMENTS = {
 
 @contextmanager
 def at_step(step: str, act: Callable[[], object]) -> Iterator[None]:
-    """Call ``act`` when a purge in this process first comes to the step."""
+    """Call ``act`` when a purge in this process first reaches the step."""
     acts = [act]
     store: Any = type(store_for(FileMeta))
     claim, settle, delete = removal.claim, removal._settle, store._delete_of_size

@@ -1,4 +1,4 @@
-"""Processes that act on one store at the same moment, most often two."""
+"""Races of two or more processes on one store."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .processes import FORK, PATIENCE, finish, start
 
 Act = Callable[[], object]
 Prepare = Callable[[Storage, int], Act]
-"""Gets a store and the race's number, makes ready, returns what is then done in the race."""
+"""Prepares a race, given a store and its number, and returns the function to call in the race."""
 
 
-# Seconds in which the second of the processes wakes up after the first.
+# Seconds within which all processes wake up at the barrier.
 _AWAKE = 0.0005
 
 
 @dataclass(frozen=True)
 class Run:
-    """One side of one race: when it ran (monotonic seconds) and what came of it."""
+    """One side of a race: when it ran (monotonic seconds), and its value or error."""
 
     begun: float
     ended: float
@@ -43,9 +43,9 @@ class Run:
 
 
 class Gate:
-    """A barrier of processes that lets all go within microseconds.
+    """A barrier that releases processes within microseconds of each other.
 
-    A barrier alone wakes them one after the other, by more than what they race in.
+    A plain barrier wakes them one after the other, with longer pauses than a race takes.
     """
 
     def __init__(self, sides: int) -> None:
@@ -53,12 +53,12 @@ class Gate:
         self._start = FORK.Value("d")
 
     def pass_together(self, delay: float) -> None:
-        """Wait for the others, then until ``delay`` seconds after the common start."""
+        """Wait for all processes, then until ``delay`` seconds after the common start."""
         with self._start:
             self._start.value = time.monotonic() + _AWAKE
         self._barrier.wait(PATIENCE)
         start = self._start.value + delay
-        # Not sleep(), which oversleeps by more than the race takes.
+        # sleep() may oversleep by more than the race takes.
         while time.monotonic() < start:
             pass
 
@@ -66,10 +66,10 @@ class Gate:
 def race(
     location: Location, left: Prepare, right: Prepare, races: int, *, spread: float = 0.0
 ) -> list[tuple[Run, Run]]:
-    """Let two processes meet at a barrier and act at once, ``races`` times.
+    """Let two processes wait for each other at a barrier and then act, ``races`` times.
 
-    ``spread``: each side waits a random time of up to so many seconds after the barrier, so that
-    the sides meet in all of their phases.
+    After the barrier, each side waits for a random time of up to ``spread`` seconds, so that the
+    sides overlap in every phase.
     """
     return [(one, other) for one, other in race_of_many(location, [left, right], races, spread)]
 
@@ -77,7 +77,7 @@ def race(
 def race_of_many(
     location: Location, prepares: Sequence[Prepare], races: int, spread: float = 0.0
 ) -> list[tuple[Run, ...]]:
-    """Do as `race` with as many processes as there are sides."""
+    """Run `race` with one process for each side."""
     gate, children, ends = Gate(len(prepares)), [], []
     for seed, prepare in enumerate(prepares):
         reader, writer = FORK.Pipe(duplex=False)
@@ -85,7 +85,7 @@ def race_of_many(
         children.append(start(_side, location, prepare, gate, races, chance, spread, writer))
         writer.close()
         ends.append(reader)
-    # In turn, lest a side waits for room in its pipe while the others wait at the barrier.
+    # In turn, or a side could wait for its full pipe while the others wait at the barrier.
     runs = [tuple(_receive(end, number) for end in ends) for number in range(races)]
     for end in ends:
         end.close()
@@ -95,7 +95,7 @@ def race_of_many(
 
 
 def any_overlap(runs: Sequence[Run]) -> bool:
-    """Tell whether two sides of a race acted at the same time."""
+    """Return whether two sides of a race overlapped in time."""
     return any(one.overlaps(other) for one, other in combinations(runs, 2))
 
 
@@ -123,7 +123,7 @@ def _side(
         value, error = None, None
         try:
             value = act()
-        # Every error is a finding; the parent judges it.
+        # Every error is a finding, which the parent checks.
         except Exception as problem:  # noqa: BLE001
             error = repr(problem)
         results.send(Run(begun, time.monotonic(), value, error))
@@ -131,7 +131,7 @@ def _side(
 
 @dataclass(frozen=True)
 class Saved:
-    """A save that was acknowledged: the name that the writer was told and what it had given."""
+    """An acknowledged save: the name that it returned, and the SHA-256 of the saved bytes."""
 
     name: str
     sha256: str
@@ -142,17 +142,17 @@ _PATTERN = 1000
 
 
 def save_one_name(make: Callable[[bytes], Any], size: int) -> Prepare:
-    """Return a side of a race for one name, with an upload of ``size`` bytes of its own."""
+    """Return a side of a race that saves its own ``size`` bytes under a shared name."""
 
     def prepare(store: Storage, number: int) -> Act:
         data = (os.urandom(_PATTERN) * (size // _PATTERN + 1))[:size]
         upload = make(data)
 
         def act() -> Saved:
-            told = store.save(_KEY(number, 1), upload)
-            with suppress(FileNotFoundError):  # FileSystemStorage moves the temp file away.
+            name = store.save(_KEY(number, 1), upload)
+            with suppress(FileNotFoundError):  # FileSystemStorage moves the temporary file.
                 upload.close()
-            return Saved(told, hashlib.sha256(data).hexdigest())
+            return Saved(name, hashlib.sha256(data).hexdigest())
 
         return act
 
@@ -160,7 +160,7 @@ def save_one_name(make: Callable[[bytes], Any], size: int) -> Prepare:
 
 
 def acknowledged_names(runs: Sequence[Run]) -> set[str]:
-    """Return the names of a race's acknowledged saves."""
+    """Return the names of the acknowledged saves of a race."""
     return {run.value.name for run in runs if isinstance(run.value, Saved)}
 
 
@@ -181,4 +181,4 @@ def _unreadable(store: Storage, saved: Saved) -> list[str]:
             digest = hashlib.sha256(file.read()).hexdigest()
     except OSError as problem:
         return [f"{saved.name}: {problem!r}"]
-    return [] if digest == saved.sha256 else [f"{saved.name} holds other bytes"]
+    return [] if digest == saved.sha256 else [f"{saved.name} has other bytes"]

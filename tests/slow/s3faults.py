@@ -1,4 +1,4 @@
-"""A store on S3 behind a proxy that breaks the network, judged by what lies in the bucket."""
+"""Save to S3 through a proxy that breaks the network, and compare the bucket with the saves."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from . import s3stores
 from .locations import BucketLocation, bucket_location
 
 SMALL = s3stores.THRESHOLD // 2
-"""Bytes of a file that goes in one request."""
+"""Bytes of a file that is sent in one request."""
 
 ONE_PART = s3stores.THRESHOLD + 1
-"""Bytes of a file that goes in parts, in as few as can be."""
+"""Bytes of a multipart upload with a single part."""
 
 SHORT = 100_000
 """Bytes of the last of two parts."""
@@ -33,7 +33,7 @@ SHORT = 100_000
 TWO_PARTS = s3stores.PART + SHORT
 
 ALWAYS = 1000
-"""So many times a fault strikes that is there to stay."""
+"""The number of times that a permanent fault occurs."""
 
 
 def sha256(data: bytes) -> str:
@@ -41,9 +41,9 @@ def sha256(data: bytes) -> str:
 
 
 def network(**config: Any) -> Config:
-    """Return a client's configuration that signs no bodies, as over TLS.
+    """Return a client configuration without signed bodies, as used over TLS.
 
-    What happens to them has to be found by checksums alone.
+    Changed bodies must then be detected by checksums alone.
     """
     unsigned = {"addressing_style": "path", "payload_signing_enabled": False}
     return Config(s3=unsigned, **config)
@@ -51,7 +51,7 @@ def network(**config: Any) -> Config:
 
 @dataclass
 class Wire:
-    """A bucket, the proxy before it, and what the bucket has to hold in the end."""
+    """A bucket, the proxy in front of it, and the files that the bucket should contain."""
 
     location: BucketLocation
     proxy: HttpProxy
@@ -59,7 +59,7 @@ class Wire:
     complaints: list[str] = field(default_factory=list)
 
     def store(self, make: Callable[..., Any] = S3DeliveryStore, **options: Any) -> Any:
-        """Return a store behind the proxy, which knows already what its server honours."""
+        """Return a store behind the proxy that has already tested the server's capabilities."""
         store = make(
             **{
                 **s3stores.options(self.location.bucket),
@@ -75,60 +75,60 @@ class Wire:
         return store
 
     def saves(self, store: Any, name: str, data: bytes) -> None:
-        """Save, which has to succeed under the name asked for."""
+        """Save a file, which must succeed under the requested name."""
         with self._complaining(f"save of {name}"):
-            told = store.save(name, ContentFile(data))
-            self.holds(told, data)
-            if told != name:
-                self.complaints.append(f"{name} was saved as {told}")
+            saved_as = store.save(name, ContentFile(data))
+            self.expect(saved_as, data)
+            if saved_as != name:
+                self.complaints.append(f"{name} was saved as {saved_as}")
 
     def takes_another_name(self, store: Any, name: str, data: bytes) -> None:
-        """Save under a name that is taken."""
+        """Save under a name that is in use, which must succeed under another name."""
         with self._complaining(f"save of {name}"):
-            told = store.save(name, ContentFile(data))
-            if told == name:
-                self.complaints.append(f"{name} is said to be free")
-            self.holds(told, data)
+            saved_as = store.save(name, ContentFile(data))
+            if saved_as == name:
+                self.complaints.append(f"{name} was reported as free")
+            self.expect(saved_as, data)
 
     def fails_to_save(self, store: Any, name: str, data: bytes) -> None:
-        """Save, which has to end with StoreUnavailable, and leave nothing behind."""
+        """Save a file, which must raise StoreUnavailable and leave nothing behind."""
         self.fails(lambda: store.save(name, ContentFile(data)), f"save of {name}")
 
     def fails(self, act: Callable[[], Any], what: str) -> str:
-        """Do what has to end with StoreUnavailable, and return what that says."""
-        said = ""
+        """Call ``act``, which must raise StoreUnavailable, and return the message."""
+        message = ""
         with self._complaining(what):
             try:
-                self.complaints.append(f"{what} told {act()!r:.99}")
+                self.complaints.append(f"{what} returned {act()!r:.99}")
             except StoreUnavailable as error:
-                said = str(error)
-        return said
+                message = str(error)
+        return message
 
-    def gives(self, act: Callable[[], Any], expected: Any, what: str) -> None:
-        """Do what has to return this."""
+    def returns(self, act: Callable[[], Any], expected: Any, what: str) -> None:
+        """Call ``act``, which must return the expected value."""
         with self._complaining(what):
             if act() != expected:
                 self.complaints.append(f"{what} is wrong")
 
-    def holds(self, name: str, data: bytes) -> None:
-        """Note that the bucket has these bytes under this name from now on."""
+    def expect(self, name: str, data: bytes) -> None:
+        """Expect these bytes under this name in the bucket from now on."""
         self.expected[name] = sha256(data)
 
     def put(self, name: str, data: bytes) -> None:
-        """Let somebody else store these bytes, past the proxy."""
+        """Store these bytes as another writer, without the proxy."""
         self.location.server.client().put_object(Bucket=self.location.bucket, Key=name, Body=data)
-        self.holds(name, data)
+        self.expect(name, data)
 
     def stored(self, store: Any, file: int, data: bytes) -> Any:
         """Store a file of a delivery, and return its FileMeta."""
         filemeta = PlainFileMeta(store, 1005, file)
         with store.write_open(filemeta) as writer:
             writer.write(data)
-        self.holds(filemeta.content or "", data)
+        self.expect(filemeta.content or "", data)
         return filemeta
 
     def bad(self) -> list[str]:
-        """Return all complaints, and in what the bucket is not what it has to be."""
+        """Return all complaints, and the differences between the bucket and the expected files."""
         found = {name: sha256(data) for name, data in self.location.visible()}
         return [
             *self.complaints,
@@ -139,7 +139,7 @@ class Wire:
                 for name in found.keys() & self.expected.keys()
                 if found[name] != self.expected[name]
             ),
-            *(f"{name} was left in parts" for name in self.location.uploads()),
+            *(f"{name} has an unfinished upload" for name in self.location.uploads()),
         ]
 
     @contextmanager
@@ -153,7 +153,7 @@ class Wire:
 
 @contextmanager
 def wire() -> Iterator[Wire]:
-    """Give a bucket of its own, behind a proxy of its own."""
+    """Create a bucket and a proxy in front of it."""
     server = need(s3stores.SERVER)
     with (
         bucket_location(server, s3stores.in_parts) as location,

@@ -1,6 +1,6 @@
-"""The stores on S3 under proof, and stores that break one promise each.
+"""The S3 stores under test, and stores that each break one promise.
 
-Each function makes one over a bucket of the server that runs; the tests have asked for it.
+Each function returns a store for a bucket. The server must be running already.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .processes import FORK
 SERVER = "seaweedfs"
 
 Make = Callable[[str], Storage]
-"""Gets a bucket's name."""
+"""Takes the name of a bucket."""
 
 PART = 5 << 20
-"""Bytes of a part, the fewest that S3 allows; of the last one it may have fewer."""
+"""Bytes of a part: the minimum that S3 allows for all parts but the last."""
 THRESHOLD = 100_000
-"""A file that has more bytes goes in parts, if only in one."""
+"""Files with more bytes are sent as a multipart upload, possibly with a single part."""
 
 
 def options(bucket: str) -> dict[str, Any]:
-    """Return the options of a store over a bucket."""
+    """Return the options of a store for a bucket."""
     return s3servers.get(SERVER).options(bucket)
 
 
@@ -41,12 +41,12 @@ def small_parts() -> TransferConfig:
 
 
 def default(bucket: str) -> Storage:
-    """Return the store as a site has it that sets nothing."""
+    """Return a store with default options."""
     return S3DeliveryStore(**options(bucket))
 
 
 def in_parts(bucket: str) -> Storage:
-    """Return the store with parts as short as S3 allows."""
+    """Return a store with the smallest parts that S3 allows."""
     return S3DeliveryStore(transfer_config=small_parts(), **options(bucket))
 
 
@@ -54,10 +54,11 @@ _completing = FORK.Lock()
 
 
 def in_parts_completed_in_turn(bucket: str) -> Storage:
-    """Return the store with short parts, of whose completions one at a time reaches the server.
+    """Return a store with small parts that completes one multipart upload at a time.
 
-    SeaweedFS (4.48) looks whether the name is free and then completes, without a lock. On S3 a
-    completion is one step; so it is here, among the processes forked from this one.
+    SeaweedFS (4.48) checks whether the name is free and then completes the upload, without a lock.
+    On S3 a completion is atomic. The lock makes it atomic here, among the processes forked from
+    this one.
     """
     store = S3DeliveryStore(transfer_config=small_parts(), **options(bucket))
     events, operation = store.remote.client.meta.events, "s3.CompleteMultipartUpload"
@@ -69,7 +70,7 @@ def in_parts_completed_in_turn(bucket: str) -> Storage:
 
 
 def _acquire() -> None:
-    # What a handler of before-call returns would be taken for the answer.
+    # The return value of a before-call handler would be used as the response.
     _completing.acquire()
 
 
@@ -78,12 +79,12 @@ def _release() -> None:
 
 
 def check_then_act(bucket: str) -> Storage:
-    """Return the store without conditions: it looks whether a name is free, and then writes."""
+    """Return a store that checks whether a name is free and then writes, without conditions."""
     return S3DeliveryStore(transfer_config=small_parts(), allow_races=True, **options(bucket))
 
 
 def django_storages(bucket: str) -> Storage:
-    """Return django-storages' own storage, told never to overwrite."""
+    """Return the storage of django-storages with ``file_overwrite=False``."""
     storage: Storage = S3Storage(
         transfer_config=small_parts(), file_overwrite=False, **options(bucket)
     )
@@ -91,13 +92,13 @@ def django_storages(bucket: str) -> Storage:
 
 
 class Piecemeal(S3DeliveryStore):
-    """Shows the first half of a file under its name before it has the whole."""
+    """A store that writes the first half of a file under its final name before the whole file."""
 
     def _create(self, name: str, content: File[Any]) -> str:
         whole = content.read()
-        client, location = self.remote.client, {"Bucket": self.bucket_name, "Key": name}
-        client.put_object(**location, Body=whole[: len(whole) // 2])
-        client.put_object(**location, Body=whole)
+        client, target = self.remote.client, {"Bucket": self.bucket_name, "Key": name}
+        client.put_object(**target, Body=whole[: len(whole) // 2])
+        client.put_object(**target, Body=whole)
         return name
 
 
@@ -106,7 +107,7 @@ def piecemeal(bucket: str) -> Storage:
 
 
 class Littering(S3DeliveryStore):
-    """Knows nothing of what a writer that died has left behind."""
+    """A store that ignores uploads left behind by killed writers."""
 
     remove_stale_uploads = DeliveryStoreMixin.remove_stale_uploads
 
@@ -116,7 +117,7 @@ def littering(bucket: str) -> Storage:
 
 
 class Hoarder(S3DeliveryStore):
-    """Holds a whole file in memory, whatever is asked of it."""
+    """A store that keeps the whole file in memory in every operation."""
 
     def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
         whole = ContentFile(b"".join(content.chunks()))

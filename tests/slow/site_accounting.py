@@ -1,4 +1,4 @@
-"""Accounting at the end of a run: rows, tombstones, stored objects and journals, name by name."""
+"""Account for every name at the end of a run, by rows, tombstones, stored objects and journals."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .database_state import LONG_AGO, bytes_under
 from .site_journal import Attempt, Journals
 
 ON_PURPOSE = {"leave", "take_back"}
-"""Operations that create objects which no row names."""
+"""Operations that create objects without a row."""
 
 BURYING = {"replace", "clear", "delete", "delete_delivery", "restore"}
 
 
 @dataclass
 class Account:
-    """What was found: faults in words, and how many names were in each state.
+    """The result of a run: descriptions of faults, and the number of names in each state.
 
-    ``broken`` are rows, and tombstones that are not claimed, without their bytes, what workers
-    have seen of these, and names with a row and a tombstone. ``faults`` are the others, which
-    there are also where a database loses what it has acknowledged.
+    ``broken`` contains rows and unclaimed tombstones without their bytes, including those that
+    workers have seen, and names with both a row and a tombstone. ``faults`` contains the others,
+    which also occur if a database loses acknowledged commits.
     """
 
     broken: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Account:
 
 
 class Books:
-    """Rows, tombstones and objects of a run that has ended."""
+    """The rows, tombstones and objects of a run that has ended."""
 
     def __init__(self, journals: Journals) -> None:
         self.journals = journals
@@ -75,13 +75,13 @@ class Books:
     # -- Rows and tombstones --
 
     def broken_rows(self) -> Iterator[str]:
-        """Rows must have their bytes, exactly as recorded."""
+        """Yield a line for each row whose bytes are not exactly as recorded."""
         recorded = {name: (row.size, row.sha256) for name, row in self.rows.items()}
         for name, found in self.differing(recorded):
-            yield f"row {self.rows[name].pk} names {name!r}: {found}; {self.story(name)}"
+            yield f"row {self.rows[name].pk} refers to {name!r}: {found}; {self.story(name)}"
 
     def broken_tombstones(self) -> Iterator[str]:
-        """What can be restored, or is an orphan, must have its bytes until it is claimed."""
+        """Yield a line for each unclaimed tombstone whose bytes are not as recorded."""
         recorded = {
             name: (tombstone.size, tombstone.sha256)
             for name, tombstone in self.tombstones.items()
@@ -91,7 +91,7 @@ class Books:
             yield f"the unclaimed tombstone of {name!r}: {found}; {self.story(name)}"
 
     def differing(self, recorded: dict[str, tuple[int | None, str]]) -> Iterator[tuple[str, str]]:
-        """Yield the names whose bytes differ from size and SHA-256, as far as these are known."""
+        """Yield the names whose bytes differ from the recorded size or SHA-256, if known."""
         with ThreadPoolExecutor(8) as pool:
             for name, data in zip(recorded, pool.map(bytes_under, recorded), strict=True):
                 size, sha256 = recorded[name]
@@ -104,27 +104,27 @@ class Books:
 
     def shared_names(self) -> Iterator[str]:
         for name in self.several:
-            yield f"several rows name {name!r}"
+            yield f"several rows refer to {name!r}"
         for name in self.rows.keys() & self.tombstones.keys():
             yield f"{name!r} has a row and a tombstone: {self.story(name)}"
 
     def living_again(self) -> Iterator[str]:
         for name in self.rows.keys() & self.journals.removed:
-            yield f"{name!r} was buried, and a row names it: {self.story(name)}"
+            yield f"{name!r} was buried, and a row refers to it: {self.story(name)}"
 
     # -- Names that were acknowledged --
 
     def acknowledged(self) -> Iterator[tuple[str, str]]:
-        """Yield the names that calls acknowledged, with their SHA-256."""
+        """Yield the acknowledged names with their SHA-256."""
         for attempt in self.journals.attempts:
             if attempt.acknowledged:
                 for _, name, sha256 in attempt.given:
                     yield name, sha256
 
     def lost(self) -> Iterator[str]:
-        """Each name that was acknowledged has a row, or a tombstone that a call asked for."""
-        touched = {pk for each in self._burying() for pk in each.files}
-        emptied = {each.delivery for each in self._burying()} | self._copies_undone()
+        """Yield a line for each acknowledged name without a row or a requested tombstone."""
+        touched = {pk for attempt in self._burying() for pk in attempt.files}
+        emptied = {attempt.delivery for attempt in self._burying()} | self._copies_undone()
         for name, sha256 in self.acknowledged():
             recorded = self.rows.get(name) or self.tombstones.get(name)
             if recorded is None:
@@ -137,33 +137,33 @@ class Books:
                 yield f"{name!r} was buried by no call: {self.story(name)}"
 
     def _copies_undone(self) -> set[int | None]:
-        """Return the deliveries that failed copies made: others may have added files to them."""
+        """Return the deliveries of failed copies, to which other workers may have added files."""
         layout = store_for(FileMeta).layout
         failed = (
-            each
-            for each in self.journals.attempts
-            if each.operation == "copy" and not each.acknowledged
+            attempt
+            for attempt in self.journals.attempts
+            if attempt.operation == "copy" and not attempt.acknowledged
         )
-        return {layout.parse(name)[0] for each in failed for name in each.names}
+        return {layout.parse(name)[0] for attempt in failed for name in attempt.names}
 
     def _burying(self) -> Iterator[Attempt]:
-        return (each for each in self.journals.attempts if each.operation in BURYING)
+        return (attempt for attempt in self.journals.attempts if attempt.operation in BURYING)
 
     # -- Objects without a row --
 
     def state(self, name: str) -> str:
-        """Return what an object that no row names is."""
+        """Return the state of an object without a row."""
         tombstone = self.tombstones.get(name)
         creators = self.creators[name]
         if tombstone is not None and tombstone.done is None:
             return "buried"
         if tombstone is not None:
-            late = any(self._is_late(each, name, tombstone) for each in creators)
+            late = any(self._is_late(creator, name, tombstone) for creator in creators)
             return "came back" if late else "untraceable"
-        if any(each.operation in ON_PURPOSE for each in creators):
+        if any(creator.operation in ON_PURPOSE for creator in creators):
             return "orphan on purpose"
-        if any(not each.acknowledged for each in creators):
-            return "orphan of a call that failed"
+        if any(not creator.acknowledged for creator in creators):
+            return "orphan of a failed call"
         return "untraceable"
 
     def _is_late(self, creator: Attempt, name: str, tombstone: Any) -> bool:
@@ -177,9 +177,9 @@ class Books:
         """Return what is known about a name."""
         tombstone = self.tombstones.get(name)
         parts = [
-            f"{each.operation} {'acknowledged' if each.acknowledged else 'failed'}"
-            for each in self.journals.attempts
-            if name in each.names or any(given[1] == name for given in each.given)
+            f"{attempt.operation} {'acknowledged' if attempt.acknowledged else 'failed'}"
+            for attempt in self.journals.attempts
+            if name in attempt.names or any(given[1] == name for given in attempt.given)
         ]
         if tombstone is not None:
             parts.append(f"tombstone {tombstone.state.value} {vars(tombstone)}")
@@ -188,7 +188,7 @@ class Books:
     # -- The last purge --
 
     def purge(self) -> Iterator[str]:
-        """Purge all that is buried, and yield what is left or wrong then."""
+        """Purge all tombstones, and yield a line for each file that is left or missing."""
         buried = Tombstone.objects.buried()
         buried.update(due=LONG_AGO, created=LONG_AGO)
         for event in purge():
@@ -198,7 +198,9 @@ class Books:
             yield f"the last purge leaves {left} tombstones"
         objects = {entry.name for entry in store_for(FileMeta).scan()}
         if missing := self.rows.keys() - objects:
-            yield f"the last purge has removed {sorted(missing)} of rows"
-        buried_names = {name for name, each in self.tombstones.items() if each.done is None}
-        if there := objects & buried_names:
-            yield f"the last purge has left {sorted(there)}"
+            yield f"the last purge has removed the bytes of rows: {sorted(missing)}"
+        buried_names = {
+            name for name, tombstone in self.tombstones.items() if tombstone.done is None
+        }
+        if left_names := objects & buried_names:
+            yield f"the last purge has left {sorted(left_names)}"

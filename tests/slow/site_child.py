@@ -1,11 +1,13 @@
-"""A site in a process of its own: ``site_child.py FACTORY LOCATION prepare BYTES|wsgi|asgi``.
+"""Run a site in a separate process: ``site_child.py FACTORY LOCATION prepare BYTES|wsgi|asgi``.
 
-``FACTORY`` is the dotted path of a function that makes the store over ``LOCATION``, a folder or a
-bucket; the database is that of the environment. ``prepare`` makes it, with a delivery of a file
-of one byte and a file of so many, and prints a line of JSON: the ``cookies`` of who may read
-them, and their URLs, ``small`` and ``large``. ``wsgi`` and ``asgi`` serve them: they print their
-port, and then, for each line that they get until their standard input ends, a line of JSON
-(`state`).
+``FACTORY`` is the dotted path of a function that returns the store for ``LOCATION``, a folder or a
+bucket. The environment selects the database.
+
+- ``prepare`` creates the database, and a delivery with a file of one byte and a file of ``BYTES``
+  bytes. It prints a line of JSON: the ``cookies`` of a user who may read the files, and their
+  URLs, ``small`` and ``large``.
+- ``wsgi`` and ``asgi`` serve the files. They print their port and then, for each line of standard
+  input, a line of JSON (`state`). They exit when standard input ends.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def prepare(size: int) -> None:
 
 
 def state() -> dict[str, int]:
-    """Return the peak of resident memory in KiB, and the numbers of descriptors and threads."""
+    """Return the peak resident memory in KiB, and the number of descriptors and threads."""
     from tests.slow.memory_child import peak_kib
 
     gc.collect()

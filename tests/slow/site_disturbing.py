@@ -1,4 +1,4 @@
-"""Disturbs a site at work: workers are killed, stopped and interrupted, and servers restarted."""
+"""Disturb a working site: kill, stop and interrupt its workers, and restart its servers."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ LONGEST_STOP = 0.5
 
 @dataclass
 class Site:
-    """Workers over one database and one store, which this process disturbs.
+    """Workers that share a database and a store, and the process that disturbs them.
 
-    It ends after ``kills`` of workers; ``restarts`` are called at even distances in between.
+    The run ends after ``kills`` workers were killed. The functions in ``restarts`` are called at
+    regular intervals in between.
     """
 
     folder: Path
@@ -63,10 +64,10 @@ class Site:
         self.run_folder.journals.mkdir()
 
     def run(self) -> Account:
-        """Let the workers work until all disturbances are over, and account."""
+        """Let the workers work until all disturbances are over, and return the account."""
         _clear()
         _warm_up()
-        # A connection that processes inherit would serve none of them.
+        # Processes cannot share an inherited connection.
         connections.close_all()
         self._workers = [self._start() for _ in range(WORKERS)]
         try:
@@ -108,7 +109,7 @@ class Site:
         number = self._started
         self._started += 1
         seed = f"{self.seed}, worker {number}"
-        # Inherited by the worker until it has a handler.
+        # The worker inherits this until it has set a handler.
         before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
             return number, start(work, self.run_folder, number, seed, self.plant)
@@ -129,7 +130,7 @@ class Site:
         self._stopped[number] = time.monotonic() + self.chance.uniform(0, LONGEST_STOP)
 
     def _continue(self) -> None:
-        """Continue the workers that were stopped for long enough."""
+        """Continue the workers whose stop is over."""
         for number, worker in self._workers:
             if self._stopped.get(number, float("inf")) < time.monotonic():
                 del self._stopped[number]
@@ -147,7 +148,7 @@ class Site:
     # -- The end --
 
     def _end(self) -> None:
-        """Let all workers end, or kill those that do not."""
+        """Ask all workers to end, and kill those that do not."""
         for _, worker in self._workers:
             _signal(worker, signal.SIGCONT)
             _signal(worker, signal.SIGTERM)
@@ -163,7 +164,7 @@ class Site:
         for path in sorted(self.run_folder.journals.iterdir()):
             journals.read(path)
         for number, worker in self._workers:
-            if worker.exitcode not in {0, -signal.SIGTERM}:  # the latter before it began
+            if worker.exitcode not in {0, -signal.SIGTERM}:  # SIGTERM before it set its handler
                 journals.faults.append(f"worker {number} ended with {worker.exitcode}")
         return journals
 
@@ -176,22 +177,22 @@ OTHERS = (
 
 @contextmanager
 def _session() -> Iterator[Any]:
-    """Yield a session of our own, which Django knows nothing about."""
+    """Yield a separate session, outside of Django's connections."""
     import psycopg
 
-    where = connection.settings_dict
+    address = connection.settings_dict
     with psycopg.connect(
-        host=where["HOST"],
-        port=where["PORT"],
-        password=where["PASSWORD"],
-        dbname=where["NAME"],
+        host=address["HOST"],
+        port=address["PORT"],
+        password=address["PASSWORD"],
+        dbname=address["NAME"],
         autocommit=True,
     ) as session:
         yield session
 
 
 def _wait_for_sessions() -> None:
-    """Wait until the sessions of workers that were killed have ended."""
+    """Wait until the sessions of killed workers have ended."""
     with _session() as session:
         assert eventually(lambda: not session.execute(OTHERS).fetchall())
 
@@ -209,7 +210,7 @@ def _clear() -> None:
 
 
 def _warm_up() -> None:
-    """Import what workers would import one by one."""
+    """Import modules once that each worker would otherwise import."""
     serializers.get_serializer_formats()
     store_for(FileMeta).exists("0/0/0/0")
 
@@ -221,7 +222,7 @@ def _signal(worker: BaseProcess, number: int) -> None:
 
 @contextmanager
 def site_settings(backend: str, options: dict[str, Any], days: float) -> Iterator[None]:
-    """Let this process, and the workers that it starts, use a store of their own."""
+    """Use a separate store in this process and in the workers that it starts."""
     deliveries = {"BACKEND": f"devilry_storage.storages.{backend}", "OPTIONS": options}
     with override_settings(
         STORAGES={**settings.STORAGES, "deliveries": deliveries},

@@ -1,7 +1,7 @@
-"""What the workers of a site write down: attempts, what they were acknowledged, and how it ended.
+"""Journals of the workers of a site: attempted calls, their acknowledgements and their ends.
 
-Each worker has a file of its own, to which each line is appended by one ``write()``: what was
-written stays when the worker is killed.
+Each worker has its own file. Each line is appended by a single ``write()``, so the journal stays
+complete if the worker is killed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 Given = tuple[int, str, str]
-"""What a call gave a row: its id, the name of its content, and the SHA-256 of that."""
+"""Acknowledged content of a row: the row's id, the content's name and its SHA-256."""
 
 
 class Journal:
-    """The journal of one worker, written by it alone."""
+    """The journal that a worker writes."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -30,13 +30,13 @@ class Journal:
         os.write(self._file, f"{line}\n".encode())
 
     def attempt(self, operation: str, files: Sequence[int], delivery: int | None) -> int:
-        """Write down what is about to be called, and on which rows; return its number."""
+        """Record an operation before it is called, and its rows; return the attempt's number."""
         self._attempts += 1
         self.write("attempt", self._attempts, operation, list(files), delivery)
         return self._attempts
 
     def name(self, name: str) -> None:
-        """Write down a name that the current attempt is about to create in the store."""
+        """Record a name before the current attempt creates it in the store."""
         self.write("name", self._attempts, name)
 
 
@@ -44,8 +44,7 @@ class Journal:
 class Attempt:
     """One call of a worker.
 
-    It counts as acknowledged if it returned, and the transaction of the caller was committed if
-    there was one.
+    It is acknowledged if it returned and the caller's transaction, if any, was committed.
     """
 
     operation: str
@@ -65,16 +64,16 @@ class Attempt:
 
 @dataclass
 class Journals:
-    """What all workers of a run have written down."""
+    """The journals of all workers of a run."""
 
     attempts: list[Attempt] = field(default_factory=list)
     removed: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
     in_flight: int = 0
-    """How many workers ended within a call, or a transaction of the caller."""
+    """The number of workers that ended within a call or a transaction of the caller."""
 
     def read(self, path: Path) -> None:
-        """Add what a worker has written down, which has ended."""
+        """Add the journal of a worker that has ended."""
         reader = _Reader()
         for time_, kind, *what in _lines(path):
             if kind == "removed":
@@ -88,7 +87,7 @@ class Journals:
 
 
 class _Reader:
-    """The attempts of one worker; a method for each kind of line."""
+    """Reads the attempts of one worker, with a method for each kind of line."""
 
     def __init__(self) -> None:
         self.attempts: dict[int, Attempt] = {}
@@ -125,7 +124,7 @@ class _Reader:
         self.transaction = None
 
     def is_within_a_call(self) -> bool:
-        """Return whether the journal ends within a call, or a transaction of the caller."""
+        """Return whether the journal ends within a call or a transaction of the caller."""
         unended = any(not attempt.ended for attempt in self.attempts.values())
         return unended or self.transaction is not None
 

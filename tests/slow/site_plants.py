@@ -1,4 +1,4 @@
-"""Faults to plant in a worker: each breaks one rule by which nothing that lives is removed."""
+"""Faults to plant in a worker. Each breaks one rule that protects files in use from removal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def nothing() -> None:
 
 
 def restore_under_the_same_name() -> None:
-    """Let a restore give the row its old name back, and delete the tombstone."""
+    """Let a restore reuse the old name of the row and delete the tombstone."""
     reinserted, give_back = restoring._reinserted, restoring._give_back
 
     def keep_name(kept: Tombstone, *others: Any) -> str:
@@ -42,7 +42,7 @@ def restore_under_the_same_name() -> None:
 
 
 def claim_what_rows_name() -> None:
-    """Let claims take names that rows have, and nothing keep others from a name."""
+    """Let claims include names that rows refer to, and reserve no names."""
 
     def claim(model: Any, tombstones: models.QuerySet[Tombstone]) -> int:
         claimed: int = _claimable(tombstones).update(claimed=DatabaseNow(), rows=[])
@@ -53,7 +53,7 @@ def claim_what_rows_name() -> None:
 
 
 def remove_before_the_claim() -> None:
-    """Let bytes be removed before the tombstones are claimed."""
+    """Remove bytes before their tombstones are claimed."""
     whole = removal.claim
 
     def claim(model: Any, tombstones: models.QuerySet[Tombstone]) -> int:
@@ -77,5 +77,5 @@ def _patch_claim(claim: Any) -> None:
 
 
 def claim_without_flush() -> None:
-    """Let a crash of the database lose claims, and deletes before them, where commits may be."""
+    """Commit claims without a flush, so that a crash of the database can lose them."""
     patch.object(removal, "durable_transaction", transaction.atomic).start()

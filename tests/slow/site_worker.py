@@ -1,7 +1,7 @@
-"""A worker of a site that does everything a site can do, at random, until it is ended or killed.
+"""A worker that runs random operations of a site until it is ended or killed.
 
-It writes down each call before it is made and after it has returned. SIGUSR1 raises an exception
-at the instruction that it is at, SIGTERM lets it end after the current call.
+It records each call before it is made and after it has returned. SIGUSR1 raises an exception at
+the current instruction. SIGTERM ends the worker after the current call.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from .site_journal import Given, Journal
 FILENAMES = [f"{number}.txt" for number in range(6)]
 
 NEWEST = 30
-"""Workers act on the newest rows only, so that they meet."""
+"""Workers act on this number of newest rows only, so that they conflict."""
 
 _REFUSALS = (
     *(django.db.Error, OSError, ObjectDoesNotExist),
@@ -68,20 +68,20 @@ class Disturbed(Exception):
 
 
 class Interrupted(BaseException):
-    """Raised at a random instruction, and not an Exception, as KeyboardInterrupt is not."""
+    """Raised at a random instruction. Like KeyboardInterrupt, it is not an Exception."""
 
 
-class Nothing(Exception):
-    """There is nothing that an operation could act on."""
+class NothingToDo(Exception):
+    """An operation found no row or file to act on."""
 
 
 class RolledBack(Exception):
-    """The caller of a transaction has it rolled back."""
+    """Rolls back the caller's transaction."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What the workers of a run share besides database and store: a folder."""
+    """The folder that the workers of a run share."""
 
     folder: Path
 
@@ -94,7 +94,7 @@ class RunFolder:
         return self.folder / "journals"
 
     def add_orphan(self, name: str) -> None:
-        """Note an orphan whose transaction has ended, so that it can be adopted or buried."""
+        """Record an orphan that can be adopted or buried because its transaction has ended."""
         with (self.folder / "orphans").open("ab", buffering=0) as file:
             file.write(f"{name}\n".encode())
 
@@ -105,7 +105,7 @@ class RunFolder:
 
 
 class Worker:
-    """What one worker does, and in which order, follows from ``seed``; when, does not."""
+    """A worker. ``seed`` determines its operations and their order, but not their timing."""
 
     def __init__(self, run_folder: RunFolder, number: int, seed: str) -> None:
         self.run_folder = run_folder
@@ -124,18 +124,18 @@ class Worker:
                     self.within_a_transaction()
                 else:
                     self.do_one_of({**IN_TRANSACTION, **ALONE})
-            except BaseException as exception:  # noqa: BLE001  # a worker goes on
+            except BaseException as exception:  # noqa: BLE001  # a worker continues
                 self.recover(exception)
-            if self.disturbed:  # also where a receiver's exception was only logged
+            if self.disturbed:  # also if the exception was raised in a receiver and only logged
                 reconnect()
 
     def do_one_of(self, operations: dict[Operation, int]) -> None:
         (chosen,) = self.chance.choices(list(operations), list(operations.values()))
-        with suppress(Nothing):
+        with suppress(NothingToDo):
             chosen(self)
 
     def do_within(self) -> None:
-        """Do one thing in a transaction that is open; the caller goes on where it is refused."""
+        """Run an operation in the open transaction; a refusal does not end the transaction."""
         if self.chance.random() < 0.5:
             self.do_one_of(IN_TRANSACTION)
             return
@@ -147,7 +147,7 @@ class Worker:
                 raise
 
     def within_a_transaction(self) -> None:
-        """Do some of it in a transaction, which may be rolled back."""
+        """Run some operations in a transaction, which may be rolled back."""
         self.journal.write("begin")
         created: list[str] = []
         try:
@@ -165,23 +165,23 @@ class Worker:
                     self.run_folder.add_orphan(name)
         except BaseException:
             self.armed = False
-            # It may be committed all the same: the reply may be what was lost.
+            # It may be committed nevertheless: perhaps only the reply was lost.
             self.journal.write("rollback")
             raise
         else:
             self.journal.write("commit")
 
     def recover(self, exception: BaseException) -> None:
-        """Write down an exception that no caller expects, and begin with a new connection."""
+        """Record an unexpected exception, and reconnect after a database error."""
         expected = isinstance(exception, _REFUSALS) and not isinstance(exception, _NEVER)
-        # A rolled back transaction of the caller must not have been purged.
+        # purge() refuses to run in a transaction of the caller.
         expected = expected or "cannot run in a transaction" in str(exception)
         if not expected and not self.disturbed:
             trace = "".join(traceback.format_exception(exception)[-6:])
             self.journal.write("fault", f"unexpected {exception!r}\n{trace}")
         if isinstance(exception, django.db.Error):
             reconnect()
-            time.sleep(0.01)  # a server that restarts needs the processor
+            time.sleep(0.01)  # leaves CPU time to a server that restarts
 
     def disturb(self, *signal_: object) -> None:
         if self.armed:
@@ -193,7 +193,7 @@ class Worker:
     def attempt(
         self, operation: str, *files: int, delivery: int | None = None
     ) -> Iterator[list[Given]]:
-        """Run the block, a call of the package, between an attempt and its acknowledgement."""
+        """Record an attempt, run the block (a call of the package) and record its result."""
         given: list[Given] = []
         number = self.journal.attempt(operation, files, delivery)
         try:
@@ -206,7 +206,7 @@ class Worker:
             raise
         self.journal.write("returned", number, given)
 
-    # -- What there is --
+    # -- Choosing content and rows --
 
     def content(self) -> bytes:
         return self.chance.randbytes(self.chance.randint(1, 3000))
@@ -215,7 +215,7 @@ class Worker:
         """Return one of the newest rows."""
         newest = list(rows.order_by("-pk")[:NEWEST])
         if not newest:
-            raise Nothing
+            raise NothingToDo
         return self.chance.choice(newest)
 
     def group(self) -> Any:
@@ -233,10 +233,10 @@ class Worker:
     def orphan(self) -> str:
         names = self.run_folder.orphans()
         if not names:
-            raise Nothing
+            raise NothingToDo
         return self.chance.choice(names[-NEWEST:])
 
-    # -- What is done, also in transactions --
+    # -- Operations that may run in a transaction --
 
     def begin(self) -> None:
         group = self.group()
@@ -288,15 +288,15 @@ class Worker:
         delivery, group = self.delivery(successful=True), self.group()
         with self.attempt("copy") as given:
             copied = delivery.copy(group)
-            # Another worker may have cleared one meanwhile.
+            # Another worker may have cleared a row meanwhile.
             stored = copied.files.filter(content__isnull=False)
             given += [acknowledged(row) for row in stored]
 
     def restore(self) -> None:
         tombstone = self.one(Tombstone.objects.buried().exclude(rows=[]))
-        about = (tombstone.file_id, tombstone.delivery_id)
+        file, delivery = tombstone.file_id, tombstone.delivery_id
         try:
-            with self.attempt("restore", about[0], delivery=about[1]) as given:
+            with self.attempt("restore", file, delivery=delivery) as given:
                 given.append(acknowledged(restore(tombstone)))
         except NotRestorable as exception:
             if isinstance(exception.__cause__, FileNotFoundError):
@@ -311,23 +311,23 @@ class Worker:
             given.append(acknowledged(row))
 
     def load(self) -> None:
-        """Load a fixture, whose rows may have been deleted or given other content since."""
+        """Load a fixture whose rows may have been deleted or replaced since."""
         fixtures = sorted(os.listdir(self.run_folder.fixtures))[-NEWEST:]
         if not fixtures:
-            raise Nothing
+            raise NothingToDo
         path = self.run_folder.fixtures / self.chance.choice(fixtures)
         name = json.loads(path.read_text())[-1]["fields"]["content"]
         with self.attempt("load") as given:
             call_command("loaddata", str(path), verbosity=0)
             given += [acknowledged(row) for row in FileMeta.objects.filter(content=name)]
 
-    # -- What is done, but not in a transaction --
+    # -- Operations that run outside of transactions --
 
     def purge(self) -> None:
         with self.attempt("purge"):
             events = list(purge())
         for event in events:
-            # Both may be so for a moment: a burial looks for rows after its COMMIT.
+            # Both can occur for a short time: a burial looks for rows after its COMMIT.
             passing = ("a row names the file", "it was buried as an orphan")
             if event.result == "kept" and not event.reason.startswith(passing):
                 self.journal.write("fault", f"purge keeps {event}")
@@ -344,7 +344,7 @@ class Worker:
         self.run_folder.add_orphan(name)
 
     def leave(self) -> None:
-        """Leave an orphan as a writer does that died, or a file of another program."""
+        """Leave an orphan, as a killed writer does, or a foreign file."""
         store = store_for(FileMeta)
         key = store.layout.key(*self.file().key_ids())
         name = store.get_alternative_name(key, "")
@@ -356,21 +356,21 @@ class Worker:
 
     def bury_orphan(self) -> None:
         name = self.orphan()
-        # Its transaction has ended: it need not be old.
+        # Its transaction has ended, so it does not have to be old.
         with override_settings(DELIVERY_STORE_GRACE_HOURS=0), self.attempt("bury_orphan"):
             orphans.bury_orphan(FileMeta, name, using=DEFAULT_DB_ALIAS)
 
     def dump(self) -> None:
-        """Write a fixture of a delivery and one of its files."""
+        """Write a fixture with a delivery and one of its files."""
         row = self.file()
         self.write_fixture(row)
 
     def dump_orphan(self) -> None:
-        """Write a fixture of a row that names an orphan, as the dump of a lost database does."""
+        """Write a fixture with a row that refers to an orphan, like a dump of a lost database."""
         name, row = self.orphan(), self.file()
         data = bytes_under(name)
         if data is None:
-            raise Nothing
+            raise NothingToDo
         row.pk, row.filename = None, f"{self.chance.random()}.txt"
         row._set_content(name, len(data), digest(data))
         self.write_fixture(row)
@@ -384,18 +384,18 @@ class Worker:
         new.rename(path)
 
     def make_due(self) -> None:
-        """Let the time of tombstones pass."""
+        """Make some tombstones due."""
         chosen = [self.tombstone().pk for _ in range(3)]
         buried = Tombstone.objects.buried().filter(pk__in=chosen)
         buried.filter(file_id=None, delivery_id=None, rows=[]).update(created=LONG_AGO)
         buried.update(due=LONG_AGO)
 
     def abandon(self) -> None:
-        """Let the grace time of a row without content pass."""
+        """Make a row without content older than the grace time."""
         row = self.one(FileMeta.objects.filter(content__isnull=True))
         FileMeta.objects.filter(pk=row.pk, content__isnull=True).update(created=LONG_AGO)
 
-    # -- What readers see --
+    # -- Reading --
 
     def read_file(self) -> None:
         row = self.file()
@@ -404,7 +404,7 @@ class Worker:
             return
         if FileMeta.objects.filter(pk=row.pk, content=row.content.name).exists():
             found = "no bytes" if data is None else "other bytes"
-            self.journal.write("fault", f"row {row.pk} names {row.content.name!r}: {found}")
+            self.journal.write("fault", f"row {row.pk} refers to {row.content.name!r}: {found}")
 
     def read_tombstone(self) -> None:
         tombstone = self.tombstone()
@@ -412,9 +412,9 @@ class Worker:
             self.expect_claimed(tombstone)
 
     def expect_claimed(self, tombstone: Any) -> None:
-        """Write down a fault if a tombstone without bytes is not claimed."""
+        """Record a fault if a tombstone without bytes is not claimed."""
         if transaction.get_connection().in_atomic_block:
-            return  # it may see the tombstone as it was
+            return  # the transaction may see an old version of the tombstone
         if Tombstone.objects.buried().filter(pk=tombstone.pk).exists():
             self.journal.write("fault", f"{tombstone.name!r} is gone, and was not claimed")
 
@@ -459,7 +459,7 @@ def acknowledged(row: Any) -> Given:
 
 
 def reconnect() -> None:
-    """Begin with a new connection, whatever state the old one was left in."""
+    """Open a new connection, whatever the state of the old one."""
     old = connections[DEFAULT_DB_ALIAS]
     with suppress(Exception):
         if old.connection is not None:
@@ -474,7 +474,7 @@ _collecting: list[list[str]] = []
 
 @contextmanager
 def collected_names(names: list[str]) -> Iterator[None]:
-    """Append the names that are about to be created in the block."""
+    """Append the names that the block is about to create."""
     _collecting.append(names)
     try:
         yield
@@ -483,7 +483,7 @@ def collected_names(names: list[str]) -> Iterator[None]:
 
 
 def watch_names(journal: Journal) -> None:
-    """Let the store write down each name before it creates it."""
+    """Record each name in the journal before the store creates it."""
     store: Any = store_for(FileMeta)
     candidates = store._candidates
 
@@ -501,7 +501,7 @@ def watch_names(journal: Journal) -> None:
 
 
 def shift_clock(days: float) -> None:
-    """Let the clock of this process be wrong, as far as Django reads it."""
+    """Shift the clock of this process, as far as Django reads it."""
 
     class Shifted(datetime.datetime):
         @classmethod
@@ -512,7 +512,7 @@ def shift_clock(days: float) -> None:
 
 
 def read_repeatably() -> None:
-    """Let the connections of this process use REPEATABLE READ, as a site's settings may do."""
+    """Use REPEATABLE READ for the connections of this process, as a site's settings may do."""
     from psycopg import IsolationLevel
 
     options = connections[DEFAULT_DB_ALIAS].settings_dict["OPTIONS"]
@@ -520,7 +520,7 @@ def read_repeatably() -> None:
 
 
 def work(run_folder: RunFolder, number: int, seed: str, plant: Callable[[], None]) -> None:
-    """Be a worker; ``plant`` may break something in it."""
+    """Run a worker; ``plant`` may plant a fault in it."""
     log = os.open(run_folder.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -531,7 +531,7 @@ def work(run_folder: RunFolder, number: int, seed: str, plant: Callable[[], None
     shift_clock(worker.chance.choice((0, 0, 0, -3, 3)))
     if worker.chance.random() < 0.25:
         read_repeatably()
-    # Orphans are many here, and known to be orphans.
+    # Orphans are frequent here, and known to be orphans.
     patch.object(orphans, "ONE_IN", 1).start()
     watch_names(worker.journal)
 

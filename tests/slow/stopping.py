@@ -1,4 +1,4 @@
-"""Processes that stop themselves (SIGSTOP) at a chosen point, until they are continued."""
+"""Processes that stop themselves (SIGSTOP) at a chosen point until they are continued."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .processes import FORK, PATIENCE, finish, start
 
 Stop = Callable[[], None]
 Work = Callable[[Stop], object]
-"""Gets a function that stops its process where it is called."""
+"""Takes a function that stops the process when it is called."""
 
 
 class Ended(NamedTuple):
-    """What a process returned, and the error that it ended with, ``""`` for none."""
+    """The value that a process returned, and the error that it ended with, or ``""``."""
 
     value: Any
     error: str
 
 
 class Child:
-    """A forked process that works, with a database connection of its own."""
+    """A forked process with its own database connection."""
 
     def __init__(self, work: Work) -> None:
-        # A connection that two processes inherit would serve neither.
+        # Two processes cannot share an inherited connection.
         connections.close_all()
         self._reader, writer = FORK.Pipe(duplex=False)
         self._child = start(_run, work, writer)
@@ -39,7 +39,7 @@ class Child:
         self._ended: Ended | None = None
 
     def stops(self) -> bool:
-        """Wait until it has stopped itself; return False if it has ended instead."""
+        """Wait until the process has stopped itself; return False if it has ended instead."""
         self._ended = self._receive()
         if self._ended is None:
             os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOWAIT)
@@ -49,20 +49,20 @@ class Child:
         os.kill(self._pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill it with SIGKILL."""
+        """Kill the process with SIGKILL."""
         os.kill(self._pid, signal.SIGKILL)
         self._child.join()
         self._child.close()
         self._reader.close()
 
     def wait(self, waits: Callable[[], bool]) -> None:
-        """Wait until it has stopped itself or ended, or waits for others as ``waits`` returns."""
+        """Wait until the process has stopped itself or ended, or until ``waits`` returns True."""
         assert eventually(lambda: self._ended is not None or self._reader.poll(0) or waits())
 
     def end(self) -> Ended:
-        """Wait until it has ended, and return what came of it."""
+        """Wait until the process has ended, and return its result."""
         ended = self._ended or self._receive()
-        assert ended is not None, "it has stopped instead"
+        assert ended is not None, "the process has stopped instead"
         finish(self._child)
         self._reader.close()
         return ended

@@ -1,4 +1,4 @@
-"""The stores under proof, and stores that break one promise each, to show the harnesses red."""
+"""The stores under test, and stores that each break one promise, to make the harnesses fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.core.files.storage import FileSystemStorage, Storage
 from devilry_storage.storages import FsDeliveryStore, FsHierDeliveryStore
 
 WINDOW = 0.001
-"""Seconds by which a sabotaged store widens the gap between its check and its act."""
+"""Seconds that a sabotaged store waits between its check and its act."""
 
 
 def hier(root: Path) -> Storage:
@@ -25,7 +25,7 @@ def hier(root: Path) -> Storage:
 
 
 def flat(root: Path) -> Storage:
-    """Return the store with one folder a delivery, durable."""
+    """Return the store with one folder per delivery, durable."""
     return FsDeliveryStore(location=str(root))
 
 
@@ -40,7 +40,7 @@ def django(root: Path) -> Storage:
 
 
 class ForgetfulOfFolders(FileSystemStorage):
-    """Removes an emptied folder, as we do, but trusts that a folder which it made stays."""
+    """A storage that removes empty folders, but assumes that a folder it created stays."""
 
     def delete(self, name: str) -> None:
         super().delete(name)
@@ -60,7 +60,7 @@ def forgetful_of_folders(root: Path) -> Storage:
 
 
 class Hoarder(FileSystemStorage):
-    """Holds a whole file in memory, whatever is asked of it."""
+    """A storage that keeps the whole file in memory in every operation."""
 
     def _save(self, name: str, content: Any) -> str:
         whole = ContentFile(b"".join(content.chunks()))
@@ -81,7 +81,7 @@ def hoarder(root: Path) -> Storage:
 
 
 class WholeStreamer(FsHierDeliveryStore):
-    """Holds a whole file in memory when it is streamed."""
+    """A store that keeps the whole file in memory while it is streamed."""
 
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         yield b"".join(super()._stream(name, start, stop))
@@ -92,7 +92,7 @@ def whole_streamer(root: Path) -> Storage:
 
 
 class Leaver(FsHierDeliveryStore):
-    """Keeps a descriptor of what was not streamed to its end."""
+    """A store that leaks a descriptor if a stream is not read to its end."""
 
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         descriptor = os.open(self.path(name), os.O_RDONLY)
@@ -105,7 +105,7 @@ def leaver(root: Path) -> Storage:
 
 
 class Searcher(FsHierDeliveryStore):
-    """Looks at all files of a delivery before it saves another."""
+    """A store that scans all files of a delivery before it saves another."""
 
     def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
         assert name is not None
@@ -119,7 +119,7 @@ def searcher(root: Path) -> Storage:
 
 @contextmanager
 def link_by_check_then_act() -> Iterator[None]:
-    """Sabotage ``os.link`` into looking first and renaming then, as most code does."""
+    """Replace ``os.link`` by a check followed by a rename, as in most code."""
 
     def check_then_act(
         source: str,
@@ -143,6 +143,6 @@ def link_by_check_then_act() -> Iterator[None]:
 
 @contextmanager
 def fsync_that_does_nothing() -> Iterator[None]:
-    """Sabotage ``os.fsync`` into the no-op that it is on a disk that lies."""
+    """Replace ``os.fsync`` by a no-op, as on a disk that ignores flushes."""
     with patch("os.fsync", lambda fd: None):
         yield

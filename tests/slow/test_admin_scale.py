@@ -1,4 +1,4 @@
-"""The admin of 3,000,000 files: no page scans a table, nor sends more queries than for a few."""
+"""Pages of the admin with 3,000,000 files: no table scans, and no more queries than with few."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ pytestmark = [
     # With fewer rows PostgreSQL chooses other plans.
     pytest.mark.only_full,
     pytest.mark.postgres,
-    # Of the run's database nothing is used but a copy; each test leaves the connection alone.
+    # The tests only use copies of the run's database, and leave the connection as it was.
     pytest.mark.django_db(transaction=True),
 ]
 
 FILES = 3_000_000
 FEW = 30_000
 
-#: How many rows one scan may read. A page counts up to 10,000, and a period of as many may be read
-#: to find in it what was searched.
+#: The number of rows that one scan may read. A page counts up to 10,000 rows, and a search may
+#: read a period with as many rows.
 MOST = FILES // 100
 
 TOMBSTONES, DASHBOARD = url_for(Tombstone), url_for(MonthlySum)
@@ -47,8 +47,8 @@ def completion(model: str, field: str, term: str) -> str:
     return f"/admin/autocomplete/?{query}"
 
 
-#: The pages. ``{files}``, ``{deliveries}`` and ``{groups}`` are the largest ids; ``{early}`` is a
-#: day near the beginning, ``{next}`` the second one after it.
+#: The pages. ``{files}``, ``{deliveries}`` and ``{groups}`` are the largest ids. ``{early}`` is a
+#: day near the beginning, and ``{next}`` is two days later.
 PAGES = [
     DELIVERIES,
     f"{DELIVERIES}?p=100",
@@ -136,7 +136,7 @@ PAGES = [
 
 
 class Site:
-    """The admin on a database of so many files."""
+    """The admin on a database with a number of files."""
 
     def __init__(self, name: str, files: int) -> None:
         self.name = name
@@ -178,10 +178,10 @@ def many(django_db_setup: None, django_db_blocker: Any) -> Iterator[Site]:
         yield Site("many", FILES)
 
 
-def test_no_page_scans_a_table_or_sends_more_queries_for_more_rows(few: Site, many: Site) -> None:
-    """By what PostgreSQL says that it did for each query of each page."""
+def test_pages_scan_no_table_and_send_a_constant_number_of_queries(few: Site, many: Site) -> None:
+    """PostgreSQL's EXPLAIN ANALYZE shows the rows that each query of each page reads."""
     with few.connected():
-        for _ in range(2):  # at first Django asks what it remembers afterwards
+        for _ in range(2):  # the first time fills Django's caches
             before = {page: len(few.open(page).sent) for page in PAGES}
     bad, explained = [], 0
     with many.connected():
@@ -208,8 +208,8 @@ def test_no_page_scans_a_table_or_sends_more_queries_for_more_rows(few: Site, ma
         ("devilry_deliveries_group_name", f"{GROUPS}?q=group+00001"),
     ],
 )
-def test_without_an_index_a_scan_is_found(many: Site, index: str, page: str) -> None:
-    """Each index is needed, and the proof sees what is read without it."""
+def test_harness_detects_a_missing_index(many: Site, index: str, page: str) -> None:
+    """Each index is needed: without it, the harness finds a scan."""
     with many.connected(), transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(f'DROP INDEX "{index}"')
@@ -218,8 +218,10 @@ def test_without_an_index_a_scan_is_found(many: Site, index: str, page: str) -> 
     assert found != []
 
 
-def test_pages_of_all_rows_are_found(many: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With Django's own paginator, which counts them all."""
+def test_harness_detects_a_page_that_counts_all_rows(
+    many: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's own paginator counts all rows."""
     monkeypatch.setattr(DeliveryAdmin, "paginator", Paginator)
     monkeypatch.setattr(Paginator, "has_more", False, raising=False)
     with many.connected():

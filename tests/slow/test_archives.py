@@ -1,4 +1,4 @@
-"""Large archives: whole for every program, of the length that was told, in little memory."""
+"""Large archives: valid for every program, of the announced length, in little memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
 
 def child(folder: Path, *arguments: object) -> list[int]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # Python's development mode adds to each object what finds errors in C.
+    # Python's development mode adds debug bytes to each object.
     for name in ("DJANGO_SETTINGS_MODULE", "PYTHONDEVMODE"):
         environment.pop(name, None)
     done = subprocess.run(
@@ -42,11 +42,11 @@ def child(folder: Path, *arguments: object) -> list[int]:
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    return [int(each) for each in done.stdout.split()]
+    return [int(figure) for figure in done.stdout.split()]
 
 
 def faults_found_by(*command: str, folder: Path) -> list[str]:
-    """Return what a program says of an archive, if it does not like it."""
+    """Return the output of a program that rejects an archive."""
     done = subprocess.run(
         command, cwd=folder, env=ENVIRONMENT, capture_output=True, check=False, text=True
     )
@@ -57,19 +57,19 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def test_70000_members_are_whole_in_little_memory(tmp_path: Path) -> None:
-    """Beyond the 65,535 that the format had once; every checksum agrees."""
+def test_archive_of_70000_members_is_valid_and_takes_little_memory(tmp_path: Path) -> None:
+    """More than the 65,535 members of the original format; every checksum matches."""
     need(PROC, UNZIPPERS)
     deliveries = 70
     child(tmp_path, "prepare", deliveries, 1000)
     _, _, baseline = child(tmp_path, "one")
-    told, size, peak = child(tmp_path, "all")
+    announced, size, peak = child(tmp_path, "all")
     faults = faults_found_by("unzip", "-tqq", "all.zip", folder=tmp_path)
     faults += faults_found_by("7z", "t", "all.zip", folder=tmp_path)
-    if told != size:
-        faults.append(f"{size} bytes were sent, {told} were told")
+    if announced != size:
+        faults.append(f"{size} bytes were sent, {announced} were announced")
     if peak - baseline >= LIMIT_KIB:
-        faults.append(f"took {peak - baseline} KiB more than the {baseline} KiB of one member")
+        faults.append(f"took {peak - baseline} KiB more than the {baseline} KiB for one member")
     with zipfile.ZipFile(tmp_path / "all.zip") as zipped:
         sums = zipped.read("SHA256SUMS").decode().splitlines()
         wrong = [line for line in sums if line[:64] != _sha256(zipped.read(line[66:]))]
@@ -79,8 +79,8 @@ def test_70000_members_are_whole_in_little_memory(tmp_path: Path) -> None:
     assert members == deliveries * 1000
 
 
-def test_a_member_over_4_gib_is_whole(tmp_path: Path) -> None:
-    """It, and what lies behind it, by the extensions for 64 bits; its checksum is computed."""
+def test_archive_with_a_member_over_4_gib_is_valid(tmp_path: Path) -> None:
+    """The member and the one after it need the Zip64 extensions; its checksum is computed."""
     need(UNZIPPERS)
     size = count(4, ci=2) * GIBIBYTE + 12345
     store = FsHierDeliveryStore(location=str(tmp_path / "store"))
@@ -88,7 +88,7 @@ def test_a_member_over_4_gib_is_whole(tmp_path: Path) -> None:
     with (tmp_path / "store" / "0" / "big").open("wb") as file:
         file.truncate(size)  # sparse
         file.write(b"beginning")
-    (tmp_path / "store" / "0" / "small").write_bytes(b"behind it")
+    (tmp_path / "store" / "0" / "small").write_bytes(b"after it")
     archive = of_folder(store, "0")
     sent = 0
     with (tmp_path / "a.zip").open("wb") as file:
@@ -99,7 +99,9 @@ def test_a_member_over_4_gib_is_whole(tmp_path: Path) -> None:
             else:
                 file.write(chunk)
         file.truncate(sent)
-    faults = [] if sent == archive.length else [f"{sent} bytes were sent, {archive.length} told"]
+    faults = []
+    if sent != archive.length:
+        faults.append(f"{sent} bytes were sent, {archive.length} were announced")
     faults += faults_found_by("unzip", "-tqq", "a.zip", folder=tmp_path)
     faults += faults_found_by("7z", "t", "a.zip", folder=tmp_path)
     with zipfile.ZipFile(tmp_path / "a.zip") as zipped:
@@ -110,20 +112,20 @@ def test_a_member_over_4_gib_is_whole(tmp_path: Path) -> None:
                 total += len(piece)
         if f"{digest.hexdigest()}  big\n" not in zipped.read("SHA256SUMS").decode():
             faults.append("SHA256SUMS has another checksum")
-        if zipped.read("small") != b"behind it":
-            faults.append("the member behind it differs")
+        if zipped.read("small") != b"after it":
+            faults.append("the member after it differs")
     report("archive-4-gib", tried=total // GIBIBYTE, hit=total // GIBIBYTE, bad=faults)
     assert total == size
 
 
 def _left() -> tuple[int, int]:
-    """Return how many descriptors and threads this process has."""
+    """Return the number of descriptors and threads of this process."""
     gc.collect()
     return len(os.listdir("/proc/self/fd")), threading.active_count()
 
 
-def test_a_client_that_leaves_takes_all_with_it(tmp_path: Path) -> None:
-    """Wherever it breaks off, no descriptor and no thread stays."""
+def test_aborted_archive_leaves_no_descriptor_and_no_thread(tmp_path: Path) -> None:
+    """The client may close the connection anywhere in the archive."""
     need(PROC)
     store: Any = FsHierDeliveryStore(location=str(tmp_path))
     (tmp_path / "0").mkdir()

@@ -1,4 +1,4 @@
-"""A database that fails, is cut off or killed: no row without its bytes, nothing live removed."""
+"""Failing, disconnected and killed databases: every row keeps its bytes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ pytestmark = [
 ]
 
 STEPS = 200
-"""More than any operation has: that many statements or packets."""
+"""More statements or packets than any operation has."""
 
 
 class Failing:
-    """Lets the ``n``-th statement fail before it reaches the database, and maybe all after it."""
+    """Lets the ``n``-th statement fail, and with ``for_good`` all later ones. None is executed."""
 
     def __init__(self, n: int, *, for_good: bool) -> None:
         self.left = n
@@ -42,16 +42,16 @@ class Failing:
         self.left -= 1
         if self.left == 0 or (self.left < 0 and self.for_good):
             self.failed = True
-            raise OperationalError("the database is gone")
+            raise OperationalError("the database has failed")
         return execute(sql, params, many, context)
 
 
-def test_statement_that_fails_parts_no_row_from_its_bytes() -> None:
-    """Each statement of each operation, alone and with all that follow; then a second try.
+def test_rows_keep_their_bytes_if_a_statement_fails() -> None:
+    """Each statement of each operation fails, alone or with all later ones; then a second try.
 
-    With the small counts only every third statement, of each operation other ones.
+    With the small counts, only every third statement fails, with varying offsets.
 
-    A hit is an operation that told its caller.
+    A hit is an operation that raised an error.
     """
     tried = hit = 0
     bad = []
@@ -83,13 +83,13 @@ def test_statement_that_fails_parts_no_row_from_its_bytes() -> None:
         ("reply", "swallow_reply", b"", 1, count(1, ci=3)),
     ],
 )
-def test_what_is_lost_on_the_way_parts_no_row_from_its_bytes(
+def test_rows_keep_their_bytes_if_a_packet_is_lost(
     name: str, lost: str, piece: bytes, rounds: int, step: int
 ) -> None:
-    """Each COMMIT of each operation, or the answer to it, or any answer; then a second try.
+    """Each COMMIT of each operation is lost, or its reply, or any reply; then a second try.
 
-    A lost answer to a COMMIT looks like a rollback, and is none. A hit is an operation that told
-    its caller.
+    A lost reply to a COMMIT looks like a rollback, but the transaction is committed. A hit is an
+    operation that raised an error.
     """
     tried = hit = 0
     bad = []
@@ -114,14 +114,17 @@ def test_what_is_lost_on_the_way_parts_no_row_from_its_bytes(
 
 
 class Killer:
-    """Lets something happen to the database at a random moment of an operation, in a thread."""
+    """Strikes the database at a random time during an operation, in a thread."""
 
     def __init__(self, strike: Callable[[], object]) -> None:
         self._strike = strike
         self._chance = random.Random(0)
 
     def during(self, operation: Operation, delivery: Any, seconds: float) -> DatabaseError | None:
-        """Run the operation, which takes so long when nothing happens; return its error."""
+        """Run the operation and return its error.
+
+        ``seconds`` is the time that it takes undisturbed.
+        """
         begun = threading.Event()
 
         def strike() -> None:
@@ -139,9 +142,9 @@ class Killer:
 
 
 def strike_at_random(name: str, strike: Callable[[], object], strikes: int) -> None:
-    """Let something happen to the database in the middle of operations, and look.
+    """Strike the database in the middle of operations, and report the faults.
 
-    A hit is an operation that told its caller.
+    A hit is an operation that raised an error.
     """
     killer, hit = Killer(strike), 0
     bad: list[str] = []
@@ -168,8 +171,8 @@ def typical_seconds(operation: Operation) -> float:
 
 
 @pytest.mark.postgres
-def test_backend_that_is_killed_parts_no_row_from_its_bytes() -> None:
-    """pg_terminate_backend() at a random moment of an operation; then a second try."""
+def test_rows_keep_their_bytes_if_a_backend_is_killed() -> None:
+    """pg_terminate_backend() is called at a random time during an operation; then a second try."""
     import psycopg
 
     name = connection.settings_dict["NAME"]
@@ -186,7 +189,7 @@ def test_backend_that_is_killed_parts_no_row_from_its_bytes() -> None:
 
 
 @pytest.mark.postgres
-def test_server_that_crashes_parts_no_row_from_its_bytes() -> None:
-    """An immediate shutdown at a random moment of an operation; then a second try."""
+def test_rows_keep_their_bytes_if_the_server_crashes() -> None:
+    """The server is shut down at a random time during an operation; then a second try."""
     with own_server() as server:
         strike_at_random("db-server-restarted", server.crash, count(28, 7))

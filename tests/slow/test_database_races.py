@@ -1,4 +1,4 @@
-"""Whoever meets on the same rows: no row without its bytes, nothing live removed, no number twice.
+"""Races on the same rows: every row keeps its bytes, and delivery numbers are unique.
 
 A hit is a race in which the two sides overlapped in time.
 """
@@ -54,21 +54,21 @@ GONE = ("DoesNotExist",)
 
 
 def races(full: int = 40) -> int:
-    """Return how many races: more where one side is quick, so that enough of them meet."""
+    """Return the number of races. Use more if one side is fast, so that enough of them overlap."""
     return count(full, full // 4)
 
 
 def report_races(name: str, runs: Runs, bad: list[str]) -> None:
-    """Report the races and fail if one broke the promise, or if too few of them met."""
+    """Report the races; fail if one broke the promise, or if too few overlapped in time."""
     report(name, tried=len(runs), hit=met(runs), bad=bad)
     assert met(runs) >= 0.3 * len(runs)
 
 
-# -- What the sides do --
+# -- Sides of races --
 
 
 def on(rows: list[Any], act: Callable[[Any], object]) -> Side:
-    """Return a side that loads its row before the race and then acts on it."""
+    """Return a side that loads its row before the race and acts on it in the race."""
 
     def prepare(number: int) -> Act:
         row = type(rows[number])._base_manager.get(pk=rows[number].pk)
@@ -78,7 +78,7 @@ def on(rows: list[Any], act: Callable[[Any], object]) -> Side:
 
 
 def in_turn(*sides: Side) -> Side:
-    """Return a side that does something else in each race."""
+    """Return a side that alternates between the given sides."""
     return lambda number: sides[number % len(sides)](number)
 
 
@@ -103,7 +103,7 @@ def replace(data: bytes) -> Callable[[Any], None]:
 
 
 def rename(row: Any) -> None:
-    """Save an instance that knows nothing of what happened to its content."""
+    """Save a possibly stale instance with a new filename."""
     row.filename = "renamed.txt"
     row.save()
 
@@ -121,22 +121,22 @@ def files_of(deliveries: list[Any]) -> list[Any]:
 
 
 def unseen_files(deliveries: list[Any], runs: Runs) -> list[str]:
-    """Return a line for each file of a finished delivery that finish() did not look at."""
+    """Return a line for each file of a finished delivery that finish() did not check."""
     lines = []
     for delivery, (finished, _) in zip(deliveries, runs, strict=True):
         if finished.error is None:
             assert isinstance(finished.value, list)
-            there = delivery.files.filter(content__isnull=False)
-            there = there.exclude(content__in=finished.value)
-            lines += [f"delivery {delivery.pk}: {row.filename}" for row in there]
+            rows = delivery.files.filter(content__isnull=False)
+            rows = rows.exclude(content__in=finished.value)
+            lines += [f"delivery {delivery.pk}: {row.filename}" for row in rows]
     return lines
 
 
 @pytest.mark.parametrize(("kind", "late"), [("add", add), ("add-files", add_many)])
-def test_finished_delivery_has_no_file_that_finish_did_not_see(
+def test_finish_checks_every_file_of_the_delivery(
     kind: str, late: Callable[[Any], object]
 ) -> None:
-    """finish() against add_file() or add_files(): one waits for the other, and then refuses."""
+    """finish() races with add_file() or add_files(): the second one waits and then refuses."""
     deliveries = state.deliveries(races(60), files=1)
     runs = race_on_rows(on(deliveries, finish), on(deliveries, late), len(deliveries))
     bad = unseen_files(deliveries, runs) + state.faults() + unexpected(runs, *REFUSED)
@@ -145,7 +145,7 @@ def test_finished_delivery_has_no_file_that_finish_did_not_see(
 
 @contextmanager
 def no_locks() -> Iterator[None]:
-    """Sabotage the row locks into plain reads, as most code has it."""
+    """Replace the row locks by plain reads."""
 
     def read_row(model: type[models.Model], pk: Any, using: str) -> Any:
         return model._base_manager.using(using).filter(pk=pk).first()
@@ -158,8 +158,8 @@ def no_locks() -> Iterator[None]:
 
 
 @pytest.mark.postgres
-def test_the_races_find_a_finish_without_locks() -> None:
-    """The same harness fails where nobody locks: files slip into finished deliveries."""
+def test_harness_detects_finish_without_locks() -> None:
+    """The same harness fails without row locks: files get into finished deliveries."""
     found: list[str] = []
     for _ in range(10):
         deliveries = state.deliveries(60, files=1)
@@ -172,7 +172,7 @@ def test_the_races_find_a_finish_without_locks() -> None:
 
 
 def race_at_repeatable_read(tried: int) -> tuple[list[Any], Runs]:
-    """Let finish(), in a transaction that has read before, race with what adds files."""
+    """Let finish(), in a transaction that has read before, race with calls that add files."""
     deliveries = state.deliveries(tried, files=1)
     files = files_of(deliveries)
     for delivery in deliveries:
@@ -197,8 +197,8 @@ def race_at_repeatable_read(tried: int) -> tuple[list[Any], Runs]:
 
 
 @pytest.mark.postgres
-def test_finish_at_repeatable_read_sees_every_file() -> None:
-    """Otherwise PostgreSQL's serialization failure reaches one of the callers."""
+def test_finish_at_repeatable_read_checks_every_file() -> None:
+    """One of the callers may get PostgreSQL's serialization failure instead."""
     deliveries, runs = race_at_repeatable_read(races(60))
     bad = unseen_files(deliveries, runs) + state.faults()
     bad += unexpected(runs, "OperationalError", *REFUSED)
@@ -208,16 +208,16 @@ def test_finish_at_repeatable_read_sees_every_file() -> None:
 
 
 @pytest.mark.postgres
-def test_the_races_find_repeatable_read_without_writes() -> None:
-    """The same harness fails where the rows are only locked."""
+def test_harness_detects_repeatable_read_without_writes() -> None:
+    """The same harness fails if the rows are only locked, not written."""
     with patch("devilry_storage.db.rows._write", lambda rows: None):
         deliveries, runs = race_at_repeatable_read(40)
     assert unseen_files(deliveries, runs) != []
 
 
 @pytest.mark.parametrize("kind", ["autocommit", "transaction"])
-def test_files_are_added_to_one_delivery_at_once(kind: str) -> None:
-    """In a transaction of the caller too: SQLite's writers wait, as nothing is read first."""
+def test_concurrent_add_file_calls_on_a_delivery_succeed(kind: str) -> None:
+    """Also in a transaction of the caller: SQLite's writers wait, as nothing is read first."""
     deliveries = state.deliveries(races())
 
     def side(filename: str) -> Side:
@@ -247,8 +247,8 @@ def numbers(deliveries: list[Any]) -> list[str]:
     return lines
 
 
-def test_deliveries_that_are_finished_at_once_get_the_next_two_numbers() -> None:
-    """finish() against finish() in one group: numbers are unique and without a gap."""
+def test_concurrent_finish_calls_get_consecutive_numbers() -> None:
+    """finish() races with finish() in the same group: numbers are unique and without a gap."""
     tried = races()
     owners = [state.group() for _ in range(tried)]
     left = [state.deliveries(1, files=1, owner=owner)[0] for owner in owners]
@@ -258,8 +258,8 @@ def test_deliveries_that_are_finished_at_once_get_the_next_two_numbers() -> None
     report_races("db-finish-finish", runs, numbers(left) + state.faults() + unexpected(runs))
 
 
-def test_copy_and_finish_at_once_get_the_next_two_numbers() -> None:
-    """copy() into a group against finish() in it: as for two that are finished."""
+def test_concurrent_copy_and_finish_get_consecutive_numbers() -> None:
+    """copy() into a group races with finish() in it: numbers are unique and without a gap."""
     source = state.deliveries(1, files=2)[0]
     source.finish()
     deliveries = [state.deliveries(1, files=1)[0] for _ in range(races())]
@@ -272,16 +272,16 @@ def test_copy_and_finish_at_once_get_the_next_two_numbers() -> None:
     report_races("db-finish-copy", runs, numbers(deliveries) + state.faults() + unexpected(runs))
 
 
-# -- Replacing, deleting, and instances that do not know --
+# -- Replacing, deleting, and stale instances --
 
 
 def accounted(files: list[Any], runs: Runs) -> list[str]:
-    """Return a line for all bytes that neither a row nor a tombstone names."""
+    """Return a line for each orphan."""
     return [f"{name!r} is an orphan" for name in state.orphans()]
 
 
-def test_two_replacements_leave_one_and_bury_the_others() -> None:
-    """Both are told success: the later one's bytes live, the others have tombstones."""
+def test_concurrent_replacements_keep_the_last_content_and_bury_the_others() -> None:
+    """Both succeed: the row has the bytes of the later one, and the others have tombstones."""
     files = files_of(state.deliveries(races(), files=1))
     runs = race_on_rows(on(files, replace(LEFT)), on(files, replace(RIGHT)), len(files))
     bad = state.faults() + accounted(files, runs) + unexpected(runs)
@@ -290,38 +290,38 @@ def test_two_replacements_leave_one_and_bury_the_others() -> None:
     report_races("db-replace-replace", runs, bad)
 
 
-def test_replacement_against_delete_leaves_nothing_untracked() -> None:
-    """Whoever is second sees what the first did: bytes are the row's or have a tombstone.
+def test_concurrent_replacement_and_delete_leave_no_untracked_bytes() -> None:
+    """The second one sees the result of the first: all bytes have a row or a tombstone.
 
-    Only a replacement that comes too late, and is told so, may leave an orphan.
+    Only a replacement that fails because it comes too late may leave an orphan.
     """
     files = files_of(state.deliveries(races(), files=1))
     runs = race_on_rows(on(files, replace(LEFT)), on(files, delete), len(files))
     failed = sum(left.error is not None for left, _ in runs)
     bad = state.faults() + unexpected(runs, *GONE)
-    bad += [f"row {row.pk} is there" for row in FileMeta.objects.all()]
+    bad += [f"row {row.pk} still exists" for row in FileMeta.objects.all()]
     bad += ["more orphans than failed replacements"] * (len(state.orphans()) > failed)
     report_races("db-replace-delete", runs, bad)
 
 
-def test_stale_instance_brings_nothing_back() -> None:
-    """save() of an instance that was loaded before a replacement, or before a delete."""
+def test_saving_a_stale_instance_restores_nothing() -> None:
+    """The instance was loaded before a replacement or a delete."""
     files = files_of(state.deliveries(races(60), files=1))
     changes = in_turn(on(files, replace(LEFT)), on(files, delete))
     runs = race_on_rows(changes, on(files, rename), len(files))
     bad = state.faults() + unexpected(runs, "DatabaseError", "NotUpdated", *GONE)
     bad += accounted(files, runs)
     for number, row in enumerate(files):
-        there = FileMeta.objects.filter(pk=row.pk)
+        found = FileMeta.objects.filter(pk=row.pk)
         if number % 2:
-            bad += [f"row {row.pk} is back" for row in there]
+            bad += [f"row {row.pk} exists again" for row in found]
         elif state.stored(row) != LEFT:
             bad.append(f"row {row.pk} has its old content again")
     report_races("db-stale-save", runs, bad)
 
 
-def test_rows_deleted_at_once_take_only_their_own_bytes_along() -> None:
-    """With no retention, after COMMIT: two files of a delivery, or one twice; the others stay."""
+def test_concurrent_deletes_remove_only_their_own_bytes() -> None:
+    """Without retention, two files of a delivery are deleted, or one file twice."""
     deliveries = state.deliveries(races(), files=3)
     first, second = [[list(d.files)[n] for d in deliveries] for n in (0, 1)]
     either = in_turn(on(second, delete), on(first, delete))
@@ -334,8 +334,8 @@ def test_rows_deleted_at_once_take_only_their_own_bytes_along() -> None:
     report_races("db-delete-delete", runs, bad)
 
 
-def test_removal_is_not_held_up_by_another_that_has_just_removed_the_newest_row() -> None:
-    """The newest row of the store is looked up first, and may be deleted meanwhile."""
+def test_removal_succeeds_while_another_deletes_the_newest_row() -> None:
+    """A removal first looks up the newest row of the store, which may be deleted meanwhile."""
     tried = races()
     state.deliveries(1, files=1)
     both = list(reversed(state.deliveries(2 * tried, files=1)))
@@ -346,8 +346,8 @@ def test_removal_is_not_held_up_by_another_that_has_just_removed_the_newest_row(
     report_races("db-delete-newest", runs, bad)
 
 
-def test_deleting_a_delivery_under_whoever_works_on_it_gives_clear_errors() -> None:
-    """A cascade against add_file(), add_files(), a replacement and finish(): no deadlock."""
+def test_calls_on_a_delivery_that_is_being_deleted_fail_clearly() -> None:
+    """A cascade races with add_file(), add_files(), a replacement and finish(): no deadlock."""
     deliveries = state.deliveries(2 * races(), files=3)
     files = files_of(deliveries)
     works = in_turn(
@@ -364,16 +364,16 @@ def test_deleting_a_delivery_under_whoever_works_on_it_gives_clear_errors() -> N
 # -- One filename, one object --
 
 
-def test_filename_goes_to_one_of_two() -> None:
-    """add_file() of one name twice at once: one is told FileExistsError, and nothing is lost."""
+def test_concurrent_add_file_calls_with_the_same_filename_succeed_once() -> None:
+    """One call raises FileExistsError, and nothing is lost."""
     deliveries = state.deliveries(races())
     sides = on(deliveries, add_a(LEFT)), on(deliveries, add_a(RIGHT))
     runs = race_on_rows(*sides, races=len(deliveries))
     report_races("db-add-add", runs, one_winner(deliveries, runs))
 
 
-def test_row_left_behind_is_taken_over_by_one_of_two() -> None:
-    """add_file() twice at once where a writer died long ago: as for a new name."""
+def test_abandoned_row_is_taken_over_once() -> None:
+    """add_file() races with add_file() for the filename of an abandoned row."""
     deliveries = state.deliveries(races())
     long_ago = timezone.now() - timedelta(days=3)
     for delivery in deliveries:
@@ -387,25 +387,25 @@ def one_winner(deliveries: list[Any], runs: Runs) -> list[str]:
     bad = state.faults() + unexpected(runs, "FileExistsError")
     for delivery, sides in zip(deliveries, runs, strict=True):
         winners = [data for data, run in zip((LEFT, RIGHT), sides, strict=True) if not run.error]
-        there = [state.stored(row) for row in delivery.files]
-        if len(winners) != 1 or there != winners:
-            bad.append(f"delivery {delivery.pk}: {winners} were told success, {there} is there")
+        stored = [state.stored(row) for row in delivery.files]
+        if len(winners) != 1 or stored != winners:
+            bad.append(f"delivery {delivery.pk}: {winners} succeeded, {stored} is stored")
     return bad
 
 
-# -- Purge and whoever uses a key again --
+# -- purge() against calls that use a key again --
 
 
 def buried(number: int, *, absent: Callable[[int], bool] = lambda number: False) -> list[Any]:
     """Return deleted rows (with their ids) whose tombstones are not due yet.
 
-    ``absent`` selects those whose bytes are gone already, as when a purge was killed before it
-    recorded their removal.
+    ``absent`` selects rows whose bytes are already removed, as if a purge had been killed before
+    it recorded the removal.
     """
     files = files_of(state.deliveries(number, files=2))
     FileMeta.objects.filter(pk__in=[row.pk for row in files]).delete()
-    for location, row in enumerate(files):
-        if absent(location):
+    for position, row in enumerate(files):
+        if absent(position):
             tombstones = Tombstone.objects.filter(name=row.content.name)
             tombstones.update(claimed=timezone.now(), rows=[])
             store_for(FileMeta).delete(row.content.name)
@@ -413,7 +413,7 @@ def buried(number: int, *, absent: Callable[[int], bool] = lambda number: False)
 
 
 def purging(rows: list[Any]) -> Side:
-    """Let the row's tombstone be due; in the race, purge."""
+    """Return a side that makes the row's tombstone due and purges in the race."""
 
     def prepare(number: int) -> Act:
         name = rows[number].content.name
@@ -424,7 +424,7 @@ def purging(rows: list[Any]) -> Side:
 
 
 def storing_again(rows: list[Any]) -> Side:
-    """In the race, store under the id that the row had, in a transaction or without one."""
+    """Return a side that stores under the old id of the row, within a transaction or without."""
 
     def prepare(number: int) -> Act:
         old = rows[number]
@@ -442,10 +442,10 @@ def storing_again(rows: list[Any]) -> Side:
     return prepare
 
 
-def test_purge_does_not_take_the_bytes_of_a_key_that_is_being_used_again() -> None:
-    """Nothing tells purge of a row that is not committed yet: nobody stores under a due key.
+def test_purge_keeps_the_bytes_of_a_key_that_is_used_again() -> None:
+    """Purge cannot see uncommitted rows, so saves must not use a key with a tombstone.
 
-    In every other race the bytes are gone already, so that the key itself is free.
+    In every other race the bytes are already removed, so that the key itself is free.
     """
     rows = buried(2 * races(), absent=lambda number: bool(number % 2))
     runs = race_on_rows(purging(rows), storing_again(rows), len(rows))
@@ -453,8 +453,8 @@ def test_purge_does_not_take_the_bytes_of_a_key_that_is_being_used_again() -> No
     report_races("db-purge-reuse", runs, bad)
 
 
-def test_two_purges_share_the_work() -> None:
-    """Both remove what either has claimed; all is removed, and nothing else."""
+def test_concurrent_purges_remove_all_due_files() -> None:
+    """Each purge removes what either has claimed, and nothing else."""
     rows = buried(races())
     runs = race_on_rows(purging(rows), purging(rows), len(rows))
     bad = state.faults() + unexpected(runs)
@@ -463,8 +463,8 @@ def test_two_purges_share_the_work() -> None:
     report_races("db-purge-purge", runs, bad)
 
 
-def test_purge_does_not_take_what_is_being_adopted() -> None:
-    """adopt() of bytes with a tombstone fails, before, while and after they are removed."""
+def test_adopting_a_file_that_is_being_purged_fails() -> None:
+    """adopt() of bytes with a tombstone fails before, while and after they are removed."""
     rows = buried(races(60))
     runs = race_on_rows(purging(rows), adopting(rows), len(rows))
     bad = state.faults()
@@ -484,8 +484,8 @@ def adopting(rows: list[Any]) -> Side:
     return prepare
 
 
-def test_bytes_cannot_be_adopted_from_a_row_that_is_being_deleted() -> None:
-    """adopt() of a row's own bytes against the delete that removes them right after COMMIT."""
+def test_adopting_the_bytes_of_a_row_that_is_being_deleted_fails() -> None:
+    """Without retention, the delete removes the bytes right after COMMIT."""
     rows = files_of(state.deliveries(races(60), files=2))
     with remove_at_once:
         runs = race_on_rows(on(rows, delete), adopting(rows), len(rows))
@@ -494,14 +494,14 @@ def test_bytes_cannot_be_adopted_from_a_row_that_is_being_deleted() -> None:
     report_races("db-delete-adopt", runs, bad)
 
 
-def test_orphan_is_adopted_once() -> None:
-    """adopt() twice at once: one row names the bytes, the other is told FileExistsError."""
+def test_concurrent_adoptions_of_an_orphan_succeed_once() -> None:
+    """One row gets the bytes, the other call raises FileExistsError."""
     rows = files_of(state.deliveries(races(), files=2))
     FileMeta.objects.filter(pk__in=[row.pk for row in rows]).delete()
     Tombstone.objects.all().delete()
     runs = race_on_rows(adopting(rows), adopting(rows), len(rows))
     bad = state.faults() + unexpected(runs, "FileExistsError")
-    bad += [f"{name!r} was adopted by nobody" for name in state.orphans()]
+    bad += [f"{name!r} was not adopted" for name in state.orphans()]
     report_races("db-adopt-adopt", runs, bad)
 
 
@@ -509,7 +509,7 @@ def test_orphan_is_adopted_once() -> None:
 
 
 def restoring(rows: list[Any]) -> Side:
-    """In the race, bring the row back that has a tombstone."""
+    """Return a side that restores the deleted row in the race."""
 
     def prepare(number: int) -> Act:
         tombstone = Tombstone.objects.get(name=rows[number].content.name)
@@ -519,16 +519,17 @@ def restoring(rows: list[Any]) -> Side:
 
 
 def lost(rows: list[Any], runs: Runs) -> list[str]:
-    """Return a line for each row that is not there although its restore was told success."""
-    there = set(FileMeta.objects.filter(content__isnull=False).values_list("pk", flat=True))
+    """Return a line for each row that is missing although its restore succeeded."""
+    found = set(FileMeta.objects.filter(content__isnull=False).values_list("pk", flat=True))
     restored = (row.pk for row, (left, _) in zip(rows, runs, strict=True) if not left.error)
-    return [f"row {pk} was restored and is not there" for pk in restored if pk not in there]
+    return [f"row {pk} was restored and is missing" for pk in restored if pk not in found]
 
 
 def unaccounted(runs: Runs) -> list[str]:
     """Return a line for each tombstone and orphan that restores cannot have left.
 
-    One that succeeds leaves the tombstone of the old name; one that fails leaves the duplicate.
+    A restore that succeeds leaves the tombstone of the old name. A restore that fails leaves the
+    duplicate.
     """
     left = [tombstone for tombstone in state.left() if tombstone.state is TombstoneState.RESTORED]
     others = [f"{tombstone} is left" for tombstone in state.left() if tombstone not in left]
@@ -537,8 +538,8 @@ def unaccounted(runs: Runs) -> list[str]:
     return others + ["more orphans than failed restores"] * too_many
 
 
-def test_restored_row_has_its_bytes_whatever_a_purge_does() -> None:
-    """restore() against purge: the first one has the tombstone, the other one fails or skips."""
+def test_restored_row_keeps_its_bytes_during_a_purge() -> None:
+    """restore() races with purge(): the first gets the tombstone, the other fails or skips it."""
     rows = buried(races(60))
     runs = race_on_rows(restoring(rows), purging(rows), len(rows))
     bad = state.faults() + lost(rows, runs) + unexpected(runs, "NotRestorable")
@@ -548,20 +549,20 @@ def test_restored_row_has_its_bytes_whatever_a_purge_does() -> None:
     report_races("db-restore-purge", runs, bad)
 
 
-def test_tombstone_is_restored_once() -> None:
-    """restore() twice at once: one brings the row back, the other is told that it is there."""
+def test_concurrent_restores_succeed_once() -> None:
+    """One restore() brings the row back, the other raises NotRestorable."""
     rows = buried(races())
     runs = race_on_rows(restoring(rows), restoring(rows), len(rows))
     winners = [sum(not run.error for run in sides) for sides in runs]
     bad = state.faults() + lost(rows, runs) + unexpected(runs, "NotRestorable")
-    bad += [f"{many} were told success" for many in winners if many != 1]
+    bad += [f"{many} restores succeeded" for many in winners if many != 1]
     bad += unaccounted(runs)
     assert len(state.left()) == len(rows)
     report_races("db-restore-restore", runs, bad)
 
 
-def test_restored_row_and_one_that_is_stored_under_its_id_exclude_each_other() -> None:
-    """restore() against a save() with the row's id: one of them has it, with its own bytes."""
+def test_concurrent_restore_and_save_with_the_same_id_succeed_once() -> None:
+    """The row has the bytes of the call that succeeded."""
     rows = buried(races(60))
     runs = race_on_rows(restoring(rows), storing_again(rows), len(rows))
     bad = state.faults() + unexpected(runs, "NotRestorable", "IntegrityError")
@@ -572,8 +573,8 @@ def test_restored_row_and_one_that_is_stored_under_its_id_exclude_each_other() -
     report_races("db-restore-store", runs, bad)
 
 
-def test_no_file_is_restored_into_a_delivery_that_is_being_finished() -> None:
-    """restore() against finish(): it sees the file, or the file stays deleted."""
+def test_finish_checks_files_that_are_being_restored() -> None:
+    """restore() races with finish(): the file is checked, or it stays deleted."""
     rows = buried(races(60))
     deliveries = [Delivery.objects.get(pk=row.delivery_id) for row in rows]
     runs = race_on_rows(on(deliveries, finish), restoring(rows), len(rows))

@@ -1,4 +1,4 @@
-"""Downloads of a long file: in little memory, and gone with the client."""
+"""Downloads of a large file: in little memory, and without leaks if the client disconnects."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ ROOT = Path(__file__).parents[2]
 LIMIT_KIB = 32 * 1024
 PIECE = 256 * 1024
 TIMES = 4
-"""How often a client leaves at each location: after a byte, a mebibyte, an eighth of the file."""
+"""The number of disconnects at each position: after 1 byte, 1 MiB and an eighth of the file."""
 
 Stored = tuple[Make, str]
-"""A function of a module that makes a store, and its location."""
+"""A module-level function that returns a store, and the store's location."""
 
 
 @dataclass(frozen=True)
 class Child:
-    """A site in a process of its own, with a database in a folder, over a store."""
+    """A site in a separate process, with a store and a database in a folder."""
 
     folder: Path
     stored: Stored
@@ -52,7 +52,7 @@ class Child:
             "DEVILRY_STORAGE_TEST_DATABASE": "sqlite",
             "DEVILRY_STORAGE_TEST_DIR": str(self.folder),
         }
-        # Python's development mode adds to each object what finds errors in C.
+        # Python's development mode adds debug bytes to each object.
         environment.pop("PYTHONDEVMODE", None)
         factory = f"{make.__module__}.{make.__qualname__}"
         return subprocess.Popen(
@@ -65,8 +65,8 @@ class Child:
 
     def prepared(self, size: int) -> dict[str, str]:
         with self.start("prepare", size) as process:
-            said, _ = process.communicate(timeout=300)
-        prepared: dict[str, str] = json.loads(said)
+            output, _ = process.communicate(timeout=300)
+        prepared: dict[str, str] = json.loads(output)
         return prepared
 
     @contextmanager
@@ -75,27 +75,27 @@ class Child:
             try:
                 yield Running(process, int(_line(process)), prepared)
             finally:
-                process.communicate(timeout=60)  # closes its input, which ends it
+                process.communicate(timeout=60)  # closes standard input, which ends the process
 
 
 @dataclass(frozen=True)
 class Running:
-    """A site that runs."""
+    """A running site."""
 
     process: subprocess.Popen[str]
     port: int
     prepared: dict[str, str]
 
     def download(self, which: str, most: int | None = None) -> int:
-        """Read a file, or leave after so many bytes; return how many there were."""
+        """Read a file, or disconnect after ``most`` bytes; return the number of bytes read."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         total = 0
         try:
             headers = {"Cookie": self.prepared["cookies"]}
             connection.request("GET", self.prepared[which], headers=headers)
-            answer = connection.getresponse()
-            assert answer.status == 200
-            while (most is None or total < most) and (piece := answer.read(PIECE)):
+            response = connection.getresponse()
+            assert response.status == 200
+            while (most is None or total < most) and (piece := response.read(PIECE)):
                 total += len(piece)
         finally:
             connection.close()
@@ -105,13 +105,13 @@ class Running:
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        said: dict[str, int] = json.loads(_line(self.process))
-        return said
+        state: dict[str, int] = json.loads(_line(self.process))
+        return state
 
     def left(self, before: dict[str, int], patience: float) -> list[str]:
-        """Return a line for each kind of thing that those who left leave, however long one waits.
+        """Return a line for each kind of resource that disconnected clients leave behind.
 
-        A pool may still have grown a little; what each leaves at one location is `TIMES` or more.
+        A pool may have grown a little. A leak at one position is `TIMES` or more.
         """
         deadline = time.monotonic() + patience
         while found := self._more(before):
@@ -144,7 +144,7 @@ def on_s3() -> Iterator[Stored]:
 
 
 def errors_for(running: Running, size: int, patience: float) -> tuple[list[str], list[str]]:
-    """Return what is wrong with whole downloads, and with those whose client leaves."""
+    """Return the faults of complete downloads, and those of downloads that the client aborts."""
     assert running.download("small") == 1
     baseline = running.state()["peak"]
     assert running.download("large") == size
@@ -159,7 +159,7 @@ def errors_for(running: Running, size: int, patience: float) -> tuple[list[str],
 def faults(
     stored: Stored, folder: Path, size: int, patience: float = 20
 ) -> tuple[list[str], list[str]]:
-    """Return what `errors_for` finds with each kind of server."""
+    """Return the faults that `errors_for` finds with each kind of server."""
     need(PROC)
     child = Child(folder, stored)
     prepared = child.prepared(size)
@@ -168,8 +168,8 @@ def faults(
     for kind in KINDS:
         with child.serving(kind, prepared) as running:
             whole, left = errors_for(running, size, patience)
-        wrong += [f"{kind}: {each}" for each in whole]
-        gone += [f"{kind}: {each}" for each in left]
+        wrong += [f"{kind}: {fault}" for fault in whole]
+        gone += [f"{kind}: {fault}" for fault in left]
     return wrong, gone
 
 
@@ -181,27 +181,29 @@ def prove(name: str, stored: Stored, folder: Path) -> None:
     report(f"{name}-client-gone", tried=leaves, hit=leaves, bad=gone)
 
 
-def test_1_gib_from_disk_takes_little_memory_and_goes_with_its_client(tmp_path: Path) -> None:
-    """Less than 32 MiB over a file of one byte; no descriptor and no thread stays."""
+def test_download_of_1_gib_from_disk_takes_little_memory_and_leaks_nothing(
+    tmp_path: Path,
+) -> None:
+    """It takes less than 32 MiB more than one byte, and leaves no descriptor and no thread."""
     with on_disk(tmp_path) as stored:
         prove("download-disk", stored, tmp_path)
 
 
-def test_1_gib_from_s3_takes_little_memory_and_goes_with_its_client(tmp_path: Path) -> None:
-    """The same where each download is a request to a server."""
+def test_download_of_1_gib_from_s3_takes_little_memory_and_leaks_nothing(tmp_path: Path) -> None:
+    """As from disk; each download is a request to the server."""
     with on_s3() as stored:
         prove("download-s3", stored, tmp_path)
 
 
-def test_the_measurement_finds_a_store_that_streams_whole_files(tmp_path: Path) -> None:
-    """The same harness fails, with either server, on a store that reads everything at once."""
+def test_harness_detects_a_store_that_streams_from_memory(tmp_path: Path) -> None:
+    """The same harness fails, with either server, on a store that reads the whole file first."""
     with on_disk(tmp_path, stores.whole_streamer) as stored:
         wrong, gone = faults(stored, tmp_path, 64 * MEBIBYTE)
     assert (len(wrong), gone) == (len(KINDS), [])
 
 
-def test_the_measurement_finds_a_store_that_leaves_files_open(tmp_path: Path) -> None:
-    """The same harness fails, with either server, on a store that forgets its files."""
+def test_harness_detects_a_store_that_leaves_files_open(tmp_path: Path) -> None:
+    """The same harness fails, with either server, on a store that does not close its files."""
     with on_disk(tmp_path, stores.leaver) as stored:
         wrong, gone = faults(stored, tmp_path, 64 * MEBIBYTE, patience=2)
     assert (wrong, len(gone)) == ([], len(KINDS))

@@ -1,9 +1,9 @@
-"""Everything that a site does, at once, while everything fails: nothing that lives is lost.
+"""All operations of a site at the same time, while everything fails: no file in use is lost.
 
-Eight workers with connections of their own add, replace, delete, restore, copy, adopt, load and
-purge at random, in transactions and outside of them. They are killed, stopped and interrupted,
-their database sessions are terminated, and the servers of database and store are killed. Then each
-name that was ever acknowledged is accounted for.
+Eight workers with their own connections add, replace, delete, restore, copy, adopt, load and purge
+at random, within transactions and outside of them. They are killed, stopped and interrupted, their
+database sessions are terminated, and the servers of database and store are killed. Then every
+acknowledged name is accounted for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RETENTIONS = (30.0, 0.0)
 
 @pytest.fixture(scope="module")
 def database(django_db_blocker: Any) -> Iterator[postgres.Server]:
-    """A server of our own, which may crash; Django's connection goes there."""
+    """Start a separate server that may crash, and connect Django to it."""
     server = postgres.Server()
     try:
         where = server.start()
@@ -42,7 +42,7 @@ def database(django_db_blocker: Any) -> Iterator[postgres.Server]:
             django_db_blocker.unblock(),
             database_racing.connected(**address, PASSWORD=server.password, NAME="postgres"),
         ):
-            # What was committed is to survive; the suite's servers need not.
+            # Commits must survive a crash, unlike those of the suite's usual server.
             set_for_sessions("synchronous_commit", "on")
             set_for_sessions("deadlock_timeout", "100ms")
             call_command("migrate", verbosity=0)
@@ -52,7 +52,7 @@ def database(django_db_blocker: Any) -> Iterator[postgres.Server]:
 
 
 def set_for_sessions(parameter: str, value: str) -> None:
-    """Set a parameter of the database server for sessions that begin from now on."""
+    """Set a parameter of the database server for new sessions."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER ROLE CURRENT_USER SET {parameter} = '{value}'")
     connection.close()
@@ -60,7 +60,7 @@ def set_for_sessions(parameter: str, value: str) -> None:
 
 @pytest.fixture
 def asynchronous_commits(database: postgres.Server) -> Iterator[None]:
-    """Let the server acknowledge commits that it loses if it crashes within a second."""
+    """Let the server acknowledge commits before they are flushed, so that a crash loses them."""
     set_for_sessions("synchronous_commit", "off")
     yield
     set_for_sessions("synchronous_commit", "on")
@@ -76,12 +76,12 @@ def seaweedfs() -> Iterator[s3servers.Restartable]:
 
 
 def on_disk(folder: Path) -> dict[str, Any]:
-    # A kill leaves the page cache alone.
+    # The page cache survives a kill.
     return {"location": str(folder / "root"), "durable": False}
 
 
 def report_sites(name: str, sites: list[Site], accounts: list[Account]) -> None:
-    """Report the proof. A hit is a kill within a call."""
+    """Report the result of the proof. A hit is a kill within a call."""
     counts: Counter[str] = Counter()
     for counter in (*(site.acts for site in sites), *(account.states for account in accounts)):
         counts.update(counter)
@@ -94,7 +94,7 @@ def report_sites(name: str, sites: list[Site], accounts: list[Account]) -> None:
     )
 
 
-def test_site_on_disk_loses_nothing_that_lives(database: postgres.Server, tmp_path: Path) -> None:
+def test_site_on_disk_loses_no_file_in_use(database: postgres.Server, tmp_path: Path) -> None:
     sites, accounts = [], []
     for days in RETENTIONS[: count(2, ci=1)]:
         folder = tmp_path / str(days)
@@ -106,7 +106,7 @@ def test_site_on_disk_loses_nothing_that_lives(database: postgres.Server, tmp_pa
     report_sites("full-stack-disk", sites, accounts)
 
 
-def test_site_on_s3_loses_nothing_that_lives(
+def test_site_on_s3_loses_no_file_in_use(
     database: postgres.Server, seaweedfs: s3servers.Restartable, tmp_path: Path
 ) -> None:
     def crash() -> None:
@@ -125,12 +125,12 @@ def test_site_on_s3_loses_nothing_that_lives(
 
 
 @pytest.mark.usefixtures("asynchronous_commits")
-def test_lost_commits_part_no_row_from_its_bytes(
+def test_rows_keep_their_bytes_if_commits_are_lost(
     database: postgres.Server, tmp_path: Path
 ) -> None:
-    """With no retention bytes are removed at once, but only when that is sure to last.
+    """Without retention, bytes are removed immediately, but only after a durable COMMIT.
 
-    Tried are crashes; a hit is a name that was acknowledged and lost.
+    Each crash counts as tried; a hit is an acknowledged name that was lost.
     """
     site = crashing_site(tmp_path, database, 0, crashes=count(16, ci=8))
     with site_settings("FsHierDeliveryStore", on_disk(tmp_path), 0):
@@ -140,7 +140,9 @@ def test_lost_commits_part_no_row_from_its_bytes(
 
 
 @pytest.mark.usefixtures("asynchronous_commits")
-def test_claims_that_may_be_lost_are_found(database: postgres.Server, tmp_path: Path) -> None:
+def test_harness_detects_claims_that_a_crash_can_lose(
+    database: postgres.Server, tmp_path: Path
+) -> None:
     for seed in range(10):
         folder = tmp_path / str(seed)
         site = crashing_site(folder, database, seed, site_plants.claim_without_flush)
@@ -165,15 +167,15 @@ def crashing_site(
 @pytest.mark.parametrize(
     ("plant", "days", "fault"),
     [
-        (site_plants.restore_under_the_same_name, 30, "was buried, and a row names it"),
+        (site_plants.restore_under_the_same_name, 30, "was buried, and a row refers to it"),
         (site_plants.claim_what_rows_name, 30, "has a row and a tombstone"),
         (site_plants.remove_before_the_claim, 0, "is gone, and was not claimed|the unclaimed"),
     ],
 )
-def test_planted_fault_is_found(
+def test_harness_detects_planted_faults(
     database: postgres.Server, plant: Callable[[], None], days: float, fault: str, tmp_path: Path
 ) -> None:
-    """The same site, for a shorter time, finds each fault with one of a few seeds."""
+    """A shorter run of the same site finds each fault with one of ten seeds."""
     for seed in range(10):
         folder = tmp_path / str(seed)
         site = Site(folder, f"{plant.__name__}, {seed}", 6, [], plant)

@@ -1,4 +1,4 @@
-"""A full disk, a failing disk, a spent quota, at every step of a save."""
+"""Errors of the file system at every step of a save: full disk, failing disk, exceeded quota."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def inject_everywhere(tmp_path: Path, make: Any) -> tuple[int, int, list[str]]:
-    """Fail each point with each error, each in an empty root; return (tried, hit, complaints)."""
+    """Inject each error at each point, in an empty root; return (tried, hit, complaints)."""
     calls, _ = save_under_fault(DiskLocation(tmp_path / "plain", make), tmp_path / "trace")
     points, tried, hit, bad = points_of(calls), 0, 0, []
     for point in points:
@@ -30,8 +30,8 @@ def inject_everywhere(tmp_path: Path, make: Any) -> tuple[int, int, list[str]]:
             location = DiskLocation(tmp_path / f"root{tried}", make)
             traced, attempt = save_under_fault(location, tmp_path / "trace", fault)
             hit += _landed(traced, point, fault)
-            where = f"{fault.error} at {point.call.text}"
-            bad += [f"{where}: {complaint}" for complaint in complaints(point, fault, attempt)]
+            what = f"{fault.error} at {point.call.text}"
+            bad += [f"{what}: {complaint}" for complaint in complaints(point, fault, attempt)]
     return tried, hit, bad
 
 
@@ -39,12 +39,12 @@ def _landed(calls: list[Any], point: Point, fault: Fault) -> bool:
     return [(call.name, call.nth) for call in calls if call.injected] == [(fault.name, fault.nth)]
 
 
-def test_a_save_that_meets_an_error_tells_and_can_be_tried_again(tmp_path: Path) -> None:
-    """ENOSPC, EIO, EDQUOT at every write, fsync, link, mkdir, close, open and chmod of a save.
+def test_failed_save_raises_the_error_and_can_be_retried(tmp_path: Path) -> None:
+    """ENOSPC, EIO and EDQUOT at every write, fsync, link, mkdir, close, open and chmod of a save.
 
-    Up to and including the link nothing is visible; after it the whole file may be. The error
-    reaches the caller either way, and a second attempt succeeds: under the same name if nothing
-    was visible, else under an alternative one.
+    Up to and including the link nothing is visible; after it the complete file may be. The caller
+    gets the error in both cases, and a second attempt succeeds: under the same name if nothing was
+    visible, otherwise under an alternative name.
     """
     need(PTRACE)
     tried, hit, bad = inject_everywhere(tmp_path, stores.hier)
@@ -52,8 +52,8 @@ def test_a_save_that_meets_an_error_tells_and_can_be_tried_again(tmp_path: Path)
     assert hit == tried
 
 
-def test_every_kind_of_step_is_injected(tmp_path: Path) -> None:
-    """The points of a save are those of the design: each kind of call is there to fail."""
+def test_faults_are_injected_into_every_kind_of_call(tmp_path: Path) -> None:
+    """The points of a save include every kind of system call of the design."""
     need(PTRACE)
     calls, attempt = save_under_fault(
         DiskLocation(tmp_path / "root", stores.hier), tmp_path / "trace"
@@ -65,16 +65,16 @@ def test_every_kind_of_step_is_injected(tmp_path: Path) -> None:
     assert "fsync" in after
 
 
-def test_the_faults_find_torn_files_of_djangos_storage(tmp_path: Path) -> None:
-    """The same harness fails on FileSystemStorage, which leaves what it had written."""
+def test_harness_detects_torn_files_of_django_storage(tmp_path: Path) -> None:
+    """The same harness fails on FileSystemStorage, which leaves incomplete files."""
     need(PTRACE)
     tried, hit, bad = inject_everywhere(tmp_path, stores.django)
     assert hit == tried
     assert any("visible" in complaint for complaint in bad)
 
 
-def test_a_temp_file_that_cannot_be_unlinked_is_logged_and_not_raised(tmp_path: Path) -> None:
-    """Once the file is stored, a temp file that stays is no error of the caller's."""
+def test_failed_unlink_of_the_temporary_file_is_logged(tmp_path: Path) -> None:
+    """Once the file is stored, a leftover temporary file does not concern the caller."""
     need(PTRACE)
     calls, _ = save_under_fault(DiskLocation(tmp_path / "plain", stores.hier), tmp_path / "trace")
     last = [call for call in calls if call.name in UNLINKS][-1]
@@ -89,18 +89,18 @@ def test_a_temp_file_that_cannot_be_unlinked_is_logged_and_not_raised(tmp_path: 
     assert len(attempt.logged) == 1
 
 
-def test_a_link_that_succeeds_and_says_exists_is_success(
+def test_save_succeeds_if_a_successful_link_reports_file_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lost reply and a repeated call (NFS does so): our own inode there means stored, once."""
+    """NFS repeats calls whose reply was lost: if the name has our inode, the file is stored."""
     location = DiskLocation(tmp_path / "root", stores.hier)
     store, link = location.store(), os.link
 
-    def link_and_say_exists(*args: Any, **kwargs: Any) -> None:
+    def link_and_report_exists(*args: Any, **kwargs: Any) -> None:
         link(*args, **kwargs)
         raise FileExistsError(17, "File exists")
 
-    monkeypatch.setattr(os, "link", link_and_say_exists)
+    monkeypatch.setattr(os, "link", link_and_report_exists)
     assert store.save(NAME, ContentFile(DATA)) == NAME
     assert dict(location.visible()) == {NAME: DATA}
     assert location.unfinished() == 0

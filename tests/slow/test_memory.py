@@ -1,4 +1,4 @@
-"""Little memory: no store operation holds a file."""
+"""Memory of operations on disk: no operation loads a whole file."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ def over_on_disk(make: Make, folder: Path, size: int) -> list[str]:
     return peaks_over_limit(make, locations, ACTS, size, LIMIT_KIB)
 
 
-def test_a_file_of_512_mib_goes_through_save_stream_and_read_in_little_memory(
-    tmp_path: Path,
-) -> None:
-    """A 512 MiB file takes less than 32 MiB over a one-byte file: saved, streamed, read."""
+def test_save_stream_and_read_of_512_mib_take_little_memory(tmp_path: Path) -> None:
+    """Each takes less than 32 MiB more than with a one-byte file."""
     need(PROC)
     over = over_on_disk(stores.hier, tmp_path, count(512, 128) * MEBIBYTE)
     report("memory-512mib", tried=3, hit=3, bad=over)
 
 
-def test_the_measurement_finds_a_store_that_holds_whole_files(tmp_path: Path) -> None:
-    """The same harness fails on a store that reads everything at once, in all three acts."""
+def test_harness_detects_a_store_that_loads_whole_files(tmp_path: Path) -> None:
+    """The same harness fails in all three acts on a store that reads the whole file at once."""
     need(PROC)
     over = over_on_disk(stores.hoarder, tmp_path, 64 * MEBIBYTE)
     assert len(over) == 3

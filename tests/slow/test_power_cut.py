@@ -1,4 +1,4 @@
-"""Durable when acknowledged."""
+"""Power cuts: acknowledged files are durable."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def disk_location(root: Path) -> DiskLocation:
     return DiskLocation(root, stores.hier)
 
 
-def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
-    """30 power cuts the moment ``save()`` returns: every acknowledged file is there, whole.
+def test_acknowledged_files_survive_power_cuts(tmp_path: Path) -> None:
+    """30 power cuts, each right after ``save()`` returns: every acknowledged file is complete.
 
-    A hit is a cut that caught the file system in use, so that its journal was replayed.
+    A hit is a cut of a file system in use, whose journal must be replayed.
     """
     need(LOOP_MOUNTS)
     tried = count(30, 5)
@@ -32,15 +32,15 @@ def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
     assert cuts.recovered == tried
 
 
-def test_the_power_cuts_find_what_was_never_synced(tmp_path: Path) -> None:
-    """The same harness fails when fsync does nothing."""
+def test_harness_detects_a_missing_fsync(tmp_path: Path) -> None:
+    """The same harness fails if fsync does nothing."""
     need(LOOP_MOUNTS)
     with stores.fsync_that_does_nothing():
         cuts = cut_power(tmp_path, disk_location, 5)
     assert cuts.damaged != []
 
 
-def test_the_power_cuts_find_that_durable_false_is_not_durable(tmp_path: Path) -> None:
+def test_harness_detects_durable_false(tmp_path: Path) -> None:
     """The same harness fails with ``durable=False``, as the option's documentation says."""
     need(LOOP_MOUNTS)
     cuts = cut_power(tmp_path, lambda root: DiskLocation(root, stores.hier_without_fsync), 5)

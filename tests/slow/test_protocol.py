@@ -1,4 +1,4 @@
-"""No schedule of the protocol's model loses a file, and each rule that is left out loses one."""
+"""Schedules of the protocol's model: no file is lost, unless one of the rules is left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.protocol.schedules import losses, removals, trace
 pytestmark = pytest.mark.slow
 
 REDUNDANT = {Rule.RESTORE_UNCLAIMED}
-"""A restore gives a fresh name, so the removal of a claimed one does not meet it."""
+"""A restore uses a new name, so the removal of a claimed name does not affect it."""
 NEEDED = [frozenset({rule}) for rule in Rule if rule not in REDUNDANT]
 SCHEDULES = 20_000
 
@@ -21,7 +21,7 @@ def label(left_out: frozenset[Rule]) -> str:
 
 
 def test_protocol_loses_no_file() -> None:
-    """A hit is a schedule in which an object is removed."""
+    """No random schedule loses a file. A hit is a schedule in which an object is removed."""
     tried = count(full=SCHEDULES, ci=400)
     found = [f"{loss.what}:\n{trace(loss.seed)}" for loss in losses(range(tried))]
     report("protocol-model", tried=tried, hit=removals(range(tried)), bad=found)

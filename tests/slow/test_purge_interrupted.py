@@ -1,6 +1,6 @@
-"""Purges that lose their session, are stopped or killed at each step while others act.
+"""Purges that lose their session, are stopped or are killed, while other processes act.
 
-No row is ever without its bytes, and one more purge ends the work.
+Every row keeps its bytes, and one more purge completes the work.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ pytestmark = [
 ]
 
 PURGE = "purge"
-"""The application_name of the session that is lost."""
+"""The application_name of the session that the purge loses."""
 
 
 class Case(NamedTuple):
-    """A step at which a purge is interrupted, how, the acts of a rival, and the kind of files."""
+    """The step of an interrupted purge, the kind of loss, a rival's acts and the kind of files."""
 
     step: str
     loss: str
@@ -61,7 +61,7 @@ class Case(NamedTuple):
 def cases(
     tried: int, losses: Sequence[str], rivals: Sequence[tuple[Act, ...]], steps: Sequence[str]
 ) -> Iterator[Case]:
-    """Yield a number of cases, of all kinds in turn; few are spread over all kinds."""
+    """Yield ``tried`` cases, spread evenly over all kinds."""
     kinds = [
         Case(step, loss, acts, cleared)
         for cleared in (False, True)
@@ -73,11 +73,11 @@ def cases(
         yield kinds[number * 11 % len(kinds)]
 
 
-def stopping_purge(case: Case, **where: Any) -> Child:
-    """Start a purge that stops itself at its step."""
+def stopping_purge(case: Case, **database: Any) -> Child:
+    """Start a purge that stops itself at the step of the case."""
 
     def work(stop: Stop) -> list[str]:
-        connection.settings_dict.update(where)
+        connection.settings_dict.update(database)
 
         def act() -> None:
             if case.loss == "idle":
@@ -97,8 +97,8 @@ def rival(acts: tuple[Act, ...], scene: Scene) -> Child:
 
 
 def database_errors(ended: Ended) -> list[str]:
-    """Return the error of a purge that lost its session, unless it is the database's."""
-    # PostgreSQL counts the timeout of idle transactions as an internal error.
+    """Return the error of a purge that lost its session, unless it is a database error."""
+    # PostgreSQL reports the timeout of idle transactions as an internal error.
     allowed = ended.error.startswith(("OperationalError", "InterfaceError", "InternalError"))
     return [f"the purge fails: {ended.error}"] if ended.error and not allowed else []
 
@@ -107,7 +107,7 @@ def database_errors(ended: Ended) -> list[str]:
 
 
 class Losses:
-    """The ways in which the session of a purge is lost."""
+    """Ways to make a purge lose its database session."""
 
     KINDS = ("terminated", "idle", "restarted", "cut", "reply")
 
@@ -118,7 +118,7 @@ class Losses:
 
     def settings(self, loss: str) -> dict[str, Any]:
         """Return the database settings of a purge that loses its session in this way."""
-        # A claim has to be durable anyway.
+        # A claim must be durable even so.
         options = "-c synchronous_commit=off"
         settings: dict[str, Any] = {"OPTIONS": {"application_name": PURGE, "options": options}}
         if loss in {"cut", "reply"}:
@@ -126,7 +126,7 @@ class Losses:
         return settings
 
     def lose(self, case: Case) -> bool:
-        """Let it be lost while the purge is stopped, and return whether it was."""
+        """End the session while the purge is stopped, and return whether it ended."""
         if case.loss == "terminated":
             self.sessions.terminate(PURGE)
         elif case.loss == "restarted":
@@ -138,11 +138,11 @@ class Losses:
             self._proxy.swallow_reply(b"")  # to the next statement
             return False  # not yet
         elif case.step != IN_CLAIM:
-            return False  # it has no transaction open in which it could be idle
+            return False  # only the claim has an open transaction that can be idle
         return eventually(lambda: not self.sessions.exist(PURGE))
 
     def has_swallowed(self) -> bool:
-        """Return whether a reply was lost since this was last asked."""
+        """Return whether a reply was lost since the last call."""
         fired, self._proxy.fired = self._proxy.fired, 0
         self._proxy.forget_rules()
         return fired > 0
@@ -150,7 +150,7 @@ class Losses:
 
 @contextmanager
 def all_losses() -> Iterator[Losses]:
-    """Start a server and a proxy before it."""
+    """Start a server and a proxy in front of it."""
     with ExitStack() as stack:
         server = stack.enter_context(own_server())
         host, port = connection.settings_dict["HOST"], int(connection.settings_dict["PORT"])
@@ -160,14 +160,14 @@ def all_losses() -> Iterator[Losses]:
 
 
 def lose_session(losses: Losses, case: Case) -> tuple[bool, list[str]]:
-    """Let a purge lose its session; return whether it did, and the faults."""
+    """Let a purge lose its session; return whether the session was lost, and the faults."""
     scene = Scene.prepared(cleared=case.cleared)
     purging = stopping_purge(case, **losses.settings(case.loss))
     if not purging.stops():
         return False, [f"the purge ends before it stops: {purging.end()}"]
     lost = losses.lose(case)
     other = rival(case.acts, scene)
-    # It waits where the session, whose next reply will be lost, still holds a lock.
+    # It waits if the purge's session, whose next reply will be lost, still has a lock.
     other.wait(losses.sessions.one_waits)
     purging.go_on()
     done: Done = other.end().value
@@ -178,10 +178,10 @@ def lose_session(losses: Losses, case: Case) -> tuple[bool, list[str]]:
 
 @pytest.mark.postgres
 def test_purge_that_loses_its_session_loses_no_file() -> None:
-    """Before, in and after the claim, while the store works, and when it is settled.
+    """The purge loses its session at each step, from before the claim to after settling.
 
-    The session is terminated, or ends by the timeout of idle transactions; the server is restarted
-    at once; the connection is cut, or a reply is lost. A hit is a session that was lost.
+    The session is terminated or times out, the server crashes, the connection is cut, or a reply
+    is lost. A hit is a lost session.
     """
     rivals = [(restore_file,), (adopt_file,), (store_again,), (purge_again,)]
     tried, hit, bad = count(300, ci=20), 0, []
@@ -194,11 +194,11 @@ def test_purge_that_loses_its_session_loses_no_file() -> None:
     report("db-purge-session-lost", tried=tried, hit=hit, bad=bad)
 
 
-# -- The process is stopped or killed --
+# -- The purge is stopped or killed --
 
 
 def stop_purge(sessions: Sessions, case: Case) -> tuple[bool, list[str]]:
-    """Let others act while a purge is stopped; return whether it was, and the faults."""
+    """Let rivals act while a purge is stopped; return whether it stopped, and the faults."""
     scene = Scene.prepared(cleared=case.cleared)
     purging = stopping_purge(case)
     stopped = purging.stops()
@@ -210,10 +210,11 @@ def stop_purge(sessions: Sessions, case: Case) -> tuple[bool, list[str]]:
     return stopped, [f"the purge fails: {error}"] * bool(error) + faults_after(done)
 
 
-def test_purge_that_was_stopped_removes_no_living_file() -> None:
-    """It goes on after a second purge, a removal that failed, a restore, or a new file.
+def test_purge_that_was_stopped_removes_no_file_in_use() -> None:
+    """It continues after a second purge, a failed removal, a restore or a new file.
 
-    A hit is a purge that was stopped. In SQLite's claim the others could only wait for it.
+    A hit is a purge that was stopped. It is not stopped within SQLite's claim, where rivals could
+    only wait.
     """
     rivals = [
         (purge_again,), (fail_to_purge,), (restore_file,), (purge_again, store_again),
@@ -232,7 +233,7 @@ def test_purge_that_was_stopped_removes_no_living_file() -> None:
 
 
 def kill_purge(case: Case) -> tuple[bool, list[str]]:
-    """Kill a purge at its step, and let others act; return whether it was, and the faults."""
+    """Kill a purge at its step, then let rivals act; return whether it stopped, and the faults."""
     scene = Scene.prepared(cleared=case.cleared)
     purging = stopping_purge(case)
     stopped = purging.stops()
@@ -241,8 +242,8 @@ def kill_purge(case: Case) -> tuple[bool, list[str]]:
     return stopped, faults_after(done)
 
 
-def test_work_of_a_killed_purge_is_ended_by_the_next() -> None:
-    """SIGKILL at each step; then a restore, a new file or nothing, and the next purge.
+def test_next_purge_completes_the_work_of_a_killed_purge() -> None:
+    """The purge is killed at each step. A restore, a new file or nothing follows, then a purge.
 
     A hit is a purge that was killed at its step.
     """

@@ -1,7 +1,7 @@
-"""A transaction that makes a row name an object, or removes the object, beside the other kind.
+"""Pairs of concurrent transactions: one makes a row refer to an object, the other removes it.
 
-The first holds its transaction open until the second waits for it, or is done. Either way no row
-is without its bytes, and no name has both a row and a tombstone.
+The first keeps its transaction open until the second waits for it or has ended. In all cases every
+row keeps its bytes, and no name has both a row and a tombstone.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Undone(Exception):
 
 
 class File(NamedTuple):
-    """A stored file that no row names any more, of a delivery that has another one."""
+    """A stored file without a row, in a delivery with another file."""
 
     pk: int
     name: str
@@ -60,7 +60,7 @@ class File(NamedTuple):
 
     @classmethod
     def stored(cls, *, deleted: bool) -> File:
-        """Store one, and delete its row or lose it."""
+        """Store a file, and delete its row with or without a tombstone."""
         delivery = state.deliveries(1, files=2)[0]
         row = delivery.files.order_by("pk")[0]
         os.utime(store_for(FileMeta).path(row.content.name), (0, state.LONG_AGO.timestamp()))
@@ -71,7 +71,7 @@ class File(NamedTuple):
         return cls(row.pk, row.content.name, delivery)
 
     def serialized(self) -> str:
-        """Return its row as an older dump has it."""
+        """Return the row as in an older dump."""
         fields = {
             "delivery": self.delivery.pk,
             "filename": "dumped.txt",
@@ -84,7 +84,7 @@ class File(NamedTuple):
         return json.dumps([record])
 
 
-# -- Naming --
+# -- Making a row refer to a file --
 
 
 def adopt(file: File) -> None:
@@ -107,7 +107,10 @@ def restore_deleted(file: File) -> None:
 
 
 def naming(act: Callable[[File], None], file: File, *, undo: bool) -> Work:
-    """Return the work of naming a file in a transaction that has read before, and stays open."""
+    """Return work that makes a row refer to the file, in a transaction that stays open.
+
+    The transaction has read before.
+    """
 
     def work(stop: Stop) -> None:
         with transaction.atomic():
@@ -140,7 +143,7 @@ Remove = Callable[[str], None]
 
 
 def removing(act: Remove, name: str, *, holds: bool, undo: bool) -> Work:
-    """Return the work of removing a name; ``holds``: it holds its transaction open."""
+    """Return work that removes a name; with ``holds``, it keeps its transaction open."""
 
     def work(stop: Stop) -> None:
         def end() -> None:
@@ -165,7 +168,7 @@ def removing(act: Remove, name: str, *, holds: bool, undo: bool) -> Work:
 
 
 class Pair(NamedTuple):
-    """An act that names a file and one that removes it; which is first, and how it ends."""
+    """An act that refers to a file and an act that removes it, their order and their end."""
 
     name: Callable[[File], None]
     remove: Remove
@@ -180,9 +183,9 @@ class Pair(NamedTuple):
 
 
 def run_pair(pair: Pair, sessions: Sessions) -> tuple[bool, list[str]]:
-    """Let one act while the other holds its transaction open.
+    """Run one act while the other keeps its transaction open.
 
-    Return whether it held it open, and the faults.
+    Return whether the transaction was kept open, and the faults.
     """
     is_deleted = pair.name is restore_deleted
     file = File.stored(deleted=is_deleted)
@@ -209,7 +212,7 @@ def _name_first(pair: Pair, file: File, one: Child, sessions: Sessions) -> tuple
     before = state.names()
     one.go_on()
     held = one.stops()
-    # The duplicate that a restore makes looks like an orphan.
+    # The duplicate that a restore creates looks like an orphan.
     (name,) = (state.names() - before) or {file.name}
     other = Child(removing(pair.remove, name, holds=False, undo=False))
     other.wait(sessions.one_waits)
@@ -238,14 +241,14 @@ def _unexpected(ends: list[Ended], level: str) -> Iterator[str]:
 
 
 def _claimed_early(pair: Pair, end: Ended) -> Iterator[str]:
-    """Yield a line for each name that was restored first, and claimed before its time."""
+    """Yield a line for each name that was claimed although it had just been restored."""
     if pair.name is restore_deleted and pair.naming_first and not end.error:
         for tombstone in Tombstone.objects.filter(claimed__isnull=False):
             yield f"{tombstone} was claimed after the restore"
 
 
 def _wrong() -> list[str]:
-    """Return the faults now, and those after a purge of all tombstones."""
+    """Return the current faults, and those after a purge of all tombstones."""
     faults = state.faults()
     Tombstone.objects.update(created=state.LONG_AGO)
     past_due()
@@ -258,21 +261,21 @@ REMOVING = (bury, claim, remove)
 
 
 def pairs(times: int) -> Iterator[Pair]:
-    """Yield each pair a number of times: in each order, with each end, at each level."""
+    """Yield each pair ``times`` times, in varying order, with varying ends and levels."""
     ways = list(product((True, False), (False, True), LEVELS))
     for index, (name, act) in enumerate(product(NAMING, REMOVING)):
         for number in range(times):
             naming_first, undo, level = ways[(index + number * 3) % len(ways)]
-            # The duplicate of a restore cannot be buried before it is there.
+            # The duplicate of a restore cannot be buried before it exists.
             naming_first |= name is restore_deleted and act is bury
             pair = Pair(name, act, naming_first, undo, level)
             yield pair
 
 
 def test_name_never_has_both_a_row_and_a_tombstone() -> None:
-    """adopt(), raw saves and restore() against burying an orphan, a purge and a removal now.
+    """adopt(), raw saves and restore() run beside a burial, a purge and an immediate removal.
 
-    A hit is a pair of which the first held its transaction open: it was not refused.
+    A hit is a pair whose first act was not refused and kept its transaction open.
     """
     tried = hit = 0
     bad = []

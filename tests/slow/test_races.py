@@ -1,4 +1,4 @@
-"""Never overwritten, however many writers race; deletes and saves do not trip each other."""
+"""Races on disk: no file is overwritten, and deletes and saves do not disturb each other."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ UPLOADS = pytest.mark.parametrize(
 
 
 @UPLOADS
-def test_two_processes_with_one_name_both_keep_their_upload(
+def test_concurrent_saves_under_one_name_keep_both_files(
     tmp_path: Path, kind: str, make: MakeUpload
 ) -> None:
-    """300 races for one name: each acknowledged upload is read under the name it was told.
+    """300 races for one name: each acknowledged upload can be read under the returned name.
 
     A hit is a race in which the saves overlapped in time and one took an alternative name.
     """
@@ -77,20 +77,21 @@ def test_two_processes_with_one_name_both_keep_their_upload(
 
 
 @UPLOADS
-def test_the_races_find_a_store_that_checks_and_then_acts(
+def test_harness_detects_a_store_that_checks_before_it_renames(
     tmp_path: Path, kind: str, make: MakeUpload
 ) -> None:
-    """The same harness fails when the store's link looks first and renames then."""
+    """The same harness fails if the store checks for the name first and then renames."""
     location = DiskLocation(tmp_path / "root", stores.hier)
     with stores.link_by_check_then_act():
         runs = race(location, save_one_name(make, SIZE), save_one_name(make, SIZE), 60)
     assert broken(location, chain(*runs)) != []
 
 
-def test_the_races_find_lost_uploads_of_djangos_storage(tmp_path: Path) -> None:
-    """The same harness fails on FileSystemStorage with uploads in temp files.
+def test_harness_detects_lost_uploads_of_django_storage(tmp_path: Path) -> None:
+    """The same harness fails on FileSystemStorage with uploads in temporary files.
 
-    Its gap between check and act is some microseconds: a loaded machine takes several series.
+    The gap between its check and its act is a few microseconds, so a busy machine may need several
+    series.
     """
     found: list[str] = []
     for series in range(5):
@@ -110,27 +111,27 @@ def key_of(store: Storage, delivery: int, file: int) -> str:
 
 
 def delete_the_last_file(store: Storage, number: int) -> Act:
-    """Store the delivery's only file; in the race, delete it (and with it the folder)."""
+    """Store the only file of a delivery; in the race, delete it and with it the folder."""
     name = store.save(key_of(store, number, 1), ContentFile(b"to be deleted"))
     return lambda: store.delete(name)
 
 
 def save_another_file(store: Storage, number: int) -> Act:
-    """In the race, save a file into the delivery that is being emptied."""
+    """Save another file into the delivery, whose last file is being deleted."""
     data = os.urandom(100)
     digest = hashlib.sha256(data).hexdigest()
     return lambda: Saved(store.save(key_of(store, number, 2), ContentFile(data)), digest)
 
 
-# Seconds: about the time of the longer side, so that they meet in all of their phases.
+# Seconds. About the time of the longer side, so that the sides overlap in every phase.
 SPREAD = 0.002
 
 
 @pytest.mark.parametrize("make", [stores.hier, stores.flat])
-def test_deleting_a_deliverys_last_file_does_not_trip_a_save_into_it(
+def test_save_succeeds_while_the_last_file_of_the_delivery_is_deleted(
     tmp_path: Path, make: Callable[[Path], Storage]
 ) -> None:
-    """500 races of delete (which removes the empty folder) and save: no error, no loss.
+    """500 races of a delete, which removes the empty folder, and a save: no error, no loss.
 
     A hit is a race in which the two overlapped in time.
     """
@@ -144,8 +145,8 @@ def test_deleting_a_deliverys_last_file_does_not_trip_a_save_into_it(
     assert met >= 0.3 * tried
 
 
-def test_the_races_find_a_store_that_forgets_that_folders_vanish(tmp_path: Path) -> None:
-    """The same harness fails on a store that makes the folder once and then trusts it."""
+def test_harness_detects_a_store_that_assumes_its_folder_stays(tmp_path: Path) -> None:
+    """The same harness fails on a store that creates the folder only once."""
     location = DiskLocation(tmp_path / "root", stores.forgetful_of_folders)
     runs = race(location, delete_the_last_file, save_another_file, 100, spread=SPREAD)
     assert broken(location, chain(*runs)) != []

@@ -1,4 +1,4 @@
-"""A bit that the network changes is found, on the way down and on the way up."""
+"""Flipped bits on the network: they are detected in downloads and uploads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def flip_downloads(wire: Wire, store: Any, size: int, rounds: int, *, verified: bool) -> int:
-    """Flip a bit of each download; return how many were found out."""
+    """Flip a bit of each download; return how many flips were detected."""
     data = os.urandom(size)
     wire.saves(store, "a.bin", data)
     found = 0
@@ -29,13 +29,13 @@ def flip_downloads(wire: Wire, store: Any, size: int, rounds: int, *, verified: 
             if verified:
                 received = b"".join(store.stream("a.bin", sha256=sha256(data)))
             else:
-                # A range is answered without a checksum, by which boto3 would notice.
+                # The response to a range request has no checksum for boto3 to verify.
                 received = b"".join(store.stream("a.bin", 0, size))
         except ChecksumMismatch:
             found += 1
         else:
-            wire.complaints.append(f"a bit of byte {position} passed")
-            assert received != data, "the fault did not strike"
+            wire.complaints.append(f"a flipped bit in byte {position} was not detected")
+            assert received != data, "the fault did not occur"
     return found
 
 
@@ -43,8 +43,8 @@ def flip_downloads(wire: Wire, store: Any, size: int, rounds: int, *, verified: 
     ("proof", "size"),
     [("s3-bit-flip-single", SMALL), ("s3-bit-flip-parts", TWO_PARTS)],
 )
-def test_a_bit_that_is_flipped_on_the_way_down_is_found(proof: str, size: int) -> None:
-    """By a read that is verified against the file's SHA-256; a hit is a flipped bit."""
+def test_verified_downloads_detect_flipped_bits(proof: str, size: int) -> None:
+    """The read is verified against the file's SHA-256. A hit is a flipped bit."""
     rounds = count(100, 10)
     with wire() as w:
         flip_downloads(w, w.store(), size, rounds, verified=True)
@@ -53,8 +53,8 @@ def test_a_bit_that_is_flipped_on_the_way_down_is_found(proof: str, size: int) -
     assert w.proxy.fired == rounds
 
 
-def test_the_flipped_bits_find_a_store_that_verifies_nothing() -> None:
-    """The same harness fails where neither boto3 nor we compare a checksum."""
+def test_harness_detects_downloads_without_verification() -> None:
+    """The same harness fails if neither boto3 nor the store verifies a checksum."""
     for size in (SMALL, TWO_PARTS):
         with wire() as w:
             assert flip_downloads(w, w.store(), size, 3, verified=False) == 0
@@ -62,20 +62,20 @@ def test_the_flipped_bits_find_a_store_that_verifies_nothing() -> None:
 
 
 def flip_uploads(wire: Wire, store: Any, rounds: int) -> int:
-    """Flip a bit of each upload; return how often the server refused what it got."""
+    """Flip a bit of each upload; return how often the server rejected the body."""
     refused = 0
     for number in range(rounds):
         size, operation = ((SMALL, "PutObject"), (10 * ONE_PART, "UploadPart"))[number % 2]
         flip = FlipRequestBit(random.randrange(size), random.randrange(8))
         wire.proxy.fault(operation, flip)
         wire.saves(store, f"{number}.bin", os.urandom(size))
-        refused += sum(each.status == 400 for each in wire.proxy.requests)
+        refused += sum(request.status == 400 for request in wire.proxy.requests)
         wire.proxy.forget()
     return refused
 
 
-def test_a_bit_that_is_flipped_on_the_way_up_never_becomes_visible() -> None:
-    """The server compares the checksum, and gets the bytes again; a hit is its refusal."""
+def test_uploads_with_flipped_bits_never_become_visible() -> None:
+    """The server rejects the checksum, and the bytes are sent again. A hit is a rejection."""
     rounds = count(40, 10)
     with wire() as w:
         hit = flip_uploads(w, w.store(), rounds)
@@ -84,10 +84,8 @@ def test_a_bit_that_is_flipped_on_the_way_up_never_becomes_visible() -> None:
     assert hit == rounds
 
 
-def test_the_flipped_bits_find_a_store_that_sends_no_checksums(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The same harness fails where nothing tells the server what it should have received."""
+def test_harness_detects_uploads_without_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same harness fails if the server gets no checksum to compare."""
     for name in ("checksum", "part_checksum"):
         monkeypatch.setattr(Transfer, name, lambda *args: {})
     with wire() as w:

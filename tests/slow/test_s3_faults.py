@@ -1,4 +1,4 @@
-"""Whole or absent, never overwritten, on S3 over a network that loses replies and cuts bodies."""
+"""S3 over a network that loses replies and cuts bodies: no torn and no overwritten file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .s3faults import ALWAYS, ONE_PART, SHORT, SMALL, TWO_PARTS, Wire, wire
 
 pytestmark = pytest.mark.slow
 
-# -- Replies that are lost --
+# -- Lost replies --
 
 
 def lose_replies_to_saves(wire: Wire, store: Any, operation: str, size: int, rounds: int) -> None:
@@ -42,23 +42,23 @@ def lose_replies_to_copies(wire: Wire, store: Any, rounds: int) -> None:
         target = PlainFileMeta(store, 1005, number)
         wire.proxy.fault("CopyObject", LoseReply())
         name = store.layout.key(1005, number)
-        wire.holds(name, data)
-        wire.gives(partial(copied, store, source, target), name, f"copy to {name}")
+        wire.expect(name, data)
+        wire.returns(partial(copied, store, source, target), name, f"copy to {name}")
 
 
 def lose_refusals(wire: Wire, store: Any, rounds: int) -> None:
-    """Save under names that are somebody else's, and lose the replies that say so.
+    """Save under names of other files, and lose the replies that refuse the save.
 
-    In every other round the name is taken only when the parts are there already.
+    In every other round the other file appears only after the parts were uploaded.
     """
     late: list[str] = []
-    events, moment = store.remote.client.meta.events, "before-call.s3.CompleteMultipartUpload"
+    events, event = store.remote.client.meta.events, "before-call.s3.CompleteMultipartUpload"
 
     def take(**kwargs: Any) -> None:
         while late:
             wire.put(late.pop(), b"theirs")
 
-    events.register(moment, take)
+    events.register(event, take)
     for number in range(rounds):
         name, in_parts = f"{number}.bin", number % 2
         if in_parts:
@@ -68,7 +68,7 @@ def lose_refusals(wire: Wire, store: Any, rounds: int) -> None:
         data = os.urandom(ONE_PART if in_parts else SMALL)
         wire.proxy.fault("CompleteMultipartUpload" if in_parts else "PutObject", LoseReply())
         wire.takes_another_name(store, name, data)
-    events.unregister(moment, take)
+    events.unregister(event, take)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def lose_refusals(wire: Wire, store: Any, rounds: int) -> None:
         ("s3-lost-reply-complete", "CompleteMultipartUpload", ONE_PART, count(40, 5)),
     ],
 )
-def test_a_save_whose_reply_is_lost_has_succeeded(
+def test_save_succeeds_if_its_reply_is_lost(
     proof: str, operation: str, size: int, rounds: int
 ) -> None:
-    """Under the name asked for, and nothing else is there; a hit is a reply that was lost."""
+    """The file has the requested name, and nothing else is stored. A hit is a lost reply."""
     with wire() as w:
         lose_replies_to_saves(w, w.store(), operation, size, rounds)
         bad = w.bad()
@@ -89,8 +89,8 @@ def test_a_save_whose_reply_is_lost_has_succeeded(
     assert w.proxy.fired == rounds
 
 
-def test_a_copy_whose_reply_is_lost_has_succeeded() -> None:
-    """Likewise, and within the server."""
+def test_copy_succeeds_if_its_reply_is_lost() -> None:
+    """The copy has the requested name, and nothing else is stored. A hit is a lost reply."""
     rounds = count(40, 5)
     with wire() as w:
         lose_replies_to_copies(w, w.store(), rounds)
@@ -99,8 +99,8 @@ def test_a_copy_whose_reply_is_lost_has_succeeded() -> None:
     assert w.proxy.fired == rounds
 
 
-def test_a_refusal_whose_reply_is_lost_is_no_success() -> None:
-    """Where the name is somebody else's both files are there in the end."""
+def test_save_takes_another_name_if_its_refusal_is_lost() -> None:
+    """If the name belongs to another file, both files are stored in the end."""
     rounds = count(40, 6)
     with wire() as w:
         lose_refusals(w, w.store(), rounds)
@@ -109,10 +109,10 @@ def test_a_refusal_whose_reply_is_lost_is_no_success() -> None:
     assert w.proxy.fired == rounds
 
 
-def test_the_lost_replies_find_a_store_that_takes_its_own_object_for_anothers(
+def test_harness_detects_a_store_that_does_not_recognise_its_own_object(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness fails without the token: a second object, or an error."""
+    """The same harness fails without the token: there is a second object, or an error."""
     monkeypatch.setattr(Publication, "_is_ours", lambda self: False)
     for operation, size in (("PutObject", SMALL), ("CompleteMultipartUpload", ONE_PART)):
         with wire() as w:
@@ -123,21 +123,21 @@ def test_the_lost_replies_find_a_store_that_takes_its_own_object_for_anothers(
         assert w.bad() != []
 
 
-def test_the_lost_refusals_find_a_store_that_takes_anothers_object_for_its_own(
+def test_harness_detects_a_store_that_takes_every_object_for_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness fails where every object counts as ours: a file is lost."""
+    """The same harness fails if every object counts as the store's own: a file is lost."""
     monkeypatch.setattr(Publication, "_is_ours", lambda self: True)
     with wire() as w:
         lose_refusals(w, w.store(), 2)
         assert w.bad() != []
 
 
-# -- Bodies that are cut --
+# -- Cut bodies --
 
 
 def cut_uploads(wire: Wire, rounds: int, **options: Any) -> int:
-    """Cut the bodies of saves once, or each time; return how many were cut."""
+    """Cut the bodies of saves once or in every attempt; return how many saves were hit."""
     lasting, single = wire.store(**options, attempts=2), wire.store(**options)
     hit = 0
     for number in range(rounds):
@@ -159,10 +159,11 @@ def cut_uploads(wire: Wire, rounds: int, **options: Any) -> int:
     return hit
 
 
-def test_an_upload_that_is_cut_shows_nothing_torn() -> None:
-    """It is sent again, and where each attempt is cut nothing is left.
+def test_cut_uploads_never_show_a_torn_file() -> None:
+    """The upload is sent again. If each attempt is cut, nothing is left.
 
-    Small ones, in one part and in two; a hit is a body that was cut.
+    The uploads are single requests, and multipart uploads with one and two parts. A hit is a body
+    that was cut.
     """
     rounds = count(60, 12)
     with wire() as w:
@@ -172,15 +173,18 @@ def test_an_upload_that_is_cut_shows_nothing_torn() -> None:
     assert hit == rounds
 
 
-def test_the_cuts_find_a_store_that_shows_a_file_before_it_has_it() -> None:
+def test_harness_detects_a_store_that_shows_incomplete_uploads() -> None:
     """The same harness fails on a store that writes half a file under its name first."""
     with wire() as w:
         cut_uploads(w, 6, make=s3stores.Piecemeal)
-        assert any("wrong bytes" in each or "should not be" in each for each in w.bad())
+        assert any("wrong bytes" in fault or "should not be" in fault for fault in w.bad())
 
 
 def reads_of(store: Any, name: str, size: int) -> list[tuple[Callable[[], bytes], int, int]]:
-    """Return ways to read, each with the bytes that it asks for at first, and where it begins."""
+    """Return (read, length, start) for several ways to read a file.
+
+    ``length`` is the length of the first request, ``start`` the position where the read begins.
+    """
 
     def whole() -> bytes:
         with store.open(name) as file:
@@ -200,7 +204,7 @@ def reads_of(store: Any, name: str, size: int) -> list[tuple[Callable[[], bytes]
 
 
 def cut_downloads(wire: Wire, store: Any, rounds: int) -> int:
-    """Cut the bodies of reads, some at each attempt; return how many were cut."""
+    """Cut the bodies of reads, some in every attempt; return how many reads were hit."""
     files = [(f"{size}.bin", os.urandom(size)) for size in (SMALL, 10 * ONE_PART, TWO_PARTS)]
     for name, data in files:
         wire.saves(store, name, data)
@@ -217,14 +221,14 @@ def cut_downloads(wire: Wire, store: Any, rounds: int) -> int:
         else:
             cut = random.randrange(length)
             wire.proxy.fault("GetObject", CutReply(cut))
-            wire.gives(read, data[start:], what)
+            wire.returns(read, data[start:], what)
         hit += len(wire.proxy.operations()) > 1
         wire.proxy.forget()
     return hit
 
 
-def test_a_download_that_is_cut_is_taken_up_again_or_is_an_error() -> None:
-    """Never other bytes, and never fewer; a hit is a read that needed a further request."""
+def test_cut_downloads_are_resumed_or_raise_an_error() -> None:
+    """They never return wrong or too few bytes. A hit is a read that needed another request."""
     rounds = count(60, 20)
     with wire() as w:
         hit = cut_downloads(w, w.store(), rounds)
@@ -233,19 +237,19 @@ def test_a_download_that_is_cut_is_taken_up_again_or_is_an_error() -> None:
     assert hit == rounds
 
 
-def test_the_cuts_find_a_store_that_begins_again_at_the_beginning(
+def test_harness_detects_downloads_resumed_at_the_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness fails where a download is resumed without its position."""
+    """The same harness fails if a download is resumed without its position."""
     get = Ranges._get
 
     def get_from_the_beginning(self: Ranges, start: int, stop: int | None) -> Any:
         found = get(self, 0, stop)
         assert found is not None
-        # As if the response were the range that was asked for.
+        # As if the response were for the requested range.
         return found[0], found[1] + start
 
     monkeypatch.setattr(Ranges, "_get", get_from_the_beginning)
     with wire() as w:
         cut_downloads(w, w.store(), 12)
-        assert any("is wrong" in each for each in w.bad())
+        assert any("is wrong" in fault for fault in w.bad())

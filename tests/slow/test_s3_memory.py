@@ -1,4 +1,4 @@
-"""Little memory on S3: a transfer holds some parts, however long the file is."""
+"""Memory of transfers to and from S3: a few parts, whatever the length of the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT_KIB = 64 * 1024
 
 
 def over_on_s3(make: Make, size: int) -> list[str]:
-    """Measure all acts, `save` first, because `stream` and `read` need what it stores."""
+    """Measure all acts, `save` first, because `stream` and `read` need the stored file."""
     need(PROC)
     server = s3servers.need(s3stores.SERVER)
     with (
@@ -30,17 +30,17 @@ def over_on_s3(make: Make, size: int) -> list[str]:
 
 
 @pytest.mark.parametrize("mebibytes", [512, 1024])
-def test_a_long_file_goes_through_every_way_in_and_out_in_little_memory(mebibytes: int) -> None:
-    """512 MiB and 1 GiB take less than 64 MiB over one byte: in three ways in, in two out.
+def test_transfers_of_large_files_take_little_memory(mebibytes: int) -> None:
+    """Each act takes less than 64 MiB more with 512 MiB or 1 GiB than with one byte.
 
-    Saved from a source that makes its chunks and from a file on disk, written to ``write_open``;
-    streamed, and read in pieces; with the options that a store has unless it is given others.
+    The file is saved from generated chunks and from a file on disk, written with ``write_open``,
+    streamed, and read in pieces. The store has its default options.
     """
     over = over_on_s3(s3stores.default, count(mebibytes, mebibytes // 8) * MEBIBYTE)
     name = "s3-memory-512mib" if mebibytes == 512 else "s3-memory-1gib"
     report(name, tried=len(ACTS), hit=len(ACTS), bad=over)
 
 
-def test_the_measurement_finds_a_store_on_s3_that_holds_whole_files() -> None:
-    """The same harness fails on a store that holds what passes through, in all five acts."""
+def test_harness_detects_a_store_on_s3_that_loads_whole_files() -> None:
+    """The same harness fails in all five acts on a store that loads whole files."""
     assert len(over_on_s3(s3stores.hoarder, 128 * MEBIBYTE)) == len(ACTS)

@@ -1,4 +1,4 @@
-"""A server of S3 that is busy, late or silent: tried again for a while, then an error, in time."""
+"""Busy, slow and silent S3 servers: requests are retried, then raise an error in bounded time."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from .s3faults import ALWAYS, ONE_PART, SMALL, Wire, network, wire
 pytestmark = pytest.mark.slow
 
 HASTE = 0.5
-"""Seconds for which a hasty store waits for a reply."""
+"""The short read timeout of a store, in seconds."""
 
 LATE = 1.1
-"""Seconds by which a reply is late."""
+"""The delay of a late reply, in seconds."""
 
 ATTEMPTS = 5
-"""How often a store tries, unless it is told otherwise."""
+"""The default number of attempts."""
 
 
 @dataclass(frozen=True)
 class Act:
-    """Something that a store does, and the operation of S3 that is broken meanwhile."""
+    """An act of a store, the S3 operation that fails during it, and its return value."""
 
     operation: str
     do: Callable[[], Any]
@@ -43,7 +43,7 @@ class Act:
 
 
 class Acts:
-    """All that a store does in a folder of its own, each of which may go well or fail."""
+    """All acts of a store, in a separate folder. Each of them may succeed or fail."""
 
     def __init__(self, wire: Wire, store: Any, number: int) -> None:
         self.wire, self.store = wire, store
@@ -76,9 +76,9 @@ class Acts:
         name, data = f"{self.folder}/{operation}", os.urandom(size)
 
         def save() -> str:
-            told: str = self.store.save(name, ContentFile(data))
-            self.wire.holds(told, data)
-            return told
+            saved_as: str = self.store.save(name, ContentFile(data))
+            self.wire.expect(saved_as, data)
+            return saved_as
 
         return Act(operation, save, name)
 
@@ -88,7 +88,7 @@ class Acts:
 
     def _copy(self) -> str | None:
         self.store.copy(self.source, self.target)
-        self.wire.holds(self.target.content or "", self.data)
+        self.wire.expect(self.target.content or "", self.data)
         return self.target.content
 
     def _delete_many(self) -> Any:
@@ -107,36 +107,36 @@ class Acts:
 
 
 def short_bursts(wire: Wire, store: Any, rounds: int) -> int:
-    """Let each act meet two 503, which it has to survive; return how many acts there were."""
+    """Respond with 503 twice to each act, which must succeed; return the number of acts."""
     acts = 0
     for number in range(rounds):
         for act in Acts(wire, store, number):
             wire.proxy.forget()
             wire.proxy.fault(act.operation, Answer(503, "SlowDown"), 2)
-            wire.gives(act.do, act.returns, f"{act.operation} after two 503")
+            wire.returns(act.do, act.returns, f"{act.operation} after two 503")
             acts += 1
     wire.proxy.forget()
     return acts
 
 
 def long_bursts(wire: Wire, store: Any, rounds: int) -> int:
-    """Let each act meet fifty 503, which it has to report; return how many acts there were."""
+    """Respond with 503 fifty times to each act, which must fail; return the number of acts."""
     acts = 0
     for number in range(100, 100 + rounds):
         for act in Acts(wire, store, number):
             wire.proxy.forget()
             wire.proxy.fault(act.operation, Answer(503, "SlowDown"), 50)
-            said = wire.fails(act.do, f"{act.operation} while there are fifty 503")
+            message = wire.fails(act.do, f"{act.operation} during fifty 503")
             tried = wire.proxy.operations().count(act.operation)
-            if tried != ATTEMPTS or f"after {ATTEMPTS} attempts" not in said:
-                wire.complaints.append(f"{act.operation} was tried {tried} times: {said}")
+            if tried != ATTEMPTS or f"after {ATTEMPTS} attempts" not in message:
+                wire.complaints.append(f"{act.operation} was tried {tried} times: {message}")
             acts += 1
     wire.proxy.forget()
     return acts
 
 
-def test_bursts_of_503_are_survived_or_reported() -> None:
-    """Two are; fifty are an error after five attempts, and change nothing.
+def test_bursts_of_503_are_retried_or_raise_an_error() -> None:
+    """Acts succeed after two 503. Fifty raise an error after five attempts and change nothing.
 
     A hit is an act that was refused at least once.
     """
@@ -150,26 +150,26 @@ def test_bursts_of_503_are_survived_or_reported() -> None:
     report("s3-503-burst", tried=tried, hit=tried, bad=bad)
 
 
-def test_the_bursts_find_a_store_that_tries_once() -> None:
-    """The same harness fails without a second attempt, in each act."""
+def test_harness_detects_a_store_without_retries() -> None:
+    """The same harness fails in each act without a second attempt."""
     with wire() as w:
         acts = short_bursts(w, w.store(attempts=1), 1)
-        assert len([each for each in w.complaints if "StoreUnavailable" in each]) == acts
+        assert sum("StoreUnavailable" in complaint for complaint in w.complaints) == acts
 
 
-def test_the_bursts_find_a_store_that_tries_on_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same harness fails where attempts have no bound, in each act."""
+def test_harness_detects_a_store_with_unlimited_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same harness fails in each act if the number of attempts is not limited."""
     monkeypatch.setattr(bucket, "pause", lambda *args: None)
     with wire() as w:
         acts = long_bursts(w, w.store(attempts=100), 1)
-        assert len([each for each in w.complaints if " told " in each]) == acts
+        assert sum(" returned " in complaint for complaint in w.complaints) == acts
 
 
-# -- Replies that are late --
+# -- Late replies --
 
 
 def late_replies(wire: Wire, store: Any, rounds: int) -> int:
-    """Let requests, or replies to them, be later than the store waits; return how many were."""
+    """Delay requests or replies beyond the store's timeout; return how many were delayed."""
     for number in range(rounds):
         fault: Fault = (Delay(LATE), DelayReply(LATE))[number % 2]
         operation, size = (
@@ -181,13 +181,13 @@ def late_replies(wire: Wire, store: Any, rounds: int) -> int:
         wire.saves(store, f"{number}.bin", os.urandom(size))
     ends = time.monotonic() + 30
     while not all(request.status for request in wire.proxy.requests):
-        assert time.monotonic() < ends, "requests that were held up never came to the server"
+        assert time.monotonic() < ends, "delayed requests never reached the server"
         time.sleep(0.05)
     return wire.proxy.fired
 
 
-def test_a_save_whose_reply_is_late_has_succeeded() -> None:
-    """Whether the server did the work before or does it afterwards: one object, no litter."""
+def test_save_succeeds_if_its_reply_is_late() -> None:
+    """The server does the work before or after the retry: there is one object and no leftover."""
     rounds = count(30, 6)
     with wire() as w:
         hit = late_replies(w, w.store(client_config=network(read_timeout=HASTE)), rounds)
@@ -196,10 +196,10 @@ def test_a_save_whose_reply_is_late_has_succeeded() -> None:
     assert hit == rounds
 
 
-def test_the_late_replies_find_a_store_that_takes_its_own_object_for_anothers(
+def test_harness_detects_a_store_that_ignores_its_token_after_late_replies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same harness fails without the token."""
+    """The same harness fails if the store does not recognise its own object."""
     monkeypatch.setattr(Publication, "_is_ours", lambda self: False)
     with wire() as w:
         late_replies(w, w.store(client_config=network(read_timeout=HASTE)), 2)
@@ -211,34 +211,34 @@ def test_the_late_replies_find_a_store_that_takes_its_own_object_for_anothers(
 
 @dataclass
 class Silence:
-    """How many acts met a silent server, and the longest time (seconds) that one took."""
+    """The number of acts with a silent server, and the longest time of one, in seconds."""
 
     acts: int = 0
     longest: float = 0
 
 
 def fall_silent(wire: Wire, act: Act, longest: float) -> float:
-    """Do an act that no reply comes to; it has to end with an error that says where."""
+    """Perform an act without any reply; it must raise an error that names the location."""
     what = f"{act.operation} of a silent server"
     began = time.monotonic()
-    said = wire.fails(act.do, what)
+    message = wire.fails(act.do, what)
     seconds = time.monotonic() - began
-    if wire.location.bucket not in said or wire.proxy.endpoint_url not in said:
-        wire.complaints.append(f"{what} does not name the location: {said}")
+    if wire.location.bucket not in message or wire.proxy.endpoint_url not in message:
+        wire.complaints.append(f"{what} does not name the location: {message}")
     if seconds > longest:
         wire.complaints.append(f"{what} took {seconds:.1f} s")
     return seconds
 
 
 def hasty_silence(wire: Wire, rounds: int) -> Silence:
-    """Do each act against a silent server, with little patience."""
+    """Perform each act with a silent server and a short timeout."""
     store = wire.store(client_config=network(read_timeout=HASTE), attempts=3)
     met = Silence()
     for number in range(rounds):
         for act in Acts(wire, store, number):
             wire.proxy.forget()
             wire.proxy.fault(act.operation, BlackHole(), ALWAYS)
-            # Up to a second more in each attempt, for the 100 Continue before a body.
+            # Each attempt may take a second longer, for the 100 Continue before a body.
             met.longest = max(met.longest, fall_silent(wire, act, longest=8))
             met.acts += 1
     wire.proxy.forget()
@@ -246,7 +246,7 @@ def hasty_silence(wire: Wire, rounds: int) -> Silence:
 
 
 def default_silence(wire: Wire) -> Silence:
-    """Do acts at once with the options that a store has by itself, against one that is silent."""
+    """Perform some acts concurrently with a silent server and the default options."""
     store = wire.store(client_config=None, transfer_config=None)
     small, large, large_name = os.urandom(SMALL), os.urandom(9 << 20), "0/0/7/1"
     wire.put("there.bin", small)
@@ -264,16 +264,16 @@ def default_silence(wire: Wire) -> Silence:
     with ThreadPoolExecutor(len(acts)) as pool:
         longest = max(pool.map(lambda act: fall_silent(wire, act, longest=50), acts))
     wire.proxy.forget()
-    # The abort was not heard, either: what is left is a purge's to remove.
+    # The abort got no reply either; a purge removes the unfinished upload.
     later = datetime.now(timezone.utc) + timedelta(minutes=1)
     assert list(store.remove_stale_uploads(later)) == [large_name]
     return Silence(len(acts), longest)
 
 
-def test_a_silent_server_is_an_error_in_seconds_that_names_it() -> None:
-    """Endpoint and bucket; of what was asked for nothing is seen. A hit is an act unanswered.
+def test_silent_server_raises_an_error_that_names_it_within_seconds() -> None:
+    """The error names endpoint and bucket, and the act has no effect. A hit is an act.
 
-    Every act of a store with a short read timeout, some with the default options.
+    Every act is performed with a short read timeout, and some with the default options.
     """
     with wire() as w, wire() as another, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(default_silence, another)
@@ -286,12 +286,12 @@ def test_a_silent_server_is_an_error_in_seconds_that_names_it() -> None:
     say(f"black hole: {hasty.longest:.1f} s at most in 3 attempts of {HASTE} s")
 
 
-def test_the_silence_finds_a_store_that_has_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same harness fails on a store that waits for longer."""
+def test_harness_detects_a_store_that_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same harness fails on a store that waits longer."""
     monkeypatch.setattr(bucket, "pause", lambda *args: None)
     with wire() as w:
         store = w.store(client_config=network(read_timeout=HASTE), attempts=10)
-        act = next(each for each in Acts(w, store, 0) if each.operation == "HeadObject")
+        act = next(act for act in Acts(w, store, 0) if act.operation == "HeadObject")
         w.proxy.fault(act.operation, BlackHole(), ALWAYS)
         fall_silent(w, act, longest=4)
-        assert any(" took " in each for each in w.complaints)
+        assert any(" took " in complaint for complaint in w.complaints)

@@ -1,4 +1,4 @@
-"""Never overwritten on S3 either, in one request or in parts, by two writers or by eight."""
+"""Races on S3, in one request or in parts, of two writers or eight: no file is overwritten."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ TWO_PARTS = s3stores.PART + 1
 def races_for_one_name(
     location: BucketLocation, writers: int, size: int, races: int
 ) -> list[tuple[Run, ...]]:
-    """Let so many processes, each with a client of its own, save under one name at once."""
+    """Let ``writers`` processes, each with its own client, save under one name concurrently."""
     return race_of_many(location, [save_one_name(ContentFile, size)] * writers, races)
 
 
 def is_found(make: s3stores.Make, writers: int, size: int) -> bool:
-    """Race until a store is seen to break its promise, at most 100 times.
+    """Race until a store breaks its promise, at most 100 times.
 
-    It breaks it most of the time, but not in each ten races: chance is no proof of innocence.
+    A broken store usually fails within ten races, but not always.
     """
 
     def is_broken() -> bool:
@@ -50,10 +50,10 @@ def is_found(make: s3stores.Make, writers: int, size: int) -> bool:
         (8, "parts", ONE_PART, s3stores.in_parts_completed_in_turn),
     ],
 )
-def test_writers_of_one_name_all_keep_their_upload(
+def test_concurrent_saves_under_one_name_keep_all_files(
     writers: int, kind: str, size: int, make: s3stores.Make
 ) -> None:
-    """40 races: each acknowledged upload is read under the name it was told, no two share one.
+    """40 races: each acknowledged upload can be read under the returned name; names are unique.
 
     A hit is a race in which saves overlapped in time and one took an alternative name.
     """
@@ -61,7 +61,7 @@ def test_writers_of_one_name_all_keep_their_upload(
     with bucket_location(need(s3stores.SERVER), make) as location:
         runs = races_for_one_name(location, writers, size, tried)
         bad = broken(location, chain(*runs))
-    bad += [f"a name twice: {race}" for race in runs if len(acknowledged_names(race)) < writers]
+    bad += [f"duplicate name: {race}" for race in runs if len(acknowledged_names(race)) < writers]
     met = sum(any_overlap(race) and len(acknowledged_names(race)) > 1 for race in runs)
     report(f"s3-race-{writers}-{kind}", tried=tried, hit=met, bad=bad)
     assert met >= 0.5 * tried
@@ -69,16 +69,17 @@ def test_writers_of_one_name_all_keep_their_upload(
 
 @pytest.mark.parametrize("size", [SMALL, TWO_PARTS])
 @pytest.mark.parametrize("make", [s3stores.check_then_act, s3stores.django_storages])
-def test_the_races_find_a_store_that_looks_first_and_writes_then(
+def test_harness_detects_a_store_that_checks_before_it_writes(
     make: s3stores.Make, size: int
 ) -> None:
-    """The same harness fails without the condition: ours with allow_races, and S3Storage."""
+    """The same harness fails without conditional writes: with allow_races, and on S3Storage."""
     assert is_found(make, 2, size)
 
 
-def test_the_races_find_a_server_that_looks_first_and_completes_then() -> None:
-    """The same harness fails on SeaweedFS, unless its completions come in turn.
+def test_harness_detects_a_server_that_checks_before_it_completes() -> None:
+    """The same harness fails on SeaweedFS if uploads are completed concurrently.
 
-    Once it completes in one step, which makes this fail, the proof above needs no turns.
+    Once completions are atomic in SeaweedFS, this test fails, and the proof above no longer needs
+    to complete uploads in turn.
     """
     assert is_found(s3stores.in_parts, 8, ONE_PART)

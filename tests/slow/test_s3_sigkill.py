@@ -1,4 +1,4 @@
-"""Whole or absent on S3, whatever kills the writer, and what it leaves behind can be removed."""
+"""Killed writers on S3: no torn file, and unfinished uploads can be removed."""
 
 from __future__ import annotations
 
@@ -23,44 +23,46 @@ from .locations import BucketLocation, bucket_location
 pytestmark = pytest.mark.slow
 
 SIZE = 2 * s3stores.PART + 100_000
-"""Bytes of an upload, which goes in three parts."""
+"""Bytes of an upload with three parts."""
 
 
 def remove_stale_uploads(location: BucketLocation) -> Callable[[], list[str]]:
-    """Return the tidying of a site: it lists what was left, then removes it, unseen by readers."""
+    """Return a function that lists and then removes unfinished uploads, and checks both."""
     store: Any = location.store()
 
     def tidy() -> list[str]:
         left, now = location.uploads(), datetime.now(timezone.utc)
         shown = {entry.name for entry in store.scan()}
-        complaints = [f"{name} is seen" for name in left if name in shown or store.exists(name)]
+        complaints = [f"{name} is visible" for name in left if name in shown or store.exists(name)]
         for dry_run in (True, False):
-            told = list(store.remove_stale_uploads(now, dry_run=dry_run))
-            if sorted(told) != sorted(left):
-                complaints.append(f"told {told} of {left}")
-        complaints += [f"{name} is still there" for name in location.uploads()]
+            reported = list(store.remove_stale_uploads(now, dry_run=dry_run))
+            if sorted(reported) != sorted(left):
+                complaints.append(f"reported {reported}, not {left}")
+        complaints += [f"{name} was not removed" for name in location.uploads()]
         return complaints
 
     return tidy
 
 
 def purge_of_all_uploads(location: BucketLocation) -> Callable[[], list[str]]:
-    """Return the tidying of a site that purges, in which no upload is too young to be stale."""
+    """Return a function that purges unfinished uploads of any age, and checks the result."""
     deliveries = {
         "BACKEND": "devilry_storage.storages.S3DeliveryStore",
         "OPTIONS": s3stores.options(location.bucket),
     }
 
     def tidy() -> list[str]:
-        location.store().save("0/0/0/1", ContentFile(b"From an empty bucket nothing is removed."))
+        location.store().save("0/0/0/1", ContentFile(b"Nothing is removed from an empty bucket."))
         left = location.uploads()
         time.sleep(1)  # the server's clock has no fractions of a second
         with override_settings(
             STORAGES={**settings.STORAGES, "deliveries": deliveries}, DELIVERY_STORE_GRACE_HOURS=0
         ):
-            told = [event.subject for event in purge() if event.result == "upload"]
-        complaints = [] if sorted(told) == sorted(left) else [f"told {told} of {left}"]
-        return complaints + [f"{name} is still there" for name in location.uploads()]
+            reported = [event.subject for event in purge() if event.result == "upload"]
+        complaints = [f"{name} was not removed" for name in location.uploads()]
+        if sorted(reported) != sorted(left):
+            complaints.append(f"reported {reported}, not {left}")
+        return complaints
 
     return tidy
 
@@ -75,8 +77,8 @@ def kill_uploads(
         return kill_during_saves(location, kills, size=SIZE, tidy=tidying(location))
 
 
-def test_a_killed_upload_shows_nothing_and_what_it_left_is_removed() -> None:
-    """100 SIGKILLs during uploads in parts: nothing torn, nothing lost, no litter for ever.
+def test_killed_uploads_are_invisible_and_can_be_removed() -> None:
+    """100 SIGKILLs during multipart uploads: no file is torn or lost, and no upload stays.
 
     A hit is a kill that left an unfinished upload.
     """
@@ -89,18 +91,18 @@ def test_a_killed_upload_shows_nothing_and_what_it_left_is_removed() -> None:
 
 
 @pytest.mark.django_db
-def test_a_purge_removes_what_killed_uploads_left() -> None:
-    """What a site runs each night leaves no upload unfinished for longer than the grace time."""
+def test_purge_removes_unfinished_uploads() -> None:
+    """A nightly purge removes the unfinished uploads that are older than the grace time."""
     killed = kill_uploads(s3stores.in_parts, 6, purge_of_all_uploads)
     assert killed.complaints == []
     assert killed.within_a_save > 0
 
 
-def test_the_kills_find_a_store_that_shows_a_file_before_it_has_it() -> None:
+def test_harness_detects_a_store_that_shows_incomplete_uploads() -> None:
     """The same harness fails on a store that writes half a file under its name first."""
     assert kill_uploads(s3stores.piecemeal, 15).torn != []
 
 
-def test_the_kills_find_a_store_that_leaves_uploads_behind() -> None:
-    """The same harness fails on a store that knows nothing of unfinished uploads."""
+def test_harness_detects_a_store_that_ignores_unfinished_uploads() -> None:
+    """The same harness fails on a store that does not remove unfinished uploads."""
     assert kill_uploads(s3stores.littering, 10).complaints != []

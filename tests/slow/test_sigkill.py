@@ -1,4 +1,4 @@
-"""Whole or absent, whatever kills the writer."""
+"""Killed writers on disk: files are complete or absent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .locations import DiskLocation
 pytestmark = pytest.mark.slow
 
 
-def test_a_killed_save_leaves_nothing_torn_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    """1,000 SIGKILLs, 300 or more while a temp file exists: no torn file, no lost file.
+def test_killed_saves_tear_no_file_and_lose_no_acknowledged_file(tmp_path: Path) -> None:
+    """1,000 SIGKILLs, at least 300 of them while a temporary file exists.
 
-    A kill leaves the page cache alone, so fsync plays no part in it; it stays on because its
-    moments are moments of a save too.
+    The page cache survives a kill, so fsync does not matter. It stays enabled because a save can
+    be killed during an fsync, too.
     """
     tried = count(1000, ci=200)
     location = DiskLocation(tmp_path / "root", stores.hier)
@@ -29,7 +29,7 @@ def test_a_killed_save_leaves_nothing_torn_and_loses_nothing_acknowledged(tmp_pa
     assert killed.acknowledged > 0
 
 
-def test_the_kills_find_torn_files_of_djangos_storage(tmp_path: Path) -> None:
+def test_harness_detects_torn_files_of_django_storage(tmp_path: Path) -> None:
     """The same harness fails on FileSystemStorage, which writes under the final name."""
     killed = kill_during_saves(DiskLocation(tmp_path / "root", stores.django), 20)
     assert killed.torn != []

@@ -1,4 +1,4 @@
-"""Clients that read slowly hold a worker at most: no transaction, no database connection."""
+"""Clients that read slowly: they occupy no transaction and no database connection."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ OTHERS = """
 
 
 def others() -> int:
-    """Return how many other connections the database has."""
+    """Return the number of other database connections."""
     with connection.cursor() as cursor:
         cursor.execute(OTHERS)
         return int(cursor.fetchone()[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fifty_slow_clients_hold_no_connection(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even an idle one, and no transaction on a site whose every request is one."""
+def test_slow_clients_use_no_database_connection(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty clients use none, not even an idle one, on a site with ATOMIC_REQUESTS."""
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
     group = AssignmentGroup.objects.create(name="group")
     user = make_user("candidate")

@@ -1,4 +1,4 @@
-"""A page of the store browser takes as long however many files lie in the store."""
+"""Pages of the store browser: their time does not depend on the number of stored files."""
 
 from __future__ import annotations
 
@@ -21,42 +21,44 @@ from tests.harness.users import make_superuser
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.only_full,  # They measure time.
+    pytest.mark.only_full,  # these tests measure time
     pytest.mark.django_db,
-    pytest.mark.skipif(settings.DATABASE != "sqlite", reason="the same on SQLite"),
+    pytest.mark.skipif(settings.DATABASE != "sqlite", reason="does not depend on the database"),
 ]
 
 URL = "/admin/devilry_storage/storebrowser/devilry_deliveries.filemeta/"
 
-#: The top, and each folder on the way to delivery 500.
+#: The root, and each folder on the path to delivery 500.
 FOLDERS = ["", "0", "0/0", "0/0/500"]
 
-#: So many folders are in ``0``, as many as are on a page.
+#: The number of folders in ``0``, which all fit on one page.
 BRANCHES = 100
 
 ROUNDS = 15
 
-#: A page of the larger store takes at most so many times that of the smaller.
+#: A page of the larger store may take this many times as long as one of the smaller store.
 FACTOR = 1.3
 
 
 def keys(files: int) -> list[str]:
-    """Return the keys of 1,000 to 100,000 files, one of each delivery.
+    """Return the keys of 1,000 to 100,000 files, one for each delivery.
 
-    Each page of `FOLDERS` has as many lines with few as with many.
+    The pages of `FOLDERS` have the same number of lines for any number of files.
     """
-    each = min(1000, (files - 901) // (BRANCHES - 1))
-    first = files - each * (BRANCHES - 1)
+    per_branch = min(1000, (files - 901) // (BRANCHES - 1))
+    first = files - per_branch * (BRANCHES - 1)
     ids = [*range(first)]
-    ids += [1000 * branch + number for branch in range(1, BRANCHES) for number in range(each)]
+    ids += [
+        1000 * branch + number for branch in range(1, BRANCHES) for number in range(per_branch)
+    ]
     layout = HierLayout()
     return [layout.key(number, number) for number in ids]
 
 
 def slower(browser: Client, small: DeliveryStoreMixin, large: DeliveryStoreMixin) -> list[str]:
-    """Return a line for each page that takes too long on the larger store, by medians.
+    """Return a line for each page whose median time on the larger store is too long.
 
-    The two take turns, so that whatever else the machine does hits both.
+    The stores take turns, so that other load on the machine affects both.
     """
     found = []
     for folder in FOLDERS:
@@ -69,7 +71,7 @@ def slower(browser: Client, small: DeliveryStoreMixin, large: DeliveryStoreMixin
                 response = browser.get(URL, {"folder": folder})
                 took = time.perf_counter() - began
             lines[is_large] = len(response.context["folders"] + response.context["lines"])
-            if number > 1:  # the first of each fills caches
+            if number > 1:  # the first request of each store fills caches
                 times[is_large].append(took)
         assert lines[False] == lines[True] > 0
         one, other = (statistics.median(times[is_large]) for is_large in (False, True))
@@ -94,7 +96,7 @@ def browser(db: None) -> Client:
 
 
 def on_disk(root: Path, files: int) -> Path:
-    """Return a folder for a store with so many files."""
+    """Create a folder for a store with this number of files, and return it."""
     for key in keys(files):
         path = root / str(files) / key
         path.parent.mkdir(parents=True)
@@ -102,15 +104,17 @@ def on_disk(root: Path, files: int) -> Path:
     return root / str(files)
 
 
-def test_a_page_of_100_000_files_on_disk(browser: Client, tmp_path: Path) -> None:
-    """It takes at most 1.3 times as long as one of 1,000."""
+def test_page_time_on_disk_does_not_depend_on_the_number_of_files(
+    browser: Client, tmp_path: Path
+) -> None:
+    """A page takes at most 1.3 times as long with 100,000 files as with 1,000."""
     roots = [on_disk(tmp_path, files) for files in (1_000, count(100_000, 10_000))]
     small, large = (FsHierDeliveryStore(str(root)) for root in roots)
     prove("store-browser-disk", slower(browser, small, large))
 
 
 def in_bucket(files: int) -> S3DeliveryStore:
-    """Return a store on SeaweedFS with so many files."""
+    """Return a store on SeaweedFS with this number of files."""
     server = s3servers.need("seaweedfs")
     store = S3DeliveryStore(**server.options(server.bucket()))
 
@@ -122,22 +126,22 @@ def in_bucket(files: int) -> S3DeliveryStore:
     return store
 
 
-def test_a_page_of_30_000_keys_on_seaweedfs(browser: Client) -> None:
-    """It takes at most 1.3 times as long as one of 1,000."""
+def test_page_time_on_s3_does_not_depend_on_the_number_of_files(browser: Client) -> None:
+    """A page takes at most 1.3 times as long with 30,000 files as with 1,000."""
     small, large = in_bucket(1_000), in_bucket(count(30_000, 5_000))
     prove("store-browser-s3", slower(browser, small, large))
 
 
 class Counter(FsHierDeliveryStore):
-    """Counts all that lies below a folder before it shows a page of it."""
+    """A store that counts all files below a folder before it returns a page."""
 
     def page(self, folder: str = "", *, after: str = "", limit: int = 1000) -> Page:
         sum(1 for _entry in self.scan(folder))
         return super().page(folder, after=after, limit=limit)
 
 
-def test_the_measurement_finds_a_store_that_is_counted(browser: Client, tmp_path: Path) -> None:
-    """The same harness fails where much lies below."""
+def test_harness_detects_a_store_that_counts_its_files(browser: Client, tmp_path: Path) -> None:
+    """The same harness fails for the folders with many files below them."""
     small, large = (Counter(str(on_disk(tmp_path, files))) for files in (1_000, 5_000))
     late = slower(browser, small, large)
     assert [line.partition(" ")[0] for line in late] == ["''", "'0'"], late

@@ -1,4 +1,4 @@
-"""A page of a folder on disk asks for as much however many files lie in the store."""
+"""System calls of a folder's page on disk: they do not depend on the number of stored files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .tracing import Work, traced
 
 pytestmark = pytest.mark.slow
 
-#: The top and each folder on the way to delivery 1, which both stores have.
+#: The root, and each folder on the path to delivery 1, which exists in both stores.
 FOLDERS = ["", "0", "0/0", "0/0/1"]
 
-#: What a page may cost: descriptors, listings, statuses. The rest is Python's own.
+#: The system calls that a page needs: open, list, stat. Python makes the others.
 CALLS = "openat,open,getdents64,newfstatat,fstat,lstat,statx,readlink"
 
 
 class Lister(FsHierDeliveryStore):
-    """Asks for the status of all that lies below a folder, to see the count red."""
+    """A store that scans all files below a folder for each page."""
 
     def _page(self, folder: str, after: str, limit: int) -> Any:
         list(self.scan(folder))
@@ -33,11 +33,11 @@ class Lister(FsHierDeliveryStore):
 
 
 def calls_of_a_page(root: Path, store_class: type[Any], folder: str) -> Counter[str]:
-    """Return how often the page of a folder makes each system call."""
+    """Return the number of times that a page makes each system call."""
 
     def prepare() -> tuple[Work, Work]:
         store = store_class(str(root))
-        store.page(folder)  # whatever happens only once
+        store.page(folder)  # one-time initialisation
         return lambda: store.page(folder), lambda: None
 
     calls, _ = traced(prepare, root.parent / "trace", calls=CALLS)
@@ -45,7 +45,7 @@ def calls_of_a_page(root: Path, store_class: type[Any], folder: str) -> Counter[
 
 
 def grown(path: Path, store_class: type[Any], few: int, many: int) -> dict[str, Counter[str]]:
-    """Return, by folder, the calls that its page makes more often in the fuller store."""
+    """Return, by folder, the system calls that its page makes more often in the larger store."""
     roots = path / "few" / "root", path / "many" / "root"
     for root, files in zip(roots, (few, many), strict=True):
         fill(root, files)
@@ -58,18 +58,18 @@ def grown(path: Path, store_class: type[Any], few: int, many: int) -> dict[str, 
     return found
 
 
-def test_a_page_makes_the_same_system_calls_in_a_store_of_100_000_files(tmp_path: Path) -> None:
-    """As in one of 1,000; a wider folder is only read in more pieces."""
+def test_page_makes_the_same_system_calls_with_100_000_files(tmp_path: Path) -> None:
+    """They are the same as with 1,000 files, except that a larger folder needs more reads."""
     need(PTRACE)
     found = grown(tmp_path, FsHierDeliveryStore, 1_000, count(100_000, 10_000))
     bad = [folder for folder, more in found.items() if more.keys() - {"getdents64"}]
     report("system-calls-of-a-page", tried=len(FOLDERS), hit=len(FOLDERS), bad=bad)
-    # 200 folders of deliveries are some 6 KiB, and a piece is 32.
+    # 200 folders of deliveries are about 6 KiB, and one getdents64 returns up to 32 KiB.
     assert all(more["getdents64"] <= 2 for more in found.values()), found
 
 
-def test_the_count_finds_a_store_that_looks_at_every_file(tmp_path: Path) -> None:
-    """The same harness fails on a store that scans what lies below."""
+def test_harness_detects_a_store_that_scans_for_each_page(tmp_path: Path) -> None:
+    """The same harness fails on a store that scans the files below the folder."""
     need(PTRACE)
     found = grown(tmp_path, Lister, 1_000, 3_000)
     assert any(more.keys() - {"getdents64"} for more in found.values())

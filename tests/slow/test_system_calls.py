@@ -1,4 +1,4 @@
-"""A save costs the same in an empty store and in a full one."""
+"""System calls of a save: they do not depend on the number of stored files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALLOCATOR = {"brk", "mmap", "munmap", "mremap", "madvise"}
 
 
 def fill(root: Path, files: int) -> None:
-    """Make so many stored files, empty ones, without the store."""
+    """Create this number of empty stored files, without the store."""
     for delivery in range(-(-files // FILES_A_DELIVERY)):
         folder = root / HierLayout().folder(delivery)
         folder.mkdir(parents=True)
@@ -34,11 +34,11 @@ def fill(root: Path, files: int) -> None:
 
 
 def calls_of_a_save(root: Path, make: Callable[[Path], Storage], name: str) -> Counter[str]:
-    """Return how often one save makes each system call, those of the allocator left out."""
+    """Return the number of times that a save makes each system call, without the allocator's."""
 
     def prepare() -> tuple[Work, Work]:
         store, content = make(root), ContentFile(b"content")
-        store.save(HierLayout().key(999_999, 1), ContentFile(b"whatever happens only once"))
+        store.save(HierLayout().key(999_999, 1), ContentFile(b"one-time initialisation"))
         return lambda: store.save(name, content), lambda: None
 
     calls, _ = traced(prepare, root.parent / "trace")
@@ -48,7 +48,7 @@ def calls_of_a_save(root: Path, make: Callable[[Path], Storage], name: str) -> C
 def differences(
     folder: Path, make: Callable[[Path], Storage], few: int, many: int
 ) -> dict[str, Counter[str]]:
-    """Return, by kind of save, the calls that a save makes more often in the fuller store."""
+    """Return, by kind of save, the differences between the system calls in the two stores."""
     roots = folder / "few" / "root", folder / "many" / "root"
     for root, files in zip(roots, (few, many), strict=True):
         fill(root, files)
@@ -64,16 +64,16 @@ def differences(
     return found
 
 
-def test_a_save_makes_the_same_system_calls_in_a_store_of_100_000_keys(tmp_path: Path) -> None:
-    """With 10 and with 100,000 keys in the store, the same calls, the same number of times."""
+def test_save_makes_the_same_system_calls_with_100_000_files(tmp_path: Path) -> None:
+    """They are the same, and as frequent, as with 10 files."""
     need(PTRACE)
     found = differences(tmp_path, stores.hier, 10, count(100_000, 5_000))
     bad = [f"{kind}: {dict(calls)}" for kind, calls in found.items() if calls]
     report("system-calls-of-a-save", tried=len(found), hit=len(found), bad=bad)
 
 
-def test_the_count_finds_a_store_that_lists_before_it_saves(tmp_path: Path) -> None:
-    """The same harness fails on a store that looks through the folder first."""
+def test_harness_detects_a_store_that_scans_before_it_saves(tmp_path: Path) -> None:
+    """The same harness fails on a store that scans the folder first."""
     need(PTRACE)
     found = differences(tmp_path, stores.searcher, 10, 5_000)
     assert found["into an old delivery"]

@@ -1,7 +1,7 @@
-"""Work in a forked child under strace: which system calls it makes, and what if one fails.
+"""Trace the system calls of work in a forked child with strace, and let one of them fail.
 
-The child makes itself ready first and waits; strace is attached and the child released. So
-neither interpreter nor imports are in the trace, and ``when=n`` counts from the work's start.
+The child prepares itself and waits until strace is attached. The trace therefore contains neither
+the interpreter's start nor imports, and ``when=n`` counts from the start of the work.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _BEGINS, _ENDS = "/devilry-storage-test-begins", "/devilry-storage-test-ends"
 
 Work = Callable[[], object]
 Prepare = Callable[[], tuple[Work, Work]]
-"""Makes ready; returns the work to be traced and what to do after it (its value is sent back)."""
+"""Returns the work to trace, and a function to call after it whose value is sent back."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A system call of a trace; ``nth`` counts the calls of its name from 1."""
+    """A system call of a trace. ``nth`` counts the calls of the same name from 1."""
 
     name: str
     nth: int
@@ -44,7 +44,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Fault:
-    """Let the ``nth`` call of ``name`` fail with the errno of this name (``"EIO"``)."""
+    """A fault: the ``nth`` call of ``name`` fails with ``error``, such as ``"EIO"``."""
 
     name: str
     nth: int
@@ -57,7 +57,10 @@ class Fault:
 def traced(
     prepare: Prepare, output: Path, *, calls: str = "all", fault: Fault | None = None
 ) -> tuple[list[Call], Any]:
-    """Run the work under strace; return its calls (``calls``: strace's set) and the value."""
+    """Run the work under strace; return its system calls and the value.
+
+    ``calls`` selects the system calls to trace, in strace's syntax.
+    """
     ready, go, result = os.pipe(), os.pipe(), os.pipe()
     child = start(_work, prepare, ready[1], go[0], result[1])
     for end in (ready[1], go[0], result[1]):
@@ -70,8 +73,8 @@ def traced(
     )
     with tracer:
         assert tracer.stderr is not None
-        said = tracer.stderr.readline()
-        assert "attached" in said, f"strace said {said!r}"
+        line = tracer.stderr.readline()
+        assert "attached" in line, f"strace printed {line!r}"
         os.write(go[1], b"go")
         value = pickle.loads(_read(result[0]))
         finish(child)
@@ -86,7 +89,7 @@ def _with_marks(calls: str) -> str:
 
 
 def _read(pipe: int) -> bytes:
-    """Read to the end of file; AssertionError if it does not come in time."""
+    """Read to the end of the pipe; raise AssertionError if that takes too long."""
     data = b""
     while True:
         ready, _, _ = select.select([pipe], [], [], PATIENCE)
@@ -110,13 +113,13 @@ def _work(prepare: Prepare, ready: int, go: int, result: int) -> None:
 
 
 def _mark(path: str) -> None:
-    """Make a system call that is known again in the trace."""
+    """Make a system call that marks a position in the trace."""
     with suppress(OSError):
         os.chdir(path)
 
 
 def _calls(trace: str) -> list[Call]:
-    """Return the calls between the two marks."""
+    """Return the calls between the marks."""
     calls: list[Call] = []
     counts: dict[str, int] = {}
     for line in trace.splitlines():
@@ -131,4 +134,4 @@ def _calls(trace: str) -> list[Call]:
         name = match["name"]
         counts[name] = counts.get(name, 0) + 1
         calls.append(Call(name, counts[name], f"{name}({match['rest']}"))
-    raise AssertionError(f"the trace has no end of the work: {trace[-500:]!r}")
+    raise AssertionError(f"the trace has no mark for the end of the work: {trace[-500:]!r}")
