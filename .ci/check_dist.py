@@ -1,4 +1,4 @@
-"""Checks that a wheel and an sdist hold all of the package, and the wheel nothing else."""
+"""Check that wheel and sdist contain the whole package, and the wheel nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "devilry_storage"
-# Named, because a checkout that lost them would otherwise agree with a wheel that lacks them.
+# Listed explicitly: if a checkout lacks them, too, the comparison does not find them missing.
 MUST_HAVE = (
     f"{PACKAGE}/py.typed",
     f"{PACKAGE}/migrations/0001_initial.py",
@@ -21,7 +21,7 @@ MUST_HAVE = (
     f"{PACKAGE}/static/devilry_storage/stores.css",
     f"{PACKAGE}/templates/admin/devilry_storage/storebrowser/folder.html",
 )
-# What packagers need to run the tests and build the manual, and developers to start from an sdist.
+# Needed to run the tests, build the manual and develop from an sdist.
 SOURCES = (
     ".ci/run",
     ".github/workflows/ci.yml",
@@ -38,7 +38,7 @@ SOURCES = (
 
 
 def in_checkout() -> set[str]:
-    """Return the package's files as git knows them, or would: new ones, but no ignored ones."""
+    """Return the package's files that git tracks or would track; ignored files are left out."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", PACKAGE],
         cwd=ROOT,
@@ -50,7 +50,7 @@ def in_checkout() -> set[str]:
 
 
 def in_wheel(wheel: Path) -> set[str]:
-    """Return the names of a wheel's files, its metadata apart."""
+    """Return the names of a wheel's files, without its metadata."""
     with zipfile.ZipFile(wheel) as archive:
         return {
             name
@@ -60,23 +60,23 @@ def in_wheel(wheel: Path) -> set[str]:
 
 
 def in_sdist(sdist: Path) -> set[str]:
-    """Return the names of an sdist's files, relative to its one folder."""
+    """Return the names of an sdist's files, relative to its top folder."""
     with tarfile.open(sdist) as archive:
         names = (PurePosixPath(member.name) for member in archive if member.isfile())
         return {str(PurePosixPath(*name.parts[1:])) for name in names}
 
 
 def faults(wheel: set[str], sdist: set[str], checkout: set[str]) -> Iterator[str]:
-    """Say what is missing, and what does not belong into the wheel."""
+    """Yield the missing files, and those that do not belong in the wheel."""
     wanted = checkout | set(MUST_HAVE)
     yield from (f"the wheel lacks {name!r}" for name in sorted(wanted - wheel))
     yield from (f"the sdist lacks {name!r}" for name in sorted(wanted - sdist))
     yield from (f"the sdist lacks {name!r}" for name in SOURCES if name not in sdist)
-    yield from (f"the wheel should not hold {name!r}" for name in sorted(wheel - wanted))
+    yield from (f"the wheel should not contain {name!r}" for name in sorted(wheel - wanted))
 
 
 def main(folder: Path) -> int:
-    """Check the one wheel and the one sdist of a folder, print what is wrong with them."""
+    """Check the wheel and the sdist in a folder, print their faults, return the exit code."""
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     files = in_wheel(wheel)
     found = list(faults(files, in_sdist(sdist), in_checkout()))

@@ -1,7 +1,7 @@
-"""Prints a command of the README, so that CI runs what the README says.
+"""Print a command of the README, so that CI runs the documented commands.
 
-Before each such command the README has a comment, ``.. ci-command: NAME``; the command is the
-first line after it that is indented, and is all of its block.
+The README marks each such command with a comment, ``.. ci-command: NAME``. The command is the
+first indented line after the comment, and must be the only line of its block.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ README = Path(__file__).parents[1] / "README.rst"
 
 
 def command(text: str, name: str) -> str:
-    """Return the command of that name; ValueError unless there is exactly one."""
+    """Return the command with this name; raise ValueError unless there is exactly one."""
     _, *found = re.split(rf"^\.\. ci-command: {re.escape(name)}$", text, flags=re.MULTILINE)
     if len(found) != 1:
         raise ValueError(

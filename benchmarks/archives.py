@@ -1,11 +1,10 @@
-"""How quickly archives are made, as ratios of speed against peers in the same run.
+"""Measure the speed of archives relative to peers in the same run.
 
     PYTHONPATH=. python benchmarks/archives.py [--rounds 7] [--only disk]
 
-Needs the extra ``tests``, and ``zip``. On disk the peer is ``zip -0`` of the same files, from
-SeaweedFS eight threads of boto3's ``get_object``, which make no archive. Peer and archive
-alternate, round by round; a ratio of 2 is twice as fast as the peer, and the median of the rounds'
-ratios is what to quote.
+It needs the extra ``tests`` and the program ``zip``. On disk, the peer is ``zip -0`` with the same
+files. On SeaweedFS, the peer is boto3's ``get_object`` in eight threads, without an archive. Peer
+and archive alternate. A ratio of 2 means twice as fast as the peer. Quote the median ratio.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ DATE = (2026, 5, 17, 20, 0, 0)
 
 
 class Comparison(NamedTuple):
-    """The same files archived by us and read or archived by a peer."""
+    """The same files archived by the package, and read or archived by a peer."""
 
     name: str
     ours: Callable[[], object]
@@ -39,7 +38,7 @@ class Comparison(NamedTuple):
 
 
 def main() -> None:
-    """Parse, and report each comparison as it is measured."""
+    """Parse the arguments, and measure and report each comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="comparisons whose name contains this")
@@ -56,10 +55,10 @@ def main() -> None:
 
 
 def report(comparison: Comparison, rounds: int) -> None:
-    """Measure, and print the median of the ratios."""
+    """Measure a comparison, and print the median of the ratios."""
     ratios = []
     for act in (comparison.peer, comparison.ours):
-        act()  # connections, and what the system keeps of the files
+        act()  # opens connections and fills the page cache
     for _ in range(rounds):
         theirs, mine = timed(comparison.peer), timed(comparison.ours)
         ratios.append(theirs / mine)
@@ -71,14 +70,14 @@ def report(comparison: Comparison, rounds: int) -> None:
 
 
 def timed(act: Callable[[], object]) -> float:
-    """Return the seconds that it takes."""
+    """Return the duration of the act in seconds."""
     start = time.perf_counter()
     act()
     return time.perf_counter() - start
 
 
 def comparisons(folder: Path) -> Iterator[Comparison]:
-    """Yield each comparison once its files are there."""
+    """Create the files of each comparison, and yield it."""
     yield on_disk(folder, 20, 16 * MIB)
     yield on_disk(folder, 400, 100 * 1024)
     yield on_disk(folder, 2000, 10 * 1024)
@@ -86,7 +85,7 @@ def comparisons(folder: Path) -> Iterator[Comparison]:
 
 
 def members(names: Iterable[str], data: bytes) -> list[Any]:
-    """Return the members of files with that content, as they come from rows."""
+    """Return archive members for files with this content, like those of rows."""
     from devilry_storage.archive import Member
 
     sha256 = hashlib.sha256(data).hexdigest()
@@ -94,7 +93,7 @@ def members(names: Iterable[str], data: bytes) -> list[Any]:
 
 
 def on_disk(folder: Path, files: int, size: int) -> Comparison:
-    """Against ``zip -0``, both into a file."""
+    """Compare with ``zip -0``, both writing to a file."""
     from devilry_storage.archive import Archive
     from devilry_storage.storages import FsHierDeliveryStore
 
@@ -119,7 +118,7 @@ def on_disk(folder: Path, files: int, size: int) -> Comparison:
 
 
 def on_s3(files: int, size: int) -> Comparison:
-    """Against eight threads that fetch the same objects."""
+    """Compare with eight threads that fetch the same objects."""
     from django.core.files.base import ContentFile
 
     from devilry_storage.archive import Archive

@@ -1,9 +1,9 @@
-"""What the guarantees of the disk store cost, as ratios against a peer in the same run.
+"""Measure the cost of the disk store's guarantees relative to peers in the same run.
 
     python benchmarks/disk.py [--rounds 7] [--files 200] [--size 10240]
 
-Peer and store alternate, round by round; the median of the rounds' ratios is what to quote. Every
-file goes into a new delivery folder. Absolute times are those of this machine at this moment.
+Peer and store alternate. Quote the median of the ratios; absolute times depend on the machine and
+its load. Every file goes into a new delivery folder.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _configure() -> None:
 
 
 class Comparison(NamedTuple):
-    """Two ways of storing the same files; each is given an empty folder and returns nothing."""
+    """Two ways of storing the same files. Each function takes an empty folder."""
 
     name: str
     ours: Callable[[Path], None]
@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
 
 
 def main() -> None:
-    """Parse, configure, and report each comparison as it is measured."""
+    """Parse the arguments, configure Django, and measure and report each comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--files", type=int, default=200)
@@ -88,7 +88,7 @@ def _report(comparison: Comparison, rounds: int, files: int) -> None:
 
 def _timed(way: Callable[[Path], None]) -> float:
     with _folder() as folder:
-        # What earlier rounds left dirty is not ours to wait for.
+        # Do not measure the writeback of earlier rounds.
         os.sync()
         start = time.perf_counter()
         way(folder)
@@ -130,7 +130,7 @@ def _comparisons(files: int, data: bytes) -> Iterator[Comparison]:
 
 
 def _bare_loop(folder: Path, files: int, data: bytes) -> None:
-    """Do what a durable save does, with nothing around it: no names, no walk, no hooks."""
+    """Make the system calls of a durable save, without validation, candidates and hooks."""
 
     def sync(path: str) -> None:
         fd = os.open(path, os.O_RDONLY)
@@ -141,21 +141,21 @@ def _bare_loop(folder: Path, files: int, data: bytes) -> None:
     os.makedirs(branch)
     os.mkdir(temps)
     for number in range(files):
-        temp, place = f"{temps}/{number}", f"{branch}/{number}"
+        temp, target = f"{temps}/{number}", f"{branch}/{number}"
         fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(fd, data)
         os.fchmod(fd, 0o644)
         os.fsync(fd)
         os.close(fd)
-        os.mkdir(place)
+        os.mkdir(target)
         sync(branch)
-        os.link(temp, f"{place}/{number}")
-        sync(place)
+        os.link(temp, f"{target}/{number}")
+        sync(target)
         os.unlink(temp)
 
 
 def _add_file(files: int, data: bytes) -> Comparison:
-    """Compare with a FileField of the same columns and indexes, and one UPDATE; without fsync."""
+    """Compare with a FileField, the same columns and indexes, and an UPDATE; without fsync."""
     from django.core.files.base import ContentFile
     from django.core.files.storage import FileSystemStorage
     from django.core.management import call_command

@@ -1,10 +1,10 @@
-"""What the store on S3 costs, as ratios of speed against peers in the same run, on SeaweedFS.
+"""Measure the speed of the S3 store on SeaweedFS relative to peers in the same run.
 
     PYTHONPATH=. python benchmarks/s3.py [--rounds 7] [--files 100] [--large 64]
 
-Needs the extra ``tests``. Peer and store alternate, round by round, with connections that are
-open; a ratio of 2 is twice as fast as the peer, and the median of the rounds' ratios is what to
-quote. Absolute figures are those of this machine at this moment.
+It needs the extra ``tests``. Peer and store alternate, with open connections. A ratio of 2 means
+twice as fast as the peer. Quote the median of the ratios; absolute figures depend on the machine
+and its load.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from django.conf import settings
 MIB = 1 << 20
 
 Act = Callable[[int], object]
-"""Does one piece of work, of a number that nothing else has."""
+"""Does one piece of work, given a unique number."""
 
 
 class Comparison(NamedTuple):
-    """The same work done by us and by a peer, ``pieces`` of it by so many threads at once."""
+    """The same work done by the package and by a peer, in pieces, with a number of threads."""
 
     name: str
     ours: Act
@@ -47,7 +47,7 @@ class Comparison(NamedTuple):
 
 
 def main() -> None:
-    """Parse, start the server, and report each comparison as it is measured."""
+    """Parse the arguments, start the server, and measure and report each comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--files", type=int, default=100, help="files of 10 KiB in a round")
@@ -81,7 +81,7 @@ def _report(comparison: Comparison, rounds: int) -> None:
             return pieces / (time.perf_counter() - start)
 
         for act in (comparison.peer, comparison.ours):
-            speed(act, 2 * comparison.threads)  # connections, and whatever is made at first use
+            speed(act, 2 * comparison.threads)  # opens connections and fills caches
         for _ in range(rounds):
             peers.append(speed(comparison.peer, comparison.pieces))
             ours.append(speed(comparison.ours, comparison.pieces))
@@ -97,7 +97,7 @@ def _report(comparison: Comparison, rounds: int) -> None:
 
 
 class Bench:
-    """A server with a bucket, our store, and the peers."""
+    """A server with a bucket, the package's store, and the peers."""
 
     def __init__(self, folder: Path, files: int, large: int) -> None:
         from storages.backends.s3 import S3Storage
@@ -128,13 +128,13 @@ class Bench:
         self.data = os.urandom(10 * 1024)
 
     def comparisons(self) -> Iterator[Comparison]:
-        """Yield what is compared."""
+        """Yield all comparisons."""
         yield from self._small()
         yield from self._deletes()
         yield from self._large()
         yield from self._others()
 
-    # -- 10 KiB --
+    # -- Small files --
 
     def _save(self, store: Any) -> Act:
         from django.core.files.base import ContentFile
@@ -194,7 +194,7 @@ class Bench:
             20 * self.files,
         )
 
-    # -- Many --
+    # -- Deletes --
 
     def _deletes(self) -> Iterator[Comparison]:
         def filled() -> list[str]:
@@ -203,7 +203,7 @@ class Bench:
                 list(pool.map(self._put_at, names))
             return names
 
-        # Filled beforehand, in the rounds' order: the peer's first.
+        # Filled before the measurement.
         waiting: list[list[str]] = []
 
         def prepared() -> list[str]:
@@ -222,7 +222,7 @@ class Bench:
     def _put_at(self, name: str) -> None:
         self.client.put_object(Bucket=self.bucket, Key=name, Body=b"x")
 
-    # -- Large --
+    # -- Large files --
 
     def _large(self) -> Iterator[Comparison]:
         from django.core.files import File
@@ -254,7 +254,7 @@ class Bench:
         yield Comparison(f"save {self.large} MiB / s3transfer", up, their_up, 0.9, pieces=1)
         yield Comparison(f"stream {self.large} MiB / s3transfer", down, their_down, 0.9, pieces=1)
 
-    # -- Without an aim --
+    # -- Other clients --
 
     def _others(self) -> Iterator[Comparison]:
         try:

@@ -1,4 +1,4 @@
-"""A project with models, stores and users of its own, in processes with its own settings."""
+"""Run the tests of the second project, which has its own settings, in separate processes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-#: Typed one after the other; in one process, whose start would take longest.
+#: Commands to run one after another, in one process, because starting it takes longest.
 COMMANDS = [
     ["check", "--fail-level", "WARNING"],
     ["makemigrations", "--check"],
     ["migrate"],
     ["purge_deliveries", "--dry-run"],
 ]
-TYPED = """
+SCRIPT = """
 from django.core.management import execute_from_command_line
 for words in {commands}:
     print("$", *words, flush=True)
@@ -41,16 +41,16 @@ for words in {commands}:
 """
 
 
-def test_command_works_without_the_concrete_models(tmp_path: Path) -> None:
-    """As a user types them, each with the effects of those before."""
-    typed = TYPED.format(commands=COMMANDS, settings=SETTINGS)
-    ran = run(tmp_path, "-c", typed)
+def test_commands_work_without_the_concrete_models(tmp_path: Path) -> None:
+    """The commands run as from the command line, each with the effects of the previous ones."""
+    script = SCRIPT.format(commands=COMMANDS, settings=SETTINGS)
+    ran = run(tmp_path, "-c", script)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count("$ ") == len(COMMANDS)
 
 
-def test_every_claim_about_the_second_project_holds(tmp_path: Path) -> None:
-    """``claims.py`` passes whole, and nothing in it is skipped."""
+def test_second_project_passes_all_its_tests(tmp_path: Path) -> None:
+    """All tests in ``claims.py`` pass, and none is skipped."""
     ran = run(
         tmp_path,
         "-m",

@@ -1,4 +1,4 @@
-"""What holds with nothing installed but Django: ``tox -e noextras`` runs these on the wheel."""
+"""The package without its extras. ``tox -e noextras`` runs these tests on the wheel."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ call_command("purge_deliveries", verbosity=0)
 def _run(script: str, root: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-c", SETTINGS + script, root],
-        # The modules that this process imports from: the checkout, or the installed wheel alone.
+        # The import path of this process: the checkout, or the installed wheel alone.
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         cwd=root,
         capture_output=True,
@@ -89,29 +89,29 @@ def _run(script: str, root: Path) -> str:
 
 @pytest.mark.skipif(os.environ.get("TOX_ENV_NAME") != "noextras", reason="only in tox -e noextras")
 def test_bare_install_has_no_optional_package() -> None:
-    """Installing the wheel brings Django and nothing else of what we can work with."""
+    """Installing the wheel installs Django, but none of the optional packages."""
     assert [name for name in OPTIONAL if importlib.util.find_spec(name)] == []
 
 
 @pytest.mark.skipif(os.environ.get("TOX_ENV_NAME") != "noextras", reason="only in tox -e noextras")
-def test_a_store_whose_extra_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
-    """Who configures S3 without its libraries reads the command that installs them."""
-    said = _run(
+def test_store_without_its_extra_raises_an_error_with_the_pip_command(tmp_path: Path) -> None:
+    """The error for S3 without its libraries contains the command that installs them."""
+    output = _run(
         "import devilry_storage.storages as stores\n"
         "try: stores.S3DeliveryStore\n"
         "except ImportError as error: print(error)\n",
         tmp_path,
     )
-    assert "pip install 'devilry-storage[s3]'" in said
+    assert "pip install 'devilry-storage[s3]'" in output
 
 
 def test_importing_everything_imports_no_optional_package(tmp_path: Path) -> None:
-    """Every module but S3's can be imported without the extras, and never imports them."""
+    """All modules but those of S3 can be imported without the extras, and do not import them."""
     imported = set(_run(IMPORT_EVERYTHING, tmp_path).split())
     assert {"devilry_storage", "django"} <= imported
     assert imported.isdisjoint(OPTIONAL)
 
 
-def test_bare_install_delivers(tmp_path: Path) -> None:
-    """A delivery is made, read, deleted and purged with Django alone."""
+def test_bare_install_stores_and_purges_a_delivery(tmp_path: Path) -> None:
+    """A delivery is created, read, deleted and purged with Django alone."""
     assert _run(DELIVER, tmp_path).splitlines()[0] == "hello"

@@ -1,1 +1,1 @@
-"""A user model unlike Django's: UUID as primary key, login by email, no username."""
+"""A custom user model with a UUID as primary key, login by email and no username."""

@@ -1,4 +1,4 @@
-"""Makes the users searchable, so that other admin pages can offer them."""
+"""Admin of the users. Its search is needed for the autocomplete fields of other admins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .models import User
 
 @admin.register(User)
 class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """The users by email."""
+    """Users, sorted and searched by email."""
 
     search_fields = ("email",)
     ordering = ("email",)

@@ -3,8 +3,8 @@
 ::
 
     python -m tests.guards                      # all guards, two at a time
-    python -m tests.guards purge.py --jobs 1    # those of modules whose path contains a text
-    python -m tests.guards --every 25           # a sample, another one each day
+    python -m tests.guards purging.py --jobs 1  # guards of modules whose path contains a text
+    python -m tests.guards --every 25           # a sample that changes every day
 
 The exit code is 1 if the tests of a guard still pass, if they fail although nothing is broken, or
 if they cannot be run.
@@ -32,10 +32,10 @@ from tests.guards import Guard
 ROOT = Path(__file__).parents[2]
 PACKAGE = "devilry_storage"
 TIMEOUT = 300
-"""Seconds after which a run of tests is stopped; a test must end even if its guard is broken."""
+"""Seconds after which a run of tests is stopped. A test must end even if its guard is broken."""
 
 PASSED, FAILED, TIMED_OUT = 0, 1, -1
-"""Exit codes of pytest, and one of ours."""
+"""Exit codes of pytest, and an extra one for a timeout."""
 
 
 def all_guards() -> list[Guard]:
@@ -48,7 +48,7 @@ def all_guards() -> list[Guard]:
 
 
 def copy_checkout(target: Path) -> None:
-    """Copy what git tracks, or would track, into a folder."""
+    """Copy the files that git tracks, or would track, to a folder."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -64,7 +64,7 @@ def copy_checkout(target: Path) -> None:
 def run_tests(
     copy: Path, tests: Iterable[str], needs: Sequence[str] = (), *options: str
 ) -> tuple[int, str]:
-    """Run tests in a copy of the checkout; return pytest's exit code and what it printed."""
+    """Run tests in a copy of the checkout; return pytest's exit code and output."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PY_COLORS": "0"}
     if "postgres" in needs:
         environment["DEVILRY_STORAGE_TEST_DATABASE"] = "postgres"
@@ -99,14 +99,14 @@ def run_tests(
 
 
 def write_source(path: Path, text: str) -> None:
-    """Write a module and remove its bytecode: two versions may have one size and one time."""
+    """Write a module and remove its bytecode, as two versions may have the same size and time."""
     path.write_text(text)
     for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
         cached.unlink()
 
 
 def check_guard(copy: Path, guard: Guard) -> str | None:
-    """Break a guard in a copy of the checkout; return what is wrong with its tests, or None."""
+    """Break a guard in a copy of the checkout; return the fault of its tests, or None."""
     path = copy / PACKAGE / guard.module
     source = path.read_text()
     if source.count(guard.intact) != 1:
@@ -118,14 +118,14 @@ def check_guard(copy: Path, guard: Guard) -> str | None:
         write_source(path, source)
     if code == PASSED:
         return "its tests still pass."
-    # Not a fixture that could not be set up, such as a server that did not start.
+    # A failed fixture, such as a server that did not start, is not a failed test.
     if code != FAILED or "ERROR at setup of" in output:
         return f"its tests could not be run (exit code {code}):\n{output}"
     return None
 
 
 def intact_faults(copy: Path, chosen: Sequence[Guard]) -> Iterator[str]:
-    """Look up the tests of all guards and run those of the chosen ones; yield what fails."""
+    """Look up the tests of all guards and run those of the chosen ones; yield the failures."""
     named = {test for guard in all_guards() for test in guard.tests}
     code, output = run_tests(copy, sorted(named), (), "--collect-only")
     if code != PASSED:
@@ -138,10 +138,10 @@ def intact_faults(copy: Path, chosen: Sequence[Guard]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Break the chosen guards, print a line for each, return the exit code."""
+    """Break the chosen guards, print a line for each, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("only", nargs="?", default="", help="a text in the path of the modules")
-    parser.add_argument("--jobs", type=int, default=2, help="how many to break concurrently")
+    parser.add_argument("only", nargs="?", default="", help="only modules whose path contains it")
+    parser.add_argument("--jobs", type=int, default=2, help="number of guards to break at a time")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth")
     given = parser.parse_args()
     chosen = [guard for guard in all_guards() if given.only in guard.module][
@@ -165,11 +165,11 @@ def main() -> int:
                 copies.put(copy)
 
         with ThreadPoolExecutor(given.jobs) as pool:
-            for guard, green in zip(chosen, pool.map(check, chosen), strict=True):
+            for guard, fault in zip(chosen, pool.map(check, chosen), strict=True):
                 first = guard.intact.strip().partition("\n")[0]
-                print(f"{'GREEN' if green else 'RED'} {guard.module}: {first}", flush=True)
-                if green:
-                    print(f"    {green}", flush=True)
+                print(f"{'FAULT' if fault else 'OK'} {guard.module}: {first}", flush=True)
+                if fault:
+                    print(f"    {fault}", flush=True)
                     faults += 1
     print(f"{len(chosen)} guards broken, {faults} faults.")
     return 1 if faults or not chosen else 0

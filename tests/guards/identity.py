@@ -8,7 +8,7 @@ IDENTITY = "tests/identity/test_identity.py::"
 SHOWN = "tests/identity/test_identity_shown.py::"
 
 GUARDS: list[Guard] = [
-    # -- identity.py --
+    # -- identity/recognition.py --
     Guard(
         "identity/recognition.py",
         "_Look(read_mark(found.own), remembered)",
@@ -117,7 +117,7 @@ GUARDS: list[Guard] = [
         "if False:",
         (f"{IDENTITY}test_overridden_store_has_no_mark",),
     ),
-    # -- marks.py --
+    # -- identity/marks.py --
     Guard(
         "identity/marks.py",
         "if len(data) > LONGEST_OWN:",
@@ -130,7 +130,7 @@ GUARDS: list[Guard] = [
         "False",
         (f"{IDENTITY}test_mark_with_an_invalid_field_is_odd",),
     ),
-    # -- sites.py --
+    # -- identity/sites.py --
     Guard(
         "identity/sites.py",
         "(current, *settings.SECRET_KEY_FALLBACKS)",
@@ -144,7 +144,7 @@ GUARDS: list[Guard] = [
         (f"{IDENTITY}test_restored_dump_with_the_same_key_does_not_remove",),
         needs=("postgres",),
     ),
-    # -- storages/own.py, storages/staged.py, removal.py, models --
+    # -- Users of the identity --
     Guard(
         "storages/own.py",
         "            os.close(self._tree.enter_temps(create=True))\n",

@@ -26,7 +26,7 @@ TRANSACTIONS = "tests/models/test_transactions.py::"
 VISIBLE = "tests/models/test_filefield_visible.py::"
 
 HOST_NOW = '__import__("django.utils.timezone", fromlist=["now"]).now()'
-"""The clock of the host as an expression, for a module that does not use it."""
+"""An expression for the host's clock, for modules that do not import it."""
 
 NOT_RESTORABLE = f"{RESTORING}test_what_cannot_come_back_says_why_and_changes_nothing"
 

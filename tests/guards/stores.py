@@ -508,7 +508,7 @@ GUARDS: list[Guard] = [
         "prune=True",
         (f"{DISK_PUBLISHING}test_delete_removes_the_emptied_folder_of_a_delivery_alone",),
     ),
-    # -- storages/contract.py --
+    # -- storages/_django.py --
     Guard(
         "storages/_django.py",
         "max_length is None or len(name) <= max_length",
@@ -704,7 +704,7 @@ GUARDS: list[Guard] = [
         "",
         (f"{BACKENDS}test_empty_store_is_absent",),
     ),
-    # -- storages/files.py --
+    # -- storages/chunks.py, storages/spool.py, storages/writer.py --
     Guard(
         "storages/chunks.py",
         ("        if withheld:\n            yield withheld\n        withheld = chunk"),
@@ -801,7 +801,7 @@ GUARDS: list[Guard] = [
         "    if True:\n",
         (f"{MEMORY}test_source_that_says_something_exists_is_not_read_again",),
     ),
-    # -- storages/adapting.py --
+    # -- storages/content.py --
     Guard(
         "storages/content.py",
         "                self._failure = exception\n",
@@ -1512,7 +1512,7 @@ GUARDS: list[Guard] = [
         (f"{S3_REPEATS}test_the_time_that_a_reader_takes_is_no_part_of_the_deadline",),
         needs=("servers",),
     ),
-    # -- storages/s3/secrets.py --
+    # -- storages/s3/redaction.py --
     Guard(
         "storages/s3/redaction.py",
         '"botocore.parsers"',

@@ -1,8 +1,8 @@
-"""A model of how files are deleted, restored and removed, and a search for losses.
+"""A model of the protocol for deleting, restoring and removing files, and a search for losses.
 
-- `database`: rows and tombstones, in transactions as PostgreSQL runs them.
-- `operations`: what the package does, one generator for each operation: the specification.
-- `schedules`: random schedules of these, with crashes, and the promise that is checked.
+- `database`: rows and tombstones, in transactions that behave as in PostgreSQL.
+- `operations`: the specification, with one generator for each operation of the package.
+- `schedules`: random schedules of operations and crashes, and checks of the promise.
 
-The model uses neither Django nor a database nor a store.
+The model does not use Django, a database or a store.
 """

@@ -1,7 +1,7 @@
-"""A database with transactions as PostgreSQL has them, as far as the protocol depends on them.
+"""A model of PostgreSQL's transactions, as far as the protocol depends on them.
 
-A generator method is one statement. It yields before it begins, and again whenever it must wait
-for a lock, so that others can run in between. What it yields says whether it waits.
+Each generator method is one statement. It yields before it begins, and again whenever it must wait
+for a lock, so that other processes can run in between. The yielded value is True if it waits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Steps: TypeAlias = Generator[bool, None, T]
 
 
 class Row(NamedTuple):
-    """A delivered file: the name of its object, and the content that was recorded."""
+    """A delivered file: the name of its object, and its recorded content."""
 
     born: int
     name: str | None = None
@@ -22,28 +22,28 @@ class Row(NamedTuple):
 
 
 class Tombstone(NamedTuple):
-    """A deleted file; ``row`` has the pk and the content of the row, for a restore."""
+    """A deleted file. ``row`` is the pk and the content of the row, for a restore."""
 
     born: int
     name: str
     due: int
     row: tuple[int, int] | None = None
     kept_until: int = 0
-    """Of an orphan: the end of its grace time."""
+    """The end of an orphan's grace time."""
     claimed: bool = False
     done: int | None = None
 
 
 Record: TypeAlias = "Row | Tombstone"
 State: TypeAlias = "dict[int | str, Record]"
-"""All records: rows by pk, which is an int, and tombstones by name, which is a str."""
+"""All records: rows by pk (int) and tombstones by name (str)."""
 Where: TypeAlias = Callable[[Record, State], bool]
 Change: TypeAlias = "Callable[[Record], Record | None]"
-"""Return the new version of a record, or None to delete it."""
+"""Returns the new version of a record, or None to delete it."""
 
 
 def named(state: State) -> dict[str, int]:
-    """Return the names that rows have, each with the pk."""
+    """Return the pks of rows by the names that they refer to."""
     rows = ((pk, row) for pk, row in state.items() if isinstance(row, Row))
     return {row.name: pk for pk, row in rows if row.name is not None and isinstance(pk, int)}
 
@@ -54,15 +54,15 @@ def tombstones(state: State) -> dict[str, Tombstone]:
 
 
 class Aborted(Exception):
-    """The transaction is rolled back, or its session is gone."""
+    """The transaction was rolled back, or its session has ended."""
 
 
 class Refused(Exception):
-    """The operation must not go on; its transaction is rolled back."""
+    """The operation must stop; its transaction is rolled back."""
 
 
 class Database:
-    """The committed states; all but the first in ``history`` are lost in a crash."""
+    """The committed states. A crash can lose all states in ``history`` but the first."""
 
     def __init__(self, state: State) -> None:
         self.locks: dict[Hashable, Session] = {}
@@ -73,7 +73,7 @@ class Database:
         return self.history[-1]
 
     def load(self, state: State) -> None:
-        """Start with this state: a dump, or what is left after a crash."""
+        """Start with this state: a dump, or the state after a crash."""
         for session in set(self.locks.values()):
             session.kill()
         self.history = [state]
@@ -84,7 +84,7 @@ class Database:
 
 
 class Session:
-    """A transaction; leaving the block without `commit` rolls it back."""
+    """A transaction. Leaving the block without `commit` rolls it back."""
 
     def __init__(self, database: Database, clock: int, *, repeatable: bool, durable: bool) -> None:
         self.database, self.began = database, clock
@@ -102,7 +102,7 @@ class Session:
         self._end()
 
     def kill(self) -> None:
-        """End the session: its changes and locks are gone; its process notices later."""
+        """End the session and discard its changes and locks. Its process notices later."""
         self._killed = True
         self._end()
 
@@ -119,7 +119,7 @@ class Session:
         return (yield from self._begin())
 
     def insert(self, key: int | str, record: Record) -> Steps[None]:
-        """Insert a record; Refused for a key or a name that is in use."""
+        """Insert a record; raise Refused if its key or name is in use."""
         yield from self._begin()
         yield from self._lock(key)
         if self._newest(key) is not None:
@@ -127,7 +127,7 @@ class Session:
         yield from self._write(key, None, record)
 
     def upsert(self, key: int | str, record: Record, change: Change) -> Steps[None]:
-        """Insert a record, or change the one that is there."""
+        """Insert a record, or change the existing one."""
         seen = yield from self._begin()
         yield from self._lock(key)
         newest = self._newest(key)
@@ -136,10 +136,10 @@ class Session:
         yield from self._write(key, newest, record if newest is None else change(newest))
 
     def update(self, keys: Iterable[int | str], where: Where, change: Change) -> Steps[State]:
-        """Change the records for which ``where`` holds, and return them as they were before.
+        """Change the records that match ``where``, and return their previous versions.
 
-        After waiting, ``where`` is asked again about the newest version of the record, but other
-        records are seen as they were when the statement began.
+        After waiting for a lock, ``where`` is evaluated again on the newest version of the record.
+        Other records are seen as of the start of the statement.
         """
         seen = yield from self._begin()
         before: State = {}
@@ -158,7 +158,7 @@ class Session:
         return before
 
     def commit(self) -> Steps[None]:
-        """Commit; Aborted if the session or the reply is lost."""
+        """Commit; raise Aborted if the session or the reply is lost."""
         yield from self._pause()
         written = {**self.database.state, **self.writes}
         state = {key: record for key, record in written.items() if record is not None}
@@ -175,7 +175,7 @@ class Session:
     def _pause(self, *, waits: bool = False) -> Steps[None]:
         yield waits
         if not self.alive:
-            raise Aborted("the session is gone")
+            raise Aborted("the session has ended")
 
     def _begin(self) -> Steps[State]:
         """Return the records that a statement sees."""
@@ -192,7 +192,7 @@ class Session:
         return self.writes[key] if key in self.writes else self.database.state.get(key)
 
     def _write(self, key: int | str, old: Record | None, new: Record | None) -> Steps[None]:
-        """Write a version of a record; the names of rows are unique."""
+        """Write a version of a record. The names of rows are unique."""
         before = old.name if isinstance(old, Row) else None
         after = new.name if isinstance(new, Row) else None
         if before != after:

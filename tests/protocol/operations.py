@@ -1,7 +1,8 @@
-"""What the package does to files, rows and tombstones: the protocol, step by step.
+"""The operations of the package on files, rows and tombstones, step by step.
 
-Each operation is a generator that yields wherever others may run, a crash may come or time may
-pass. ``caller`` is the transaction that an operation is called in; without one it opens its own.
+Each operation is a generator that yields wherever other processes may run, a crash may occur or
+time may pass. ``caller`` is the transaction that an operation is called in. Without it, the
+operation opens its own transaction.
 """
 
 from __future__ import annotations
@@ -28,36 +29,39 @@ from .database import (
 )
 
 TRANSACTION = 2
-"""A transaction is shorter than this."""
+"""The upper limit for the duration of a transaction."""
 GRACE = 2 * TRANSACTION
-"""How long an orphan is kept: a burying and, after it, a record that did not see its tombstone."""
+"""How long an orphan is kept.
+
+This is the time of a burial, plus the time of a later transaction that did not see its tombstone.
+"""
 RETENTION = 6
 LOST = RETENTION - TRANSACTION
-"""A dump that is loaded is younger than this: a delete may take a transaction to commit."""
+"""The upper limit for the age of a loaded dump. A delete may take a transaction to commit."""
 LATE = 5
-"""What a remover read as not done is removed within this time, or not at all."""
+"""The time within which a remover's requests are carried out, or never."""
 KEEP = LATE + 1
-"""How long removals that are done are kept."""
+"""How long completed removals are kept."""
 
 
 class Rule(Enum):
     """The rules of the protocol, each of which can be left out."""
 
-    NAMES_ONCE = "a name that a tombstone has is not recorded"
-    FRESH_RESTORE = "a restore gives a fresh name"
+    NAMES_ONCE = "the name of a tombstone is not recorded"
+    FRESH_RESTORE = "a restore uses a new name"
     CLAIM_FIRST = "a tombstone is claimed before its object is removed"
     DURABLE_CLAIM = "the COMMIT of a claim is durable"
-    CLAIM_ASKS_ROWS = "a claim leaves out names of rows"
+    CLAIM_ASKS_ROWS = "a claim skips names of rows"
     GUARD_TOMBSTONE = "adopt and raw saves insert and delete a tombstone"
     OWN_TRANSACTION = "a claim has its own transaction"
-    KEEP_DONE = "a removal that is done is kept until no request for it can be under way"
+    KEEP_DONE = "a completed removal is kept until no request for it can be pending"
     ORPHAN_GRACE = "an orphan is kept for the grace time"
     CLAIM_IS_FINAL = "the name of a claimed tombstone is not adopted"
     RESTORE_UNCLAIMED = "a claimed tombstone is not restored"
 
 
 OLD = frozenset({Rule.CLAIM_FIRST, Rule.FRESH_RESTORE, Rule.GUARD_TOMBSTONE})
-"""Left out by the first releases: locks alone kept removing and restoring apart."""
+"""The rules that the first releases lacked: they relied on locks alone."""
 
 
 class Object(NamedTuple):
@@ -88,7 +92,7 @@ class World:
     removed: int = 0
     requests: list[Request] = field(default_factory=list)
     acknowledged: set[str] = field(default_factory=set)
-    """Names whose COMMIT was acknowledged, and that were neither purged nor lost with a crash."""
+    """Names whose COMMIT was acknowledged, and that were not purged or lost in a crash."""
     dump: tuple[int, State] | None = None
     clock: int = 0
     session: Session | None = None
@@ -100,7 +104,7 @@ class World:
         return rule not in self.left_out
 
     def number(self) -> int:
-        """Return a number that was never returned before."""
+        """Return a new unique number."""
         self.serial += 1
         return self.serial
 
@@ -126,7 +130,7 @@ class World:
         return True
 
     def create_fresh(self, pk: int, content: int) -> str:
-        """Store an object under an alternative name, which is random and so never used before."""
+        """Store an object under an alternative name, which is random and thus unused."""
         name = f"{pk}_{self.number()}"
         self.create(name, content)
         return name
@@ -143,7 +147,7 @@ def atomic(
     work: Callable[[Session], Steps[T]],
     durable: bool = False,
 ) -> Steps[T]:
-    """Do work in the caller's transaction, or in one of its own, and return its result."""
+    """Do the work in the caller's transaction, or in a separate one, and return its result."""
     if caller is not None:
         return (yield from work(caller))
     with world.begin(durable=durable) as session:
@@ -153,7 +157,7 @@ def atomic(
 
 
 def commit(world: World, session: Session) -> Steps[None]:
-    """Commit, and note what is acknowledged by that."""
+    """Commit, and record the acknowledged names."""
     yield from session.commit()
     written = {key: record for key, record in session.writes.items() if record is not None}
     world.acknowledged.update(set(named(written)) & set(named(world.database.state)))
@@ -165,7 +169,7 @@ def commit(world: World, session: Session) -> Steps[None]:
 
 
 def save(world: World, caller: Session | None = None) -> Steps[None]:
-    """Insert a row, or take over one without content; store its bytes; record their name."""
+    """Insert a row or take over one without content, store its bytes, and record their name."""
     pk, content = _some_pk(world), world.number()
 
     def insert(session: Session) -> Steps[bool]:
@@ -195,7 +199,7 @@ def save(world: World, caller: Session | None = None) -> Steps[None]:
 
 
 def replace(world: World, caller: Session | None = None, *, heals: bool = False) -> Steps[None]:
-    """Store new bytes, or the same ones, under a fresh name, record that, and bury the old one."""
+    """Store new bytes (or the same) under a new name, record the name, and bury the old one."""
     pk, row = _some_row(world)
     content = row.content if heals and row.content is not None else world.number()
     yield False
@@ -215,14 +219,14 @@ def replace(world: World, caller: Session | None = None, *, heals: bool = False)
 
 
 def heal(world: World, caller: Session | None = None) -> Steps[None]:
-    """Store the bytes of a row again, where it still has the name."""
+    """Store the bytes of a row again, unless its name has changed."""
     yield from replace(world, caller, heals=True)
 
 
 def adopt(world: World, caller: Session | None = None, *, raw: bool = False) -> Steps[None]:
-    """Let a new row name an object that is in the store.
+    """Insert a row that refers to a stored object.
 
-    A raw save does not look for other rows: the names of rows are unique.
+    A raw save does not look for other rows, but the names of rows are unique.
     """
     name = _some_name(world)
     pk = 3 if raw else world.number() + 100
@@ -248,7 +252,7 @@ def adopt(world: World, caller: Session | None = None, *, raw: bool = False) -> 
 
 
 def save_raw(world: World, caller: Session | None = None) -> Steps[None]:
-    """Load a row that names an object, such as one of a fixture."""
+    """Load a row that refers to an object, such as a row of a fixture."""
     yield from adopt(world, caller, raw=True)
 
 
@@ -288,7 +292,7 @@ def _buried_again(new: Tombstone, old: Record) -> Record:
 
 
 def bury_orphan(world: World) -> Steps[None]:
-    """Write the tombstone of an object that no row names, and look for rows after that."""
+    """Write the tombstone of an object without a row, and look for rows after that."""
     name, grace = _some_name(world), GRACE if world.has(Rule.ORPHAN_GRACE) else 0
     if world.objects[name].written + grace > world.clock:
         raise Refused(f"{name} is within its grace time")
@@ -304,9 +308,9 @@ def bury_orphan(world: World) -> Steps[None]:
 
 
 def restore(world: World) -> Steps[None]:  # noqa: C901 - one protocol, read from top to bottom
-    """Copy a deleted object to a fresh name, and then give that to the row.
+    """Copy a deleted object to a new name, and insert the row with that name.
 
-    The old name keeps its tombstone, which does not keep the row any more.
+    The old name keeps its tombstone, which no longer contains the row.
     """
     name, tombstone = _some_tombstone(world)
     if tombstone.row is None:
@@ -334,7 +338,7 @@ def restore(world: World) -> Steps[None]:  # noqa: C901 - one protocol, read fro
 
     def work(session: Session) -> Steps[None]:
         if not (yield from session.update([name], is_restorable, changed)):
-            raise Refused(f"{name} cannot be restored any more")
+            raise Refused(f"{name} can no longer be restored")
         if fresh not in world.objects:
             raise Refused(f"{name} is missing")
         yield from session.insert(pk, Row(world.number(), fresh, content))
@@ -346,7 +350,10 @@ def restore(world: World) -> Steps[None]:  # noqa: C901 - one protocol, read fro
 
 
 def purge(world: World, caller: Session | None = None, *, now: bool = False) -> Steps[None]:
-    """Claim tombstones that are due, or ``now`` all but orphans in their grace time; remove."""
+    """Claim due tombstones and remove their objects.
+
+    With ``now``, claim all tombstones except those of orphans in their grace time.
+    """
     if not world.has(Rule.CLAIM_FIRST):
         yield from _purge_under_locks(world, caller, now=now)
         return
@@ -362,7 +369,7 @@ def purge(world: World, caller: Session | None = None, *, now: bool = False) -> 
 
         def claimed(found: Record) -> Record | None:
             if now:
-                world.dump = None  # Its rows may name what is removed now.
+                world.dump = None  # its rows may refer to objects that are removed now
             assert isinstance(found, Tombstone)
             return found._replace(claimed=True, row=None)
 
@@ -374,12 +381,12 @@ def purge(world: World, caller: Session | None = None, *, now: bool = False) -> 
 
 
 def purge_now(world: World) -> Steps[None]:
-    """Purge whatever is not an orphan in its grace time."""
+    """Purge all tombstones except those of orphans in their grace time."""
     yield from purge(world, now=True)
 
 
 def remove(world: World, caller: Session | None = None) -> Steps[None]:
-    """Ask the store to remove what was claimed and is not done; settle what it answers for."""
+    """Ask the store to remove claimed objects, and settle the removals that it confirms."""
 
     def look(session: Session) -> Steps[list[str]]:
         seen = tombstones((yield from session.read()))
@@ -393,7 +400,7 @@ def remove(world: World, caller: Session | None = None) -> Steps[None]:
 
 
 def request(world: World, names: list[str], until: int) -> Steps[bool]:
-    """Ask the store to remove objects; return whether it answered."""
+    """Ask the store to remove objects; return whether it confirmed."""
     if world.clock > until:
         return False
     world.requests += [Request(name, until) for name in names]
@@ -420,7 +427,7 @@ def _settle(world: World, session: Session, names: list[str]) -> Steps[None]:
 
 
 def drop_done(world: World) -> Steps[None]:
-    """Delete removals that were done long ago."""
+    """Delete old completed removals."""
 
     def work(session: Session) -> Steps[None]:
         seen = yield from session.read()
@@ -436,7 +443,7 @@ def drop_done(world: World) -> Steps[None]:
 
 
 def _purge_under_locks(world: World, caller: Session | None, *, now: bool) -> Steps[None]:
-    """Remove the objects of due tombstones, and then these, while they are locked."""
+    """Remove the objects of due tombstones and then the tombstones, while these are locked."""
 
     def work(session: Session) -> Steps[None]:
         clock = world.clock
@@ -462,7 +469,7 @@ def _purge_under_locks(world: World, caller: Session | None, *, now: bool) -> St
 
 
 def call(world: World) -> Steps[None]:
-    """Do several things in one transaction, as callers of the package may."""
+    """Run several operations in one transaction, as callers of the package may do."""
     operations = [save, replace, heal, delete, delete, adopt, save_raw]
     if not world.has(Rule.OWN_TRANSACTION):
         operations.append(purge)
@@ -480,7 +487,7 @@ def _has_content(row: Record, _: State) -> bool:
 
 
 def _some_pk(world: World) -> int:
-    """Return the pk of a new row, or of one without content."""
+    """Return the pk of a new row or of a row without content."""
     state = world.database.state
     free = [pk for pk in (1, 2) if pk not in state or not _has_content(state[pk], state)]
     return world.random.choice([*free, *free, 1, world.number() + 100])
@@ -505,7 +512,7 @@ def _some_tombstone(world: World) -> tuple[str, Tombstone]:
 
 
 def _some_name(world: World) -> str:
-    """Return the name of an object, more often one without a row."""
+    """Return the name of an object, preferably one without a row."""
     names = list(world.objects)
     living = named(world.database.state)
     if world.random.random() < 0.7:

@@ -1,4 +1,4 @@
-"""Random schedules of the protocol: who runs when, what crashes, and what must hold."""
+"""Random schedules of operations and crashes, and the checks of the promise."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Loss(NamedTuple):
 
 
 class Process:
-    """A process that carries out one operation."""
+    """A process that runs one operation."""
 
     def __init__(
         self, world: World, number: int, operation: Callable[[World], Steps[None]]
@@ -44,7 +44,7 @@ class Process:
         self.session: Session | None = None
 
     def run(self, world: World, steps: int) -> bool:
-        """Make at most this number of steps; return whether there are more."""
+        """Run at most this number of steps; return whether there are more."""
         world.session = self.session
         try:
             for _ in range(steps):
@@ -61,7 +61,7 @@ class Process:
 
 
 class Schedule:
-    """One random run; the same seed gives the same run."""
+    """A random run, which is determined by its seed."""
 
     def __init__(self, seed: int, left_out: frozenset[Rule], lines: list[str] | None) -> None:
         self.random = Random(seed)
@@ -80,9 +80,9 @@ class Schedule:
         self.lines.append(f"{self.world.clock:3}  {self.label:14} {line}")
 
     def run(self) -> str:
-        """Run to the end, and return what was broken, or ``""``."""
+        """Run to the end, and return a description of the broken promise, or ``""``."""
         self._begin()
-        # Few kinds of operations and events, so that those that lose only together often meet.
+        # Few kinds of operations and events, so that losing combinations are frequent.
         kinds = self.random.sample(OPERATIONS, self.random.choice((2, 3, 3, 4, 5)))
         events = [Schedule._kill, Schedule._late_removal, Schedule._crash_database]
         events = [*events, Schedule._dump_or_load]
@@ -106,7 +106,7 @@ class Schedule:
         return self._broken() or self._forgotten()
 
     def _begin(self) -> None:
-        """Store files, delete one and leave an orphan, all of it long ago."""
+        """Create rows, tombstones and orphans that are past their grace time."""
         world = self.world
         state: State = {}
         for pk in (1, 2)[: self.random.choice((1, 2))]:
@@ -139,10 +139,10 @@ class Schedule:
         if not process.run(self.world, steps):
             self.processes.remove(process)
 
-    # -- What happens around the processes --
+    # -- Events --
 
     def _jump(self) -> None:
-        """Let time pass, but not so much that a transaction takes too long."""
+        """Let time pass, within the upper limit for the duration of transactions."""
         ticks = self.random.choice((1, 1, GRACE, LATE + 1, RETENTION))
         world = self.world
         for process in self.processes:
@@ -156,7 +156,7 @@ class Schedule:
             ]
 
     def _kill(self) -> None:
-        """End a process, or only its session."""
+        """Kill a process, or only its session."""
         if not self.processes:
             return
         process = self.random.choice(self.processes)
@@ -199,23 +199,23 @@ class Schedule:
     # -- The promise --
 
     def _broken(self) -> str:
-        """Return which row has not got its content, or ``""``."""
+        """Return a description of a row without its content, or ``""``."""
         objects, names = self.world.objects, set()
         for row in self.world.database.state.values():
             if isinstance(row, Row) and row.name is not None:
-                there = objects.get(row.name)
-                if there is None or there.content != row.content:
-                    return f"{row} has {there}"
+                found = objects.get(row.name)
+                if found is None or found.content != row.content:
+                    return f"{row} has {found}"
                 if row.name in names:
                     return f"two rows have {row.name}"
                 names.add(row.name)
         return ""
 
     def _forgotten(self) -> str:
-        """Return which files were acknowledged and have neither row nor tombstone, or ``""``.
+        """Return the acknowledged names without a row and a tombstone, or ``""``.
 
-        Other objects that neither has are orphans: their COMMIT was not acknowledged, or it was
-        lost with the database.
+        Other objects without a row and a tombstone are orphans: their COMMIT was not acknowledged,
+        or the database lost it.
         """
         state = self.world.database.state
         forgotten = self.world.acknowledged - {*named(state), *tombstones(state)}
@@ -235,18 +235,18 @@ PLOTS: list[list[Entry]] = [
     [operations.call, operations.bury_orphan, operations.purge, operations.purge],
     [operations.delete, operations.save_raw, operations.purge_now],
 ]
-"""Orders in which a protocol without one of its rules loses, if steps interleave as they may."""
+"""Sequences in which a protocol that lacks one of its rules can lose a file."""
 
 
 def losses(seeds: range, left_out: frozenset[Rule] = frozenset()) -> Iterator[Loss]:
-    """Yield what is broken in the schedules of these seeds."""
+    """Yield the losses in the schedules of these seeds."""
     for seed in seeds:
         if what := Schedule(seed, left_out, None).run():
             yield Loss(seed, what)
 
 
 def removals(seeds: range) -> int:
-    """Return how many of the schedules of these seeds remove an object."""
+    """Return the number of schedules of these seeds in which an object is removed."""
     schedules = [Schedule(seed, frozenset(), None) for seed in seeds]
     for schedule in schedules:
         schedule.run()
@@ -254,7 +254,7 @@ def removals(seeds: range) -> int:
 
 
 def trace(seed: int, left_out: frozenset[Rule] = frozenset()) -> str:
-    """Return what happens in one schedule: clock, process and event by line."""
+    """Return the events of a schedule: a line with clock, process and event for each."""
     lines: list[str] = []
     what = Schedule(seed, left_out, lines).run()
     return "\n".join([*lines, what or "nothing is lost"])

@@ -1,5 +1,5 @@
-"""A project without ``devilry_storage.deliveries``: its models, stores and users are its own.
+"""A project without ``devilry_storage.deliveries``, with its own models, stores and users.
 
-Its settings are its own, too, so that ``tests/test_second_project.py`` runs it, and the tests in
-``claims.py``, in processes of their own.
+It has its own settings, too. ``tests/test_second_project.py`` therefore runs it, and the tests in
+``claims.py``, in separate processes.
 """

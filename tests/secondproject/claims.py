@@ -1,4 +1,4 @@
-"""What works in the second project; run by ``tests/test_second_project.py``."""
+"""Tests of the second project, run by ``tests/test_second_project.py``."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """A quick flush after each test."""
+    """Make the flush after each test faster."""
     with django_db_blocker.unblock():
         keep_permissions()
 
 
 @pytest.fixture(autouse=True)
 def empty_stores() -> None:
-    """SQLite hands out ids again: the stores begin empty, too."""
+    """Empty the stores before each test, because SQLite reuses ids."""
     for alias in ("handins", "posters", "submissions"):
         store: Any = storages[alias]
         for name in [entry.name for entry in store.scan()]:
@@ -61,12 +61,12 @@ def teacher() -> User:
 
 @pytest.fixture
 def browser(teacher: User) -> Client:
-    """A client that logged in with an email, as the login page asks for it."""
+    """Return a client that is logged in with an email address."""
     client = Client()
-    answer = client.post(
+    response = client.post(
         reverse("admin:login"), {"username": "teacher@example.com", "password": "secret"}
     )
-    assert answer.status_code == 302
+    assert response.status_code == 302
     return client
 
 
@@ -95,18 +95,18 @@ def handin(course: Course, data: bytes = b"one", **fields: Any) -> Handin:
 
 
 def test_concrete_models_of_the_package_are_not_installed() -> None:
-    """Whoever has course models leaves ``devilry_storage.deliveries`` out."""
+    """A project with its own models does not install ``devilry_storage.deliveries``."""
     assert apps.is_installed("devilry_storage")
     assert not apps.is_installed("devilry_storage.deliveries")
 
 
-def test_check_finds_nothing() -> None:
-    """Own models, own aliases and a user with a UUID give no error and no warning."""
+def test_check_reports_no_error_and_no_warning() -> None:
+    """Custom models, aliases and a user with a UUID pass the system checks."""
     call_command("check", databases=["default"], fail_level="WARNING")
 
 
 def test_migrations_are_complete() -> None:
-    """No store is in them, and the user model may be any."""
+    """Migrations contain no store, and support any user model."""
     call_command("makemigrations", check=True, dry_run=True, stdout=StringIO())
 
 
@@ -114,16 +114,16 @@ def test_migrations_are_complete() -> None:
     ("model", "alias"),
     [(Handin, "handins"), (Poster, "posters"), (SubmittedFile, "submissions")],
 )
-def test_each_model_has_the_store_that_it_names(model: Any, alias: str) -> None:
-    """By the field's alias, by the class attribute, by a callable."""
+def test_models_use_the_store_that_they_select(model: Any, alias: str) -> None:
+    """The store is selected by the field's alias, the class attribute or a callable."""
     assert resolve(model).store is storages[alias]
 
 
-# -- A file of a course, keyed by key_ids() --
+# -- Files with key_ids() --
 
 
-def test_handin_is_stored_under_the_ids_that_key_ids_gives(course: Course) -> None:
-    """Without a field ``delivery`` the model says itself what a key is made of."""
+def test_handin_is_stored_under_the_ids_of_key_ids(course: Course) -> None:
+    """A model without a field ``delivery`` defines the ids of its keys."""
     row = handin(course)
     row.refresh_from_db()
     assert row.content.name == f"0/0/{course.pk}/{row.pk}"
@@ -132,8 +132,8 @@ def test_handin_is_stored_under_the_ids_that_key_ids_gives(course: Course) -> No
     assert stored("handins") == {row.content.name: b"one"}
 
 
-def test_replaced_handin_gets_a_fresh_name_and_the_old_bytes_a_tombstone(course: Course) -> None:
-    """The tombstone names the store's alias, so that a purge knows where the bytes lie."""
+def test_replaced_handin_gets_a_new_name_and_a_tombstone(course: Course) -> None:
+    """The tombstone contains the store's alias, so that a purge finds the bytes."""
     row = handin(course)
     old = row.content.name
     row.content = ContentFile(b"two", name="b.txt")
@@ -145,7 +145,7 @@ def test_replaced_handin_gets_a_fresh_name_and_the_old_bytes_a_tombstone(course:
 
 
 def test_deleted_handin_leaves_a_tombstone_with_its_row(course: Course, teacher: User) -> None:
-    """Even the student's UUID is kept for a restore."""
+    """The row includes the student's UUID, for a restore."""
     row = handin(course, student=teacher)
     pk, name = row.pk, row.content.name
     row.delete()
@@ -161,7 +161,7 @@ def test_deleted_handin_leaves_a_tombstone_with_its_row(course: Course, teacher:
 
 
 def test_cascade_from_the_course_buries_every_file(course: Course) -> None:
-    """What belongs to a course goes with it, by tombstones."""
+    """All files of a deleted course get a tombstone."""
     names = [handin(course).content.name, handin(course).content.name]
     poster = Poster.objects.create(delivery=course, content=ContentFile(b"p", name="p"))
     course.delete()
@@ -171,10 +171,10 @@ def test_cascade_from_the_course_buries_every_file(course: Course) -> None:
     ]
 
 
-def test_purge_removes_what_is_due_from_the_store_of_the_alias(
+def test_purge_removes_due_files_from_the_store_of_the_alias(
     course: Course, settings: Any
 ) -> None:
-    """Another file of the store stays."""
+    """Other files of the store are kept."""
     settings.DELIVERY_STORE_RETENTION_DAYS = 1
     kept, gone = handin(course, b"kept"), handin(course, b"gone")
     gone.delete()
@@ -184,18 +184,18 @@ def test_purge_removes_what_is_due_from_the_store_of_the_alias(
     assert not Tombstone.objects.filter(done=None).exists()
 
 
-def test_adopted_handin_reads(course: Course) -> None:
-    """Bytes that lie in the store of the alias can be recorded."""
+def test_adopted_handin_can_be_read(course: Course) -> None:
+    """A row can adopt bytes in the store of the alias."""
     storages["handins"].save("imported/old.txt", ContentFile(b"old"))
     row = Handin.objects.adopt("imported/old.txt", course=course)
     assert (row.filename, read(row)) == ("old.txt", b"old")
 
 
-# -- A file whose delivery is no AbstractDelivery --
+# -- Files whose delivery is not an AbstractDelivery --
 
 
-def test_poster_belongs_to_a_course_that_is_never_finished(course: Course) -> None:
-    """The plain parent is locked meanwhile, and that is all that is asked of it."""
+def test_poster_of_a_course_is_replaced_and_deleted(course: Course) -> None:
+    """The course is only locked; it does not have to be an AbstractDelivery."""
     poster = Poster.objects.create(delivery=course, content=ContentFile(b"one", name="p.svg"))
     poster.content = ContentFile(b"two", name="p.svg")
     poster.save()
@@ -205,11 +205,11 @@ def test_poster_belongs_to_a_course_that_is_never_finished(course: Course) -> No
     assert [alias for _, alias, _ in buried()] == ["posters", "posters"]
 
 
-# -- Files in deliveries of one's own --
+# -- Files in custom deliveries --
 
 
-def test_submission_lives_as_a_delivery_does(course: Course, teacher: User) -> None:
-    """Begun by a user with a UUID, given files, finished, numbered in its course, copied."""
+def test_submission_is_finished_and_copied(course: Course, teacher: User) -> None:
+    """A user with a UUID begins it, adds files and finishes it; it is numbered in its course."""
     submission = Submission.begin(course, teacher)
     submission.add_file("hello.txt", ["hello", "world"])
     submission.add_files({"a.txt": b"a", "b.txt": b"b"})
@@ -222,14 +222,14 @@ def test_submission_lives_as_a_delivery_does(course: Course, teacher: User) -> N
     assert (twin.number, twin.files.count()) == (2, 3)
 
 
-# -- Who sees what --
+# -- Visibility --
 
 
 @pytest.mark.parametrize("model", [Handin, Poster, SubmittedFile, Submission])
-def test_rows_are_visible_to_holders_of_the_view_permission_only(
+def test_rows_are_visible_only_with_the_view_permission(
     model: Any, course: Course, teacher: User
 ) -> None:
-    """Without candidates and examiners there is nobody else to show them to."""
+    """The models have no candidates and examiners who could see them, too."""
     submission = Submission.begin(course, teacher)
     submission.add_file("a", b"a")
     handin(course, student=teacher)
@@ -242,10 +242,10 @@ def test_rows_are_visible_to_holders_of_the_view_permission_only(
 # -- Downloads --
 
 
-def test_every_file_is_downloaded_by_whoever_may_see_it(
+def test_files_of_all_models_are_served_to_users_who_may_view_them(
     course: Course, teacher: User, browser: Client
 ) -> None:
-    """By key_ids(), of a course, of a delivery: at one include, whole and in part."""
+    """A single include() serves all models, complete files and ranges."""
     submission = Submission.begin(course, teacher)
     rows = [
         handin(course),
@@ -266,21 +266,21 @@ def test_every_file_is_downloaded_by_whoever_may_see_it(
 
 
 def page(browser: Client, name: str, *arguments: Any, **query: str) -> str:
-    answer = browser.get(reverse(f"admin:courses_{name}", args=arguments), query)
-    assert answer.status_code == 200
-    return answer.content.decode()
+    response = browser.get(reverse(f"admin:courses_{name}", args=arguments), query)
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 def send(browser: Client, name: str, *arguments: Any, **fields: Any) -> None:
-    """Post a form of the admin; a redirect says that it was accepted."""
-    answer = browser.post(reverse(f"admin:courses_{name}", args=arguments), fields)
-    assert answer.status_code == 302, getattr(answer, "context_data", {}).get("errors")
+    """Post a form of the admin, and check that it was accepted."""
+    response = browser.post(reverse(f"admin:courses_{name}", args=arguments), fields)
+    assert response.status_code == 302, getattr(response, "context_data", {}).get("errors")
 
 
 def test_plain_admin_adds_changes_and_deletes_a_file(
     browser: Client, course: Course, teacher: User
 ) -> None:
-    """Django's own ModelAdmin, which knows nothing of us, on a store without URL."""
+    """Django's ModelAdmin works with a file model whose store has no URLs."""
     page(browser, "handin_add")
     upload = SimpleUploadedFile("essay.txt", b"one")
     send(browser, "handin_add", course=course.pk, student=teacher.pk, filename="", content=upload)
@@ -301,7 +301,7 @@ def test_plain_admin_adds_changes_and_deletes_a_file(
 
 
 def test_plain_admin_changes_a_row_without_a_new_file(browser: Client, course: Course) -> None:
-    """A form that leaves the file empty leaves the stored one as it is."""
+    """A form without an upload keeps the stored file."""
     row = handin(course)
     send(browser, "handin_change", row.pk, course=course.pk, filename="renamed.txt", content="")
     row.refresh_from_db()
@@ -313,7 +313,7 @@ def test_plain_admin_changes_a_row_without_a_new_file(browser: Client, course: C
 def test_plain_admin_searches_by_filename_and_email(
     browser: Client, course: Course, teacher: User, words: str
 ) -> None:
-    """The users have no username, and nothing asks for one."""
+    """The users have no username, and the search does not need it."""
     handin(course, student=teacher)
     Handin.objects.create(course=course, filename="other")
     found = page(browser, "handin_changelist", q=words)
@@ -325,12 +325,12 @@ def test_plain_admin_searches_by_filename_and_email(
 def test_bulk_delete_in_the_admin_buries_every_file(
     browser: Client, course: Course, name: str
 ) -> None:
-    """The action deletes by a queryset; each file gets its tombstone."""
+    """The action deletes a queryset, and each file gets a tombstone."""
     model = apps.get_model("courses", name)
     parent = "course" if name == "handin" else "delivery"
     rows = [
-        model._base_manager.create(**{parent: course}, content=ContentFile(b"x", name=each))
-        for each in ("1", "2")
+        model._base_manager.create(**{parent: course}, content=ContentFile(b"x", name=filename))
+        for filename in ("1", "2")
     ]
     send(
         browser,
@@ -348,7 +348,7 @@ def test_bulk_delete_in_the_admin_buries_every_file(
 def test_file_admin_adds_searches_and_deletes(
     browser: Client, course: Course, teacher: User, name: str
 ) -> None:
-    """FileMetaAdmin takes a model that belongs to a course as it takes one of a delivery."""
+    """FileMetaAdmin works for files of a course as for files of a delivery."""
     model = apps.get_model("courses", name)
     parent = course if name == "poster" else Submission.begin(course, teacher)
     page(browser, f"{name}_add")
@@ -365,7 +365,7 @@ def test_file_admin_adds_searches_and_deletes(
 
 
 def inline(prefix: str, **fields: Any) -> dict[str, Any]:
-    """Return the fields of an inline's formset; each of those given is that of a new row."""
+    """Return the fields of an inline's formset in which each given field belongs to a new row."""
     management = {"TOTAL_FORMS": len(fields), "INITIAL_FORMS": 0}
     return {f"{prefix}-{name}": value for name, value in {**management, **fields}.items()}
 
@@ -376,10 +376,10 @@ def inline(prefix: str, **fields: Any) -> dict[str, Any]:
 def test_files_are_uploaded_inline(
     browser: Client, course: Course, teacher: User, name: str, prefix: str
 ) -> None:
-    """Two new files at once, on the page of a plain parent and of a delivery."""
+    """Two files are uploaded on the page of a course or a submission."""
     parent: Any = course if name == "course" else Submission.begin(course, teacher)
     page(browser, f"{name}_change", parent.pk)
-    uploads = {f"{each}-content": SimpleUploadedFile(f"{each}.txt", b"x") for each in (0, 1)}
+    uploads = {f"{n}-content": SimpleUploadedFile(f"{n}.txt", b"x") for n in (0, 1)}
     fields = {"title": course.title, "assignment_group": course.pk, "delivered_by": teacher.pk}
     fields |= {"time_of_delivery_0": "2026-01-01", "time_of_delivery_1": "12:00"}
     send(
@@ -399,7 +399,7 @@ def test_files_are_uploaded_inline(
 
 
 def test_tombstones_can_be_searched_in_the_admin(browser: Client, course: Course) -> None:
-    """The package's own admin needs no ``devilry_storage.deliveries`` either."""
+    """The admin of the package does not need ``devilry_storage.deliveries``."""
     handin(course).delete()
     url = reverse("admin:devilry_storage_tombstone_changelist")
     assert "courses.handin" in browser.get(url, {"q": "a.txt"}).content.decode()
@@ -408,7 +408,7 @@ def test_tombstones_can_be_searched_in_the_admin(browser: Client, course: Course
 def test_deleted_handin_and_submission_are_restored_in_the_admin(
     browser: Client, course: Course, teacher: User
 ) -> None:
-    """With their ids, whether there is a delivery or not, and whatever the keys of users are."""
+    """They keep their ids, with or without a delivery, and the UUIDs of users."""
     row = handin(course, student=teacher)
     submission = Submission.begin(course, teacher)
     submission.add_files({"b.txt": b"two"})
@@ -426,12 +426,12 @@ def test_deleted_handin_and_submission_are_restored_in_the_admin(
 
 
 def _columns(model: Any) -> list[dict[str, Any]]:
-    """Return the columns of all rows, except the name, which a restore changes."""
+    """Return the columns of all rows without the name, which a restore changes."""
     return [{**row, "content": None} for row in model._base_manager.values()]
 
 
 def test_dashboard_counts_the_files_of_the_project(browser: Client, course: Course) -> None:
-    """Each model of files has its sums, of its own store."""
+    """Each file model has its own sums and store."""
     handin(course)
     Poster.objects.create(delivery=course, content=ContentFile(b"p", name="p"))
     call_command("deliverystore_stats", stdout=StringIO())
@@ -448,7 +448,7 @@ def test_dashboard_counts_the_files_of_the_project(browser: Client, course: Cour
 
 
 class SubmissionForm(DeliveryForm):
-    """A form whose deliveries are the project's own."""
+    """A form for the project's own deliveries."""
 
     model = Submission
     limits = Limits(max_files=2)
@@ -460,8 +460,8 @@ def submitted(*names: str) -> SubmissionForm:
     return SubmissionForm(request.POST, request.FILES)
 
 
-def test_form_delivers_to_a_model_of_the_project(course: Course, teacher: User) -> None:
-    """What delivers is a course, the user has a UUID, the files lie in a store of their own."""
+def test_form_creates_a_delivery_of_the_project(course: Course, teacher: User) -> None:
+    """The group is a course, the user has a UUID, and the files have their own store."""
     form = submitted("a.txt", "b.txt")
     assert form.is_valid()
     submission = form.save(course, teacher)
@@ -473,15 +473,15 @@ def test_form_delivers_to_a_model_of_the_project(course: Course, teacher: User) 
     }
 
 
-def test_form_refuses_more_than_the_limits_of_the_project(course: Course) -> None:
-    """Each form has limits of its own."""
+def test_form_rejects_more_files_than_its_limits_allow(course: Course) -> None:
+    """Each form has its own limits."""
     form = submitted("a", "b", "c")
     assert form.errors["uploads"] == ["You chose 3 files, at most 2 are allowed."]
     assert not Submission.objects.exists()
 
 
-def test_form_without_a_model_says_what_to_set(course: Course) -> None:
-    """The package's own model of deliveries is not installed."""
+def test_form_without_a_model_raises_improperly_configured(course: Course) -> None:
+    """The delivery model of the package is not installed."""
     form = DeliveryForm({"end": "end"}, {"uploads": [SimpleUploadedFile("a", b"a")]})
     with pytest.raises(ImproperlyConfigured, match="set its 'model' to your subclass of Abstr"):
         form.save(course)
@@ -490,25 +490,25 @@ def test_form_without_a_model_says_what_to_set(course: Course) -> None:
 # -- The store browser --
 
 
-def test_the_stores_of_the_project_are_browsed_in_the_admin(
+def test_store_browser_shows_the_stores_of_the_project(
     browser: Client, course: Course, teacher: User
 ) -> None:
-    """Each of them, with rows that have no delivery, and users whose ids are UUIDs."""
+    """Rows may have no delivery, and the ids of users are UUIDs."""
     row = handin(course)
     form = submitted("a.txt")
     assert form.is_valid()
     submission = form.save(course, teacher)
     stores = browser.get(reverse("admin:devilry_storage_storebrowser_changelist"))
     assert {"handins", "posters"} <= set(re.findall(r">(\w+)</a></th>", stores.content.decode()))
-    for owned, label in (
+    for file, label in (
         (row, "courses.handin"),
         (submission.files.get(), "courses.submittedfile"),
     ):
         url = reverse("admin:devilry_storage_storebrowser_folder", args=[label])
-        folder = str(owned.content.name).rpartition("/")[0]
+        folder = str(file.content.name).rpartition("/")[0]
         html = browser.get(url, {"folder": folder}).content.decode()
-        opts = owned._meta
-        change = reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[owned.pk])
+        opts = file._meta
+        change = reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[file.pk])
         assert f'href="{change}"' in html
         assert "whole" in html
     assert "teacher@example.com" in html

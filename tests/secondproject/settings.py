@@ -1,4 +1,4 @@
-"""Settings of the second project; its database and its files are in ``SECOND_PROJECT_DIR``."""
+"""Settings of the second project. Its database and files are in ``SECOND_PROJECT_DIR``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DATABASES = {
     }
 }
 
-# No alias "deliveries", no DELIVERY_STORE_BACKEND: each model names its store.
+# Without the alias "deliveries" and DELIVERY_STORE_BACKEND: each model selects its store.
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",

@@ -1,1 +1,1 @@
-"""A small app for the tests: every shape that a model of files may have, and what uses it."""
+"""A small app for the tests, with all kinds of file models, and forms, views and stores."""

@@ -1,6 +1,6 @@
-"""Fixtures of the tests of rows and files: a store that can fail, a delivery, a stored row.
+"""Fixtures for tests of rows and files: a store that can fail, a delivery, a stored row.
 
-A module asks for them by ``pytest_plugins = ["tests.testapp.fixtures"]``.
+Test modules load them with ``pytest_plugins = ["tests.testapp.fixtures"]``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .stores import OLD_BYTES, FailingStore, close_opened
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingStore]:
-    """Return an empty store, which all models of files use."""
+    """Return an empty store that all file models use."""
     made = FailingStore()
     for model in (FileMeta, Handout, Note, Paper):
         monkeypatch.setattr(model, "deliverystore", made)
@@ -28,13 +28,13 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingStore]:
 
 @pytest.fixture
 def group(db: None) -> Any:
-    """Return a group that delivers."""
+    """Return a group."""
     return AssignmentGroup.objects.create(name="group")
 
 
 @pytest.fixture
 def delivery(store: FailingStore, group: Any) -> Delivery:
-    """Return a delivery that was begun."""
+    """Return an unfinished delivery."""
     return Delivery.begin(group)
 
 

@@ -1,4 +1,4 @@
-"""Forms and a serializer of files, as a site would write them."""
+"""Forms and a serializer for files, as in a site."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from devilry_storage.deliveries.models import FileMeta
 
 
 class FileForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Filename and file."""
+    """A form with a filename and a file."""
 
     class Meta:
         model = FileMeta
@@ -17,7 +17,7 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class UploadForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Nothing but the file."""
+    """A form with a file, but without a filename."""
 
     class Meta:
         model = FileMeta
@@ -25,7 +25,7 @@ class UploadForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class FileSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
-    """All that a client of an API may write."""
+    """A serializer of all fields that clients of an API may write."""
 
     class Meta:
         model = FileMeta

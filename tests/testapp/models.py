@@ -1,6 +1,4 @@
-"""Models of files: a proxy, a multi-table child, one without delivery, one with a plain parent,
-and one of any row.
-"""
+"""File models: a proxy, a multi-table child, without delivery, with a plain parent, generic."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ class MarkedFile(FileMeta):
 
 
 class Note(AbstractFileMeta):
-    """A file of no delivery: it says itself what its key is made of."""
+    """A file without a delivery, which defines the ids of its key."""
 
     content = DeliveryFileField(storage=notes_store)
 
@@ -38,10 +36,10 @@ class Note(AbstractFileMeta):
 
 
 class Course(models.Model):
-    """Something that is no AbstractDelivery, to which files belong nevertheless."""
+    """A model with files that is not a subclass of AbstractDelivery."""
 
     title = models.CharField(max_length=100)
-    # As AbstractDelivery's subclasses may have one, but no relation.
+    # Named like the field of AbstractDelivery's subclasses, but not a relation.
     delivered_by = models.CharField(max_length=100, blank=True)
 
     def __str__(self) -> str:
@@ -58,14 +56,14 @@ class Page(models.Model):
 
 
 class Paper(AbstractFileMeta, Page):
-    """A file whose id is that of a plain parent's row."""
+    """A file whose id is that of its multi-table parent."""
 
     content = DeliveryFileField(storage=papers_store)
     delivery = models.ForeignKey(Course, models.CASCADE, related_name="papers")
 
 
 class Handout(AbstractFileMeta):
-    """A file of whatever row there is."""
+    """A file of a row of any model."""
 
     content = DeliveryFileField(storage=handouts_store)
     content_type = models.ForeignKey(ContentType, models.CASCADE)
@@ -77,7 +75,7 @@ class Handout(AbstractFileMeta):
 
 
 class Station(models.Model):
-    """What a reading belongs to, by a number that is not its primary key."""
+    """A model with readings, which refer to its number instead of its primary key."""
 
     number = models.IntegerField(unique=True)
 
@@ -86,7 +84,7 @@ class Station(models.Model):
 
 
 class Reading(AbstractFileMeta):
-    """A file that outlives what it belongs to, with a number that may be no number."""
+    """A file that outlives its station, with a value that may be NaN."""
 
     content = DeliveryFileField(storage=readings_store)
     delivery = models.ForeignKey(Station, models.SET_NULL, to_field="number", null=True)
@@ -94,7 +92,7 @@ class Reading(AbstractFileMeta):
 
 
 class Attachment(models.Model):
-    """A model with a file field of Django's own."""
+    """A model with Django's FileField."""
 
     file = models.FileField(upload_to="attachments")
 

@@ -1,4 +1,4 @@
-"""Pictures of what there is, to be compared before and after."""
+"""Pictures of rows, stored bytes and instances, to compare before and after an operation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Picture = dict[str, Any]
 
 
 def picture(store: DeliveryStoreMixin) -> Picture:
-    """Return every row that has to do with files, and every stored byte."""
+    """Return all rows of file models and tombstones, and all stored bytes."""
     models: list[type[Model]] = [*all_file_models(), Tombstone]
     return {**{model._meta.label: rows(model) for model in models}, "store": stored(store)}
 
 
 def all_file_models() -> list[type[Model]]:
-    """Return the models of files with their multi-table parents and children."""
+    """Return the file models with their multi-table parents and children."""
     declaring = file_models()
     parents = [parent for model in declaring for parent in model._meta.parents]
     children = [
@@ -36,7 +36,7 @@ def all_file_models() -> list[type[Model]]:
 def rows(model: type[Model]) -> list[dict[str, Any]]:
     """Return the columns of every row of the model's own table.
 
-    By plain SQL: it is asked for again and again.
+    It is called very often, so it uses plain SQL.
     """
     quote = connection.ops.quote_name
     key = model._meta.pk.column
@@ -52,7 +52,7 @@ def stored(store: DeliveryStoreMixin) -> dict[str, bytes]:
 
 
 def state(instance: Any) -> Picture:
-    """Return what an instance knows: its fields, the pending file, whether it is new."""
+    """Return the state of an instance: its fields, the pending file, and whether it is new."""
     known = {key: value for key, value in vars(instance).items() if not key.startswith("_")}
     if (content := known.pop("content", None)) is not None:
         known["content"] = (content.name, content._committed, getattr(content, "_file", None))

@@ -1,7 +1,7 @@
-"""The table of FileField semantics: every way in which a file gets into a row, changes, or goes.
+"""All ways to store, replace, remove and delete the file of a row.
 
-A way to store makes an instance (None where it has none to show) and what stores the file, to be
-called again after it failed. The files are called after the ways.
+A function that stores a file returns the instance, or None if it has none, and a function that
+stores the file. The latter can be called again after a failure. The file has the name of the way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REPLACE: dict[str, Replace] = {}
 REMOVE: dict[str, Remove] = {}
 DELETE: dict[str, Remove] = {}
 
-#: An id that no test reaches by counting.
+#: An id that automatic ids do not reach in the tests.
 FREE = 40_000
 
 
@@ -59,11 +59,11 @@ def delete(way: Remove) -> Remove:
 
 
 def files(file: Source) -> MultiValueDict[str, UploadedFile[Any]]:
-    """Return what a request hands to a form."""
+    """Return a file as in ``request.FILES``."""
     return MultiValueDict({"content": [file]})
 
 
-# -- A new row --
+# -- Storing a new row --
 
 
 @new
@@ -328,7 +328,7 @@ def assigned_after_create(delivery: Delivery, file: Source) -> tuple[Any, Store]
     return row, row.save
 
 
-# -- New content for a stored row --
+# -- Replacing the content of a stored row --
 
 
 @replace
@@ -503,7 +503,7 @@ def write_open(row: FileMeta, file: Source) -> tuple[Any, Store]:
     return row, write
 
 
-# -- A stored row without its content --
+# -- Removing the content of a stored row --
 
 
 @remove
@@ -571,7 +571,7 @@ def serializer_null(row: FileMeta) -> None:
     made.save()
 
 
-# -- No row --
+# -- Deleting a row --
 
 
 @delete

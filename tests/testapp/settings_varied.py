@@ -1,11 +1,11 @@
-"""The tests' settings with django-cleanup, which deletes files of rows, and a second database."""
+"""Test settings with django-cleanup, which deletes the files of rows, and a second database."""
 
 from __future__ import annotations
 
 from tests.settings import *  # noqa: F403
 from tests.settings import DATABASES, DIRECTORY, INSTALLED_APPS
 
-# Last, as its documentation says.
+# The last app, as its documentation requires.
 INSTALLED_APPS = [*INSTALLED_APPS, "django_cleanup.apps.CleanupConfig"]
 DATABASES = {
     **DATABASES,

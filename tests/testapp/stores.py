@@ -1,4 +1,4 @@
-"""Stores of the tests' own models, and one that fails when it is told to."""
+"""Stores of the test models, and a store that can be made to fail."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 else:
     _ChosenStore = import_string(chosen.BACKEND)
 
-#: What the stored row of the fixtures holds.
+#: The content of the stored row of the fixtures.
 OLD_BYTES = b"old bytes"
 
 
 def notes_store() -> DeliveryStoreMixin:
-    """Return the store of the notes, which would share keys with the deliveries' files."""
+    """Return the store of the notes, whose keys could be those of files in deliveries."""
     return chosen.store("notes")
 
 
@@ -58,15 +58,15 @@ _opened: list[File[Any]] = []
 
 
 def close_opened() -> None:
-    """Close what a test has read of its rows and not closed: that is not what it is about."""
+    """Close the files that a test has opened and not closed."""
     while _opened:
         _opened.pop().close()
 
 
 class HookedStore(_ChosenStore):
-    """An empty store of the kind that the run is about.
+    """An empty store of the kind that the test run has chosen.
 
-    It calls ``before`` with each name under which it is about to create a file.
+    It calls ``before`` with each name before it creates a file.
     """
 
     before: Callable[[str], object] = staticmethod(lambda name: None)
@@ -85,7 +85,7 @@ class HookedStore(_ChosenStore):
         return file
 
     def fill_up(self, room_for: int = 0) -> None:
-        """Let the store be full after so many files."""
+        """Let the store be full after ``room_for`` more files."""
         room = iter(range(room_for))
 
         def before(name: str) -> None:
@@ -96,13 +96,13 @@ class HookedStore(_ChosenStore):
 
 
 class FailingStore(HookedStore):
-    """A store that fails in the given ways for as long as they are set."""
+    """A store that fails as long as one of its attributes is set."""
 
-    #: There is no room for another file: found out when it is published.
+    #: There is no space for another file, which is detected when the file is published.
     full = False
-    #: There is room for 4 bytes of another file.
+    #: There is space for 4 bytes of another file.
     nearly_full = False
-    #: Only 4 bytes of a stored file can be read.
+    #: Only the first 4 bytes of a stored file can be read.
     unreadable = False
 
     def before(self, name: str) -> None:
@@ -115,7 +115,7 @@ class FailingStore(HookedStore):
         )
 
     def copy(self, source: FileMetaLike, target: FileMetaLike) -> None:
-        # Within S3 it is the server that has no room or cannot read.
+        # In a server-side copy, the server has no space or cannot read.
         if getattr(self, "server_side_copy", False):
             if self.full or self.nearly_full:
                 raise failure(errno.ENOSPC)
@@ -140,7 +140,7 @@ class FailingStore(HookedStore):
 
 @contextmanager
 def taken_back(store: FailingStore) -> Iterator[None]:
-    """Undo at the end what was added to rows and bytes, and let the store work again."""
+    """Undo all changes to rows and bytes at the end, and let the store work again."""
     try:
         with transaction.atomic():
             yield
@@ -173,7 +173,7 @@ class _Unreadable(io.BytesIO):
 
 
 class Source(SimpleUploadedFile):
-    """An upload that breaks off after 4 bytes for as long as ``broken`` is set."""
+    """An upload that fails after 4 bytes as long as ``broken`` is set."""
 
     broken = False
 

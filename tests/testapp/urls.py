@@ -1,4 +1,4 @@
-"""URLs of the app's views."""
+"""URLs of the views of the app."""
 
 from __future__ import annotations
 

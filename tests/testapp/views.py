@@ -1,4 +1,4 @@
-"""Views that receive a file."""
+"""A view that receives a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .forms import FileForm
 
 
 def receive(request: HttpRequest) -> HttpResponse:
-    """Store an upload; fail afterwards if that is asked for."""
+    """Store an upload; raise an error afterwards if the request has a field ``fail``."""
     form = FileForm(request.POST, request.FILES)
     if not form.is_valid():
         return HttpResponse(form.errors.as_json(), status=400)

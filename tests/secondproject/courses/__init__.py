@@ -1,1 +1,1 @@
-"""Courses, and what is handed in there."""
+"""An app with courses and their files."""

@@ -1,4 +1,4 @@
-"""One admin of Django's own, the others of devilry_storage.admin."""
+"""Admins of the courses: a ModelAdmin of Django, and subclasses of devilry_storage.admin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CourseAdmin(StoreAdmin):
 
 @admin.register(Handin)
 class HandinAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """As a site would write it that does not know of devilry_storage.admin."""
+    """A ModelAdmin that does not use devilry_storage.admin."""
 
     list_display = ("filename", "course", "student", "size")
     search_fields = ("filename", "student__email")

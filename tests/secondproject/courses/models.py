@@ -1,4 +1,4 @@
-"""Three ways to keep files of a course: by ``key_ids()``, as ``delivery``, in deliveries."""
+"""Files of a course in three ways: with ``key_ids()``, with it as ``delivery``, in deliveries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devilry_storage.models import AbstractDelivery, AbstractFileMeta
 
 
 class Course(models.Model):
-    """A course; it knows nothing of deliveries."""
+    """A course, without fields or methods of a delivery."""
 
     title = models.CharField(max_length=100)
 
@@ -29,11 +29,11 @@ class Handin(AbstractFileMeta):
     )
 
     def key_ids(self) -> tuple[int, int]:
-        return self.course_id, self.pk  # type: ignore[attr-defined]  # Django's
+        return self.course_id, self.pk  # type: ignore[attr-defined]  # added by Django
 
 
 class Poster(AbstractFileMeta):
-    """A file whose ``delivery`` is no AbstractDelivery."""
+    """A file whose ``delivery`` is not an AbstractDelivery."""
 
     deliverystore = "posters"
 
@@ -41,7 +41,7 @@ class Poster(AbstractFileMeta):
 
 
 class Submission(AbstractDelivery):
-    """A delivery in a course; for it the course is what delivers."""
+    """A delivery whose group is a course."""
 
     assignment_group = models.ForeignKey(Course, models.PROTECT, related_name="submissions")
     delivered_by = models.ForeignKey(
