@@ -107,4 +107,4 @@ def test_wheel_with_the_tests_is_a_fault() -> None:
     """A wheel installs the package and no top-level ``tests``."""
     files = set(check_dist.MUST_HAVE)
     faults = check_dist.faults({*files, "tests/urls.py"}, files | set(check_dist.SOURCES), files)
-    assert list(faults) == ["the wheel should not hold 'tests/urls.py'"]
+    assert list(faults) == ["the wheel should not contain 'tests/urls.py'"]
