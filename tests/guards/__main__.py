@@ -165,11 +165,11 @@ def main() -> int:
                 copies.put(copy)
 
         with ThreadPoolExecutor(given.jobs) as pool:
-            for guard, fault in zip(chosen, pool.map(check, chosen), strict=True):
+            for guard, problem in zip(chosen, pool.map(check, chosen), strict=True):
                 first = guard.intact.strip().partition("\n")[0]
-                print(f"{'FAULT' if fault else 'OK'} {guard.module}: {first}", flush=True)
-                if fault:
-                    print(f"    {fault}", flush=True)
+                print(f"{'FAULT' if problem else 'OK'} {guard.module}: {first}", flush=True)
+                if problem:
+                    print(f"    {problem}", flush=True)
                     faults += 1
     print(f"{len(chosen)} guards broken, {faults} faults.")
     return 1 if faults or not chosen else 0

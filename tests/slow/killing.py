@@ -86,7 +86,7 @@ def _seconds_of_a_save(location: Location, body: bytes) -> float:
     return median(times)
 
 
-def _save_for_ever(location: Location, body: bytes, pipe: int) -> None:
+def _save_forever(location: Location, body: bytes, pipe: int) -> None:
     store = location.store()
     for number in count(1):
         data = _content(number, body)
@@ -100,7 +100,7 @@ def _save_for_ever(location: Location, body: bytes, pipe: int) -> None:
 def _kill_one(location: Location, body: bytes, saves: int, delay: float) -> list[str]:
     """Kill a child ``delay`` seconds into its ``saves``-th save; return the lines it wrote."""
     reader, writer = os.pipe()
-    child = start(_save_for_ever, location, body, writer)
+    child = start(_save_forever, location, body, writer)
     os.close(writer)
     report = b""
     try:

@@ -91,7 +91,7 @@ def django_storages(bucket: str) -> Storage:
     return storage
 
 
-class Piecemeal(S3DeliveryStore):
+class ShowsIncompleteFiles(S3DeliveryStore):
     """A store that writes the first half of a file under its final name before the whole file."""
 
     def _create(self, name: str, content: File[Any]) -> str:
@@ -102,21 +102,21 @@ class Piecemeal(S3DeliveryStore):
         return name
 
 
-def piecemeal(bucket: str) -> Storage:
-    return Piecemeal(**options(bucket))
+def shows_incomplete_files(bucket: str) -> Storage:
+    return ShowsIncompleteFiles(**options(bucket))
 
 
-class Littering(S3DeliveryStore):
+class IgnoresStaleUploads(S3DeliveryStore):
     """A store that ignores uploads left behind by killed writers."""
 
     remove_stale_uploads = DeliveryStoreMixin.remove_stale_uploads
 
 
-def littering(bucket: str) -> Storage:
-    return Littering(transfer_config=small_parts(), **options(bucket))
+def ignores_stale_uploads(bucket: str) -> Storage:
+    return IgnoresStaleUploads(transfer_config=small_parts(), **options(bucket))
 
 
-class Hoarder(S3DeliveryStore):
+class LoadsWholeFiles(S3DeliveryStore):
     """A store that keeps the whole file in memory in every operation."""
 
     def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
@@ -131,5 +131,5 @@ class Hoarder(S3DeliveryStore):
             return ContentFile(file.read())
 
 
-def hoarder(bucket: str) -> Storage:
-    return Hoarder(max_memory_size=1 << 40, **options(bucket))
+def loads_whole_files(bucket: str) -> Storage:
+    return LoadsWholeFiles(max_memory_size=1 << 40, **options(bucket))

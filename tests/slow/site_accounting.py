@@ -59,7 +59,7 @@ class Books:
         account = Account(list(self.journals.faults))
         for check in (self.broken_rows, self.broken_tombstones, self.shared_names):
             account.broken += check()
-        account.faults += self.living_again()
+        account.faults += self.buried_and_in_use()
         lost = list(self.lost())
         account.faults += lost
         account.states["lost"] = len(lost)
@@ -108,7 +108,7 @@ class Books:
         for name in self.rows.keys() & self.tombstones.keys():
             yield f"{name!r} has a row and a tombstone: {self.story(name)}"
 
-    def living_again(self) -> Iterator[str]:
+    def buried_and_in_use(self) -> Iterator[str]:
         for name in self.rows.keys() & self.journals.removed:
             yield f"{name!r} was buried, and a row refers to it: {self.story(name)}"
 

@@ -39,7 +39,7 @@ def django(root: Path) -> Storage:
     return FileSystemStorage(location=str(root))
 
 
-class ForgetfulOfFolders(FileSystemStorage):
+class AssumesFolders(FileSystemStorage):
     """A storage that removes empty folders, but assumes that a folder it created stays."""
 
     def delete(self, name: str) -> None:
@@ -55,11 +55,11 @@ class ForgetfulOfFolders(FileSystemStorage):
         return name
 
 
-def forgetful_of_folders(root: Path) -> Storage:
-    return ForgetfulOfFolders(location=str(root))
+def assumes_folders(root: Path) -> Storage:
+    return AssumesFolders(location=str(root))
 
 
-class Hoarder(FileSystemStorage):
+class LoadsWholeFiles(FileSystemStorage):
     """A storage that keeps the whole file in memory in every operation."""
 
     def _save(self, name: str, content: Any) -> str:
@@ -76,22 +76,22 @@ class Hoarder(FileSystemStorage):
         return Path(self.path(name)).read_bytes()
 
 
-def hoarder(root: Path) -> Storage:
-    return Hoarder(location=str(root))
+def loads_whole_files(root: Path) -> Storage:
+    return LoadsWholeFiles(location=str(root))
 
 
-class WholeStreamer(FsHierDeliveryStore):
+class StreamsWholeFiles(FsHierDeliveryStore):
     """A store that keeps the whole file in memory while it is streamed."""
 
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         yield b"".join(super()._stream(name, start, stop))
 
 
-def whole_streamer(root: Path) -> Storage:
-    return WholeStreamer(location=str(root), durable=False)
+def streams_whole_files(root: Path) -> Storage:
+    return StreamsWholeFiles(location=str(root), durable=False)
 
 
-class Leaver(FsHierDeliveryStore):
+class LeaksDescriptors(FsHierDeliveryStore):
     """A store that leaks a descriptor if a stream is not read to its end."""
 
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
@@ -100,11 +100,11 @@ class Leaver(FsHierDeliveryStore):
         os.close(descriptor)
 
 
-def leaver(root: Path) -> Storage:
-    return Leaver(location=str(root), durable=False)
+def leaks_descriptors(root: Path) -> Storage:
+    return LeaksDescriptors(location=str(root), durable=False)
 
 
-class Searcher(FsHierDeliveryStore):
+class ScansBeforeSaving(FsHierDeliveryStore):
     """A store that scans all files of a delivery before it saves another."""
 
     def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
@@ -113,8 +113,8 @@ class Searcher(FsHierDeliveryStore):
         return super().save(name, content, max_length)
 
 
-def searcher(root: Path) -> Storage:
-    return Searcher(location=str(root))
+def scans_before_saving(root: Path) -> Storage:
+    return ScansBeforeSaving(location=str(root))
 
 
 @contextmanager

@@ -197,13 +197,13 @@ def test_download_of_1_gib_from_s3_takes_little_memory_and_leaks_nothing(tmp_pat
 
 def test_harness_detects_a_store_that_streams_from_memory(tmp_path: Path) -> None:
     """The same harness fails, with either server, on a store that reads the whole file first."""
-    with on_disk(tmp_path, stores.whole_streamer) as stored:
+    with on_disk(tmp_path, stores.streams_whole_files) as stored:
         wrong, gone = faults(stored, tmp_path, 64 * MEBIBYTE)
     assert (len(wrong), gone) == (len(KINDS), [])
 
 
 def test_harness_detects_a_store_that_leaves_files_open(tmp_path: Path) -> None:
     """The same harness fails, with either server, on a store that does not close its files."""
-    with on_disk(tmp_path, stores.leaver) as stored:
+    with on_disk(tmp_path, stores.leaks_descriptors) as stored:
         wrong, gone = faults(stored, tmp_path, 64 * MEBIBYTE, patience=2)
     assert (wrong, len(gone)) == ([], len(KINDS))

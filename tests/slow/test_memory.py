@@ -33,5 +33,5 @@ def test_save_stream_and_read_of_512_mib_take_little_memory(tmp_path: Path) -> N
 def test_harness_detects_a_store_that_loads_whole_files(tmp_path: Path) -> None:
     """The same harness fails in all three acts on a store that reads the whole file at once."""
     need(PROC)
-    over = over_on_disk(stores.hoarder, tmp_path, 64 * MEBIBYTE)
+    over = over_on_disk(stores.loads_whole_files, tmp_path, 64 * MEBIBYTE)
     assert len(over) == 3

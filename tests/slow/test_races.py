@@ -147,6 +147,6 @@ def test_save_succeeds_while_the_last_file_of_the_delivery_is_deleted(
 
 def test_harness_detects_a_store_that_assumes_its_folder_stays(tmp_path: Path) -> None:
     """The same harness fails on a store that creates the folder only once."""
-    location = DiskLocation(tmp_path / "root", stores.forgetful_of_folders)
+    location = DiskLocation(tmp_path / "root", stores.assumes_folders)
     runs = race(location, delete_the_last_file, save_another_file, 100, spread=SPREAD)
     assert broken(location, chain(*runs)) != []

@@ -176,7 +176,7 @@ def test_cut_uploads_never_show_a_torn_file() -> None:
 def test_harness_detects_a_store_that_shows_incomplete_uploads() -> None:
     """The same harness fails on a store that writes half a file under its name first."""
     with wire() as w:
-        cut_uploads(w, 6, make=s3stores.Piecemeal)
+        cut_uploads(w, 6, make=s3stores.ShowsIncompleteFiles)
         assert any("wrong bytes" in fault or "should not be" in fault for fault in w.bad())
 
 

@@ -43,4 +43,4 @@ def test_transfers_of_large_files_take_little_memory(mebibytes: int) -> None:
 
 def test_harness_detects_a_store_on_s3_that_loads_whole_files() -> None:
     """The same harness fails in all five acts on a store that loads whole files."""
-    assert len(over_on_s3(s3stores.hoarder, 128 * MEBIBYTE)) == len(ACTS)
+    assert len(over_on_s3(s3stores.loads_whole_files, 128 * MEBIBYTE)) == len(ACTS)

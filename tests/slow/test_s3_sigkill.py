@@ -100,9 +100,9 @@ def test_purge_removes_unfinished_uploads() -> None:
 
 def test_harness_detects_a_store_that_shows_incomplete_uploads() -> None:
     """The same harness fails on a store that writes half a file under its name first."""
-    assert kill_uploads(s3stores.piecemeal, 15).torn != []
+    assert kill_uploads(s3stores.shows_incomplete_files, 15).torn != []
 
 
 def test_harness_detects_a_store_that_ignores_unfinished_uploads() -> None:
     """The same harness fails on a store that does not remove unfinished uploads."""
-    assert kill_uploads(s3stores.littering, 10).complaints != []
+    assert kill_uploads(s3stores.ignores_stale_uploads, 10).complaints != []

@@ -132,7 +132,7 @@ def test_page_time_on_s3_does_not_depend_on_the_number_of_files(browser: Client)
     prove("store-browser-s3", slower(browser, small, large))
 
 
-class Counter(FsHierDeliveryStore):
+class CountsFiles(FsHierDeliveryStore):
     """A store that counts all files below a folder before it returns a page."""
 
     def page(self, folder: str = "", *, after: str = "", limit: int = 1000) -> Page:
@@ -142,6 +142,6 @@ class Counter(FsHierDeliveryStore):
 
 def test_harness_detects_a_store_that_counts_its_files(browser: Client, tmp_path: Path) -> None:
     """The same harness fails for the folders with many files below them."""
-    small, large = (Counter(str(on_disk(tmp_path, files))) for files in (1_000, 5_000))
+    small, large = (CountsFiles(str(on_disk(tmp_path, files))) for files in (1_000, 5_000))
     late = slower(browser, small, large)
     assert [line.partition(" ")[0] for line in late] == ["''", "'0'"], late

@@ -24,7 +24,7 @@ FOLDERS = ["", "0", "0/0", "0/0/1"]
 CALLS = "openat,open,getdents64,newfstatat,fstat,lstat,statx,readlink"
 
 
-class Lister(FsHierDeliveryStore):
+class ScansForPages(FsHierDeliveryStore):
     """A store that scans all files below a folder for each page."""
 
     def _page(self, folder: str, after: str, limit: int) -> Any:
@@ -71,5 +71,5 @@ def test_page_makes_the_same_system_calls_with_100_000_files(tmp_path: Path) -> 
 def test_harness_detects_a_store_that_scans_for_each_page(tmp_path: Path) -> None:
     """The same harness fails on a store that scans the files below the folder."""
     need(PTRACE)
-    found = grown(tmp_path, Lister, 1_000, 3_000)
+    found = grown(tmp_path, ScansForPages, 1_000, 3_000)
     assert any(more.keys() - {"getdents64"} for more in found.values())

@@ -75,5 +75,5 @@ def test_save_makes_the_same_system_calls_with_100_000_files(tmp_path: Path) -> 
 def test_harness_detects_a_store_that_scans_before_it_saves(tmp_path: Path) -> None:
     """The same harness fails on a store that scans the folder first."""
     need(PTRACE)
-    found = differences(tmp_path, stores.searcher, 10, 5_000)
+    found = differences(tmp_path, stores.scans_before_saving, 10, 5_000)
     assert found["into an old delivery"]
