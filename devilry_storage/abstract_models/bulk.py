@@ -18,7 +18,7 @@ from ..resolving import store_for
 from ..signals import file_stored, send_after_commit
 from ..storages.chunks import read_chunks
 from ..storages.content import as_file
-from ..storages.protocols import checked_ids
+from ..storages.protocols import require_ids
 
 if TYPE_CHECKING:
     from .delivery import AbstractDelivery
@@ -109,7 +109,10 @@ def _store_all(
     model = type(next(iter(rows.values())))
     check_writing(model, using)
     store = store_for(model)
-    keys = {filename: store.layout.key(*checked_ids(row)) for filename, row in rows.items()}
+    keys = {
+        filename: store.layout.key(*require_ids(row.key_ids(), row))
+        for filename, row in rows.items()
+    }
     used = buried_names(model, keys.values(), using)
     # The upload from which a row was taken over may still store a file under the key.
     used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}

@@ -37,7 +37,7 @@ from ..signals import file_stored, send_after_commit
 from ..storages.chunks import read_chunks
 from ..storages.content import opened, refuse_second_reading
 from ..storages.free_names import not_about_names
-from ..storages.protocols import checked_ids
+from ..storages.protocols import require_ids
 from .delivery import AbstractDelivery
 from .querysets import VisibleQuerySet
 
@@ -344,7 +344,7 @@ class AbstractFileMeta(models.Model):
         """
         check_writing(type(self), using)
         store = store_for(self)
-        key = store.layout.key(*checked_ids(self))
+        key = store.layout.key(*require_ids(self.key_ids(), self))
         open_writer = partial(
             store.writer,
             key,

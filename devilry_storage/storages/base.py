@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -301,28 +301,15 @@ class DeliveryStoreMixin(StorageContract):
 
         def publish(writer: Writer) -> None:
             size, sha256 = writer.size, writer.sha256
-            self._create_recorded(
-                self._candidates(key, fresh=fresh),
-                create=lambda name: sink.create(name, sha256),
-                record=lambda name: record(name, size, sha256),
-            )
+
+            def create(name: str) -> str:
+                name = sink.create(name, sha256)
+                record(name, size, sha256)
+                return name
+
+            first_free(self._candidates(key, fresh=fresh), create)
 
         return Writer(sink, key, publish)
-
-    def _create_recorded(
-        self,
-        names: Iterable[str],
-        create: Callable[[str], str],
-        record: Callable[[str], object],
-    ) -> None:
-        """Create a file under the first name that is free and that its record accepts."""
-
-        def attempt(name: str) -> str:
-            name = create(name)
-            record(name)
-            return name
-
-        first_free(names, attempt)
 
     def remove(self, filemeta: FileMetaLike) -> None:
         """Remove the content of a FileMeta; FileNotFoundError if there is none."""

@@ -159,7 +159,11 @@ def prepare(filemeta: FileMetaLike) -> None:
 
 def checked_ids(filemeta: FileMetaLike) -> tuple[Any, Any]:
     """Return the record's ids; ValueError if it is not saved."""
-    ids = filemeta.key_ids()
+    return require_ids(filemeta.key_ids(), filemeta)
+
+
+def require_ids(ids: tuple[Any, Any], filemeta: object) -> tuple[Any, Any]:
+    """Return the ids; ValueError if one of them is None, because the record is not saved."""
     if None in ids:
         raise ValueError(
             f"{filemeta!r} has no ids yet {ids!r}: save it and its delivery before its content."

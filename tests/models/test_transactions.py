@@ -272,16 +272,16 @@ def test_deleting_a_stale_instance_buries_the_bytes_that_live(row: Any) -> None:
 
 def after_each_creation(act: Callable[[str], object]) -> Any:
     """Do something with each name as soon as its bytes are stored, before they are recorded."""
-    create_recorded = DeliveryStoreMixin._create_recorded
+    writer = DeliveryStoreMixin.writer
 
-    def create_act_and_record(self: Any, names: Any, create: Any, record: Any) -> None:
-        def act_and_record(name: str) -> None:
+    def writer_that_acts(self: Any, key: str, *, record: Any, **options: Any) -> Any:
+        def act_and_record(name: str, *recorded: Any) -> None:
             act(name)
-            record(name)
+            record(name, *recorded)
 
-        create_recorded(self, names, create, act_and_record)
+        return writer(self, key, record=act_and_record, **options)
 
-    return patch.object(DeliveryStoreMixin, "_create_recorded", create_act_and_record)
+    return patch.object(DeliveryStoreMixin, "writer", writer_that_acts)
 
 
 def purged_after_its_bytes() -> Any:

@@ -220,13 +220,10 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
             def create(name: str) -> str:
                 self._publication(name, filename, sha256).copy(stored, size)
+                target.record_stored(name, size, sha256)
                 return name
 
-            self._create_recorded(
-                self._candidates(key, fresh=is_used(target, key)),
-                create,
-                record=lambda name: target.record_stored(name, size, sha256),
-            )
+            first_free(self._candidates(key, fresh=is_used(target, key)), create)
 
     def duplicate(
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
