@@ -71,7 +71,7 @@ def refused(**options: Any) -> str:
 # -- The table is whole --
 
 
-def test_the_table_names_each_option_of_django_storages_and_no_other() -> None:
+def test_tables_match_the_options_of_django_storages() -> None:
     """A new one has to be honoured or refused before it can be given."""
     known = django_storages.S3Storage.get_default_settings(object())
     assert sorted([*HONOURED, *REFUSED]) == sorted([*known, "cloudfront_signer"])
@@ -100,7 +100,7 @@ def test_each_setting_has_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("option", HONOURED)
-def test_an_option_has_its_effect(world: World, option: str) -> None:
+def test_option_has_an_effect(world: World, option: str) -> None:
     """And without it there is none."""
     line = lines(world)[option]
     assert line.look(world, S3DeliveryStore(**line.others(world))) != line.seen
@@ -109,7 +109,7 @@ def test_an_option_has_its_effect(world: World, option: str) -> None:
 
 
 @pytest.mark.parametrize(("option", "setting"), OF_HONOURED)
-def test_a_setting_has_the_effect_of_its_option(world: World, option: str, setting: str) -> None:
+def test_setting_has_the_effect_of_its_option(world: World, option: str, setting: str) -> None:
     """Under the name that django-storages gave it."""
     line = lines(world)[option]
     others = {key: value for key, value in line.others(world).items() if key != option}
@@ -118,9 +118,7 @@ def test_a_setting_has_the_effect_of_its_option(world: World, option: str, setti
 
 
 @pytest.mark.parametrize(("option", "setting"), OF_HONOURED)
-def test_a_store_that_is_there_follows_its_settings(
-    world: World, option: str, setting: str
-) -> None:
+def test_existing_store_follows_changed_settings(world: World, option: str, setting: str) -> None:
     """As soon as a test overrides them, and back again."""
     line = lines(world)[option]
     others = line.others(world)
@@ -134,7 +132,7 @@ def test_a_store_that_is_there_follows_its_settings(
 
 
 @pytest.mark.parametrize("option", [option for option in HONOURED if SETTINGS[option]])
-def test_an_option_goes_before_its_setting(world: World, option: str) -> None:
+def test_option_takes_precedence_over_setting(world: World, option: str) -> None:
     line = lines(world)[option]
     others = line.others(world)
     given = {**others, option: line.given}
@@ -156,7 +154,7 @@ def test_credentials_may_come_from_the_environment(
     assert found(world, S3DeliveryStore(**options)) == "KEYOFTHEENVIRONMENT"
 
 
-def test_verify_false_trusts_anybody(world: World) -> None:
+def test_verify_false_trusts_every_server(world: World) -> None:
     """urllib3 says what it thinks of it."""
     store = S3DeliveryStore(**{**world.options, "endpoint_url": world.tls_url}, verify=False)
     with pytest.warns(InsecureRequestWarning):
@@ -166,7 +164,7 @@ def test_verify_false_trusts_anybody(world: World) -> None:
 # -- Merged --
 
 
-def test_our_limits_stay_under_a_client_config_unless_it_sets_them(world: World) -> None:
+def test_client_config_is_merged_over_our_limits(world: World) -> None:
     """django-storages would take the site's alone, and botocore's minute for each timeout."""
     config = Config(read_timeout=7, s3={"payload_signing_enabled": True})
     store = S3DeliveryStore(**world.options, client_config=config, proxies={"https": "http://p"})
@@ -180,7 +178,7 @@ def test_our_limits_stay_under_a_client_config_unless_it_sets_them(world: World)
     assert merged.retries["total_max_attempts"] == 1
 
 
-def test_a_client_config_goes_before_the_options_that_it_sets(world: World) -> None:
+def test_client_config_takes_precedence_over_options(world: World) -> None:
     config = Config(
         s3={"addressing_style": "virtual"}, signature_version="s3", connect_timeout=1, proxies={}
     )
@@ -206,7 +204,7 @@ def test_a_client_config_goes_before_the_options_that_it_sets(world: World) -> N
         ({"max_concurrency": 2}, 2),
     ],
 )
-def test_so_many_parts_are_in_flight(world: World, config: dict[str, Any], flying: int) -> None:
+def test_number_of_concurrent_parts(world: World, config: dict[str, Any], flying: int) -> None:
     """Each on a connection of its own; boto3's own default of ten would fill the memory."""
     store = S3DeliveryStore(**world.strict_options, transfer_config=TransferConfig(**config))
     assert parts(17 * MIB)(world, store) == ([8 * MIB, 8 * MIB, MIB], flying)
@@ -225,7 +223,7 @@ REFUSALS: dict[str, tuple[Any, str]] = {
 BY_SETTING = [option for option in REFUSALS if option != "gzip_content_types"]
 
 
-def test_an_option_that_breaks_a_promise_is_refused(subtests: pytest.Subtests) -> None:
+def test_unsafe_option_is_rejected(subtests: pytest.Subtests) -> None:
     """By name, with the reason and the value that is taken."""
     for option, (value, why) in REFUSALS.items():
         with subtests.test(option):
@@ -235,7 +233,7 @@ def test_an_option_that_breaks_a_promise_is_refused(subtests: pytest.Subtests) -
             assert said.endswith(f"; give it {option}={REFUSED[option][0]!r}.")
 
 
-def test_the_value_that_changes_nothing_is_taken(subtests: pytest.Subtests) -> None:
+def test_safe_value_of_unsafe_option_is_accepted(subtests: pytest.Subtests) -> None:
     for option, (value, *_) in REFUSED.items():
         options: dict[str, Any] = {option: value}
         with subtests.test(option):
@@ -243,7 +241,7 @@ def test_the_value_that_changes_nothing_is_taken(subtests: pytest.Subtests) -> N
 
 
 @pytest.mark.parametrize("option", BY_SETTING)
-def test_a_setting_that_breaks_a_promise_is_refused(world: World, option: str) -> None:
+def test_unsafe_setting_is_rejected(world: World, option: str) -> None:
     """A store that is there says so, too, at each use, until the setting is another one."""
     value, why = REFUSALS[option]
     store = S3DeliveryStore(**world.options)
@@ -256,13 +254,13 @@ def test_a_setting_that_breaks_a_promise_is_refused(world: World, option: str) -
     assert not store.exists("a.txt")
 
 
-def test_a_setting_for_other_storages_is_left_to_them() -> None:
+def test_setting_gzip_content_types_is_ignored() -> None:
     """What would be compressed matters to nobody who compresses nothing."""
     with override_settings(GZIP_CONTENT_TYPES=["text/css"]):
         S3DeliveryStore(bucket_name="deliveries")
 
 
-def test_an_option_overrules_a_setting_that_is_refused() -> None:
+def test_option_overrides_unsafe_setting() -> None:
     """So that a site may set for its other storages what it likes."""
     with override_settings(
         AWS_S3_FILE_OVERWRITE=True, AWS_QUERYSTRING_AUTH=False, AWS_DEFAULT_ACL="public-read"
@@ -272,7 +270,7 @@ def test_an_option_overrules_a_setting_that_is_refused() -> None:
         )
 
 
-def test_a_location_that_is_no_folder_of_a_bucket_is_refused(subtests: pytest.Subtests) -> None:
+def test_invalid_location_is_rejected(subtests: pytest.Subtests) -> None:
     """At once, not at the first file: a part of a key means one thing on every server."""
     locations = ["a//b", ".", "a/../b", "..", "a\\b", "a\nb", None, b"a", Path("a")]
     for location in locations:
@@ -284,7 +282,7 @@ def test_a_location_that_is_no_folder_of_a_bucket_is_refused(subtests: pytest.Su
                 assert refused() == said
 
 
-def test_a_location_may_end_in_a_slash() -> None:
+def test_location_may_end_with_a_slash() -> None:
     """As with django-storages; else it is taken as it is."""
     prefixes = {
         "": "",
@@ -299,12 +297,12 @@ def test_a_location_may_end_in_a_slash() -> None:
     assert {each: store.remote.prefix for each, store in stores.items()} == prefixes
 
 
-def test_a_location_that_begins_with_a_slash_is_refused() -> None:
+def test_location_that_starts_with_a_slash_is_rejected() -> None:
     """By django-storages, which names the value and what to write."""
     assert "Found '/a/'. Use 'a/' instead." in refused(location="/a/")
 
 
-def test_a_public_acl_is_refused(subtests: pytest.Subtests) -> None:
+def test_public_acl_is_rejected(subtests: pytest.Subtests) -> None:
     """Wherever it stands; one that names somebody is not."""
     shown = "it would show the files to everybody"
     for acl in "public-read", "public-read-write", "authenticated-read":
@@ -316,7 +314,7 @@ def test_a_public_acl_is_refused(subtests: pytest.Subtests) -> None:
     S3DeliveryStore(bucket_name="deliveries", default_acl="bucket-owner-full-control")
 
 
-def test_a_grant_to_everybody_is_refused(subtests: pytest.Subtests) -> None:
+def test_grant_to_everybody_is_rejected(subtests: pytest.Subtests) -> None:
     """It is a public ACL in other words."""
     grants, groups = ("GrantRead", "GrantFullControl"), ("AllUsers", "AuthenticatedUsers")
     for grant, group in itertools.product(grants, groups):
@@ -327,7 +325,7 @@ def test_a_grant_to_everybody_is_refused(subtests: pytest.Subtests) -> None:
             S3DeliveryStore(bucket_name="deliveries", object_parameters={grant: 'id="abc"'})
 
 
-def test_an_object_parameter_that_is_ours_is_refused(subtests: pytest.Subtests) -> None:
+def test_object_parameter_of_the_store_is_rejected(subtests: pytest.Subtests) -> None:
     parameters: list[tuple[str, Any, str]] = [
         ("ContentEncoding", "gzip", "bytes are stored as they are"),
         ("IfNoneMatch", "*", "the store sets the condition itself"),
@@ -349,7 +347,7 @@ def test_an_object_parameter_that_is_ours_is_refused(subtests: pytest.Subtests) 
                 assert refused() == said
 
 
-def test_an_object_parameter_that_s3_does_not_have_is_refused(world: World) -> None:
+def test_unknown_object_parameter_is_rejected(world: World) -> None:
     """A slip of the pen must not leave files unencrypted; found when the first is written."""
     store = S3DeliveryStore(**world.options, object_parameters={"ServerSideEncrytion": "AES256"})
     for size in (1, 9 * MIB):
@@ -358,7 +356,7 @@ def test_an_object_parameter_that_s3_does_not_have_is_refused(world: World) -> N
     assert not store.exists("a.txt")
 
 
-def test_no_threshold_makes_one_request_of_gigabytes() -> None:
+def test_threshold_is_limited_to_64_mib() -> None:
     """What goes in one request is in memory."""
     config = TransferConfig(multipart_threshold=6 << 30)
     store = S3DeliveryStore(bucket_name="b", transfer_config=config)
@@ -397,7 +395,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_what_cannot_be_is_refused(subtests: pytest.Subtests) -> None:
+def test_invalid_options_are_rejected(subtests: pytest.Subtests) -> None:
     """Before anything is sent, with the remedy."""
     for options, said in IMPOSSIBLE:
         with subtests.test(said):

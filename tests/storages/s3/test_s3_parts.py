@@ -18,7 +18,7 @@ MOST_PARTS = 10_000
 LARGEST_OBJECT = 5 << 40
 
 
-def test_parts_hold_the_largest_object() -> None:
+def test_parts_have_room_for_the_largest_object() -> None:
     """They become longer, so that their number is enough."""
     assert sum(islice(Transfer().part_lengths(), MOST_PARTS)) >= LARGEST_OBJECT
     assert next(Transfer(part_length=1).part_lengths()) == SMALLEST_PART
@@ -35,7 +35,7 @@ def test_parts_are_returned_in_order() -> None:
     assert [(part["PartNumber"], part["ETag"]) for part in sent] == list(enumerate("abcd", 1))
 
 
-def test_no_more_parts_are_read_than_are_in_flight() -> None:
+def test_parts_are_not_read_ahead_of_uploads() -> None:
     """Each is in memory until the server has it."""
     read: list[int] = []
     done: list[int] = []

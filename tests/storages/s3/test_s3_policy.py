@@ -119,14 +119,14 @@ def uses(name: str) -> dict[str, tuple[set[str], Act]]:
     return {what: use for what, use in USES.items() if (name, what) != ("moto", "delete many")}
 
 
-def test_every_action_that_an_error_names_is_in_the_policy_and_no_other() -> None:
+def test_policy_has_exactly_the_actions_that_errors_name() -> None:
     """So that whoever follows an error finds it there."""
     named = {PUT, *re.findall(r"s3:\w+", " ".join(errors._ACTIONS.values()))}
     assert sorted(ACTIONS) == sorted(named)
     assert set(ACTIONS) == set().union(*(needed for needed, _ in USES.values()))
 
 
-def test_the_policy_has_the_resources_that_its_actions_are_about() -> None:
+def test_policy_has_the_resources_of_its_actions() -> None:
     """Files below the prefix, the store's markers among them; listings are of the bucket."""
     files, listings = policy("b")["Statement"]
     assert files["Resource"] == f"arn:aws:s3:::b/{PREFIX}*"
@@ -194,7 +194,7 @@ def test_without_a_policy_nothing_works(
         ("moto", ABORT),
     ],
 )
-def test_an_action_left_out_is_named_by_the_error_of_whatever_needs_it(
+def test_error_names_the_missing_action(
     servers: Callable[[str], s3servers.Server], name: str, without: str
 ) -> None:
     """And everything else still works."""
@@ -208,7 +208,7 @@ def test_an_action_left_out_is_named_by_the_error_of_whatever_needs_it(
             pytest.fail(f"{what} works without {without}")
 
 
-def test_an_upload_that_may_not_be_aborted_is_a_warning_that_names_the_action(
+def test_warning_about_unaborted_upload_names_the_action(
     servers: Callable[[str], s3servers.Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The trial before the first large file is to be aborted; that it cannot be costs no file."""
@@ -220,7 +220,7 @@ def test_an_upload_that_may_not_be_aborted_is_a_warning_that_names_the_action(
 
 
 @pytest.mark.parametrize("name", ["seaweedfs", "moto"])
-def test_what_lies_beside_the_prefix_is_out_of_reach(
+def test_objects_outside_the_prefix_are_inaccessible(
     servers: Callable[[str], s3servers.Server], name: str
 ) -> None:
     """Another application's files in the same bucket are neither read nor written nor removed."""

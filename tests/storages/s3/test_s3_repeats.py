@@ -90,7 +90,7 @@ def store(options: dict[str, Any], proxy: HttpProxy) -> S3DeliveryStore:
         (409, "ConditionalRequestConflict"),
     ],
 )
-def test_what_may_pass_is_tried_again(
+def test_temporary_error_is_retried(
     store: S3DeliveryStore, proxy: HttpProxy, status: int, code: str
 ) -> None:
     """A second request, which succeeds."""
@@ -99,7 +99,7 @@ def test_what_may_pass_is_tried_again(
     assert [request.status for request in proxy.requests] == [status, 200]
 
 
-def test_what_will_not_pass_is_not_tried_again(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_permanent_error_is_not_retried(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """One request, and the server's own code."""
     proxy.fault("PutObject", Answer(400, "InvalidRequest"))
     with pytest.raises(StoreFailure, match="InvalidRequest") as raised:
@@ -109,7 +109,7 @@ def test_what_will_not_pass_is_not_tried_again(store: S3DeliveryStore, proxy: Ht
 
 
 @pytest.mark.parametrize(("size", "operation"), [(50_000, "PutObject"), (100_001, "UploadPart")])
-def test_bytes_that_changed_on_the_way_up_are_refused_and_sent_again(
+def test_upload_damaged_in_transit_is_sent_again(
     store: S3DeliveryStore, proxy: HttpProxy, size: int, operation: str
 ) -> None:
     """By the server, which compares the checksum."""
@@ -146,7 +146,7 @@ def test_each_upload_has_a_checksum(
     assert requests["UploadPart"].headers.get(header_of_a_part)
 
 
-def test_a_download_that_stalls_each_time_ends_at_the_deadline(
+def test_stalling_download_ends_at_the_deadline(
     store: S3DeliveryStore, options: dict[str, Any], proxy: HttpProxy
 ) -> None:
     """However many attempts are left."""
@@ -161,9 +161,7 @@ def test_a_download_that_stalls_each_time_ends_at_the_deadline(
     assert 4 <= time.monotonic() - began < 10
 
 
-def test_the_time_that_a_reader_takes_is_no_part_of_the_deadline(
-    options: dict[str, Any], proxy: HttpProxy
-) -> None:
+def test_deadline_excludes_time_of_the_reader(options: dict[str, Any], proxy: HttpProxy) -> None:
     """A connection that broke while the bytes before were being used is taken up again."""
     hasty, data = S3DeliveryStore(**options, deadline=1), os.urandom(2 << 20)
     hasty.save("a.bin", ContentFile(data))
@@ -187,7 +185,7 @@ def change_ranges(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str |
     monkeypatch.setattr(Bucket, "_send_body", send)
 
 
-def test_a_server_that_ignores_ranges_is_told_not_believed(
+def test_server_that_ignores_ranges_is_an_error(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 9110 allows it; what comes are other bytes than were asked for."""
@@ -210,7 +208,7 @@ def test_a_server_that_ignores_ranges_is_told_not_believed(
     ],
     ids=lambda answer: f"{answer.status} {answer.code}",
 )
-def test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name(
+def test_upload_with_lost_response_keeps_its_name(
     store: S3DeliveryStore, proxy: HttpProxy, then: Answer
 ) -> None:
     """Whatever the server says to the next attempt: the object there is ours, and the only one."""
@@ -224,7 +222,7 @@ def test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name(
     assert proxy.fired == 2
 
 
-def test_an_upload_whose_name_is_anothers_takes_an_alternative(
+def test_upload_to_the_name_of_a_rival_takes_an_alternative(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """Begun again after a conflict, it finds an object without its own token."""
@@ -242,7 +240,7 @@ def test_an_upload_whose_name_is_anothers_takes_an_alternative(
     assert b"".join(store.stream("a.bin")) == b"rival"
 
 
-def test_conflict_without_a_rival_begins_the_upload_again(
+def test_conflict_without_a_rival_restarts_the_upload(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """The other writer gave up: the name is free, and the first upload is aborted."""
@@ -255,7 +253,7 @@ def test_conflict_without_a_rival_begins_the_upload_again(
     assert b"".join(store.stream("a.bin")) == data
 
 
-def test_conflicts_without_end_end_with_the_attempts(
+def test_repeated_conflicts_end_with_the_attempts(
     options: dict[str, Any], proxy: HttpProxy
 ) -> None:
     """An error, not another name: the name may still be free."""
@@ -280,16 +278,14 @@ def test_aborted_upload_is_not_reported_as_success(
     assert not store.exists("a.bin")
 
 
-def test_save_whose_reply_was_lost_keeps_its_name(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
+def test_save_with_lost_response_keeps_its_name(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """The second attempt finds the name taken, by the first one's own object."""
     proxy.fault("PutObject", LoseReply())
     assert store.save("a.txt", ContentFile(b"data")) == "a.txt"
     assert [entry.name for entry in store.scan() if entry.name.startswith("a")] == ["a.txt"]
 
 
-def test_save_that_a_balancer_repeats_keeps_its_name(
+def test_save_repeated_by_a_balancer_keeps_its_name(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """The reply to the repetition is all that the client sees, in its first attempt."""
@@ -301,7 +297,7 @@ def test_save_that_a_balancer_repeats_keeps_its_name(
     assert {entry.name for entry in store.scan()} - warm == {"a.txt", "b.bin"}
 
 
-def test_failed_look_at_a_taken_name_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_failed_check_of_a_used_name_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """The object may be the save's own: another name would leave it behind."""
     proxy.fault("PutObject", REPEATED)
     proxy.fault("HeadObject", Answer(403, "AccessDenied"))
@@ -317,7 +313,7 @@ def test_condition_that_always_fails_is_an_error(store: S3DeliveryStore, proxy: 
         store.save("a.txt", ContentFile(b"data"))
 
 
-def test_file_that_is_replaced_is_stale_where_if_match_is_ignored(
+def test_replaced_file_is_stale_without_if_match(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ETag of each range is compared, too."""
@@ -338,9 +334,7 @@ def test_file_that_is_replaced_is_stale_where_if_match_is_ignored(
             file.read()
 
 
-def test_bytes_that_changed_on_the_way_down_are_an_error(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
+def test_download_damaged_in_transit_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """The server sends the checksum of the whole file with it."""
     store.save("a.bin", ContentFile(os.urandom(50_000)))
     proxy.fault("GetObject", FlipBit(20_000))
@@ -348,7 +342,7 @@ def test_bytes_that_changed_on_the_way_down_are_an_error(
         list(store.stream("a.bin"))
 
 
-def test_answer_with_another_range_is_refused(
+def test_response_with_the_wrong_range_is_an_error(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bytes are not those from the position that was asked for."""
@@ -358,7 +352,7 @@ def test_answer_with_another_range_is_refused(
         list(store.stream("a.bin", 1000, 2000))
 
 
-def test_an_answer_with_a_part_of_the_range_is_not_taken_for_all(
+def test_rest_of_a_partial_range_is_requested(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 9110 lets a server, or a cache before it, give less: then the rest is asked for."""
@@ -379,7 +373,7 @@ def test_an_answer_with_a_part_of_the_range_is_not_taken_for_all(
 
 
 @pytest.mark.parametrize("length", [2, 3, 7])
-def test_listing_whose_markers_come_again_ends(
+def test_listing_with_repeated_markers_ends(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
     """A circle of any length is found, though only one marker is remembered."""
@@ -401,7 +395,7 @@ def test_listing_of_empty_pages_ends(
         list(store.scan())
 
 
-def test_an_error_of_a_key_that_nobody_asked_for_is_told_of_all(
+def test_error_of_an_unknown_key_is_reported_for_all_names(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server may spell a key in its own way."""

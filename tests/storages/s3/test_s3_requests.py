@@ -69,9 +69,7 @@ def sends(proxy: HttpProxy, *operations: str) -> Iterator[None]:
     assert proxy.operations() == list(operations)
 
 
-def test_the_first_writes_of_a_process_ask_whether_conditions_are_honoured(
-    proxy: HttpProxy, bucket: str
-) -> None:
+def test_first_write_of_a_process_tests_conditions(proxy: HttpProxy, bucket: str) -> None:
     """Twice the marker where it was never made, then never again."""
     options = s3servers.get("seaweedfs").options(bucket)
     endpoint = {"endpoint_url": proxy.endpoint_url, "location": uuid.uuid4().hex}
@@ -82,7 +80,7 @@ def test_the_first_writes_of_a_process_ask_whether_conditions_are_honoured(
         S3DeliveryStore(**{**options, **endpoint}).save("b.txt", ContentFile(b"data"))
 
 
-def test_a_small_save_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_small_save_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """Promise 6: no look before, no look after."""
     with sends(proxy, "PutObject"):
         store.save("a.txt", ContentFile(b"data"))
@@ -90,7 +88,7 @@ def test_a_small_save_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -
         stored(store, 1005, 17)
 
 
-def test_an_alternative_name_is_two_requests_more(
+def test_alternative_name_costs_two_more_requests(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """The first is refused by the server, the second looks whose object has the name."""
@@ -108,9 +106,7 @@ def test_open_and_read_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) 
             assert len(file.read()) == size
 
 
-def test_a_range_is_one_request_that_fetches_no_more(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
+def test_range_is_one_request_for_its_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """Promise 6."""
     name = store.save("a.bin", ContentFile(bytes(range(256)) * 1000))
     with sends(proxy, "GetObject"):
@@ -118,7 +114,7 @@ def test_a_range_is_one_request_that_fetches_no_more(
     assert proxy.requests[0].headers["range"] == "bytes=1000-1009"
 
 
-def test_a_stream_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_stream_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """However large the file; verified or not."""
     data = large(store, "large.bin")
     with sends(proxy, "GetObject"):
@@ -143,13 +139,13 @@ def test_exists_size_and_time_are_one_request_each(
         store.get_modified_time("a.txt")
 
 
-def test_a_url_is_no_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_url_sends_no_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """Promise 6."""
     with sends(proxy):
         store.url("a.txt", filename="essay.txt")
 
 
-def test_the_files_of_a_delivery_are_one_listing(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_files_of_a_delivery_are_one_listing(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """Promise 6: what finishing a delivery asks for."""
     for number in range(20):
         stored(store, 1005, number)
@@ -157,7 +153,7 @@ def test_the_files_of_a_delivery_are_one_listing(store: S3DeliveryStore, proxy: 
         assert len(list(store.scan(store.layout.folder(1005)))) == 20
 
 
-def test_a_large_save_is_three_requests_more_than_parts(
+def test_large_save_is_its_parts_and_three_requests(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """A look, the beginning, the parts, the end."""
@@ -171,7 +167,7 @@ def test_a_large_save_is_three_requests_more_than_parts(
         large(store, "large.bin", parts=3)
 
 
-def test_a_large_save_under_a_taken_name_moves_no_bytes_in_vain(
+def test_large_save_under_a_used_name_uploads_once(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """The look before spares the upload; the server has the last word all the same."""
@@ -184,7 +180,7 @@ def test_a_large_save_under_a_taken_name_moves_no_bytes_in_vain(
         large(store, "large.bin")
 
 
-def test_a_copy_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_copy_is_one_request_without_transfer(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """Promise 6: within the server, with the condition."""
     source, target = stored(store, 1005, 17, b"x" * 10_000), PlainFileMeta(store, 1006, 18)
     with sends(proxy, "CopyObject"):
@@ -194,7 +190,9 @@ def test_a_copy_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpP
     assert store.read_open(target).read() == b"x" * 10_000
 
 
-def test_duplicate_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_duplicate_is_one_request_without_transfer(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
     """A restore of a large file takes no time."""
     name = store.save("a.bin", ContentFile(b"data"))
     sha256 = hashlib.sha256(b"data").hexdigest()
@@ -216,7 +214,7 @@ def test_duplicate_without_checksum_is_read_and_written(
     assert b"".join(store.stream(other)) == b"data"
 
 
-def test_duplicate_takes_another_name_where_one_is_taken(
+def test_duplicate_under_a_used_name_takes_another(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server refuses to overwrite."""
@@ -229,7 +227,7 @@ def test_duplicate_takes_another_name_where_one_is_taken(
     assert b"".join(store.stream(taken)) == b"another's"
 
 
-def test_time_is_that_of_the_server(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_current_time_is_that_of_the_server(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """The clock of this machine, by which no object is dated, does not count."""
     then = "Sun, 29 Nov 2020 10:00:00 GMT"
     proxy.fault("ListObjectsV2", Replace(lambda reply: wire(with_headers(reply, date=then))), 1)
@@ -238,7 +236,7 @@ def test_time_is_that_of_the_server(store: S3DeliveryStore, proxy: HttpProxy) ->
 
 
 @pytest.mark.parametrize("date", [None, "yesterday"])
-def test_time_that_the_server_does_not_give_is_an_error(
+def test_response_without_a_date_is_an_error(
     store: S3DeliveryStore, proxy: HttpProxy, date: str | None
 ) -> None:
     """The age of a file is unknown then, so that nothing is removed for it."""
@@ -247,7 +245,7 @@ def test_time_that_the_server_does_not_give_is_an_error(
         store.current_time()
 
 
-def test_a_copy_above_the_limit_of_one_request_goes_in_parts(
+def test_large_copy_is_sent_in_parts(
     store: S3DeliveryStore, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Above 5 GiB, here above 5 MiB: the server still moves the bytes itself."""
@@ -265,7 +263,7 @@ def test_a_copy_above_the_limit_of_one_request_goes_in_parts(
     assert b"".join(store.stream(target.content, sha256=source.sha256)) == data
 
 
-def test_a_delete_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_delete_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """A missing file, too."""
     name = store.save("a.txt", ContentFile(b"data"))
     for _ in range(2):
@@ -273,9 +271,7 @@ def test_a_delete_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> No
             store.delete(name)
 
 
-def test_2500_files_are_deleted_in_three_requests(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
+def test_deleting_2500_files_is_three_requests(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """A thousand names in each; those that are missing are no failure."""
     there = [f"many/{number}" for number in range(50)]
     with ThreadPoolExecutor(8) as pool:
@@ -285,16 +281,14 @@ def test_2500_files_are_deleted_in_three_requests(
     assert list(store.scan("many")) == []
 
 
-def test_a_rewrite_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+def test_rewrite_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """Of an ordinary name, when the writer is closed."""
     store.save("notes.txt", ContentFile(b"old"))
     with sends(proxy, "PutObject"), store.open("notes.txt", "wb") as writer:
         writer.write(b"new")
 
 
-def test_a_purge_looks_before_it_aborts_an_upload(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
+def test_purge_lists_and_aborts_uploads(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """One listing of the uploads, and one request for each that is aborted."""
     store.remote.call("create_multipart_upload", "0/1/1005/17")
     with sends(proxy, "ListMultipartUploads", "AbortMultipartUpload"):
@@ -302,7 +296,7 @@ def test_a_purge_looks_before_it_aborts_an_upload(
     assert found == ["0/1/1005/17"]
 
 
-def test_a_page_of_a_folder_is_one_listing(proxy: HttpProxy, store: S3DeliveryStore) -> None:
+def test_page_of_a_folder_is_one_listing(proxy: HttpProxy, store: S3DeliveryStore) -> None:
     """Of no more than is on it, however many files there are; so is each page after it."""
     for number in range(5):
         store.save(f"0/0/{number}/1", ContentFile(b"1"))

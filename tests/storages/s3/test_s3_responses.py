@@ -230,7 +230,7 @@ def test_truncated_listing_without_a_token_is_an_error(setup: Setup) -> None:
     setup.proxy.forget()
 
 
-def test_each_operation_has_its_rule() -> None:
+def test_every_operation_has_a_rule() -> None:
     """A response to a new operation is not used unseen."""
     sent = {re.sub("_([a-z0-9])", lambda found: found[1].upper(), f"_{name}") for name in calls()}
     assert sent == set(validation._RULES)

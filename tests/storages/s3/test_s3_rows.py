@@ -86,7 +86,7 @@ WAYS = (by_alias, by_alias_and_settings, by_backend, by_default)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_settings_alone_put_deliveries_on_s3(way: Way, options: Options) -> None:
+def test_settings_alone_select_s3(way: Way, options: Options) -> None:
     """Stored, replaced, finished, copied, deleted, in each way in which a site may say it."""
     group = AssignmentGroup.objects.create(name="group")
     with override_settings(**way(options)):
@@ -109,7 +109,7 @@ def test_settings_alone_put_deliveries_on_s3(way: Way, options: Options) -> None
         assert len(stored(store)) == 7  # three, the one replaced, three of the copy
 
 
-def test_a_store_takes_in_settings_that_change_one_by_one(options: Options) -> None:
+def test_store_follows_settings_that_change_one_by_one(options: Options) -> None:
     """Halfway it may be impossible; that is an error then and forgotten afterwards."""
     with override_settings(**as_settings(options)):
         store = S3DeliveryStore()
@@ -122,7 +122,7 @@ def test_a_store_takes_in_settings_that_change_one_by_one(options: Options) -> N
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_migration_follows_the_swap(way: Way, options: Options) -> None:
+def test_changing_the_store_needs_no_migration(way: Way, options: Options) -> None:
     """Migrations contain no store, and so no bucket and no key."""
     said = io.StringIO()
     with override_settings(**way(options)):
@@ -158,7 +158,7 @@ def on_disk(tmp_path: Path) -> override_settings:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_keys_on_disk_and_on_s3_are_the_same(options: Options, tmp_path: Path) -> None:
+def test_keys_on_disk_and_on_s3_are_equal(options: Options, tmp_path: Path) -> None:
     """Byte for byte, and so are the bytes below them and the columns of the rows."""
     with on_disk(tmp_path):
         disk = deliver()
@@ -174,7 +174,7 @@ def test_the_keys_on_disk_and_on_s3_are_the_same(options: Options, tmp_path: Pat
 
 
 @pytest.mark.parametrize("from_disk", [True, False], ids=["disk to S3", "S3 to disk"])
-def test_a_site_moves_by_copying_the_tree(
+def test_site_moves_by_copying_its_files(
     from_disk: bool, options: Options, tmp_path: Path
 ) -> None:
     """No row is touched: what any tool copied key by key is found, read and deleted."""
@@ -226,7 +226,7 @@ def site(options: Options, proxy: HttpProxy) -> Iterator[Delivery]:
         yield Delivery.begin(delivery.assignment_group)
 
 
-def test_a_file_of_a_delivery_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
+def test_storing_a_file_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
     """However it is stored, and each of many."""
     with sends(proxy, "PutObject"):
         site.add_file("a.txt", b"a")
@@ -252,16 +252,14 @@ def test_reading_a_row_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
         assert file.read() == b"a" * 5000
 
 
-def test_a_delivery_of_thirty_files_is_finished_by_one_listing(
-    site: Delivery, proxy: HttpProxy
-) -> None:
+def test_finishing_a_delivery_is_one_listing(site: Delivery, proxy: HttpProxy) -> None:
     """Whether each is there with its size."""
     site.add_files({f"{number}.txt": b"data" for number in range(30)})
     with sends(proxy, "ListObjectsV2"):
         site.finish()
 
 
-def test_a_copy_is_one_request_a_file(site: Delivery, proxy: HttpProxy) -> None:
+def test_copying_a_delivery_is_one_request_per_file(site: Delivery, proxy: HttpProxy) -> None:
     """And one listing, as for any delivery that is finished."""
     site.add_files({f"{number}.txt": b"data" for number in range(5)})
     site.finish()
@@ -269,7 +267,7 @@ def test_a_copy_is_one_request_a_file(site: Delivery, proxy: HttpProxy) -> None:
         site.copy(site.assignment_group)
 
 
-def test_a_restore_is_one_look_and_one_copy(site: Delivery, proxy: HttpProxy) -> None:
+def test_restore_is_two_requests(site: Delivery, proxy: HttpProxy) -> None:
     """The bytes travel within S3."""
     site.add_file("a.txt", b"data").delete()
     tombstone = Tombstone.objects.get()
@@ -279,7 +277,7 @@ def test_a_restore_is_one_look_and_one_copy(site: Delivery, proxy: HttpProxy) ->
 
 @pytest.mark.django_db(transaction=True)
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
-def test_a_delete_without_retention_sends_three_requests(site: Delivery, proxy: HttpProxy) -> None:
+def test_delete_without_retention_sends_three_requests(site: Delivery, proxy: HttpProxy) -> None:
     """A row and the file's size are looked up; mark and site of the store once in five minutes."""
     first, second, _ = site.add_files(dict.fromkeys("abc", b"data"))
     with sends(proxy, *["GetObject"] * 2, *["HeadObject"] * 2, "PutObject", "DeleteObjects"):
@@ -288,7 +286,7 @@ def test_a_delete_without_retention_sends_three_requests(site: Delivery, proxy: 
         second.delete()
 
 
-def test_deleting_sends_nothing_and_the_purge_a_request_for_many(
+def test_delete_sends_nothing_and_purge_sends_batches(
     site: Delivery, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand at a time, here three."""

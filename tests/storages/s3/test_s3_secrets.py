@@ -139,7 +139,7 @@ def reprs(store: S3DeliveryStore) -> str:
     [{}, {"security_token": TOKEN}, {"object_parameters": SSE_C}, {"secret_key": WRONG}],
     ids=["plain", "token", "sse-c", "wrong"],
 )
-def test_no_use_of_a_store_logs_or_shows_a_secret(
+def test_using_a_store_exposes_no_secret(
     options: dict[str, Any], watcher: s3leaks.Watcher, more: dict[str, Any]
 ) -> None:
     """Whatever the credentials: SeaweedFS refuses wrong ones, moto takes any."""
@@ -156,7 +156,7 @@ def test_no_use_of_a_store_logs_or_shows_a_secret(
     assert len(signature) == 64
 
 
-def test_a_signature_is_not_logged_when_a_url_is_made(options: dict[str, Any]) -> None:
+def test_signature_of_a_url_is_not_logged(options: dict[str, Any]) -> None:
     """The rest of the URL stands in the log: with it anybody would read the file."""
     store = S3DeliveryStore(**options)
     store.url("a.txt")
@@ -189,7 +189,7 @@ FAULTS: dict[str, Callable[[HttpProxy], None]] = {
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
-def test_no_error_has_a_secret_in_it(
+def test_errors_contain_no_secret(
     options: dict[str, Any], proxy: HttpProxy, watcher: s3leaks.Watcher, fault: str
 ) -> None:
     """Text, repr, arguments, and those of what it was caused by."""
@@ -216,7 +216,7 @@ def test_no_error_has_a_secret_in_it(
     assert failed >= 3
 
 
-def test_a_dead_and_a_silent_server_show_nothing(
+def test_errors_of_dead_and_silent_servers_contain_no_secret(
     options: dict[str, Any], proxy: HttpProxy, watcher: s3leaks.Watcher
 ) -> None:
     """With the password of a proxy among the options."""
@@ -231,7 +231,7 @@ def test_a_dead_and_a_silent_server_show_nothing(
         show(watcher, caught.value)
 
 
-def test_a_misspelt_option_is_named_without_its_value(
+def test_misspelt_option_is_reported_without_its_value(
     options: dict[str, Any], watcher: s3leaks.Watcher
 ) -> None:
     """It may be the secret key."""
@@ -240,7 +240,7 @@ def test_a_misspelt_option_is_named_without_its_value(
     show(watcher, caught.value)
 
 
-def test_an_endpoint_with_a_password_is_refused_without_it(
+def test_endpoint_with_a_password_is_rejected_without_showing_it(
     options: dict[str, Any], watcher: s3leaks.Watcher
 ) -> None:
     """S3 has no use for it, and botocore would show it in every error."""
@@ -250,9 +250,7 @@ def test_an_endpoint_with_a_password_is_refused_without_it(
     show(watcher, caught.value)
 
 
-def test_no_migration_has_a_secret_in_it(
-    options: dict[str, Any], watcher: s3leaks.Watcher
-) -> None:
+def test_migrations_contain_no_secret(options: dict[str, Any], watcher: s3leaks.Watcher) -> None:
     """Of a model whose field is given a store with all of them."""
     store = S3DeliveryStore(
         **{**options, "transfer_config": None},
@@ -283,7 +281,7 @@ def told(command: str, **options: Any) -> str:
     [{}, {"secret_key": WRONG}, {"security_token": TOKEN, "object_parameters": SSE_C}],
     ids=["plain", "wrong", "all"],
 )
-def test_no_command_tells_a_secret(
+def test_commands_show_no_secret(
     options: dict[str, Any], watcher: s3leaks.Watcher, more: dict[str, Any]
 ) -> None:
     """deliverystore_info, with and without --probe, and check --deploy, which asks as well."""
@@ -347,9 +345,7 @@ def test_no_command_tells_a_secret(
         ("Response headers: {'ETag': '1'}", None),
     ],
 )
-def test_only_the_values_of_secrets_are_taken_out_of_a_record(
-    said: str, shown: str | None
-) -> None:
+def test_redact_replaces_only_the_values_of_secrets(said: str, shown: str | None) -> None:
     """As a header, in a query, as parameters, in answers of STS; what is left helps to debug."""
     record = logging.LogRecord("botocore.auth", logging.DEBUG, "", 1, "%s", (said,), None)
     assert redaction.redacted(record)
@@ -357,9 +353,7 @@ def test_only_the_values_of_secrets_are_taken_out_of_a_record(
 
 
 @pytest.mark.parametrize("name", ["auth", "endpoint", "parsers", "tokens"])
-def test_each_logger_that_shows_secrets_has_the_filter(
-    watcher: s3leaks.Watcher, name: str
-) -> None:
+def test_loggers_that_log_secrets_have_the_filter(watcher: s3leaks.Watcher, name: str) -> None:
     """Each one of its own: a record does not pass the filters of the loggers above."""
     assert S3DeliveryStore(bucket_name="deliveries").remote.client
     before = watcher.records
@@ -381,7 +375,7 @@ def test_credentials_of_a_role_are_not_logged(watcher: s3leaks.Watcher) -> None:
     assert watcher.records
 
 
-def test_without_the_filter_botocore_logs_secrets(options: dict[str, Any]) -> None:
+def test_botocore_logs_secrets_without_the_filter(options: dict[str, Any]) -> None:
     """So the filter is needed, and the watcher sees what it is there to see."""
     store = S3DeliveryStore(**options, security_token=TOKEN, object_parameters=SSE_C)
     assert store.remote.client
@@ -400,7 +394,7 @@ def test_without_the_filter_botocore_logs_secrets(options: dict[str, Any]) -> No
     }
 
 
-def test_a_test_that_logs_a_secret_key_or_a_signature_fails(secrets_in_logs: list[str]) -> None:
+def test_logging_a_secret_fails_the_test(secrets_in_logs: list[str]) -> None:
     """At DEBUG, in whatever our libraries say, and in the traceback that goes with it."""
     server = s3servers.need("moto")
     logging.getLogger("boto3.resources").debug("key %s", server.secret_key)

@@ -28,7 +28,7 @@ def query(**options: Any) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-north-1", "af-south-1", "eu-central-2"])
 @pytest.mark.parametrize("style", [None, "path", "virtual"])
-def test_a_url_leads_to_the_host_of_its_region(region: str, style: str | None) -> None:
+def test_url_has_the_host_of_its_region(region: str, style: str | None) -> None:
     """The host of all regions knows nothing of the newer ones; requests never go there."""
     host = urlsplit(url(region_name=region, addressing_style=style)).hostname
     assert host in {
@@ -38,7 +38,7 @@ def test_a_url_leads_to_the_host_of_its_region(region: str, style: str | None) -
     }
 
 
-def test_a_url_of_ones_own_server_leads_there() -> None:
+def test_url_has_the_host_of_the_endpoint() -> None:
     """Whatever the region is called."""
     given = url(endpoint_url="https://s3.example.com", region_name="eu-north-1")
     assert urlsplit(given).hostname == "s3.example.com"
@@ -46,7 +46,7 @@ def test_a_url_of_ones_own_server_leads_there() -> None:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "eu-central-1"])
 @pytest.mark.parametrize("options", [{}, {"client_config": Config(read_timeout=5)}])
-def test_a_url_is_signed_with_version_4_in_every_region(
+def test_url_is_signed_with_version_4_in_every_region(
     region: str, options: dict[str, Any]
 ) -> None:
     """For the older regions botocore would still take version 2."""
@@ -55,7 +55,7 @@ def test_a_url_is_signed_with_version_4_in_every_region(
     assert "AWSAccessKeyId" not in signed
 
 
-def test_another_version_is_the_sites_choice() -> None:
+def test_site_can_choose_another_signature_version() -> None:
     """By the option, or by a client_config, which goes before it."""
     options: dict[str, Any] = {"region_name": "us-east-1"}
     assert "AWSAccessKeyId" in query(signature_version="s3", **options)

@@ -105,7 +105,7 @@ def relayed(folder: Path, *, encrypted: bool, **options: Any) -> Iterator[tuple[
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("parts", [False, True], ids=["in one request", "in parts"])
-def test_an_upload_takes_the_time_that_the_line_needs(
+def test_slow_upload_may_exceed_the_connect_timeout(
     tmp_path: Path, encrypted: bool, parts: bool
 ) -> None:
     """The time to connect bounds no more than connecting: here a fifth of what the bytes need."""
@@ -126,7 +126,7 @@ def test_an_upload_takes_the_time_that_the_line_needs(
         assert b"".join(store.stream("large.bin")) == data
 
 
-def test_a_connection_of_tls_that_breaks_is_made_again(tmp_path: Path) -> None:
+def test_broken_tls_connection_is_retried(tmp_path: Path) -> None:
     """It is an error of TLS then, as a wrong certificate is, but one that passes."""
     data = os.urandom(5 * MIB)
     with relayed(tmp_path, encrypted=True) as (relay, store):

@@ -60,7 +60,7 @@ def _uploads(server: s3servers.Server, store: S3DeliveryStore) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", [LoseReply(), Answer(404, "NoSuchUpload")])
-def test_an_upload_that_is_aborted_already_does_not_stop_the_rest(
+def test_already_aborted_upload_does_not_stop_the_rest(
     server: s3servers.Server,
     store: S3DeliveryStore,
     proxy: HttpProxy,
@@ -74,7 +74,7 @@ def test_an_upload_that_is_aborted_already_does_not_stop_the_rest(
     assert len(_uploads(server, store)) == isinstance(fault, Answer)
 
 
-def test_what_was_aborted_before_a_failure_is_told(
+def test_uploads_aborted_before_a_failure_are_yielded(
     server: s3servers.Server, store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """One name after the other, as it is done."""
@@ -87,7 +87,7 @@ def test_what_was_aborted_before_a_failure_is_told(
     assert sorted([told, *_uploads(server, store)]) == KEYS
 
 
-def test_without_a_location_uploads_of_others_are_not_aborted(
+def test_foreign_uploads_are_kept_without_a_location(
     server: s3servers.Server, store: S3DeliveryStore
 ) -> None:
     """Only keys of the layout and the store's own marker are ours in such a bucket."""
@@ -98,7 +98,7 @@ def test_without_a_location_uploads_of_others_are_not_aborted(
     assert sorted(_uploads(server, store)) == others
 
 
-def test_a_failed_upload_is_aborted_by_one_request(
+def test_failed_upload_is_aborted_by_one_request(
     server: s3servers.Server, store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
     """Where nobody answers, the caller need not wait for it as well; its own error is told."""
@@ -112,9 +112,7 @@ def test_a_failed_upload_is_aborted_by_one_request(
     assert _uploads(server, store) == ["a.bin"]
 
 
-def test_a_trial_of_conditions_that_fails_says_so_whatever_becomes_of_its_upload(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
+def test_failed_trial_raises_its_own_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
     """The first error matters, and the abort is one request."""
     proxy.fault("CompleteMultipartUpload", Answer(403, "AccessDenied"))
     proxy.fault("AbortMultipartUpload", Answer(503, "SlowDown"), 9)

@@ -102,7 +102,7 @@ def query(url: str) -> dict[str, list[str]]:
 # -- What is fetched --
 
 
-def test_whoever_has_the_url_gets_the_bytes(store: S3DeliveryStore, name: str) -> None:
+def test_url_returns_the_bytes(store: S3DeliveryStore, name: str) -> None:
     """With the type that was found out when they were stored, and no disposition."""
     body, headers = fetched(store.url(name))
     assert body == DATA
@@ -110,7 +110,7 @@ def test_whoever_has_the_url_gets_the_bytes(store: S3DeliveryStore, name: str) -
     assert headers["Content-Disposition"] is None
 
 
-def test_name_and_type_are_those_that_were_asked_for(store: S3DeliveryStore, name: str) -> None:
+def test_url_sets_the_requested_filename_and_type(store: S3DeliveryStore, name: str) -> None:
     """Whatever the key is called."""
     body, headers = fetched(store.url(name, filename="essay.md", content_type="text/markdown"))
     assert body == DATA
@@ -118,14 +118,14 @@ def test_name_and_type_are_those_that_were_asked_for(store: S3DeliveryStore, nam
     assert headers["Content-Type"] == "text/markdown"
 
 
-def test_a_file_that_is_no_attachment_is_shown(store: S3DeliveryStore, name: str) -> None:
+def test_file_can_be_displayed_inline(store: S3DeliveryStore, name: str) -> None:
     """It has its name all the same, ASCII or not."""
     for filename in ("essay.pdf", "Øving.pdf"):
         _, headers = fetched(store.url(name, filename=filename, as_attachment=False))
         assert parsed(headers["Content-Disposition"]) == ("inline", {"filename": filename})
 
 
-def test_a_hostile_filename_comes_back_as_it_is_and_gets_nowhere_else(
+def test_hostile_filename_adds_no_header(
     store: S3DeliveryStore, name: str, subtests: pytest.Subtests
 ) -> None:
     """RFC 6266: it adds no parameter, no header and no body, and leaves the others as they are."""
@@ -139,7 +139,7 @@ def test_a_hostile_filename_comes_back_as_it_is_and_gets_nowhere_else(
             assert body == DATA
 
 
-def test_what_the_caller_gives_as_parameters_wins(store: S3DeliveryStore, name: str) -> None:
+def test_parameters_take_precedence(store: S3DeliveryStore, name: str) -> None:
     """They are S3Storage's argument, which knows more of them; the caller's are not changed."""
     parameters = {"ResponseContentDisposition": "inline", "ResponseCacheControl": "no-store"}
     _, headers = fetched(store.url(name, parameters, filename="essay.txt"))
@@ -148,7 +148,7 @@ def test_what_the_caller_gives_as_parameters_wins(store: S3DeliveryStore, name: 
     assert len(parameters) == 2
 
 
-def test_a_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
+def test_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
     """By its key, which says nothing of its type: the filename does, when it is stored."""
     filemeta = Named(store, 1005, 17)
     with store.write_open(filemeta) as writer:
@@ -162,7 +162,7 @@ def test_a_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
 # -- How long, and for whom --
 
 
-def test_an_expired_url_is_refused(seaweedfs: S3DeliveryStore) -> None:
+def test_expired_url_is_rejected(seaweedfs: S3DeliveryStore) -> None:
     """After the seconds of the argument, else of the option."""
     name = seaweedfs.save("short.txt", ContentFile(DATA))
     options = {**seaweedfs._given, "querystring_expire": 1}
@@ -175,12 +175,12 @@ def test_an_expired_url_is_refused(seaweedfs: S3DeliveryStore) -> None:
     assert [status(short), status(also), status(longer)] == [403, 403, 200]
 
 
-def test_a_url_is_good_for_an_hour_unless_told(seaweedfs: S3DeliveryStore) -> None:
+def test_url_is_valid_for_an_hour_by_default(seaweedfs: S3DeliveryStore) -> None:
     assert query(seaweedfs.url("a.txt"))["X-Amz-Expires"] == ["3600"]
     assert query(seaweedfs.url("a.txt", expire=60))["X-Amz-Expires"] == ["60"]
 
 
-def test_a_url_is_good_for_a_week_at_most(seaweedfs: S3DeliveryStore) -> None:
+def test_url_is_valid_for_a_week_at_most(seaweedfs: S3DeliveryStore) -> None:
     """Longer ones S3 refuses when they are used, which is too late."""
     name = seaweedfs.save("week.txt", ContentFile(DATA))
     url = seaweedfs.url(name, expire=LONGEST_URL)
@@ -197,12 +197,12 @@ def test_a_url_is_good_for_a_week_at_most(seaweedfs: S3DeliveryStore) -> None:
         ten_years.url(name)
 
 
-def test_the_older_version_of_signatures_knows_no_week(seaweedfs: S3DeliveryStore) -> None:
+def test_older_signatures_may_be_valid_for_longer(seaweedfs: S3DeliveryStore) -> None:
     store = S3DeliveryStore(**{**seaweedfs._given, "signature_version": "s3"})
     assert "Expires" in query(store.url("a.txt", expire=2 * LONGEST_URL))
 
 
-def test_a_tampered_url_is_refused(seaweedfs: S3DeliveryStore, subtests: pytest.Subtests) -> None:
+def test_tampered_url_is_rejected(seaweedfs: S3DeliveryStore, subtests: pytest.Subtests) -> None:
     """For another file, for longer, as something else: the signature covers all of it."""
     changes = [
         ("/mine.txt", "/yours.txt"),
@@ -228,7 +228,7 @@ def test_a_tampered_url_is_refused(seaweedfs: S3DeliveryStore, subtests: pytest.
             assert status(url.replace(old, new)) in {400, 403}
 
 
-def test_a_url_reads_and_does_nothing_else(seaweedfs: S3DeliveryStore) -> None:
+def test_url_permits_only_reading(seaweedfs: S3DeliveryStore) -> None:
     """Neither writes nor removes; with ``http_method`` it is for that method alone."""
     name = seaweedfs.save("read.txt", ContentFile(DATA))
     assert [status(seaweedfs.url(name), method) for method in ("PUT", "DELETE")] == [403, 403]
@@ -237,7 +237,7 @@ def test_a_url_reads_and_does_nothing_else(seaweedfs: S3DeliveryStore) -> None:
     assert seaweedfs.exists(name)
 
 
-def test_without_a_signature_there_is_nothing(seaweedfs: S3DeliveryStore) -> None:
+def test_url_without_a_signature_is_rejected(seaweedfs: S3DeliveryStore) -> None:
     name = seaweedfs.save("mine.txt", ContentFile(DATA))
     assert status(seaweedfs.url(name).partition("?")[0]) == 403
 
@@ -251,7 +251,7 @@ def proxy() -> Iterator[HttpProxy]:
         yield proxy
 
 
-def test_a_url_sends_nothing_not_even_the_first_of_a_process(proxy: HttpProxy) -> None:
+def test_first_url_of_a_process_sends_no_request(proxy: HttpProxy) -> None:
     """So it is given for a file that is missing, too."""
     store = new_store("seaweedfs", endpoint_url=proxy.endpoint_url)
     url = store.url("missing.txt", None, 60, "GET", filename="essay.txt", content_type="text/html")
@@ -259,7 +259,7 @@ def test_a_url_sends_nothing_not_even_the_first_of_a_process(proxy: HttpProxy) -
     assert status(url) == 404
 
 
-def test_what_is_no_name_has_no_url(store: S3DeliveryStore) -> None:
+def test_invalid_name_has_no_url(store: S3DeliveryStore) -> None:
     for nothing in ("", None):
         with pytest.raises(ValueError, match="it has no URL"):
             store.url(nothing)
@@ -270,7 +270,7 @@ def test_what_is_no_name_has_no_url(store: S3DeliveryStore) -> None:
 # -- Types --
 
 
-def test_the_type_comes_from_the_filename() -> None:
+def test_type_comes_from_the_filename() -> None:
     """What is compressed is that, and nothing that a browser would unpack on the way."""
     types = {
         "essay.pdf": "application/pdf",
@@ -294,17 +294,17 @@ def test_the_type_comes_from_the_filename() -> None:
     assert {filename: media_type("0/1/1005/17", filename) for filename in types} == types
 
 
-def test_what_looks_like_a_url_has_a_type() -> None:
+def test_filename_like_a_url_has_a_type() -> None:
     """Python 3.13 takes a filename for one, and would refuse this."""
     assert media_type("http://[x.pdf") == "application/pdf"
 
 
-def test_the_name_under_which_a_file_lies_comes_first() -> None:
+def test_type_of_the_stored_name_takes_precedence() -> None:
     assert media_type("avatars/me.png", "photo.jpg") == "image/png"
     assert media_type("avatars/me", "photo.jpg") == "image/jpeg"
 
 
-def test_what_is_compressed_is_fetched_as_it_was_stored(store: S3DeliveryStore) -> None:
+def test_compressed_file_is_returned_as_stored(store: S3DeliveryStore) -> None:
     """A Content-Encoding would let browsers unpack it, and the size would be another one."""
     name = store.save("drawing.svgz", ContentFile(DATA))
     body, headers = fetched(store.url(name))
@@ -327,7 +327,7 @@ def distributed() -> S3DeliveryStore:
     )
 
 
-def test_a_url_of_cloudfront_is_signed_by_the_sites_key(distributed: S3DeliveryStore) -> None:
+def test_cloudfront_url_is_signed_with_the_key_of_the_site(distributed: S3DeliveryStore) -> None:
     """What the public key verifies, and until when."""
     url = distributed.url("Øving 1.txt", expire=60)
     assert url.startswith("https://files.example.com/files/%C3%98ving%201.txt?Expires=")
@@ -339,7 +339,7 @@ def test_a_url_of_cloudfront_is_signed_by_the_sites_key(distributed: S3DeliveryS
             cloudfront.verify(tampered)
 
 
-def test_cloudfront_passes_name_and_type_on_to_s3(
+def test_cloudfront_url_passes_filename_and_type_to_s3(
     distributed: S3DeliveryStore, subtests: pytest.Subtests
 ) -> None:
     """In the parameters that S3 knows them by, which are signed as well."""
