@@ -145,7 +145,7 @@ class Bucket:
     ``connection``
         the key of the client: buckets with equal keys share a client.
     ``object_parameters``
-        return the parameters that the site adds to requests for a name.
+        a function that returns the parameters which the site adds to requests for a name.
     ``attempts``, ``deadline`` (seconds)
         limits of every call. No attempt begins after the deadline.
     """
@@ -300,13 +300,9 @@ class Bucket:
                 marker: page[f"Next{marker}"] for marker in markers if f"Next{marker}" in page
             }
             if following == remembered or empty == _EMPTY_PAGES:
+                reason = f"{empty} were empty" if empty == _EMPTY_PAGES else "a marker is repeated"
                 raise StoreFailure(
-                    f"{operation} of {self} does not end: after {number} pages "
-                    + (
-                        f"{empty} were empty."
-                        if empty == _EMPTY_PAGES
-                        else "a marker is repeated."
-                    )
+                    f"{operation} of {self} does not end: after {number} pages {reason}."
                 )
             # Remember the markers after pages 1, 2, 4, 8 and so on. This detects a cycle of any
             # length without keeping all markers.
