@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, router, transaction
@@ -17,7 +18,7 @@ from ..resolving import store_for
 from ..signals import file_stored, send_after_commit
 from ..storages.chunks import read_chunks
 from ..storages.content import as_file
-from .step import StoreStep
+from ..storages.protocols import checked_ids
 
 if TYPE_CHECKING:
     from .delivery import AbstractDelivery
@@ -94,15 +95,21 @@ def _store_all(
 
     def store_one(row: Any, content: Any, fresh: bool) -> None:
         # No thread touches the database: what is stored is noted, and recorded for all at once.
-        step = StoreStep(row, fresh=fresh, record=lambda *what: stored.append((row, *what)))
-        with as_file(content, row.filename) as file, store.write_open(step) as writer:
+        open_writer = partial(
+            store.writer,
+            keys[row.filename],
+            record=lambda name, size, sha256: stored.append((row, name, size, sha256)),
+            filename=row.filename,
+            fresh=fresh,
+        )
+        with as_file(content, row.filename) as file, open_writer() as writer:
             for chunk in read_chunks(file):
                 writer.write(chunk)
 
     model = type(next(iter(rows.values())))
     check_writing(model, using)
     store = store_for(model)
-    keys = {filename: store.layout.key(*row.key_ids()) for filename, row in rows.items()}
+    keys = {filename: store.layout.key(*checked_ids(row)) for filename, row in rows.items()}
     used = buried_names(model, keys.values(), using)
     # The writer that a row was taken over from may store under its key at any time.
     used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}

@@ -36,12 +36,20 @@ from ..resolving import store_for
 from ..signals import file_stored, send_after_commit
 from ..storages.chunks import read_chunks
 from ..storages.content import opened, refuse_second_reading
+from ..storages.free_names import not_about_names
+from ..storages.protocols import checked_ids
 from .delivery import AbstractDelivery
 from .querysets import VisibleQuerySet
-from .step import RowTaken, StoreStep
 
 #: The columns that belong to the store step: nothing else writes them.
 CONTENT_FIELDS = frozenset({"content", "size", "sha256"})
+
+
+class RowTaken(Exception):
+    """Another writer has stored content in the row of an add, or has taken the row over.
+
+    Not a FileExistsError, after which a store would try another name.
+    """
 
 
 class FileMetaQuerySet(VisibleQuerySet):
@@ -215,12 +223,10 @@ class AbstractFileMeta(models.Model):
         try:
             self._insert(using)
             if pending is not None:
-                key = store_for(self).layout.key(*self.key_ids())
                 only = self._unchanged()
                 if is_computed:  # SQLite may have it in another form than it has datetimes
                     del only["created"]
-                fresh = may_be_used or self.is_buried(key, using)
-                self._store(pending, using, fresh=fresh, only=only)
+                self._store(pending, using, fresh=may_be_used, only=only)
         except BaseException as exception:
             if not self._state.adding:
                 self._delete_again(using, exception)
@@ -333,13 +339,21 @@ class AbstractFileMeta(models.Model):
     ) -> None:
         """Store the pending file, then record it in one short transaction, with ``also`` in it.
 
-        Raises FileExistsError unless the row then meets the conditions ``only``.
+        Its name is the key, or an alternative if ``fresh`` or if a tombstone has the key. Raises
+        FileExistsError unless the row then meets the conditions ``only``.
         """
         check_writing(type(self), using)
-        record = partial(self._record, using, also, only)
-        step = StoreStep(self, fresh=fresh, record=record)
+        store = store_for(self)
+        key = store.layout.key(*checked_ids(self))
+        open_writer = partial(
+            store.writer,
+            key,
+            record=partial(self._record, using, also, only),
+            filename=self.filename,
+            fresh=fresh or self.is_buried(key, using),
+        )
         try:
-            with opened(pending._file) as source, store_for(self).write_open(step) as writer:
+            with opened(pending._file) as source, open_writer() as writer:
                 refuse_second_reading(source)
                 for chunk in read_chunks(source):
                     writer.write(chunk)
@@ -385,7 +399,8 @@ class AbstractFileMeta(models.Model):
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
             if also is not None:
-                also()
+                with not_about_names():
+                    also()
             columns = {"content": StoredName(name), "size": size, "sha256": sha256}
             if not self._update_content(row, using, only=only, **columns):
                 if self.is_buried(name, using):

@@ -17,8 +17,8 @@ from django.core.files.storage import Storage
 from ..exceptions import InvalidName
 from ..layout import Layout
 from ..names import validate_storage_name
-from .chunks import is_of_content
-from .content import as_text, rereadable, rewinding, seekable
+from .content import as_text, rereadable, seekable
+from .free_names import first_free
 from .protocols import hier_layout, stored_name
 from .spool import MEMORY
 
@@ -62,19 +62,15 @@ class StorageContract(Storage):
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         """Create the file under the first free one of the names and return that name."""
         if type(self)._create is StorageContract._create:
-            return self._create_one_of(names, content)
+            return first_free(names, lambda name: self._create(name, content))
         # A _create() of the store's own may have read the content when it finds a name taken.
         with rereadable(content, MEMORY) as source:
-            return self._create_one_of(rewinding(names, source), source)
 
-    def _create_one_of(self, names: Iterable[str], content: File[Any]) -> str:
-        for name in names:
-            try:
-                return self._create(name, content)
-            except FileExistsError as exception:
-                if is_of_content(exception):
-                    raise
-        raise FileExistsError("No name was free.")
+            def create(name: str) -> str:
+                source.seek(0)
+                return self._create(name, source)
+
+            return first_free(names, create)
 
     def open(self, name: str, mode: str = "rb") -> Any:
         """Open a file: ``rb`` reads; ``wb`` replaces an ordinary name on a clean ``close()``.

@@ -15,6 +15,7 @@ from ..exceptions import DeliveryFileNotFound, WrongSize
 from ..names import validate_storage_name
 from ._django import StorageContract
 from .chunks import CHUNK_SIZE, verified
+from .free_names import first_free
 from .paging import page_of, place
 from .protocols import (
     REDACTED,
@@ -23,7 +24,9 @@ from .protocols import (
     Finding,
     OwnObjects,
     Page,
+    Record,
     checked_ids,
+    is_used,
     prepare,
     stored_name,
 )
@@ -71,7 +74,11 @@ class DeliveryStoreMixin(StorageContract):
 
         ``filename`` is the user's, empty where it is not known.
         """
-        return SpoolSink(self, filename)
+        return self._spool(filename)
+
+    def _spool(self, filename: str = "") -> SpoolSink:
+        """Return a sink that keeps the bytes in memory and in a temporary file of the system."""
+        return SpoolSink(lambda name, spool, _sha256: self._create(name, spool), filename)
 
     def unavailable_reason(self) -> str:
         """Return why the place of the bytes seems not to be there, or ``""`` if it is.
@@ -273,34 +280,46 @@ class DeliveryStoreMixin(StorageContract):
         """
         key = self.layout.key(*checked_ids(filemeta))
         prepare(filemeta)
-        sink = self._sink(getattr(filemeta, "filename", ""))
+        return self.writer(
+            key,
+            record=filemeta.record_stored,
+            filename=getattr(filemeta, "filename", ""),
+            fresh=is_used(filemeta, key),
+        )
+
+    def writer(self, key: str, *, record: Record, filename: str = "", fresh: bool) -> Writer:
+        """Return a writer whose clean ``close()`` creates a file and then calls ``record``.
+
+        The file gets the name ``key`` if that is free and not ``fresh``, otherwise an alternative
+        of it. ``record`` gets the name, the size in bytes and the SHA-256 in hexadecimal; where it
+        raises FileExistsError, the next alternative is tried. ``filename`` is the user's.
+        """
+        sink = self._sink(filename)
 
         def publish(writer: Writer) -> None:
-            sha256 = writer.sha256
-            self._record_first(
-                filemeta, key, lambda name: sink.create([name], sha256), writer.size, sha256
+            size, sha256 = writer.size, writer.sha256
+            self._create_recorded(
+                self._candidates(key, fresh=fresh),
+                create=lambda name: sink.create(name, sha256),
+                record=lambda name: record(name, size, sha256),
             )
 
         return Writer(sink, key, publish)
 
-    def _record_first(
+    def _create_recorded(
         self,
-        filemeta: FileMetaLike,
-        key: str,
+        names: Iterable[str],
         create: Callable[[str], str],
-        size: int,
-        sha256: str,
+        record: Callable[[str], object],
     ) -> None:
-        """Create a file under the first name that is free, and that the record accepts."""
-        is_buried = getattr(filemeta, "is_buried", None)
-        used = stored_name(filemeta) is not None or (is_buried is not None and is_buried(key))
-        for candidate in self._candidates(key, fresh=used):
-            try:
-                name = create(candidate)
-                filemeta.record_stored(name, size, sha256)
-            except FileExistsError:
-                continue
-            return
+        """Create a file under the first name that is free and that its record accepts."""
+
+        def attempt(name: str) -> str:
+            name = create(name)
+            record(name)
+            return name
+
+        first_free(names, attempt)
 
     def remove(self, filemeta: FileMetaLike) -> None:
         """Remove the file's content; FileNotFoundError where there is none."""

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.files import File
 
 from ..exceptions import ChecksumMismatch
+from .free_names import not_about_names
 
 CHUNK_SIZE = File.DEFAULT_CHUNK_SIZE
 
@@ -19,18 +20,10 @@ def as_bytes(chunk: Any) -> bytes:
 
 
 def read_chunks(source: File[Any]) -> Iterator[bytes]:
-    """Yield what a file holds from its beginning, as bytes."""
-    try:
+    """Yield the bytes of a file from its beginning."""
+    with not_about_names():
         for chunk in source.chunks():
             yield as_bytes(chunk)
-    except FileExistsError as exception:
-        exception.of_content = True  # type: ignore[attr-defined]  # see is_of_content()
-        raise
-
-
-def is_of_content(exception: FileExistsError) -> bool:
-    """Tell whether a content itself has raised this while it was read: no name is taken then."""
-    return getattr(exception, "of_content", False)
 
 
 def verified(chunks: Iterable[bytes], sha256: str, name: str) -> Iterator[bytes]:

@@ -69,16 +69,6 @@ def rereadable(content: _AnyFile, memory: int) -> Iterator[_AnyFile]:
         yield _Kept(content, spool)
 
 
-def rewinding(names: Iterable[str], content: _AnyFile) -> Iterator[str]:
-    """Yield the names, and let each but the first find what :func:`rereadable` gave unread."""
-    for name in names:
-        yield name
-        if isinstance(content, _Kept):
-            content.rewind()
-        else:
-            content.seek(0)
-
-
 def _is_rereadable(content: _AnyFile) -> bool:
     """Tell whether each call of ``chunks()`` surely gives the whole from its beginning.
 
@@ -162,12 +152,14 @@ class _Kept(_Copied):
             for _ in self.chunks():
                 pass
             self._complete = True
-            self.rewind()
+            self._spool.seek(0)
         return self._spool.file
 
-    def rewind(self) -> None:
-        if self._complete:
-            self._spool.seek(0)
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        # Its chunks() begin at the beginning anyway; nothing is read for that.
+        if not self._complete and (offset, whence) == (0, io.SEEK_SET):
+            return 0
+        return int(self.file.seek(offset, whence))
 
 
 class _Spooled(_Copied):

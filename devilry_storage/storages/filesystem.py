@@ -22,6 +22,7 @@ from ..layout import FlatLayout, Layout
 from ..names import validate_storage_name
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
+from .free_names import first_free
 from .options import check_bool, check_interval, check_mode, check_path, check_text, refuse_unknown
 from .own import TreeObjects, is_expected
 from .protocols import Entry, Page, hier_layout
@@ -161,7 +162,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         try:
             for chunk in read_chunks(content):
                 staged.write(chunk)
-            name = staged.create(names)
+            name = first_free(names, staged.create)
             staged.finish()
             return name
         finally:
@@ -191,10 +192,14 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
     ) -> str:
         """Give the file an alternative of ``key`` as a second name: a hard link."""
-        for candidate in self._candidates(key, fresh=True):
-            if self._tree.link(validate_storage_name(name), candidate):
-                return candidate
-        raise FileExistsError(f"No alternative name of {key!r} was free.")
+        source = validate_storage_name(name)
+
+        def link(candidate: str) -> str:
+            if not self._tree.link(source, candidate):
+                raise FileExistsError(f"{candidate!r} is taken.")
+            return candidate
+
+        return first_free(self._candidates(key, fresh=True), link)
 
     def delete(self, name: str) -> None:
         self._delete_of_size(name, None)

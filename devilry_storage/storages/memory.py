@@ -21,7 +21,7 @@ from .chunks import read_chunks
 from .options import check_interval, refuse_unknown
 from .protocols import Entry, hier_layout
 from .reader import open_reader
-from .writer import SpoolSink, Writer
+from .writer import Writer
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
             with self._lock:
                 self._blobs[name] = _Blob(data)
 
-        sink = SpoolSink(self)
+        sink = self._spool()
         return Writer(sink, name, publish, mode)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:

@@ -40,7 +40,7 @@ class TreeObjects:
         staged = Staged(self._tree)
         try:
             staged.write(data)
-            staged.create([self._name(path)])
+            staged.create(self._name(path))
             staged.finish()
         except FileExistsError:
             return False

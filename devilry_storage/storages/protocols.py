@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -91,6 +91,10 @@ class OwnObjects(Protocol):
         """Set whether the mark was seen: no save then makes the store's folders itself."""
 
 
+#: Records the name of a stored file, its size in bytes and its SHA-256 in hexadecimal.
+Record = Callable[[str, int, str], object]
+
+
 class FileMetaLike(Protocol):
     """All that a store asks of the record whose bytes it keeps.
 
@@ -135,6 +139,12 @@ def stored_name(filemeta: FileMetaLike) -> str | None:
     if not content or not getattr(content, "_committed", True):
         return None
     return str(getattr(content, "name", content))
+
+
+def is_used(filemeta: FileMetaLike, key: str) -> bool:
+    """Return whether new content of the record needs another name than ``key``."""
+    is_buried = getattr(filemeta, "is_buried", None)
+    return stored_name(filemeta) is not None or (is_buried is not None and is_buried(key))
 
 
 def prepare(filemeta: FileMetaLike) -> None:

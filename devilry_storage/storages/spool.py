@@ -25,8 +25,7 @@ MEMORY = 1 << 20
 class Spool(_BytesFile):
     """A temporary file: in memory up to ``memory`` bytes, then one of the system's.
 
-    ``name`` is the filename under which a user knows the bytes, ``sha256`` (hexadecimal) theirs
-    once they are all there; each is empty where nobody knows.
+    ``name`` is the filename under which a user knows the bytes, empty if it is not known.
     """
 
     def __init__(self, memory: int, name: str = "") -> None:
@@ -34,7 +33,6 @@ class Spool(_BytesFile):
         self._waiting: io.BytesIO | None = io.BytesIO()
         super().__init__(self._waiting, name)
         self._owner = Owner()
-        self.sha256 = ""
 
     def add(self, data: bytes) -> None:
         """Write all of the data; OSError where the system's temporary files have no room.

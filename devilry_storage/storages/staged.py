@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from ..exceptions import StoreNotRecognised, UnsafeEntry
 from .processes import Owner
@@ -71,12 +71,11 @@ class Staged:
         while view:
             view = view[os.write(self._fd, view) :]
 
-    def create(self, names: Iterable[str], sha256: str = "") -> str:
+    def create(self, name: str, sha256: str = "") -> str:
         self._seal()
-        for name in names:
-            if self._link(name):
-                return name
-        raise FileExistsError("No name was free.")
+        if not self._link(name):
+            raise FileExistsError(f"{name!r} is taken.")
+        return name
 
     def replace(self, name: str) -> None:
         """Publish under the name, in place of what is there; UnsafeEntry if that is no file."""

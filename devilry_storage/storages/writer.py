@@ -18,8 +18,6 @@ from .processes import Owner
 from .spool import MEMORY, Spool
 
 if TYPE_CHECKING:
-    from .base import DeliveryStoreMixin
-
     _AnyFile = File[Any]
 else:
     _AnyFile = File  # generic for the type checker alone
@@ -32,10 +30,11 @@ class Sink(Protocol):
 
     def write(self, data: bytes) -> object: ...
 
-    def create(self, names: Iterable[str], sha256: str) -> str:
-        """Publish under the first free name and return it, or raise FileExistsError.
+    def create(self, name: str, sha256: str) -> str:
+        """Publish under the name and return it, or raise FileExistsError if it is taken.
 
-        ``sha256`` (hexadecimal) is that of what was written. May be called again.
+        ``sha256`` (hexadecimal) is that of what was written. After a FileExistsError it may be
+        called again with another name.
         """
 
     def discard(self) -> None:
@@ -43,20 +42,26 @@ class Sink(Protocol):
 
 
 class SpoolSink:
-    """The sink of a store that has none of its own: a :class:`Spool`."""
+    """The sink of a store that has none of its own: a :class:`Spool`.
+
+    ``create`` gets a name, the spool and the SHA-256 (hexadecimal) of its bytes; see
+    :meth:`Sink.create`.
+    """
 
     def __init__(
-        self, store: DeliveryStoreMixin, filename: str = "", memory: int = MEMORY
+        self,
+        create: Callable[[str, Spool, str], str],
+        filename: str = "",
+        memory: int = MEMORY,
     ) -> None:
-        self.store = store
+        self._create = create
         self.spool = Spool(memory, filename)
 
     def write(self, data: bytes) -> None:
         self.spool.add(data)
 
-    def create(self, names: Iterable[str], sha256: str) -> str:
-        self.spool.sha256 = sha256
-        return self.store._create_first(names, self.spool)
+    def create(self, name: str, sha256: str) -> str:
+        return self._create(name, self.spool, sha256)
 
     def discard(self) -> None:
         self.spool.close()

@@ -10,7 +10,7 @@ from django.test import SimpleTestCase
 
 from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.storages.content import seekable
-from devilry_storage.storages.writer import SpoolSink, Writer
+from devilry_storage.storages.writer import Writer
 from devilry_storage.testing import TestDeliveryStoreMixin
 
 from ..harness import conformance, gcs
@@ -41,7 +41,7 @@ class CreatingGoogleDeliveryStore(GoogleDeliveryStore):
         return name
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
-        sink = SpoolSink(self)
+        sink = self._spool()
         return Writer(sink, name, lambda writer: self._save(name, sink.spool), mode)
 
 

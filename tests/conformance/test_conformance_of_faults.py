@@ -34,8 +34,8 @@ class ClosesTheSource(MemoryDeliveryStore):
 
 
 class ReadsOnFromThePosition(MemoryDeliveryStore):
-    def _create(self, name: str, content: File[Any]) -> str:
-        return super()._create(name, ContentFile(content.read()))
+    def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
+        return super()._create_first(names, ContentFile(content.read()))
 
 
 class LooksThenWrites(MemoryDeliveryStore):

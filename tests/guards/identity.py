@@ -217,8 +217,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "        check_writing(type(self), using)\n        record =",
-        "        record =",
+        "        check_writing(type(self), using)\n        store =",
+        "        store =",
         (f"{IDENTITY}test_unmounted_disk_takes_no_file",),
     ),
     Guard(

@@ -837,9 +837,15 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "fresh = may_be_used or self.is_buried(key, using)",
-        "fresh = may_be_used",
-        (f"{TRANSACTIONS}test_purge_before_a_new_row_under_an_old_id_is_recorded",),
+        "                with not_about_names():\n                    also()\n",
+        "                also()\n",
+        (f"{SIGNALS}test_receiver_that_raises_file_exists_error_ends_a_replace",),
+    ),
+    Guard(
+        "abstract_models/filemeta.py",
+        "fresh=fresh or self.is_buried(key, using)",
+        "fresh=fresh",
+        (f"{TRANSACTIONS}test_nothing_is_stored_under_a_buried_key",),
     ),
     Guard(
         "abstract_models/filemeta.py",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.db import IntegrityError, connection, transaction
+from django.db.models.signals import pre_save
 from django.dispatch import Signal
 from django.test import override_settings
 
@@ -261,3 +262,23 @@ def test_a_delivery_that_is_gone_takes_no_file(store: FailingStore, delivery: De
     with pytest.raises(IntegrityError):
         stale.add_files({"a.txt": b"a"})
     assert picture(store) == before
+
+
+def test_receiver_that_raises_file_exists_error_ends_a_replace(
+    store: FailingStore, row: FileMeta
+) -> None:
+    """The error is not about the name, so that no alternative name is tried."""
+    calls: list[object] = []
+
+    def refuse(instance: FileMeta, **kwargs: Any) -> None:
+        calls.append(instance)
+        raise FileExistsError("refused by the site")
+
+    pre_save.connect(refuse, sender=FileMeta)
+    try:
+        row.content = ContentFile(b"new", "new.txt")
+        with pytest.raises(FileExistsError, match="refused by the site"):
+            row.save()
+    finally:
+        pre_save.disconnect(refuse, sender=FileMeta)
+    assert len(calls) == 1

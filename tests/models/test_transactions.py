@@ -272,17 +272,16 @@ def test_deleting_a_stale_instance_buries_the_bytes_that_live(row: Any) -> None:
 
 def after_each_creation(act: Callable[[str], object]) -> Any:
     """Do something with each name as soon as its bytes are stored, before they are recorded."""
-    record_first = DeliveryStoreMixin._record_first
+    create_recorded = DeliveryStoreMixin._create_recorded
 
-    def record_after(self: Any, filemeta: Any, key: str, create: Any, *described: Any) -> None:
-        def create_and_act(name: str) -> str:
-            made: str = create(name)
-            act(made)
-            return made
+    def create_act_and_record(self: Any, names: Any, create: Any, record: Any) -> None:
+        def act_and_record(name: str) -> None:
+            act(name)
+            record(name)
 
-        record_first(self, filemeta, key, create_and_act, *described)
+        create_recorded(self, names, create, act_and_record)
 
-    return patch.object(DeliveryStoreMixin, "_record_first", record_after)
+    return patch.object(DeliveryStoreMixin, "_create_recorded", create_act_and_record)
 
 
 def purged_after_its_bytes() -> Any:
@@ -316,6 +315,18 @@ def test_purge_before_a_new_row_under_an_old_id_is_recorded(delivery: Any, row: 
         new.save()
     assert state.stored(new) == NEW
     assert state.faults() == []
+
+
+def test_nothing_is_stored_under_a_buried_key(delivery: Any, row: Any) -> None:
+    """A record would be refused there, and what was stored would be left to the next purge."""
+    new = FileMeta(pk=row.pk, delivery=delivery, filename="again.txt")
+    new.content = ContentFile(NEW, name="again.txt")
+    with buried_without_bytes():
+        row.delete()
+    created: list[str] = []
+    with after_each_creation(created.append):
+        new.save()
+    assert created == [new.content.name]
 
 
 def test_purge_before_a_row_that_lost_its_content_has_some_again(row: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.storages.protocols import FileMetaLike
 from devilry_storage.storages.reader import Reader
-from devilry_storage.storages.writer import Sink, SpoolSink
+from devilry_storage.storages.writer import Sink
 from tests.harness import chosen
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class HookedStore(_ChosenStore):
     def __init__(self, **options: Any) -> None:
         super().__init__(**(options or chosen.fresh_options()))
 
-    def announced(self, names: Iterable[str]) -> Iterator[str]:
-        for name in names:
+    def _candidates(self, *args: Any, **kwargs: Any) -> Iterator[str]:
+        for name in super()._candidates(*args, **kwargs):
             self.before(name)
             yield name
 
@@ -83,14 +83,6 @@ class HookedStore(_ChosenStore):
         file: File[Any] = super()._open(name, mode)
         _opened.append(file)
         return file
-
-    def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
-        return super()._create_first(self.announced(names), content)
-
-    def _sink(self, filename: str = "") -> Sink:
-        sink = super()._sink(filename)
-        # A SpoolSink publishes by _create_first().
-        return sink if isinstance(sink, SpoolSink) else _Announcing(self, sink)
 
     def fill_up(self, room_for: int = 0) -> None:
         """Let the store be full after so many files."""
@@ -101,20 +93,6 @@ class HookedStore(_ChosenStore):
                 raise failure(errno.ENOSPC)
 
         self.before = before
-
-
-class _Announcing:
-    """A sink that says what it is about to create."""
-
-    def __init__(self, store: HookedStore, sink: Sink) -> None:
-        self._store = store
-        self._sink = sink
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sink, name)
-
-    def create(self, names: Iterable[str], sha256: str = "") -> str:
-        return self._sink.create(self._store.announced(names), sha256)
 
 
 class FailingStore(HookedStore):
@@ -132,7 +110,9 @@ class FailingStore(HookedStore):
             raise failure(errno.ENOSPC)
 
     def _sink(self, filename: str = "") -> Sink:
-        return _NearlyFull(self) if self.nearly_full else super()._sink(filename)
+        return (
+            _NearlyFull(super()._sink(filename)) if self.nearly_full else super()._sink(filename)
+        )
 
     def copy(self, source: FileMetaLike, target: FileMetaLike) -> None:
         # Within S3 it is the server that has no room or cannot read.
@@ -171,9 +151,17 @@ def taken_back(store: FailingStore) -> Iterator[None]:
         store.delete_many([entry.name for entry in store.scan()])
 
 
-class _NearlyFull(SpoolSink):
+class _NearlyFull:
+    """A sink that takes 4 bytes."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
     def write(self, data: bytes) -> None:
-        super().write(data[:4])
+        self._sink.write(data[:4])
         raise failure(errno.ENOSPC)
 
 

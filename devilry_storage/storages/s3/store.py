@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -20,6 +19,7 @@ from ...media_types import media_type
 from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
+from ..free_names import first_free
 from ..options import check_bool, check_count, check_interval, check_seconds, refuse_unknown
 from ..protocols import (
     REDACTED,
@@ -29,9 +29,9 @@ from ..protocols import (
     Page,
     checked_ids,
     hier_layout,
+    is_used,
     prepare,
 )
-from ..spool import Spool
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
 from .errors import deletion_error
@@ -158,15 +158,18 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     # -- Storing --
 
     def _create(self, name: str, content: File[Any]) -> str:
+        return self._create_hashed(name, content, "")
+
+    def _create_hashed(self, name: str, content: File[Any], sha256: str) -> str:
+        """Create a file whose SHA-256 (hexadecimal) is known, ``""`` if it is not."""
         if self.allow_races and self.exists(name):
             raise FileExistsError(f"{name!r} is taken.")
-        self._publish(name, content, create=not self.allow_races)
+        self._publish(name, content, sha256, create=not self.allow_races)
         return name
 
-    def _publish(self, name: str, content: File[Any], *, create: bool) -> None:
+    def _publish(self, name: str, content: File[Any], sha256: str, *, create: bool) -> None:
         """Publish a file that can be read again; if ``create``, only under a free name."""
         filename = str(content.name or "")
-        sha256 = content.sha256 if isinstance(content, Spool) else ""
         publication = self._publication(name, filename, sha256, create=create)
         beginning = bytearray()
         for chunk in read_chunks(content):
@@ -189,14 +192,14 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return Publication(self.remote, name, parameters, self.transfer, create, sha256)
 
     def _sink(self, filename: str = "") -> SpoolSink:
-        return SpoolSink(self, filename, self.max_memory_size or self.transfer.threshold)
+        memory = self.max_memory_size or self.transfer.threshold
+        return SpoolSink(self._create_hashed, filename, memory)
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
         sink = self._sink()
 
         def publish(writer: Writer) -> None:
-            sink.spool.sha256 = writer.sha256
-            self._publish(name, sink.spool, create=False)
+            self._publish(name, sink.spool, writer.sha256, create=False)
 
         return Writer(sink, name, publish, mode)
 
@@ -219,7 +222,11 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 self._publication(name, filename, sha256).copy(stored, size)
                 return name
 
-            self._record_first(target, key, create, size, sha256)
+            self._create_recorded(
+                self._candidates(key, fresh=is_used(target, key)),
+                create,
+                record=lambda name: target.record_stored(name, size, sha256),
+            )
 
     def duplicate(
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
@@ -227,12 +234,13 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         """Copy the file, within S3 if its size and SHA-256 are given and the options allow it."""
         if not self.server_side_copy or self.allow_races or size is None or not sha256:
             return super().duplicate(name, key)
-        for candidate in self._candidates(key, fresh=True):
-            with suppress(FileExistsError):
-                publication = self._publication(candidate, filename, sha256)
-                publication.copy(validate_storage_name(name), size)
-                return candidate
-        raise FileExistsError(f"No alternative name of {key!r} was free.")
+        source = validate_storage_name(name)
+
+        def copy(candidate: str) -> str:
+            self._publication(candidate, filename, sha256).copy(source, size)
+            return candidate
+
+        return first_free(self._candidates(key, fresh=True), copy)
 
     # -- Beyond Django's Storage API --
 

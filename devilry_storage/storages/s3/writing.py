@@ -60,11 +60,11 @@ class Transfer:
     def checksum(self, data: Any, sha256: Any) -> dict[str, Any]:
         """Return the checksum parameters of an object.
 
-        ``sha256`` is the hashlib object of the data.
+        ``sha256`` is the digest of the data.
         """
         if self.new_checksums:
             # A bucket with Object Lock requires the algorithm as well.
-            return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _base64(sha256.digest())}
+            return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _base64(sha256)}
         return _md5(data)
 
     def part_checksum(self, data: Any) -> dict[str, str]:
@@ -117,8 +117,8 @@ class Publication:
     def put(self, data: Any) -> None:
         """Publish the bytes in one request; FileExistsError where the name is taken."""
         self._require("put_object")
-        digest = hashlib.sha256(data)
-        own = self._own("put_object", digest.hexdigest())
+        digest = bytes.fromhex(self.sha256) if self.sha256 else hashlib.sha256(data).digest()
+        own = self._own("put_object", digest.hex())
         self._publish("put_object", Body=data, **self.transfer.checksum(data, digest), **own)
 
     def copy(self, source: str, size: int) -> None:
