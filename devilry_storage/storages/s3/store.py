@@ -168,7 +168,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return name
 
     def _publish(self, name: str, content: File[Any], sha256: str, *, create: bool) -> None:
-        """Publish a file that can be read again; if ``create``, only under a free name."""
+        """Publish a file that can be read repeatedly; if ``create``, only under a free name."""
         filename = str(content.name or "")
         publication = self._publication(name, filename, sha256, create=create)
         beginning = bytearray()
@@ -180,7 +180,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             publication.put(beginning)
             return
         del beginning
-        # Before megabytes travel in vain; the server has the last word all the same.
+        # Avoid sending a large file under a used name. The server still checks the condition.
         if create and self.exists(name):
             raise FileExistsError(f"{name!r} is taken.")
         publication.upload(lambda: read_chunks(content))

@@ -115,7 +115,7 @@ class Publication:
     token: str = field(default_factory=lambda: token_hex(16))
 
     def put(self, data: Any) -> None:
-        """Publish the bytes in one request; FileExistsError where the name is taken."""
+        """Publish the bytes in one request; raise FileExistsError if the name is used."""
         self._require("put_object")
         digest = bytes.fromhex(self.sha256) if self.sha256 else hashlib.sha256(data).digest()
         own = self._own("put_object", digest.hex())
@@ -152,19 +152,19 @@ class Publication:
         self._in_parts(ranges, send)
 
     def upload(self, chunks: Callable[[], Iterable[bytes]]) -> None:
-        """Publish the bytes in parts, of which no more than are in flight are in memory.
+        """Publish the bytes in parts; only the parts that are being sent are in memory.
 
-        ``chunks`` is called anew for each attempt. Raises FileExistsError where the name is taken;
-        nothing is left behind then.
+        ``chunks`` is called for each attempt. Raise FileExistsError if the name is used. A failed
+        upload is aborted.
         """
 
         def send(upload: str, number: int, data: bytearray) -> Part:
             checksum = self.transfer.part_checksum(data)
-            answer = self.bucket.call(
+            response = self.bucket.call(
                 "upload_part", self.name, UploadId=upload, PartNumber=number, Body=data, **checksum
             )
-            # Not every server repeats the checksum.
-            return named_part(number, {**checksum, **answer})
+            # Some servers do not return the checksum.
+            return named_part(number, {**checksum, **response})
 
         algorithm = {"ChecksumAlgorithm": "CRC32"} if self.transfer.new_checksums else {}
         self._in_parts(lambda: joined(chunks(), self.transfer.part_lengths()), send, **algorithm)
