@@ -110,7 +110,7 @@ GUARDS: list[Guard] = [
         "media_types.py",
         "        if encoding is not None:\n            return _COMPRESSED.get(encoding, OCTETS)\n",
         "",
-        ("tests/storages/s3/test_s3_urls.py::test_the_type_comes_from_the_filename",),
+        ("tests/storages/s3/test_s3_urls.py::test_type_comes_from_the_filename",),
     ),
     # -- Serving --
     Guard(

@@ -1,4 +1,4 @@
-"""The delivery store on S3, and on all that speaks its protocol; needs the extra ``s3``."""
+"""Delivery store on S3 and compatible servers; needs the extra ``s3``."""
 
 from __future__ import annotations
 

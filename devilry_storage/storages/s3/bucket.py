@@ -1,4 +1,4 @@
-"""A bucket, and the one way in which requests reach it: bounded, repeated where that is safe."""
+"""Send requests to a bucket, with a limited number of attempts and a deadline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from botocore.exceptions import BotoCoreError
 from botocore.parsers import ResponseParserError
 
 from ...exceptions import StoreFailure
-from .errors import FAILURES, is_transient, translated
+from .errors import FAILURES, is_transient, translate_exception
 from .validation import OddResponse, check_parsed
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# What belongs to every request that takes it, those for the store's own markers included: how the
-# object is encrypted and whose it is, which a bucket may demand, who pays, whose bucket it is.
+# Parameters of the site that go with every request that accepts them, requests for the store's own
+# markers included: encryption, ownership, who pays for the request and who owns the bucket.
 _COMMON = {
     "ACL",
     "ServerSideEncryption",
@@ -39,28 +39,29 @@ _COMMON = {
     "ExpectedBucketOwner",
 }
 
-#: Seconds for which a URL may be good, by version 4 of signatures
+#: Maximum lifetime of a URL in seconds, with signatures of version 4
 #: (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
 LONGEST_URL = 7 * 24 * 60 * 60
 
-# Bytes of a body that are sent by one call, and without asking first (Expect: 100-continue), as
-# botocore does with files.
+# Largest body that is passed to botocore as bytes. Larger ones are sent as files, for which
+# botocore uses "Expect: 100-continue".
 _SENT_AT_ONCE = 64 * 1024
 
-# Seconds before the second attempt, doubled for each further one, at most LONGEST_PAUSE.
+# Upper limit of the pause before the second attempt, in seconds. It doubles with each further
+# attempt, up to _LONGEST_PAUSE.
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
-# Pages of a listing one after the other that have nothing on them, but go on. S3 may give some
-# where much was deleted in a bucket with versions.
+# Maximum number of consecutive pages of a listing that are empty, but not the last. S3 may return
+# some of them for a versioned bucket in which many objects were deleted.
 _EMPTY_PAGES = 1000
 
 
 class _Clients:
-    """One client for each way of connecting, shared by the threads of this process.
+    """Cache of boto3 clients, one for each connection key, shared by all threads.
 
-    A client takes tens of milliseconds to make and is thread-safe. Its connections are not to be
-    shared with a forked child, which makes its own.
+    Creating a client takes tens of milliseconds. Clients are thread-safe, but their connections
+    must not be shared with a forked child, so a child creates its own clients.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,8 @@ class _Clients:
 
     def forget(self) -> None:
         self._clients: dict[Hashable, Any] = {}
-        self._lock = threading.Lock()  # after a fork the old one may be held by nobody
+        # A lock that another thread held during a fork is never released in the child.
+        self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         client = self._clients.get(key)
@@ -86,7 +88,7 @@ register_at_fork(after_in_child=_clients.forget)
 
 @lru_cache
 def _accepted(operation_model: Any) -> frozenset[str]:
-    """Return the names of the parameters that an operation takes."""
+    """Return the names of the parameters that an operation accepts."""
     return frozenset(operation_model.input_shape.members)
 
 
@@ -101,10 +103,10 @@ def _query_names(operation_model: Any) -> dict[str, str]:
 
 
 class Body(io.RawIOBase):
-    """Bytes as a file, which is sent block by block, each with a timeout of its own.
+    """Seekable file over bytes, so that a request body is sent in blocks.
 
-    Bytes themselves would be sent by one call, and all of them have to be gone within the
-    connect timeout, which urllib3 keeps on the socket meanwhile.
+    Each block has its own timeout. Bytes would be sent in one call, which would have to finish
+    within the connect timeout that urllib3 has set on the socket.
     """
 
     def __init__(self, data: bytes | bytearray) -> None:
@@ -131,23 +133,26 @@ class Body(io.RawIOBase):
         return len(piece)
 
     def close(self) -> None:
-        # botocore leaves it in a cycle of references: the bytes need not wait for its collection.
+        # botocore keeps the file in a reference cycle. Free the bytes before it is collected.
         self._view.release()
         super().close()
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket below a prefix, as one configuration reaches it.
+    """A bucket and a prefix in it, with the configuration of the connection.
 
-    ``connection`` says what makes its client differ from others'; ``attempts`` and ``deadline``
-    (seconds) bound every call: no attempt begins after the deadline. ``object_parameters`` gives
-    what the site adds to requests for a name.
+    ``connection``
+        the key of the client: buckets with equal keys share a client.
+    ``object_parameters``
+        a function that returns the parameters which the site adds to requests for a name.
+    ``attempts``, ``deadline`` (seconds)
+        limits of every call. No attempt begins after the deadline.
     """
 
     name: str
     prefix: str
-    # Holds the secret key, as the next two may.
+    # Contains the secret key, as the next two fields may.
     connection: Hashable = field(repr=False)
     make_client: Callable[[], Any] = field(repr=False)
     object_parameters: Callable[[str], Mapping[str, Any]] = field(repr=False)
@@ -156,31 +161,31 @@ class Bucket:
 
     @property
     def client(self) -> Any:
-        """The boto3 client, which is this process's only one for such a connection."""
+        """The boto3 client, shared by all buckets with the same connection key."""
         return _clients.get(self.connection, self.make_client)
 
     @property
     def identity(self) -> Hashable:
-        """What tells this place from every other one."""
+        """Hashable value that identifies the bucket and the prefix."""
         return self.connection, self.name, self.prefix
 
     def __str__(self) -> str:
         address = urlsplit(self.client.meta.endpoint_url)
-        # Without what stands before an @.
+        # Without a user and a password.
         return f"bucket {self.name!r} at '{address.scheme}://{address.netloc.rpartition('@')[2]}'"
 
     def key(self, name: str) -> str:
-        """Return the key of a storage name, ``""`` being the prefix itself."""
+        """Return the key of a storage name; for ``""`` return the prefix."""
         return f"{self.prefix}{name}"
 
     def accepts(self, operation: str) -> frozenset[str]:
-        """Return the names of the parameters that the operation takes."""
+        """Return the names of the parameters that the operation accepts."""
         return _accepted(self._model(operation))
 
     def query_names(self, operation: str) -> Mapping[str, str]:
-        """Return the parameters of the operation that travel in the query, and their names there.
+        """Map the operation's parameters in the query string to their names there.
 
-        ``response-content-type`` is what boto3 calls ``ResponseContentType``.
+        For example, ``ResponseContentType`` is ``response-content-type`` in a URL.
         """
         return _query_names(self._model(operation))
 
@@ -189,10 +194,10 @@ class Bucket:
         return self.client.meta.service_model.operation_model(api_name)
 
     def call(self, operation: str, name: str | None = None, **parameters: Any) -> Any:
-        """Send a request about a name (None: about the bucket) and return the complete response.
+        """Send a request for a name, or for the bucket if it is None, and return the response.
 
-        What may pass is tried again, with pauses between (exponential, with full jitter). Raises
-        the errors of :mod:`.errors`, for a response that is not complete as well.
+        Retry after errors that may be temporary, with exponential backoff and full jitter. Raise
+        the exceptions of :mod:`.errors`, also for an incomplete response.
         """
         parameters |= self._common(operation, name or "")
         if name is not None:
@@ -206,7 +211,7 @@ class Bucket:
                 seconds = time.monotonic() - began
                 left = attempt < self.attempts and seconds < self.deadline
                 if not (left and is_transient(exception, operation)):
-                    raise translated(
+                    raise translate_exception(
                         exception, operation, name, str(self), attempt, seconds
                     ) from exception
             pause(attempt, self.deadline - seconds)
@@ -219,8 +224,8 @@ class Bucket:
         except (BotoCoreError, ResponseParserError):
             raise
         except (ValueError, RuntimeError) as exception:
-            # botocore's parsers of numbers and times.
-            raise OddResponse(f"has a value that cannot be read ({exception})") from exception
+            # Raised by botocore's parsers of numbers and times.
+            raise OddResponse(f"has a value that cannot be parsed ({exception})") from exception
         try:
             check_parsed(self._model(operation).name, parameters, response)
         except OddResponse:
@@ -237,32 +242,32 @@ class Bucket:
             return send(Bucket=self.name, **{**parameters, "Body": body})
 
     def _common(self, operation: str, name: str) -> dict[str, Any]:
-        """Return of the site's parameters those that every request needs, not only a write."""
+        """Return the site's parameters that apply to all requests, not only to writes."""
         accepted = self.accepts(operation) & _COMMON
         parameters = self.object_parameters(name)
-        return {each: value for each, value in parameters.items() if each in accepted}
+        return {key: value for key, value in parameters.items() if key in accepted}
 
     def copy_source(self, name: str) -> dict[str, Any]:
-        """Return the parameters that name an object as what is copied, with its key of SSE-C."""
-        key = {
-            f"CopySource{each}": value
-            for each, value in self.object_parameters(name).items()
-            if each.startswith("SSECustomer")
+        """Return the parameters for the source of a copy, with its SSE-C key if it has one."""
+        customer_key = {
+            f"CopySource{key}": value
+            for key, value in self.object_parameters(name).items()
+            if key.startswith("SSECustomer")
         }
-        return {"CopySource": {"Bucket": self.name, "Key": self.key(name)}, **key}
+        return {"CopySource": {"Bucket": self.name, "Key": self.key(name)}, **customer_key}
 
     def presigned_url(
         self, name: str, parameters: Mapping[str, Any], seconds: int, method: str | None
     ) -> str:
-        """Return a URL by which anybody may read the object for so many seconds; sends nothing.
+        """Return a URL that grants read access to the object for a number of seconds.
 
-        Raises ValueError where S3 would refuse the URL because of them.
+        No request is sent. Raise ValueError if S3 would reject the number of seconds.
         """
-        impossible = seconds != int(seconds) or not 0 < seconds <= LONGEST_URL
-        if impossible and self.client.meta.config.signature_version != "s3":
+        invalid = seconds != int(seconds) or not 0 < seconds <= LONGEST_URL
+        if invalid and self.client.meta.config.signature_version != "s3":
             raise ValueError(
-                f"A URL of {name!r} cannot be good for {seconds!r} seconds: give expire, or the "
-                f"option querystring_expire, a whole number from 1 to {LONGEST_URL} (7 days)."
+                f"A URL of {name!r} cannot be valid for {seconds!r} seconds: set expire, or the "
+                f"option querystring_expire, to a whole number from 1 to {LONGEST_URL} (7 days)."
             )
         parameters = {**parameters, "Bucket": self.name, "Key": self.key(name)}
         try:
@@ -270,15 +275,17 @@ class Bucket:
                 "get_object", Params=parameters, ExpiresIn=seconds, HttpMethod=method
             )
         except BotoCoreError as exception:
-            raise translated(exception, "get_object", name, str(self), 1, 0) from exception
+            raise translate_exception(
+                exception, "get_object", name, str(self), 1, 0
+            ) from exception
         return url
 
     def pages(self, operation: str, **parameters: Any) -> Iterator[Any]:
         """Yield the responses of a listing, page by page.
 
-        Each page's marker, by which the next one is asked for, has the name of the parameter with
-        ``Next`` before it (for ListObjectsV2: ``ContinuationToken``). Raises StoreFailure for
-        markers that come again, and where very many pages are empty.
+        The marker of the next page has the name of the parameter with the prefix ``Next``, for
+        example ``NextContinuationToken``. Raise StoreFailure if a marker is repeated, or if too
+        many consecutive pages are empty.
         """
         markers = _MARKERS[operation]
         remembered: dict[str, Any] = {}
@@ -288,21 +295,23 @@ class Bucket:
             yield page
             if not page.get("IsTruncated"):
                 return
-            empty = 0 if any(each in page for each in _ON_A_PAGE) else empty + 1
-            following = {each: page[f"Next{each}"] for each in markers if f"Next{each}" in page}
+            empty = 0 if any(member in page for member in _MEMBERS) else empty + 1
+            following = {
+                marker: page[f"Next{marker}"] for marker in markers if f"Next{marker}" in page
+            }
             if following == remembered or empty == _EMPTY_PAGES:
+                reason = f"{empty} were empty" if empty == _EMPTY_PAGES else "a marker is repeated"
                 raise StoreFailure(
-                    f"{operation} of {self} does not end: after {number} pages "
-                    + (f"{empty} were empty." if empty == _EMPTY_PAGES else "one comes again.")
+                    f"{operation} of {self} does not end: after {number} pages {reason}."
                 )
-            # Page 1, 2, 4, 8 and so on: a circle of any length is found while only one marker is
-            # remembered.
+            # Remember the markers after pages 1, 2, 4, 8 and so on. This detects a cycle of any
+            # length without keeping all markers.
             if number & (number - 1) == 0:
                 remembered = following
             parameters |= following
 
 
-_ON_A_PAGE = ("Contents", "CommonPrefixes", "Uploads")
+_MEMBERS = ("Contents", "CommonPrefixes", "Uploads")
 _MARKERS = {
     "list_objects_v2": ("ContinuationToken",),
     "list_multipart_uploads": ("KeyMarker", "UploadIdMarker"),
@@ -310,6 +319,6 @@ _MARKERS = {
 
 
 def pause(attempt: int, left: float = _LONGEST_PAUSE) -> None:
-    """Wait before the attempt after this one, no longer than the seconds that are left."""
+    """Wait before the next attempt, at most for the seconds that are left."""
     longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1), left)
-    time.sleep(random.uniform(0, longest))  # noqa: S311  # no secret
+    time.sleep(random.uniform(0, longest))  # noqa: S311  # not used for a secret

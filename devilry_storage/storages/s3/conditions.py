@@ -1,8 +1,9 @@
-"""Whether a server honours ``If-None-Match``, on which it rests that nothing is overwritten.
+"""Test whether a server honours ``If-None-Match``, which prevents overwriting.
 
-Some servers ignore the header and overwrite, without a word. So before the first request of a
-kind that relies on it, each process asks once: it creates a marker of no bytes twice, and the
-second attempt has to be refused. Where the marker is there already that is one request.
+Some servers ignore the header and overwrite objects silently. Before the first request of each
+kind that relies on it, each process therefore tests the server once: it creates an empty marker
+object twice, and the server must reject the second attempt. If the marker exists, the first
+request is rejected, and there is no second one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .uploads import abandon
 MARKER = f"{RESERVED}/conditional-writes"
 _COPIED = f"{RESERVED}/conditional-copies"
 
-# MD5 of no bytes: a bucket with Object Lock wants a checksum, and each server knows this one.
+# MD5 of no bytes. A bucket with Object Lock requires a checksum, and every server knows MD5.
 _CHECKSUM = {"ContentMD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
 
 _NOT_IMPLEMENTED = {"NotImplemented", "501"}
@@ -47,17 +48,18 @@ def _complete(bucket: Bucket) -> None:
         raise
 
 
-def named_part(number: int, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a part as CompleteMultipartUpload names it, with the checksum that it was sent with.
+def named_part(number: int, response: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part in the form that CompleteMultipartUpload needs, with its checksum.
 
-    S3 wants that where the upload was begun with an algorithm, which boto3 adds by itself.
+    S3 requires the checksum if the upload was created with a checksum algorithm, which boto3 adds
+    by default.
     """
-    kept = {key: answer[key] for key in ("ETag", "ChecksumCRC32") if key in answer}
+    kept = {key: response[key] for key in ("ETag", "ChecksumCRC32") if key in response}
     return {"PartNumber": number, **kept}
 
 
 def _copy(bucket: Bucket) -> None:
-    _twice_refused(_put, bucket)  # there has to be something to copy
+    _is_honoured(_put, bucket)  # create the source of the copy
     bucket.call("copy_object", _COPIED, **bucket.copy_source(MARKER), IfNoneMatch="*")
 
 
@@ -67,10 +69,10 @@ _TRIALS: dict[str, Callable[[Bucket], None]] = {
     "copy_object": _copy,
 }
 
-#: What a site does where the condition of an operation is ignored.
+#: The option to set if the server ignores the condition of an operation.
 REMEDIES = {
-    "put_object": "allow_races=True, which looks first and writes then",
-    "complete_multipart_upload": "allow_races=True, which looks first and writes then",
+    "put_object": "allow_races=True, which checks for the name before writing",
+    "complete_multipart_upload": "allow_races=True, which checks for the name before writing",
     "copy_object": "server_side_copy=False, which copies through this machine",
 }
 
@@ -78,34 +80,34 @@ _known: set[Hashable] = set()
 
 
 def findings(bucket: Bucket) -> Iterator[tuple[str, bool]]:
-    """Yield each operation that can be conditional, and whether the server honours that.
+    """Yield each operation that can be conditional, and whether the server honours the condition.
 
-    Asks whatever is known, with few requests; leaves the marker, which is in no listing. Raises
-    the errors of a store.
+    The server is always tested, even if the process knows the result. The marker stays in the
+    bucket, but no listing of the store contains it. Raise the exceptions of a store.
     """
     for operation, trial in _TRIALS.items():
-        yield operation, _twice_refused(trial, bucket)
+        yield operation, _is_honoured(trial, bucket)
 
 
 def require(bucket: Bucket, operation: str) -> None:
     """Raise ConditionalWritesIgnored unless the server honours the condition of the operation.
 
-    Asked once for a process and place.
+    Each process tests each bucket and prefix once.
     """
     fact = (bucket.identity, operation)
     if fact in _known:
         return
-    if not _twice_refused(_TRIALS[operation], bucket):
+    if not _is_honoured(_TRIALS[operation], bucket):
         raise ConditionalWritesIgnored(
-            f"The server of {bucket} ignores If-None-Match in {operation}: of two writers of one "
-            "name the second would overwrite the first. Use another server, or give the store the "
-            f"option {REMEDIES[operation]}."
+            f"The server of {bucket} ignores If-None-Match in {operation}, so one writer could "
+            "overwrite the file of another. Use another server, or set the store's option "
+            f"{REMEDIES[operation]}."
         )
     _known.add(fact)
 
 
-def _twice_refused(trial: Callable[[Bucket], None], bucket: Bucket) -> bool:
-    """Tell whether the second attempt, at the latest, was refused."""
+def _is_honoured(trial: Callable[[Bucket], None], bucket: Bucket) -> bool:
+    """Return whether the server rejects the first or the second of two attempts."""
     for _ in range(2):
         try:
             trial(bucket)

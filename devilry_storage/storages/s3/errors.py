@@ -1,4 +1,4 @@
-"""What boto3 raises, in the words and types of a store."""
+"""Translate boto3 exceptions to store exceptions."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from ...exceptions import DeliveryFileNotFound, StoreDenied, StoreFailure, StoreUnavailable
-from .validation import OddResponse, size_of_refusal
+from .validation import OddResponse, size_from_error
 
-#: What a request may raise that `translated` knows. urllib3's own reach us where the body of an
-#: error breaks off.
+#: Exceptions of requests that `translate_exception` accepts. Those of urllib3 are raised if the
+#: body of an error response is incomplete.
 FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OddResponse)
 
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {
     *("RequestTimeout", "SlowDown", "OperationAborted", "InternalError"),
-    # The body arrived as another one than was sent.
+    # The body was damaged in transit.
     *("BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"),
 }
 
-# Somebody else is writing the same name. A PutObject or CopyObject is simply sent again; an upload
-# in parts has to be begun again.
+# Another client is writing the same name. PutObject and CopyObject are sent again. A multipart
+# upload must be started again.
 _CONFLICT = "ConditionalRequestConflict"
 
-# OpenSSL's reasons for which the next attempt fails as well: the certificate, and what speaks no
-# TLS, or an old one.
+# OpenSSL's reasons for permanent failures: an invalid certificate, and a server that does not
+# support TLS, or only an old version.
 _UNTRUSTED = {
     "CERTIFICATE_VERIFY_FAILED",
     "RECORD_LAYER_FAILURE",
@@ -50,35 +50,35 @@ _UNTRUSTED = {
     "WRONG_VERSION_NUMBER",
 }
 
-# What S3 may also say below 200, when it found out after it had begun its answer; botocore makes
-# that a 500.
+# Codes of permanent errors that S3 may also send with status 200, if it detects them after it has
+# begun the response. botocore changes the status to 500.
 _FINAL = {"NoSuchUpload", "PreconditionFailed"}
 
 _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
 
-# What a site does about the credentials or the signature that the server refuses.
+# Remedies for credentials and signatures that the server rejects.
 _KEYS = "Check access key and secret key"
-_TOKEN = "Get new credentials: a session token has its time"  # noqa: S105  # no secret
+_TOKEN = "Get new credentials: the session token is invalid or expired"  # noqa: S105
 _WRONG_CREDENTIALS = {
     "InvalidAccessKeyId": _KEYS,
     "SignatureDoesNotMatch": _KEYS,
     "InvalidToken": _TOKEN,
     "ExpiredToken": _TOKEN,
     "TokenRefreshRequired": _TOKEN,
-    "RequestTimeTooSkewed": "Set the clock of this machine",
+    "RequestTimeTooSkewed": "Correct the clock of this machine",
     "AuthorizationHeaderMalformed": "Check the option region_name",
 }
 
-# What a site does about other answers.
+# Remedies for other error codes.
 _REMEDIES = {
-    "NoSuchBucket": "Make the bucket, or check the options bucket_name and endpoint_url.",
+    "NoSuchBucket": "Create the bucket, or check the options bucket_name and endpoint_url.",
     "InvalidObjectState": (
-        "The file lies in a storage class that cannot be read at once: restore it first."
+        "The file is in a storage class without immediate access: restore it in S3 first."
     ),
-    # Of a HEAD, whose answer has no body to say more.
+    # The response to a HEAD request has no body, so its code is the status.
     "400": (
-        "A session token that has expired looks like this, another region_name, and a file stored "
-        "with a key of SSE-C that object_parameters do not have."
+        "Possible causes: an expired session token, a wrong region_name, or a file that was "
+        "stored with an SSE-C key that is not in object_parameters."
     ),
 }
 _NO_CREDENTIALS = (
@@ -89,8 +89,9 @@ _NO_CREDENTIALS = (
     TokenRetrievalError,
 )
 
-# The action of IAM that an operation needs. Without s3:ListBucket S3 answers 403 for a missing key
-# (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, "Permissions").
+# The IAM action that an operation needs. Without s3:ListBucket S3 responds to a request for a
+# missing key with 403 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html,
+# "Permissions").
 _HIDES_MISSING = "s3:GetObject, or the file does not exist and s3:ListBucket is missing"
 _ACTIONS = {
     "get_object": _HIDES_MISSING,
@@ -104,49 +105,51 @@ _ACTIONS = {
     "abort_multipart_upload": "s3:AbortMultipartUpload",
 }
 
-# S3 names the action itself where that is not the operation's own: of a key of KMS, or a tag.
+# S3 names the action if it is not that of the operation, for example for a KMS key or a tag.
 _NAMED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 
 
 class ConditionFailed(StoreFailure):
-    """The condition of a request does not hold: the name is taken, or the object has changed.
+    """The condition of a request is not met: the name is used, or the object has changed.
 
-    ``conflict``: another writer is writing the name at this moment.
+    ``conflict`` is True if another client is writing the name at the same time.
     """
 
     conflict = False
 
 
 class RangeNotSatisfiable(StoreFailure):
-    """The range that was asked for begins at or after the end of the object.
+    """The requested range starts at or after the end of the object.
 
-    ``size`` is that of the object as the server gives it, None if it does not.
+    ``size`` is the size of the object in the response, or None.
     """
 
     size: int | None = None
 
 
-def code_of(exception: Exception) -> str:
-    """Return the error code that the server gave, ``""`` where there is none."""
+def error_code(exception: Exception) -> str:
+    """Return the error code in the server's response, or ``""``."""
     return str(_error(exception).get("Code", ""))
 
 
 def _error(exception: Exception) -> dict[str, Any]:
-    answer = getattr(exception, "response", None)
-    error: dict[str, Any] = answer.get("Error", {}) if isinstance(answer, dict) else {}
+    response = getattr(exception, "response", None)
+    error: dict[str, Any] = response.get("Error", {}) if isinstance(response, dict) else {}
     return error
 
 
 def _metadata(exception: Exception) -> dict[str, Any]:
-    answer = getattr(exception, "response", None)
-    found: dict[str, Any] = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
-    return found
+    response = getattr(exception, "response", None)
+    if not isinstance(response, dict):
+        return {}
+    metadata: dict[str, Any] = response.get("ResponseMetadata", {})
+    return metadata
 
 
 def is_transient(exception: Exception, operation: str) -> bool:
-    """Tell whether the same request may succeed when it is sent again."""
+    """Return whether the same request may succeed if it is sent again."""
     if isinstance(exception, ClientError):
-        code = code_of(exception)
+        code = error_code(exception)
         if code == _CONFLICT:
             return operation != "complete_multipart_upload"
         if code in _FINAL:
@@ -158,13 +161,13 @@ def is_transient(exception: Exception, operation: str) -> bool:
         )
     if _is_untrusted(exception):
         return False
-    # Every way in which the network fails: before there is a connection, and on it.
+    # All failures of the network, while connecting and afterwards.
     odd = isinstance(exception, (ResponseParserError, OddResponse))
     return odd or isinstance(exception, (NoConnection, HTTPClientError, HTTPError))
 
 
 def _is_untrusted(exception: BaseException) -> bool:
-    """Tell a server that cannot be trusted from a connection that broke, an SSLError as well."""
+    """Return whether TLS failed for good. A broken connection is an SSLError, too."""
     cause: BaseException | None = exception if isinstance(exception, SSLError) else None
     while cause is not None:
         if isinstance(cause, ssl.SSLError) and cause.reason in _UNTRUSTED:
@@ -173,90 +176,94 @@ def _is_untrusted(exception: BaseException) -> bool:
     return False
 
 
-def translated(
+def translate_exception(
     exception: Exception,
     operation: str,
     name: str | None,
-    place: str,
+    location: str,
     attempts: int,
     seconds: float,
 ) -> Exception:
-    """Return the error of a store for one of `FAILURES`.
+    """Return the store's exception for one of `FAILURES`.
 
-    It names operation, name and place, and quotes of the server's answer only code and message:
-    the rest may hold a signature.
+    The message names the operation, the name and the location. Of the server's response it quotes
+    only the code and the message, because other parts may contain a signature.
     """
-    what = f"{operation} of {name!r} in {place}" if name is not None else f"{operation} of {place}"
+    subject = location if name is None else f"{name!r} in {location}"
+    what = f"{operation} of {subject}"
     if isinstance(exception, _NO_CREDENTIALS):
         return StoreDenied(
-            f"{what} failed: there are no credentials ({exception}). Set AWS_S3_ACCESS_KEY_ID and "
-            "AWS_S3_SECRET_ACCESS_KEY, or give the machine a role."
+            f"{what} failed: no credentials were found ({exception}). Set AWS_S3_ACCESS_KEY_ID "
+            "and AWS_S3_SECRET_ACCESS_KEY, or give the machine a role."
         )
     if isinstance(exception, ParamValidationError):
-        return ValueError(f"{what} is impossible: {exception}")
+        return ValueError(f"{what} has invalid parameters: {exception}")
     if _is_untrusted(exception):
         return StoreUnavailable(
-            f"{what} failed at once: {exception}. Check the server's certificate, and the options "
-            "verify and endpoint_url."
+            f"{what} failed without a retry: {exception}. Check the server's certificate, and the "
+            "options verify and endpoint_url."
         )
-    tried = f"after {attempts} attempts in {seconds:.1f} s" if attempts > 1 else "at once"
+    tried = "after 1 attempt"
+    if attempts > 1:
+        tried = f"after {attempts} attempts in {seconds:.1f} s"
     if isinstance(exception, OddResponse):
         return StoreFailure(
-            f"{what} failed {tried}: its response {exception}. Does a proxy, a portal or a cache "
-            "respond in the server's place?"
+            f"{what} failed {tried}: the response {exception}. Check whether a proxy, a captive "
+            "portal or a cache responds instead of the server."
         )
     if not isinstance(exception, ClientError):
         return StoreUnavailable(
-            f"{what} failed {tried}: {type(exception).__name__}: {exception}. Is the server "
-            "there, and is the endpoint right?"
+            f"{what} failed {tried}: {type(exception).__name__}: {exception}. Check that the "
+            "server is running, and the option endpoint_url."
         )
-    return _of_answer(exception, operation, what, tried, name)
+    return _translate_response(exception, operation, what, tried, name)
 
 
-def _of_answer(
+def _translate_response(
     exception: ClientError,
     operation: str,
     what: str,
     tried: str,
     name: str | None,
 ) -> Exception:
-    code, status = code_of(exception), _metadata(exception).get("HTTPStatusCode")
-    said = f"{status} {code} ({_error(exception).get('Message', '')})"
+    code, status = error_code(exception), _metadata(exception).get("HTTPStatusCode")
+    reason = f"{status} {code} ({_error(exception).get('Message', '')})"
     if status == 404 and name is not None and code not in {*_ABOUT_THE_BUCKET, "NoSuchUpload"}:
         return DeliveryFileNotFound(name)
     if status == 412 or code in {"PreconditionFailed", _CONFLICT}:
-        failed = ConditionFailed(f"{what}: {said}.", code)
+        failed = ConditionFailed(f"{what}: {reason}.", code)
         failed.conflict = code == _CONFLICT
         return failed
     if status == 416:
-        unsatisfied = RangeNotSatisfiable(f"{what}: {said}.", code)
+        unsatisfied = RangeNotSatisfiable(f"{what}: {reason}.", code)
         headers = _metadata(exception).get("HTTPHeaders", {})
-        unsatisfied.size = size_of_refusal(headers, _error(exception))
+        unsatisfied.size = size_from_error(headers, _error(exception))
         return unsatisfied
     if code in _WRONG_CREDENTIALS or status == 401:
-        return StoreDenied(f"{what} failed: {said}. {_WRONG_CREDENTIALS.get(code, _KEYS)}.")
-    # A code that says more than that it was refused, such as InvalidObjectState, is no matter of
+        return StoreDenied(f"{what} failed: {reason}. {_WRONG_CREDENTIALS.get(code, _KEYS)}.")
+    # A 403 with a code that has its own remedy, such as InvalidObjectState, is not about
     # permissions.
     if status == 403 and code not in _REMEDIES:
         return StoreDenied(
-            f"{what} was refused: {said}. {_missing_permission(exception, operation)}"
+            f"{what} was denied: {reason}. {_missing_permission(exception, operation)}"
         )
     if is_transient(exception, operation):
-        return StoreUnavailable(f"{what} failed {tried}: {said}. Try again later.")
-    return StoreFailure(f"{what} failed: {said}. {_REMEDIES.get(code, '')}".rstrip(), code)
+        return StoreUnavailable(f"{what} failed {tried}: {reason}. Try again later.")
+    return StoreFailure(f"{what} failed: {reason}. {_REMEDIES.get(code, '')}".rstrip(), code)
 
 
 def _missing_permission(exception: ClientError, operation: str) -> str:
     named = _NAMED_ACTION.search(str(_error(exception).get("Message", "")))
     action = named[1] if named else _ACTIONS.get(operation, "s3:PutObject")
-    # The answer to a HEAD has no body, and its code is the status.
-    hidden = "The credentials are wrong, or the" if code_of(exception) == "403" else "The"
+    # The response to a HEAD request has no body, so its code is the status.
+    hidden = "The credentials are wrong, or the" if error_code(exception) == "403" else "The"
     return f"{hidden} permission is missing: {action}. See the policy in the manual."
 
 
-def of_one_key(error: Mapping[str, Any], name: str, place: str) -> Exception:
-    """Return the error of a store for what DeleteObjects says about one of its keys."""
-    status = 403 if error.get("Code") == "AccessDenied" else 200  # there is none for one key
-    answer: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
-    failed = ClientError(answer, "DeleteObjects")
-    return translated(failed, "delete_objects", name, place, 1, 0)
+def deletion_error(error: Mapping[str, Any], name: str, location: str) -> Exception:
+    """Return the store's exception for an error of one key in the response to DeleteObjects."""
+    # An error of one key has no status.
+    status = 403 if error.get("Code") == "AccessDenied" else 200
+    response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
+    exception = ClientError(response, "DeleteObjects")
+    return translate_exception(exception, "delete_objects", name, location, 1, 0)

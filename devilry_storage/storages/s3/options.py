@@ -1,6 +1,7 @@
-"""The options of django-storages' S3Storage: which we honour, and which break a promise.
+"""Accept or reject the options of django-storages' S3Storage.
 
-The table names every option of django-storages 1.14; a test compares it with the installed one.
+The tables contain every option of django-storages 1.14. A test compares them with the installed
+version.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ...exceptions import InvalidName
 from ...names import validate_storage_name
 from .writing import Transfer
 
-#: Honoured; what is True may be shown to whoever asks for the store's configuration.
+#: Accepted options, and whether their values may be shown with the store's configuration.
 HONOURED = {
     "access_key": False,
     "secret_key": False,
@@ -48,7 +49,7 @@ HONOURED = {
     "cloudfront_signer": False,
 }
 
-#: Refused unless they have the value that changes nothing: (that value, why).
+#: Rejected options: the only value that is accepted, and the reason.
 REFUSED = {
     "file_overwrite": (False, "a delivery store never overwrites a file"),
     "gzip": (False, "bytes are stored as they are, so that sizes, ranges and checksums hold"),
@@ -57,48 +58,51 @@ REFUSED = {
     "querystring_auth": (True, "URLs without a signature are open to everybody"),
 }
 
-#: Never shown, and never part of a migration.
+#: Options that are never shown and never written into a migration.
 SECRET = {option for option, shown in HONOURED.items() if not shown}
 
-_SHOWN = "it would show the files to everybody"
+
 _PUBLIC_ACLS = {"public-read", "public-read-write", "authenticated-read"}
 
-# How S3 writes down who that is (https://docs.aws.amazon.com/AmazonS3/latest/userguide/
-# acl-overview.html, "Amazon S3 predefined groups").
+# Groups of everybody (https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html,
+# "Amazon S3 predefined groups").
 _EVERYBODY = ("/global/AllUsers", "/global/AuthenticatedUsers")
 
-# Object parameters that are ours to set, or that make of the bytes something else.
+# Object parameters that the store sets, or that change the stored bytes.
 _OURS = {
     "ContentEncoding": "bytes are stored as they are",
     "IfNoneMatch": "the store sets the condition itself",
     "IfMatch": "the store sets the condition itself",
-    "Bucket": "give the option bucket_name",
+    "Bucket": "use the option bucket_name",
 }
 _SET_BY_US = re.compile(
     "Body|Key|ContentLength|ContentMD5|Checksum.*|CopySource|MetadataDirective|UploadId|PartNumber"
 )
 
-# Seconds; botocore waits a minute for each, five times over.
+# Timeouts in seconds. botocore's defaults are a minute, with five attempts.
 CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 10
 
-# Bytes: what is sent in one request is in memory.
+# Maximum threshold in bytes. A file that is sent in one request is kept in memory.
 LARGEST_PUT = 64 << 20
 
-# Connections kept open: as many threads may use the client at once without making new ones.
+# Number of connections that the client keeps open. More threads than that open new ones.
 POOL = 64
 
 
-def _impossible(store: object, option: str, value: object, why: str) -> ImproperlyConfigured:
+def _invalid_option(
+    store: object, option: str, value: object, explanation: str
+) -> ImproperlyConfigured:
     return ImproperlyConfigured(
-        f"Option {option}={value!r} of {type(store).__name__} is refused: {why}."
+        f"Invalid value for option {option!r} of {type(store).__name__}: {value!r}; {explanation}."
     )
 
 
-def refuse_location(store: object, location: object) -> None:
-    """Raise ImproperlyConfigured unless keys below the location mean the same on every server.
+def check_location(store: object, location: object) -> None:
+    """Raise ImproperlyConfigured unless the location is empty or a valid storage name.
 
-    One that begins with a slash django-storages refuses.
+    Other locations could mean different keys on different servers. django-storages rejects a
+    location that starts with a slash.
     """
     if isinstance(location, str):
         folder = location.strip("/")
@@ -107,110 +111,114 @@ def refuse_location(store: object, location: object) -> None:
                 return
         except InvalidName:
             pass
-    raise _impossible(
+    raise _invalid_option(
         store,
         "location",
         location,
-        "give it '', or a folder such as 'media/deliveries' by the rules of storage names: "
-        "text, no part of it empty, '.' or '..'",
+        "use '', or a folder such as 'media/deliveries', a string in which no part is empty, "
+        "'.' or '..'",
     )
 
 
-def refuse_what_breaks_a_promise(store: Any, given: Mapping[str, Any]) -> None:
-    """Raise ImproperlyConfigured for an option, or a setting behind it, that we cannot honour.
+def check_options(store: Any, given: Mapping[str, Any]) -> None:
+    """Raise ImproperlyConfigured if an option or its setting would break a promise of the store.
 
-    ``given`` are the options that the store was given itself.
+    ``given`` are the options that were passed to the store.
     """
-    for option, (harmless, why) in REFUSED.items():
+    for option, (accepted, reason) in REFUSED.items():
         value = getattr(store, option)
-        # Some apply to other storages of the site as well when they come from a setting.
+        # The setting behind it applies to other storages of the site as well.
         if option == "gzip_content_types" and option not in given:
             continue
-        if value != harmless:
-            raise _impossible(store, option, value, f"{why}; give it {option}={harmless!r}")
-    _refuse_parameters(store)
+        if value != accepted:
+            raise _invalid_option(store, option, value, f"{reason}. Use {option}={accepted!r}")
+    _check_parameters(store)
     if store.custom_domain and not store.cloudfront_signer:
-        raise _impossible(
+        raise _invalid_option(
             store,
             "custom_domain",
             store.custom_domain,
-            "its URLs would not be signed; give cloudfront_key_id and cloudfront_key as well",
+            "its URLs would not be signed. Set cloudfront_key_id and cloudfront_key as well",
         )
     if store.transfer_config.max_bandwidth is not None:
         raise ImproperlyConfigured(
-            f"Option transfer_config of {type(store).__name__} sets max_bandwidth "
-            f"{store.transfer_config.max_bandwidth!r}: nothing is slowed down; leave it out."
+            f"Option 'transfer_config' of {type(store).__name__} sets max_bandwidth to "
+            f"{store.transfer_config.max_bandwidth!r}, which is not supported: remove it."
         )
     if "@" in urlsplit(store.endpoint_url or "").netloc:
-        # Not shown, for it would be in every error of botocore's.
+        # The value is not shown. Later, every error of botocore would contain it.
         raise ImproperlyConfigured(
-            f"Option endpoint_url of {type(store).__name__} has a user or a password before its "
-            "'@': remove it, and give access_key and secret_key."
+            f"Option 'endpoint_url' of {type(store).__name__} contains a user or a password: "
+            "remove everything up to the '@', and set access_key and secret_key."
         )
     if not store.bucket_name:
         raise ImproperlyConfigured(
-            f"{type(store).__name__} has no bucket: give it the option 'bucket_name', or set "
+            f"{type(store).__name__} has no bucket: set the option 'bucket_name' or the setting "
             "AWS_STORAGE_BUCKET_NAME."
         )
 
 
-def _refuse_parameters(store: Any) -> None:
+def _check_parameters(store: Any) -> None:
     if store.default_acl in _PUBLIC_ACLS:
-        raise _impossible(store, "default_acl", store.default_acl, _SHOWN)
+        raise _invalid_option(
+            store, "default_acl", store.default_acl, "it would make the files public"
+        )
     for parameter, value in store.object_parameters.items():
-        if why := _fault_of_parameter(parameter, value):
+        if reason := _problem_of_parameter(parameter, value):
             raise ImproperlyConfigured(
-                f"Option object_parameters of {type(store).__name__} has {parameter!r}: {why}."
+                f"Option 'object_parameters' of {type(store).__name__} contains {parameter!r}: "
+                f"{reason}."
             )
 
 
-def _fault_of_parameter(parameter: str, value: object) -> str:
-    """Return why an object parameter is refused, "" if it is not."""
+def _problem_of_parameter(parameter: str, value: object) -> str:
+    """Return why an object parameter is rejected, or ``""``."""
     if parameter in _OURS:
         return _OURS[parameter]
     if _SET_BY_US.fullmatch(parameter):
         return "the store sets it itself"
-    granted = parameter.startswith("Grant") and any(who in str(value) for who in _EVERYBODY)
+    granted = parameter.startswith("Grant") and any(group in str(value) for group in _EVERYBODY)
     if granted or (parameter == "ACL" and value in _PUBLIC_ACLS):
-        return f"{value!r}, {_SHOWN}"
+        return f"{value!r} would make the files public"
     return ""
 
 
 def client_config(store: Any) -> Config:
-    """Return the client's configuration: ours, with the site's ``client_config`` merged over it.
+    """Return our configuration of the client, with the site's ``client_config`` merged over it.
 
-    S3Storage has filled ``store.client_config`` where nobody gave one.
+    S3Storage sets ``store.client_config`` if the site does not.
     """
     ours = Config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         max_pool_connections=POOL,
-        # We ask for checksums ourselves, where they are those of what is read.
+        # The store requests checksums itself, when it reads whole objects.
         response_checksum_validation="when_required",
         proxies=store.proxies,
     )
     sites: Config = store.client_config
     if UNSIGNED in {store.signature_version, sites.signature_version}:
-        raise _impossible(store, "signature_version", "UNSIGNED", "requests have to be signed")
+        raise _invalid_option(store, "signature_version", "UNSIGNED", "requests must be signed")
     if sites.retries:
         raise ImproperlyConfigured(
-            f"Option client_config of {type(store).__name__} sets retries {sites.retries!r}: give "
-            "the options attempts and deadline, which bound every call."
+            f"Option 'client_config' of {type(store).__name__} sets retries to {sites.retries!r}: "
+            "use the options attempts and deadline, which limit every call."
         )
-    # What merge() takes from the site's even where the site says nothing of it: S3Storage's own
-    # configuration has a None for the version, and the dictionary s3 is taken whole.
+    # Values that merge() would take from the site's configuration even if the site did not set
+    # them: S3Storage's own configuration has None as the version, and merge() replaces the whole
+    # dictionary s3.
     certain = Config(
-        # botocore's own default for URLs of some regions is a version that S3 has retired.
+        # For URLs of some regions, botocore's default is a version that S3 has retired.
         signature_version=sites.signature_version or store.signature_version or "s3v4",
         s3={"addressing_style": store.addressing_style, **(sites.s3 or {})},
-        # Attempts are counted by us, who know whether one before may have been carried out.
+        # The store retries itself, because it knows whether a failed attempt may have succeeded.
         retries={"total_max_attempts": 1, "mode": "standard"},
     )
     return ours.merge(sites).merge(certain)
 
 
 def transfer(store: Any, config: Config) -> Transfer:
-    """Return how bytes travel, after the site's ``transfer_config`` where there is one."""
+    """Return the parameters of transfers, from the site's ``transfer_config`` if it has one."""
     checksums = config.request_checksum_calculation != "when_required"
     sites: TransferConfig = store.transfer_config
     if vars(sites) == vars(TransferConfig(use_threads=sites.use_threads)):

@@ -1,4 +1,4 @@
-"""Objects of a store's own in a bucket: its mark, and those of the sites that use it."""
+"""Store a store's own objects in its bucket: its mark, and the records of its sites."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .writing import Publication
 
 
 class BucketObjects:
-    """Objects of a store's own below its location; see `OwnObjects`.
+    """A store's own objects below its location, see `OwnObjects`.
 
-    Without ``conditional`` an object is looked for before it is created, for servers that ignore
-    conditional writes.
+    If ``conditional`` is False, ``create()`` checks whether the object exists before it writes,
+    for servers that ignore conditional writes.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class BucketObjects:
         return "bucket"
 
     def expect(self, *, known: bool) -> None:
-        """Do nothing: a bucket that is missing is an error of every request."""
+        """Do nothing, because every request fails if the bucket does not exist."""
 
     def _name(self, path: str) -> str:
         return f"{RESERVED}/{path}"

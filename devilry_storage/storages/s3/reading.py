@@ -1,4 +1,4 @@
-"""Reading an object of S3: streamed in one request, or lazily in ranges."""
+"""Read objects of S3, as a stream in one request or as a seekable file in ranges."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 
-#: What the first request of a reader asks for: most files need no second one.
+#: Length of a reader's first request. Most files need only one.
 FIRST_RANGE = MIB
 
-#: A range after another is twice as long, up to this; after a jump it is a first one again.
+#: Maximum length of a request. In sequence, each range is twice as long as the one before.
 LONGEST_RANGE = 4 * MIB
 
 CHUNK_SIZE = 256 * 1024
 
 
 class Ranges:
-    """Reads an object in ranges, all of the object that the first of them found.
+    """Reader of byte ranges that belong to one version of an object.
 
-    ``size`` in bytes and ``etag`` are known once a range was begun.
+    ``size`` (in bytes) and ``etag`` are set by the first request.
     """
 
     def __init__(self, bucket: Bucket, name: str) -> None:
@@ -47,76 +47,78 @@ class Ranges:
     def stream(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``stop`` (exclusive) in chunks.
 
-        A connection that breaks or stalls is taken up again where it did, within the attempts and
-        the deadline of a call. Raises FileNotFoundError, StoreUnavailable, ChecksumMismatch,
-        OSError (ESTALE) where the object was replaced.
+        Resume at the same position if the connection breaks or stalls, within the attempts and
+        the deadline of a call. Raise FileNotFoundError, StoreUnavailable, ChecksumMismatch, or
+        OSError (ESTALE) if the object was replaced.
         """
         position, failures, since = start, 0, time.monotonic()
         while True:
             found = self._get(position, stop)
             if found is None:
                 return
-            begun, (answer, end) = position, found
+            begun, (response, end) = position, found
             goal = self.size if stop is None else min(stop, self.size)
             broken: Exception | None = None
             try:
-                with closing(answer["Body"]) as body:
+                with closing(response["Body"]) as body:
                     for chunk in body.iter_chunks(CHUNK_SIZE):
                         if position + len(chunk) > end:
-                            raise self._odd(f"more bytes than the {end - begun} that it promises")
+                            raise self._odd(f"more than the {end - begun} bytes that it announced")
                         position += len(chunk)
                         yield chunk
-                        # What the reader does with a chunk may take as long as it likes.
+                        # The time that the caller needs for a chunk does not count.
                         failures, since = 0, time.monotonic()
             except (FlexibleChecksumError, binascii.Error) as exception:
                 raise ChecksumMismatch(
-                    f"{self._name!r} in {self._bucket} was read with another checksum than it was "
-                    "stored with: it is damaged, there or on the way."
+                    f"{self._name!r} in {self._bucket} has a different checksum than when it was "
+                    "stored: the file was damaged in the store or in transit."
                 ) from exception
             except (BotoCoreError, HTTPError) as exception:
                 broken = exception
             if position >= goal:
-                return  # where it broke, only the end of a chunked body is missing
+                return  # if it broke, only the end of a chunked body is missing
             if broken is None and position >= end > begun:
-                continue  # RFC 9110 lets a server give only a part of what was asked for
+                continue  # RFC 9110 allows a server to send only a part of the requested range
             failures += 1
             seconds = time.monotonic() - since
             if failures >= self._bucket.attempts or seconds >= self._bucket.deadline:
                 raise StoreUnavailable(
-                    f"Reading {self._name!r} in {self._bucket} broke off at byte {position} of "
-                    f"{goal}, {failures} times in {seconds:.1f} s: try again later."
+                    f"Reading {self._name!r} in {self._bucket} was interrupted at byte {position} "
+                    f"of {goal}, {failures} times in {seconds:.1f} s: try again later."
                 ) from broken
             pause(failures)
 
     def _get(self, start: int, stop: int | None) -> tuple[Any, int] | None:
-        """Ask for a range; return the answer and the position at which its body ends.
+        """Request a range; return the response and the position at which its body ends.
 
-        None where there is nothing in the range. Notes size and ETag.
+        Return None if the range is empty. Set the size and the ETag.
         """
         if start or stop is not None:
             return self._get_range(start, stop)
-        # botocore verifies the checksum of the whole; there are servers (rclone) that give it
-        # with a part as well.
-        answer = self._request(ChecksumMode="ENABLED")
-        if not has_certain_length(answer):
-            # A range has its own length and that of the whole.
-            answer["Body"].close()
+        # botocore verifies the checksum of the whole object. It is not requested with a range,
+        # because some servers (rclone) send it with a part, too.
+        response = self._request(ChecksumMode="ENABLED")
+        if not has_certain_length(response):
+            # The response to a range request has its own length and that of the object.
+            response["Body"].close()
             return self._get_range(start, stop)
-        self._note(answer, answer["ContentLength"])
-        return answer, self.size
+        self._note(response, response["ContentLength"])
+        return response, self.size
 
     def _get_range(self, start: int, stop: int | None) -> tuple[Any, int] | None:
         last = "" if stop is None else stop - 1
         try:
-            answer = self._request(Range=f"bytes={start}-{last}")
+            response = self._request(Range=f"bytes={start}-{last}")
         except RangeNotSatisfiable as exception:
             if start < self._size_beyond(exception):
-                raise self._odd(f"status 416 for a range from byte {start} on") from exception
+                raise self._odd(
+                    f"status 416 for a range that starts at byte {start}"
+                ) from exception
             return None
-        found = content_range(answer)
+        found = content_range(response)
         assert found is not None  # a complete response has it
-        self._note(answer, found[2])
-        return answer, found[1]
+        self._note(response, found[2])
+        return response, found[1]
 
     def _request(self, **parameters: str) -> Any:
         if self.etag:
@@ -126,12 +128,12 @@ class Ranges:
         except ConditionFailed as exception:
             raise self._stale() from exception
 
-    def _note(self, answer: Any, size: int) -> None:
-        """Note ETag and size, and raise OSError (ESTALE) if they are others than before."""
-        etag = answer["ETag"]
+    def _note(self, response: Any, size: int) -> None:
+        """Set the ETag and the size; raise OSError (ESTALE) if they have changed."""
+        etag = response["ETag"]
         if self.etag and (etag, size) != (self.etag, self.size):
-            # The server ignores If-Match, or gives the ETag of other bytes.
-            answer["Body"].close()
+            # The server ignores If-Match, or sends the ETag of other bytes.
+            response["Body"].close()
             raise self._stale()
         self.etag, self.size = etag, size
 
@@ -144,30 +146,30 @@ class Ranges:
 
     def _odd(self, what: str) -> StoreFailure:
         return StoreFailure(
-            f"get_object of {self._name!r} in {self._bucket} failed: its response has {what}. "
-            "Does a proxy, a portal or a cache respond in the server's place?"
+            f"get_object of {self._name!r} in {self._bucket} failed: the response has {what}. "
+            "Check whether a proxy, a captive portal or a cache responds instead of the server."
         )
 
-    def _size_beyond(self, refusal: RangeNotSatisfiable) -> int:
-        """Return the size of the object of which a range was refused."""
+    def _size_beyond(self, exception: RangeNotSatisfiable) -> int:
+        """Return the size of the object after the server has rejected a range of it."""
         if self.etag:
             return self.size
-        if refusal.size is not None:
-            return refusal.size
+        if exception.size is not None:
+            return exception.size
         return int(self._bucket.call("head_object", self._name)["ContentLength"])
 
     def measure(self) -> int:
-        """Return the size of the object as a range of one byte gives it."""
+        """Return the size of the object, by requesting a range of one byte."""
         if found := self._get_range(0, 1):
             found[0]["Body"].close()
         return self.size
 
 
 class RangeReader(io.RawIOBase):
-    """An object as a seekable file of bytes that fetches what is read, and a little more.
+    """Seekable binary file over an object, with read-ahead.
 
-    It is opened by its first range, so that a missing object is a FileNotFoundError then. What
-    was fetched last is kept, at most LONGEST_RANGE bytes.
+    The constructor requests the first range, so it raises FileNotFoundError if the object is
+    missing. At most LONGEST_RANGE bytes, those of the last request, are kept in memory.
     """
 
     def __init__(self, bucket: Bucket, name: str) -> None:
@@ -179,20 +181,21 @@ class RangeReader(io.RawIOBase):
         self._fetch(0, FIRST_RANGE)
 
     def _advance(self) -> None:
-        """Fetch a range in which the position lies."""
+        """Fetch a range that contains the position."""
         if self._position == self._begin + len(self._kept):
             self._fetch(self._position, min(2 * self._length, LONGEST_RANGE))
             return
-        # Who jumps close to the end goes back from there, as for the directory of a zip.
+        # Readers that seek close to the end usually go back from there, as zipfile does.
         start = max(0, min(self._position, self._ranges.size - FIRST_RANGE))
         self._fetch(start, FIRST_RANGE)
 
     def _fetch(self, start: int, length: int) -> None:
-        self._kept = b""  # not both at a time
+        self._kept = b""  # free the old bytes before fetching new ones
         self._kept = b"".join(self._ranges.stream(start, start + length))
         if not self._kept and start < self._ranges.size:
             raise StoreUnavailable(
-                f"{self._name!r} has {self._ranges.size} bytes; none came from byte {start} on."
+                f"No bytes of {self._name!r} were received from byte {start} on, although it has "
+                f"{self._ranges.size} bytes: try again later."
             )
         self._begin, self._length = start, length
 
@@ -208,10 +211,10 @@ class RangeReader(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ranges.size}
         if whence not in base:
-            raise ValueError(f"whence {whence!r} is none of 0, 1 and 2.")
+            raise ValueError(f"Invalid whence {whence!r}: use 0, 1 or 2.")
         position = base[whence] + offset
         if position < 0:
-            raise ValueError(f"Position {position!r} lies before the beginning of the file.")
+            raise ValueError(f"Cannot seek to {position!r}: positions must not be negative.")
         self._position = position
         return position
 
@@ -228,7 +231,7 @@ class RangeReader(io.RawIOBase):
         return len(piece)
 
     def readall(self) -> bytes:
-        # RawIOBase's would read it in pieces of some KiB.
+        # RawIOBase.readall() would read pieces of a few KiB.
         start, size = self._position, self._ranges.size
         if start >= size:
             return b""

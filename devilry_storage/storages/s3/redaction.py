@@ -1,11 +1,12 @@
-"""What botocore logs at DEBUG, without the secrets in it.
+"""Remove secrets from the records that botocore logs at level DEBUG.
 
-It logs each request with its headers, and what it signs: session tokens, keys of SSE-C, and the
-signatures that make a URL work. Who turns DEBUG on to find a fault shows the log to others.
+botocore logs each request with its headers, and the strings that it signs. These contain session
+tokens, SSE-C keys, and the signatures that make a URL valid. Sites that enable DEBUG to find an
+error may share the log.
 
-A filter on the few loggers that do so takes the values out and leaves the rest of a record. To
-raise the level of these loggers would take the log from a site that needs it; a filter of a
-handler would miss handlers that a site adds later. Where nobody asks for DEBUG it costs nothing.
+A filter on the few loggers concerned replaces the values and keeps the rest of a record. Raising
+the level of these loggers would remove records that a site needs, and a filter on a handler would
+miss handlers that are added later. At higher levels the filter costs nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from __future__ import annotations
 import logging
 import re
 
-#: Each has the filter, for the filters of a parent are not asked for a child's records.
+#: Loggers that get the filter. A logger does not apply its filters to records of its children.
 LOGGERS = ("botocore.auth", "botocore.endpoint", "botocore.parsers", "botocore.tokens")
 
-# As botocore spells them in headers, queries and parameters, STS and SSO in their answers.
+# Spellings of botocore in headers, queries and parameters, and of the responses of STS and SSO.
 _NAMES = (
     "x-amz-security-token",
     "X-Amz-Security-Token",
@@ -35,25 +36,25 @@ _NAMES = (
     "Signature",
 )
 
-# A name and its value as a header, in a query, in XML, in JSON, or in the repr of a dict. One for
-# each name: a record may hold a part of a file, and Python finds one fixed beginning in it many
-# times as fast as one of several.
+# A name and its value as a header, in a query, in XML, in JSON, or in the repr of a dict. There is
+# one pattern for each name, because a record may contain a part of a file, in which Python finds
+# one fixed prefix much faster than several alternatives.
 _SECRETS = [
     re.compile(rf"""({name}(?:['"]?\s*[:=]\s*(?:b?['"])?|>))([^'"\s&,<]+)""") for name in _NAMES
 ]
 
 
-def redacted(record: logging.LogRecord) -> bool:
-    """Take the secrets out of a record, and let it pass."""
-    text = kept = record.getMessage()
+def redact(record: logging.LogRecord) -> bool:
+    """Replace the secrets in a record, and return True so that it is logged."""
+    message = redacted = record.getMessage()
     for secret in _SECRETS:
-        kept = secret.sub(r"\1***", kept)
-    if kept != text:
-        record.msg, record.args = kept, ()
+        redacted = secret.sub(r"\1***", redacted)
+    if redacted != message:
+        record.msg, record.args = redacted, ()
     return True
 
 
-def keep_out_of_logs() -> None:
-    """Let botocore log no secrets, in this process; asked again it changes nothing."""
+def redact_logs() -> None:
+    """Add the filter to botocore's loggers, once in each process."""
     for name in LOGGERS:
-        logging.getLogger(name).addFilter(redacted)
+        logging.getLogger(name).addFilter(redact)

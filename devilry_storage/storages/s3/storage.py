@@ -1,4 +1,4 @@
-"""Django's contract of a storage on a bucket, for names that were validated before."""
+"""Django's Storage API on a bucket, for names that the caller has validated."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from ...names import RESERVED
 from ...rfc9110 import content_disposition
 from ..reader import open_reader
 from .bucket import Bucket
-from .options import client_config, refuse_location, refuse_what_breaks_a_promise, transfer
+from .options import check_location, check_options, client_config, transfer
 from .reading import RangeReader, Ranges
-from .redaction import keep_out_of_logs
+from .redaction import redact_logs
 from .validation import check_raw, is_encoded
 
-# How long a reader's own buffer is: what is read in smaller pieces comes from it.
+# Buffer size of readers. Smaller reads are served from the buffer.
 _BUFFER = 64 * 1024
 
 
 def _sign_for_the_region(context: dict[str, Any], **kwargs: Any) -> None:
-    # Else botocore signs URLs for the host of all regions, which knows nothing of a new bucket for
-    # hours, and of the newer regions' never.
+    # By default botocore signs URLs for the global host, which does not know a new bucket for
+    # hours, and never knows those in newer regions.
     context["use_global_endpoint"] = False
 
 
 class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not typed
-    """S3Storage, with one client for all threads and every request bounded.
+    """S3Storage with one client for all threads, and with limits for every request.
 
-    Of django-storages it takes the options and settings; its own ``connection`` and ``bucket``
-    still work, with our time limits, but nothing here uses them.
+    The options and settings are those of django-storages. Its attributes ``connection`` and
+    ``bucket`` still work, with our timeouts, but this class does not use them.
     """
 
     attempts: int
     deadline: float
 
     def __init__(self, **options: Any) -> None:
-        # Before django-storages, which takes it for text.
-        refuse_location(self, {**self.get_default_settings(), **options}["location"])
+        # Check the location first, because django-storages expects a string.
+        check_location(self, {**self.get_default_settings(), **options}["location"])
         super().__init__(**options)
         if "file_overwrite" not in options and not hasattr(settings, "AWS_S3_FILE_OVERWRITE"):
-            # django-storages' default is what a delivery store never does.
+            # django-storages overwrites files by default.
             self.file_overwrite = False
-        refuse_what_breaks_a_promise(self, options)
+        check_options(self, options)
         self.client_config = client_config(self)
         self.transfer = transfer(self, self.client_config)
         self._remote: Bucket | None = None
@@ -64,7 +64,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
 
     @property
     def remote(self) -> Bucket:
-        """The bucket, below our location."""
+        """The bucket and the prefix of this store."""
         if self._remote is None:
             self._remote = Bucket(
                 self.bucket_name,
@@ -78,7 +78,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return self._remote
 
     def _connection_key(self) -> Hashable:
-        """Return what tells the client of this configuration from others."""
+        """Return a key that is equal for configurations that can share a client."""
         options = (
             *("access_key", "secret_key", "security_token", "session_profile"),
             *("region_name", "use_ssl", "endpoint_url", "verify"),
@@ -87,7 +87,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return (*(getattr(self, option) for option in options), repr(config))
 
     def _make_client(self) -> Any:
-        keep_out_of_logs()
+        redact_logs()
         try:
             client = self._create_session().client(
                 "s3",
@@ -99,19 +99,19 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
             )
         except (BotoCoreError, ValueError) as exception:
             raise ImproperlyConfigured(
-                f"{type(self).__name__} for bucket {self.bucket_name!r} cannot be used as it is "
-                f"configured: {exception}."
+                f"Invalid configuration of {type(self).__name__} for bucket {self.bucket_name!r}: "
+                f"{exception}."
             ) from exception
         client.meta.events.register("provide-client-params.s3.GetObject", _sign_for_the_region)
         client.meta.events.register("before-parse.s3", check_raw)
         return client
 
     def _parameters(self, name: str) -> dict[str, Any]:
-        """Return what the site adds to requests that write an object."""
+        """Return the parameters that the site adds to requests that write an object."""
         acl = {"ACL": self.default_acl} if self.default_acl else {}
         return {**acl, **self.get_object_parameters(name)}
 
-    # -- Django's contract --
+    # -- Django's Storage API --
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
         raw = io.BufferedReader(RangeReader(self.remote, name), _BUFFER)
@@ -140,7 +140,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return self._time(self.remote.call("head_object", name)["LastModified"])
 
     def _time(self, time: datetime) -> datetime:
-        # A listing knows fractions of a second, where all else does not.
+        # Remove the fractions of a second, which only listings contain.
         time = time.astimezone(timezone.utc).replace(microsecond=0)
         return time if settings.USE_TZ else make_naive(time)
 
@@ -150,24 +150,24 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         files: list[str] = []
         for page in self.remote.pages("list_objects_v2", Prefix=prefix, Delimiter="/"):
             folders += [
-                each["Prefix"].removeprefix(prefix).rstrip("/")
-                for each in page.get("CommonPrefixes", ())
+                entry["Prefix"].removeprefix(prefix).rstrip("/")
+                for entry in page.get("CommonPrefixes", ())
             ]
-            files += [each["Key"].removeprefix(prefix) for each in page.get("Contents", ())]
-        # An object that ends in a slash is some tool's idea of a folder.
+            files += [entry["Key"].removeprefix(prefix) for entry in page.get("Contents", ())]
+        # Some tools create an object whose key ends in a slash for each folder.
         ours = "" if path else RESERVED
-        return [each for each in folders if each not in {"", ours}], [
-            each for each in files if each
+        return [folder for folder in folders if folder not in {"", ours}], [
+            file for file in files if file
         ]
 
     def contents(self, folder: str = "", **limits: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield (name, description) of what lies below a folder, as ListObjectsV2 describes it."""
+        """Yield (name, entry of ListObjectsV2) for each file below a folder."""
         prefix = self.remote.key(f"{folder}/" if folder else "")
         for page in self.remote.pages("list_objects_v2", Prefix=prefix, **limits):
-            for each in page.get("Contents", ()):
-                name = each["Key"].removeprefix(self.remote.prefix)
+            for entry in page.get("Contents", ()):
+                name = entry["Key"].removeprefix(self.remote.prefix)
                 if not name.endswith("/") and posixpath.dirname(name).split("/")[0] != RESERVED:
-                    yield name, each
+                    yield name, entry
 
     def url(  # noqa: PLR0913  # S3Storage's arguments, and ours
         self,
@@ -192,12 +192,12 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return self.remote.presigned_url(name, parameters, seconds, http_method)
 
     def _cloudfront_url(self, key: str, parameters: Mapping[str, Any], seconds: int) -> str:
-        # CloudFront passes a query on to S3 as it is.
+        # CloudFront passes the query string to S3 without changes.
         names = self.remote.query_names("get_object")
-        query = {names.get(each, each): value for each, value in parameters.items()}
+        query = {names.get(key, key): value for key, value in parameters.items()}
         url = f"{self.url_protocol}//{self.custom_domain}/{filepath_to_uri(key)}"
         if query:
             url = f"{url}?{urlencode(query, quote_via=quote)}"
-        ends = datetime.now(timezone.utc) + timedelta(seconds=seconds)
-        signed: str = self.cloudfront_signer.generate_presigned_url(url, date_less_than=ends)
+        expires = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        signed: str = self.cloudfront_signer.generate_presigned_url(url, date_less_than=expires)
         return signed

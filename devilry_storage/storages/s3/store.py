@@ -1,4 +1,4 @@
-"""The delivery store on S3."""
+"""Delivery store on S3 and compatible servers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ..protocols import (
 )
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
-from .errors import of_one_key
+from .errors import deletion_error
 from .options import HONOURED, SECRET
 from .own import BucketObjects
 from .reading import Ranges
@@ -42,36 +42,36 @@ from .storage import BucketStorage
 from .uploads import abort
 from .writing import Publication
 
-#: The most keys that one DeleteObjects takes.
+#: Maximum number of keys in a DeleteObjects request.
 KEYS_OF_A_REQUEST = 1000
 
-#: What names may have, but not XML, in which DeleteObjects tells the keys.
+#: Characters that are valid in names, but not in the XML of a DeleteObjects request.
 NOT_IN_XML = re.compile("[\ufffe\uffff]")
 
 _stores: WeakSet[S3DeliveryStore] = WeakSet()
 
 
 class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
-    """Files in a bucket as ``<d // i²>/<d % i² // i>/<d>/<f>``, the keys of FsHierDeliveryStore.
+    """Store files in a bucket as ``<d // i²>/<d % i² // i>/<d>/<f>``, like FsHierDeliveryStore.
 
-    Options are those of django-storages' S3Storage, with its settings ``AWS_*`` behind them, but
-    for those that would break a promise; and
+    The options are those of django-storages' S3Storage, with its settings ``AWS_*`` as defaults,
+    except options that would break a promise of the store. In addition:
 
     ``interval`` (int, at least 2)
         as in :class:`~devilry_storage.storages.FsHierDeliveryStore`.
     ``server_side_copy`` (bool, default True)
-        copy within S3; False copies through this machine, for servers that ignore the condition
-        of a CopyObject.
+        copy within S3. If False, copy through this machine, for servers that ignore the condition
+        of CopyObject.
     ``allow_races`` (bool, default False)
-        look first and write then, for servers that ignore conditional writes: of two writers of
-        one name at the same moment one may lose its file.
+        check whether a name is free before writing, for servers that ignore conditional writes.
+        If two writers use one name at the same time, one of them may lose its file.
     ``attempts`` (int, default 5), ``deadline`` (seconds, default 20)
-        a request is tried so often, and no attempt begins after so long.
+        the maximum number of attempts of a request, and the time after which no attempt begins.
     ``identity`` (bool, default True)
         keep a mark in the bucket, below the location, by which sites recognise the store.
 
-    Raises ImproperlyConfigured for an unknown, impossible or refused option. What the server
-    refuses or fails to do is a StoreDenied, StoreUnavailable or StoreFailure, all OSError.
+    An unknown option or an invalid value raises ImproperlyConfigured. Errors of the server raise
+    StoreDenied, StoreUnavailable or StoreFailure, which are subclasses of OSError.
     """
 
     atomic_create = True
@@ -123,7 +123,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         _stores.add(self)
 
     def reconfigure(self) -> None:
-        """Read settings and options anew, at the next use of either."""
+        """Read the settings and options again at the next use of the store."""
         if "_to_read" not in self.__dict__:
             self._postpone(self._constructor_args, self._given)
 
@@ -132,20 +132,20 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         self.__dict__.update(_constructor_args=constructor_args, _to_read=given)
 
     def __getattr__(self, attribute: str) -> Any:
-        # Python asks here for what is missing: after reconfigure() all that __init__ sets.
+        # After reconfigure() the attributes that __init__ sets are missing.
         given = self.__dict__.pop("_to_read", None)
         if given is None:
             raise AttributeError(f"{type(self).__name__!r} has no attribute {attribute!r}")
         try:
             self.__init__(**given)  # type: ignore[misc]
         except Exception:
-            # Of settings that change together, some may not have changed yet.
+            # Some of the settings that change together may not have changed yet.
             self._postpone(self._constructor_args, given)
             raise
         return getattr(self, attribute)
 
     def deconstruct(self) -> Any:
-        """Return what a migration would write down of the store: never a secret."""
+        """Return the path and the options for a migration, without secrets."""
         path, args, kwargs = super().deconstruct()
         if type(self) is S3DeliveryStore:
             path = "devilry_storage.storages.S3DeliveryStore"
@@ -168,7 +168,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return name
 
     def _publish(self, name: str, content: File[Any], sha256: str, *, create: bool) -> None:
-        """Publish a file that can be read again; if ``create``, only under a free name."""
+        """Publish a file that can be read repeatedly; if ``create``, only under a free name."""
         filename = str(content.name or "")
         publication = self._publication(name, filename, sha256, create=create)
         beginning = bytearray()
@@ -180,7 +180,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             publication.put(beginning)
             return
         del beginning
-        # Before megabytes travel in vain; the server has the last word all the same.
+        # Avoid sending a large file under a used name. The server still checks the condition.
         if create and self.exists(name):
             raise FileExistsError(f"{name!r} is taken.")
         publication.upload(lambda: read_chunks(content))
@@ -204,10 +204,10 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return Writer(sink, name, publish, mode)
 
     def copy(self, source: FileMetaLike, target: FileMetaLike) -> None:
-        """Store the source's bytes in the target; they travel within S3.
+        """Copy the source's bytes to the target within S3.
 
-        Size and SHA-256 are those of the source's record. Where it has none, or with the option
-        ``server_side_copy=False``, the bytes are read and written here.
+        The target gets the size and the SHA-256 of the source's record. If the record has none,
+        or with the option ``server_side_copy=False``, copy through this machine.
         """
         size, sha256 = getattr(source, "size", None), getattr(source, "sha256", "")
         if not self.server_side_copy or self.allow_races or size is None or not sha256:
@@ -228,7 +228,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def duplicate(
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
     ) -> str:
-        """Copy the file within S3, if its size and SHA-256 are given and the server can."""
+        """Copy the file, within S3 if its size and SHA-256 are given and the options allow it."""
         if not self.server_side_copy or self.allow_races or size is None or not sha256:
             return super().duplicate(name, key)
         source = validate_storage_name(name)
@@ -239,7 +239,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
         return first_free(self._candidates(key, fresh=True), copy)
 
-    # -- Beyond Django's contract --
+    # -- Beyond Django's Storage API --
 
     @property
     def own_objects(self) -> BucketObjects | None:
@@ -252,7 +252,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         if stop is not None and stop <= start:
-            self.size(name)  # a missing file is missing in an empty range, too
+            self.size(name)  # raise FileNotFoundError for an empty range, too
             return
         yield from Ranges(self.remote, name).stream(start, stop)
 
@@ -264,31 +264,36 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         marker = {"ContinuationToken": after} if after else {}
         prefix = self.remote.key(f"{folder}/" if folder else "")
         listing = {"Prefix": prefix, "Delimiter": "/", "MaxKeys": limit, **marker}
-        answer = next(self.remote.pages("list_objects_v2", **listing))
-        above = self.remote.prefix
-        # A key that ends in a slash, or has two, is some tool's idea of a folder.
+        response = next(self.remote.pages("list_objects_v2", **listing))
+        location = self.remote.prefix
+        # Some tools create an object whose key ends in a slash for each folder.
         folders = [
-            each["Prefix"].removesuffix("/").removeprefix(above)
-            for each in answer.get("CommonPrefixes", ())
-            if not each["Prefix"].endswith("//")
+            entry["Prefix"].removesuffix("/").removeprefix(location)
+            for entry in response.get("CommonPrefixes", ())
+            if not entry["Prefix"].endswith("//")
         ]
         files = [
-            Entry(each["Key"].removeprefix(above), each["Size"], self._time(each["LastModified"]))
-            for each in answer.get("Contents", ())
-            if not each["Key"].endswith("/")
+            Entry(
+                entry["Key"].removeprefix(location),
+                entry["Size"],
+                self._time(entry["LastModified"]),
+            )
+            for entry in response.get("Contents", ())
+            if not entry["Key"].endswith("/")
         ]
-        goes_on = answer.get("IsTruncated")
-        following = str(answer.get("NextContinuationToken", "")) if goes_on else ""
-        return Page([each for each in folders if each not in {"", RESERVED}], files, following)
+        truncated = response.get("IsTruncated")
+        next_token = str(response.get("NextContinuationToken", "")) if truncated else ""
+        shown = [folder for folder in folders if folder not in {"", RESERVED}]
+        return Page(shown, files, next_token)
 
     def delete_many(
         self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
     ) -> dict[str, Exception]:
-        """Remove the files at once, a thousand in a request, and return what failed, and how.
+        """Delete the files, up to 1000 in a request; return the exceptions of failed names.
 
-        Each of ``sizes`` takes one more request.
+        Each file in ``sizes`` costs one more request.
         """
-        failures = self._of_other_sizes(sizes or {})
+        failures = self._check_sizes(sizes or {})
         names = [name for name in names if name not in failures]
         valid: dict[str, str] = {}
         alone = []
@@ -307,8 +312,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
         return failures
 
-    def _of_other_sizes(self, sizes: Mapping[str, int]) -> dict[str, Exception]:
-        """Return the error for each of the files that has another size, or cannot be asked for."""
+    def _check_sizes(self, sizes: Mapping[str, int]) -> dict[str, Exception]:
+        """Return an exception for each file with a different size, or whose size is unknown."""
         failures: dict[str, Exception] = {}
         for name, size in sizes.items():
             try:
@@ -320,42 +325,42 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def _delete_batch(self, names: Mapping[str, str]) -> dict[str, Exception]:
         objects = [{"Key": key} for key in names]
         try:
-            # Not Quiet: that a key is not named would be all there is to see of its success.
-            answer = self.remote.call("delete_objects", Delete={"Objects": objects})
+            # Without Quiet, so that the response names each deleted key.
+            response = self.remote.call("delete_objects", Delete={"Objects": objects})
         except (OSError, ValueError) as exception:
             if getattr(exception, "code", "") == "MalformedXML":
-                # Perhaps for one key: the others must not stay with it for ever.
+                # The server may have rejected one key only: delete the files one by one.
                 return super().delete_many(names.values())
-            # One answer for all of them: each is reported with it.
+            # The exception is about the request, so report it for each name.
             return dict.fromkeys(names.values(), exception)
-        deleted = {each["Key"] for each in answer.get("Deleted", ())}
+        deleted = {entry["Key"] for entry in response.get("Deleted", ())}
         unnamed = {key: name for key, name in names.items() if key not in deleted}
         failures: dict[str, Exception] = {}
-        strays = []
-        for error in answer.get("Errors", ()):
+        unknown = []
+        for error in response.get("Errors", ()):
             key = error.get("Key")
             unnamed.pop(key, None)
             if key not in names:
-                strays.append(error)
+                unknown.append(error)
             elif error.get("Code") != "NoSuchKey":
-                failures[names[key]] = of_one_key(error, names[key], str(self.remote))
-        # An error of a key that we do not know may be of any that is not named.
-        for error in strays:
+                failures[names[key]] = deletion_error(error, names[key], str(self.remote))
+        # An error of an unknown key may be about any name that the response does not contain.
+        for error in unknown:
             for name in unnamed.values():
-                failures[name] = of_one_key(error, name, str(self.remote))
-        return failures if strays else {**failures, **self._not_missing(unnamed.values())}
+                failures[name] = deletion_error(error, name, str(self.remote))
+        return failures if unknown else {**failures, **self._check_deleted(unnamed.values())}
 
-    def _not_missing(self, names: Iterable[str]) -> dict[str, Exception]:
-        """Return an error for each name that a DeleteObjects did not name, unless it is gone."""
+    def _check_deleted(self, names: Iterable[str]) -> dict[str, Exception]:
+        """Return an exception for each file that still exists, or that cannot be checked."""
         failures: dict[str, Exception] = {}
         broken: Exception | None = None
         for name in names:
             try:
-                # The others need not wait as long for a server that cannot be asked.
+                # After the first error, skip the requests for the other names.
                 if broken is None and self.exists(name):
                     failures[name] = StoreFailure(
-                        f"delete_objects of {name!r} in {self.remote} failed: its response does "
-                        "not name the file, which is still there."
+                        f"delete_objects of {name!r} in {self.remote} failed: the response does "
+                        "not name the file, and the file still exists."
                     )
             except OSError as exception:
                 broken = exception
@@ -371,14 +376,15 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return f"the store is empty ({self.location_text()})" if found is None else ""
 
     def current_time(self) -> datetime:
-        """Return the time that the server gives in a response."""
+        """Return the time of the server, from the Date header of a response."""
         response = self.remote.call("list_objects_v2", Prefix=self.remote.prefix, MaxKeys=1)
         date = response["ResponseMetadata"]["HTTPHeaders"].get("date", "")
         try:
             return self._time(parsedate_to_datetime(date))
         except (TypeError, ValueError) as exception:
             raise StoreFailure(
-                f"list_objects_v2 in {self.remote} failed: its response has no time but {date!r}."
+                f"list_objects_v2 in {self.remote} failed: the Date header of the response is "
+                f"{date!r}, which is not a time."
             ) from exception
 
     def location_text(self) -> str:
@@ -398,21 +404,21 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             yield Finding(
                 f"the server honours If-None-Match in {operation}",
                 honoured,
-                "" if honoured or not needed else f"give the store {REMEDIES[operation]}",
+                "" if honoured or not needed else f"set the option {REMEDIES[operation]}",
             )
 
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
-        """Abort the uploads in parts that were begun before that time; yield each one's name.
+        """Abort the multipart uploads that were started before a datetime; yield their names.
 
-        Without a ``location`` the bucket may be others' as well: there only uploads to keys of the
-        layout are ours.
+        Without a ``location``, other applications may use the bucket, too. Then only uploads to
+        keys of the layout are aborted.
         """
         prefix = self.remote.prefix
         for page in self.remote.pages("list_multipart_uploads", Prefix=prefix):
             for upload in page.get("Uploads", ()):
                 name = upload["Key"].removeprefix(prefix)
                 ours = bool(prefix) or name == MARKER or self.is_key(name)
-                # Timestamps, for without USE_TZ the time before has no zone.
+                # Compare timestamps, because without USE_TZ ``before`` has no time zone.
                 if not ours or upload["Initiated"].timestamp() >= before.timestamp():
                     continue
                 if not dry_run:
@@ -420,14 +426,16 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 yield name
 
     def url(self, name: str | None, *args: Any, **kwargs: Any) -> str:
-        """Return a presigned URL, good for ``expire`` seconds (the option ``querystring_expire``).
+        """Return a presigned URL.
 
-        ``parameters`` and ``http_method`` are S3Storage's. With ``filename`` the answer is an
-        attachment of that name, or is shown if ``as_attachment`` is False; ``content_type`` is its
-        media type. Whoever has the URL can read the file: keep it out of pages and logs.
+        It is valid for ``expire`` seconds, by default those of the option ``querystring_expire``.
+        ``parameters`` and ``http_method`` are as in S3Storage. With ``filename`` the response is
+        an attachment of that name, or is displayed if ``as_attachment`` is False.
+        ``content_type`` is the media type of the response. Everybody who has the URL can read the
+        file, so do not show it on pages or write it to logs.
         """
         if not name:
-            raise ValueError(f"{name!r} is no name of a file: it has no URL.")
+            raise ValueError(f"{name!r} has no URL: pass the name of a file.")
         url: str = BucketStorage.url(self, validate_storage_name(name), *args, **kwargs)
         return url
 
@@ -442,7 +450,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
 
 def _reconfigure(*, setting: str, **kwargs: Any) -> None:
-    """Let stores that are there take in a setting that a test has changed."""
+    """Reconfigure existing stores after a test has changed a setting."""
     if setting.startswith("AWS_"):
         for store in list(_stores):
             store.reconfigure()

@@ -1,4 +1,4 @@
-"""Aborting uploads in parts: what they have sent is in no listing, but is paid for."""
+"""Abort multipart uploads. No listing shows their parts, but S3 charges for them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ logger = logging.getLogger("devilry_storage")
 
 
 def abort(bucket: Bucket, name: str, upload: str) -> None:
-    """Abort an upload; one that is not there any more is aborted already.
+    """Abort an upload; do nothing if it does not exist.
 
-    By an attempt before this one whose reply was lost, by another purge or by a lifecycle rule.
+    An attempt whose response was lost, another purge or a lifecycle rule may have aborted it.
     """
     try:
         bucket.call("abort_multipart_upload", name, UploadId=upload)
@@ -24,11 +24,12 @@ def abort(bucket: Bucket, name: str, upload: str) -> None:
 
 
 def abandon(bucket: Bucket, name: str, upload: str) -> None:
-    """Abort an upload that has failed; never raises, for the first error is what matters.
+    """Abort a failed upload; log errors instead of raising them.
 
-    One attempt: the server may be gone, and what stays is invisible until a purge aborts it.
+    The caller raises the error of the upload. There is only one attempt, because the server may
+    be down. An upload that stays is invisible, and a purge aborts it later.
     """
     try:
         abort(replace(bucket, attempts=1), name, upload)
     except Exception as exception:  # noqa: BLE001  # see above
-        logger.warning("The upload of %r could not be aborted: %s", name, exception)
+        logger.warning("Cannot abort the upload of %r: %s", name, exception)

@@ -1,8 +1,9 @@
-"""What a complete response to each operation has: everything else is refused as odd.
+"""Reject responses that are not complete responses of S3.
 
-A proxy, a portal or a cache may respond in the server's place: with a page and status 200, with
-an empty body, with the response to another request. A response is checked twice: `check_raw`
-looks at status and body before botocore parses them, `check_parsed` at what was asked for.
+A proxy, a captive portal or a cache may respond instead of the server, with a page and status 200,
+with an empty body, or with the response to another request. Each response is therefore checked
+twice: `check_raw` checks the status and the body before botocore parses them, and `check_parsed`
+compares the result with the request.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ from typing import Any
 
 
 class OddResponse(Exception):
-    """A response that is not a complete one of S3; the text continues "its response ..."."""
+    """A response is not a complete response of S3. The text continues "the response ..."."""
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a successful response has.
+    """Requirements for a successful response of one operation.
 
-    ``root`` matches the root element of the body, which is empty where there is none. ``needs``
-    are the members that have a value, ``lists`` the lists that may be there and the members of
-    each item. ``check`` compares the response with the parameters of the request.
+    ``root``
+        a pattern for the root element of the body, empty if the body is empty.
+    ``needs``
+        the required members.
+    ``lists``
+        the optional lists, and the required members of their items.
+    ``check``
+        a function that compares the response with the parameters of the request.
     """
 
     root: str = ""
@@ -33,7 +39,7 @@ class _Rule:
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
 
 
-# RFC 9110, section 14: the range that is asked for, and the range and the size of a response.
+# RFC 9110, section 14: the requested range, and the range and the size in a response.
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
@@ -42,25 +48,25 @@ _ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*)*<(?:\w+:)?(\w+)[\s/
 
 
 def content_range(response: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """Return start, end (exclusive) and size of the whole, as a response to a range gives them."""
+    """Return start, end (exclusive) and size of the object from a response's Content-Range."""
     found = _CONTENT_RANGE.fullmatch(response.get("ContentRange", ""))
     return (int(found[1]), int(found[2]) + 1, int(found[3])) if found else None
 
 
-def size_of_refusal(headers: Mapping[str, str], error: Mapping[str, Any]) -> int | None:
-    """Return the size of the object that a response with status 416 gives, None without one."""
+def size_from_error(headers: Mapping[str, str], error: Mapping[str, Any]) -> int | None:
+    """Return the size of the object in a response with status 416, or None."""
     found = _UNSATISFIED_RANGE.fullmatch(headers.get("content-range", ""))
     given = found[1] if found else str(error.get("ActualObjectSize", ""))
     return int(given) if given.isdecimal() else None
 
 
 def is_encoded(response: Mapping[str, Any]) -> bool:
-    """Return whether the body may be another one than the object's bytes, such as their gzip."""
+    """Return whether the body may be an encoding of the object's bytes, such as gzip."""
     return response.get("ContentEncoding", "identity").lower() not in {"", "identity"}
 
 
 def has_certain_length(response: Mapping[str, Any]) -> bool:
-    """Return whether the length of a response to a whole GetObject is the object's."""
+    """Return whether a GetObject response without a range gives the size of the object."""
     return "ContentLength" in response and not is_encoded(response)
 
 
@@ -69,37 +75,39 @@ def _check_get(parameters: Mapping[str, Any], response: Mapping[str, Any]) -> No
     if not asked:
         status = response["ResponseMetadata"]["HTTPStatusCode"]
         if status != 200:
-            raise OddResponse(f"has status {status}, though no range was asked for")
+            raise OddResponse(f"has status {status}, but no range was requested")
         return
     requested, found = _RANGE.fullmatch(asked), content_range(response)
-    # rclone gives a range with status 200; without Content-Range it is the whole.
+    # rclone sends a range with status 200. Without Content-Range the body is the whole object.
     if requested is None or found is None or found[0] != int(requested[1]):
         raise OddResponse(
-            f"has other bytes ({response.get('ContentRange')!r}) than were asked for "
-            f"({asked!r}): it, or a cache before it, ignores Range"
+            f"has the range {response.get('ContentRange')!r}, but {asked!r} was requested: the "
+            "server, or a cache in front of it, ignores Range"
         )
     start, end, size = found
     last = int(requested[2] or size - 1)
     if not start < end <= min(last + 1, size):
-        raise OddResponse(f"has a wrong Content-Range ({response['ContentRange']!r}) for {asked}")
+        raise OddResponse(
+            f"has the wrong Content-Range {response['ContentRange']!r} for {asked!r}"
+        )
     length = response.get("ContentLength")
-    # A proxy that compresses says so, or how many bytes it sends then.
+    # A proxy that compresses sets Content-Encoding, or the length of the compressed body.
     if (length is None and is_encoded(response)) or length not in {None, end - start}:
-        raise OddResponse(f"has {length} bytes for the {end - start} of its Content-Range")
+        raise OddResponse(f"has {length} bytes, but its Content-Range has {end - start}")
 
 
 def _check_objects(parameters: Mapping[str, Any], response: Mapping[str, Any]) -> None:
     contents, folders = response.get("Contents", ()), response.get("CommonPrefixes", ())
     count = response.get("KeyCount", len(contents) + len(folders))
     if count != len(contents) + len(folders):
-        raise OddResponse(f"has {len(contents) + len(folders)} keys, but counts {count}")
-    _check_keys(parameters, [each["Key"] for each in contents])
-    _check_keys(parameters, [each["Prefix"] for each in folders])
+        raise OddResponse(f"has {len(contents) + len(folders)} keys, but its KeyCount is {count}")
+    _check_keys(parameters, [entry["Key"] for entry in contents])
+    _check_keys(parameters, [entry["Prefix"] for entry in folders])
     _check_markers(parameters, response, "ContinuationToken")
 
 
 def _check_uploads(parameters: Mapping[str, Any], response: Mapping[str, Any]) -> None:
-    _check_keys(parameters, [each["Key"] for each in response.get("Uploads", ())])
+    _check_keys(parameters, [upload["Key"] for upload in response.get("Uploads", ())])
     _check_markers(parameters, response, "KeyMarker", "UploadIdMarker")
 
 
@@ -107,26 +115,27 @@ def _check_keys(parameters: Mapping[str, Any], keys: list[str]) -> None:
     prefix = parameters.get("Prefix", "")
     for key in keys:
         if not key.startswith(prefix):
-            raise OddResponse(f"lists {key!r}, though keys below {prefix!r} were asked for")
+            raise OddResponse(f"lists {key!r}, but keys below {prefix!r} were requested")
 
 
 def _check_markers(
     parameters: Mapping[str, Any], response: Mapping[str, Any], first: str, *others: str
 ) -> None:
-    """Raise OddResponse if a listing goes on, but not where, or not behind where it began."""
+    """Raise OddResponse if a truncated listing has no new marker for the next page."""
     if not response.get("IsTruncated"):
         return
     if not response.get(f"Next{first}"):
-        raise OddResponse("goes on, but not where: it has no marker of the next page")
-    if all(response.get(f"Next{each}") == parameters.get(each) for each in (first, *others)):
-        raise OddResponse("goes on where it began: its marker of the next page is its own")
+        raise OddResponse("is truncated, but has no marker for the next page")
+    markers = (first, *others)
+    if all(response.get(f"Next{marker}") == parameters.get(marker) for marker in markers):
+        raise OddResponse("is truncated, but its marker for the next page is that of this page")
 
 
 _RULES = {
     "PutObject": _Rule(needs=("ETag",)),
     "CopyObject": _Rule("CopyObjectResult", needs=("CopyObjectResult.ETag",)),
     "CreateMultipartUpload": _Rule(
-        "InitiateMultipartUpload(Result)?",  # rclone leaves the end out
+        "InitiateMultipartUpload(Result)?",  # rclone omits "Result"
         needs=("UploadId",),
     ),
     "UploadPart": _Rule(needs=("ETag",)),
@@ -136,7 +145,7 @@ _RULES = {
     "HeadObject": _Rule(needs=("ETag", "ContentLength", "LastModified")),
     "GetObject": _Rule(statuses=(200, 206), needs=("ETag",), check=_check_get),
     "DeleteObject": _Rule(statuses=(204,)),
-    # Which keys it names, the store compares, for one that is missing is looked at.
+    # The store compares the keys, and checks the files that the response does not name.
     "DeleteObjects": _Rule("DeleteResult", lists={"Deleted": ("Key",)}),
     "ListObjectsV2": _Rule(
         "ListBucketResult",
@@ -145,7 +154,7 @@ _RULES = {
         check=_check_objects,
     ),
     "ListMultipartUploads": _Rule(
-        "ListMultipartUploadsResult",  # rclone's has no IsTruncated
+        "ListMultipartUploadsResult",  # rclone omits IsTruncated
         lists={"Uploads": ("Key", "UploadId", "Initiated")},
         check=_check_uploads,
     ),
@@ -153,9 +162,9 @@ _RULES = {
 
 
 def check_raw(operation_model: Any, response_dict: Mapping[str, Any], **kwargs: Any) -> None:
-    """Raise OddResponse for a status or a body that the operation's response never has.
+    """Raise OddResponse if the status or the body is invalid for the operation.
 
-    botocore calls it before it parses a response; ``**kwargs`` is what else it passes.
+    botocore calls this handler before it parses a response.
     """
     status, body = response_dict["status_code"], response_dict["body"]
     if status == 404:
@@ -168,23 +177,23 @@ def check_raw(operation_model: Any, response_dict: Mapping[str, Any], **kwargs: 
     if status not in rule.statuses:
         raise OddResponse(f"has status {status}")
     if isinstance(body, bytes) and not _has_root(body, rule.root):
-        expected = f"a {rule.root}" if rule.root else "nothing"
-        raise OddResponse(f"has {_shown(body)} where S3's has {expected}")
+        expected = f"an element {rule.root!r}" if rule.root else "an empty body"
+        raise OddResponse(f"has {_described(body)} instead of {expected}")
 
 
 def _check_missing(operation: str, headers: Mapping[str, str], body: bytes) -> None:
-    """Raise OddResponse if it is not the server that says that something is missing."""
+    """Raise OddResponse if a response with status 404 is not from an S3 server."""
     if operation != "HeadObject":
         if not _has_root(body, "Error"):
-            raise OddResponse(f"has status 404 and {_shown(body)}, not an Error of S3")
+            raise OddResponse(f"has status 404 and {_described(body)} instead of an S3 error")
     elif headers.get("content-type", "").startswith("text/html") and not any(
         name.lower().startswith("x-amz") for name in headers
     ):
-        raise OddResponse("has status 404 and the headers of a page, none of S3's")
+        raise OddResponse("has status 404 and the headers of an HTML page instead of S3 headers")
 
 
 def _root(body: bytes) -> str | None:
-    """Return the name of the root element, "" of an empty body, None if the body is not XML."""
+    """Return the name of the root element, ``""`` for an empty body, or None if it is not XML."""
     found = _ROOT.match(body)
     return found[1].decode() if found else (None if body.strip() else "")
 
@@ -194,16 +203,18 @@ def _has_root(body: bytes, pattern: str) -> bool:
     return root is not None and bool(re.fullmatch(pattern, root))
 
 
-def _shown(body: bytes) -> str:
-    """Return what an odd body is: never the body, in which a secret may be."""
+def _described(body: bytes) -> str:
+    """Describe an odd body for an error message, without its content, which may be secret."""
     root = _root(body)
-    return f"an element {root!r}" if root else "no XML" if root is None else "an empty body"
+    if root is None:
+        return "a body that is not XML"
+    return f"an element {root!r}" if root else "an empty body"
 
 
 def check_parsed(
     operation: str, parameters: Mapping[str, Any], response: Mapping[str, Any]
 ) -> None:
-    """Raise OddResponse unless a successful response is complete and fits its request."""
+    """Raise OddResponse unless a successful response is complete and matches its request."""
     rule = _RULES[operation]
     for path in rule.needs:
         value: Any = response
@@ -218,6 +229,6 @@ def check_parsed(
     for name, members in (rule.lists or {}).items():
         for item in response.get(name, ()):
             if missing := [member for member in members if member not in item]:
-                raise OddResponse(f"has one of {name} without {missing[0]}")
+                raise OddResponse(f"has an item in {name} without {missing[0]}")
     if rule.check:
         rule.check(parameters, response)

@@ -1,4 +1,4 @@
-"""Publishing an object on S3: in one request, in parts, or as a copy; whole or not at all."""
+"""Publish objects on S3 atomically: in one request, in parts, or as a copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .conditions import named_part, require
 from .errors import ConditionFailed
 from .uploads import abandon
 
-#: Names of the metadata: whose upload it was, and the SHA-256 of the whole in hexadecimal.
+#: Keys of an object's metadata: the token of the upload, and the SHA-256 in hexadecimal.
 TOKEN = "devilry-token"  # noqa: S105  # no secret
 SHA256 = "sha256"
 
@@ -31,24 +31,25 @@ MIB = 1 << 20
 SMALLEST_PART = 5 * MIB
 LARGEST_COPY = 5 << 30
 
-# Parts of a copy are moved by the server: the fewer the better.
+# The server moves the parts of a copy, so a few long parts are best.
 COPIED_PART = 1 << 30
 
-# An upload has at most 10,000 parts: doubled after each thousand, parts of 8 MiB hold 8 TiB.
+# An upload has at most 10,000 parts. The length of parts doubles after each thousand, so with
+# 8 MiB at first they have room for 8 TiB.
 _PARTS_OF_ONE_LENGTH = 1000
 
 Part = dict[str, Any]
-"""A part as CompleteMultipartUpload names it."""
+"""A part in the form that CompleteMultipartUpload needs."""
 
 _Send = Callable[[str, int, Any], Part]
-"""Sends one part: gets the id of the upload, the part's number and what it is made of."""
+"""Send one part, given the id of the upload, the number of the part and its data or range."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """How bytes travel: threshold and part length in bytes, parts in flight.
+    """Parameters of transfers: threshold and part length in bytes, and concurrent parts.
 
-    ``new_checksums``: the server knows more of them than MD5.
+    ``new_checksums`` is False for servers that support only MD5.
     """
 
     threshold: int = 8 * MIB
@@ -57,23 +58,23 @@ class Transfer:
     new_checksums: bool = True
 
     def checksum(self, data: Any, sha256: Any) -> dict[str, Any]:
-        """Return the parameter by which the server checks the object that it has received.
+        """Return the checksum parameters of an object.
 
         ``sha256`` is the digest of the data.
         """
         if self.new_checksums:
-            # A bucket with Object Lock wants the algorithm as well.
+            # A bucket with Object Lock requires the algorithm as well.
             return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _base64(sha256)}
         return _md5(data)
 
     def part_checksum(self, data: Any) -> dict[str, str]:
-        """Return the parameter by which the server checks a part that it has received."""
+        """Return the checksum parameter of a part."""
         if self.new_checksums:
             return {"ChecksumCRC32": _base64(zlib.crc32(data).to_bytes(4, "big"))}
         return _md5(data)
 
     def part_lengths(self) -> Iterator[int]:
-        """Yield the length of each part of an upload that may grow to any size."""
+        """Yield the lengths of parts, without end, for an upload of unknown size."""
         length = max(self.part_length, SMALLEST_PART)
         while True:
             for _ in range(_PARTS_OF_ONE_LENGTH):
@@ -91,33 +92,39 @@ def _base64(digest: bytes) -> str:
 
 @dataclass(frozen=True)
 class Publication:
-    """One object on its way to one name.
+    """Publication of one object under one name.
 
-    ``create``: only if the name is free, which the server decides; else what is there is replaced.
-    ``parameters`` are the object's own; to its metadata comes the SHA-256 (hexadecimal) where it
-    is known, and a ``token``, which tells our object from another's where an attempt was carried
-    out but its reply was lost.
+    ``parameters``
+        the parameters of the object. Its metadata also gets the token, and the SHA-256 if it is
+        known.
+    ``create``
+        publish only if the name is free, which the server decides. If False, replace the object.
+    ``sha256``
+        the SHA-256 of the bytes in hexadecimal, or ``""``.
+    ``token``
+        a random value by which the store recognises its own object if a request succeeded, but
+        its response was lost.
     """
 
     bucket: Bucket
     name: str
-    parameters: Mapping[str, Any] = field(repr=False)  # may hold a key of SSE-C
+    parameters: Mapping[str, Any] = field(repr=False)  # may contain an SSE-C key
     transfer: Transfer
     create: bool = True
     sha256: str = ""
     token: str = field(default_factory=lambda: token_hex(16))
 
     def put(self, data: Any) -> None:
-        """Publish the bytes in one request; FileExistsError where the name is taken."""
+        """Publish the bytes in one request; raise FileExistsError if the name is used."""
         self._require("put_object")
         digest = bytes.fromhex(self.sha256) if self.sha256 else hashlib.sha256(data).digest()
         own = self._own("put_object", digest.hex())
         self._publish("put_object", Body=data, **self.transfer.checksum(data, digest), **own)
 
     def copy(self, source: str, size: int) -> None:
-        """Publish the bytes of another name, ``size`` of them, which do not come here.
+        """Publish a copy of another object of ``size`` bytes, within S3.
 
-        Raises FileExistsError where the name is taken, FileNotFoundError.
+        Raise FileExistsError if the name is used, or FileNotFoundError.
         """
         from_ = self.bucket.copy_source(source)
         if size <= LARGEST_COPY:
@@ -126,53 +133,54 @@ class Publication:
             self._publish("copy_object", MetadataDirective="REPLACE", **from_, **own)
             return
 
-        def send(upload: str, number: int, place: tuple[int, int]) -> Part:
-            answer = self.bucket.call(
+        def send(upload: str, number: int, positions: tuple[int, int]) -> Part:
+            first, last = positions
+            response = self.bucket.call(
                 "upload_part_copy",
                 self.name,
                 UploadId=upload,
                 PartNumber=number,
-                CopySourceRange=f"bytes={place[0]}-{place[1]}",
+                CopySourceRange=f"bytes={first}-{last}",
                 **from_,
             )
-            return named_part(number, answer["CopyPartResult"])
+            return named_part(number, response["CopyPartResult"])
 
-        def places() -> Iterator[tuple[int, int]]:
+        def ranges() -> Iterator[tuple[int, int]]:
             for start in range(0, size, COPIED_PART):
                 yield start, min(start + COPIED_PART, size) - 1
 
-        self._in_parts(places, send)
+        self._in_parts(ranges, send)
 
     def upload(self, chunks: Callable[[], Iterable[bytes]]) -> None:
-        """Publish the bytes in parts, of which no more than are in flight are in memory.
+        """Publish the bytes in parts; only the parts that are being sent are in memory.
 
-        ``chunks`` is called anew for each attempt. Raises FileExistsError where the name is taken;
-        nothing is left behind then.
+        ``chunks`` is called for each attempt. Raise FileExistsError if the name is used. A failed
+        upload is aborted.
         """
 
         def send(upload: str, number: int, data: bytearray) -> Part:
             checksum = self.transfer.part_checksum(data)
-            answer = self.bucket.call(
+            response = self.bucket.call(
                 "upload_part", self.name, UploadId=upload, PartNumber=number, Body=data, **checksum
             )
-            # Not every server repeats the checksum.
-            return named_part(number, {**checksum, **answer})
+            # Some servers do not return the checksum.
+            return named_part(number, {**checksum, **response})
 
         algorithm = {"ChecksumAlgorithm": "CRC32"} if self.transfer.new_checksums else {}
         self._in_parts(lambda: joined(chunks(), self.transfer.part_lengths()), send, **algorithm)
 
-    # -- Their parts --
+    # -- Helpers --
 
     def _require(self, operation: str) -> None:
         if self.create:
             require(self.bucket, operation)
 
     def _own(self, operation: str, sha256: str) -> dict[str, Any]:
-        """Return the object's parameters, as far as the operation takes them."""
+        """Return the object's parameters that the operation accepts, with its metadata."""
         if unknown := self.parameters.keys() - self.bucket.accepts("put_object"):
             raise ImproperlyConfigured(
-                f"Option object_parameters has {min(unknown)!r}: S3 has no such parameter of an "
-                "object. Look up its spelling in boto3's reference of put_object."
+                f"Option 'object_parameters' contains {min(unknown)!r}, which S3 does not know: "
+                "look up its spelling in boto3's reference of put_object."
             )
         accepted = self.bucket.accepts(operation)
         own = {key: value for key, value in self.parameters.items() if key in accepted}
@@ -188,10 +196,10 @@ class Publication:
             self.bucket.call(operation, self.name, **parameters)
         except StoreFailure as exception:
             taken = isinstance(exception, ConditionFailed) and not exception.conflict
-            # After a completion whose reply was lost there is no such upload any more.
+            # The response to an earlier attempt that completed the upload may have been lost.
             if not taken and exception.code != "NoSuchUpload":
                 raise
-            # Even a first attempt may have been repeated on its way, by a balancer.
+            # A load balancer may have repeated even the first attempt.
             if self._is_ours():
                 return
             if taken:
@@ -200,11 +208,11 @@ class Publication:
 
     def _is_ours(self) -> bool:
         try:
-            there = self.bucket.call("head_object", self.name)
+            found = self.bucket.call("head_object", self.name)
         except FileNotFoundError:
-            # It was removed meanwhile, or is what SeaweedFS takes for a folder.
+            # It was deleted since, or the name is a folder of SeaweedFS.
             return False
-        return bool(there.get("Metadata", {}).get(TOKEN) == self.token)
+        return bool(found.get("Metadata", {}).get(TOKEN) == self.token)
 
     def _in_parts(
         self, pieces: Callable[[], Iterable[Any]], send: _Send, **algorithm: str
@@ -214,7 +222,7 @@ class Publication:
             try:
                 self._in_parts_once(pieces(), send, algorithm)
             except ConditionFailed as exception:
-                # Somebody else writes the name just now: S3 wants the upload begun again.
+                # Another client is writing the name. S3 requires a new upload.
                 if not exception.conflict or attempt >= self.bucket.attempts:
                     raise
                 pause(attempt)
@@ -225,8 +233,8 @@ class Publication:
         self, pieces: Iterable[Any], send: _Send, algorithm: Mapping[str, str]
     ) -> None:
         own = self._own("create_multipart_upload", self.sha256)
-        begun = self.bucket.call("create_multipart_upload", self.name, **own, **algorithm)
-        upload: str = begun["UploadId"]
+        response = self.bucket.call("create_multipart_upload", self.name, **own, **algorithm)
+        upload: str = response["UploadId"]
         try:
             sent = in_parallel(
                 lambda number, piece: send(upload, number, piece),
@@ -244,9 +252,9 @@ class Publication:
 
 
 def joined(chunks: Iterable[bytes], lengths: Iterator[int]) -> Iterator[bytearray]:
-    """Yield the chunks joined and cut into parts of these lengths, the last one shorter.
+    """Yield the bytes of the chunks in parts of these lengths; the last part may be shorter.
 
-    Each part is a buffer of its own, which http.client sends without copying it.
+    Each part is a new buffer, which http.client sends without copying it.
     """
     length = next(lengths)
     part = bytearray()
@@ -266,9 +274,9 @@ def joined(chunks: Iterable[bytes], lengths: Iterator[int]) -> Iterator[bytearra
 def in_parallel(
     send: Callable[[int, Any], Part], pieces: Iterable[Any], concurrency: int
 ) -> list[Part]:
-    """Send the pieces, numbered from 1, so many at a time; return the parts in order.
+    """Send the pieces concurrently, numbered from 1; return the parts in order.
 
-    The first error ends it, when what is in flight has ended.
+    After the first error no more pieces are sent. It is raised when the pending ones are done.
     """
     sent: list[Part] = []
     flying: set[Future[Part]] = set()

@@ -1,4 +1,4 @@
-"""One client of S3 for all threads of a process, and another one for a process forked from it."""
+"""All threads of a process share one S3 client; a forked child creates its own."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def proxy() -> Iterator[HttpProxy]:
 
 @pytest.fixture
 def options(proxy: HttpProxy) -> dict[str, Any]:
-    """Options of a store for whose endpoint nobody has made a client yet."""
+    """Options of a store for an endpoint without a cached client."""
     server = s3servers.get("seaweedfs")
     return {**server.options(server.bucket()), "endpoint_url": proxy.endpoint_url}
 
 
 def at_once(act: Callable[[int], Any]) -> list[Any]:
-    """Return what the act returns in each of so many threads, which meet at a barrier first."""
+    """Call the function in THREADS threads, which start at a barrier; return the results."""
     barrier = threading.Barrier(THREADS)
 
     def meet(number: int) -> Any:
@@ -56,20 +56,20 @@ def save_and_read(store: S3DeliveryStore, name: str) -> None:
         assert file.read() == data
 
 
-def test_threads_that_start_at_once_make_one_client(options: dict[str, Any]) -> None:
-    """It is one for several stores of one configuration, too."""
+def test_concurrent_threads_create_one_client(options: dict[str, Any]) -> None:
+    """Stores with the same configuration share the client, too."""
     stores = [S3DeliveryStore(**options) for _ in range(2)]
     clients = at_once(lambda number: stores[number % 2].remote.client)
     assert {id(client) for client in clients} == {id(stores[0].remote.client)}
 
 
 def test_threads_share_one_pool_of_connections(options: dict[str, Any], proxy: HttpProxy) -> None:
-    """32 threads need no more connections than they are, and keep them for the next round."""
+    """32 threads use at most 32 connections, and reuse them."""
     store = S3DeliveryStore(**options)
 
     def work(number: int) -> Any:
-        for n in range(ROUNDS):
-            save_and_read(store, f"{number}/{n}")
+        for turn in range(ROUNDS):
+            save_and_read(store, f"{number}/{turn}")
         return store.remote.client
 
     clients = at_once(work)
@@ -79,8 +79,8 @@ def test_threads_share_one_pool_of_connections(options: dict[str, Any], proxy: H
     assert proxy.connections <= THREADS
 
 
-def test_other_credentials_are_another_client(options: dict[str, Any]) -> None:
-    """What is shared is shared by those who connect in the same way."""
+def test_other_credentials_get_another_client(options: dict[str, Any]) -> None:
+    """A client is shared only by stores that connect with the same options."""
     one, other = S3DeliveryStore(**options), S3DeliveryStore(**{**options, "access_key": "other"})
     assert one.remote.client is not other.remote.client
 
@@ -93,10 +93,8 @@ def _work_in_a_child(store: S3DeliveryStore, inherited: Any, turn: Connection) -
         turn.send(number)
 
 
-def test_a_forked_child_makes_its_own_client_and_both_go_on(
-    options: dict[str, Any], proxy: HttpProxy
-) -> None:
-    """Replies never get mixed up: the two share no connection, in whatever order they work."""
+def test_forked_child_creates_its_own_client(options: dict[str, Any], proxy: HttpProxy) -> None:
+    """Parent and child share no connection, so they never receive each other's responses."""
     store = S3DeliveryStore(**options)
     save_and_read(store, "before")
     inherited = store.remote.client
@@ -111,33 +109,35 @@ def test_a_forked_child_makes_its_own_client_and_both_go_on(
     ours.close()
     finish(child)
     assert store.remote.client is inherited
-    by = {
-        who: {each.connection for each in proxy.requests if f"/{who}/" in each.path}
-        for who in ("parent", "child")
+    connections = {
+        process: {
+            request.connection for request in proxy.requests if f"/{process}/" in request.path
+        }
+        for process in ("parent", "child")
     }
-    assert all(by.values())
-    assert not by["parent"] & by["child"]
+    assert all(connections.values())
+    assert not connections["parent"] & connections["child"]
 
 
 class SlowToConnect(S3DeliveryStore):
-    """Makes its client in its own time where it was made itself, as a loaded machine would."""
+    """A store that creates its client slowly, but only in the process that created the store."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.process = os.getpid()
-        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.begun, self.may_continue = threading.Event(), threading.Event()
 
     def _make_client(self) -> Any:
         if os.getpid() == self.process:
             self.begun.set()
-            assert self.go_on.wait(PATIENCE)
+            assert self.may_continue.wait(PATIENCE)
         return super()._make_client()
 
 
-def test_a_child_forked_while_a_client_is_being_made_does_not_wait_for_it(
+def test_fork_during_client_creation_does_not_block_child(
     options: dict[str, Any],
 ) -> None:
-    """The thread that makes it, and holds a lock meanwhile, is not in the child."""
+    """The child has no thread that would release the lock of the parent."""
     store = SlowToConnect(**options)
     with ThreadPoolExecutor(1) as pool:
         making = pool.submit(lambda: store.remote.client)
@@ -145,6 +145,6 @@ def test_a_child_forked_while_a_client_is_being_made_does_not_wait_for_it(
             assert store.begun.wait(PATIENCE)
             finish(start(save_and_read, store, "child"))
         finally:
-            store.go_on.set()
+            store.may_continue.set()
         assert making.result(PATIENCE) is store.remote.client
     save_and_read(store, "parent")

@@ -1,6 +1,6 @@
-"""A server that ignores conditional writes is found out, and nothing is written to it unasked.
+"""The store detects servers that ignore conditional writes, and does not write to them.
 
-``rclone serve s3`` is one. That the command and the check tell so is in ``test_info``.
+``rclone serve s3`` is such a server. ``test_info`` tests what the command and the check report.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ LARGE = b"x" * (PART + 1)
 
 
 def on(server: str, **more: Any) -> S3DeliveryStore:
-    """Return a store, by default at a place of which this process knows nothing yet."""
-    place = {**s3servers.need(server).options(_bucket(server)), "location": uuid.uuid4().hex}
-    return S3DeliveryStore(transfer_config=SMALL_PARTS, **{**place, **more})
+    """Return a store, by default with a new location that this process has not tested yet."""
+    options = {**s3servers.need(server).options(_bucket(server)), "location": uuid.uuid4().hex}
+    return S3DeliveryStore(transfer_config=SMALL_PARTS, **{**options, **more})
 
 
 @functools.cache
@@ -59,7 +59,7 @@ def write_open(store: S3DeliveryStore) -> None:
 
 
 def copy(store: S3DeliveryStore) -> None:
-    """Copy what somebody else has stored there."""
+    """Copy a file that another store has stored."""
     source = PlainFileMeta(store, 1005, 17)
     with on("rclone", location=store.location, allow_races=True).write_open(source) as writer:
         writer.write(b"data")
@@ -70,12 +70,12 @@ def copy(store: S3DeliveryStore) -> None:
 
 
 @pytest.mark.parametrize("write", [save_small, save_large, write_open, copy])
-def test_nothing_is_written_where_conditions_are_ignored(
+def test_no_write_if_server_ignores_conditions(
     write: Callable[[S3DeliveryStore], None],
 ) -> None:
-    """Each way to create a file asks first; the words say which request, and the way on."""
+    """Every way to create a file tests the server first. The message names request and option."""
     store = on("rclone")
-    for _ in range(2):  # what is wrong is not forgotten
+    for _ in range(2):  # the error is repeated
         with pytest.raises(ConditionalWritesIgnored) as raised:
             write(store)
         assert "ignores If-None-Match in " in str(raised.value)
@@ -84,8 +84,8 @@ def test_nothing_is_written_where_conditions_are_ignored(
     assert list(store.scan()) == []
 
 
-def test_server_that_does_not_know_the_condition_is_refused() -> None:
-    """It answers that this is not implemented, and stores nothing."""
+def test_server_without_conditional_writes_is_rejected() -> None:
+    """The server responds with 501 NotImplemented, and nothing is stored."""
     with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
         store = on("seaweedfs", endpoint_url=proxy.endpoint_url)
         proxy.fault("PutObject", Answer(501, "NotImplemented"))
@@ -94,16 +94,16 @@ def test_server_that_does_not_know_the_condition_is_refused() -> None:
         assert list(store.scan()) == []
 
 
-def test_the_refusal_is_an_error_of_a_save_and_of_a_configuration() -> None:
-    """Who handles a failing save as OSError, and who looks for what is configured wrongly."""
+def test_error_is_os_error_and_improperly_configured() -> None:
+    """Handlers of failed saves catch OSError; handlers of wrong settings the other."""
     store = on("rclone")
     for expected in (OSError, ImproperlyConfigured):
         with pytest.raises(expected, match="ignores If-None-Match"):
             save_small(store)
 
 
-def test_each_remedy_is_the_option_that_helps() -> None:
-    """Copies through this machine do not mend saves; allowed races do."""
+def test_suggested_option_is_a_remedy() -> None:
+    """Without server-side copies saves still fail; with allowed races they work."""
     with pytest.raises(ConditionalWritesIgnored, match="allow_races=True"):
         save_small(on("rclone", server_side_copy=False))
     store = on("rclone", allow_races=True)
@@ -111,8 +111,8 @@ def test_each_remedy_is_the_option_that_helps() -> None:
         write(store)
 
 
-def test_copies_alone_may_be_what_a_server_ignores() -> None:
-    """Moto's: files are stored, a copy is refused, and the option that is named helps."""
+def test_server_may_ignore_conditions_of_copies_only() -> None:
+    """On moto saves work and a copy raises; with the suggested option it works."""
     store = on("moto")
     save_small(store)
     save_large(store)
@@ -128,12 +128,12 @@ def test_copies_alone_may_be_what_a_server_ignores() -> None:
 
 
 @pytest.mark.parametrize("data", [b"first", LARGE], ids=["put", "complete"])
-def test_unasked_the_server_overwrites_without_a_word(
+def test_server_overwrites_silently_without_the_trial(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the question saves from: without it two writers are told one name, one file is lost."""
+    """Without the trial, two saves return the same name, and one file is lost."""
     monkeypatch.setattr(writing, "require", lambda bucket, operation: None)
-    # A look before, which a large file has, is no help against who is as quick.
+    # The check before a large upload does not help against a concurrent writer.
     monkeypatch.setattr(S3DeliveryStore, "exists", lambda self, name: False)
     store = on("rclone")
     assert store.save("a.txt", ContentFile(data)) == "a.txt"
@@ -141,8 +141,8 @@ def test_unasked_the_server_overwrites_without_a_word(
     assert b"".join(store.stream("a.txt")) == bytes(len(data))
 
 
-def test_findings_are_what_the_server_does() -> None:
-    """Of each request that can be conditional, on each server; asked anew each time."""
+def test_findings_match_each_server() -> None:
+    """The result for each conditional request of each server is the same the second time."""
     honoured = {
         server: [holds for _ in range(2) for _, holds in conditions.findings(on(server).remote)]
         for server in ("seaweedfs", "moto", "rclone")
@@ -155,21 +155,21 @@ def test_findings_are_what_the_server_does() -> None:
 
 
 class TestS3DeliveryStoreOnRclone(S3Cases):
-    """With ``allow_races=True`` all but the promises that the flags take back."""
+    """Run the conformance suite with ``allow_races=True`` and its flags."""
 
     __test__ = True
     server = "rclone"
     options = {"allow_races": True}
 
-    # Its objects are files on a disk. It answers 500 where a folder has the name, and removes what
-    # lies below.
+    # Objects of rclone are files on a disk. If the name is a folder, it responds with 500 and
+    # deletes the files in the folder.
     @unittest.expectedFailure
     def test_folder_is_not_written_over(self) -> None:
         super().test_folder_is_not_written_over()
 
 
-def test_allowed_races_take_back_two_promises() -> None:
-    """No others: these are what cannot be had without conditions."""
+def test_allow_races_clears_two_flags() -> None:
+    """Only these two promises need conditional writes."""
     store = on("rclone", allow_races=True)
     assert {flag for flag in FLAGS if getattr(store, flag) is False} == {
         "atomic_create",

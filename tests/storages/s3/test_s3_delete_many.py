@@ -1,4 +1,4 @@
-"""Many files removed from S3 at once, whatever they are called."""
+"""Bulk deletion on S3, with all kinds of names."""
 
 from __future__ import annotations
 
@@ -41,35 +41,35 @@ def store(
     return store
 
 
-def silent(carried_out: bool) -> Replace:
-    """Return what lets the response name no key."""
+def empty_result(carried_out: bool) -> Replace:
+    """Return a fault that removes all keys from the response."""
     return Replace(
         lambda reply: wire(replace(reply, body=b"<DeleteResult/>")), reaches=carried_out
     )
 
 
-def _saved(store: S3DeliveryStore, proxy: HttpProxy, *names: str) -> None:
+def _save(store: S3DeliveryStore, proxy: HttpProxy, *names: str) -> None:
     for name in names:
         assert store.save(name, ContentFile(b"x")) == name
     proxy.forget()
 
 
-def test_hostile_names_are_removed_and_refused_ones_told(
+def test_hostile_names_are_deleted_and_invalid_ones_reported(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """All of the table by one request, but for the few that XML cannot carry."""
-    # To this server a name cannot be a file and a folder.
+    """One request deletes all names of the table except the few that are invalid in XML."""
+    # On SeaweedFS a name cannot be both a file and a folder.
     folders = {
         folder.rstrip("/")
         for line in ACCEPTED
         for folder in itertools.accumulate(f"{part}/" for part in line.name.split("/")[:-1])
     }
     names = [line.name for line in ACCEPTED if line.name not in folders]
-    _saved(store, proxy, *names)
-    refused = [line.name for line in REFUSED]
-    failures = store.delete_many([*refused, *names])
+    _save(store, proxy, *names)
+    invalid = [line.name for line in REFUSED]
+    failures = store.delete_many([*invalid, *names])
     assert {name: type(failure) for name, failure in failures.items()} == dict.fromkeys(
-        refused, InvalidName
+        invalid, InvalidName
     )
     alone = sum(bool(NOT_IN_XML.search(name)) for name in names)
     assert alone >= 2
@@ -77,37 +77,37 @@ def test_hostile_names_are_removed_and_refused_ones_told(
     assert [entry.name for entry in store.scan()] == ["warm.txt"]
 
 
-def test_file_whose_size_cannot_be_asked_is_kept(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """It is a failure of its own; the others are removed."""
-    _saved(store, proxy, "a.txt", "b.txt")
+def test_file_of_unknown_size_is_kept(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The error is reported for that file; the others are deleted."""
+    _save(store, proxy, "a.txt", "b.txt")
     proxy.fault("HeadObject", Answer(403, "AccessDenied"), 1)
     failures = store.delete_many(["a.txt", "b.txt"], sizes={"a.txt": 1, "b.txt": 1})
     assert {name: type(failure) for name, failure in failures.items()} == {"a.txt": StoreDenied}
     assert {entry.name for entry in store.scan()} == {"a.txt", "warm.txt"}
 
 
-def test_a_name_that_xml_cannot_carry_does_not_keep_the_others(
+def test_name_invalid_in_xml_does_not_block_other_names(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """A server of S3 answers 400 to all of a batch with such a name in it."""
-    _saved(store, proxy, "a.txt", *NONCHARACTERS)
+    """S3 responds with 400 to a whole batch that contains such a name."""
+    _save(store, proxy, "a.txt", *NONCHARACTERS)
     assert store.delete_many(["a.txt", *NONCHARACTERS]) == {}
     assert [store.exists(name) for name in ("a.txt", *NONCHARACTERS)] == [False] * 3
 
 
-def test_what_fails_alone_is_told_with_its_name(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    _saved(store, proxy, "a.txt", *NONCHARACTERS)
+def test_failed_single_deletion_is_reported_by_name(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    _save(store, proxy, "a.txt", *NONCHARACTERS)
     proxy.fault("DeleteObject", Answer(403, "AccessDenied"))
     failures = store.delete_many(["a.txt", *NONCHARACTERS])
     assert list(failures) == NONCHARACTERS[:1]
     assert isinstance(failures[NONCHARACTERS[0]], StoreDenied)
 
 
-def test_a_batch_that_the_server_cannot_read_goes_one_by_one(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """Its XML may be stricter than that of others."""
-    _saved(store, proxy, "a.txt", "b.txt")
+def test_malformed_batch_is_deleted_one_by_one(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """A server may reject names that other servers accept."""
+    _save(store, proxy, "a.txt", "b.txt")
     proxy.fault("DeleteObjects", Answer(400, "MalformedXML"))
     assert store.delete_many(["a.txt", "b.txt"]) == {}
     assert proxy.operations() == ["DeleteObjects", "DeleteObject", "DeleteObject"]
@@ -115,26 +115,26 @@ def test_a_batch_that_the_server_cannot_read_goes_one_by_one(
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
-def test_names_that_a_response_leaves_out_are_looked_at(
+def test_names_missing_from_response_are_checked(
     store: S3DeliveryStore, proxy: HttpProxy, carried_out: bool
 ) -> None:
-    """What is gone is removed; what is there is an error, not a success."""
-    _saved(store, proxy, "a.txt", "b.txt")
-    proxy.fault("DeleteObjects", silent(carried_out))
+    """A file that is gone counts as deleted; a file that still exists is an error."""
+    _save(store, proxy, "a.txt", "b.txt")
+    proxy.fault("DeleteObjects", empty_result(carried_out))
     failures = store.delete_many(["a.txt", "b.txt"])
     assert proxy.operations() == ["DeleteObjects", "HeadObject", "HeadObject"]
     assert list(failures) == ([] if carried_out else ["a.txt", "b.txt"])
     for failure in failures.values():
         assert isinstance(failure, StoreFailure)
-        assert "does not name the file, which is still there" in str(failure)
+        assert "does not name the file, and the file still exists" in str(failure)
 
 
-def test_look_that_fails_is_the_error_of_all_that_are_left(
+def test_failed_check_is_reported_for_all_remaining_names(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """One by one a thousand names would wait for a server that does not respond."""
-    _saved(store, proxy, "a.txt", "b.txt")
-    proxy.fault("DeleteObjects", silent(True))
+    """Otherwise a thousand names would wait for a server that does not respond."""
+    _save(store, proxy, "a.txt", "b.txt")
+    proxy.fault("DeleteObjects", empty_result(True))
     proxy.fault("HeadObject", Answer(403, "AccessDenied"))
     failures = store.delete_many(["a.txt", "b.txt"])
     assert proxy.operations() == ["DeleteObjects", "HeadObject"]
@@ -142,8 +142,8 @@ def test_look_that_fails_is_the_error_of_all_that_are_left(
     assert list(failures) == ["a.txt", "b.txt"]
 
 
-def test_of_valid_names_xml_cannot_carry_just_those_that_go_alone() -> None:
-    """Char of XML 1.0 (https://www.w3.org/TR/xml/#charsets); above U+FFFF it has all."""
+def test_characters_invalid_in_xml_are_detected() -> None:
+    """XML 1.0 permits Char (https://www.w3.org/TR/xml/#charsets), and all above U+FFFF."""
     for code in range(0x10000):
         character = chr(code)
         try:

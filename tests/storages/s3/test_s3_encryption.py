@@ -1,4 +1,4 @@
-"""What a site demands of its objects on S3: that each request says how they are encrypted."""
+"""Encryption, ACLs and other object parameters are sent with every request that needs them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.servers
 MIB = 1 << 20
 PART = 5 * MIB
 SSE_C = "x-amz-server-side-encryption-customer-algorithm"
-SSE_C_OF_THE_SOURCE = "x-amz-copy-source-server-side-encryption-customer-algorithm"
+SSE_C_SOURCE = "x-amz-copy-source-server-side-encryption-customer-algorithm"
 SSE = "x-amz-server-side-encryption"
 
 WRITES = {"PutObject", "CopyObject", "CreateMultipartUpload"}
@@ -42,12 +42,12 @@ def options(proxy: HttpProxy, bucket: str) -> dict[str, Any]:
     }
 
 
-def customers_key() -> dict[str, Any]:
+def customer_key() -> dict[str, Any]:
     return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": os.urandom(32)}
 
 
-def live(store: S3DeliveryStore) -> PlainFileMeta:
-    """Let the store do what it does with files, small, large and copied; return a large one."""
+def use(store: S3DeliveryStore) -> PlainFileMeta:
+    """Write, copy, read, list and delete small and large files; return a large one."""
     for number, data in enumerate((os.urandom(1000), os.urandom(PART + 1000)), 1):
         row, copy = PlainFileMeta(store, 1, number), PlainFileMeta(store, 2, number)
         with store.write_open(row) as writer:
@@ -69,52 +69,51 @@ def copy_in_parts(row: PlainFileMeta, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"".join(row.store.stream(str(copy.content), sha256=row.sha256))
 
 
-def test_the_customers_key_goes_with_every_request_that_needs_it(
+def test_sse_c_key_is_sent_with_requests_that_need_it(
     options: dict[str, Any], proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SSE-C: to write, to read, for each part, and twice for a copy; S3 keeps no key."""
-    row = live(S3DeliveryStore(**options, object_parameters=customers_key()))
-    # SeaweedFS says that it cannot do it; what it was asked counts here.
+    """Writes, reads and parts send the key; copies send that of the source, too."""
+    row = use(S3DeliveryStore(**options, object_parameters=customer_key()))
+    # SeaweedFS does not support it. Only the request is tested.
     with pytest.raises(StoreFailure, match="upload_part_copy.*NotImplemented"):
         copy_in_parts(row, monkeypatch)
     needing = WRITES | {
         *("UploadPart", "UploadPartCopy", "CompleteMultipartUpload", "GetObject", "HeadObject")
     }
-    by = {each.operation: each for each in proxy.requests}
-    assert needing < set(by)
+    assert needing < set(proxy.operations())
     for request in proxy.requests:
         assert (SSE_C in request.headers) is (request.operation in needing), request.target
         copies = request.operation in {"CopyObject", "UploadPartCopy"}
-        assert (SSE_C_OF_THE_SOURCE in request.headers) is copies, request.target
+        assert (SSE_C_SOURCE in request.headers) is copies, request.target
 
 
-def test_without_the_customers_key_there_is_an_error(options: dict[str, Any]) -> None:
-    """Neither without one nor with another one is anything read."""
-    S3DeliveryStore(**options, object_parameters=customers_key()).save("a", ContentFile(b"data"))
-    for parameters in ({}, customers_key()):
+def test_reading_without_the_sse_c_key_fails(options: dict[str, Any]) -> None:
+    """Reading fails without a key and with another key."""
+    S3DeliveryStore(**options, object_parameters=customer_key()).save("a", ContentFile(b"data"))
+    for parameters in ({}, customer_key()):
         with pytest.raises((StoreDenied, StoreFailure)):
             S3DeliveryStore(**options, object_parameters=parameters).open("a")
 
 
-def test_each_object_is_written_with_the_encryption_that_the_bucket_demands(
+def test_every_write_requests_the_configured_encryption(
     options: dict[str, Any], proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store's own marker, too: a policy may refuse every object that is not encrypted."""
+    """The store's own marker is encrypted, too, because a policy may require encryption."""
     parameters = {"ServerSideEncryption": "AES256"}
-    copy_in_parts(live(S3DeliveryStore(**options, object_parameters=parameters)), monkeypatch)
+    copy_in_parts(use(S3DeliveryStore(**options, object_parameters=parameters)), monkeypatch)
     assert any(request.path.endswith(MARKER) for request in proxy.requests)
     for request in proxy.requests:
         assert (SSE in request.headers) is (request.operation in WRITES), request.target
 
 
-def test_the_sites_parameters_go_with_each_object_under_ours(
+def test_object_parameters_apply_to_every_object(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stored in one request, in parts or as a copy; of the metadata, ours win."""
+    """They apply to single requests, parts and copies; the store's metadata takes precedence."""
     metadata = {"course": "inf1000", "sha256": "theirs", "devilry-token": "theirs"}
     parameters = {"CacheControl": "no-store", "Metadata": metadata}
     store = S3DeliveryStore(**options, object_parameters=parameters)
-    copy_in_parts(live(store), monkeypatch)
+    copy_in_parts(use(store), monkeypatch)
     store.save("small", ContentFile(b"data"))
     for name in ("small", "0/0/1/2", "0/0/2/2", "0/0/3/1"):
         found = store.remote.call("head_object", name)
@@ -125,15 +124,15 @@ def test_the_sites_parameters_go_with_each_object_under_ours(
     assert metadata["sha256"] == "theirs"
 
 
-def test_a_type_and_an_acl_among_the_parameters_go_before_ours(
+def test_object_parameters_override_type_and_acl(
     options: dict[str, Any], proxy: HttpProxy
 ) -> None:
-    """As with S3Storage: before the type by the filename, and the option default_acl."""
+    """As in S3Storage, they override the type by filename and the option default_acl."""
     parameters = {"ContentType": "application/x-mine", "ACL": "bucket-owner-full-control"}
     S3DeliveryStore(**options, default_acl="private", object_parameters=parameters).save(
         "a.txt", ContentFile(b"data")
     )
-    (request,) = (each for each in proxy.requests if each.path.endswith("/a.txt"))
+    (request,) = (request for request in proxy.requests if request.path.endswith("/a.txt"))
     assert request.headers["content-type"] == "application/x-mine"
     assert request.headers["x-amz-acl"] == "bucket-owner-full-control"
 
@@ -146,14 +145,14 @@ def test_a_type_and_an_acl_among_the_parameters_go_before_ours(
     ],
     ids=["default_acl", "object_parameters"],
 )
-def test_an_acl_goes_with_every_object_the_markers_included(
+def test_acl_is_sent_with_every_object_and_marker(
     options: dict[str, Any],
     proxy: HttpProxy,
     monkeypatch: pytest.MonkeyPatch,
     given: dict[str, Any],
 ) -> None:
-    """The bucket of another account may refuse what does not become its own."""
-    copy_in_parts(live(S3DeliveryStore(**options, **given)), monkeypatch)
+    """The bucket of another account may require that it becomes the owner of all objects."""
+    copy_in_parts(use(S3DeliveryStore(**options, **given)), monkeypatch)
     assert any(request.path.endswith(MARKER) for request in proxy.requests)
     for request in proxy.requests:
         has_acl = request.headers.get("x-amz-acl") == "bucket-owner-full-control"
@@ -161,13 +160,13 @@ def test_an_acl_goes_with_every_object_the_markers_included(
 
 
 class ByName(S3DeliveryStore):
-    """As S3Storage's documentation lets a site choose for each object."""
+    """A store with parameters for each object, as in S3Storage's documentation."""
 
     def get_object_parameters(self, name: str) -> dict[str, Any]:
         return {"CacheControl": f"max-age={len(name)}"}
 
 
-def test_a_subclass_chooses_the_parameters_of_each_object(options: dict[str, Any]) -> None:
+def test_subclass_sets_parameters_for_each_object(options: dict[str, Any]) -> None:
     store = ByName(**options)
     for name in ("a", "abc"):
         store.save(name, ContentFile(b"data"))
@@ -177,7 +176,7 @@ def test_a_subclass_chooses_the_parameters_of_each_object(options: dict[str, Any
 
 @pytest.mark.parametrize("calculation", ["when_supported", "when_required"])
 def test_bucket_with_object_lock_accepts_uploads(calculation: Any) -> None:
-    """It wants a checksum with each request that stores an object, and the name of its kind."""
+    """Such a bucket requires a checksum and its algorithm in requests that store an object."""
     server = s3servers.need("moto")
     bucket = f"deliveries-{uuid.uuid4().hex}"
     server.client().create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)

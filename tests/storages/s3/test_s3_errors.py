@@ -1,7 +1,7 @@
-"""What servers and networks do to the store on S3 becomes an OSError that says what to do.
+"""Errors of S3 servers and networks become OSErrors with a remedy.
 
-Each names operation, name in quotes, bucket, endpoint and remedy. SeaweedFS gives the answers that
-it knows; the others come from a proxy, in S3's words.
+Each message has the operation, the name in quotes, the bucket, the endpoint and a remedy.
+SeaweedFS sends the responses that it supports. A proxy sends the others, as S3 would.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ pytestmark = pytest.mark.servers
 
 MIB = 1 << 20
 
-#: How a store is used, and the operation of S3 that the error names.
+#: Ways to use a store, and the operation of S3 that the error must name.
 USES: dict[str, tuple[str, Callable[[S3DeliveryStore], Any]]] = {
     "save": ("put_object", lambda store: store.save("a.txt", ContentFile(b"data"))),
     "open": ("get_object", lambda store: store.open("a.txt")),
@@ -86,7 +86,7 @@ def options(server: s3servers.Server, bucket: str) -> dict[str, Any]:
 
 @pytest.fixture
 def store(options: dict[str, Any], proxy: HttpProxy) -> Iterator[S3DeliveryStore]:
-    """A store through the proxy, with a file and without any questions left."""
+    """A store behind the proxy with one file, whose server has been probed."""
     store = S3DeliveryStore(
         **{**options, "endpoint_url": proxy.endpoint_url},
         attempts=2,
@@ -100,7 +100,7 @@ def store(options: dict[str, Any], proxy: HttpProxy) -> Iterator[S3DeliveryStore
 
 
 def raised(store: S3DeliveryStore, use: str, expected: type[OSError]) -> str:
-    """Return the text of the error that a use raises, which names what it has to."""
+    """Check the type of the error that a use raises, and the names in it; return its text."""
     operation, act = USES[use]
     with pytest.raises(expected) as caught:
         act(store)
@@ -114,22 +114,22 @@ def raised(store: S3DeliveryStore, use: str, expected: type[OSError]) -> str:
     return text
 
 
-# -- The server's own answers --
+# -- Responses of the server --
 
 
 @pytest.mark.parametrize("use", ["save", "open", "stream", "list", "scan"])
-def test_a_missing_bucket_is_named_and_how_to_get_it(options: dict[str, Any], use: str) -> None:
-    """It is no missing file: nothing may be taken for gone because of it."""
+def test_missing_bucket_is_reported_with_a_remedy(options: dict[str, Any], use: str) -> None:
+    """A missing bucket must not look like a missing file."""
     store = S3DeliveryStore(**{**options, "bucket_name": "deliveries-nowhere"})
     text = raised(store, use, StoreFailure)
     assert "404 NoSuchBucket" in text
-    assert "Make the bucket, or check the options bucket_name and endpoint_url" in text
+    assert "Create the bucket, or check the options bucket_name and endpoint_url" in text
 
 
 @pytest.mark.parametrize("use", sorted(USES))
 @pytest.mark.parametrize("option", ["access_key", "secret_key"])
 def test_wrong_credentials_are_denied(options: dict[str, Any], option: str, use: str) -> None:
-    """The answer to a HEAD has no words, so that the error has to name both possible reasons."""
+    """A response to HEAD has no error code, so the message names both possible reasons."""
     store = S3DeliveryStore(**{**options, option: f"wrong-{uuid.uuid4().hex}"})
     text = raised(store, use, StoreDenied)
     assert "403" in text
@@ -139,8 +139,8 @@ def test_wrong_credentials_are_denied(options: dict[str, Any], option: str, use:
         assert "Check access key and secret key." in text
 
 
-def test_a_missing_file_is_a_missing_file(store: S3DeliveryStore) -> None:
-    """DeliveryFileNotFound, a FileNotFoundError, with the name, and the FileMeta where known."""
+def test_missing_file_raises_file_not_found(store: S3DeliveryStore) -> None:
+    """The exception is a DeliveryFileNotFound with the name, and with the FileMeta if known."""
     uses = ("open", "stream", "size", "time")
     for use in uses:
         with pytest.raises(DeliveryFileNotFound) as caught:
@@ -152,16 +152,16 @@ def test_a_missing_file_is_a_missing_file(store: S3DeliveryStore) -> None:
     assert caught.value.filemeta is missing
 
 
-def test_a_taken_name_is_a_file_that_exists(store: S3DeliveryStore) -> None:
-    """Of all who ask for one name, the server lets one have it."""
+def test_used_name_raises_file_exists(store: S3DeliveryStore) -> None:
+    """The server rejects a second file with the same name."""
     with pytest.raises(FileExistsError, match=r"'there\.txt' is taken"):
         store._create("there.txt", ContentFile(b"other"))
     with store.open("there.txt") as file:
         assert file.read() == b"data"
 
 
-def test_a_range_behind_the_end_is_empty(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """416 is an answer, not an error; and an empty file is read as such."""
+def test_range_after_the_end_is_empty(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Status 416 means no bytes, and is not an error. An empty file can be read."""
     assert b"".join(store.stream("there.txt", 4)) == b""
     assert proxy.requests[-1].status == 416
     store.save("empty.txt", ContentFile(b""))
@@ -169,8 +169,8 @@ def test_a_range_behind_the_end_is_empty(store: S3DeliveryStore, proxy: HttpProx
         assert file.read() == b""
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_stale(store: S3DeliveryStore) -> None:
-    """ESTALE: a reader never shows half of one file and half of another."""
+def test_file_replaced_during_reading_is_stale(store: S3DeliveryStore) -> None:
+    """A reader never returns bytes of two versions of a file; it raises ESTALE."""
     with store.open("notes.bin", "wb") as writer:
         writer.write(bytes(3 * MIB))
     with store.open("notes.bin") as file:
@@ -184,23 +184,23 @@ def test_a_file_that_is_replaced_while_it_is_read_is_stale(store: S3DeliveryStor
     assert repr(store.bucket_name) in str(caught.value)
 
 
-# -- Answers in S3's words --
+# -- Error responses as S3 sends them --
 
 
 @pytest.mark.parametrize(
     ("code", "status", "remedy"),
     [
-        ("ExpiredToken", 400, "Get new credentials: a session token has its time."),
-        ("InvalidToken", 400, "Get new credentials: a session token has its time."),
-        ("RequestTimeTooSkewed", 403, "Set the clock of this machine."),
+        ("ExpiredToken", 400, "Get new credentials: the session token is invalid or expired."),
+        ("InvalidToken", 400, "Get new credentials: the session token is invalid or expired."),
+        ("RequestTimeTooSkewed", 403, "Correct the clock of this machine."),
         ("AuthorizationHeaderMalformed", 400, "Check the option region_name."),
         ("Unauthorized", 401, "Check access key and secret key."),
     ],
 )
-def test_what_is_wrong_with_the_credentials_has_its_own_remedy(
+def test_credential_errors_have_specific_remedies(
     store: S3DeliveryStore, proxy: HttpProxy, code: str, status: int, remedy: str
 ) -> None:
-    """Refused once is refused for good: no second attempt."""
+    """Rejected credentials are not sent again."""
     for use in ("save", "open", "delete", "list"):
         proxy.fault("", Answer(status, code))
         text = raised(store, use, StoreDenied)
@@ -220,20 +220,20 @@ def test_what_is_wrong_with_the_credentials_has_its_own_remedy(
         ("list", "s3:ListBucket"),
     ],
 )
-def test_a_refusal_names_the_missing_permission(
+def test_denial_names_the_missing_permission(
     store: S3DeliveryStore, proxy: HttpProxy, use: str, action: str
 ) -> None:
-    """Without s3:ListBucket a missing file is refused, too: the error says so."""
+    """Without s3:ListBucket, S3 also denies access to missing files; the message says so."""
     proxy.fault("", Answer(403, "AccessDenied"))
     text = raised(store, use, StoreDenied)
     assert f"permission is missing: {action}. See the policy in the manual." in text
     assert len(proxy.requests) == 1
 
 
-def test_a_refusal_of_a_copy_names_what_both_ends_need(
+def test_denied_copy_names_permissions_of_source_and_target(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """It reads one file and writes the other."""
+    """A copy reads one file and writes the other."""
     source, target = PlainFileMeta(store, 1005, 17), PlainFileMeta(store, 1006, 18)
     with store.write_open(source) as writer:
         writer.write(b"data")
@@ -242,53 +242,47 @@ def test_a_refusal_of_a_copy_names_what_both_ends_need(
         store.copy(source, target)
 
 
-def test_a_key_of_kms_that_may_not_be_used_is_named(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """S3 names the action in its answer; s3:PutObject would lead astray."""
-    said = "User: arn:aws:iam::1:user/u is not authorized to perform: {} on resource: arn:aws:kms"
+def test_denied_kms_key_names_the_kms_action(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The message has the action of S3's response; s3:PutObject would be misleading."""
+    message = (
+        "User: arn:aws:iam::1:user/u is not authorized to perform: {} on resource: arn:aws:kms"
+    )
     for use, action in {"save": "kms:GenerateDataKey", "open": "kms:Decrypt"}.items():
-        proxy.fault("", Answer(403, "AccessDenied", said.format(action)))
+        proxy.fault("", Answer(403, "AccessDenied", message.format(action)))
         text = raised(store, use, StoreDenied)
         assert f"The permission is missing: {action}. See" in text
 
 
-def test_a_disabled_key_of_kms_is_told_by_its_code(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """No permission helps against that."""
+def test_disabled_kms_key_is_reported_by_code(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The message suggests no permission, because the key itself is disabled."""
     proxy.fault("PutObject", Answer(400, "KMS.DisabledException", "the key is disabled"))
     text = raised(store, "save", StoreFailure)
     assert "400 KMS.DisabledException (the key is disabled)" in text
 
 
-def test_a_file_in_an_archive_has_to_be_restored_first(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """InvalidObjectState: Glacier's classes are not read at once; it is a 403 on S3."""
+def test_archived_file_must_be_restored_first(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """S3 responds with 403 and InvalidObjectState for objects in Glacier storage classes."""
     proxy.fault("GetObject", Answer(403, "InvalidObjectState"), times=2)
     for use in ("open", "stream"):
         text = raised(store, use, StoreFailure)
-        assert "storage class that cannot be read at once: restore it first" in text
+        assert "storage class without immediate access: restore it in S3 first" in text
 
 
-def test_a_bad_request_without_words_names_what_it_may_be(
+def test_head_with_status_400_lists_possible_causes(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """HEAD with an expired token, from the wrong region, or without the key of SSE-C: just 400."""
+    """An expired token, a wrong region and a missing SSE-C key all cause a bare status 400."""
     proxy.fault("HeadObject", Answer(400, "ExpiredToken"))
     text = raised(store, "size", StoreFailure)
-    assert "session token that has expired" in text
+    assert "an expired session token" in text
 
 
-# -- What may pass --
+# -- Temporary errors --
 
 
 @pytest.mark.parametrize("use", sorted(USES))
-def test_a_short_burst_of_503_is_nobodys_business(
-    store: S3DeliveryStore, proxy: HttpProxy, use: str
-) -> None:
-    """As many as there are attempts, less one."""
+def test_single_503_is_retried(store: S3DeliveryStore, proxy: HttpProxy, use: str) -> None:
+    """The store makes two attempts, so the second one succeeds."""
     store.save("a.txt", ContentFile(b"data"))
     proxy.forget()
     proxy.fault("", Answer(503, "SlowDown"))
@@ -300,10 +294,10 @@ def test_a_short_burst_of_503_is_nobodys_business(
 
 @pytest.mark.parametrize("use", sorted(USES))
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
-def test_a_burst_longer_than_the_attempts_is_an_unavailable_server(
+def test_persistent_server_errors_raise_unavailable(
     store: S3DeliveryStore, proxy: HttpProxy, use: str, status: int, code: str
 ) -> None:
-    """With the attempts, the seconds, and what the server said."""
+    """The message has the number of attempts, the seconds and the server's error."""
     proxy.fault("", Answer(status, code), times=9)
     text = raised(store, use, StoreUnavailable)
     assert "failed after 2 attempts in " in text
@@ -312,53 +306,53 @@ def test_a_burst_longer_than_the_attempts_is_an_unavailable_server(
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
-    """The URL of a port on which nobody listens, and nobody else will."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+def dead_endpoint() -> Iterator[str]:
+    """The URL of a port that is reserved, but has no server."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were asked for, the longest possible ones; nobody waits for them."""
-    made: list[float] = []
+    """The requested pauses, with the maximum of the jitter; the test does not sleep."""
+    requested: list[float] = []
     monkeypatch.setattr(random, "uniform", lambda shortest, longest: longest)
-    monkeypatch.setattr(time, "sleep", made.append)
-    return made
+    monkeypatch.setattr(time, "sleep", requested.append)
+    return requested
 
 
 @pytest.mark.parametrize("use", sorted(USES))
-def test_a_dead_server_is_an_error_after_the_attempts(
-    options: dict[str, Any], nobody: str, pauses: list[float], use: str
+def test_dead_server_raises_after_all_attempts(
+    options: dict[str, Any], dead_endpoint: str, pauses: list[float], use: str
 ) -> None:
-    """Five attempts by default, with pauses that grow: seconds, where botocore takes a minute."""
-    store = S3DeliveryStore(**{**options, "endpoint_url": nobody})
+    """By default there are five attempts, with growing pauses."""
+    store = S3DeliveryStore(**{**options, "endpoint_url": dead_endpoint})
     text = raised(store, use, StoreUnavailable)
     assert "failed after 5 attempts in " in text
     assert "EndpointConnectionError" in text
-    assert text.endswith("Is the server there, and is the endpoint right?")
+    assert text.endswith("Check that the server is running, and the option endpoint_url.")
     assert pauses == [0.1, 0.2, 0.4, 0.8]
 
 
-def test_attempts_are_as_many_as_the_option_says(
-    options: dict[str, Any], nobody: str, pauses: list[float]
+def test_option_attempts_limits_attempts(
+    options: dict[str, Any], dead_endpoint: str, pauses: list[float]
 ) -> None:
-    """One means that nothing is tried again."""
-    store = S3DeliveryStore(**{**options, "endpoint_url": nobody}, attempts=1)
-    assert "failed at once: " in raised(store, "open", StoreUnavailable)
+    """With one attempt, nothing is retried."""
+    store = S3DeliveryStore(**{**options, "endpoint_url": dead_endpoint}, attempts=1)
+    assert "failed after 1 attempt: " in raised(store, "open", StoreUnavailable)
     assert pauses == []
-    store = S3DeliveryStore(**{**options, "endpoint_url": nobody}, attempts=9)
+    store = S3DeliveryStore(**{**options, "endpoint_url": dead_endpoint}, attempts=9)
     assert "failed after 9 attempts in " in raised(store, "open", StoreUnavailable)
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
 
 
 def test_no_attempt_begins_after_the_deadline(
-    options: dict[str, Any], nobody: str, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], dead_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many are left; the last pause is cut short, so that time is used to its end."""
+    """The deadline applies even if attempts are left. The last pause ends at the deadline."""
     now = [1000.0]
-    begun: list[float] = []
+    started: list[float] = []
 
     class Clock:
         @staticmethod
@@ -369,37 +363,37 @@ def test_no_attempt_begins_after_the_deadline(
         def sleep(seconds: float) -> None:
             now[0] += seconds
 
-    store = S3DeliveryStore(**{**options, "endpoint_url": nobody}, attempts=100, deadline=5)
+    store = S3DeliveryStore(**{**options, "endpoint_url": dead_endpoint}, attempts=100, deadline=5)
     store.remote.client.meta.events.register(
-        "before-send.s3", lambda **given: begun.append(now[0] - 1000)
+        "before-send.s3", lambda **kwargs: started.append(now[0] - 1000)
     )
     monkeypatch.setattr(bucket_module, "time", Clock)
     monkeypatch.setattr(random, "uniform", lambda shortest, longest: longest)
     text = raised(store, "open", StoreUnavailable)
-    assert begun == pytest.approx([0, 0.1, 0.3, 0.7, 1.5, 3.1, 5])
+    assert started == pytest.approx([0, 0.1, 0.3, 0.7, 1.5, 3.1, 5])
     assert "after 7 attempts in 5.0 s" in text
 
 
-def test_a_deadline_of_nothing_leaves_one_attempt(options: dict[str, Any], nobody: str) -> None:
-    """The first one is always made."""
-    store = S3DeliveryStore(**{**options, "endpoint_url": nobody}, attempts=100, deadline=0)
-    assert "failed at once: " in raised(store, "open", StoreUnavailable)
+def test_zero_deadline_means_one_attempt(options: dict[str, Any], dead_endpoint: str) -> None:
+    """The first attempt is always made."""
+    store = S3DeliveryStore(**{**options, "endpoint_url": dead_endpoint}, attempts=100, deadline=0)
+    assert "failed after 1 attempt: " in raised(store, "open", StoreUnavailable)
 
 
 @pytest.mark.parametrize("use", ["save", "open", "size", "delete", "list"])
-def test_a_host_that_nobody_knows_is_an_unavailable_server(
+def test_unknown_host_raises_unavailable(
     options: dict[str, Any], pauses: list[float], use: str
 ) -> None:
-    """Name servers have their moments, too: it is tried again."""
+    """Errors of name servers may be temporary, so they are retried."""
     endpoint = {"endpoint_url": "http://nowhere.invalid"}
     store = S3DeliveryStore(**{**options, **endpoint})
     text = raised(store, use, StoreUnavailable)
     assert "failed after 5 attempts in " in text
-    assert "is the endpoint right?" in text
+    assert "Check that the server is running, and the option endpoint_url." in text
 
 
 class Untrusted:
-    """A server that accepts connections, and says what no client of TLS can accept."""
+    """A server whose TLS no client can trust: it sends plain HTTP, or an unknown certificate."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
@@ -441,7 +435,7 @@ def untrusted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Untrus
 
 
 def _certificate(path: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that nobody has signed but itself, with its key."""
+    """Write a self-signed certificate for 127.0.0.1 and its key; return the path."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = timezone.now()
@@ -458,21 +452,21 @@ def _certificate(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("use", ["save", "open", "size", "list"])
-def test_a_server_that_cannot_be_trusted_is_asked_once(
+def test_untrusted_server_gets_one_attempt(
     options: dict[str, Any], untrusted: Untrusted, use: str
 ) -> None:
-    """No certificate, or nobody's: it does not get better, and the remedy is in the options."""
+    """TLS errors are permanent, so they are not retried; the message names the options."""
     store = S3DeliveryStore(**{**options, "endpoint_url": untrusted.endpoint_url})
     text = raised(store, use, StoreUnavailable)
-    assert "failed at once: SSL" in text
+    assert "failed without a retry: SSL" in text
     assert "Check the server's certificate, and the options verify and endpoint_url." in text
     assert untrusted.connections == 1
 
 
-def test_no_credentials_are_told_before_anything_is_sent(
+def test_missing_credentials_are_reported_before_any_request(
     options: dict[str, Any], proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the settings to fill in."""
+    """The message names the settings."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -482,7 +476,7 @@ def test_no_credentials_are_told_before_anything_is_sent(
     store = S3DeliveryStore(**{**options, **keys})
     proxy.forget()
     text = raised(store, "open", StoreDenied)
-    assert "there are no credentials" in text
+    assert "no credentials were found" in text
     assert "Set AWS_S3_ACCESS_KEY_ID and AWS_S3_SECRET_ACCESS_KEY, or give the machine" in text
     assert proxy.requests == []
 
@@ -492,25 +486,25 @@ def test_no_credentials_are_told_before_anything_is_sent(
     [SSOTokenLoadError(error_msg="none"), TokenRetrievalError(provider="sso", error_msg="over")],
     ids=lambda error: type(error).__name__,
 )
-def test_a_login_that_is_over_is_no_dead_server(error: BotoCoreError) -> None:
-    """Of the single sign-on of a profile."""
-    told = errors.translated(error, "get_object", "a.txt", "bucket 'b'", 1, 0)
-    assert isinstance(told, StoreDenied)
-    assert "there are no credentials" in str(told)
+def test_expired_sso_login_raises_denied(error: BotoCoreError) -> None:
+    """An expired single sign-on does not look like a dead server."""
+    exception = errors.translate_exception(error, "get_object", "a.txt", "bucket 'b'", 1, 0)
+    assert isinstance(exception, StoreDenied)
+    assert "no credentials were found" in str(exception)
 
 
-# -- Many at once --
+# -- Bulk operations --
 
 
 class PartlyDeleted(S3DeliveryStore):
-    """Its server says of some keys that it could not remove them."""
+    """A store whose server reports errors for some keys of a DeleteObjects."""
 
     codes: dict[str, str] = {}
 
-    def reports(self) -> None:
-        """Let the next answers carry the codes."""
+    def add_errors(self) -> None:
+        """Add the error codes to all further responses."""
 
-        def report(parsed: dict[str, Any], **given: Any) -> None:
+        def report(parsed: dict[str, Any], **kwargs: Any) -> None:
             parsed["Errors"] = [
                 {"Key": self.remote.key(name), "Code": code, "Message": "planned"}
                 for name, code in self.codes.items()
@@ -519,10 +513,10 @@ class PartlyDeleted(S3DeliveryStore):
         self.remote.client.meta.events.register("after-call.s3.DeleteObjects", report)
 
 
-def test_each_key_that_was_not_deleted_has_its_own_error(
+def test_delete_many_reports_an_error_for_each_key(
     options: dict[str, Any], proxy: HttpProxy
 ) -> None:
-    """Denied, unavailable, failed; a name that is missing is no failure, one that is none is."""
+    """A missing file is not an error; an invalid name is."""
     store = PartlyDeleted(**{**options, "endpoint_url": f"{proxy.endpoint_url}/"})
     store.codes = {
         "a.txt": "AccessDenied",
@@ -530,7 +524,7 @@ def test_each_key_that_was_not_deleted_has_its_own_error(
         "c.txt": "Strange",
         "d.txt": "NoSuchKey",
     }
-    store.reports()
+    store.add_errors()
     failures = store.delete_many([*store.codes, "../e.txt", "f.txt"])
     kinds = {name: type(failure).__name__ for name, failure in failures.items()}
     assert kinds == {
@@ -546,10 +540,8 @@ def test_each_key_that_was_not_deleted_has_its_own_error(
     assert "permission is missing: s3:DeleteObject" in str(failures["a.txt"])
 
 
-def test_a_batch_that_fails_as_a_whole_is_reported_for_each_of_its_names(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """Nobody takes what was never asked for as deleted; the other batches go on."""
+def test_failed_batch_is_reported_for_each_name(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Names of a failed request do not count as deleted. The other batches are still sent."""
     proxy.fault("DeleteObjects", Answer(403, "AccessDenied"))
     names = [f"{number}.txt" for number in range(1001)]
     failures = store.delete_many(names)
@@ -559,10 +551,10 @@ def test_a_batch_that_fails_as_a_whole_is_reported_for_each_of_its_names(
 
 
 @pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart"])
-def test_a_large_save_that_is_refused_names_the_operation_that_was(
+def test_denied_large_save_leaves_no_upload(
     store: S3DeliveryStore, proxy: HttpProxy, operation: str
 ) -> None:
-    """And leaves no upload behind."""
+    """The message names the permission, and the upload is aborted."""
     conditions.require(store.remote, "complete_multipart_upload")
     proxy.fault(operation, Answer(403, "AccessDenied"))
     with pytest.raises(StoreDenied, match=r"permission is missing: s3:PutObject\."):
@@ -572,18 +564,18 @@ def test_a_large_save_that_is_refused_names_the_operation_that_was(
         assert "Uploads" not in page
 
 
-# -- The options that bound it --
+# -- Options --
 
 
 @pytest.mark.parametrize("attempts", [0, -1, 1.5, "5", True, None])
-def test_attempts_are_a_count(options: dict[str, Any], attempts: Any) -> None:
-    """At least one."""
+def test_invalid_option_attempts_is_rejected(options: dict[str, Any], attempts: Any) -> None:
+    """The option must be an integer of at least 1."""
     with pytest.raises(ImproperlyConfigured, match=f"attempts={attempts!r} of S3DeliveryStore"):
         S3DeliveryStore(**options, attempts=attempts)
 
 
 @pytest.mark.parametrize("deadline", [-1, "20", True, None, float("nan"), float("inf")])
-def test_a_deadline_is_seconds(options: dict[str, Any], deadline: Any) -> None:
-    """Finite ones, for a call without an end is what it is there to prevent."""
+def test_invalid_option_deadline_is_rejected(options: dict[str, Any], deadline: Any) -> None:
+    """The option must be a finite number of seconds, so that every call ends."""
     with pytest.raises(ImproperlyConfigured, match=f"deadline={deadline!r} of S3DeliveryStore"):
         S3DeliveryStore(**options, deadline=deadline)

@@ -1,4 +1,4 @@
-"""Files on S3 as other code reads and writes them: whole, as archives, in few requests."""
+"""Reading and writing whole files and archives on S3 takes few requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PART = 5 * MIB
 
 @pytest.fixture(scope="module")
 def store(proxy: HttpProxy) -> S3DeliveryStore:
-    """A store with parts as short as S3 allows, which has asked for conditional writes already."""
+    """A store with the shortest parts that S3 allows, whose server has been tested."""
     server = s3servers.get("seaweedfs")
     options = {**server.options(server.bucket()), "endpoint_url": proxy.endpoint_url}
     parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
@@ -39,7 +39,7 @@ def store(proxy: HttpProxy) -> S3DeliveryStore:
 
 @pytest.fixture(scope="module")
 def members() -> dict[str, bytes]:
-    """Nine files of 1 MB which cannot be compressed."""
+    """Nine incompressible files of 1 MB."""
     return {f"{number}.bin": os.urandom(1_000_000) for number in range(9)}
 
 
@@ -49,10 +49,10 @@ def write_zip(file: Any, members: dict[str, bytes]) -> None:
             archive.writestr(name, data)
 
 
-def test_20_mib_are_read_whole_in_at_most_three_requests(
+def test_reading_20_mib_takes_at_most_three_requests(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """What open() has fetched, and the rest at once."""
+    """One request is sent by open(), and one for the rest."""
     data = os.urandom(20 * MIB)
     store.save("large.bin", ContentFile(data))
     proxy.forget()
@@ -62,10 +62,10 @@ def test_20_mib_are_read_whole_in_at_most_three_requests(
     assert len(proxy.requests) <= 3
 
 
-def test_a_member_of_a_9_mb_zip_is_read_in_at_most_six_requests(
+def test_reading_a_zip_member_takes_at_most_six_requests(
     store: S3DeliveryStore, proxy: HttpProxy, members: dict[str, bytes]
 ) -> None:
-    """Its directory at the end and the member in the middle, not the whole."""
+    """Only the directory at the end and the member in the middle are read."""
     archive = BytesIO()
     write_zip(archive, members)
     store.save("archive.zip", ContentFile(archive.getvalue()))
@@ -76,10 +76,10 @@ def test_a_member_of_a_9_mb_zip_is_read_in_at_most_six_requests(
     assert len(proxy.requests) <= 6
 
 
-def test_a_zip_that_is_written_in_parts_is_read_member_by_member(
+def test_zip_written_in_parts_can_be_read(
     store: S3DeliveryStore, proxy: HttpProxy, members: dict[str, bytes]
 ) -> None:
-    """ZipFile writes to ``write_open`` in sequence, and seeks in what ``read_open`` gives."""
+    """ZipFile writes sequentially with ``write_open``, and seeks with ``read_open``."""
     row = PlainFileMeta(store, 1005, 17)
     proxy.forget()
     with store.write_open(row) as writer:
@@ -91,10 +91,10 @@ def test_a_zip_that_is_written_in_parts_is_read_member_by_member(
 
 
 @pytest.mark.parametrize("mode", ["w", "w|", "w:gz"])
-def test_a_tar_that_is_written_in_parts_is_read_member_by_member(
+def test_tar_written_in_parts_can_be_read(
     store: S3DeliveryStore, proxy: HttpProxy, members: dict[str, bytes], mode: Any
 ) -> None:
-    """Plain, as a stream, and compressed."""
+    """Plain, streamed and compressed archives work."""
     row = PlainFileMeta(store, 1006, 18)
     proxy.forget()
     with store.write_open(row) as writer, tarfile.open(fileobj=writer, mode=mode) as archive:

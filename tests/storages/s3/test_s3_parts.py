@@ -1,4 +1,4 @@
-"""The parts of an upload to S3: their lengths, their order and how many are sent at a time."""
+"""The parts of an upload to S3: their lengths, their order and the number of concurrent parts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MOST_PARTS = 10_000
 LARGEST_OBJECT = 5 << 40
 
 
-def test_parts_hold_the_largest_object() -> None:
-    """They become longer, so that their number is enough."""
+def test_parts_have_room_for_the_largest_object() -> None:
+    """Later parts are longer, so that an upload has at most 10,000 parts."""
     assert sum(islice(Transfer().part_lengths(), MOST_PARTS)) >= LARGEST_OBJECT
     assert next(Transfer(part_length=1).part_lengths()) == SMALLEST_PART
 
 
 def test_parts_are_returned_in_order() -> None:
-    """S3 refuses a completion that names them otherwise; the first may arrive last."""
+    """S3 rejects a completion with parts in another order; the first part may be sent last."""
 
     def send(number: int, piece: Any) -> dict[str, Any]:
         time.sleep(0.02 * (5 - number))
@@ -35,8 +35,8 @@ def test_parts_are_returned_in_order() -> None:
     assert [(part["PartNumber"], part["ETag"]) for part in sent] == list(enumerate("abcd", 1))
 
 
-def test_no_more_parts_are_read_than_are_in_flight() -> None:
-    """Each is in memory until the server has it."""
+def test_parts_are_not_read_ahead_of_uploads() -> None:
+    """A part is in memory until the server has received it, so few parts are read ahead."""
     read: list[int] = []
     done: list[int] = []
     ahead: list[int] = []
@@ -61,7 +61,7 @@ def test_no_more_parts_are_read_than_are_in_flight() -> None:
 
 
 def test_joined_parts_have_their_lengths_and_all_bytes() -> None:
-    """Whatever the lengths of the chunks; the last part is shorter."""
+    """The lengths of the chunks do not matter. The last part is shorter."""
     data = bytes(range(256)) * 10
     for size in (1, 7, 1000, 5000):
         chunks = [data[start : start + size] for start in range(0, len(data), size)]

@@ -1,10 +1,12 @@
-"""The policy of the manual is what the store on S3 needs: all of it works, and less does not.
+"""The policy in the manual has exactly the permissions that the store on S3 needs.
 
-SeaweedFS and moto enforce policies of IAM, with some differences from S3. On SeaweedFS
-s3:PutObject allows to abort an upload as well: that s3:AbortMultipartUpload is needed shows moto,
-which for its part lets copy who may not read, and never allows DeleteObjects. Both answer 404 for
-a missing file to users without s3:ListBucket, where S3 says 403: ``test_s3_errors`` has that, in
-S3's words.
+SeaweedFS and moto enforce IAM policies, with some differences from S3:
+
+- On SeaweedFS s3:PutObject also permits aborting an upload, so the tests use moto to show that
+  s3:AbortMultipartUpload is needed.
+- moto permits copying without permission to read, and never permits DeleteObjects.
+- Both respond with 404 for a missing file to users without s3:ListBucket, where S3 responds with
+  403. ``test_s3_errors`` tests that with a proxy.
 """
 
 from __future__ import annotations
@@ -42,15 +44,15 @@ PART = 5 << 20
 
 
 def policy(bucket: str, without: str = "") -> Policy:
-    """Return the manual's policy for a bucket and our prefix, without an action."""
+    """Return the manual's policy for a bucket and PREFIX, without one action."""
     text = POLICY.read_text().replace("BUCKET", bucket).replace("PREFIX", PREFIX)
     found: Policy = json.loads(text)
     for statement in found["Statement"]:
-        statement["Action"] = [each for each in statement["Action"] if each != without]
+        statement["Action"] = [action for action in statement["Action"] if action != without]
     return found
 
 
-ACTIONS = [each for statement in policy("b")["Statement"] for each in statement["Action"]]
+ACTIONS = [action for statement in policy("b")["Statement"] for action in statement["Action"]]
 
 GET, PUT, DELETE = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
 LIST, UPLOADS, ABORT = "s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:AbortMultipartUpload"
@@ -89,7 +91,7 @@ def _remove_stale_uploads(store: S3DeliveryStore) -> None:
     assert list(found) == ["0/1/1005/18"]
 
 
-#: What is done with a store, and the actions without which it cannot be.
+#: Ways to use a store, each with the actions that it needs.
 USES: dict[str, tuple[set[str], Act]] = {
     "save": ({PUT}, lambda store: store.save("new.txt", ContentFile(b"data"))),
     "alternative": ({PUT, GET}, lambda store: store.save("there.txt", ContentFile(b"data"))),
@@ -115,35 +117,35 @@ USES: dict[str, tuple[set[str], Act]] = {
 
 
 def uses(name: str) -> dict[str, tuple[set[str], Act]]:
-    """Return the uses, but for those to which the server of that name can give no right."""
-    return {what: use for what, use in USES.items() if (name, what) != ("moto", "delete many")}
+    """Return the uses that the server can permit."""
+    return {label: use for label, use in USES.items() if (name, label) != ("moto", "delete many")}
 
 
-def test_every_action_that_an_error_names_is_in_the_policy_and_no_other() -> None:
-    """So that whoever follows an error finds it there."""
+def test_policy_has_exactly_the_actions_that_errors_name() -> None:
+    """A user who follows an error message finds the action in the policy."""
     named = {PUT, *re.findall(r"s3:\w+", " ".join(errors._ACTIONS.values()))}
     assert sorted(ACTIONS) == sorted(named)
     assert set(ACTIONS) == set().union(*(needed for needed, _ in USES.values()))
 
 
-def test_the_policy_has_the_resources_that_its_actions_are_about() -> None:
-    """Files below the prefix, the store's markers among them; listings are of the bucket."""
+def test_policy_has_the_resources_of_its_actions() -> None:
+    """Actions on files are limited to the prefix, listings to the bucket."""
     files, listings = policy("b")["Statement"]
     assert files["Resource"] == f"arn:aws:s3:::b/{PREFIX}*"
     assert listings["Resource"] == "arn:aws:s3:::b"
-    assert all(each.startswith("s3:List") for each in listings["Action"])
+    assert all(action.startswith("s3:List") for action in listings["Action"])
 
 
 @pytest.fixture(scope="module")
 def servers() -> Callable[[str], s3servers.Server]:
-    """Return a server by its name; moto is one of our own, for it asks everybody for rights."""
+    """Return a function that starts servers; moto is not shared, because it checks all users."""
     return functools.cache(
         lambda name: s3servers.own(name) if name == "moto" else s3servers.need(name)
     )
 
 
 def prepared(server: s3servers.Server, without: str | None) -> S3DeliveryStore:
-    """Return a store with some files, of a user with the policy; None: without any policy."""
+    """Return a store with some files, for a user with the policy, or without one if None."""
     with everybody_may(server):
         bucket = server.bucket()
         options = {
@@ -165,7 +167,7 @@ def prepared(server: s3servers.Server, without: str | None) -> S3DeliveryStore:
 def test_with_the_policy_everything_works(
     servers: Callable[[str], s3servers.Server], name: str
 ) -> None:
-    """All that a store does, one after the other."""
+    """All uses of a store work, one after the other."""
     store = prepared(servers(name), without="")
     for _, act in uses(name).values():
         act(store)
@@ -175,12 +177,12 @@ def test_with_the_policy_everything_works(
 def test_without_a_policy_nothing_works(
     servers: Callable[[str], s3servers.Server], name: str
 ) -> None:
-    """The servers do refuse: what works works because of the policy."""
+    """The servers deny every use, so the policy is what permits them."""
     store = prepared(servers(name), without=None)
-    for what, (_, act) in USES.items():
+    for label, (_, act) in USES.items():
         with pytest.raises(StoreDenied):
             act(store)
-            pytest.fail(f"{what} works")
+            pytest.fail(f"{label} works")
 
 
 @pytest.mark.parametrize(
@@ -194,46 +196,48 @@ def test_without_a_policy_nothing_works(
         ("moto", ABORT),
     ],
 )
-def test_an_action_left_out_is_named_by_the_error_of_whatever_needs_it(
+def test_error_names_the_missing_action(
     servers: Callable[[str], s3servers.Server], name: str, without: str
 ) -> None:
-    """And everything else still works."""
+    """Without one action, the uses that need it fail, and all others work."""
     store = prepared(servers(name), without)
-    for what, (needed, act) in uses(name).items():
+    for label, (needed, act) in uses(name).items():
         if without not in needed:
             act(store)
             continue
         with pytest.raises(StoreDenied, match=rf"permission is missing: .*{without}\b"):
             act(store)
-            pytest.fail(f"{what} works without {without}")
+            pytest.fail(f"{label} works without {without}")
 
 
-def test_an_upload_that_may_not_be_aborted_is_a_warning_that_names_the_action(
+def test_warning_about_unaborted_upload_names_the_action(
     servers: Callable[[str], s3servers.Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The trial before the first large file is to be aborted; that it cannot be costs no file."""
+    """The trial before the first large file cannot be aborted, but the file is saved."""
     store = prepared(servers("moto"), without=ABORT)
     _save_large(store)
-    ours = [each.getMessage() for each in caplog.records if each.name == "devilry_storage"]
-    assert ours
-    assert all(f"permission is missing: {ABORT}." in warning for warning in ours)
+    warnings = [
+        record.getMessage() for record in caplog.records if record.name == "devilry_storage"
+    ]
+    assert warnings
+    assert all(f"permission is missing: {ABORT}." in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("name", ["seaweedfs", "moto"])
-def test_what_lies_beside_the_prefix_is_out_of_reach(
+def test_objects_outside_the_prefix_are_inaccessible(
     servers: Callable[[str], s3servers.Server], name: str
 ) -> None:
-    """Another application's files in the same bucket are neither read nor written nor removed."""
-    below = prepared(servers(name), without="")
-    beside = S3DeliveryStore(**{**below._given, "location": ""})
-    for what in ("save", "open", "size", "delete"):
+    """The store cannot read, write or delete files of other applications in the bucket."""
+    inside = prepared(servers(name), without="")
+    outside = S3DeliveryStore(**{**inside._given, "location": ""})
+    for label in ("save", "open", "size", "delete"):
         with pytest.raises(StoreDenied):
-            USES[what][1](beside)
-            pytest.fail(f"{what} works")
+            USES[label][1](outside)
+            pytest.fail(f"{label} works")
 
 
 class TestS3DeliveryStoreWithThePolicy(S3Cases):
-    """The whole conformance suite, as a user with the manual's policy."""
+    """Run the conformance suite as a user with the manual's policy."""
 
     __test__ = True
     server = "seaweedfs"

@@ -1,4 +1,4 @@
-"""What may pass is tried again, and what was damaged on the way up is sent again."""
+"""Retries after temporary errors, damaged uploads, lost responses and broken downloads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def proxy() -> Iterator[HttpProxy]:
 
 @pytest.fixture
 def options(proxy: HttpProxy) -> dict[str, Any]:
-    """Options of a store that signs no bodies, as over TLS: only checksums tell what arrives."""
+    """Options of a store that does not sign bodies, as with TLS: only checksums protect them."""
     server = s3servers.get("seaweedfs")
     return {
         **server.options(server.bucket()),
@@ -68,7 +68,7 @@ def options(proxy: HttpProxy) -> dict[str, Any]:
 
 @pytest.fixture
 def store(options: dict[str, Any], proxy: HttpProxy) -> S3DeliveryStore:
-    """A store that knows already that its server honours conditional writes."""
+    """A store whose server has been tested for conditional writes."""
     store = S3DeliveryStore(**options)
     for size in (0, 100_001):
         store.save("warm", ContentFile(bytes(size)))
@@ -90,17 +90,17 @@ def store(options: dict[str, Any], proxy: HttpProxy) -> S3DeliveryStore:
         (409, "ConditionalRequestConflict"),
     ],
 )
-def test_what_may_pass_is_tried_again(
+def test_temporary_error_is_retried(
     store: S3DeliveryStore, proxy: HttpProxy, status: int, code: str
 ) -> None:
-    """A second request, which succeeds."""
+    """The second request succeeds."""
     proxy.fault("PutObject", Answer(status, code))
     assert store.save("a.txt", ContentFile(b"data")) == "a.txt"
     assert [request.status for request in proxy.requests] == [status, 200]
 
 
-def test_what_will_not_pass_is_not_tried_again(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """One request, and the server's own code."""
+def test_permanent_error_is_not_retried(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """There is one request, and the exception has the server's error code."""
     proxy.fault("PutObject", Answer(400, "InvalidRequest"))
     with pytest.raises(StoreFailure, match="InvalidRequest") as raised:
         store.save("a.txt", ContentFile(b"data"))
@@ -109,10 +109,10 @@ def test_what_will_not_pass_is_not_tried_again(store: S3DeliveryStore, proxy: Ht
 
 
 @pytest.mark.parametrize(("size", "operation"), [(50_000, "PutObject"), (100_001, "UploadPart")])
-def test_bytes_that_changed_on_the_way_up_are_refused_and_sent_again(
+def test_upload_damaged_in_transit_is_sent_again(
     store: S3DeliveryStore, proxy: HttpProxy, size: int, operation: str
 ) -> None:
-    """By the server, which compares the checksum."""
+    """The server compares the checksum and rejects the damaged bytes."""
     data = os.urandom(size)
     proxy.fault(operation, FlipRequestBit(size // 2))
     assert store.save("a.bin", ContentFile(data)) == "a.bin"
@@ -136,23 +136,25 @@ def test_each_upload_has_a_checksum(
     header: str,
     header_of_a_part: str,
 ) -> None:
-    """The older one for servers that know no other."""
+    """With ``when_required``, the checksum is MD5, for servers that support only that."""
     options["client_config"] = Config(s3=S3, request_checksum_calculation=calculation)
     store = S3DeliveryStore(**options)
     for size in (50_000, 100_001):
         store.save("a.bin", ContentFile(os.urandom(size)))
-    requests = {each.operation: each for each in proxy.requests if each.path.endswith(".bin")}
+    requests = {
+        request.operation: request for request in proxy.requests if request.path.endswith(".bin")
+    }
     assert requests["PutObject"].headers.get(header)
     assert requests["UploadPart"].headers.get(header_of_a_part)
 
 
-def test_a_download_that_stalls_each_time_ends_at_the_deadline(
+def test_stalling_download_ends_at_the_deadline(
     store: S3DeliveryStore, options: dict[str, Any], proxy: HttpProxy
 ) -> None:
-    """However many attempts are left."""
+    """The deadline applies even if attempts are left."""
     store.save("a.bin", ContentFile(bytes(90_000)))
     options["client_config"] = Config(s3=S3, read_timeout=0.4)
-    # Long enough for a second attempt on a machine that is slow.
+    # Long enough for a second attempt on a slow machine.
     hasty = S3DeliveryStore(**options, attempts=20, deadline=4)
     proxy.fault("GetObject", StallReply(0), 100)
     began = time.monotonic()
@@ -161,10 +163,8 @@ def test_a_download_that_stalls_each_time_ends_at_the_deadline(
     assert 4 <= time.monotonic() - began < 10
 
 
-def test_the_time_that_a_reader_takes_is_no_part_of_the_deadline(
-    options: dict[str, Any], proxy: HttpProxy
-) -> None:
-    """A connection that broke while the bytes before were being used is taken up again."""
+def test_deadline_excludes_time_of_the_reader(options: dict[str, Any], proxy: HttpProxy) -> None:
+    """A slow reader does not prevent that a broken download is resumed."""
     hasty, data = S3DeliveryStore(**options, deadline=1), os.urandom(2 << 20)
     hasty.save("a.bin", ContentFile(data))
     proxy.fault("GetObject", CutReply(1 << 20))
@@ -175,26 +175,28 @@ def test_the_time_that_a_reader_takes_is_no_part_of_the_deadline(
 
 
 def change_ranges(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str | None]) -> None:
-    """Let the server see another range than is asked for, or none."""
-    really = Bucket._send_body
+    """Change the ranges in requests, or remove them if the function returns None."""
+    original = Bucket._send_body
 
     def send(self: Bucket, send: Any, parameters: Mapping[str, Any]) -> Any:
-        given = dict(parameters)
-        if "Range" in given and (changed := change(given.pop("Range"))):
-            given["Range"] = changed
-        return really(self, send, given)
+        changed_parameters = dict(parameters)
+        if "Range" in parameters:
+            del changed_parameters["Range"]
+            if changed := change(parameters["Range"]):
+                changed_parameters["Range"] = changed
+        return original(self, send, changed_parameters)
 
     monkeypatch.setattr(Bucket, "_send_body", send)
 
 
-def test_a_server_that_ignores_ranges_is_told_not_believed(
+def test_server_that_ignores_ranges_is_an_error(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 9110 allows it; what comes are other bytes than were asked for."""
+    """RFC 9110 allows servers to ignore ranges, but then the response has other bytes."""
     data = os.urandom(90_000)
     store.save("a.bin", ContentFile(data))
-    change_ranges(monkeypatch, lambda asked: None)
-    with pytest.raises(StoreFailure, match="other bytes .*'bytes=1000-1999'.*ignores Range"):
+    change_ranges(monkeypatch, lambda requested: None)
+    with pytest.raises(StoreFailure, match="but 'bytes=1000-1999' was requested.*ignores Range"):
         list(store.stream("a.bin", 1000, 2000))
     assert b"".join(store.stream("a.bin")) == data
 
@@ -203,20 +205,20 @@ def test_a_server_that_ignores_ranges_is_told_not_believed(
     "then",
     [
         Answer(409, "ConditionalRequestConflict"),
-        # As S3 tells what it finds out after it has begun its answer.
+        # S3 sends errors with status 200 if it detects them after it has begun the response.
         Answer(200, "NoSuchUpload"),
         Answer(200, "PreconditionFailed"),
         Answer(404, "NoSuchUpload"),
     ],
-    ids=lambda answer: f"{answer.status} {answer.code}",
+    ids=lambda response: f"{response.status} {response.code}",
 )
-def test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name(
+def test_upload_with_lost_response_keeps_its_name(
     store: S3DeliveryStore, proxy: HttpProxy, then: Answer
 ) -> None:
-    """Whatever the server says to the next attempt: the object there is ours, and the only one."""
+    """After any response to the next attempt, the store recognises its own object."""
     data = os.urandom(100_001)
     proxy.fault("CompleteMultipartUpload", LoseReply())
-    # What is final is said as often as it is asked for, which has to be once.
+    # The fault would occur nine times, but the store must send only one request.
     proxy.fault("CompleteMultipartUpload", then, times=1 if then.status == 409 else 9)
     assert store.save("a.bin", ContentFile(data)) == "a.bin"
     assert [entry.name for entry in store.scan() if entry.name.startswith("a")] == ["a.bin"]
@@ -224,41 +226,41 @@ def test_an_upload_that_was_completed_though_its_reply_was_lost_keeps_its_name(
     assert proxy.fired == 2
 
 
-def test_an_upload_whose_name_is_anothers_takes_an_alternative(
+def test_upload_to_the_name_of_a_rival_takes_an_alternative(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """Begun again after a conflict, it finds an object without its own token."""
+    """After a conflict the upload is restarted, and finds an object with another token."""
     rival = S3DeliveryStore(**s3servers.get("seaweedfs").options(store.bucket_name))
     proxy.fault("CompleteMultipartUpload", Answer(409, "ConditionalRequestConflict"))
-    really = store.exists
+    original = store.exists
 
-    def taken_meanwhile(name: str) -> bool:
-        there = really(name)
+    def exists_before_rival(name: str) -> bool:
+        exists = original(name)
         rival.save("a.bin", ContentFile(b"rival"))
-        return there
+        return exists
 
-    store.exists = taken_meanwhile  # type: ignore[method-assign]
+    store.exists = exists_before_rival  # type: ignore[method-assign]
     assert store.save("a.bin", ContentFile(os.urandom(100_001))) != "a.bin"
     assert b"".join(store.stream("a.bin")) == b"rival"
 
 
-def test_conflict_without_a_rival_begins_the_upload_again(
+def test_conflict_without_a_rival_restarts_the_upload(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """The other writer gave up: the name is free, and the first upload is aborted."""
+    """If the other writer gives up, the name is free. The first upload is aborted."""
     data = os.urandom(100_001)
     proxy.fault("CompleteMultipartUpload", Answer(409, "ConditionalRequestConflict"))
     assert store.save("a.bin", ContentFile(data)) == "a.bin"
     attempt = ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
-    begun = ["HeadObject", *attempt, "AbortMultipartUpload"]
-    assert proxy.operations() == [*begun, *attempt]
+    failed = ["HeadObject", *attempt, "AbortMultipartUpload"]
+    assert proxy.operations() == [*failed, *attempt]
     assert b"".join(store.stream("a.bin")) == data
 
 
-def test_conflicts_without_end_end_with_the_attempts(
+def test_repeated_conflicts_end_with_the_attempts(
     options: dict[str, Any], proxy: HttpProxy
 ) -> None:
-    """An error, not another name: the name may still be free."""
+    """The save raises instead of taking another name, because the name may still be free."""
     store = S3DeliveryStore(**options, attempts=2)
     store.save("warm", ContentFile(bytes(100_001)))
     proxy.forget()
@@ -273,26 +275,24 @@ def test_conflicts_without_end_end_with_the_attempts(
 def test_aborted_upload_is_not_reported_as_success(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """A completion that finds no upload may have been carried out before, or not."""
+    """If the upload does not exist, it may be completed or aborted; the store must check."""
     proxy.fault("CompleteMultipartUpload", Answer(404, "NoSuchUpload"), 9)
     with pytest.raises(StoreFailure, match="NoSuchUpload"):
         store.save("a.bin", ContentFile(bytes(100_001)))
     assert not store.exists("a.bin")
 
 
-def test_save_whose_reply_was_lost_keeps_its_name(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """The second attempt finds the name taken, by the first one's own object."""
+def test_save_with_lost_response_keeps_its_name(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The second attempt finds the object of the first."""
     proxy.fault("PutObject", LoseReply())
     assert store.save("a.txt", ContentFile(b"data")) == "a.txt"
     assert [entry.name for entry in store.scan() if entry.name.startswith("a")] == ["a.txt"]
 
 
-def test_save_that_a_balancer_repeats_keeps_its_name(
+def test_save_repeated_by_a_balancer_keeps_its_name(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """The reply to the repetition is all that the client sees, in its first attempt."""
+    """The client receives only the response to the repeated request."""
     warm = {entry.name for entry in store.scan()}
     proxy.fault("PutObject", REPEATED)
     assert store.save("a.txt", ContentFile(b"data")) == "a.txt"
@@ -301,8 +301,8 @@ def test_save_that_a_balancer_repeats_keeps_its_name(
     assert {entry.name for entry in store.scan()} - warm == {"a.txt", "b.bin"}
 
 
-def test_failed_look_at_a_taken_name_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """The object may be the save's own: another name would leave it behind."""
+def test_failed_check_of_a_used_name_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The object may be the store's own, so another name would leave it unrecorded."""
     proxy.fault("PutObject", REPEATED)
     proxy.fault("HeadObject", Answer(403, "AccessDenied"))
     with pytest.raises(StoreDenied, match="head_object of 'a.txt'"):
@@ -311,23 +311,23 @@ def test_failed_look_at_a_taken_name_is_an_error(store: S3DeliveryStore, proxy: 
 
 
 def test_condition_that_always_fails_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """Neither success nor a search for free names without end."""
+    """The save does not succeed, and it does not search for free names without end."""
     proxy.fault("PutObject", Answer(412, "PreconditionFailed"), times=999)
     with pytest.raises(FileExistsError, match="100 alternative names are taken"):
         store.save("a.txt", ContentFile(b"data"))
 
 
-def test_file_that_is_replaced_is_stale_where_if_match_is_ignored(
+def test_replaced_file_is_stale_without_if_match(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ETag of each range is compared, too."""
+    """The store also compares the ETags, for servers that ignore If-Match."""
     data = os.urandom(3 << 20)
     store.save("a.bin", ContentFile(data))
-    really = Bucket._send_body
+    original = Bucket._send_body
 
     def send(self: Bucket, send: Any, parameters: Mapping[str, Any]) -> Any:
-        given = {key: value for key, value in parameters.items() if key != "IfMatch"}
-        return really(self, send, given)
+        changed = {key: value for key, value in parameters.items() if key != "IfMatch"}
+        return original(self, send, changed)
 
     monkeypatch.setattr(Bucket, "_send_body", send)
     with store.open("a.bin") as file:
@@ -338,37 +338,35 @@ def test_file_that_is_replaced_is_stale_where_if_match_is_ignored(
             file.read()
 
 
-def test_bytes_that_changed_on_the_way_down_are_an_error(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """The server sends the checksum of the whole file with it."""
+def test_download_damaged_in_transit_is_an_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The server sends the checksum of the file, which does not match."""
     store.save("a.bin", ContentFile(os.urandom(50_000)))
     proxy.fault("GetObject", FlipBit(20_000))
-    with pytest.raises(ChecksumMismatch, match="it is damaged, there or on the way"):
+    with pytest.raises(ChecksumMismatch, match="was damaged in the store or in transit"):
         list(store.stream("a.bin"))
 
 
-def test_answer_with_another_range_is_refused(
+def test_response_with_the_wrong_range_is_an_error(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its bytes are not those from the position that was asked for."""
+    """Bytes from another position are not returned."""
     store.save("a.bin", ContentFile(os.urandom(90_000)))
-    change_ranges(monkeypatch, lambda asked: asked.replace("1000-", "1001-"))
-    with pytest.raises(StoreFailure, match="'bytes 1001-1999/90000'.*were asked for"):
+    change_ranges(monkeypatch, lambda requested: requested.replace("1000-", "1001-"))
+    with pytest.raises(StoreFailure, match="'bytes 1001-1999/90000', but .* was requested"):
         list(store.stream("a.bin", 1000, 2000))
 
 
-def test_an_answer_with_a_part_of_the_range_is_not_taken_for_all(
+def test_rest_of_a_partial_range_is_requested(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 9110 lets a server, or a cache before it, give less: then the rest is asked for."""
+    """RFC 9110 allows a server, or a cache in front of it, to send a part of the range."""
     data = os.urandom(90_000)
     store.save("a.bin", ContentFile(data))
 
-    def at_most_10_000(asked: str) -> str:
-        start, last = asked.removeprefix("bytes=").split("-")
-        most = int(start) + 9_999
-        return f"bytes={start}-{min(int(last or most), most)}"
+    def at_most_10_000(requested: str) -> str:
+        start, last = requested.removeprefix("bytes=").split("-")
+        limit = int(start) + 9_999
+        return f"bytes={start}-{min(int(last or limit), limit)}"
 
     change_ranges(monkeypatch, at_most_10_000)
     with store.open("a.bin") as file:
@@ -379,34 +377,34 @@ def test_an_answer_with_a_part_of_the_range_is_not_taken_for_all(
 
 
 @pytest.mark.parametrize("length", [2, 3, 7])
-def test_listing_whose_markers_come_again_ends(
+def test_listing_with_repeated_markers_ends(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    """A circle of any length is found, though only one marker is remembered."""
-    pages = [{"IsTruncated": True, "NextContinuationToken": f"{each}"} for each in range(length)]
-    answers = itertools.islice(itertools.cycle(pages), 100)
-    monkeypatch.setattr(Bucket, "call", lambda *_, **given: next(answers))
-    with pytest.raises(StoreFailure, match="list_objects_v2 of .* does not end.* comes again"):
+    """A cycle of any length is detected, although only one marker is remembered."""
+    pages = [{"IsTruncated": True, "NextContinuationToken": f"{page}"} for page in range(length)]
+    responses = itertools.islice(itertools.cycle(pages), 100)
+    monkeypatch.setattr(Bucket, "call", lambda *_, **kwargs: next(responses))
+    with pytest.raises(StoreFailure, match="list_objects_v2 of .* does not end.* is repeated"):
         list(store.scan())
 
 
 def test_listing_of_empty_pages_ends(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of them has another marker."""
+    """The listing ends even if each page has a new marker."""
     monkeypatch.setattr(bucket, "_EMPTY_PAGES", 5)
-    pages = ({"IsTruncated": True, "NextContinuationToken": f"{each}"} for each in range(100))
-    monkeypatch.setattr(Bucket, "call", lambda *_, **given: next(pages))
+    pages = ({"IsTruncated": True, "NextContinuationToken": f"{page}"} for page in range(100))
+    monkeypatch.setattr(Bucket, "call", lambda *_, **kwargs: next(pages))
     with pytest.raises(StoreFailure, match="does not end: after 5 pages 5 were empty"):
         list(store.scan())
 
 
-def test_an_error_of_a_key_that_nobody_asked_for_is_told_of_all(
+def test_error_of_an_unknown_key_is_reported_for_all_names(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server may spell a key in its own way."""
-    answer = {"Errors": [{"Key": "A.txt", "Code": "InternalError", "Message": "planned"}]}
-    monkeypatch.setattr(Bucket, "call", lambda *_, **given: answer)
+    """A server may return a key in another spelling."""
+    response = {"Errors": [{"Key": "A.txt", "Code": "InternalError", "Message": "planned"}]}
+    monkeypatch.setattr(Bucket, "call", lambda *_, **kwargs: response)
     failures = store.delete_many(["a.txt", "b.txt"])
     assert set(failures) == {"a.txt", "b.txt"}
     assert all("InternalError" in str(failure) for failure in failures.values())

@@ -1,4 +1,4 @@
-"""Few requests: what goes over the wire for each operation of the store on S3, counted there."""
+"""The number of requests of each operation of the store on S3, counted by a proxy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PART = 5 * MIB
 
 @pytest.fixture
 def store(proxy: HttpProxy, bucket: str) -> S3DeliveryStore:
-    """A store of which this process knows already that its server honours conditional writes."""
+    """A store whose server has been tested for conditional writes."""
     options = s3servers.get("seaweedfs").options(bucket)
     store = S3DeliveryStore(
         **{**options, "endpoint_url": proxy.endpoint_url, "location": uuid.uuid4().hex},
@@ -63,16 +63,14 @@ def stored(store: S3DeliveryStore, delivery: int, file: int, data: bytes = b"dat
 
 @contextmanager
 def sends(proxy: HttpProxy, *operations: str) -> Iterator[None]:
-    """The block sends exactly these requests."""
+    """Check that the block sends exactly these requests."""
     proxy.forget()
     yield
     assert proxy.operations() == list(operations)
 
 
-def test_the_first_writes_of_a_process_ask_whether_conditions_are_honoured(
-    proxy: HttpProxy, bucket: str
-) -> None:
-    """Twice the marker where it was never made, then never again."""
+def test_first_write_of_a_process_tests_conditions(proxy: HttpProxy, bucket: str) -> None:
+    """The test creates a new marker twice. Later stores do not repeat it."""
     options = s3servers.get("seaweedfs").options(bucket)
     endpoint = {"endpoint_url": proxy.endpoint_url, "location": uuid.uuid4().hex}
     store = S3DeliveryStore(**{**options, **endpoint})
@@ -82,18 +80,18 @@ def test_the_first_writes_of_a_process_ask_whether_conditions_are_honoured(
         S3DeliveryStore(**{**options, **endpoint}).save("b.txt", ContentFile(b"data"))
 
 
-def test_a_small_save_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """Promise 6: no look before, no look after."""
+def test_small_save_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: nothing is checked before or after it."""
     with sends(proxy, "PutObject"):
         store.save("a.txt", ContentFile(b"data"))
     with sends(proxy, "PutObject"):
         stored(store, 1005, 17)
 
 
-def test_an_alternative_name_is_two_requests_more(
+def test_alternative_name_costs_two_more_requests(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """The first is refused by the server, the second looks whose object has the name."""
+    """The server rejects the first request; the second checks whose object has the name."""
     store.save("a.txt", ContentFile(b"data"))
     with sends(proxy, "PutObject", "HeadObject", "PutObject"):
         assert store.save("a.txt", ContentFile(b"more")) != "a.txt"
@@ -108,18 +106,16 @@ def test_open_and_read_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) 
             assert len(file.read()) == size
 
 
-def test_a_range_is_one_request_that_fetches_no_more(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """Promise 6."""
+def test_range_is_one_request_for_its_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: only the bytes of the range are requested."""
     name = store.save("a.bin", ContentFile(bytes(range(256)) * 1000))
     with sends(proxy, "GetObject"):
         assert b"".join(store.stream(name, 1000, 1010)) == (bytes(range(256)) * 5)[1000:1010]
     assert proxy.requests[0].headers["range"] == "bytes=1000-1009"
 
 
-def test_a_stream_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """However large the file; verified or not."""
+def test_stream_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """This applies to files of any size, and to verified streams."""
     data = large(store, "large.bin")
     with sends(proxy, "GetObject"):
         assert b"".join(store.stream("large.bin")) == data
@@ -131,7 +127,7 @@ def test_a_stream_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> No
 def test_exists_size_and_time_are_one_request_each(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """Promise 6; of a missing file, too."""
+    """Promise 6: the same applies to a missing file."""
     store.save("a.txt", ContentFile(b"data"))
     with sends(proxy, "HeadObject"):
         assert store.exists("a.txt")
@@ -143,24 +139,24 @@ def test_exists_size_and_time_are_one_request_each(
         store.get_modified_time("a.txt")
 
 
-def test_a_url_is_no_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """Promise 6."""
+def test_url_sends_no_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: the URL is computed."""
     with sends(proxy):
         store.url("a.txt", filename="essay.txt")
 
 
-def test_the_files_of_a_delivery_are_one_listing(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """Promise 6: what finishing a delivery asks for."""
+def test_files_of_a_delivery_are_one_listing(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: finishing a delivery lists its files."""
     for number in range(20):
         stored(store, 1005, number)
     with sends(proxy, "ListObjectsV2"):
         assert len(list(store.scan(store.layout.folder(1005)))) == 20
 
 
-def test_a_large_save_is_three_requests_more_than_parts(
+def test_large_save_is_its_parts_and_three_requests(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """A look, the beginning, the parts, the end."""
+    """The other requests check the name, and create and complete the upload."""
     with sends(
         proxy,
         "HeadObject",
@@ -171,10 +167,10 @@ def test_a_large_save_is_three_requests_more_than_parts(
         large(store, "large.bin", parts=3)
 
 
-def test_a_large_save_under_a_taken_name_moves_no_bytes_in_vain(
+def test_large_save_under_a_used_name_uploads_once(
     store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """The look before spares the upload; the server has the last word all the same."""
+    """The check before an upload avoids sending the bytes under the used name."""
     store.save("large.bin", ContentFile(b"small"))
     with sends(
         proxy,
@@ -184,8 +180,8 @@ def test_a_large_save_under_a_taken_name_moves_no_bytes_in_vain(
         large(store, "large.bin")
 
 
-def test_a_copy_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """Promise 6: within the server, with the condition."""
+def test_copy_is_one_request_without_transfer(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Promise 6: the server copies the bytes, with the condition."""
     source, target = stored(store, 1005, 17, b"x" * 10_000), PlainFileMeta(store, 1006, 18)
     with sends(proxy, "CopyObject"):
         store.copy(source, target)
@@ -194,8 +190,10 @@ def test_a_copy_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpP
     assert store.read_open(target).read() == b"x" * 10_000
 
 
-def test_duplicate_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """A restore of a large file takes no time."""
+def test_duplicate_is_one_request_without_transfer(
+    store: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """Restoring a large file is fast."""
     name = store.save("a.bin", ContentFile(b"data"))
     sha256 = hashlib.sha256(b"data").hexdigest()
     with sends(proxy, "CopyObject"):
@@ -209,17 +207,17 @@ def test_duplicate_is_one_request_and_no_bytes(store: S3DeliveryStore, proxy: Ht
 def test_duplicate_without_checksum_is_read_and_written(
     store: S3DeliveryStore, proxy: HttpProxy, known: dict[str, Any]
 ) -> None:
-    """What was copied could not be compared with anything."""
+    """Without size and SHA-256, a server-side copy could not be verified."""
     name = store.save("a.bin", ContentFile(b"data"))
     with sends(proxy, "GetObject", "PutObject"):
         other = store.duplicate(name, store.layout.key(1, 9), **known)
     assert b"".join(store.stream(other)) == b"data"
 
 
-def test_duplicate_takes_another_name_where_one_is_taken(
+def test_duplicate_under_a_used_name_takes_another(
     store: S3DeliveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server refuses to overwrite."""
+    """The server does not overwrite the file that has the name."""
     name = store.save("a.bin", ContentFile(b"data"))
     taken, free = (store.layout.key(1, file) for file in (8, 9))
     store.save(taken, ContentFile(b"another's"))
@@ -229,8 +227,8 @@ def test_duplicate_takes_another_name_where_one_is_taken(
     assert b"".join(store.stream(taken)) == b"another's"
 
 
-def test_time_is_that_of_the_server(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """The clock of this machine, by which no object is dated, does not count."""
+def test_current_time_is_that_of_the_server(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The clock of this machine does not count, because the server dates the objects."""
     then = "Sun, 29 Nov 2020 10:00:00 GMT"
     proxy.fault("ListObjectsV2", Replace(lambda reply: wire(with_headers(reply, date=then))), 1)
     assert store.current_time() == datetime(2020, 11, 29, 10, tzinfo=timezone.utc)
@@ -238,19 +236,19 @@ def test_time_is_that_of_the_server(store: S3DeliveryStore, proxy: HttpProxy) ->
 
 
 @pytest.mark.parametrize("date", [None, "yesterday"])
-def test_time_that_the_server_does_not_give_is_an_error(
+def test_response_without_a_date_is_an_error(
     store: S3DeliveryStore, proxy: HttpProxy, date: str | None
 ) -> None:
-    """The age of a file is unknown then, so that nothing is removed for it."""
+    """The ages of files are unknown then, so nothing may be removed."""
     proxy.fault("ListObjectsV2", Replace(lambda reply: wire(with_headers(reply, date=date))), 1)
-    with pytest.raises(StoreFailure, match="has no time"):
+    with pytest.raises(StoreFailure, match="the Date header of the response is .* not a time"):
         store.current_time()
 
 
-def test_a_copy_above_the_limit_of_one_request_goes_in_parts(
+def test_large_copy_is_sent_in_parts(
     store: S3DeliveryStore, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Above 5 GiB, here above 5 MiB: the server still moves the bytes itself."""
+    """Above 5 GiB, here 5 MiB, the server still copies the bytes."""
     monkeypatch.setattr(writing, "LARGEST_COPY", PART)
     monkeypatch.setattr(writing, "COPIED_PART", PART)
     data = os.urandom(2 * PART + 1)
@@ -265,45 +263,41 @@ def test_a_copy_above_the_limit_of_one_request_goes_in_parts(
     assert b"".join(store.stream(target.content, sha256=source.sha256)) == data
 
 
-def test_a_delete_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """A missing file, too."""
+def test_delete_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Deleting a missing file is one request, too."""
     name = store.save("a.txt", ContentFile(b"data"))
     for _ in range(2):
         with sends(proxy, "DeleteObject"):
             store.delete(name)
 
 
-def test_2500_files_are_deleted_in_three_requests(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """A thousand names in each; those that are missing are no failure."""
-    there = [f"many/{number}" for number in range(50)]
+def test_deleting_2500_files_is_three_requests(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """Each request has a thousand names. Missing files are not errors."""
+    names = [f"many/{number}" for number in range(50)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: store.save(name, ContentFile(b"x")), there))
+        list(pool.map(lambda name: store.save(name, ContentFile(b"x")), names))
     with sends(proxy, *["DeleteObjects"] * 3):
         assert store.delete_many([f"many/{number}" for number in range(2500)]) == {}
     assert list(store.scan("many")) == []
 
 
-def test_a_rewrite_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """Of an ordinary name, when the writer is closed."""
+def test_rewrite_is_one_request(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """The request is sent when the writer of an ordinary name is closed."""
     store.save("notes.txt", ContentFile(b"old"))
     with sends(proxy, "PutObject"), store.open("notes.txt", "wb") as writer:
         writer.write(b"new")
 
 
-def test_a_purge_looks_before_it_aborts_an_upload(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """One listing of the uploads, and one request for each that is aborted."""
+def test_purge_lists_and_aborts_uploads(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """A purge sends one listing of the uploads, and one request for each upload."""
     store.remote.call("create_multipart_upload", "0/1/1005/17")
     with sends(proxy, "ListMultipartUploads", "AbortMultipartUpload"):
         found = list(store.remove_stale_uploads(datetime.now(timezone.utc) + timedelta(minutes=1)))
     assert found == ["0/1/1005/17"]
 
 
-def test_a_page_of_a_folder_is_one_listing(proxy: HttpProxy, store: S3DeliveryStore) -> None:
-    """Of no more than is on it, however many files there are; so is each page after it."""
+def test_page_of_a_folder_is_one_listing(proxy: HttpProxy, store: S3DeliveryStore) -> None:
+    """The listing is limited to the page. The next page is one listing, too."""
     for number in range(5):
         store.save(f"0/0/{number}/1", ContentFile(b"1"))
     with sends(proxy, "ListObjectsV2"):

@@ -1,4 +1,4 @@
-"""Each operation on S3 with odd responses: the right result, or an OSError in time."""
+"""Every operation on S3 handles odd responses: it returns the right result or raises OSError."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ...harness.odd_responses import ODD
 pytestmark = pytest.mark.servers
 
 PART = 5 << 20
-# Compressed, it is shorter.
+# Compression makes the small one shorter.
 SMALL, LARGE = b"what a student wrote\n" * 430, os.urandom(100_001)
 SECONDS = 20
 
 
 class Setup:
-    """A store behind the proxy, and what the server has, seen without it."""
+    """A store behind the proxy, and direct access to its files on the server."""
 
     def __init__(self, bucket: str, proxy: HttpProxy) -> None:
         self.server = s3servers.get("seaweedfs")
@@ -53,7 +53,7 @@ class Setup:
         self.direct = S3DeliveryStore(**self.server.options(bucket), location=self.location)
 
     def objects(self) -> dict[str, bytes]:
-        """Return the bytes of each file."""
+        """Return the names and the bytes of all files."""
         return {entry.name: self.read(entry.name) for entry in self.direct.scan()}
 
     def read(self, name: str) -> bytes:
@@ -68,10 +68,10 @@ class Setup:
 
 @dataclass(frozen=True)
 class ConfiguredStore:
-    """How an operation is used.
+    """A way to use an operation.
 
-    ``act`` is done with odd responses and returns whether all is right; ``prepare`` is done
-    before, without them.
+    ``act`` is called with odd responses and returns whether the result is right. ``prepare`` is
+    called before, without odd responses.
     """
 
     act: Callable[[Setup], bool]
@@ -114,10 +114,10 @@ def _delete(setup: Setup) -> bool:
 
 
 def _delete_many(setup: Setup) -> bool:
-    there = {f"0/0/1/{number}" for number in range(3)}
-    failures = setup.store.delete_many(there)
+    names = {f"0/0/1/{number}" for number in range(3)}
+    failures = setup.store.delete_many(names)
     assert all(isinstance(failure, OSError) for failure in failures.values())
-    return there & set(setup.objects()) <= set(failures)
+    return names & set(setup.objects()) <= set(failures)
 
 
 def _begun(setup: Setup) -> None:
@@ -125,8 +125,8 @@ def _begun(setup: Setup) -> None:
 
 
 def _remove_uploads(setup: Setup) -> bool:
-    done = list(setup.store.remove_stale_uploads(timezone.now() + timedelta(minutes=1)))
-    return done == ["0/0/1/1"] and setup.uploads() == []
+    aborted = list(setup.store.remove_stale_uploads(timezone.now() + timedelta(minutes=1)))
+    return aborted == ["0/0/1/1"] and setup.uploads() == []
 
 
 def _scan(setup: Setup) -> bool:
@@ -171,7 +171,7 @@ USES: dict[tuple[str, str], ConfiguredStore] = {
 }
 
 
-#: What no client can tell from the server's own response: it has all that S3's has.
+#: Odd responses that have everything that a response of S3 has, so no client can detect them.
 PLAUSIBLE = {
     ("HeadObject", "size"): {"shorter length", "longer length", "page of a file"},
     ("GetObject", "stream"): {"page of a file"},
@@ -197,9 +197,9 @@ def test_odd_response_is_handled_or_an_error(
     times: int,
     subtests: pytest.Subtests,
 ) -> None:
-    """Never wrong bytes, never a false success; within seconds and few requests.
+    """The operation returns no wrong bytes and no false success, and ends within seconds.
 
-    A plausible response has all that the response of S3 has.
+    Plausible responses, which no client can detect, are excluded.
     """
     monkeypatch.setattr(writing, "require", lambda bucket, operation: None)
     use, plausible = USES[operation, how], PLAUSIBLE.get((operation, how), ())
@@ -221,23 +221,25 @@ def test_odd_response_is_handled_or_an_error(
 
 
 def test_truncated_listing_without_a_token_is_an_error(setup: Setup) -> None:
-    """Else a page of a folder would look like its last one."""
+    """Otherwise a page of a folder would look like the last one."""
     _stored_many(setup)
     setup.proxy.forget()
     setup.proxy.fault("ListObjectsV2", ODD["listing that goes on nowhere"], 99)
-    with pytest.raises(StoreFailure, match="list_objects_v2 of .* goes on, but not where"):
+    with pytest.raises(
+        StoreFailure, match="list_objects_v2 of .* is truncated, but has no marker"
+    ):
         _page(setup)
     setup.proxy.forget()
 
 
-def test_each_operation_has_its_rule() -> None:
-    """A response to a new operation is not used unseen."""
+def test_every_operation_has_a_rule() -> None:
+    """The response to a new operation must not remain unchecked."""
     sent = {re.sub("_([a-z0-9])", lambda found: found[1].upper(), f"_{name}") for name in calls()}
     assert sent == set(validation._RULES)
 
 
 def calls() -> set[str]:
-    """Return the operations that the package sends."""
+    """Return the names of the operations in the source of the package."""
     folder = Path(validation.__file__).parent
     source = "".join(path.read_text() for path in folder.glob("*.py"))
     pattern = r"(?:call|pages|_publish)\(\s*\"(\w+)\""

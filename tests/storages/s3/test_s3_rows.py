@@ -1,4 +1,4 @@
-"""Swapped to S3 by settings alone: the same keys, no migration, and few requests for each row."""
+"""Deliveries on S3, selected by settings alone: same keys, no migration and few requests."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ OTHERS = {key: value for key, value in settings.STORAGES.items() if key != "deli
 Options = dict[str, Any]
 Way = Callable[[Options], dict[str, Any]]
 
-_places = count(1)
+_locations = count(1)
 
 
 @pytest.fixture
 def options(proxy: HttpProxy, bucket: str) -> Options:
-    """Options of a store at a place of its own, whose requests are counted."""
+    """Options of a store behind the proxy, with a location of its own."""
     return {
         **s3servers.get("seaweedfs").options(bucket),
         "endpoint_url": proxy.endpoint_url,
-        "location": f"rows{next(_places)}",
+        "location": f"rows{next(_locations)}",
     }
 
 
-# -- The ways to say it --
+# -- Ways to configure the store --
 
 
 def as_settings(options: Options) -> dict[str, Any]:
-    """Return the settings AWS_* of django-storages that say the same."""
+    """Return the equivalent settings AWS_* of django-storages."""
     names = {
         "bucket_name": "AWS_STORAGE_BUCKET_NAME",
         "location": "AWS_LOCATION",
@@ -86,8 +86,8 @@ WAYS = (by_alias, by_alias_and_settings, by_backend, by_default)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_settings_alone_put_deliveries_on_s3(way: Way, options: Options) -> None:
-    """Stored, replaced, finished, copied, deleted, in each way in which a site may say it."""
+def test_settings_alone_select_s3(way: Way, options: Options) -> None:
+    """With each kind of configuration, deliveries are stored, replaced, copied and deleted."""
     group = AssignmentGroup.objects.create(name="group")
     with override_settings(**way(options)):
         store = store_for(FileMeta)
@@ -99,18 +99,18 @@ def test_settings_alone_put_deliveries_on_s3(way: Way, options: Options) -> None
         row.content.save("again.txt", ContentFile(b"again"))
         delivery.finish()
         twin = delivery.copy(group)
-        for each in (delivery, twin):
-            rows = list(FileMeta.objects.filter(delivery=each).order_by("pk"))
+        for owner in (delivery, twin):
+            rows = list(FileMeta.objects.filter(delivery=owner).order_by("pk"))
             assert [file.content.read() for file in rows] == [b"again", b"\x00" * 70_000, b""]
             for file in rows:
-                assert store.layout.parse(file.content.name) == (each.pk, file.pk)
+                assert store.layout.parse(file.content.name) == (owner.pk, file.pk)
                 file.content.close()
         delivery.delete()
-        assert len(stored(store)) == 7  # three, the one replaced, three of the copy
+        assert len(stored(store)) == 7  # three files, the replaced one, three of the copy
 
 
-def test_a_store_takes_in_settings_that_change_one_by_one(options: Options) -> None:
-    """Halfway it may be impossible; that is an error then and forgotten afterwards."""
+def test_store_follows_settings_that_change_one_by_one(options: Options) -> None:
+    """Some combinations are invalid and raise; later ones work again."""
     with override_settings(**as_settings(options)):
         store = S3DeliveryStore()
         with override_settings(AWS_STORAGE_BUCKET_NAME="", AWS_LOCATION="elsewhere"):
@@ -122,21 +122,21 @@ def test_a_store_takes_in_settings_that_change_one_by_one(options: Options) -> N
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_migration_follows_the_swap(way: Way, options: Options) -> None:
+def test_changing_the_store_needs_no_migration(way: Way, options: Options) -> None:
     """Migrations contain no store, and so no bucket and no key."""
-    said = io.StringIO()
+    output = io.StringIO()
     with override_settings(**way(options)):
-        call_command("makemigrations", check=True, dry_run=True, stdout=said)
-    assert said.getvalue() == "No changes detected\n"
+        call_command("makemigrations", check=True, dry_run=True, stdout=output)
+    assert output.getvalue() == "No changes detected\n"
 
 
-# -- The same keys --
+# -- Same keys --
 
 
 def deliver() -> tuple[dict[str, bytes], Any]:
-    """Store the same deliveries, by the same ids, in whatever store is configured.
+    """Store the same deliveries, with the same ids, in the configured store.
 
-    Return what lies there then, and the rows' columns; the rows themselves are taken back.
+    Return the files in the store and the columns of the rows. The rows are rolled back.
     """
     with transaction.atomic():
         group = AssignmentGroup.objects.create(pk=1, name="group")
@@ -153,13 +153,13 @@ def deliver() -> tuple[dict[str, bytes], Any]:
 
 
 def on_disk(tmp_path: Path) -> override_settings:
-    given = {"BACKEND": DISK, "OPTIONS": {"location": str(tmp_path)}}
-    return override_settings(STORAGES={**OTHERS, "deliveries": given})
+    deliveries = {"BACKEND": DISK, "OPTIONS": {"location": str(tmp_path)}}
+    return override_settings(STORAGES={**OTHERS, "deliveries": deliveries})
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_keys_on_disk_and_on_s3_are_the_same(options: Options, tmp_path: Path) -> None:
-    """Byte for byte, and so are the bytes below them and the columns of the rows."""
+def test_keys_on_disk_and_on_s3_are_equal(options: Options, tmp_path: Path) -> None:
+    """The files and the columns of the rows are equal, too."""
     with on_disk(tmp_path):
         disk = deliver()
     with override_settings(**by_alias(options)):
@@ -169,15 +169,15 @@ def test_the_keys_on_disk_and_on_s3_are_the_same(options: Options, tmp_path: Pat
     assert {path.relative_to(tmp_path).as_posix() for path in files} >= {*disk[0]}
     client, prefix = s3servers.get("seaweedfs").client(), f"{options['location']}/"
     listed = client.list_objects_v2(Bucket=options["bucket_name"], Prefix=prefix)["Contents"]
-    keys = {each["Key"].removeprefix(prefix) for each in listed}
+    keys = {entry["Key"].removeprefix(prefix) for entry in listed}
     assert {key for key in keys if not key.startswith(".devilry-storage/")} == {*disk[0]}
 
 
 @pytest.mark.parametrize("from_disk", [True, False], ids=["disk to S3", "S3 to disk"])
-def test_a_site_moves_by_copying_the_tree(
+def test_site_moves_by_copying_its_files(
     from_disk: bool, options: Options, tmp_path: Path
 ) -> None:
-    """No row is touched: what any tool copied key by key is found, read and deleted."""
+    """Files that any tool has copied can be read and deleted; no row is changed."""
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
     disk, s3 = on_disk(tmp_path), override_settings(**by_alias(options))
     before, after = (disk, s3) if from_disk else (s3, disk)
@@ -209,7 +209,7 @@ def test_a_site_moves_by_copying_the_tree(
 
 @contextmanager
 def sends(proxy: HttpProxy, *operations: str) -> Iterator[None]:
-    """The block sends exactly these requests, in whatever order."""
+    """Check that the block sends exactly these requests, in any order."""
     proxy.forget()
     yield
     assert sorted(proxy.operations()) == sorted(operations)
@@ -217,7 +217,7 @@ def sends(proxy: HttpProxy, *operations: str) -> Iterator[None]:
 
 @pytest.fixture
 def site(options: Options, proxy: HttpProxy) -> Iterator[Delivery]:
-    """A delivery on S3 of whose server this process knows that it honours conditional writes."""
+    """A delivery on S3, whose server has been tested for conditional writes."""
     with override_settings(**by_alias(options)):
         delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
         delivery.add_file("first.txt", b"first")
@@ -226,8 +226,8 @@ def site(options: Options, proxy: HttpProxy) -> Iterator[Delivery]:
         yield Delivery.begin(delivery.assignment_group)
 
 
-def test_a_file_of_a_delivery_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
-    """However it is stored, and each of many."""
+def test_storing_a_file_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
+    """This applies to each way to store a file, and to each of many files."""
     with sends(proxy, "PutObject"):
         site.add_file("a.txt", b"a")
     with sends(proxy, "PutObject"):
@@ -241,7 +241,7 @@ def test_a_file_of_a_delivery_is_one_request(site: Delivery, proxy: HttpProxy) -
 
 @pytest.mark.usefixtures("without_downloads")
 def test_reading_a_row_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
-    """And so is the size in the store; what the columns know needs none."""
+    """The size in the store is one request, too. Values of columns need none."""
     pk = site.add_file("a.txt", b"a" * 5000).pk
     row = FileMeta.objects.get(pk=pk)
     with sends(proxy):
@@ -252,25 +252,23 @@ def test_reading_a_row_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
         assert file.read() == b"a" * 5000
 
 
-def test_a_delivery_of_thirty_files_is_finished_by_one_listing(
-    site: Delivery, proxy: HttpProxy
-) -> None:
-    """Whether each is there with its size."""
+def test_finishing_a_delivery_is_one_listing(site: Delivery, proxy: HttpProxy) -> None:
+    """The listing has the sizes of all files."""
     site.add_files({f"{number}.txt": b"data" for number in range(30)})
     with sends(proxy, "ListObjectsV2"):
         site.finish()
 
 
-def test_a_copy_is_one_request_a_file(site: Delivery, proxy: HttpProxy) -> None:
-    """And one listing, as for any delivery that is finished."""
+def test_copying_a_delivery_is_one_request_per_file(site: Delivery, proxy: HttpProxy) -> None:
+    """There is also one listing, as for every delivery that is finished."""
     site.add_files({f"{number}.txt": b"data" for number in range(5)})
     site.finish()
     with sends(proxy, "ListObjectsV2", *["CopyObject"] * 5):
         site.copy(site.assignment_group)
 
 
-def test_a_restore_is_one_look_and_one_copy(site: Delivery, proxy: HttpProxy) -> None:
-    """The bytes travel within S3."""
+def test_restore_is_two_requests(site: Delivery, proxy: HttpProxy) -> None:
+    """S3 copies the bytes."""
     site.add_file("a.txt", b"data").delete()
     tombstone = Tombstone.objects.get()
     with sends(proxy, "HeadObject", "CopyObject"):
@@ -279,8 +277,8 @@ def test_a_restore_is_one_look_and_one_copy(site: Delivery, proxy: HttpProxy) ->
 
 @pytest.mark.django_db(transaction=True)
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
-def test_a_delete_without_retention_sends_three_requests(site: Delivery, proxy: HttpProxy) -> None:
-    """A row and the file's size are looked up; mark and site of the store once in five minutes."""
+def test_delete_without_retention_sends_three_requests(site: Delivery, proxy: HttpProxy) -> None:
+    """The file and its size are checked; the store's mark and site once in five minutes."""
     first, second, _ = site.add_files(dict.fromkeys("abc", b"data"))
     with sends(proxy, *["GetObject"] * 2, *["HeadObject"] * 2, "PutObject", "DeleteObjects"):
         first.delete()
@@ -288,10 +286,10 @@ def test_a_delete_without_retention_sends_three_requests(site: Delivery, proxy: 
         second.delete()
 
 
-def test_deleting_sends_nothing_and_the_purge_a_request_for_many(
+def test_delete_sends_nothing_and_purge_sends_batches(
     site: Delivery, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand at a time, here three."""
+    """A batch has a thousand files, here three."""
     monkeypatch.setattr(purging, "REMOVED_AT_ONCE", 3)
     site.add_files({f"{number}.txt": b"data" for number in range(8)})
     with sends(proxy):

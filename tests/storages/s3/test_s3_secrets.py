@@ -1,6 +1,6 @@
-"""No secret gets out of the store on S3: not into logs, errors, reprs, migrations or commands.
+"""Logs, errors, reprs, migrations and commands of the store on S3 contain no secret.
 
-Secret are the secret key, the session token, a key of SSE-C, a password, and a URL's signature.
+Secrets are the secret key, the session token, SSE-C keys, passwords, and the signatures of URLs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SSE_C = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": CUSTOMER_KEY}
 
 @pytest.fixture
 def watcher() -> Iterator[s3leaks.Watcher]:
-    """What every logger says, at DEBUG; nothing that is shown may have a secret in it."""
+    """Collect the records of all loggers at DEBUG, and check that they contain no secret."""
     root = logging.getLogger()
     with s3leaks.watched(WORDS, dull="") as watcher:
         level = root.level
@@ -87,7 +87,7 @@ def options(server: s3servers.Server, proxy: HttpProxy) -> dict[str, Any]:
 
 
 def show(watcher: s3leaks.Watcher, exception: BaseException) -> None:
-    """Let the watcher look at all that a log or a page of errors shows of an exception."""
+    """Pass the text of an exception, as in logs and on error pages, to the watcher."""
     shown = traceback.TracebackException.from_exception(exception, capture_locals=False)
     watcher.look("".join(shown.format(chain=True)), type(exception).__name__)
     seen: BaseException | None = exception
@@ -97,7 +97,7 @@ def show(watcher: s3leaks.Watcher, exception: BaseException) -> None:
 
 
 def use(store: S3DeliveryStore) -> str:
-    """Do all that is done with a store, and return a URL."""
+    """Use all operations of a store, and return a URL."""
     name = store.save("a.txt", ContentFile(b"data"))
     store.save(name, ContentFile(b"other"))
     large = store.save("large.bin", ContentFile(bytes(PART + 1)))
@@ -120,7 +120,7 @@ def use(store: S3DeliveryStore) -> str:
 
 
 def reprs(store: S3DeliveryStore) -> str:
-    """Return all that a log or a debugger would show of a store and its parts."""
+    """Return the text that a log or a debugger would show of a store and its parts."""
     publication = store._publication("a.txt", "a.txt", "")
     shown = [
         store,
@@ -131,7 +131,7 @@ def reprs(store: S3DeliveryStore) -> str:
         store.unavailable_reason(),
     ]
     configuration = f"{store.configuration()!r} {store.deconstruct()!r}"
-    return " ".join([*(f"{each!r} {each!s}" for each in shown), configuration])
+    return " ".join([*(f"{item!r} {item!s}" for item in shown), configuration])
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def reprs(store: S3DeliveryStore) -> str:
     [{}, {"security_token": TOKEN}, {"object_parameters": SSE_C}, {"secret_key": WRONG}],
     ids=["plain", "token", "sse-c", "wrong"],
 )
-def test_no_use_of_a_store_logs_or_shows_a_secret(
+def test_using_a_store_exposes_no_secret(
     options: dict[str, Any], watcher: s3leaks.Watcher, more: dict[str, Any]
 ) -> None:
-    """Whatever the credentials: SeaweedFS refuses wrong ones, moto takes any."""
+    """This applies to valid and wrong credentials. moto accepts both."""
     store = S3DeliveryStore(**{**options, "location": uuid.uuid4().hex, **more})
     url = ""
     try:
@@ -156,14 +156,13 @@ def test_no_use_of_a_store_logs_or_shows_a_secret(
     assert len(signature) == 64
 
 
-def test_a_signature_is_not_logged_when_a_url_is_made(options: dict[str, Any]) -> None:
-    """The rest of the URL stands in the log: with it anybody would read the file."""
+def test_signature_of_a_url_is_not_logged(options: dict[str, Any]) -> None:
+    """The log contains the rest of the URL, so everybody could read the file."""
     store = S3DeliveryStore(**options)
     store.url("a.txt")
-    # Signed in the same second, it is the same: look for it in what was said about the next one.
-    said: list[str] = []
+    messages: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("botocore.auth")
     logger.addHandler(handler)
     try:
@@ -171,9 +170,9 @@ def test_a_signature_is_not_logged_when_a_url_is_made(options: dict[str, Any]) -
     finally:
         logger.removeHandler(handler)
     (signature,) = parse_qs(urlsplit(url).query)[s3leaks.SIGNATURE]
-    assert any("CanonicalRequest" in each for each in said)
-    assert any(each == "Signature:\n***" for each in said)
-    assert not any(signature in each for each in said)
+    assert any("CanonicalRequest" in message for message in messages)
+    assert any(message == "Signature:\n***" for message in messages)
+    assert not any(signature in message for message in messages)
 
 
 FAULTS: dict[str, Callable[[HttpProxy], None]] = {
@@ -189,10 +188,10 @@ FAULTS: dict[str, Callable[[HttpProxy], None]] = {
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
-def test_no_error_has_a_secret_in_it(
+def test_errors_contain_no_secret(
     options: dict[str, Any], proxy: HttpProxy, watcher: s3leaks.Watcher, fault: str
 ) -> None:
-    """Text, repr, arguments, and those of what it was caused by."""
+    """This applies to text, repr and arguments of the exceptions and their causes."""
     store = S3DeliveryStore(**{**options, "security_token": TOKEN, "object_parameters": SSE_C})
     FAULTS[fault](proxy)
     acts: list[Callable[[], Any]] = [
@@ -216,10 +215,10 @@ def test_no_error_has_a_secret_in_it(
     assert failed >= 3
 
 
-def test_a_dead_and_a_silent_server_show_nothing(
+def test_errors_of_dead_and_silent_servers_contain_no_secret(
     options: dict[str, Any], proxy: HttpProxy, watcher: s3leaks.Watcher
 ) -> None:
-    """With the password of a proxy among the options."""
+    """The options include the password of a proxy."""
     dead = {"endpoint_url": "http://127.0.0.1:9", "attempts": 1}
     through = {"http": f"http://user:{PASSWORD}@127.0.0.1:9"}
     proxy.fault("", BlackHole(), 9)
@@ -231,29 +230,27 @@ def test_a_dead_and_a_silent_server_show_nothing(
         show(watcher, caught.value)
 
 
-def test_a_misspelt_option_is_named_without_its_value(
+def test_misspelt_option_is_reported_without_its_value(
     options: dict[str, Any], watcher: s3leaks.Watcher
 ) -> None:
-    """It may be the secret key."""
+    """The value may be the secret key."""
     with pytest.raises(ImproperlyConfigured, match="has no option 'secret_acess_key'") as caught:
         S3DeliveryStore(**options, secret_acess_key=WRONG)
     show(watcher, caught.value)
 
 
-def test_an_endpoint_with_a_password_is_refused_without_it(
+def test_endpoint_with_a_password_is_rejected_without_showing_it(
     options: dict[str, Any], watcher: s3leaks.Watcher
 ) -> None:
-    """S3 has no use for it, and botocore would show it in every error."""
+    """S3 does not use the password, and botocore would show it in every error."""
     endpoint = {"endpoint_url": f"http://user:{PASSWORD}@127.0.0.1:9"}
     with pytest.raises(ImproperlyConfigured, match="access_key and secret_key") as caught:
         S3DeliveryStore(**{**options, **endpoint})
     show(watcher, caught.value)
 
 
-def test_no_migration_has_a_secret_in_it(
-    options: dict[str, Any], watcher: s3leaks.Watcher
-) -> None:
-    """Of a model whose field is given a store with all of them."""
+def test_migrations_contain_no_secret(options: dict[str, Any], watcher: s3leaks.Watcher) -> None:
+    """The field of the model has a store with all secrets."""
     store = S3DeliveryStore(
         **{**options, "transfer_config": None},
         security_token=TOKEN,
@@ -270,31 +267,31 @@ def test_no_migration_has_a_secret_in_it(
     watcher.look(written, "migration")
 
 
-def told(command: str, **options: Any) -> str:
-    out = StringIO()
+def output_of(command: str, **options: Any) -> str:
+    output = StringIO()
     with suppress(CommandError, SystemCheckError):
-        call_command(command, stdout=out, stderr=out, no_color=True, **options)
-    return out.getvalue()
+        call_command(command, stdout=output, stderr=output, no_color=True, **options)
+    return output.getvalue()
 
 
-@pytest.mark.django_db  # Django 4.2's check asks the database
+@pytest.mark.django_db  # the check command of Django 4.2 queries the database
 @pytest.mark.parametrize(
     "more",
     [{}, {"secret_key": WRONG}, {"security_token": TOKEN, "object_parameters": SSE_C}],
     ids=["plain", "wrong", "all"],
 )
-def test_no_command_tells_a_secret(
+def test_commands_show_no_secret(
     options: dict[str, Any], watcher: s3leaks.Watcher, more: dict[str, Any]
 ) -> None:
-    """deliverystore_info, with and without --probe, and check --deploy, which asks as well."""
+    """This applies to deliverystore_info, with and without --probe, and to check --deploy."""
     backend = "devilry_storage.storages.S3DeliveryStore"
     default = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
     deliveries = {"BACKEND": backend, "OPTIONS": {**options, **more}}
     with override_settings(STORAGES={"default": default, "deliveries": deliveries}):
         texts = [
-            told("deliverystore_info"),
-            told("deliverystore_info", probe=True),
-            told("check", deploy=True),
+            output_of("deliverystore_info"),
+            output_of("deliverystore_info", probe=True),
+            output_of("check", deploy=True),
         ]
     assert "secret_key = set" in texts[0]
     assert "honours If-None-Match" in texts[1] or "cannot be asked" in texts[1]
@@ -302,11 +299,11 @@ def test_no_command_tells_a_secret(
         watcher.look(text, "command")
 
 
-# -- What stands behind it --
+# -- The filter of the log --
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("message", "redacted"),
     [
         ("x-amz-security-token:abc/+=\nhost:s3", "x-amz-security-token:***\nhost:s3"),
         (
@@ -347,20 +344,16 @@ def test_no_command_tells_a_secret(
         ("Response headers: {'ETag': '1'}", None),
     ],
 )
-def test_only_the_values_of_secrets_are_taken_out_of_a_record(
-    said: str, shown: str | None
-) -> None:
-    """As a header, in a query, as parameters, in answers of STS; what is left helps to debug."""
-    record = logging.LogRecord("botocore.auth", logging.DEBUG, "", 1, "%s", (said,), None)
-    assert redaction.redacted(record)
-    assert record.getMessage() == (said if shown is None else shown)
+def test_redact_replaces_only_the_values_of_secrets(message: str, redacted: str | None) -> None:
+    """Headers, queries, parameters and responses of STS are redacted; the rest is kept."""
+    record = logging.LogRecord("botocore.auth", logging.DEBUG, "", 1, "%s", (message,), None)
+    assert redaction.redact(record)
+    assert record.getMessage() == (message if redacted is None else redacted)
 
 
 @pytest.mark.parametrize("name", ["auth", "endpoint", "parsers", "tokens"])
-def test_each_logger_that_shows_secrets_has_the_filter(
-    watcher: s3leaks.Watcher, name: str
-) -> None:
-    """Each one of its own: a record does not pass the filters of the loggers above."""
+def test_loggers_that_log_secrets_have_the_filter(watcher: s3leaks.Watcher, name: str) -> None:
+    """Each logger needs the filter, because filters of its parents do not apply."""
     assert S3DeliveryStore(bucket_name="deliveries").remote.client
     before = watcher.records
     logging.getLogger(f"botocore.{name}").debug("{'SessionToken': '%s'}", TOKEN)
@@ -368,11 +361,11 @@ def test_each_logger_that_shows_secrets_has_the_filter(
 
 
 def test_credentials_of_a_role_are_not_logged(watcher: s3leaks.Watcher) -> None:
-    """Botocore logs the answer of STS, which has the secret key and the token in it."""
+    """The response of STS, which botocore logs, contains the secret key and the token."""
     assert S3DeliveryStore(bucket_name="deliveries").remote.client
     service = get_session().get_service_model("sts")
-    given = f"<SecretAccessKey>{WRONG}</SecretAccessKey><SessionToken>{TOKEN}</SessionToken>"
-    body = f"<R><AssumeRoleResult><Credentials>{given}</Credentials></AssumeRoleResult></R>"
+    keys = f"<SecretAccessKey>{WRONG}</SecretAccessKey><SessionToken>{TOKEN}</SessionToken>"
+    body = f"<R><AssumeRoleResult><Credentials>{keys}</Credentials></AssumeRoleResult></R>"
     parsed = create_parser("query").parse(
         {"body": body.encode(), "headers": {}, "status_code": 200},
         service.operation_model("AssumeRole").output_shape,
@@ -381,27 +374,27 @@ def test_credentials_of_a_role_are_not_logged(watcher: s3leaks.Watcher) -> None:
     assert watcher.records
 
 
-def test_without_the_filter_botocore_logs_secrets(options: dict[str, Any]) -> None:
-    """So the filter is needed, and the watcher sees what it is there to see."""
+def test_botocore_logs_secrets_without_the_filter(options: dict[str, Any]) -> None:
+    """The filter is needed, and the watcher detects secrets."""
     store = S3DeliveryStore(**options, security_token=TOKEN, object_parameters=SSE_C)
     assert store.remote.client
     loggers = [logging.getLogger(name) for name in redaction.LOGGERS]
     for logger in loggers:
-        logger.removeFilter(redaction.redacted)
+        logger.removeFilter(redaction.redact)
     try:
         with s3leaks.watched(WORDS) as watcher, suppress(OSError):
             store.size("a.txt")
     finally:
         for logger in loggers:
-            logger.addFilter(redaction.redacted)
+            logger.addFilter(redaction.redact)
     assert {found.split(":")[0] for found in watcher.found} >= {
         "botocore.auth.add_auth",
         "botocore.endpoint.make_request",
     }
 
 
-def test_a_test_that_logs_a_secret_key_or_a_signature_fails(secrets_in_logs: list[str]) -> None:
-    """At DEBUG, in whatever our libraries say, and in the traceback that goes with it."""
+def test_logging_a_secret_fails_the_test(secrets_in_logs: list[str]) -> None:
+    """Messages of all libraries at DEBUG are checked, and their tracebacks."""
     server = s3servers.need("moto")
     logging.getLogger("boto3.resources").debug("key %s", server.secret_key)
     logging.getLogger("devilry_storage").debug("http://x/?X-Amz-Signature=1")

@@ -1,4 +1,4 @@
-"""Requests and URLs are signed with version 4, the only one that all of S3 still takes."""
+"""Requests and URLs are signed with version 4, which all regions of S3 accept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from devilry_storage.storages import S3DeliveryStore
 
 
 def url(**options: Any) -> str:
-    """Return a URL of a store with these options; sends nothing."""
+    """Return a URL of a store with these options; no request is sent."""
     keys: dict[str, Any] = {
         "bucket_name": "deliveries",
         "access_key": "key",
@@ -22,41 +22,41 @@ def url(**options: Any) -> str:
 
 
 def query(**options: Any) -> dict[str, list[str]]:
-    """Return what a URL of a store with these options is signed with."""
+    """Return the query of a URL of a store with these options."""
     return parse_qs(urlsplit(url(**options)).query)
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-north-1", "af-south-1", "eu-central-2"])
 @pytest.mark.parametrize("style", [None, "path", "virtual"])
-def test_a_url_leads_to_the_host_of_its_region(region: str, style: str | None) -> None:
-    """The host of all regions knows nothing of the newer ones; requests never go there."""
+def test_url_has_the_host_of_its_region(region: str, style: str | None) -> None:
+    """The global host does not know buckets in newer regions, so URLs must not use it."""
     host = urlsplit(url(region_name=region, addressing_style=style)).hostname
     assert host in {
-        f"{bucket}s3{where}.amazonaws.com"
+        f"{bucket}s3{suffix}.amazonaws.com"
         for bucket in ("", "deliveries.")
-        for where in ([f".{region}"] if region != "us-east-1" else ["", f".{region}"])
+        for suffix in ([f".{region}"] if region != "us-east-1" else ["", f".{region}"])
     }
 
 
-def test_a_url_of_ones_own_server_leads_there() -> None:
-    """Whatever the region is called."""
-    given = url(endpoint_url="https://s3.example.com", region_name="eu-north-1")
-    assert urlsplit(given).hostname == "s3.example.com"
+def test_url_has_the_host_of_the_endpoint() -> None:
+    """The region does not change the host of another server."""
+    signed = url(endpoint_url="https://s3.example.com", region_name="eu-north-1")
+    assert urlsplit(signed).hostname == "s3.example.com"
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "eu-central-1"])
 @pytest.mark.parametrize("options", [{}, {"client_config": Config(read_timeout=5)}])
-def test_a_url_is_signed_with_version_4_in_every_region(
+def test_url_is_signed_with_version_4_in_every_region(
     region: str, options: dict[str, Any]
 ) -> None:
-    """For the older regions botocore would still take version 2."""
+    """For older regions, botocore's default is version 2."""
     signed = query(region_name=region, **options)
     assert signed["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert "AWSAccessKeyId" not in signed
 
 
-def test_another_version_is_the_sites_choice() -> None:
-    """By the option, or by a client_config, which goes before it."""
+def test_site_can_choose_another_signature_version() -> None:
+    """The option and client_config can select another version."""
     options: dict[str, Any] = {"region_name": "us-east-1"}
     assert "AWSAccessKeyId" in query(signature_version="s3", **options)
     assert "AWSAccessKeyId" in query(client_config=Config(signature_version="s3"), **options)

@@ -1,4 +1,4 @@
-"""Uploads over lines as people have them: slow ones, and TLS connections that break."""
+"""Uploads over slow connections, and over TLS connections that break."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ PIECE = 64 * 1024
 
 
 class Relay:
-    """Passes connections on to a server: at most so many bytes a second go up on each.
+    """A TCP relay in front of a server, with limited upload rate.
 
-    With a ``context`` its clients speak TLS to it. The next connections close as soon as so many
-    bytes went up, one for each number in ``cuts``.
+    ``rate``
+        the maximum number of uploaded bytes per second of each connection.
+    ``cuts``
+        for each of the next connections, the number of uploaded bytes after which it is closed.
+    ``context``
+        if given, clients connect with TLS.
     """
 
     def __init__(self, endpoint_url: str, context: ssl.SSLContext | None = None) -> None:
@@ -40,7 +44,7 @@ class Relay:
         self._server = address.hostname or "", address.port or 80
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
-        # Of what the client has sent little waits here: else the line would not look slow.
+        # With a small buffer, the client notices that the relay is slow.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
         scheme = "http" if context is None else "https"
         self.endpoint_url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -88,27 +92,27 @@ class Relay:
 
 @contextmanager
 def relayed(folder: Path, *, encrypted: bool, **options: Any) -> Iterator[tuple[Relay, Any]]:
-    """Give a relay, and a store behind it that has been used once."""
+    """Yield a relay, and a store behind it that has been used once."""
     server = s3servers.need("seaweedfs")
-    given = {**server.options(server.bucket()), **options}
+    options = {**server.options(server.bucket()), **options}
     context = None
     if encrypted:
         certificate, key = tls.make_certificate(folder)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        given["verify"] = str(certificate)
+        options["verify"] = str(certificate)
     with closing(Relay(server.endpoint_url, context)) as relay:
-        store = S3DeliveryStore(**{**given, "endpoint_url": relay.endpoint_url})
+        store = S3DeliveryStore(**{**options, "endpoint_url": relay.endpoint_url})
         store.save("warm", ContentFile(b""))
         yield relay, store
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("parts", [False, True], ids=["in one request", "in parts"])
-def test_an_upload_takes_the_time_that_the_line_needs(
+def test_slow_upload_may_exceed_the_connect_timeout(
     tmp_path: Path, encrypted: bool, parts: bool
 ) -> None:
-    """The time to connect bounds no more than connecting: here a fifth of what the bytes need."""
+    """The connect timeout, here a fifth of the duration of the upload, limits only connecting."""
     data = os.urandom(11 * MIB // 2 if parts else 5 * MIB)
     transfer = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
     with relayed(
@@ -121,17 +125,17 @@ def test_an_upload_takes_the_time_that_the_line_needs(
         relay.rate = 2.5 * MIB
         began = time.monotonic()
         assert store.save("large.bin", ContentFile(data)) == "large.bin"
-        assert time.monotonic() - began > 1.5  # the line was slow indeed
+        assert time.monotonic() - began > 1.5  # the connection was slow
         relay.rate = 1 << 40
         assert b"".join(store.stream("large.bin")) == data
 
 
-def test_a_connection_of_tls_that_breaks_is_made_again(tmp_path: Path) -> None:
-    """It is an error of TLS then, as a wrong certificate is, but one that passes."""
+def test_broken_tls_connection_is_retried(tmp_path: Path) -> None:
+    """A broken TLS connection is an SSLError, like a wrong certificate, but temporary."""
     data = os.urandom(5 * MIB)
     with relayed(tmp_path, encrypted=True) as (relay, store):
         for number in range(5):
-            store.remote.client.close()  # else the warm connection is used, which is not cut
+            store.remote.client.close()  # otherwise the open connection is used, which is not cut
             relay.cuts, relay.cut = [(number + 1) * MIB // 2], 0
             name = f"{number}.bin"
             assert store.save(name, ContentFile(data)) == name

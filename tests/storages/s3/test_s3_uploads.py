@@ -1,4 +1,4 @@
-"""Aborting uploads in parts: those that failed, those that nobody ended, those that are gone."""
+"""Aborting multipart uploads that failed, were left unfinished, or no longer exist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LATER = timedelta(minutes=1)
 
 @pytest.fixture(params=["seaweedfs", "moto"])
 def server(request: pytest.FixtureRequest) -> s3servers.Server:
-    """SeaweedFS answers 204 where there is no such upload, moto 404 as S3 does."""
+    """For a missing upload, SeaweedFS responds with 204, and moto with 404, like S3."""
     return s3servers.need(request.param)
 
 
@@ -56,17 +56,17 @@ def _begun(server: s3servers.Server, store: S3DeliveryStore, keys: Iterable[str]
 
 def _uploads(server: s3servers.Server, store: S3DeliveryStore) -> list[str]:
     found = server.client().list_multipart_uploads(Bucket=store.bucket_name)
-    return [each["Key"] for each in found.get("Uploads", ())]
+    return [upload["Key"] for upload in found.get("Uploads", ())]
 
 
 @pytest.mark.parametrize("fault", [LoseReply(), Answer(404, "NoSuchUpload")])
-def test_an_upload_that_is_aborted_already_does_not_stop_the_rest(
+def test_already_aborted_upload_does_not_stop_the_rest(
     server: s3servers.Server,
     store: S3DeliveryStore,
     proxy: HttpProxy,
     fault: LoseReply | Answer,
 ) -> None:
-    """The reply was lost, or another purge or a lifecycle rule was there before."""
+    """The response was lost, or another purge or a lifecycle rule has aborted the upload."""
     _begun(server, store)
     proxy.fault("AbortMultipartUpload", fault)
     assert sorted(store.remove_stale_uploads(timezone.now() + LATER)) == KEYS
@@ -74,34 +74,34 @@ def test_an_upload_that_is_aborted_already_does_not_stop_the_rest(
     assert len(_uploads(server, store)) == isinstance(fault, Answer)
 
 
-def test_what_was_aborted_before_a_failure_is_told(
+def test_uploads_aborted_before_a_failure_are_yielded(
     server: s3servers.Server, store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """One name after the other, as it is done."""
+    """Each name is yielded as soon as its upload is aborted."""
     _begun(server, store)
     found = store.remove_stale_uploads(timezone.now() + LATER)
-    told = next(found)
+    aborted = next(found)
     proxy.fault("AbortMultipartUpload", Answer(403, "AccessDenied"))
     with pytest.raises(StoreDenied, match="s3:AbortMultipartUpload"):
         next(found)
-    assert sorted([told, *_uploads(server, store)]) == KEYS
+    assert sorted([aborted, *_uploads(server, store)]) == KEYS
 
 
-def test_without_a_location_uploads_of_others_are_not_aborted(
+def test_foreign_uploads_are_kept_without_a_location(
     server: s3servers.Server, store: S3DeliveryStore
 ) -> None:
-    """Only keys of the layout and the store's own marker are ours in such a bucket."""
-    others = ["0/0/1", "0/0/1/01", "0/1/1/1", "backup.tar", "media/0/0/1/1"]
+    """In such a bucket, only keys of the layout and the marker belong to the store."""
+    foreign = ["0/0/1", "0/0/1/01", "0/1/1/1", "backup.tar", "media/0/0/1/1"]
     ours = [conditions.MARKER, *KEYS]
-    _begun(server, store, [*others, *ours])
+    _begun(server, store, [*foreign, *ours])
     assert sorted(store.remove_stale_uploads(timezone.now() + LATER)) == ours
-    assert sorted(_uploads(server, store)) == others
+    assert sorted(_uploads(server, store)) == foreign
 
 
-def test_a_failed_upload_is_aborted_by_one_request(
+def test_failed_upload_is_aborted_by_one_request(
     server: s3servers.Server, store: S3DeliveryStore, proxy: HttpProxy
 ) -> None:
-    """Where nobody answers, the caller need not wait for it as well; its own error is told."""
+    """The caller gets the error of the upload, without waiting for retries of the abort."""
     store.save("warm", ContentFile(bytes(100_001)))
     proxy.forget()
     proxy.fault("UploadPart", Answer(403, "AccessDenied"))
@@ -112,10 +112,8 @@ def test_a_failed_upload_is_aborted_by_one_request(
     assert _uploads(server, store) == ["a.bin"]
 
 
-def test_a_trial_of_conditions_that_fails_says_so_whatever_becomes_of_its_upload(
-    store: S3DeliveryStore, proxy: HttpProxy
-) -> None:
-    """The first error matters, and the abort is one request."""
+def test_failed_trial_raises_its_own_error(store: S3DeliveryStore, proxy: HttpProxy) -> None:
+    """A failed abort does not replace the error of the trial, and it is not retried."""
     proxy.fault("CompleteMultipartUpload", Answer(403, "AccessDenied"))
     proxy.fault("AbortMultipartUpload", Answer(503, "SlowDown"), 9)
     with pytest.raises(StoreDenied, match="complete_multipart_upload"):

@@ -1,4 +1,4 @@
-"""URLs of files on S3: good for a while, for one file, and under the name that a student gave."""
+"""URLs of files on S3: they expire, give access to one file, and set its filename."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ HOSTILE = {
 
 
 class Named(PlainFileMeta):
-    """A file that a student has given a name."""
+    """A file with the filename of a student."""
 
     filename = "essay.tar.gz"
 
@@ -71,7 +71,7 @@ def store(request: pytest.FixtureRequest) -> S3DeliveryStore:
 
 @pytest.fixture(scope="module")
 def name(store: S3DeliveryStore) -> str:
-    """The name of a file that is there."""
+    """The name of an existing file."""
     return store.save(f"{uuid.uuid4().hex}.txt", ContentFile(DATA))
 
 
@@ -81,9 +81,9 @@ def new_store(server: str, **options: Any) -> S3DeliveryStore:
 
 
 def fetched(url: str, method: str = "GET") -> tuple[bytes, Message]:
-    """Return body and headers, as somebody gets them who has nothing but the URL."""
-    with urlopen(Request(url, method=method), timeout=10) as answer:
-        return answer.read(), answer.headers
+    """Request the URL without credentials; return the body and the headers."""
+    with urlopen(Request(url, method=method), timeout=10) as response:
+        return response.read(), response.headers
 
 
 def status(url: str, method: str = "GET") -> int:
@@ -99,39 +99,39 @@ def query(url: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query)
 
 
-# -- What is fetched --
+# -- Responses --
 
 
-def test_whoever_has_the_url_gets_the_bytes(store: S3DeliveryStore, name: str) -> None:
-    """With the type that was found out when they were stored, and no disposition."""
+def test_url_returns_the_bytes(store: S3DeliveryStore, name: str) -> None:
+    """The response has the type of the stored file, and no disposition."""
     body, headers = fetched(store.url(name))
     assert body == DATA
     assert headers.get_content_type() == "text/plain"
     assert headers["Content-Disposition"] is None
 
 
-def test_name_and_type_are_those_that_were_asked_for(store: S3DeliveryStore, name: str) -> None:
-    """Whatever the key is called."""
+def test_url_sets_the_requested_filename_and_type(store: S3DeliveryStore, name: str) -> None:
+    """The key of the file does not matter."""
     body, headers = fetched(store.url(name, filename="essay.md", content_type="text/markdown"))
     assert body == DATA
     assert headers["Content-Disposition"] == 'attachment; filename="essay.md"'
     assert headers["Content-Type"] == "text/markdown"
 
 
-def test_a_file_that_is_no_attachment_is_shown(store: S3DeliveryStore, name: str) -> None:
-    """It has its name all the same, ASCII or not."""
+def test_file_can_be_displayed_inline(store: S3DeliveryStore, name: str) -> None:
+    """An inline file has a filename, too, also if it is not ASCII."""
     for filename in ("essay.pdf", "Øving.pdf"):
         _, headers = fetched(store.url(name, filename=filename, as_attachment=False))
         assert parsed(headers["Content-Disposition"]) == ("inline", {"filename": filename})
 
 
-def test_a_hostile_filename_comes_back_as_it_is_and_gets_nowhere_else(
+def test_hostile_filename_adds_no_header(
     store: S3DeliveryStore, name: str, subtests: pytest.Subtests
 ) -> None:
-    """RFC 6266: it adds no parameter, no header and no body, and leaves the others as they are."""
+    """RFC 6266: the filename adds no parameter, header or body, and does not change others."""
     _, plain = fetched(store.url(name, filename="plain", content_type="text/x-mine"))
-    for what, filename in HOSTILE.items():
-        with subtests.test(what):
+    for label, filename in HOSTILE.items():
+        with subtests.test(label):
             body, headers = fetched(store.url(name, filename=filename, content_type="text/x-mine"))
             assert parsed(headers["Content-Disposition"]) == ("attachment", {"filename": filename})
             assert sorted(headers) == sorted(plain)
@@ -139,8 +139,8 @@ def test_a_hostile_filename_comes_back_as_it_is_and_gets_nowhere_else(
             assert body == DATA
 
 
-def test_what_the_caller_gives_as_parameters_wins(store: S3DeliveryStore, name: str) -> None:
-    """They are S3Storage's argument, which knows more of them; the caller's are not changed."""
+def test_parameters_take_precedence(store: S3DeliveryStore, name: str) -> None:
+    """``parameters`` is S3Storage's argument. The caller's dictionary is not changed."""
     parameters = {"ResponseContentDisposition": "inline", "ResponseCacheControl": "no-store"}
     _, headers = fetched(store.url(name, parameters, filename="essay.txt"))
     assert headers["Content-Disposition"] == "inline"
@@ -148,8 +148,8 @@ def test_what_the_caller_gives_as_parameters_wins(store: S3DeliveryStore, name: 
     assert len(parameters) == 2
 
 
-def test_a_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
-    """By its key, which says nothing of its type: the filename does, when it is stored."""
+def test_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
+    """The type of a key comes from the filename when the file is stored."""
     filemeta = Named(store, 1005, 17)
     with store.write_open(filemeta) as writer:
         writer.write(DATA)
@@ -159,51 +159,52 @@ def test_a_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
     assert headers["Content-Encoding"] is None
 
 
-# -- How long, and for whom --
+# -- Expiry and signatures --
 
 
-def test_an_expired_url_is_refused(seaweedfs: S3DeliveryStore) -> None:
-    """After the seconds of the argument, else of the option."""
+def test_expired_url_is_rejected(seaweedfs: S3DeliveryStore) -> None:
+    """A URL expires after the seconds of the argument, or of the option."""
     name = seaweedfs.save("short.txt", ContentFile(DATA))
     options = {**seaweedfs._given, "querystring_expire": 1}
-    short, also, longer = (
+    by_argument, by_option, valid = (
         seaweedfs.url(name, expire=1),
         S3DeliveryStore(**options).url(name),
         seaweedfs.url(name, expire=600),
     )
     time.sleep(2.1)  # S3 counts whole seconds
-    assert [status(short), status(also), status(longer)] == [403, 403, 200]
+    assert [status(by_argument), status(by_option), status(valid)] == [403, 403, 200]
 
 
-def test_a_url_is_good_for_an_hour_unless_told(seaweedfs: S3DeliveryStore) -> None:
+def test_url_is_valid_for_an_hour_by_default(seaweedfs: S3DeliveryStore) -> None:
     assert query(seaweedfs.url("a.txt"))["X-Amz-Expires"] == ["3600"]
     assert query(seaweedfs.url("a.txt", expire=60))["X-Amz-Expires"] == ["60"]
 
 
-def test_a_url_is_good_for_a_week_at_most(seaweedfs: S3DeliveryStore) -> None:
-    """Longer ones S3 refuses when they are used, which is too late."""
+def test_url_is_valid_for_a_week_at_most(seaweedfs: S3DeliveryStore) -> None:
+    """S3 would reject a longer URL only when it is used."""
     name = seaweedfs.save("week.txt", ContentFile(DATA))
     url = seaweedfs.url(name, expire=LONGEST_URL)
     assert status(url) == 200
-    # This is how the server says it, of a URL that is signed for longer.
+    # The server rejects a URL that is signed for longer.
     presign = seaweedfs.remote.client.generate_presigned_url
-    place = {"Bucket": seaweedfs.bucket_name, "Key": f"files/{name}"}
-    assert status(presign("get_object", place, ExpiresIn=LONGEST_URL + 1)) == 400
+    parameters = {"Bucket": seaweedfs.bucket_name, "Key": f"files/{name}"}
+    assert status(presign("get_object", parameters, ExpiresIn=LONGEST_URL + 1)) == 400
     for seconds in (LONGEST_URL + 1, 0, -1, 1.5):
-        with pytest.raises(ValueError, match=f"good for {seconds!r} seconds: .* from 1 to 604800"):
+        message = f"cannot be valid for {seconds!r} seconds: .* from 1 to 604800"
+        with pytest.raises(ValueError, match=message):
             seaweedfs.url(name, expire=seconds)
     ten_years = S3DeliveryStore(**{**seaweedfs._given, "querystring_expire": 10 * 365 * 86400})
     with pytest.raises(ValueError, match="querystring_expire"):
         ten_years.url(name)
 
 
-def test_the_older_version_of_signatures_knows_no_week(seaweedfs: S3DeliveryStore) -> None:
+def test_older_signatures_may_be_valid_for_longer(seaweedfs: S3DeliveryStore) -> None:
     store = S3DeliveryStore(**{**seaweedfs._given, "signature_version": "s3"})
     assert "Expires" in query(store.url("a.txt", expire=2 * LONGEST_URL))
 
 
-def test_a_tampered_url_is_refused(seaweedfs: S3DeliveryStore, subtests: pytest.Subtests) -> None:
-    """For another file, for longer, as something else: the signature covers all of it."""
+def test_tampered_url_is_rejected(seaweedfs: S3DeliveryStore, subtests: pytest.Subtests) -> None:
+    """The signature covers the file, the lifetime, the filename and the type."""
     changes = [
         ("/mine.txt", "/yours.txt"),
         ("X-Amz-Expires=60", "X-Amz-Expires=600"),
@@ -215,9 +216,9 @@ def test_a_tampered_url_is_refused(seaweedfs: S3DeliveryStore, subtests: pytest.
         ("X-Amz-SignedHeaders=host", "X-Amz-SignedHeaders="),
         ("X-Amz-Signature", "X-Amz-Nothing"),
     ]
-    for each in ("mine.txt", "yours.txt"):
-        if not seaweedfs.exists(each):
-            seaweedfs.save(each, ContentFile(DATA))
+    for name in ("mine.txt", "yours.txt"):
+        if not seaweedfs.exists(name):
+            seaweedfs.save(name, ContentFile(DATA))
     for old, new in changes:
         with subtests.test(old=old, new=new):
             url = seaweedfs.url(
@@ -228,8 +229,8 @@ def test_a_tampered_url_is_refused(seaweedfs: S3DeliveryStore, subtests: pytest.
             assert status(url.replace(old, new)) in {400, 403}
 
 
-def test_a_url_reads_and_does_nothing_else(seaweedfs: S3DeliveryStore) -> None:
-    """Neither writes nor removes; with ``http_method`` it is for that method alone."""
+def test_url_permits_only_reading(seaweedfs: S3DeliveryStore) -> None:
+    """It does not permit writing or deleting. With ``http_method`` it permits only that method."""
     name = seaweedfs.save("read.txt", ContentFile(DATA))
     assert [status(seaweedfs.url(name), method) for method in ("PUT", "DELETE")] == [403, 403]
     head = seaweedfs.url(name, http_method="HEAD")
@@ -237,12 +238,12 @@ def test_a_url_reads_and_does_nothing_else(seaweedfs: S3DeliveryStore) -> None:
     assert seaweedfs.exists(name)
 
 
-def test_without_a_signature_there_is_nothing(seaweedfs: S3DeliveryStore) -> None:
+def test_url_without_a_signature_is_rejected(seaweedfs: S3DeliveryStore) -> None:
     name = seaweedfs.save("mine.txt", ContentFile(DATA))
     assert status(seaweedfs.url(name).partition("?")[0]) == 403
 
 
-# -- What it costs --
+# -- Requests --
 
 
 @pytest.fixture
@@ -251,18 +252,18 @@ def proxy() -> Iterator[HttpProxy]:
         yield proxy
 
 
-def test_a_url_sends_nothing_not_even_the_first_of_a_process(proxy: HttpProxy) -> None:
-    """So it is given for a file that is missing, too."""
+def test_first_url_of_a_process_sends_no_request(proxy: HttpProxy) -> None:
+    """Creating a URL sends no request, so a missing file has a URL, too."""
     store = new_store("seaweedfs", endpoint_url=proxy.endpoint_url)
     url = store.url("missing.txt", None, 60, "GET", filename="essay.txt", content_type="text/html")
     assert (proxy.connections, proxy.requests) == (0, [])
     assert status(url) == 404
 
 
-def test_what_is_no_name_has_no_url(store: S3DeliveryStore) -> None:
-    for nothing in ("", None):
-        with pytest.raises(ValueError, match="it has no URL"):
-            store.url(nothing)
+def test_invalid_name_has_no_url(store: S3DeliveryStore) -> None:
+    for empty in ("", None):
+        with pytest.raises(ValueError, match="has no URL"):
+            store.url(empty)
     with pytest.raises(InvalidName):
         store.url("../outside.txt")
 
@@ -270,8 +271,8 @@ def test_what_is_no_name_has_no_url(store: S3DeliveryStore) -> None:
 # -- Types --
 
 
-def test_the_type_comes_from_the_filename() -> None:
-    """What is compressed is that, and nothing that a browser would unpack on the way."""
+def test_type_comes_from_the_filename() -> None:
+    """A compressed file has the type of its compression, so that browsers do not unpack it."""
     types = {
         "essay.pdf": "application/pdf",
         "ESSAY.PDF": "application/pdf",
@@ -294,30 +295,30 @@ def test_the_type_comes_from_the_filename() -> None:
     assert {filename: media_type("0/1/1005/17", filename) for filename in types} == types
 
 
-def test_what_looks_like_a_url_has_a_type() -> None:
-    """Python 3.13 takes a filename for one, and would refuse this."""
+def test_filename_like_a_url_has_a_type() -> None:
+    """Python 3.13 parses filenames as URLs, and would raise for this one."""
     assert media_type("http://[x.pdf") == "application/pdf"
 
 
-def test_the_name_under_which_a_file_lies_comes_first() -> None:
+def test_type_of_the_stored_name_takes_precedence() -> None:
     assert media_type("avatars/me.png", "photo.jpg") == "image/png"
     assert media_type("avatars/me", "photo.jpg") == "image/jpeg"
 
 
-def test_what_is_compressed_is_fetched_as_it_was_stored(store: S3DeliveryStore) -> None:
-    """A Content-Encoding would let browsers unpack it, and the size would be another one."""
+def test_compressed_file_is_returned_as_stored(store: S3DeliveryStore) -> None:
+    """With a Content-Encoding, browsers would unpack it, and the size would differ."""
     name = store.save("drawing.svgz", ContentFile(DATA))
     body, headers = fetched(store.url(name))
     assert (body, headers["Content-Encoding"]) == (DATA, None)
     assert headers["Content-Type"] == "application/gzip"
 
 
-# -- By CloudFront --
+# -- CloudFront --
 
 
 @pytest.fixture
 def distributed() -> S3DeliveryStore:
-    """A store whose files are fetched through CloudFront."""
+    """A store whose URLs lead to CloudFront."""
     return S3DeliveryStore(
         bucket_name="deliveries",
         location="files",
@@ -327,8 +328,8 @@ def distributed() -> S3DeliveryStore:
     )
 
 
-def test_a_url_of_cloudfront_is_signed_by_the_sites_key(distributed: S3DeliveryStore) -> None:
-    """What the public key verifies, and until when."""
+def test_cloudfront_url_is_signed_with_the_key_of_the_site(distributed: S3DeliveryStore) -> None:
+    """The public key verifies the URL and its expiry."""
     url = distributed.url("Øving 1.txt", expire=60)
     assert url.startswith("https://files.example.com/files/%C3%98ving%201.txt?Expires=")
     assert query(url)["Key-Pair-Id"] == [cloudfront.KEY_ID]
@@ -339,12 +340,12 @@ def test_a_url_of_cloudfront_is_signed_by_the_sites_key(distributed: S3DeliveryS
             cloudfront.verify(tampered)
 
 
-def test_cloudfront_passes_name_and_type_on_to_s3(
+def test_cloudfront_url_passes_filename_and_type_to_s3(
     distributed: S3DeliveryStore, subtests: pytest.Subtests
 ) -> None:
-    """In the parameters that S3 knows them by, which are signed as well."""
-    for what, filename in HOSTILE.items():
-        with subtests.test(what):
+    """They are sent in the query parameters of S3, which are signed as well."""
+    for label, filename in HOSTILE.items():
+        with subtests.test(label):
             url = distributed.url("a.txt", filename=filename, content_type="text/x-mine")
             cloudfront.verify(url)
             assert set(query(url)) == {
