@@ -12,14 +12,11 @@ from devilry_storage.storages import (
     MemoryDeliveryStore,
 )
 from devilry_storage.testing import TestDeliveryStoreMixin
-from devilry_storage.testing.conformance.delivery_stores import BeyondCases
-from devilry_storage.testing.conformance.django_contract import FileCases
-from devilry_storage.testing.conformance.filemeta_methods import ContractCases
-from devilry_storage.testing.conformance.races import RaceCases
-from devilry_storage.testing.conformance.rewrites import RewriteCases
-from devilry_storage.testing.conformance.uploads import UploadCases
-from devilry_storage.testing.conformance.whole_or_absent import WholeCases
-from devilry_storage.testing.conformance.writers import WriterCases
+from devilry_storage.testing.conformance.concurrent_writers import ConcurrentWriterCases
+from devilry_storage.testing.conformance.django_contract import DjangoContractCases, UploadCases
+from devilry_storage.testing.conformance.interface import FileMetaMethodCases, StoreMethodCases
+from devilry_storage.testing.conformance.whole_or_absent import WholeOrAbsentCases
+from devilry_storage.testing.conformance.writers import RewriteCases, WriterCases
 
 
 class TestFsDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
@@ -33,14 +30,14 @@ class TestFsHierDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
 
 
 class TestFsHierDeliveryStoreWithoutFsync(
-    ContractCases,
-    BeyondCases,
-    FileCases,
+    FileMetaMethodCases,
+    StoreMethodCases,
+    DjangoContractCases,
     UploadCases,
-    WholeCases,
+    WholeOrAbsentCases,
     RewriteCases,
     WriterCases,
-    RaceCases,
+    ConcurrentWriterCases,
     SimpleTestCase,
 ):
     """The parts that write and delete: only there ``durable`` makes a difference."""

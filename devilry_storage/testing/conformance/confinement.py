@@ -24,7 +24,7 @@ HOSTILE_NAMES = (
 HOSTILE_BACKSLASHES = ("..\\a", "a\\..\\..\\b", "\\a", "\\\\server\\share\\a", "a\\\\b", "a\\")
 
 
-class ConfinedCases(DeliveryStoreCase):
+class ConfinementCases(DeliveryStoreCase):
     """Hostile names, wherever they come from."""
 
     def assert_refused(self, ask: Callable[[str], object], *more: str) -> None:

@@ -12,7 +12,7 @@ from .._support.case import needs, on_disk
 from .._support.disk import DiskCase
 
 
-class DurableCases(DiskCase):
+class DurabilityCases(DiskCase):
     """What is fsynced when a call returns."""
 
     @contextmanager

@@ -14,7 +14,7 @@ WRITE_MODES_REFUSED = (
 )
 
 
-class NameCases(DeliveryStoreCase):
+class NeverOverwrittenCases(DeliveryStoreCase):
     """One writer after the other."""
 
     def test_taken_name_gives_an_alternative(self) -> None:

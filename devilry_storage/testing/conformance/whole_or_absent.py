@@ -15,7 +15,7 @@ from .._support.disk import DiskCase, in_processes
 from .._support.sources import Script, SourceBroke, breaks, scripted
 
 
-class WholeCases(DiskCase):
+class WholeOrAbsentCases(DiskCase):
     """Saves that break off, and saves under way."""
 
     def assert_leaves_nothing(

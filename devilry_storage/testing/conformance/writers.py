@@ -1,4 +1,4 @@
-"""Promise 1 of ``write_open()``: bytes are published by a clean close() and by nothing else."""
+"""Promise 1 of writers: only a clean close() publishes the bytes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,122 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from .._support.case import DeliveryStoreCase, on_disk
+from .._support import abandoned_writers
+from .._support.abandoned_writers import OpenWriter
+from .._support.case import DeliveryStoreCase, needs, on_disk
 from .._support.disk import in_processes
 from .._support.sources import SourceBroke
-from . import leaving_writers
+
+
+class RewriteCases(DeliveryStoreCase):
+    """``open(name, "wb")`` of an ordinary name."""
+
+    def assert_leaves_old_bytes(self, leave: Callable[[OpenWriter], None]) -> None:
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        with self.assert_unchanged(), self.assertRaises(SourceBroke):
+            leave(lambda: self.store.open("notes.txt", "wb"))
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_with(self) -> None:
+        """Promise 1: an exception inside "with open(name, 'wb')" leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_with)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_closing(self) -> None:
+        """Promise 1: an exception inside contextlib.closing() leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_closing)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_try_finally(self) -> None:
+        """Promise 1: an exception that passes a "finally: close()" leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_try_finally)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_exit_stack(self) -> None:
+        """Promise 1: an exception that unwinds an ExitStack leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_exit_stack)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_half_a_zip(self) -> None:
+        """Promise 1: half an archive leaves the old bytes, though ZipFile closes itself."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_half_a_zip)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_by_dropping_a_generator(self) -> None:
+        """Promise 1: a generator dropped in the middle of writing leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_dropping_a_generator)
+
+    @needs("whole_or_absent")
+    def test_rewrite_never_closed(self) -> None:
+        """Promise 1: a writer that is never closed leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_never_closing)
+
+    @needs("whole_or_absent")
+    def test_rewrite_left_while_another_error_is_handled(self) -> None:
+        """Promise 1: a writer opened in an except block and left by a new error is discarded."""
+        self.assert_leaves_old_bytes(abandoned_writers.after_another_error)
+
+    @needs("whole_or_absent")
+    def test_rewrite_closed_while_an_error_is_handled(self) -> None:
+        """Promise 1: close() of open(name, "wb") in an except block discards and logs an error."""
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        with self.assert_unchanged(), self.assertLogs("devilry_storage", "ERROR"):
+            writer = abandoned_writers.closed_for_another_error(
+                lambda: self.store.open("notes.txt", "wb")
+            )
+        self.assertIs(writer.discarded, True)
+
+    @needs("whole_or_absent")
+    @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
+    def test_rewrite_in_a_forked_child(self) -> None:
+        """Promise 1: a forked child cannot use open(name, "wb"); the parent's bytes are kept."""
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        used = abandoned_writers.used_in_a_child(lambda: self.store.open("notes.txt", "wb"))
+        self.assertEqual(used, [])
+        self.assert_holds("notes.txt", b"before, and after")
+
+    @needs("whole_or_absent")
+    def test_rewrite_is_seen_on_close(self) -> None:
+        """Promise 1: what open(name, "wb") writes is seen on close(), not before."""
+        self.save("folder/other.txt")
+        writer = self.store.open("folder/new.txt", "wb")
+        writer.write(b"new bytes")
+        writer.flush()
+        try:
+            self.assert_absent("folder/new.txt")
+        finally:
+            writer.close()
+        self.assert_holds("folder/new.txt", b"new bytes")
+
+    @needs("whole_or_absent")
+    def test_new_name_in_a_new_folder(self) -> None:
+        """Promise 1: open(name, "wb") makes the folders that the name needs, on close()."""
+        with self.store.open("new/folder/file.txt", "wb") as writer:
+            writer.write(b"new bytes")
+            self.assertEqual(self.store.listdir(""), ([], []))
+        self.assert_holds("new/folder/file.txt", b"new bytes")
+
+    @needs("whole_or_absent")
+    def test_new_name_left_by_with(self) -> None:
+        """Promise 1: an exception inside "with open(name, 'wb')" of a new name leaves nothing."""
+        self.save("folder/other.txt")
+        with self.assertRaises(SourceBroke):
+            abandoned_writers.by_with(lambda: self.store.open("folder/new.txt", "wb"))
+        self.assert_absent("folder/new.txt")
+
+    @needs("whole_or_absent")
+    def test_rewrite_of_nothing(self) -> None:
+        """Promise 1: a writer that is closed without a write leaves an empty file."""
+        self.save("notes.txt", b"the old bytes")
+        with self.store.open("notes.txt", "wb"):
+            pass
+        self.assert_holds("notes.txt", b"")
 
 
 class WriterCases(DeliveryStoreCase):
     """``write_open(filemeta)``."""
 
-    def assert_leaves_content(self, leave: Callable[[leaving_writers.OpenWriter], None]) -> None:
+    def assert_leaves_content(self, leave: Callable[[OpenWriter], None]) -> None:
         stored, fresh = self.stored(b"the old bytes"), self.filemeta(2, 2)
         before = (stored.content, stored.size, stored.sha256)
         with self.assert_unchanged():
@@ -33,35 +139,35 @@ class WriterCases(DeliveryStoreCase):
 
     def test_writer_left_by_with(self) -> None:
         """Promise 1: an exception inside "with write_open()" stores and records nothing."""
-        self.assert_leaves_content(leaving_writers.by_with)
+        self.assert_leaves_content(abandoned_writers.by_with)
 
     def test_writer_left_by_closing(self) -> None:
         """Promise 1: write_open() in closing(), left by an exception, stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_closing)
+        self.assert_leaves_content(abandoned_writers.by_closing)
 
     def test_writer_left_by_try_finally(self) -> None:
         """Promise 1: write_open() with "finally", left by an exception, stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_try_finally)
+        self.assert_leaves_content(abandoned_writers.by_try_finally)
 
     def test_writer_left_by_exit_stack(self) -> None:
         """Promise 1: write_open() in an ExitStack, left by an exception, stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_exit_stack)
+        self.assert_leaves_content(abandoned_writers.by_exit_stack)
 
     def test_writer_left_by_half_a_zip(self) -> None:
         """Promise 1: half an archive in write_open() is not stored."""
-        self.assert_leaves_content(leaving_writers.by_half_a_zip)
+        self.assert_leaves_content(abandoned_writers.by_half_a_zip)
 
     def test_writer_left_by_dropping_a_generator(self) -> None:
         """Promise 1: write_open() in a generator that is dropped stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_dropping_a_generator)
+        self.assert_leaves_content(abandoned_writers.by_dropping_a_generator)
 
     def test_writer_never_closed(self) -> None:
         """Promise 1: write_open() that is never closed stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_never_closing)
+        self.assert_leaves_content(abandoned_writers.by_never_closing)
 
     def test_writer_left_while_another_error_is_handled(self) -> None:
         """Promise 1: write_open() in an except block, left by a new error, stores nothing."""
-        self.assert_leaves_content(leaving_writers.after_another_error)
+        self.assert_leaves_content(abandoned_writers.after_another_error)
 
     def test_writer_in_an_except_block(self) -> None:
         """Promise 1: write_open() that is opened and closed in an except block stores."""
@@ -77,7 +183,7 @@ class WriterCases(DeliveryStoreCase):
     def test_writer_in_nested_except_blocks(self) -> None:
         """Promise 1: write_open() that is closed where the outer error was handled stores."""
         filemeta = self.filemeta()
-        leaving_writers.opened_for_two_errors(lambda: self.store.write_open(filemeta))
+        abandoned_writers.opened_for_two_errors(lambda: self.store.write_open(filemeta))
         self.assert_holds(str(filemeta.content), b"new bytes")
 
     def test_writer_closed_while_an_error_is_handled(self) -> None:
@@ -85,7 +191,7 @@ class WriterCases(DeliveryStoreCase):
         filemeta = self.stored(b"the old bytes")
         before = (filemeta.content, filemeta.size, filemeta.sha256)
         with self.assert_unchanged(), self.assertLogs("devilry_storage", "ERROR"):
-            writer = leaving_writers.closed_for_another_error(
+            writer = abandoned_writers.closed_for_another_error(
                 lambda: self.store.write_open(filemeta)
             )
         self.assertEqual((filemeta.content, filemeta.size, filemeta.sha256), before)
@@ -147,7 +253,7 @@ class WriterCases(DeliveryStoreCase):
     def test_writer_in_a_forked_child(self) -> None:
         """Promise 1: write() and close() in a forked child raise; the parent's bytes are kept."""
         filemeta = self.filemeta()
-        used = leaving_writers.used_in_a_child(lambda: self.store.write_open(filemeta))
+        used = abandoned_writers.used_in_a_child(lambda: self.store.write_open(filemeta))
         self.assertEqual(used, [])
         self.assertEqual(self.scanned(), {self.key()})
         self.assert_holds(self.key(), b"before, and after")

@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._support.disk import in_processes
-from .._support.sources import SourceBroke, breaks
+from .disk import in_processes
+from .sources import SourceBroke, breaks
 
 OpenWriter = Callable[[], Any]
 

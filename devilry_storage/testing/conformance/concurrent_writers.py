@@ -20,7 +20,7 @@ from .._support.sources import scripted
 from ..filemeta import PlainFileMeta
 
 
-class RaceCases(DiskCase):
+class ConcurrentWriterCases(DiskCase):
     """Writers at the same time."""
 
     #: Rounds of two processes that save under one name.

@@ -26,7 +26,7 @@ UNUSUAL_NAMES = (
 )
 
 
-class AnswerCases(DeliveryStoreCase):
+class SameBehaviourCases(DeliveryStoreCase):
     """What is asked of every store."""
 
     def missing_names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 LARGE = 32 * MIB
 
 
-class LeanCases(DeliveryStoreCase):
+class BoundedMemoryCases(DeliveryStoreCase):
     """Memory while a large file is moved."""
 
     @contextmanager
