@@ -109,7 +109,7 @@ class DevilrysOwnStyleCases(Suite, SimpleTestCase):
 
 def test_cases_in_devilrys_own_style_are_run() -> None:
     """``get_storageobj()`` stands for ``make_store()``, and ``setUp()`` may be overridden."""
-    cases = ["test_life_cycle", "test_copy", "test_saved_file_is_read_back", "test_scan_is_lazy"]
+    cases = ["test_life_cycle", "test_copy", "test_saved_file_can_be_read", "test_scan_is_lazy"]
     found = conformance.outcomes(DevilrysOwnStyleCases, cases)
     assert set(found.values()) == {conformance.PASSED}
 

@@ -38,7 +38,7 @@ class BoundedMemoryCases(DeliveryStoreCase):
 
     @needs("bounded_memory")
     def test_large_file_is_saved_with_little_memory(self) -> None:
-        """Promise 6: save() holds only a part of a large file in memory."""
+        """Promise 6: save() keeps only a part of a large file in memory."""
         self.assert_not_in_memory()
         with self.assert_little_memory():
             name = self.store.save("large.bin", endless(LARGE))
@@ -46,7 +46,7 @@ class BoundedMemoryCases(DeliveryStoreCase):
 
     @needs("bounded_memory")
     def test_large_file_is_written_with_little_memory(self) -> None:
-        """Promise 6: write_open() holds only a part of a large file in memory."""
+        """Promise 6: write_open() keeps only a part of a large file in memory."""
         self.assert_not_in_memory()
         filemeta = self.filemeta()
         with self.assert_little_memory(), self.store.write_open(filemeta) as writer:
@@ -56,14 +56,14 @@ class BoundedMemoryCases(DeliveryStoreCase):
 
     @needs("bounded_memory")
     def test_large_file_is_streamed_with_little_memory(self) -> None:
-        """Promise 6: stream() holds only a part of a large file in memory."""
+        """Promise 6: stream() keeps only a part of a large file in memory."""
         name = self.store.save("large.bin", endless(LARGE))
         with self.assert_little_memory():
             self.assertEqual(sum(map(len, self.store.stream(name))), LARGE)
 
     @needs("bounded_memory")
     def test_large_file_is_read_with_little_memory(self) -> None:
-        """Promise 6: open() holds only what is read in memory."""
+        """Promise 6: open() keeps only the bytes of one read() in memory."""
         name = self.store.save("large.bin", endless(LARGE))
         with self.assert_little_memory(), self.store.open(name) as file:
             read = 0
@@ -73,7 +73,7 @@ class BoundedMemoryCases(DeliveryStoreCase):
 
     @needs("bounded_memory")
     def test_large_file_is_copied_with_little_memory(self) -> None:
-        """Promise 6: copy() holds only a part of a large file in memory."""
+        """Promise 6: copy() keeps only a part of a large file in memory."""
         self.assert_not_in_memory()
         source, target = self.filemeta(1, 1), self.filemeta(2, 2)
         source.content = self.store.save(self.key(1, 1), endless(LARGE))
@@ -83,7 +83,7 @@ class BoundedMemoryCases(DeliveryStoreCase):
 
     @needs("bounded_memory")
     def test_range_is_streamed_with_little_memory(self) -> None:
-        """Promise 6: a short range of a large file is streamed without the bytes before it."""
+        """Promise 6: stream() of a range does not read the bytes before it into memory."""
         name = self.store.save("large.bin", endless(LARGE))
         with self.assert_little_memory():
             self.assertEqual(b"".join(self.store.stream(name, LARGE - 10, LARGE - 5)), b"x" * 5)

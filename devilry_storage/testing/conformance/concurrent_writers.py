@@ -39,17 +39,17 @@ class ConcurrentWriterCases(DiskCase):
 
     @needs("atomic_create")
     def test_name_taken_during_a_save(self) -> None:
-        """Promise 2: a name that is taken while its file is being copied is not overwritten."""
+        """Promise 2: a name that another writer takes during a save is not overwritten."""
         self.overtaken("folder/name.txt")
 
     @needs("atomic_create")
     def test_key_taken_during_a_save(self) -> None:
-        """Promise 2: a key that is taken while its file is being copied is not overwritten."""
+        """Promise 2: a key that another writer takes during a save is not overwritten."""
         self.overtaken(self.key(5, 5))
 
     @needs("atomic_create")
-    def test_name_taken_during_a_save_of_a_temporary_upload(self) -> None:
-        """Promise 2: a name taken while a temporary upload is saved is not overwritten."""
+    def test_name_taken_during_a_temporary_upload(self) -> None:
+        """Promise 2: a name that is taken while a temporary upload is saved is not overwritten."""
         rival = Rival(lambda: self.save("name.bin", b"fast"))
 
         upload = self.temporary_upload(b"slow")
@@ -70,8 +70,8 @@ class ConcurrentWriterCases(DiskCase):
         self.assert_all_there({b"slow": slow, b"fast": rival.result()})
 
     @needs("atomic_create")
-    def test_eight_saves_of_one_name_under_way(self) -> None:
-        """Promise 2: eight saves of one name, each begun inside the other, are all kept."""
+    def test_eight_nested_saves_of_one_name(self) -> None:
+        """Promise 2: eight nested saves of one name are all kept."""
         told: dict[bytes, str] = {}
 
         def save(number: int) -> None:
@@ -87,7 +87,7 @@ class ConcurrentWriterCases(DiskCase):
 
     @needs("atomic_create")
     def test_key_taken_while_a_writer_is_open(self) -> None:
-        """Promise 2: a key that is taken before a writer is closed is not overwritten."""
+        """Promise 2: a key that is taken while a writer is open is not overwritten."""
         filemeta = self.filemeta(6, 6)
         with self.store.write_open(filemeta) as writer:
             writer.write(b"slow")
@@ -96,7 +96,7 @@ class ConcurrentWriterCases(DiskCase):
 
     @needs("atomic_create")
     def test_two_open_writers_of_one_key(self) -> None:
-        """Promise 2: two writers of one FileMeta, open at once, store under two names."""
+        """Promise 2: two open writers of one FileMeta store under two names."""
         one, other = self.filemeta(6, 6), self.filemeta(6, 6)
         with self.store.write_open(one) as first, self.store.write_open(other) as second:
             first.write(b"one")
@@ -105,7 +105,7 @@ class ConcurrentWriterCases(DiskCase):
 
     @needs("atomic_copy")
     def test_key_taken_during_a_copy(self) -> None:
-        """Promise 2: a key that is taken after a copy began is not overwritten by it."""
+        """Promise 2: a key that is taken during a copy is not overwritten."""
         key = self.key(7, 7)
         rival = Rival(lambda: self.save(key, b"fast"))
 
@@ -120,7 +120,7 @@ class ConcurrentWriterCases(DiskCase):
         self.assert_all_there({b"copied": str(target.content), b"fast": rival.result()})
 
     def test_saves_into_one_new_folder(self) -> None:
-        """Promise 2: eight threads that save the first files of one folder all succeed."""
+        """Promise 2: eight threads can save the first files of one folder at the same time."""
 
         def save(number: int) -> str:
             return self.save(self.key(9, number), b"file %d" % number)
@@ -131,14 +131,14 @@ class ConcurrentWriterCases(DiskCase):
             self.assert_holds(name, b"file %d" % number)
 
     def test_folder_emptied_during_a_save(self) -> None:
-        """Promise 2: deleting the only other file of a folder does not hinder a save into it."""
+        """Promise 2: deleting the only other file of a folder does not break a save into it."""
         other = self.save(self.key(9, 1), b"other")
         content = scripted(b"sa", lambda: self.store.delete(other), b"ved")
         self.assert_holds(self.store.save(self.key(9, 2), content), b"saved")
 
     @needs("whole_or_absent")
     def test_name_deleted_during_its_save(self) -> None:
-        """Promise 2: deleting a name while it is being saved loses no acknowledged bytes."""
+        """Promise 2: deleting a name during its save loses no acknowledged bytes."""
         name = "folder/name.txt"
         content = scripted(b"sa", lambda: self.store.delete(name), b"ved")
         self.assert_holds(self.store.save(name, content), b"saved")

@@ -17,8 +17,8 @@ WRITE_MODES_REFUSED = (
 class NeverOverwrittenCases(DeliveryStoreCase):
     """One writer after the other."""
 
-    def test_taken_name_gives_an_alternative(self) -> None:
-        """Promise 2: saving under a taken name stores beside it and says under which name."""
+    def test_taken_name_leads_to_an_alternative_name(self) -> None:
+        """Promise 2: saving under a taken name stores under an alternative name and returns it."""
         first = self.save("folder/name.txt", b"first")
         second = self.save("folder/name.txt", b"second")
         self.assertNotEqual(first, second)
@@ -26,14 +26,14 @@ class NeverOverwrittenCases(DeliveryStoreCase):
         self.assert_holds(second, b"second")
 
     def test_alternative_name_stays_in_the_folder(self) -> None:
-        """Promise 2: an alternative name keeps folder, beginning and extension."""
+        """Promise 2: an alternative name keeps the folder, the beginning and the extension."""
         self.save("folder/name.txt")
         alternative = self.save("folder/name.txt")
         self.assertTrue(alternative.startswith("folder/name"), alternative)
         self.assertTrue(alternative.endswith(".txt"), alternative)
 
     def test_alternative_name_of_a_key_is_a_key(self) -> None:
-        """Promise 2: the alternative name of a taken key is read by the layout as that key."""
+        """Promise 2: the layout parses an alternative name of a key as that key."""
         self.save(self.key(1005, 17), b"first")
         alternative = self.save(self.key(1005, 17), b"second")
         self.assertNotEqual(alternative, self.key(1005, 17))
@@ -41,20 +41,20 @@ class NeverOverwrittenCases(DeliveryStoreCase):
         self.assert_holds(self.key(1005, 17), b"first")
 
     def test_twenty_saves_of_one_name(self) -> None:
-        """Promise 2: twenty files saved under one name are all there, each under its own."""
+        """Promise 2: twenty files that are saved under one name get twenty names."""
         names = [self.save("name.txt", b"%d" % number) for number in range(20)]
         self.assertEqual(len(set(names)), 20)
         for number, name in enumerate(names):
             self.assert_holds(name, b"%d" % number)
 
     def test_empty_file_keeps_its_name(self) -> None:
-        """Promise 2: an empty file takes its name as any other."""
+        """Promise 2: an empty file is not overwritten either."""
         first = self.save("empty.txt", b"")
         self.assertNotEqual(self.save("empty.txt", b"not empty"), first)
         self.assert_holds(first, b"")
 
-    def test_alternative_name_keeps_to_max_length(self) -> None:
-        """Promise 2: an alternative name is shortened to max_length."""
+    def test_alternative_name_respects_max_length(self) -> None:
+        """Promise 2: an alternative name is at most max_length characters long."""
         name = "folder/" + "n" * 50 + ".txt"
         self.assertEqual(self.save(name, b"first"), name)
         alternative = self.store.save(name, ContentFile(b"second"), max_length=len(name))
@@ -63,14 +63,14 @@ class NeverOverwrittenCases(DeliveryStoreCase):
         self.assert_holds(alternative, b"second")
 
     def test_too_long_name_is_shortened(self) -> None:
-        """Promise 2: a free name longer than max_length is shortened, its extension kept."""
+        """Promise 2: a free name longer than max_length is shortened and keeps its extension."""
         name = self.store.save("n" * 120 + ".txt", ContentFile(b"data"), max_length=100)
         self.assertLessEqual(len(name), 100)
         self.assertTrue(name.endswith(".txt"), name)
         self.assert_holds(name, b"data")
 
     def test_names_one_character_too_long_are_shortened(self) -> None:
-        """Promise 2: a name or alternative name one character over max_length is shortened."""
+        """Promise 2: names and alternative names one character over max_length are shortened."""
         name = "folder/" + "n" * 50 + ".txt"
         shortened = self.store.save(name, ContentFile(b"first"), max_length=len(name) - 1)
         self.assertLessEqual(len(shortened), len(name) - 1)
@@ -82,18 +82,18 @@ class NeverOverwrittenCases(DeliveryStoreCase):
         self.assert_holds(taken, b"second")
         self.assert_holds(alternative, b"third")
 
-    def test_name_that_cannot_be_shortened_is_refused(self) -> None:
-        """Promise 2: where max_length leaves no room for a name, the save is refused."""
+    def test_name_that_cannot_be_shortened_is_rejected(self) -> None:
+        """Promise 2: a max_length that leaves no room for a name is an error."""
         with self.assert_unchanged(), self.assertRaises(SuspiciousFileOperation):
             self.store.save("folder/name.txt", ContentFile(b"data"), max_length=10)
 
-    def test_max_length_of_exactly_the_name(self) -> None:
-        """Promise 2: a free name of exactly max_length characters is used as it is."""
+    def test_name_of_exactly_max_length_is_kept(self) -> None:
+        """Promise 2: a free name of exactly max_length characters is used unchanged."""
         name = self.store.save("folder/name.txt", ContentFile(b"data"), max_length=15)
         self.assertEqual(name, "folder/name.txt")
 
-    def test_alternatives_that_are_taken_are_passed_over(self) -> None:
-        """Promise 2: an alternative name that is taken, too, is not overwritten either."""
+    def test_taken_alternative_names_are_skipped(self) -> None:
+        """Promise 2: an alternative name that is taken is not overwritten either."""
         taken = [self.save(f"name{number}.txt", b"taken") for number in ("", 1, 2)]
         answers = iter(["name1.txt", "name2.txt", "name3.txt"])
         self.store.get_alternative_name = (  # type: ignore[method-assign]
@@ -104,8 +104,8 @@ class NeverOverwrittenCases(DeliveryStoreCase):
         for old in taken:
             self.assert_holds(old, b"taken")
 
-    def test_alternatives_without_end_are_given_up(self) -> None:
-        """Promise 2: a get_alternative_name() that keeps naming a taken one ends in an error."""
+    def test_save_gives_up_if_every_alternative_is_taken(self) -> None:
+        """Promise 2: a get_alternative_name() that always returns a taken name is an error."""
         asked = []
 
         def stubborn(file_root: str, file_ext: str) -> str:
@@ -120,7 +120,7 @@ class NeverOverwrittenCases(DeliveryStoreCase):
             self.save("name.txt", b"second")
 
     def test_available_name_that_is_taken_overwrites_nothing(self) -> None:
-        """Promise 2: a get_available_name() that gives a taken name overwrites nothing."""
+        """Promise 2: a get_available_name() that returns a taken name overwrites nothing."""
         asked = []
 
         def careless(name: str, max_length: int | None = None) -> str:
@@ -138,8 +138,8 @@ class NeverOverwrittenCases(DeliveryStoreCase):
         self.assertNotEqual(first, second)
         self.assert_holds(first, b"first")
 
-    def test_keys_are_not_opened_for_writing(self) -> None:
-        """Promise 2: open() refuses to write to a key, taken or free."""
+    def test_open_rejects_writing_to_keys(self) -> None:
+        """Promise 2: open() rejects writing to a key, taken or free."""
         filemeta = self.stored(b"delivered")
         with self.assert_unchanged():
             for name in (str(filemeta.content), self.key(2, 2), self.key(1, 1) + "_abcDEF7"):
@@ -147,8 +147,8 @@ class NeverOverwrittenCases(DeliveryStoreCase):
                     with self.assertRaises(ValueError):
                         self.store.open(name, mode)
 
-    def test_other_modes_are_refused(self) -> None:
-        """Promise 2: open() refuses modes that append, update or create, for every name."""
+    def test_open_rejects_other_modes(self) -> None:
+        """Promise 2: open() rejects modes that append, update or create, for every name."""
         taken = self.save("name.txt", b"data")
         key = str(self.stored(b"delivered").content)
         with self.assert_unchanged():
@@ -157,8 +157,8 @@ class NeverOverwrittenCases(DeliveryStoreCase):
                     with self.assertRaises(ValueError, msg=f"mode {mode!r} of {name!r}"):
                         self.store.open(name, mode)
 
-    def test_new_content_gets_a_fresh_name(self) -> None:
-        """Promise 2: writing a stored FileMeta anew never reuses the name of the old bytes."""
+    def test_new_content_gets_a_new_name(self) -> None:
+        """Promise 2: writing a stored FileMeta again never reuses the name of its old bytes."""
         filemeta = self.stored(b"old")
         names = {filemeta.content}
         for number in range(5):
@@ -168,8 +168,8 @@ class NeverOverwrittenCases(DeliveryStoreCase):
             names.add(filemeta.content)
             self.assert_holds(str(filemeta.content), b"new %d" % number)
 
-    def test_old_content_is_there_until_the_new_is_recorded(self) -> None:
-        """Promise 2: until the record names the new bytes the old ones can be read."""
+    def test_old_content_is_readable_until_new_is_recorded(self) -> None:
+        """Promise 2: the old bytes can be read until the new ones are recorded."""
         seen = []
 
         class Watching(PlainFileMeta):
@@ -183,8 +183,8 @@ class NeverOverwrittenCases(DeliveryStoreCase):
             writer.write(b"new")
         self.assertEqual(seen, [b"old"])
 
-    def test_orphan_at_a_key_is_not_overwritten(self) -> None:
-        """Promise 2: bytes at the key of a new FileMeta stay; the new ones take another name."""
+    def test_write_does_not_overwrite_an_orphan(self) -> None:
+        """Promise 2: write_open() does not overwrite an orphan; it stores under another name."""
         orphan = self.save(self.key(3, 3), b"orphan")
         filemeta = self.stored(b"new", 3, 3)
         self.assert_holds(orphan, b"orphan")
@@ -192,15 +192,15 @@ class NeverOverwrittenCases(DeliveryStoreCase):
         self.assertEqual(self.store.layout.parse(str(filemeta.content)), (3, 3))
 
     def test_copy_does_not_overwrite_an_orphan(self) -> None:
-        """Promise 2: a copy to a key where bytes lie leaves them and takes another name."""
+        """Promise 2: copy() does not overwrite an orphan; it stores under another name."""
         orphan = self.save(self.key(3, 3), b"orphan")
         target = self.filemeta(3, 3)
         self.store.copy(self.stored(b"copied"), target)
         self.assert_holds(orphan, b"orphan")
         self.assert_holds(str(target.content), b"copied")
 
-    def test_name_that_is_spoken_for_is_not_used(self) -> None:
-        """Promise 2: a name that the record calls spoken for (a tombstone's) is not recorded."""
+    def test_name_of_a_tombstone_is_not_used(self) -> None:
+        """Promise 2: a name that record_stored() rejects, such as a tombstone's, is not used."""
         spoken_for = self.key(4, 4)
 
         class Reserved(PlainFileMeta):

@@ -15,21 +15,21 @@ class SymlinkCases(DiskCase):
     @on_disk
     @needs("confined")
     def test_symlink_to_a_file_is_not_read(self) -> None:
-        """Promise 4: a symlink out of the root is not read, sized or said to exist."""
+        """Promise 4: a symlink to a file outside cannot be read and does not exist."""
         self.plant_symlink("folder/link.txt", self.outside() / "victim.txt")
         self.assert_reads_nothing("folder/link.txt")
 
     @on_disk
     @needs("confined")
     def test_symlink_to_a_folder_is_not_read(self) -> None:
-        """Promise 4: nothing is read through a symlinked folder."""
+        """Promise 4: no file can be read through a symlink to a folder."""
         self.plant_symlink("folder/link", self.outside())
         self.assert_reads_nothing("folder/link/victim.txt")
 
     @on_disk
     @needs("confined")
     def test_symlinks_are_not_listed(self) -> None:
-        """Promise 4: listings and scans do not go through symlinks."""
+        """Promise 4: listings and scans neither show nor follow symlinks."""
         outside = self.outside()
         self.save("folder/file.txt")
         self.plant_symlink("folder/link", outside)
@@ -42,15 +42,15 @@ class SymlinkCases(DiskCase):
     @on_disk
     @needs("confined")
     def test_symlink_cycle_is_not_followed(self) -> None:
-        """Promise 4: a symlink back to its own folder does not multiply what a scan shows."""
+        """Promise 4: a scan does not follow a symlink to its own folder."""
         self.save("folder/file.txt")
         self.plant_symlink("folder/again", self.disk / "folder")
         self.assertEqual(self.scanned(), {"folder/file.txt"})
 
     @on_disk
     @needs("confined")
-    def test_nothing_is_saved_through_a_symlinked_folder(self) -> None:
-        """Promise 4: a save into a symlinked folder is refused and writes nothing outside."""
+    def test_save_rejects_symlinked_folders(self) -> None:
+        """Promise 4: save() into a symlinked folder raises and writes nothing outside."""
         outside = self.outside()
         self.plant_symlink("folder", outside)
         for name in ("folder/new.txt", "folder/below/new.txt", "folder/victim.txt"):
@@ -59,8 +59,8 @@ class SymlinkCases(DiskCase):
         self.assert_untouched(outside)
 
     @on_disk
-    def test_nothing_is_saved_through_a_symlink(self) -> None:
-        """Promise 4: a save under the name of a symlink does not write to where it leads."""
+    def test_save_does_not_follow_symlinks(self) -> None:
+        """Promise 4: save() under the name of a symlink does not write to its target."""
         outside = self.outside()
         self.plant_symlink("dangling.txt", outside / "new.txt")
         self.plant_symlink("link.txt", outside / "victim.txt")
@@ -69,8 +69,8 @@ class SymlinkCases(DiskCase):
 
     @on_disk
     @needs("confined")
-    def test_nothing_is_rewritten_through_a_symlink(self) -> None:
-        """Promise 4: open(name, "wb") of a symlink does not write to where it leads."""
+    def test_rewrite_does_not_follow_symlinks(self) -> None:
+        """Promise 4: open(name, "wb") of a symlink does not write to its target."""
         outside = self.outside()
         self.plant_symlink("dangling.txt", outside / "new.txt")
         self.plant_symlink("link.txt", outside / "victim.txt")
@@ -81,8 +81,8 @@ class SymlinkCases(DiskCase):
 
     @on_disk
     @needs("confined")
-    def test_nothing_is_deleted_through_a_symlink(self) -> None:
-        """Promise 4: deletes, one or many, remove nothing outside the root."""
+    def test_delete_does_not_follow_symlinks(self) -> None:
+        """Promise 4: delete() and delete_many() remove nothing outside of the root."""
         outside = self.outside()
         self.plant_symlink("folder", outside)
         self.plant_symlink("link.txt", outside / "victim.txt")
@@ -100,7 +100,7 @@ class SymlinkCases(DiskCase):
 
     @on_disk
     def test_root_may_be_a_symlink(self) -> None:
-        """Promise 4: the root itself may be a symlink; it is resolved when it is used."""
+        """Promise 4: the root itself may be a symlink, which is resolved at each use."""
         name = self.save("folder/file.txt", b"data")
         elsewhere = self.disk.with_name(self.disk.name + "-elsewhere")
         self.disk.rename(elsewhere)
@@ -121,7 +121,7 @@ class SpecialFileCases(DiskCase):
     @on_disk
     @needs("confined")
     def test_fifo_is_not_read(self) -> None:
-        """Promise 4: a FIFO in the store is not opened to read; nothing hangs."""
+        """Promise 4: a FIFO in the store is not opened for reading; no call hangs."""
         self.plant_fifo("folder/fifo")
         for read in (
             lambda: self.store.open("folder/fifo").close(),
@@ -132,22 +132,22 @@ class SpecialFileCases(DiskCase):
 
     @on_disk
     @needs("confined")
-    def test_fifo_is_not_written(self) -> None:
-        """Promise 4: a FIFO in the store is not opened to write; nothing hangs."""
+    def test_fifo_is_not_rewritten(self) -> None:
+        """Promise 4: a FIFO in the store is not opened for writing; no call hangs."""
         self.plant_fifo("fifo")
         self.at_once(lambda: self.rewrite("fifo"), "fifo")
 
     @on_disk
     def test_fifo_is_not_saved_to(self) -> None:
-        """Promise 4: a save under the name of a FIFO, or below it, does not hang."""
+        """Promise 4: save() under the name of a FIFO, or below it, does not hang."""
         self.plant_fifo("fifo")
         self.at_once(lambda: self.save("fifo"), "fifo")
         self.at_once(lambda: self.save("fifo/below.txt"), "fifo")
 
     @on_disk
     @needs("confined")
-    def test_fifo_is_not_shown(self) -> None:
-        """Promise 4: a FIFO shows in no scan and no listing; neither hangs at it."""
+    def test_fifo_is_not_listed(self) -> None:
+        """Promise 4: scans and listings do not show a FIFO, and do not hang."""
         self.plant_fifo("folder/fifo")
         self.save("folder/file.txt")
         shown: list[object] = []
@@ -158,14 +158,14 @@ class SpecialFileCases(DiskCase):
     @on_disk
     @needs("confined")
     def test_device_is_not_read(self) -> None:
-        """Promise 4: a device in the store is neither read nor said to exist."""
+        """Promise 4: a device in the store cannot be read and does not exist."""
         self.plant_device("folder/zero")
         self.assert_reads_nothing("folder/zero")
 
     @on_disk
     @needs("confined")
-    def test_rewrite_leaves_a_hard_link_alone(self) -> None:
-        """Promise 4: rewriting a hard-linked file does not change the other name's bytes."""
+    def test_rewrite_does_not_change_hard_links(self) -> None:
+        """Promise 4: rewriting a hard-linked file does not change the bytes of its other name."""
         outside = self.outside()
         self.save("place.txt")
         os.link(outside / "victim.txt", self.disk / "hard.txt")
@@ -175,8 +175,8 @@ class SpecialFileCases(DiskCase):
         self.assert_untouched(outside)
 
     @on_disk
-    def test_delete_leaves_a_hard_link_alone(self) -> None:
-        """Promise 4: deleting a hard-linked file removes one of its names only."""
+    def test_delete_does_not_change_hard_links(self) -> None:
+        """Promise 4: deleting a hard-linked file keeps its other name."""
         outside = self.outside()
         self.save("place.txt")
         os.link(outside / "victim.txt", self.disk / "hard.txt")
@@ -185,8 +185,8 @@ class SpecialFileCases(DiskCase):
         self.assert_untouched(outside)
 
     @on_disk
-    def test_save_beside_a_hard_link(self) -> None:
-        """Promise 4: saving under the name of a hard-linked file stores beside it."""
+    def test_save_does_not_change_hard_links(self) -> None:
+        """Promise 4: saving under the name of a hard-linked file uses an alternative name."""
         outside = self.outside()
         self.save("place.txt")
         os.link(outside / "victim.txt", self.disk / "hard.txt")

@@ -28,33 +28,33 @@ class RewriteCases(DeliveryStoreCase):
             leave(lambda: self.store.open("notes.txt", "wb"))
 
     @needs("whole_or_absent")
-    def test_rewrite_left_by_with(self) -> None:
+    def test_rewrite_with_an_exception_in_with(self) -> None:
         """Promise 1: an exception inside "with open(name, 'wb')" leaves the old bytes."""
         self.assert_leaves_old_bytes(abandoned_writers.by_with)
 
     @needs("whole_or_absent")
-    def test_rewrite_left_by_closing(self) -> None:
+    def test_rewrite_with_an_exception_in_closing(self) -> None:
         """Promise 1: an exception inside contextlib.closing() leaves the old bytes."""
         self.assert_leaves_old_bytes(abandoned_writers.by_closing)
 
     @needs("whole_or_absent")
-    def test_rewrite_left_by_try_finally(self) -> None:
-        """Promise 1: an exception that passes a "finally: close()" leaves the old bytes."""
+    def test_rewrite_with_an_exception_in_try_finally(self) -> None:
+        """Promise 1: an exception before "finally: close()" leaves the old bytes."""
         self.assert_leaves_old_bytes(abandoned_writers.by_try_finally)
 
     @needs("whole_or_absent")
-    def test_rewrite_left_by_exit_stack(self) -> None:
-        """Promise 1: an exception that unwinds an ExitStack leaves the old bytes."""
+    def test_rewrite_with_an_exception_in_an_exit_stack(self) -> None:
+        """Promise 1: an exception inside an ExitStack leaves the old bytes."""
         self.assert_leaves_old_bytes(abandoned_writers.by_exit_stack)
 
     @needs("whole_or_absent")
-    def test_rewrite_left_by_half_a_zip(self) -> None:
-        """Promise 1: half an archive leaves the old bytes, though ZipFile closes itself."""
+    def test_rewrite_with_an_exception_in_a_zip(self) -> None:
+        """Promise 1: an incomplete archive leaves the old bytes, though ZipFile ends it."""
         self.assert_leaves_old_bytes(abandoned_writers.by_half_a_zip)
 
     @needs("whole_or_absent")
-    def test_rewrite_left_by_dropping_a_generator(self) -> None:
-        """Promise 1: a generator dropped in the middle of writing leaves the old bytes."""
+    def test_rewrite_in_a_dropped_generator(self) -> None:
+        """Promise 1: a generator that is dropped while it writes leaves the old bytes."""
         self.assert_leaves_old_bytes(abandoned_writers.by_dropping_a_generator)
 
     @needs("whole_or_absent")
@@ -63,12 +63,12 @@ class RewriteCases(DeliveryStoreCase):
         self.assert_leaves_old_bytes(abandoned_writers.by_never_closing)
 
     @needs("whole_or_absent")
-    def test_rewrite_left_while_another_error_is_handled(self) -> None:
-        """Promise 1: a writer opened in an except block and left by a new error is discarded."""
+    def test_rewrite_with_a_second_exception(self) -> None:
+        """Promise 1: a second exception, raised in an except block, leaves the old bytes."""
         self.assert_leaves_old_bytes(abandoned_writers.after_another_error)
 
     @needs("whole_or_absent")
-    def test_rewrite_closed_while_an_error_is_handled(self) -> None:
+    def test_rewrite_closed_in_an_except_block(self) -> None:
         """Promise 1: close() of open(name, "wb") in an except block discards and logs an error."""
         self.save("notes.txt", b"the old bytes, a bit longer")
         with self.assert_unchanged(), self.assertLogs("devilry_storage", "ERROR"):
@@ -80,15 +80,15 @@ class RewriteCases(DeliveryStoreCase):
     @needs("whole_or_absent")
     @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
     def test_rewrite_in_a_forked_child(self) -> None:
-        """Promise 1: a forked child cannot use open(name, "wb"); the parent's bytes are kept."""
+        """Promise 1: a forked child cannot use its parent's open(name, "wb") or harm its bytes."""
         self.save("notes.txt", b"the old bytes, a bit longer")
         used = abandoned_writers.used_in_a_child(lambda: self.store.open("notes.txt", "wb"))
         self.assertEqual(used, [])
         self.assert_holds("notes.txt", b"before, and after")
 
     @needs("whole_or_absent")
-    def test_rewrite_is_seen_on_close(self) -> None:
-        """Promise 1: what open(name, "wb") writes is seen on close(), not before."""
+    def test_rewrite_is_published_on_close(self) -> None:
+        """Promise 1: open(name, "wb") publishes its bytes on close(), not before."""
         self.save("folder/other.txt")
         writer = self.store.open("folder/new.txt", "wb")
         writer.write(b"new bytes")
@@ -100,15 +100,15 @@ class RewriteCases(DeliveryStoreCase):
         self.assert_holds("folder/new.txt", b"new bytes")
 
     @needs("whole_or_absent")
-    def test_new_name_in_a_new_folder(self) -> None:
-        """Promise 1: open(name, "wb") makes the folders that the name needs, on close()."""
+    def test_rewrite_makes_folders_on_close(self) -> None:
+        """Promise 1: open(name, "wb") makes missing folders on close()."""
         with self.store.open("new/folder/file.txt", "wb") as writer:
             writer.write(b"new bytes")
             self.assertEqual(self.store.listdir(""), ([], []))
         self.assert_holds("new/folder/file.txt", b"new bytes")
 
     @needs("whole_or_absent")
-    def test_new_name_left_by_with(self) -> None:
+    def test_new_name_with_an_exception_in_with(self) -> None:
         """Promise 1: an exception inside "with open(name, 'wb')" of a new name leaves nothing."""
         self.save("folder/other.txt")
         with self.assertRaises(SourceBroke):
@@ -116,7 +116,7 @@ class RewriteCases(DeliveryStoreCase):
         self.assert_absent("folder/new.txt")
 
     @needs("whole_or_absent")
-    def test_rewrite_of_nothing(self) -> None:
+    def test_rewrite_without_a_write_empties_the_file(self) -> None:
         """Promise 1: a writer that is closed without a write leaves an empty file."""
         self.save("notes.txt", b"the old bytes")
         with self.store.open("notes.txt", "wb"):
@@ -137,40 +137,40 @@ class WriterCases(DeliveryStoreCase):
         self.assertEqual((stored.content, stored.size, stored.sha256), before)
         self.assertIsNone(fresh.content)
 
-    def test_writer_left_by_with(self) -> None:
+    def test_writer_with_an_exception_in_with(self) -> None:
         """Promise 1: an exception inside "with write_open()" stores and records nothing."""
         self.assert_leaves_content(abandoned_writers.by_with)
 
-    def test_writer_left_by_closing(self) -> None:
-        """Promise 1: write_open() in closing(), left by an exception, stores nothing."""
+    def test_writer_with_an_exception_in_closing(self) -> None:
+        """Promise 1: an exception inside closing(write_open()) stores nothing."""
         self.assert_leaves_content(abandoned_writers.by_closing)
 
-    def test_writer_left_by_try_finally(self) -> None:
-        """Promise 1: write_open() with "finally", left by an exception, stores nothing."""
+    def test_writer_with_an_exception_in_try_finally(self) -> None:
+        """Promise 1: an exception before "finally: close()" of write_open() stores nothing."""
         self.assert_leaves_content(abandoned_writers.by_try_finally)
 
-    def test_writer_left_by_exit_stack(self) -> None:
-        """Promise 1: write_open() in an ExitStack, left by an exception, stores nothing."""
+    def test_writer_with_an_exception_in_an_exit_stack(self) -> None:
+        """Promise 1: an exception inside an ExitStack with write_open() stores nothing."""
         self.assert_leaves_content(abandoned_writers.by_exit_stack)
 
-    def test_writer_left_by_half_a_zip(self) -> None:
-        """Promise 1: half an archive in write_open() is not stored."""
+    def test_writer_with_an_exception_in_a_zip(self) -> None:
+        """Promise 1: an incomplete archive in write_open() is not stored."""
         self.assert_leaves_content(abandoned_writers.by_half_a_zip)
 
-    def test_writer_left_by_dropping_a_generator(self) -> None:
+    def test_writer_in_a_dropped_generator(self) -> None:
         """Promise 1: write_open() in a generator that is dropped stores nothing."""
         self.assert_leaves_content(abandoned_writers.by_dropping_a_generator)
 
     def test_writer_never_closed(self) -> None:
-        """Promise 1: write_open() that is never closed stores nothing."""
+        """Promise 1: write_open() without close() stores nothing."""
         self.assert_leaves_content(abandoned_writers.by_never_closing)
 
-    def test_writer_left_while_another_error_is_handled(self) -> None:
-        """Promise 1: write_open() in an except block, left by a new error, stores nothing."""
+    def test_writer_with_a_second_exception(self) -> None:
+        """Promise 1: write_open() in an except block that raises again stores nothing."""
         self.assert_leaves_content(abandoned_writers.after_another_error)
 
-    def test_writer_in_an_except_block(self) -> None:
-        """Promise 1: write_open() that is opened and closed in an except block stores."""
+    def test_writer_used_in_an_except_block(self) -> None:
+        """Promise 1: write_open() that is opened and closed in one except block stores."""
         filemeta = self.filemeta()
         try:
             int("no number")
@@ -181,12 +181,12 @@ class WriterCases(DeliveryStoreCase):
         self.assert_holds(str(filemeta.content), b"stored")
 
     def test_writer_in_nested_except_blocks(self) -> None:
-        """Promise 1: write_open() that is closed where the outer error was handled stores."""
+        """Promise 1: write_open() from a nested except block, closed in the outer one, stores."""
         filemeta = self.filemeta()
         abandoned_writers.opened_for_two_errors(lambda: self.store.write_open(filemeta))
         self.assert_holds(str(filemeta.content), b"new bytes")
 
-    def test_writer_closed_while_an_error_is_handled(self) -> None:
+    def test_writer_closed_in_an_except_block(self) -> None:
         """Promise 1: close() in an except block discards, logs an error and sets discarded."""
         filemeta = self.stored(b"the old bytes")
         before = (filemeta.content, filemeta.size, filemeta.sha256)
@@ -201,8 +201,8 @@ class WriterCases(DeliveryStoreCase):
         self.assertIs(writer.discarded, False)
         self.assert_holds(str(filemeta.content), b"new bytes")
 
-    def test_writer_shows_nothing_before_close(self) -> None:
-        """Promise 1: before close() nothing is at the key and nothing is recorded."""
+    def test_writer_publishes_nothing_before_close(self) -> None:
+        """Promise 1: before close() of a writer nothing is stored or recorded."""
         filemeta = self.filemeta()
         with self.store.write_open(filemeta) as writer:
             writer.write(b"x" * 300_000)
@@ -212,8 +212,8 @@ class WriterCases(DeliveryStoreCase):
             self.assertFalse(self.store.exists(filemeta))
         self.assert_holds(self.key(), b"x" * 300_000)
 
-    def test_writer_that_is_closed_twice(self) -> None:
-        """Promise 1: closing a writer again does nothing."""
+    def test_writer_can_be_closed_twice(self) -> None:
+        """Promise 1: closing a writer a second time does nothing."""
         filemeta = self.filemeta()
         with self.store.write_open(filemeta) as writer:
             writer.write(b"data")
@@ -222,8 +222,8 @@ class WriterCases(DeliveryStoreCase):
         self.assertEqual(self.scanned(), {self.key()})
         self.assert_holds(self.key(), b"data")
 
-    def test_closed_writer_refuses_more(self) -> None:
-        """Promise 1: writing to a closed writer is a ValueError and changes nothing."""
+    def test_closed_writer_rejects_writes(self) -> None:
+        """Promise 1: writing to a closed writer raises ValueError and changes nothing."""
         filemeta = self.stored(b"data")
         writer = self.store.write_open(filemeta)
         writer.close()
@@ -232,7 +232,7 @@ class WriterCases(DeliveryStoreCase):
             writer.write(b"more")
 
     @on_disk
-    def test_forked_child_that_ends_leaves_a_writer_alone(self) -> None:
+    def test_writer_dropped_in_a_forked_child(self) -> None:
         """Promise 1: a forked child that drops its copy of a writer changes nothing."""
         filemeta = self.filemeta()
         writers = [self.store.write_open(filemeta)]
@@ -251,23 +251,23 @@ class WriterCases(DeliveryStoreCase):
 
     @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
     def test_writer_in_a_forked_child(self) -> None:
-        """Promise 1: write() and close() in a forked child raise; the parent's bytes are kept."""
+        """Promise 1: write() and close() raise in a forked child; the parent's bytes are kept."""
         filemeta = self.filemeta()
         used = abandoned_writers.used_in_a_child(lambda: self.store.write_open(filemeta))
         self.assertEqual(used, [])
         self.assertEqual(self.scanned(), {self.key()})
         self.assert_holds(self.key(), b"before, and after")
 
-    def test_writer_counts_and_hashes(self) -> None:
-        """Promise 1: a writer knows size and SHA-256 of what was written so far."""
+    def test_writer_has_size_and_sha256(self) -> None:
+        """Promise 1: a writer has the size and SHA-256 of the bytes written so far."""
         with self.store.write_open(self.filemeta()) as writer:
             for written in (b"", b"a", b"ab"):
                 self.assertEqual(writer.size, len(written))
                 self.assertEqual(writer.sha256, hashlib.sha256(written).hexdigest())
                 writer.write(b"ab"[len(written) : len(written) + 1])
 
-    def test_writer_takes_whatever_holds_bytes(self) -> None:
-        """Promise 1: bytes, bytearray, memoryview and text (as UTF-8) are written alike."""
+    def test_writer_accepts_bytes_and_text(self) -> None:
+        """Promise 1: a writer accepts bytes, bytearray, memoryview, and text as UTF-8."""
         filemeta = self.filemeta()
         pieces: list[Any] = [b"by", bytearray(b"te"), memoryview(b"--"), "blå"]
         with self.store.write_open(filemeta) as writer:
@@ -275,8 +275,8 @@ class WriterCases(DeliveryStoreCase):
         self.assert_holds(self.key(), b"byte--" + "blå".encode())
         self.assertEqual(filemeta.size, 10)
 
-    def test_zip_through_a_writer(self) -> None:
-        """Promise 1: an archive of nine megabytes written through a writer is whole."""
+    def test_zip_can_be_written(self) -> None:
+        """Promise 1: an archive of nine megabytes can be written through a writer."""
         member = os.urandom(900_000)
         self.save("a.zip", b"")
         for name, open_writer in (

@@ -164,8 +164,8 @@ class TestS3DeliveryStoreOnRclone(S3Cases):
     # Its objects are files on a disk. It answers 500 where a folder has the name, and removes what
     # lies below.
     @unittest.expectedFailure
-    def test_folder_is_not_written_over(self) -> None:
-        super().test_folder_is_not_written_over()
+    def test_folder_is_not_overwritten(self) -> None:
+        super().test_folder_is_not_overwritten()
 
 
 def test_allowed_races_take_back_two_promises() -> None:
