@@ -1,4 +1,4 @@
-"""The conformance suite: what every delivery store promises, as tests."""
+"""The conformance suite, which tests the promises of a delivery store."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class TestDeliveryStoreMixin(
     ReaderCases,
     BoundedMemoryCases,
 ):
-    """Tests any delivery store. Mix it in before a TestCase and say which store to test::
+    """Test a delivery store. Mix it into a TestCase and return the store to test::
 
         class TestMyDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
             def make_store(self):
                 return MyDeliveryStore(self.tmp_path)
 
-    ``make_store()`` returns the store, empty, once for each case; ``self.tmp_path`` is a temporary
-    folder that is removed afterwards. A flag of the store that is False skips the cases that name
-    it, None demands them. Cases that have to reach the store's own folder find it by
-    ``disk_root()``. If you override ``setUp``, call ``super().setUp()`` in it.
+    ``make_store()`` returns an empty store; it is called once for each case. ``self.tmp_path`` is
+    a temporary folder, which is removed after the case. If a flag of the store is False, the cases
+    that need it are skipped; if it is None, they are run. Cases that need the store's folder on
+    disk find it by ``disk_root()``. If you override ``setUp()``, call ``super().setUp()``.
     """

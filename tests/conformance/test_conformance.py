@@ -1,4 +1,4 @@
-"""The conformance suite on every store of ours, and on stores that two lines make of others."""
+"""Every store passes the conformance suite; so do stores made of Django's own storages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestFsHierDeliveryStoreWithoutFsync(
     ConcurrentWriterCases,
     SimpleTestCase,
 ):
-    """The parts that write and delete: only there ``durable`` makes a difference."""
+    """Only cases that write and delete, because ``durable`` affects nothing else."""
 
     def make_store(self) -> FsHierDeliveryStore:
         return FsHierDeliveryStore(location=self.tmp_path / "store", durable=False)
@@ -51,21 +51,21 @@ class TestMemoryDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
         return MemoryDeliveryStore()
 
 
-class DjangosDiskStore(DeliveryStoreMixin, FileSystemStorage):
+class MixinOnFileSystemStorage(DeliveryStoreMixin, FileSystemStorage):
     atomic_create = whole_or_absent = durable = confined = atomic_copy = False
     bounded_memory = True
 
 
 class TestStoreMadeOfFileSystemStorage(TestDeliveryStoreMixin, SimpleTestCase):
-    def make_store(self) -> DjangosDiskStore:
-        return DjangosDiskStore(location=self.tmp_path / "store")
+    def make_store(self) -> MixinOnFileSystemStorage:
+        return MixinOnFileSystemStorage(location=self.tmp_path / "store")
 
 
-class DjangosMemoryStore(DeliveryStoreMixin, InMemoryStorage):
+class MixinOnInMemoryStorage(DeliveryStoreMixin, InMemoryStorage):
     atomic_create = whole_or_absent = durable = bounded_memory = atomic_copy = False
     confined = True
 
 
 class TestStoreMadeOfInMemoryStorage(TestDeliveryStoreMixin, SimpleTestCase):
-    def make_store(self) -> DjangosMemoryStore:
-        return DjangosMemoryStore()
+    def make_store(self) -> MixinOnInMemoryStorage:
+        return MixinOnInMemoryStorage()

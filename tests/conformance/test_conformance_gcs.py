@@ -1,4 +1,4 @@
-"""A backend that is not ours: django-storages' Google Cloud Storage, the mixin, and flags."""
+"""Third-party backends can pass the suite: django-storages' GoogleCloudStorage with the mixin."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CreatingGoogleDeliveryStore(GoogleDeliveryStore):
 
 
 class BareGoogleStore(DeliveryStoreMixin, GoogleCloudStorage):  # type: ignore[misc]  # untyped
-    """Nobody has said anything about its flags."""
+    """A store that declares no flags."""
 
 
 class GoogleCases(TestDeliveryStoreMixin, SimpleTestCase):
@@ -55,9 +55,9 @@ class GoogleCases(TestDeliveryStoreMixin, SimpleTestCase):
     store_class: type[Any] = BareGoogleStore
 
     def make_store(self) -> DeliveryStoreMixin:
-        # Else a name that ends in ".gz" is said to be compressed, and cannot be read.
-        as_they_are = {"content_encoding": None}
-        store: Any = self.store_class(**gcs.options(), object_parameters=as_they_are)
+        # Otherwise a name that ends in ".gz" is marked as compressed and cannot be read.
+        unencoded = {"content_encoding": None}
+        store: Any = self.store_class(**gcs.options(), object_parameters=unencoded)
         self.addCleanup(store.client.close)
         return store  # type: ignore[no-any-return]
 
@@ -97,15 +97,15 @@ FAULTS = {
 }
 
 
-def test_without_flags_exactly_the_listed_cases_fail() -> None:
-    """Every case that names a flag is tried; those that name none are green above."""
+def test_exactly_the_listed_cases_fail_without_flags() -> None:
+    """Runs the cases that need a flag; the classes above run the others."""
     flagged = [case for case in conformance.names_of_cases() if conformance.flags_of(case)]
     found = conformance.outcomes(GoogleCases, flagged)
     assert {case for case, outcome in found.items() if outcome == conformance.FAILED} == FAULTS
 
 
-def test_no_flag_is_false_without_need() -> None:
-    """Each is what a listed case needs; a copy, which has none here, is created as a save is."""
+def test_every_false_flag_is_necessary() -> None:
+    """A listed case needs the flag, except for atomic_copy: a copy is created like a save."""
     needed = {flag for case in FAULTS for flag in conformance.flags_of(case)}
     false = {name for name, value in vars(GoogleDeliveryStore).items() if value is False}
     assert false == needed | {"atomic_copy"}

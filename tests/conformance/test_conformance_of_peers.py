@@ -1,6 +1,6 @@
-"""What other storages do not promise: the suite finds these faults in them, no others.
+"""The suite finds exactly the listed faults in Django's and django-storages' own storages.
 
-The same on Django 4.2, 5.2 and 6.1: tox runs it on each.
+The faults are the same on Django 4.2, 5.2 and 6.1; tox tests each version.
 """
 
 from __future__ import annotations
@@ -125,17 +125,17 @@ FAULTS = {
     },
 }
 
-#: Faults that no flag could own up to: no store is made of this peer by the mixin alone.
+#: Faults that no flag declares: the mixin alone does not make a store of this peer.
 BEYOND_FLAGS = {
     "S3Storage": {
-        "test_zip_can_be_written",  # what is sought and overwritten is appended
-        "test_folder_is_not_overwritten",  # where the server has folders, ClientError comes out
+        "test_zip_can_be_written",  # after seek() it appends instead of overwriting
+        "test_folder_is_not_overwritten",  # ClientError where the server has folders
     },
 }
 
-#: Cases that do not apply to a peer, besides those for disks.
+#: Cases that do not apply to a peer, besides the cases for disks.
 NOT_APPLYING = {
-    "InMemoryStorage": {  # which is where it keeps them
+    "InMemoryStorage": {  # keeps its files in memory
         "test_large_file_is_saved_with_little_memory",
         "test_large_file_is_written_with_little_memory",
         "test_large_file_is_copied_with_little_memory",
@@ -149,12 +149,12 @@ PEERS = [
 
 
 def _declared(peer: str) -> conformance.Outcomes:
-    """Return what comes of each case where all of them can be tried."""
+    """Return the expected outcome of every case on a machine that can run them all."""
     cases = conformance.names_of_cases()
     skipped = NOT_APPLYING.get(peer, set())
     if peer != "FileSystemStorage":
         on_disk = {
-            each for each in cases if hasattr(getattr(TestDeliveryStoreMixin, each), "on_disk")
+            case for case in cases if hasattr(getattr(TestDeliveryStoreMixin, case), "on_disk")
         }
         skipped = skipped | on_disk
     return {
@@ -165,10 +165,10 @@ def _declared(peer: str) -> conformance.Outcomes:
 
 
 @pytest.mark.parametrize("peer", PEERS)
-def test_a_peer_fails_exactly_the_listed_cases(peer: str) -> None:
-    """With the bare mixin and no flags declared every fault is found, and nothing is blamed.
+def test_peer_fails_exactly_the_listed_cases(peer: str) -> None:
+    """The peer has only the mixin and declares no flags.
 
-    The right to make devices may be missing here; every other case is run on every machine.
+    The case that makes a device may be impossible on this machine; all others always run.
     """
     if server := conformance.PEERS[peer].server:
         s3servers.need(server)
@@ -178,8 +178,8 @@ def test_a_peer_fails_exactly_the_listed_cases(peer: str) -> None:
     assert found == declared
 
 
-def test_the_faults_of_peers_that_led_to_this_package_are_among_them() -> None:
-    """The faults that were measured before there was a suite."""
+def test_known_faults_of_peers_are_listed() -> None:
+    """Faults that are known independently of the suite."""
     assert FAULTS["FileSystemStorage"] >= {
         "test_raising_source_leaves_nothing",
         "test_two_processes_with_temporary_uploads",
@@ -200,17 +200,17 @@ def test_the_faults_of_peers_that_led_to_this_package_are_among_them() -> None:
     }
 
 
-def test_every_fault_is_of_a_case_that_names_a_flag() -> None:
-    """A flag can tell what a store made of a peer cannot do, but for two faults of S3Storage."""
+def test_flags_cover_every_fault() -> None:
+    """A store made of a peer can declare its faults by flags, except for two of S3Storage."""
     for peer, names in FAULTS.items():
         without = {name for name in names if not conformance.flags_of(name)}
         assert without == BEYOND_FLAGS.get(peer, set())
 
 
-def test_the_manual_shows_who_fails_what() -> None:
-    """``python -m tests.conformance_table`` writes the page anew.
+def test_manual_shows_the_outcomes_of_peers() -> None:
+    """``python -m tests.conformance_table`` writes the page.
 
-    It shows what is declared above, wherever it is read: here not all of it may be tried.
+    It is compared with the expected outcomes, because this machine may not run every case.
     """
     declared = {peer: _declared(peer) for peer in conformance.PEERS}
     assert Path(conformance_table.PAGE).read_text(encoding="utf-8") == conformance_table.page(

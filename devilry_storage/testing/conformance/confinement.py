@@ -1,4 +1,4 @@
-"""Promise 4: no name leads out of the store."""
+"""Promise 4: hostile names are rejected."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ HOSTILE_NAMES = (
     *("\ud800", "a/\udfff.txt"),
     *(".devilry-storage", ".devilry-storage/tmp/a", ".devilry-storage-2/a"),
 )
-# save() takes backslashes for slashes, as Django does; elsewhere they are refused.
+# save() replaces backslashes by slashes, as Django does; other methods reject them.
 HOSTILE_BACKSLASHES = ("..\\a", "a\\..\\..\\b", "\\a", "\\\\server\\share\\a", "a\\\\b", "a\\")
 
 
 class ConfinementCases(DeliveryStoreCase):
-    """Hostile names, wherever they come from."""
+    """Hostile names as arguments, in records and from overridden methods."""
 
-    def assert_refused(self, ask: Callable[[str], object], *more: str) -> None:
-        self.save("a/b/c.txt", b"stays")
+    def assert_rejected(self, call: Callable[[str], object], *more: str) -> None:
+        """Assert that the call rejects every hostile name and changes nothing."""
+        self.save("a/b/c.txt", b"kept")
         with self.assert_unchanged():
             for name in (*HOSTILE_NAMES, *more):
                 with self.assertRaises(SuspiciousFileOperation, msg=ascii(name)):
-                    ask(name)
+                    call(name)
 
     def test_save_rejects_hostile_names(self) -> None:
         """Promise 4: save() rejects absolute names, '..', NUL and other hostile names."""
-        self.assert_refused(
+        self.assert_rejected(
             lambda name: self.store.save(name, ContentFile(b"x")), "", *HOSTILE_BACKSLASHES
         )
 
@@ -49,21 +50,21 @@ class ConfinementCases(DeliveryStoreCase):
 
     def test_open_rejects_hostile_names(self) -> None:
         """Promise 4: open() rejects hostile names, for reading and for writing."""
-        self.assert_refused(lambda name: self.store.open(name).close(), "", *HOSTILE_BACKSLASHES)
-        self.assert_refused(lambda name: self.store.open(name, "wb"), "", *HOSTILE_BACKSLASHES)
+        self.assert_rejected(lambda name: self.store.open(name).close(), "", *HOSTILE_BACKSLASHES)
+        self.assert_rejected(lambda name: self.store.open(name, "wb"), "", *HOSTILE_BACKSLASHES)
 
     def test_stream_rejects_hostile_names(self) -> None:
         """Promise 4: stream() rejects hostile names when it is called."""
-        self.assert_refused(self.store.stream, "", *HOSTILE_BACKSLASHES)
+        self.assert_rejected(self.store.stream, "", *HOSTILE_BACKSLASHES)
 
     def test_exists_size_and_times_reject_hostile_names(self) -> None:
         """Promise 4: exists(), size() and get_modified_time() reject hostile names."""
-        for ask in (self.store.exists, self.store.size, self.store.get_modified_time):
-            self.assert_refused(ask, "", *HOSTILE_BACKSLASHES)
+        for method in (self.store.exists, self.store.size, self.store.get_modified_time):
+            self.assert_rejected(method, "", *HOSTILE_BACKSLASHES)
 
     def test_delete_rejects_hostile_names(self) -> None:
         """Promise 4: delete() rejects hostile names, and the empty name (the whole store)."""
-        self.assert_refused(self.store.delete, "", *HOSTILE_BACKSLASHES)
+        self.assert_rejected(self.store.delete, "", *HOSTILE_BACKSLASHES)
 
     def test_delete_many_reports_hostile_names(self) -> None:
         """Promise 4: delete_many() reports every hostile name and deletes nothing for it."""
@@ -76,32 +77,32 @@ class ConfinementCases(DeliveryStoreCase):
 
     def test_listings_reject_hostile_names(self) -> None:
         """Promise 4: listdir(), scan() and page() reject hostile folders; "" is the root."""
-        self.assert_refused(self.store.listdir, *HOSTILE_BACKSLASHES)
-        self.assert_refused(self.store.page, *HOSTILE_BACKSLASHES)
-        self.assert_refused(lambda name: list(self.store.scan(name)), *HOSTILE_BACKSLASHES)
+        self.assert_rejected(self.store.listdir, *HOSTILE_BACKSLASHES)
+        self.assert_rejected(self.store.page, *HOSTILE_BACKSLASHES)
+        self.assert_rejected(lambda name: list(self.store.scan(name)), *HOSTILE_BACKSLASHES)
         self.assertEqual(self.store.listdir(""), (["a"], []))
 
     def test_path_and_url_reject_hostile_names(self) -> None:
         """Promise 4: path() and url() reject hostile names."""
-        for ask in (self.store.path, self.store.url):
+        for method in (self.store.path, self.store.url):
             try:
-                ask("a.txt")
+                method("a.txt")
             except (NotImplementedError, ValueError):
-                continue  # A store need not have places or addresses.
-            self.assert_refused(ask, *HOSTILE_BACKSLASHES)
+                continue  # Both are optional.
+            self.assert_rejected(method, *HOSTILE_BACKSLASHES)
 
     def test_hostile_recorded_names_are_rejected(self) -> None:
         """Promise 4: a FileMeta with a hostile name cannot be read, copied or removed."""
         for name in HOSTILE_NAMES:
             filemeta = PlainFileMeta(self.store, 1, 1, name)
-            for ask in (
+            for method in (
                 self.store.read_open,
                 self.store.exists,
                 self.store.remove,
                 lambda hostile: self.store.copy(hostile, self.filemeta(3, 3)),
             ):
                 with self.assertRaises(SuspiciousFileOperation, msg=ascii(name)):
-                    ask(filemeta)
+                    method(filemeta)
 
     def test_generate_filename_rejects_hostile_names(self) -> None:
         """Promise 4: generate_filename() rejects names that lead out of the store."""
@@ -122,7 +123,7 @@ class ConfinementCases(DeliveryStoreCase):
 
     def test_file_cannot_be_used_as_a_folder(self) -> None:
         """Promise 4: a name below a stored file is missing; saving there keeps the file."""
-        self.save("file.txt", b"stays")
+        self.save("file.txt", b"kept")
         with self.assertRaises(OSError):
             self.store.open("file.txt/below.txt").close()
         try:
@@ -130,6 +131,6 @@ class ConfinementCases(DeliveryStoreCase):
         except (OSError, SuspiciousFileOperation):
             self.assertEqual(self.scanned(), {"file.txt"})
         else:
-            # To a store of objects a slash is a character.
-            self.assert_holds(below, b"below")
-        self.assert_holds("file.txt", b"stays")
+            # An object store has no folders.
+            self.assert_stored(below, b"below")
+        self.assert_stored("file.txt", b"kept")

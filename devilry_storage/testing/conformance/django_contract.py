@@ -22,7 +22,7 @@ from .._support.sources import chunked, only_once, piped, scripted
 
 
 class DjangoContractCases(DeliveryStoreCase):
-    """What Django itself and its users ask of a storage."""
+    """Saving, reading and naming, as Django and its users expect."""
 
     def test_saved_file_can_be_read(self) -> None:
         """Django: open() returns a saved file as a Django File."""
@@ -43,22 +43,22 @@ class DjangoContractCases(DeliveryStoreCase):
         """Django: save(None, content) uses the name of the content."""
         name = self.store.save(None, ContentFile(b"data", name="own/name.txt"))
         self.assertEqual(name, "own/name.txt")
-        self.assert_holds(name, b"data")
+        self.assert_stored(name, b"data")
 
     def test_plain_file_objects_can_be_saved(self) -> None:
         """Django: any object with read(), such as a BytesIO, can be saved."""
-        self.assert_holds(self.store.save("plain.bin", io.BytesIO(b"plain")), b"plain")
+        self.assert_stored(self.store.save("plain.bin", io.BytesIO(b"plain")), b"plain")
 
     def test_content_is_read_from_its_beginning(self) -> None:
         """Django: content that was partly read is stored from its first byte."""
         source = File(io.BytesIO(b"from the beginning"), "source")
         source.read(9)
-        self.assert_holds(self.store.save("rewound.txt", source), b"from the beginning")
+        self.assert_stored(self.store.save("rewound.txt", source), b"from the beginning")
 
     def test_pipe_can_be_saved(self) -> None:
         """Django: a pipe, which cannot seek, is stored completely."""
         with piped(b"through a pipe") as source:
-            self.assert_holds(self.store.save("piped.txt", source), b"through a pipe")
+            self.assert_stored(self.store.save("piped.txt", source), b"through a pipe")
 
     def test_content_is_read_once(self) -> None:
         """Django: content that can be read only once is stored, even if its name is taken."""
@@ -66,25 +66,25 @@ class DjangoContractCases(DeliveryStoreCase):
             with self.subTest(taken=taken):
                 name = self.store.save("once.bin", only_once(b"precious"))
                 self.assertEqual(name != "once.bin", taken)
-                self.assert_holds(name, b"precious")
+                self.assert_stored(name, b"precious")
         data = hashlib.sha256(b"seed").digest() * 300_000
-        self.assert_holds(self.store.save("large.bin", only_once(data)), data)
+        self.assert_stored(self.store.save("large.bin", only_once(data)), data)
 
     def test_many_small_chunks(self) -> None:
         """Django: content in a thousand chunks is stored in order."""
         data = bytes(range(256)) * 40
         name = self.store.save("pieces.bin", scripted(*chunked(data, 10)))
-        self.assert_holds(name, data)
+        self.assert_stored(name, data)
 
     def test_megabytes(self) -> None:
         """Django: a file of several megabytes is stored byte for byte."""
         data = hashlib.sha256(b"seed").digest() * 100_000 + b"odd"
-        self.assert_holds(self.store.save("large.bin", ContentFile(data)), data)
+        self.assert_stored(self.store.save("large.bin", ContentFile(data)), data)
 
     def test_empty_file(self) -> None:
         """Django: an empty file can be stored, read and listed."""
         name = self.save("empty.txt", b"")
-        self.assert_holds(name, b"")
+        self.assert_stored(name, b"")
         self.assertEqual(list(self.store.stream(name)), [])
         self.assertEqual(self.scanned(), {name})
 
@@ -106,13 +106,13 @@ class DjangoContractCases(DeliveryStoreCase):
             self.save(f"{mode}.txt", b"old")
             with self.store.open(f"{mode}.txt", mode) as file:
                 file.write("blåbær\n日本")
-            self.assert_holds(f"{mode}.txt", "blåbær\n日本".encode())
+            self.assert_stored(f"{mode}.txt", "blåbær\n日本".encode())
 
     def test_backslashes_become_slashes(self) -> None:
         """Django: save() replaces backslashes in a name by slashes."""
         name = self.save("folder\\file.txt")
         self.assertEqual(name, "folder/file.txt")
-        self.assert_holds(name, b"data")
+        self.assert_stored(name, b"data")
 
     def test_deleted_file_is_gone(self) -> None:
         """Django: a deleted file is missing in every method, and its name is free again."""
@@ -120,7 +120,7 @@ class DjangoContractCases(DeliveryStoreCase):
         self.store.delete(name)
         self.assert_absent(name)
         self.assertEqual(self.save(name, b"second"), name)
-        self.assert_holds(name, b"second")
+        self.assert_stored(name, b"second")
 
     def test_callers_file_stays_open(self) -> None:
         """Django: save() leaves the caller's file open and readable."""
@@ -156,18 +156,18 @@ class DjangoContractCases(DeliveryStoreCase):
 
 
 class UploadCases(DiskCase):
-    """Uploads as content."""
+    """Uploads as Django passes them: in memory or in a temporary file."""
 
     def test_upload_in_memory_is_stored(self) -> None:
         """Django: an upload in memory is stored."""
         upload = InMemoryUploadedFile(io.BytesIO(b"data"), None, "a.bin", None, 4, None)
-        self.assert_holds(self.store.save("a.bin", upload), b"data")
+        self.assert_stored(self.store.save("a.bin", upload), b"data")
 
     def test_temporary_upload_is_stored(self) -> None:
         """Django: an upload in a temporary file is stored."""
         upload = self.temporary_upload(b"data" * 100_000)
         upload.flush()
-        self.assert_holds(self.store.save("a.bin", upload), b"data" * 100_000)
+        self.assert_stored(self.store.save("a.bin", upload), b"data" * 100_000)
 
     def test_temporary_upload_stays_open(self) -> None:
         """Promise 1: save() leaves a temporary upload open and readable."""
@@ -183,13 +183,13 @@ class UploadCases(DiskCase):
         """Promise 1: a temporary upload can be saved again, for example after a rollback."""
         upload = self.temporary_upload(b"data")
         upload.flush()
-        self.assert_holds(self.store.save("a.bin", upload), b"data")
-        self.assert_holds(self.store.save("b.bin", upload), b"data")
+        self.assert_stored(self.store.save("a.bin", upload), b"data")
+        self.assert_stored(self.store.save("b.bin", upload), b"data")
 
     @needs("whole_or_absent")
     def test_unflushed_upload_is_stored_completely(self) -> None:
         """Promise 1: bytes that a temporary upload has not flushed yet are stored as well."""
-        self.assert_holds(self.store.save("a.bin", self.temporary_upload(b"data")), b"data")
+        self.assert_stored(self.store.save("a.bin", self.temporary_upload(b"data")), b"data")
 
     @needs("whole_or_absent")
     def test_later_writes_to_an_upload_are_not_stored(self) -> None:
@@ -200,7 +200,7 @@ class UploadCases(DiskCase):
         upload.seek(0)
         upload.write(b"other bytes")
         upload.flush()
-        self.assert_holds(name, b"data")
+        self.assert_stored(name, b"data")
 
     @on_disk
     def test_mode_of_stored_files(self) -> None:
@@ -223,14 +223,14 @@ class UploadCases(DiskCase):
 
     def assert_mode(self, name: str, expected: int) -> None:
         if not hasattr(self.store, "file_permissions_mode"):
-            self.skipTest(f"{type(self.store).__name__} does not take Django's modes")
+            self.skipTest(f"{type(self.store).__name__} does not support Django's file modes")
         mode = Path(self.disk, name).stat().st_mode & 0o7777
         self.assertEqual(oct(mode), oct(expected), name)
 
 
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
-    """Set the process's umask for a while."""
+    """Set the process's umask inside the block."""
     before = os.umask(mask)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Promise 3: what was acknowledged survives a power cut. On disk: what is fsynced, and when."""
+"""Promise 3 on disk: files and folders are fsynced before a call returns."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .._support.disk import DiskCase
 
 
 class DurabilityCases(DiskCase):
-    """What is fsynced when a call returns."""
+    """The files and folders that a call fsyncs."""
 
     @contextmanager
     def synced(self) -> Iterator[list[int]]:
-        """Give the inodes of what is fsynced meanwhile, in that order."""
+        """Record the inodes that are fsynced inside the block, in order."""
         inodes: list[int] = []
         fsync = os.fsync
 

@@ -13,7 +13,7 @@ from ..filemeta import PlainFileMeta
 
 
 class FileMetaMethodCases(DeliveryStoreCase):
-    """The five methods that take a FileMeta."""
+    """Devilry's five methods, which take a FileMeta."""
 
     def test_life_cycle(self) -> None:
         """Interface: a file can be written, read and removed; a missing file raises an error."""
@@ -85,14 +85,14 @@ class FileMetaMethodCases(DeliveryStoreCase):
 
     def test_remove_deletes_one_file_only(self) -> None:
         """Interface: remove() leaves the other files of the delivery alone."""
-        filemeta, neighbour = self.stored(b"hello", 1, 1), self.stored(b"stays", 1, 2)
+        filemeta, neighbour = self.stored(b"hello", 1, 1), self.stored(b"kept", 1, 2)
         name = filemeta.content
         self.store.remove(filemeta)
         self.assertIsNone(filemeta.content)
         assert name is not None
         self.assert_absent(name)
         with self.store.read_open(neighbour) as file:
-            self.assertEqual(file.read(), b"stays")
+            self.assertEqual(file.read(), b"kept")
 
     def test_removed_file_can_be_written_again(self) -> None:
         """Interface: a removed file can be written again."""
@@ -152,7 +152,7 @@ class FileMetaMethodCases(DeliveryStoreCase):
 
 
 class StoreMethodCases(DeliveryStoreCase):
-    """Scan, stream, duplicate, delete_many and the time."""
+    """scan(), stream(), duplicate(), delete_many() and current_time()."""
 
     def test_scan_describes_every_file(self) -> None:
         """Interface: scan() yields the name, size and modified time of every file."""

@@ -1,4 +1,4 @@
-"""Promise 5: a folder is shown page by page, each thing once."""
+"""Promise 5 of page(): the pages of a folder show every entry once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .._support.case import DeliveryStoreCase
 
 
 class PageCases(DeliveryStoreCase):
-    """One page of one folder after another."""
+    """Folders, page by page."""
 
     def pages(self, folder: str, limit: int) -> Iterator[Page]:
-        """Yield the pages of a folder to its end; more than there can be are a failure."""
+        """Yield all pages of a folder; fail after a hundred pages."""
         after = ""
-        for _number in range(100):
+        for _ in range(100):
             page = self.store.page(folder, after=after, limit=limit)
             yield page
             after = page.next_token
@@ -23,7 +23,7 @@ class PageCases(DeliveryStoreCase):
         self.fail(f"the pages of {folder!r} have no end")
 
     def assert_paged(self, folder: str, folders: set[str], files: set[str]) -> None:
-        """The pages show exactly these, each once, however long a page is."""
+        """Assert that pages of any length show exactly these folders and files, each once."""
         for limit in (1, 2, 3, 1000):
             pages = list(self.pages(folder, limit))
             shown = [name for page in pages for name in page.folders]
@@ -79,7 +79,7 @@ class PageCases(DeliveryStoreCase):
             try:
                 page = self.store.page("a", after=after)
             except (OSError, ValueError):
-                continue  # a server may say so
+                continue  # A server may reject the token.
             names = [*page.folders, *(entry.name for entry in page.files)]
             self.assertLessEqual(set(names), {"a/file.txt"})
 

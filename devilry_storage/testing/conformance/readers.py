@@ -1,4 +1,4 @@
-"""Promise 5 of an opened file: it reads as files read, wherever its bytes lie."""
+"""Promise 5 of opened files: readers behave like Python files, whatever the backend."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 
 from .._support.case import DeliveryStoreCase
-from .._support.rivals import all_at_once
+from .._support.rivals import in_threads
 
 LINES = b"first\nsecond\r\nthird"
 
 
 class ReaderCases(DeliveryStoreCase):
-    """What open() and read_open() return."""
+    """The readers of open() and read_open()."""
 
     def both(self, data: bytes) -> tuple[Callable[[], File[Any]], ...]:
-        """Return the two ways to open a file of these bytes."""
+        """Store the bytes twice, and return a function for each way to open them."""
         name, filemeta = self.save("reader.bin", data), self.stored(data)
         return (lambda: self.store.open(name), lambda: self.store.read_open(filemeta))
 
@@ -70,7 +70,9 @@ class ReaderCases(DeliveryStoreCase):
                 self.assertEqual(file.size, len(data))
                 self.assertTrue(file.multiple_chunks())
                 self.assertEqual(b"".join(file.chunks()), data)
-                self.assertEqual(b"".join(file.chunks()), data, "chunks() begins anew")
+                self.assertEqual(
+                    b"".join(file.chunks()), data, "chunks() starts at the beginning again"
+                )
 
     def test_reader_closes(self) -> None:
         """Promise 5: leaving "with" closes the reader; the file can be opened again."""
@@ -101,7 +103,7 @@ class ReaderCases(DeliveryStoreCase):
         """Promise 5: a reader can be the content of another save."""
         for number, open_reader in enumerate(self.both(b"0123456789")):
             with open_reader() as file:
-                self.assert_holds(self.store.save(f"copy{number}", file), b"0123456789")
+                self.assert_stored(self.store.save(f"copy{number}", file), b"0123456789")
 
     def test_zip_can_be_read(self) -> None:
         """Promise 5: an archive can be read through a reader."""
@@ -122,7 +124,7 @@ class ReaderCases(DeliveryStoreCase):
         def read() -> bool:
             return b"".join(self.store.stream(name)) == data
 
-        self.assertEqual(all_at_once([read] * 8), [True] * 8)
+        self.assertEqual(in_threads([read] * 8), [True] * 8)
 
     def test_text_reader_of_a_missing_file(self) -> None:
         """Promise 5: opening a missing file as text raises FileNotFoundError."""

@@ -1,4 +1,4 @@
-"""Promise 5: every store gives the same answers."""
+"""Promise 5: every store has the same results and errors."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ UNUSUAL_NAMES = (
 
 
 class SameBehaviourCases(DeliveryStoreCase):
-    """What is asked of every store."""
+    """Missing files, folders, listings and unusual names."""
 
     def missing_names(self) -> tuple[str, ...]:
         self.save("there/file.txt")
         return ("missing.txt", "there/missing.txt", "no/such/folder/file.txt", self.key(404, 1))
 
-    def assert_missing(self, ask: Callable[[str], object]) -> None:
+    def assert_missing(self, call: Callable[[str], object]) -> None:
+        """Assert that a call with the name of a missing file raises FileNotFoundError."""
         for name in self.missing_names():
             with self.assertRaises(FileNotFoundError, msg=name):
-                ask(name)
+                call(name)
 
     def test_open_of_a_missing_file(self) -> None:
         """Promise 5: open() of a missing file raises FileNotFoundError."""
@@ -49,12 +50,12 @@ class SameBehaviourCases(DeliveryStoreCase):
     def test_times_of_a_missing_file(self) -> None:
         """Promise 5: the times of a missing file raise FileNotFoundError."""
         self.assert_missing(self.store.get_modified_time)
-        for ask in (self.store.get_accessed_time, self.store.get_created_time):
+        for method in (self.store.get_accessed_time, self.store.get_created_time):
             try:
-                ask(self.save("there.txt"))
+                method(self.save("there.txt"))
             except NotImplementedError:
-                continue  # An object store knows one time only.
-            self.assert_missing(ask)
+                continue  # An object store has only one time.
+            self.assert_missing(method)
 
     def test_stream_of_a_missing_file(self) -> None:
         """Promise 5: stream() of a missing file raises FileNotFoundError at the first chunk."""
@@ -79,13 +80,13 @@ class SameBehaviourCases(DeliveryStoreCase):
         never_stored, vanished = self.filemeta(1, 1), self.stored(b"vanishes", 2, 2)
         self.store.delete(str(vanished.content))
         for filemeta in (never_stored, vanished):
-            for ask in (
+            for method in (
                 self.store.read_open,
                 self.store.remove,
                 lambda missing: self.store.copy(missing, self.filemeta(3, 3)),
             ):
                 with self.assertRaises(FileNotFoundError) as caught:
-                    ask(filemeta)
+                    method(filemeta)
                 self.assertIs(getattr(caught.exception, "filemeta", None), filemeta)
 
     def test_exists_of_a_filemeta(self) -> None:
@@ -116,14 +117,14 @@ class SameBehaviourCases(DeliveryStoreCase):
 
     def test_folder_is_not_overwritten(self) -> None:
         """Promise 5: saving or writing under the name of a folder harms no file below it."""
-        name = self.save("a/folder/file.txt", b"stays")
-        self.assert_holds(self.save("a/folder", b"saved"), b"saved")
+        name = self.save("a/folder/file.txt", b"kept")
+        self.assert_stored(self.save("a/folder", b"saved"), b"saved")
         try:
             with self.store.open("a", "wb") as writer:
                 writer.write(b"written")
         except OSError:
             self.assertFalse(self.store.exists("a"))
-        self.assert_holds(name, b"stays")
+        self.assert_stored(name, b"kept")
 
     def test_name_too_long_for_the_store_is_missing(self) -> None:
         """Promise 5: a name that is too long for the backend is a missing file."""
@@ -183,12 +184,12 @@ class SameBehaviourCases(DeliveryStoreCase):
         name = self.save("notes.txt", b"a long text with a tail")
         with self.store.open(name, "wb") as writer:
             writer.write(b"short")
-        self.assert_holds(name, b"short")
+        self.assert_stored(name, b"short")
 
     def test_bytes_are_stored_unchanged(self) -> None:
         """Promise 5: no byte is changed: NUL, CR LF, 0xFF, a BOM, half a UTF-8 character."""
         data = b"\xef\xbb\xbf" + bytes(range(256)) + b"\r\n\n\r\x1a\x00\xff\xc3"
-        self.assert_holds(self.save("a.txt", data), data)
+        self.assert_stored(self.save("a.txt", data), data)
         filemeta = self.stored(data)
         with self.store.read_open(filemeta) as file:
             self.assertEqual(file.read(), data)
@@ -199,7 +200,7 @@ class SameBehaviourCases(DeliveryStoreCase):
         for name in names:
             self.assertEqual(self.save(name, name.encode()), name)
         for name in names:
-            self.assert_holds(name, name.encode())
+            self.assert_stored(name, name.encode())
         self.assertEqual(self.scanned(), names)
 
     def test_save_returns_names_with_slashes(self) -> None:

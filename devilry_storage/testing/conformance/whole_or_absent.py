@@ -1,4 +1,4 @@
-"""Promise 1: a name shows all of its bytes or does not exist, whatever happens to the writer."""
+"""Promise 1 of saves: a name shows all of its bytes or does not exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._support.sources import Script, SourceBroke, breaks, scripted
 
 
 class WholeOrAbsentCases(DiskCase):
-    """Saves that break off, and saves under way."""
+    """Saves that fail, and saves in progress."""
 
     def assert_leaves_nothing(
         self, content: Any, error: type[BaseException] = SourceBroke
@@ -96,7 +96,7 @@ class WholeOrAbsentCases(DiskCase):
 
         def exists() -> None:
             reads.append(1)
-            self.assertLess(len(reads), 10, "the source was read again and again")
+            self.assertLess(len(reads), 10, "save() retries without end")
             raise error
 
         for size in (0, 100):
@@ -119,29 +119,29 @@ class WholeOrAbsentCases(DiskCase):
             self.store.save("folder/again.bin", scripted(b"part", breaks))
         name = self.save("folder/again.bin", b"whole")
         self.assertEqual(name, "folder/again.bin")
-        self.assert_holds(name, b"whole")
+        self.assert_stored(name, b"whole")
 
     @needs("whole_or_absent")
     def test_file_is_invisible_during_its_save(self) -> None:
         """Promise 1: during a save no method shows the file."""
         name = "folder/growing.bin"
 
-        def look() -> None:
+        def check() -> None:
             self.assert_absent(name)
 
-        self.store.save(name, scripted(b"x" * 100_000, look, b"y" * 100_000, look))
-        self.assert_holds(name, b"x" * 100_000 + b"y" * 100_000)
+        self.store.save(name, scripted(b"x" * 100_000, check, b"y" * 100_000, check))
+        self.assert_stored(name, b"x" * 100_000 + b"y" * 100_000)
 
     @needs("whole_or_absent")
     def test_temporary_files_are_invisible(self) -> None:
         """Promise 1: scans and listings show no temporary file, during a save or after it."""
         seen: list[object] = []
 
-        def look() -> None:
+        def check() -> None:
             seen.extend(self.scanned())
             seen.extend(self.store.listdir("")[1])
 
-        self.store.save("folder/name.bin", scripted(b"x" * 100_000, look, b"y"))
+        self.store.save("folder/name.bin", scripted(b"x" * 100_000, check, b"y"))
         self.assertEqual(seen, [])
         self.assertEqual(self.scanned(), {"folder/name.bin"})
         self.assertEqual(self.store.listdir(""), (["folder"], []))
@@ -153,10 +153,10 @@ class WholeOrAbsentCases(DiskCase):
         writer = self.store.open(name, "wb")
         writer.write(b"new" * 60_000)
         try:
-            self.assert_holds(name, b"old" * 50_000)
+            self.assert_stored(name, b"old" * 50_000)
         finally:
             writer.close()
-        self.assert_holds(name, b"new" * 60_000)
+        self.assert_stored(name, b"new" * 60_000)
 
     @needs("whole_or_absent")
     def test_failed_copy_leaves_nothing(self) -> None:
@@ -177,7 +177,7 @@ class WholeOrAbsentCases(DiskCase):
 
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         content = scripted(*[b"x" * 65_536] * 8)
-        # Python ignores SIGXFSZ, so that write() fails as it does on a full disk.
+        # Python ignores SIGXFSZ, so write() raises OSError, as it does on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
         try:
             with self.assertRaises(OSError):
@@ -213,6 +213,8 @@ class WholeOrAbsentCases(DiskCase):
     def assert_killed_process_leaves_nothing(
         self, work: Callable[[Callable[[], None]], object]
     ) -> None:
+        """Call ``work(die)`` in a forked process, which ``die()`` kills."""
+
         def killed() -> None:
             work(lambda: os.kill(os.getpid(), signal.SIGKILL))
 

@@ -20,7 +20,7 @@ from .._support.sources import SourceBroke
 
 
 class RewriteCases(DeliveryStoreCase):
-    """``open(name, "wb")`` of an ordinary name."""
+    """Writers of ``open(name, "wb")``, which replace an ordinary name."""
 
     def assert_leaves_old_bytes(self, leave: Callable[[OpenWriter], None]) -> None:
         self.save("notes.txt", b"the old bytes, a bit longer")
@@ -84,7 +84,7 @@ class RewriteCases(DeliveryStoreCase):
         self.save("notes.txt", b"the old bytes, a bit longer")
         used = abandoned_writers.used_in_a_child(lambda: self.store.open("notes.txt", "wb"))
         self.assertEqual(used, [])
-        self.assert_holds("notes.txt", b"before, and after")
+        self.assert_stored("notes.txt", b"before, and after")
 
     @needs("whole_or_absent")
     def test_rewrite_is_published_on_close(self) -> None:
@@ -97,7 +97,7 @@ class RewriteCases(DeliveryStoreCase):
             self.assert_absent("folder/new.txt")
         finally:
             writer.close()
-        self.assert_holds("folder/new.txt", b"new bytes")
+        self.assert_stored("folder/new.txt", b"new bytes")
 
     @needs("whole_or_absent")
     def test_rewrite_makes_folders_on_close(self) -> None:
@@ -105,7 +105,7 @@ class RewriteCases(DeliveryStoreCase):
         with self.store.open("new/folder/file.txt", "wb") as writer:
             writer.write(b"new bytes")
             self.assertEqual(self.store.listdir(""), ([], []))
-        self.assert_holds("new/folder/file.txt", b"new bytes")
+        self.assert_stored("new/folder/file.txt", b"new bytes")
 
     @needs("whole_or_absent")
     def test_new_name_with_an_exception_in_with(self) -> None:
@@ -121,11 +121,11 @@ class RewriteCases(DeliveryStoreCase):
         self.save("notes.txt", b"the old bytes")
         with self.store.open("notes.txt", "wb"):
             pass
-        self.assert_holds("notes.txt", b"")
+        self.assert_stored("notes.txt", b"")
 
 
 class WriterCases(DeliveryStoreCase):
-    """``write_open(filemeta)``."""
+    """Writers of ``write_open(filemeta)``."""
 
     def assert_leaves_content(self, leave: Callable[[OpenWriter], None]) -> None:
         stored, fresh = self.stored(b"the old bytes"), self.filemeta(2, 2)
@@ -173,18 +173,18 @@ class WriterCases(DeliveryStoreCase):
         """Promise 1: write_open() that is opened and closed in one except block stores."""
         filemeta = self.filemeta()
         try:
-            int("no number")
+            int("not a number")
         except ValueError:
             writer = self.store.write_open(filemeta)
             writer.write(b"stored")
             writer.close()
-        self.assert_holds(str(filemeta.content), b"stored")
+        self.assert_stored(str(filemeta.content), b"stored")
 
     def test_writer_in_nested_except_blocks(self) -> None:
         """Promise 1: write_open() from a nested except block, closed in the outer one, stores."""
         filemeta = self.filemeta()
         abandoned_writers.opened_for_two_errors(lambda: self.store.write_open(filemeta))
-        self.assert_holds(str(filemeta.content), b"new bytes")
+        self.assert_stored(str(filemeta.content), b"new bytes")
 
     def test_writer_closed_in_an_except_block(self) -> None:
         """Promise 1: close() in an except block discards, logs an error and sets discarded."""
@@ -199,7 +199,7 @@ class WriterCases(DeliveryStoreCase):
         with self.store.write_open(filemeta) as writer:
             writer.write(b"new bytes")
         self.assertIs(writer.discarded, False)
-        self.assert_holds(str(filemeta.content), b"new bytes")
+        self.assert_stored(str(filemeta.content), b"new bytes")
 
     def test_writer_publishes_nothing_before_close(self) -> None:
         """Promise 1: before close() of a writer nothing is stored or recorded."""
@@ -210,7 +210,7 @@ class WriterCases(DeliveryStoreCase):
             self.assert_absent(self.key())
             self.assertIsNone(filemeta.content)
             self.assertFalse(self.store.exists(filemeta))
-        self.assert_holds(self.key(), b"x" * 300_000)
+        self.assert_stored(self.key(), b"x" * 300_000)
 
     def test_writer_can_be_closed_twice(self) -> None:
         """Promise 1: closing a writer a second time does nothing."""
@@ -220,7 +220,7 @@ class WriterCases(DeliveryStoreCase):
             writer.close()
         writer.close()
         self.assertEqual(self.scanned(), {self.key()})
-        self.assert_holds(self.key(), b"data")
+        self.assert_stored(self.key(), b"data")
 
     def test_closed_writer_rejects_writes(self) -> None:
         """Promise 1: writing to a closed writer raises ValueError and changes nothing."""
@@ -247,7 +247,7 @@ class WriterCases(DeliveryStoreCase):
         self.assertEqual(in_processes(drop), [True])
         with writers.pop() as writer:
             writer.write(b"and after it")
-        self.assert_holds(self.key(), b"written before the fork, and after it")
+        self.assert_stored(self.key(), b"written before the fork, and after it")
 
     @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
     def test_writer_in_a_forked_child(self) -> None:
@@ -256,7 +256,7 @@ class WriterCases(DeliveryStoreCase):
         used = abandoned_writers.used_in_a_child(lambda: self.store.write_open(filemeta))
         self.assertEqual(used, [])
         self.assertEqual(self.scanned(), {self.key()})
-        self.assert_holds(self.key(), b"before, and after")
+        self.assert_stored(self.key(), b"before, and after")
 
     def test_writer_has_size_and_sha256(self) -> None:
         """Promise 1: a writer has the size and SHA-256 of the bytes written so far."""
@@ -272,7 +272,7 @@ class WriterCases(DeliveryStoreCase):
         pieces: list[Any] = [b"by", bytearray(b"te"), memoryview(b"--"), "blå"]
         with self.store.write_open(filemeta) as writer:
             writer.writelines(pieces)
-        self.assert_holds(self.key(), b"byte--" + "blå".encode())
+        self.assert_stored(self.key(), b"byte--" + "blå".encode())
         self.assertEqual(filemeta.size, 10)
 
     def test_zip_can_be_written(self) -> None:
