@@ -125,6 +125,6 @@ def test_missing_make_store_is_an_error() -> None:
 
 
 def test_mixin_itself_is_not_collected() -> None:
-    """pytest collects only its subclasses that are a TestCase."""
+    """Only its subclasses that are a TestCase are collected."""
     assert Suite.__test__ is False
     assert conformance.PEERS["FileSystemStorage"].__test__ is True

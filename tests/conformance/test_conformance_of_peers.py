@@ -97,6 +97,7 @@ FAULTS = {
         "test_name_deleted_during_its_save",
         "test_readers_have_independent_positions",
         "test_shorter_rewrite_leaves_no_tail",
+        "test_eight_threads_read_one_file",
     },
     "S3Storage": {
         "test_rewrite_with_an_exception_in_with",

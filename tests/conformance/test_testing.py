@@ -165,7 +165,7 @@ def test_fixtures_restore_settings_and_storages(tmp_path: Path) -> None:
     ],
 )
 def test_import_loads_no_optional_modules(imported: str, absent: str) -> None:
-    """pytest loads the plugin in every run, before settings and in projects without Django."""
+    """The plugin is loaded in every run of pytest, before settings, and without Django."""
     code = f"import sys, {imported}; print(set({absent.split()}) & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
