@@ -18,8 +18,6 @@ from .processes import Owner
 from .spool import MEMORY, Spool
 
 if TYPE_CHECKING:
-    from .base import DeliveryStoreMixin
-
     _AnyFile = File[Any]
 else:
     _AnyFile = File  # generic for the type checker alone
@@ -42,12 +40,16 @@ class Sink(Protocol):
         """Let go of what is not published; never raises."""
 
 
+class _Creator(Protocol):
+    """A store, as far as a :class:`SpoolSink` uses it."""
+
+    def _create_first(self, names: Iterable[str], content: File[Any]) -> str: ...
+
+
 class SpoolSink:
     """The sink of a store that has none of its own: a :class:`Spool`."""
 
-    def __init__(
-        self, store: DeliveryStoreMixin, filename: str = "", memory: int = MEMORY
-    ) -> None:
+    def __init__(self, store: _Creator, filename: str = "", memory: int = MEMORY) -> None:
         self.store = store
         self.spool = Spool(memory, filename)
 
