@@ -1,7 +1,7 @@
 """A table of ranged and conditional requests, with the response that RFC 9110 demands.
 
-Values may have ``{etag}``, ``{date}``, ``{later}`` and ``{earlier}`` in them: the entity tag of
-the file that is asked for, its Last-Modified, and a second after and before that.
+Header values may contain ``{etag}`` and ``{date}``, the entity tag and Last-Modified of the
+requested file, and ``{later}`` and ``{earlier}``, a second after and before that date.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Site:
     def begin(self, path: str, *, room: int | None = None) -> socket.socket:
         """Send a GET request and return the connection without reading the response.
 
-        ``room`` is how many bytes may wait on this side (SO_RCVBUF): a slow client has little.
+        ``room`` is the size of the receive buffer (SO_RCVBUF); a small one makes a slow client.
         """
         connection = socket.socket()
         if room is not None:

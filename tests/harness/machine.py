@@ -1,8 +1,7 @@
 """Components that a test may need: mounts, loop devices, tracing and others.
 
-A proof that needs a missing component is skipped, and the reason says how to get
-it. Under ``DEVILRY_STORAGE_CI=1`` the suite's conftest makes each such skip a failure, so that no
-proof drops out of CI unseen.
+A proof that needs a missing component is skipped, and the reason says how to get it. With
+``DEVILRY_STORAGE_CI=1`` the conftest turns such skips into failures, so that CI runs every proof.
 """
 
 from __future__ import annotations
