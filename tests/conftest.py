@@ -159,7 +159,7 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Start the ids of each table on PostgreSQL at another number, so that none match by chance."""
+    """Let the ids of each table on PostgreSQL begin at another number, so that none are equal."""
     from .harness.flushing import keep_permissions  # models: after django.setup()
 
     with django_db_blocker.unblock():

@@ -38,7 +38,7 @@ _PATH = re.compile(r"^# (?P<path>[\w/.-]+\.(?:py|ini))\n", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """An example: language, position in the manual, text, and file of the project if it has one."""
+    """An example: language, position in the manual, text, and file of the project, if any."""
 
     language: str
     where: str
