@@ -183,6 +183,14 @@ def empty_stores() -> Iterator[None]:
 
 
 @pytest.fixture
+def group(db: None) -> Any:
+    """Return a group, which can deliver."""
+    from devilry_storage.deliveries.models import AssignmentGroup
+
+    return AssignmentGroup.objects.create(name="group")
+
+
+@pytest.fixture
 def without_downloads() -> Iterator[None]:
     """Use a site without the package's URLs."""
     with override_settings(ROOT_URLCONF="tests.urls_admin"):
