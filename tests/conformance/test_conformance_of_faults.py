@@ -33,7 +33,7 @@ class ClosesTheSource(MemoryDeliveryStore):
             return super().save(name, content, max_length)
 
 
-class ReadsFromThePosition(MemoryDeliveryStore):
+class ReadsOnFromThePosition(MemoryDeliveryStore):
     def _create(self, name: str, content: File[Any]) -> str:
         return super()._create(name, ContentFile(content.read()))
 
@@ -346,7 +346,7 @@ class StreamsFromMemory(FsDeliveryStore):
 
 FAULTS: dict[type[DeliveryStoreMixin], str] = {
     ClosesTheSource: "test_callers_file_stays_open",
-    ReadsFromThePosition: "test_content_is_read_from_its_beginning",
+    ReadsOnFromThePosition: "test_content_is_read_from_its_beginning",
     ChecksThenWrites: """
         test_name_taken_during_a_save test_key_taken_during_a_save
         test_eight_nested_saves_of_one_name

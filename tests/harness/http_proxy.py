@@ -39,6 +39,7 @@ from .http_faults import (
     harmed,
 )
 from .s3wire import Request
+from .tcp_proxy import shut_down
 
 _PIECE = 65536
 
@@ -89,12 +90,12 @@ class HttpProxy:
         tb: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        _shut(self._listener)
+        shut_down(self._listener)
         self._listener.close()
         with self._lock:
             ends = list(self._open)
         for end in ends:
-            _shut(end)
+            shut_down(end)
         for thread in self._threads:
             thread.join(10)
 
@@ -143,7 +144,7 @@ class HttpProxy:
             finally:
                 with self._lock:
                     self._open -= {client, server}
-                _shut(client)
+                shut_down(client)
 
     def _take_fault(self, request: Request) -> Fault | None:
         with self._lock:
@@ -332,8 +333,3 @@ def _exactly(source: BinaryIO, length: int) -> Iterator[bytes]:
             raise _Broken
         length -= len(piece)
         yield piece
-
-
-def _shut(end: socket.socket) -> None:
-    with suppress(OSError):  # It may be closed already.
-        end.shutdown(socket.SHUT_RDWR)

@@ -70,7 +70,7 @@ class Proxy:
 
     def close(self) -> None:
         """Stop listening and cut all open connections."""
-        _shut(self._listener)  # Unlike close() it wakes the accepting thread.
+        shut_down(self._listener)  # Unlike close() it wakes the accepting thread.
         self._listener.close()
         self.cut()
 
@@ -170,8 +170,8 @@ class _Connection:
         requests.join()
 
     def cut(self) -> None:
-        _shut(self._client)
-        _shut(self._server)
+        shut_down(self._client)
+        shut_down(self._server)
 
     def _until_cut(self, replies: bool) -> None:
         try:
@@ -204,6 +204,7 @@ class _Connection:
             self._client.sendall(data)
 
 
-def _shut(end: socket.socket) -> None:
+def shut_down(end: socket.socket) -> None:
+    """Shut down both directions of a connection, which wakes its threads."""
     with suppress(OSError):  # It may be cut already.
         end.shutdown(socket.SHUT_RDWR)
