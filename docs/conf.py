@@ -67,10 +67,10 @@ nitpick_ignore_regex = [
         r"devilry_storage\.admin\.(actions|forms|lists|permissions|previews|searching|shown)\.\w+",
     ),
     (r"py:class", r"devilry_storage\.storages\.s3\.(bucket|own|storage)\.\w+"),
-    (r"py:class", r"(devilry_storage\.storages\.(interface|own)\.)?(Own|Tree)Objects"),
+    (r"py:class", r"(devilry_storage\.storages\.(protocols|own)\.)?(Own|Tree)Objects"),
     # A short name for a type.
     (r"py:class", r"FileModel"),
     # Type variables have one letter.
     (r"py:class", r"devilry_storage\.(.*\.)?[A-Z]"),
-    (r"py:class", r"devilry_storage\.testing\.\w+\.\w+Cases"),
+    (r"py:class", r"devilry_storage\.testing\.conformance\.\w+\.\w+Cases"),
 ]

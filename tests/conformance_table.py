@@ -1,4 +1,4 @@
-"""The manual's page of the conformance suite: ``python -m tests.conformance_table`` writes it."""
+"""Write the manual's page of the conformance suite: ``python -m tests.conformance_table``."""
 
 from __future__ import annotations
 
@@ -14,84 +14,86 @@ TITLES = {
     "Promise 2": "2. Never overwritten",
     "Promise 3": "3. Durable when acknowledged",
     "Promise 4": "4. Never outside",
-    "Promise 5": "5. Same answers everywhere",
+    "Promise 5": "5. Same behaviour everywhere",
     "Promise 6": "6. Little memory",
     "Interface": "The interface of delivery stores",
-    "Django": "Django's contract of a storage",
+    "Django": "The contract of Django's Storage",
 }
 
 FLAGS = {
-    "atomic_create": "Of any number of writers of one name exactly one gets it.",
+    "atomic_create": "Of all concurrent writers of a name, exactly one gets the name.",
     "whole_or_absent": (
-        "Whoever looks at a name sees a file with all of its bytes, or none, whatever happens to "
-        "its writer and whoever else has it open."
+        "A name shows a file with all of its bytes or no file, even if its writer fails or other "
+        "processes have it open."
     ),
-    "durable": "What was acknowledged survives a power cut.",
-    "confined": "Nothing that somebody planted among the store's files leads out of it.",
-    "bounded_memory": "A large file is never held in memory, neither to store nor to read it.",
+    "durable": "Acknowledged files survive a power cut.",
+    "confined": "Symlinks and other planted entries never lead out of the store.",
+    "bounded_memory": "A large file is stored and read without keeping all of it in memory.",
     "atomic_copy": "A copy is created as atomically as a saved file.",
 }
 
 INTRODUCTION = """\
-.. This page is written by ``python -m tests.conformance_table``: change that, not this.
+.. This page is generated: edit tests/conformance_table.py and run
+   ``python -m tests.conformance_table``.
 
 The conformance suite
 =====================
 
-``devilry_storage.testing.TestDeliveryStoreMixin`` holds {count} cases, each a promise that a
-delivery store gives. They run under ``unittest`` and pytest, and a store of your own is tested
-in five lines:
+``devilry_storage.testing.TestDeliveryStoreMixin`` tests a delivery store with {count} cases. This
+page lists them. It is for authors of stores. The cases run under ``unittest`` and pytest. Five
+lines test a store:
 
 .. literalinclude:: ../tests/conformance/test_conformance.py
    :pyobject: TestFsDeliveryStore
 
-``make_store()`` is called for every case and returns an empty store; ``self.tmp_path`` is a
-temporary folder. Cases that plant something in the store's own folder, or kill a process that
-writes to it, find the folder by the store's ``path()``; a store whose files lie on this machine
-under other paths says where by overriding ``disk_root()``, and one that has no folder is not
-asked those cases. ``patience`` is the number of seconds after which a call is said to hang.
+- ``make_store()`` returns an empty store. It is called once for each case.
+- ``self.tmp_path`` is a temporary folder.
+- Some cases need the store's folder on disk, for example to plant a symlink or to kill a writing
+  process. They find it by the store's ``path()``. Override ``disk_root()`` if the files have other
+  paths. Stores without a folder skip these cases.
+- ``patience`` is the number of seconds after which a call is considered to hang.
 
-A store says by its flags what it can do. True demands the cases that name the flag, and so does
-None, which is what a store begins with; False skips them, and only them.
+The flags of a store declare its abilities. If a flag is False, the cases that need it are skipped.
+If it is True, or None (the default), they are run.
 
 {flags}
 
-``FsDeliveryStore`` and ``FsHierDeliveryStore`` pass every case. ``MemoryDeliveryStore`` passes
-those that need no disk, and declares ``durable`` and ``bounded_memory`` False. ``S3DeliveryStore``
-passes all that need no disk: on SeaweedFS with every flag True, on moto's server with the option
-``server_side_copy=False``.
+``FsDeliveryStore`` and ``FsHierDeliveryStore`` pass every case. ``MemoryDeliveryStore`` declares
+``durable`` and ``bounded_memory`` False, and passes the cases that need no disk.
+``S3DeliveryStore`` passes the cases that need no disk: on SeaweedFS with every flag True, on
+moto's server with the option ``server_side_copy=False``.
 
-The last three columns show what comes of the same cases on Django's own storages, and on
-django-storages' ``S3Storage(file_overwrite=False)`` over SeaweedFS, with ``DeliveryStoreMixin``
-and no flag declared: the mixin brings the interface and the checks of names, the rest is theirs.
-It is the same on Django 4.2, 5.2 and 6.1. A dash stands for a case that does not apply.
+The last three columns of the tables show the same cases on other storages with
+``DeliveryStoreMixin`` and no declared flags: Django's ``FileSystemStorage`` and
+``InMemoryStorage``, and django-storages' ``S3Storage(file_overwrite=False)`` on SeaweedFS. The
+mixin adds the interface and the validation of names; the rest is the storage's own behaviour. The
+outcomes are the same on Django 4.2, 5.2 and 6.1. A dash marks a case that does not apply.
 """
 
-WORDS = {"passed": "passes", "failed": "**fails**", "skipped": "–"}
+OUTCOMES = {"passed": "passes", "failed": "**fails**", "skipped": "–"}
 
 
 def page(found: dict[str, dict[str, str]]) -> str:
-    """Return the page for these outcomes: {peer: {case: outcome}}."""
+    """Return the page for outcomes given as {peer: {case: outcome}}."""
     from .harness import conformance
 
     cases = conformance.names_of_cases()
     flag_rows = [
-        [f"``{flag}``", words, str(sum(flag in conformance.flags_of(case) for case in cases))]
-        for flag, words in FLAGS.items()
+        [f"``{flag}``", meaning, str(sum(flag in conformance.flags_of(case) for case in cases))]
+        for flag, meaning in FLAGS.items()
     ]
     flags = "\n".join(_table("12 34 6", ["Flag", "A store that declares it", "Cases"], flag_rows))
     parts = [INTRODUCTION.format(count=len(cases), flags=flags)]
     for promise, title in TITLES.items():
         rows = []
         for case in cases:
-            heading, words = conformance.words_of(case)
+            heading, sentence = conformance.requirement_of(case)
             if heading == promise:
                 needed = ", ".join(f"``{flag}``" for flag in conformance.flags_of(case))
-                rows.append(
-                    [_text(words), needed, *(WORDS[each[case]] for each in found.values())]
-                )
+                cells = [OUTCOMES[outcomes[case]] for outcomes in found.values()]
+                rows.append([_text(sentence), needed, *cells])
         failures = [
-            f"{peer} fails {sum(row[column] == WORDS['failed'] for row in rows)}"
+            f"{peer} fails {sum(row[column] == OUTCOMES['failed'] for row in rows)}"
             for column, peer in enumerate(found, start=2)
         ]
         parts += [
@@ -102,11 +104,11 @@ def page(found: dict[str, dict[str, str]]) -> str:
     return "\n".join(parts)
 
 
-def _text(words: str) -> str:
-    """Return a sentence in which nothing means anything to reStructuredText."""
-    if not re.match(r"\w+\(", words):  # save() is not Save()
-        words = words[0].upper() + words[1:]
-    return re.sub(r"([*`|\\])", r"\\\1", words)
+def _text(sentence: str) -> str:
+    """Capitalise a sentence, unless it starts with a call, and escape it."""
+    if not re.match(r"\w+\(", sentence):
+        sentence = sentence[0].upper() + sentence[1:]
+    return re.sub(r"([*`|\\])", r"\\\1", sentence)
 
 
 def _table(widths: str, header: list[str], rows: list[list[str]]) -> Iterator[str]:
@@ -133,12 +135,12 @@ def main() -> None:
     found = {peer: conformance.outcomes_of(peer) for peer in conformance.PEERS}
     missing = {
         case
-        for each in found.values()
-        for case, outcome in each.items()
+        for outcomes in found.values()
+        for case, outcome in outcomes.items()
         if outcome == conformance.NOT_HERE
     }
     if missing:
-        raise SystemExit(f"Run this as root: here {', '.join(sorted(missing))} cannot be tried.")
+        raise SystemExit(f"Run this as root, which {', '.join(sorted(missing))} needs.")
     PAGE.write_text(page(found), encoding="utf-8")
 
 

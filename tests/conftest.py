@@ -35,10 +35,10 @@ if PLUGIN not in sys.modules:
     # The checkout is tested without being installed, so no entry point has loaded it.
     pytest_plugins = [PLUGIN]
 
-# The description of S3 is read once, not for each client: that takes most of making one.
+# Load the description of S3 once, not for each client: it takes most of the time to make one.
 botocore.session.create_loader = cache(botocore.session.create_loader)
 
-# A loaded machine is no failure: examples have no deadline.
+# Examples have no deadline, because the machine may be slow.
 hypothesis_settings.register_profile("tests", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("tests")
 
@@ -49,7 +49,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # As in a background job of a shell, whose children could not be interrupted either.
+        # In a background job of a shell, whose children could not be interrupted either.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if django.VERSION < (5, 0):
         config.addinivalue_line(
@@ -58,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
             ":django.utils.deprecation.RemovedInDjango51Warning",
         )
     if django.VERSION < (6, 0):
-        # Its handler of ASGI does not close the body of a request whose response broke off.
+        # The ASGI handler does not close the request's body if the response breaks off.
         config.addinivalue_line(
             "filterwarnings", "ignore:Unclosed file <tempfile.Spooled:ResourceWarning"
         )
@@ -76,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--proof-results",
         type=Path,
         metavar="FILE",
-        help="Append what the slow proofs did to this file; see tests/harness/proof_results.py.",
+        help="Append results of the slow proofs to this file; see tests/harness/proof_results.py.",
     )
 
 
@@ -89,7 +89,7 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out of a quick run the modules that import what it does not install."""
+    """Ignore modules that need packages which a quick run does not install."""
     left_out = {HERE / "browser", HERE / "slow", HERE / "conformance" / "test_conformance_gcs.py"}
     return True if config.option.markexpr == QUICK and collection_path in left_out else None
 
@@ -110,7 +110,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    # What is imported by now stays: gc.collect(), which many tests call, need not look at it.
+    # Many tests call gc.collect(), which need not examine the imported modules.
     gc.freeze()
 
 
@@ -125,7 +125,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _fail_in_ci(report: Report) -> Report:
-    """Turn a skip for want of a component into a failure where CI promised to have it."""
+    """In CI turn a skip because of a missing component into a failure."""
     if machine.in_ci() and report.skipped and _reason(report).startswith(machine.MISSING):
         report.outcome, report.longrepr = "failed", _reason(report)
     return report
@@ -134,7 +134,7 @@ def _fail_in_ci(report: Report) -> Report:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    # By reason, not by line as pytest would: the conformance suite skips hundreds.
+    # Group skips by reason, not by line: the conformance suite skips hundreds of cases.
     reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
     skipped = [f"SKIPPED [{count}] {reason}" for reason, count in sorted(reasons.items())]
     for title, lines in (("skipped", skipped), ("proofs", proofs.collected())):
@@ -152,14 +152,14 @@ def pytest_terminal_summary(
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Return why a test was skipped."""
+    """Return the reason of a skip."""
     reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return reason.removeprefix("Skipped: ")
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Ids on PostgreSQL are large, and no two tables have the same: none is right by luck."""
+    """Let the ids of each table on PostgreSQL begin at another number, so that none are equal."""
     from .harness.flushing import keep_permissions  # models: after django.setup()
 
     with django_db_blocker.unblock():
@@ -175,7 +175,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def empty_stores() -> Iterator[None]:
-    """Every test begins with the suite's stores empty: SQLite hands out ids again and again."""
+    """Empty the stores after every test, because SQLite reuses ids."""
     for name in ("deliveries", "media"):
         (settings.DIRECTORY / name).mkdir(exist_ok=True)
     yield
@@ -183,15 +183,23 @@ def empty_stores() -> Iterator[None]:
 
 
 @pytest.fixture
+def group(db: None) -> Any:
+    """Return a group, which can deliver."""
+    from devilry_storage.deliveries.models import AssignmentGroup
+
+    return AssignmentGroup.objects.create(name="group")
+
+
+@pytest.fixture
 def without_downloads() -> Iterator[None]:
-    """A site that does not include the package's URLs."""
+    """Use a site without the package's URLs."""
     with override_settings(ROOT_URLCONF="tests.urls_admin"):
         yield
 
 
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A site whose model of files hides some of them from everybody."""
+    """Hide files whose name starts with "secret" from all users."""
     from devilry_storage.abstract_models.filemeta import FileMetaQuerySet
     from devilry_storage.deliveries.models import FileMeta
 
@@ -204,9 +212,9 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def secrets_in_logs(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """Whatever a test lets a store on S3 do, its log at DEBUG shows no secret key and no URL.
+    """Fail if a test of a store on S3 logs a secret key or a signed URL at DEBUG.
 
-    The list has what was found; a test that means it to be found empties it.
+    The list has the findings; a test that expects them empties it.
     """
     node = request.node
     if not node.get_closest_marker("servers") or node.get_closest_marker("slow"):
@@ -219,12 +227,12 @@ def secrets_in_logs(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[HttpProxy]:
-    """A proxy before SeaweedFS, which a module's tests share."""
+    """Return a proxy in front of SeaweedFS that the module's tests share."""
     with HttpProxy(s3servers.need("seaweedfs").endpoint_url) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
 def bucket() -> str:
-    """A bucket on SeaweedFS, which a module's tests share."""
+    """Return a bucket on SeaweedFS that the module's tests share."""
     return s3servers.need("seaweedfs").bucket()

@@ -1,15 +1,15 @@
-"""Settings of the test suite, chosen by environment variables.
+"""Settings of the tests, with choices by environment variables.
 
 ``DEVILRY_STORAGE_TEST_DATABASE``
-    ``sqlite`` (unless given) or ``postgres``, which takes the server from libpq's variables
-    (``PGHOST`` and so on); the suite's conftest starts one and sets them.
+    ``sqlite`` (the default) or ``postgres``. The server is given by libpq's variables (``PGHOST``
+    and so on); the conftest starts one and sets them.
 ``DEVILRY_STORAGE_TEST_STORE``
-    ``disk`` (unless given), ``memory``, ``moto`` or ``seaweedfs``: see `tests.harness.chosen`.
+    ``disk`` (the default), ``memory``, ``moto`` or ``seaweedfs``: see `tests.harness.chosen`.
 ``DEVILRY_STORAGE_TEST_USER``
-    ``django`` (unless given) or ``custom``: UUID as primary key, login by email, no username.
+    ``django`` (the default) or ``custom``: UUID as primary key, login by email, no username.
 ``DEVILRY_STORAGE_TEST_DIR``, ``_DATABASE_NAME``, ``_BUCKET``
     Set by `tests.harness.children.environment` for a child that shares files and rows with a
-    test; any other process works in a temporary directory of its own, gone when it ends.
+    test. Other processes have a temporary directory, which is removed at their end.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from typing import Any
 from tests.harness import chosen
 
 
-def _own_directory() -> str:
-    made, owner = tempfile.mkdtemp(prefix="devilry-storage-tests-"), os.getpid()
+def _temporary_directory() -> str:
+    """Return a new directory that is removed when this process ends."""
+    directory, owner = tempfile.mkdtemp(prefix="devilry-storage-tests-"), os.getpid()
 
     def remove() -> None:
-        if os.getpid() == owner:  # not a fork of the process that made it
-            shutil.rmtree(made, ignore_errors=True)
+        if os.getpid() == owner:  # not in a fork
+            shutil.rmtree(directory, ignore_errors=True)
 
     atexit.register(remove)
-    return made
+    return directory
 
 
 def _choice(name: str, *values: str) -> str:
-    """Return the environment's choice, the first value where it has none."""
+    """Return the value of an environment variable; the first value is the default."""
     value = os.environ.get(name) or values[0]
     if value not in values:
         raise ValueError(f"{name} is {value!r}: set it to one of {', '.join(values)}.")
     return value
 
 
-DIRECTORY = Path(os.environ.get("DEVILRY_STORAGE_TEST_DIR") or _own_directory())
+DIRECTORY = Path(os.environ.get("DEVILRY_STORAGE_TEST_DIR") or _temporary_directory())
 DATABASE = _choice("DEVILRY_STORAGE_TEST_DATABASE", "sqlite", "postgres")
 USER = _choice("DEVILRY_STORAGE_TEST_USER", "django", "custom")
 
@@ -51,7 +52,7 @@ _NAME = os.environ.get("DEVILRY_STORAGE_TEST_DATABASE_NAME")
 _SQLITE: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
     "NAME": _NAME or DIRECTORY / "db.sqlite3",
-    # Processes race in the tests: a real file, and patience with its lock (seconds).
+    # Processes race in the tests, so they need a file, and wait for its lock (seconds).
     "OPTIONS": {"timeout": 30},
     "TEST": {"NAME": DIRECTORY / "test.sqlite3"},
 }
@@ -109,7 +110,7 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "tests.urls"
 SECRET_KEY = "for the tests only"
-# Logging in is not what the tests are about: a fast hasher.
+# A fast hasher, because the tests log in often.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone as current_zone
 
 from devilry_storage.admin.dashboard import plots
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import MonthlySum
 from devilry_storage.usage import BOUND, Month, months, refresh, waiting
 
@@ -26,11 +26,6 @@ from .testapp.models import Note
 pytestmark = pytest.mark.django_db
 
 URL = "/admin/devilry_storage/monthlysum/"
-
-
-@pytest.fixture
-def group() -> Any:
-    return AssignmentGroup.objects.create(name="group")
 
 
 def _at(row: Any, month: int, day: int, hour: int = 12) -> None:

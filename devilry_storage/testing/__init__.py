@@ -1,7 +1,6 @@
-"""What a site needs to test with delivery stores, and to test a store of its own.
+"""Helpers for tests of sites that use delivery stores, and for tests of third-party stores.
 
-The names are looked up at first use, so that importing this package needs neither pytest nor
-configured settings.
+Names are imported at first use. So importing this package needs neither pytest nor settings.
 """
 
 from __future__ import annotations

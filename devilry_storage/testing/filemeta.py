@@ -1,4 +1,4 @@
-"""A FileMeta without a database."""
+"""A FileMeta that needs no database."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from ..storages import DeliveryStoreMixin
 
 
 class PlainFileMeta:
-    """What a store asks of a FileMeta, kept in plain attributes.
+    """A FileMeta in memory, for tests of stores.
 
-    ``content`` is the stored name or None, ``size`` is in bytes, ``sha256`` hexadecimal. There are
-    no tombstones: what is removed or replaced is deleted from the store at once.
+    ``content`` is the stored name or None, ``size`` the number of bytes and ``sha256`` a
+    hexadecimal digest. There are no tombstones: a removed or replaced file is deleted at once.
     """
 
     def __init__(
         self,
         store: DeliveryStoreMixin,
         delivery_id: int | None,
-        id: int | None,  # noqa: A002  # as models call it
+        id: int | None,  # noqa: A002  # the name in models
         content: str | None = None,
     ) -> None:
         self.store = store

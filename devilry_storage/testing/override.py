@@ -1,4 +1,4 @@
-"""Give a model another store for the length of a test."""
+"""Override the store of a model during a test."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from django.test.utils import TestContextDecorator
 
 from ..storages import DeliveryStoreMixin, MemoryDeliveryStore
 
-_ABSENT = object()
+_MISSING = object()
 
 
-class override_deliverystore(TestContextDecorator):  # noqa: N801  # named as override_settings is
-    """Set ``deliverystore`` of a model and take it back: context manager, decorator of a test
-    function, or of a ``SimpleTestCase`` class::
+class override_deliverystore(TestContextDecorator):  # noqa: N801  # named like override_settings
+    """Override the ``deliverystore`` of a model inside a block, a function or a test class::
 
         with override_deliverystore() as store:
             ...
 
-    ``store``: a store or an alias of ``STORAGES``; by default a fresh ``MemoryDeliveryStore`` each
-    time. ``model``: the file model, by default the ``FileMeta`` of
-    ``devilry_storage.deliveries``; ImproperlyConfigured if that is not installed. ``kwarg_name``
-    and ``attr_name`` hand the store to the decorated function or class.
+    It is a context manager and a decorator of functions and of ``SimpleTestCase`` classes.
+
+    - ``store`` is a store or an alias of ``STORAGES``. The default is a new
+      ``MemoryDeliveryStore`` for each use.
+    - ``model`` is the file model. The default is the ``FileMeta`` of
+      ``devilry_storage.deliveries``. ImproperlyConfigured is raised if that app is not installed.
+    - ``kwarg_name`` and ``attr_name`` name the argument of the decorated function or the attribute
+      of the decorated class that gets the store.
     """
 
     def __init__(
@@ -37,26 +40,26 @@ class override_deliverystore(TestContextDecorator):  # noqa: N801  # named as ov
     ) -> None:
         self._store = store
         self._model = model
-        # A stack: one decorator may be entered again while it is in force.
+        # A stack, because a decorator may be entered again before it is left.
         self._replaced: list[tuple[type[Model], Any]] = []
         super().__init__(attr_name=attr_name, kwarg_name=kwarg_name)
 
     def enable(self) -> Any:
-        # The attribute is looked up on the model that declares the field.
+        # The store is looked up on the model that declares the field, not on its proxies.
         model: Any = (self._model or _default_model())._meta.get_field("content").model
         store = MemoryDeliveryStore() if self._store is None else self._store
-        self._replaced.append((model, vars(model).get("deliverystore", _ABSENT)))
+        self._replaced.append((model, vars(model).get("deliverystore", _MISSING)))
         model.deliverystore = store
         return store
 
-    # Of the type of what enable() returns; the stubs know of one subclass only.
+    # Returns the result of enable(); the stubs of Django know only override_settings.
     def __enter__(self) -> Any:
         return self.enable()
 
     def disable(self) -> None:
         model: Any
         model, replaced = self._replaced.pop()
-        if replaced is _ABSENT:
+        if replaced is _MISSING:
             del model.deliverystore
         else:
             model.deliverystore = replaced
@@ -66,6 +69,6 @@ def _default_model() -> type[Model]:
     if not apps.is_installed("devilry_storage.deliveries"):
         raise ImproperlyConfigured(
             "override_deliverystore() without 'model' needs 'devilry_storage.deliveries' in "
-            "INSTALLED_APPS: name your own model, override_deliverystore(model=Handin)."
+            "INSTALLED_APPS: pass your own model, as in override_deliverystore(model=Handin)."
         )
     return apps.get_model("devilry_deliveries", "FileMeta")

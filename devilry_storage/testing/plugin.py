@@ -1,4 +1,4 @@
-"""pytest fixtures. Nothing of Django is imported before a test asks for one."""
+"""pytest fixtures. Django is imported only when a test uses one of them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _installed(backend: str, **options: Any) -> Iterator[Any]:
+    """Set STORAGES["deliveries"] to a new store inside the block."""
     from django.conf import settings
     from django.core.files.storage import storages
     from django.test import override_settings
@@ -26,13 +27,13 @@ def _installed(backend: str, **options: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def delivery_store(tmp_path: Path) -> Iterator[FsHierDeliveryStore]:
-    """An empty FsHierDeliveryStore in a temporary folder, installed as STORAGES["deliveries"]."""
+    """Install an empty FsHierDeliveryStore in a temporary folder as STORAGES["deliveries"]."""
     with _installed("FsHierDeliveryStore", location=str(tmp_path / "deliveries")) as store:
         yield store
 
 
 @pytest.fixture
 def memory_delivery_store() -> Iterator[MemoryDeliveryStore]:
-    """An empty MemoryDeliveryStore, installed as STORAGES["deliveries"]."""
+    """Install an empty MemoryDeliveryStore as STORAGES["deliveries"]."""
     with _installed("MemoryDeliveryStore") as store:
         yield store

@@ -1,53 +1,49 @@
-"""The conformance suite: what every delivery store promises, as tests."""
+"""The conformance suite, which tests the promises of a delivery store."""
 
 from __future__ import annotations
 
-from .conformance.confinement import ConfinedCases
-from .conformance.delivery_stores import BeyondCases
-from .conformance.django_contract import FileCases
-from .conformance.durability import DurableCases
-from .conformance.filemeta_methods import ContractCases
-from .conformance.memory import LeanCases
-from .conformance.never_overwritten import NameCases
+from .conformance.bounded_memory import BoundedMemoryCases
+from .conformance.concurrent_writers import ConcurrentWriterCases
+from .conformance.confinement import ConfinementCases
+from .conformance.django_contract import DjangoContractCases, UploadCases
+from .conformance.durability import DurabilityCases
+from .conformance.interface import FileMetaMethodCases, StoreMethodCases
+from .conformance.never_overwritten import NeverOverwrittenCases
 from .conformance.pages import PageCases
-from .conformance.races import RaceCases
+from .conformance.planted_files import SpecialFileCases, SymlinkCases
 from .conformance.readers import ReaderCases
-from .conformance.rewrites import RewriteCases
-from .conformance.same_answers import AnswerCases
-from .conformance.special_files import SpecialFileCases
-from .conformance.symlinks import SymlinkCases
-from .conformance.uploads import UploadCases
-from .conformance.whole_or_absent import WholeCases
-from .conformance.writers import WriterCases
+from .conformance.same_behaviour import SameBehaviourCases
+from .conformance.whole_or_absent import WholeOrAbsentCases
+from .conformance.writers import RewriteCases, WriterCases
 
 
 class TestDeliveryStoreMixin(
-    ContractCases,
-    BeyondCases,
-    FileCases,
+    FileMetaMethodCases,
+    StoreMethodCases,
+    DjangoContractCases,
     UploadCases,
-    WholeCases,
+    WholeOrAbsentCases,
     RewriteCases,
     WriterCases,
-    NameCases,
-    RaceCases,
-    DurableCases,
+    NeverOverwrittenCases,
+    ConcurrentWriterCases,
+    DurabilityCases,
     SymlinkCases,
     SpecialFileCases,
-    ConfinedCases,
-    AnswerCases,
+    ConfinementCases,
+    SameBehaviourCases,
     PageCases,
     ReaderCases,
-    LeanCases,
+    BoundedMemoryCases,
 ):
-    """Tests any delivery store. Mix it in before a TestCase and say which store to test::
+    """Test a delivery store. Mix it into a TestCase and return the store to test::
 
         class TestMyDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
             def make_store(self):
                 return MyDeliveryStore(self.tmp_path)
 
-    ``make_store()`` returns the store, empty, once for each case; ``self.tmp_path`` is a temporary
-    folder that is removed afterwards. A flag of the store that is False skips the cases that name
-    it, None demands them. Cases that have to reach the store's own folder find it by
-    ``disk_root()``. If you override ``setUp``, call ``super().setUp()`` in it.
+    ``make_store()`` returns an empty store; it is called once for each case. ``self.tmp_path`` is
+    a temporary folder, which is removed after the case. If a flag of the store is False, the cases
+    that need it are skipped; if it is None, they are run. Cases that need the store's folder on
+    disk find it by ``disk_root()``. If you override ``setUp()``, call ``super().setUp()``.
     """

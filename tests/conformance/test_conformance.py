@@ -1,4 +1,4 @@
-"""The conformance suite on every store of ours, and on stores that two lines make of others."""
+"""Every store passes the conformance suite; so do stores made of Django's own storages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from devilry_storage.storages import (
     MemoryDeliveryStore,
 )
 from devilry_storage.testing import TestDeliveryStoreMixin
-from devilry_storage.testing.conformance.delivery_stores import BeyondCases
-from devilry_storage.testing.conformance.django_contract import FileCases
-from devilry_storage.testing.conformance.filemeta_methods import ContractCases
-from devilry_storage.testing.conformance.races import RaceCases
-from devilry_storage.testing.conformance.rewrites import RewriteCases
-from devilry_storage.testing.conformance.uploads import UploadCases
-from devilry_storage.testing.conformance.whole_or_absent import WholeCases
-from devilry_storage.testing.conformance.writers import WriterCases
+from devilry_storage.testing.conformance.concurrent_writers import ConcurrentWriterCases
+from devilry_storage.testing.conformance.django_contract import DjangoContractCases, UploadCases
+from devilry_storage.testing.conformance.interface import FileMetaMethodCases, StoreMethodCases
+from devilry_storage.testing.conformance.whole_or_absent import WholeOrAbsentCases
+from devilry_storage.testing.conformance.writers import RewriteCases, WriterCases
 
 
 class TestFsDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
@@ -33,17 +30,17 @@ class TestFsHierDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
 
 
 class TestFsHierDeliveryStoreWithoutFsync(
-    ContractCases,
-    BeyondCases,
-    FileCases,
+    FileMetaMethodCases,
+    StoreMethodCases,
+    DjangoContractCases,
     UploadCases,
-    WholeCases,
+    WholeOrAbsentCases,
     RewriteCases,
     WriterCases,
-    RaceCases,
+    ConcurrentWriterCases,
     SimpleTestCase,
 ):
-    """The parts that write and delete: only there ``durable`` makes a difference."""
+    """Only cases that write and delete, because ``durable`` affects nothing else."""
 
     def make_store(self) -> FsHierDeliveryStore:
         return FsHierDeliveryStore(location=self.tmp_path / "store", durable=False)
@@ -54,21 +51,21 @@ class TestMemoryDeliveryStore(TestDeliveryStoreMixin, SimpleTestCase):
         return MemoryDeliveryStore()
 
 
-class DjangosDiskStore(DeliveryStoreMixin, FileSystemStorage):
+class MixinOnFileSystemStorage(DeliveryStoreMixin, FileSystemStorage):
     atomic_create = whole_or_absent = durable = confined = atomic_copy = False
     bounded_memory = True
 
 
 class TestStoreMadeOfFileSystemStorage(TestDeliveryStoreMixin, SimpleTestCase):
-    def make_store(self) -> DjangosDiskStore:
-        return DjangosDiskStore(location=self.tmp_path / "store")
+    def make_store(self) -> MixinOnFileSystemStorage:
+        return MixinOnFileSystemStorage(location=self.tmp_path / "store")
 
 
-class DjangosMemoryStore(DeliveryStoreMixin, InMemoryStorage):
+class MixinOnInMemoryStorage(DeliveryStoreMixin, InMemoryStorage):
     atomic_create = whole_or_absent = durable = bounded_memory = atomic_copy = False
     confined = True
 
 
 class TestStoreMadeOfInMemoryStorage(TestDeliveryStoreMixin, SimpleTestCase):
-    def make_store(self) -> DjangosMemoryStore:
-        return DjangosMemoryStore()
+    def make_store(self) -> MixinOnInMemoryStorage:
+        return MixinOnInMemoryStorage()

@@ -1,4 +1,4 @@
-"""A backend that is not ours: django-storages' Google Cloud Storage, the mixin, and flags."""
+"""Third-party backends can pass the suite: django-storages' GoogleCloudStorage with the mixin."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CreatingGoogleDeliveryStore(GoogleDeliveryStore):
 
 
 class BareGoogleStore(DeliveryStoreMixin, GoogleCloudStorage):  # type: ignore[misc]  # untyped
-    """Nobody has said anything about its flags."""
+    """A store that declares no flags."""
 
 
 class GoogleCases(TestDeliveryStoreMixin, SimpleTestCase):
@@ -55,9 +55,9 @@ class GoogleCases(TestDeliveryStoreMixin, SimpleTestCase):
     store_class: type[Any] = BareGoogleStore
 
     def make_store(self) -> DeliveryStoreMixin:
-        # Else a name that ends in ".gz" is said to be compressed, and cannot be read.
-        as_they_are = {"content_encoding": None}
-        store: Any = self.store_class(**gcs.options(), object_parameters=as_they_are)
+        # Otherwise a name that ends in ".gz" is marked as compressed and cannot be read.
+        unencoded = {"content_encoding": None}
+        store: Any = self.store_class(**gcs.options(), object_parameters=unencoded)
         self.addCleanup(store.client.close)
         return store  # type: ignore[no-any-return]
 
@@ -73,21 +73,21 @@ class TestCreatingGoogleDeliveryStore(GoogleCases):
 
 
 FAULTS = {
-    "test_rewrite_left_by_with",
-    "test_rewrite_left_by_closing",
-    "test_rewrite_left_by_try_finally",
-    "test_rewrite_left_by_exit_stack",
-    "test_rewrite_left_by_half_a_zip",
-    "test_rewrite_left_by_dropping_a_generator",
-    "test_rewrite_left_while_another_error_is_handled",
-    "test_rewrite_closed_while_an_error_is_handled",
+    "test_rewrite_with_an_exception_in_with",
+    "test_rewrite_with_an_exception_in_closing",
+    "test_rewrite_with_an_exception_in_try_finally",
+    "test_rewrite_with_an_exception_in_an_exit_stack",
+    "test_rewrite_with_an_exception_in_a_zip",
+    "test_rewrite_in_a_dropped_generator",
+    "test_rewrite_with_a_second_exception",
+    "test_rewrite_closed_in_an_except_block",
     "test_rewrite_in_a_forked_child",
-    "test_rewrite_of_nothing",
-    "test_new_name_left_by_with",
+    "test_rewrite_without_a_write_empties_the_file",
+    "test_new_name_with_an_exception_in_with",
     "test_name_taken_during_a_save",
-    "test_name_taken_during_a_save_of_a_temporary_upload",
+    "test_name_taken_during_a_temporary_upload",
     "test_key_taken_during_a_save",
-    "test_eight_saves_of_one_name_under_way",
+    "test_eight_nested_saves_of_one_name",
     "test_large_file_is_saved_with_little_memory",
     "test_large_file_is_written_with_little_memory",
     "test_large_file_is_streamed_with_little_memory",
@@ -97,15 +97,15 @@ FAULTS = {
 }
 
 
-def test_without_flags_exactly_the_listed_cases_fail() -> None:
-    """Every case that names a flag is tried; those that name none are green above."""
+def test_exactly_the_listed_cases_fail_without_flags() -> None:
+    """Runs the cases that need a flag; the classes above run the others."""
     flagged = [case for case in conformance.names_of_cases() if conformance.flags_of(case)]
     found = conformance.outcomes(GoogleCases, flagged)
     assert {case for case, outcome in found.items() if outcome == conformance.FAILED} == FAULTS
 
 
-def test_no_flag_is_false_without_need() -> None:
-    """Each is what a listed case needs; a copy, which has none here, is created as a save is."""
+def test_every_false_flag_is_necessary() -> None:
+    """A listed case needs the flag, except for atomic_copy: a copy is created like a save."""
     needed = {flag for case in FAULTS for flag in conformance.flags_of(case)}
     false = {name for name, value in vars(GoogleDeliveryStore).items() if value is False}
     assert false == needed | {"atomic_copy"}

@@ -1,4 +1,4 @@
-"""Stores with one fault each, as they are easily made: the suite finds every one."""
+"""The conformance suite finds the faults of stores that have one typical fault each."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class ReadsOnFromThePosition(MemoryDeliveryStore):
         return super()._create_first(names, ContentFile(content.read()))
 
 
-class LooksThenWrites(MemoryDeliveryStore):
-    """As a store of objects does whose server knows no conditional writes."""
+class ChecksThenWrites(MemoryDeliveryStore):
+    """Like an object store whose server does not support conditional writes."""
 
     def _create(self, name: str, content: File[Any]) -> str:
         if self.exists(name):
@@ -49,7 +49,7 @@ class LooksThenWrites(MemoryDeliveryStore):
         return super()._create(name, ContentFile(data))
 
 
-class KeepsAPlaceFirst(MemoryDeliveryStore):
+class CreatesAnEmptyFileFirst(MemoryDeliveryStore):
     def _create(self, name: str, content: File[Any]) -> str:
         super()._create(name, ContentFile(b""))
         data = b"".join(content.chunks())
@@ -57,9 +57,7 @@ class KeepsAPlaceFirst(MemoryDeliveryStore):
         return super()._create(name, ContentFile(data))
 
 
-class TakesAFreshNameOnlyIfThereIsAFile(MemoryDeliveryStore):
-    """An empty file does not count."""
-
+class OverwritesEmptyFiles(MemoryDeliveryStore):
     def _create(self, name: str, content: File[Any]) -> str:
         if self.exists(name) and not self.size(name):
             self.delete(name)
@@ -86,7 +84,7 @@ class TrustsAlternatives(MemoryDeliveryStore):
         return self._create_first(self._candidates(str(name)), content)
 
 
-class TakesAnyMode(MemoryDeliveryStore):
+class AcceptsAnyMode(MemoryDeliveryStore):
     def open(self, name: str, mode: str = "rb") -> Any:
         return super().open(name, "wb" if set(mode) & set("wax+") else "rb")
 
@@ -96,7 +94,7 @@ class ListsByPrefix(MemoryDeliveryStore):
         return (entry for entry in super()._scan("") if entry.name.startswith(prefix))
 
 
-class TellsFoldersAsFiles(MemoryDeliveryStore):
+class ReportsFoldersAsFiles(MemoryDeliveryStore):
     def exists(self, name: Any) -> bool:
         return super().exists(name) or self.listdir(str(name)) != ([], [])
 
@@ -134,18 +132,18 @@ class StoresTheFirstChunk(MemoryDeliveryStore):
         return super()._create(name, ContentFile(next(iter(content.chunks()), b"")))
 
 
-class KnowsNoEmptyFile(MemoryDeliveryStore):
+class IgnoresEmptyFiles(MemoryDeliveryStore):
     def exists(self, name: Any) -> bool:
         return super().exists(name) and (hasattr(name, "key_ids") or self.size(name) > 0)
 
 
-class TellsNaiveTimes(MemoryDeliveryStore):
+class ReturnsNaiveTimes(MemoryDeliveryStore):
     def get_modified_time(self, name: str) -> datetime:
         return super().get_modified_time(name).replace(tzinfo=None)
 
 
-class CountsItsPages(MemoryDeliveryStore):
-    """By numbers of what was shown, in the order in which it was stored."""
+class NumbersItsPages(MemoryDeliveryStore):
+    """The token is the number of entries shown so far, newest files first."""
 
     def _page(self, folder: str, after: str, limit: int) -> Page:
         whole = super()._page(folder, "", 1000)
@@ -153,32 +151,32 @@ class CountsItsPages(MemoryDeliveryStore):
         both = [*((name, None) for name in whole.folders), *((file.name, file) for file in files)]
         start = int(after) if after.isdecimal() else 0
         shown = both[start : start + limit]
-        following = str(start + limit) if len(both) > start + limit else ""
+        next_token = str(start + limit) if len(both) > start + limit else ""
         return Page(
             [name for name, file in shown if file is None],
             [file for _name, file in shown if file is not None],
-            following,
+            next_token,
         )
 
 
-class ShowsAFolderOnEachPage(MemoryDeliveryStore):
+class ShowsFoldersOnEveryPage(MemoryDeliveryStore):
     def _page(self, folder: str, after: str, limit: int) -> Page:
         page, whole = super()._page(folder, after, limit), super()._page(folder, "", 1000)
         return page._replace(folders=whole.folders)
 
 
-class TellsTheSizesOfOthers(MemoryDeliveryStore):
+class ShowsWrongSizes(MemoryDeliveryStore):
     def _page(self, folder: str, after: str, limit: int) -> Page:
         page = super()._page(folder, after, limit)
-        return page._replace(files=[each._replace(size=0) for each in page.files])
+        return page._replace(files=[entry._replace(size=0) for entry in page.files])
 
 
-class HasPagesOfFiles(MemoryDeliveryStore):
+class PagesThroughFiles(MemoryDeliveryStore):
     def _page(self, folder: str, after: str, limit: int) -> Page:
         page = super()._page(folder, after, limit)
         if not folder or page != ([], [], ""):
             return page
-        return Page([], [each for each in self.scan() if each.name.startswith(folder)], "")
+        return Page([], [entry for entry in self.scan() if entry.name.startswith(folder)], "")
 
 
 class PagesByPrefix(MemoryDeliveryStore):
@@ -189,14 +187,14 @@ class PagesByPrefix(MemoryDeliveryStore):
         return page._replace(folders=[*page.folders, *siblings])
 
 
-class GoesWhereTheTokenSays(MemoryDeliveryStore):
+class TrustsTokens(MemoryDeliveryStore):
     def _page(self, folder: str, after: str, limit: int) -> Page:
         if "/" in after:
             folder, _, after = posixpath.normpath(posixpath.join(folder, after)).rpartition("/")
         return super()._page(folder, "", limit)
 
 
-class TakesAnyLimit(MemoryDeliveryStore):
+class AcceptsAnyLimit(MemoryDeliveryStore):
     def page(self, folder: str = "", *, after: str = "", limit: int = 100) -> Page:
         return self._page(folder, after, limit)
 
@@ -206,8 +204,8 @@ class StreamsTheStopToo(MemoryDeliveryStore):
         return super()._stream(name, start, None if stop is None else stop + 1)
 
 
-class StreamsWithoutALook(MemoryDeliveryStore):
-    """A generator checks its arguments only when it is read."""
+class ValidatesLate(MemoryDeliveryStore):
+    """stream() is a generator, which validates its arguments at the first chunk."""
 
     def stream(
         self, name: str, start: int = 0, stop: int | None = None, *, sha256: str | None = None
@@ -222,7 +220,7 @@ class VerifiesNothing(MemoryDeliveryStore):
         return super().stream(name, start, stop)
 
 
-class ReadsNothingOfTheMissing(MemoryDeliveryStore):
+class ReportsMissingFilesAsEmpty(MemoryDeliveryStore):
     def size(self, name: str) -> int:
         return super().size(name) if self.exists(name) else 0
 
@@ -256,7 +254,7 @@ class DuplicatesAnEmptyFile(MemoryDeliveryStore):
         return other
 
 
-class HasAClockOfItsOwn(MemoryDeliveryStore):
+class UsesAnotherClock(MemoryDeliveryStore):
     def current_time(self) -> datetime:
         return super().current_time() + timedelta(hours=1)
 
@@ -284,7 +282,7 @@ class CarelessWriter(Writer):
         self._close_cleanly()
 
 
-class PublishesWhateverHappens(MemoryDeliveryStore):
+class PublishesAfterErrors(MemoryDeliveryStore):
     def write_open(self, filemeta: FileMetaLike) -> Writer:
         writer = super().write_open(filemeta)
         writer.__class__ = CarelessWriter
@@ -292,7 +290,7 @@ class PublishesWhateverHappens(MemoryDeliveryStore):
 
 
 class SilentWriter(Writer):
-    """Discards as the writer does, and does not report it."""
+    """Discard the bytes without reporting it."""
 
     def close(self) -> None:
         if sys.exc_info()[1] is None:
@@ -349,68 +347,69 @@ class StreamsFromMemory(FsDeliveryStore):
 FAULTS: dict[type[DeliveryStoreMixin], str] = {
     ClosesTheSource: "test_callers_file_stays_open",
     ReadsOnFromThePosition: "test_content_is_read_from_its_beginning",
-    LooksThenWrites: """
+    ChecksThenWrites: """
         test_name_taken_during_a_save test_key_taken_during_a_save
-        test_eight_saves_of_one_name_under_way
+        test_eight_nested_saves_of_one_name
     """,
-    KeepsAPlaceFirst: """
-        test_growing_file_is_not_seen test_raising_source_leaves_nothing
+    CreatesAnEmptyFileFirst: """
+        test_file_is_invisible_during_its_save test_raising_source_leaves_nothing
         test_source_that_raises_at_once_leaves_nothing test_keyboard_interrupt_leaves_nothing
     """,
-    TakesAFreshNameOnlyIfThereIsAFile: "test_empty_file_keeps_its_name",
+    OverwritesEmptyFiles: "test_empty_file_keeps_its_name",
     ForgetsMaxLength: """
-        test_alternative_name_keeps_to_max_length test_too_long_name_is_shortened
-        test_name_that_cannot_be_shortened_is_refused
+        test_alternative_name_respects_max_length test_too_long_name_is_shortened
+        test_name_that_cannot_be_shortened_is_rejected
     """,
     MiscountsMaxLength: "test_names_one_character_too_long_are_shortened",
     TrustsAlternatives: """
-        test_alternative_names_are_not_trusted test_alternatives_without_end_are_given_up
-        test_save_refuses_hostile_names
+        test_hostile_alternative_names_are_rejected test_save_rejects_hostile_names
+        test_save_gives_up_if_every_alternative_is_taken
     """,
-    TakesAnyMode: "test_other_modes_are_refused",
-    ListsByPrefix: "test_prefix_siblings_are_not_shown",
-    TellsFoldersAsFiles: "test_folder_is_no_file",
-    DeletesFolders: "test_folder_is_not_deleted",
+    AcceptsAnyMode: "test_open_rejects_other_modes",
+    ListsByPrefix: "test_prefix_siblings_are_not_listed",
+    ReportsFoldersAsFiles: "test_folder_cannot_be_used_as_a_file",
+    DeletesFolders: "test_delete_keeps_folders",
     CleansNames: "test_unusual_names_are_kept",
-    TranslatesLineEnds: "test_bytes_are_bytes",
+    TranslatesLineEnds: "test_bytes_are_stored_unchanged",
     StoresTextAsLatin1: "test_text_is_stored_as_utf8",
     StoresTheFirstChunk: "test_many_small_chunks test_megabytes",
-    KnowsNoEmptyFile: "test_empty_file",
-    TellsNaiveTimes: "test_times_are_aware_under_use_tz",
-    CountsItsPages: "test_pages_keep_their_order",
-    ShowsAFolderOnEachPage: "test_pages_show_a_folder_once",
-    TellsTheSizesOfOthers: "test_pages_tell_size_and_time",
-    HasPagesOfFiles: "test_page_of_nothing",
+    IgnoresEmptyFiles: "test_empty_file",
+    ReturnsNaiveTimes: "test_times_are_aware_under_use_tz",
+    NumbersItsPages: "test_pages_keep_their_order",
+    ShowsFoldersOnEveryPage: "test_pages_show_every_entry_once",
+    ShowsWrongSizes: "test_pages_show_size_and_time",
+    PagesThroughFiles: "test_page_of_a_missing_folder",
     PagesByPrefix: "test_pages_of_prefix_siblings",
-    GoesWhereTheTokenSays: "test_any_text_as_a_token",
-    TakesAnyLimit: "test_length_of_a_page",
+    TrustsTokens: "test_forged_token_shows_nothing_else",
+    AcceptsAnyLimit: "test_page_rejects_other_limits",
     StreamsTheStopToo: "test_stream_of_a_range",
     VerifiesNothing: """
-        test_damaged_file_is_not_streamed_to_its_end test_range_cannot_be_verified
+        test_damaged_file_is_not_streamed_to_its_end test_stream_rejects_sha256_with_a_range
     """,
-    StreamsWithoutALook: """
-        test_stream_checks_its_arguments_at_once test_stream_refuses_hostile_names
+    ValidatesLate: """
+        test_stream_checks_its_arguments_at_once test_stream_rejects_hostile_names
     """,
-    ReadsNothingOfTheMissing: "test_size_of_a_missing_file",
-    StopsAtAFailure: "test_delete_many_goes_on_after_a_failure",
+    ReportsMissingFilesAsEmpty: "test_size_of_a_missing_file",
+    StopsAtAFailure: "test_delete_many_continues_after_a_failure",
     DeletesFilesOfAnySize: "test_delete_many_keeps_files_of_other_sizes",
     DuplicatesUnderTheKey: "test_duplicate",
     DuplicatesAnEmptyFile: "test_duplicate_of_a_missing_file",
-    HasAClockOfItsOwn: "test_current_time_is_that_of_new_files",
-    ReadsAtTheComputedKey: "test_recorded_name_is_the_truth test_errors_carry_the_filemeta",
-    ExistsByTheRecordAlone: "test_exists_follows_the_record",
+    UsesAnotherClock: "test_current_time_matches_new_files",
+    ReadsAtTheComputedKey: "test_file_is_found_by_its_recorded_name test_errors_have_the_filemeta",
+    ExistsByTheRecordAlone: "test_exists_of_a_filemeta",
     WritesAtTheSameKey: """
-        test_new_content_gets_a_fresh_name test_old_content_is_there_until_the_new_is_recorded
-        test_writer_left_by_with
+        test_new_content_gets_a_new_name test_old_content_is_readable_until_new_is_recorded
+        test_writer_with_an_exception_in_with
     """,
-    PublishesWhateverHappens: """
-        test_writer_left_by_with test_writer_left_by_closing test_writer_left_by_try_finally
-        test_writer_left_by_exit_stack test_writer_left_by_half_a_zip test_writer_never_closed
-        test_writer_left_by_dropping_a_generator
+    PublishesAfterErrors: """
+        test_writer_with_an_exception_in_with test_writer_with_an_exception_in_closing
+        test_writer_with_an_exception_in_try_finally test_writer_with_an_exception_in_a_zip
+        test_writer_with_an_exception_in_an_exit_stack test_writer_in_a_dropped_generator
+        test_writer_never_closed
     """,
     DiscardsSilently: """
-        test_writer_closed_while_an_error_is_handled test_writer_in_nested_except_blocks
-        test_rewrite_closed_while_an_error_is_handled
+        test_writer_closed_in_an_except_block test_writer_in_nested_except_blocks
+        test_rewrite_closed_in_an_except_block
     """,
     LetsChildrenWrite: "test_writer_in_a_forked_child test_rewrite_in_a_forked_child",
     ReadsIntoMemory: "test_large_file_is_saved_with_little_memory",
@@ -422,8 +421,8 @@ FAULTS: dict[type[DeliveryStoreMixin], str] = {
 
 
 @pytest.mark.parametrize("store", FAULTS, ids=lambda store: store.__name__)
-def test_a_fault_is_found(store: type[DeliveryStoreMixin]) -> None:
-    """Every case that is about the fault fails."""
+def test_fault_is_found(store: type[DeliveryStoreMixin]) -> None:
+    """Every case that covers the fault fails."""
 
     class Cases(Suite, SimpleTestCase):
         def make_store(self) -> DeliveryStoreMixin:

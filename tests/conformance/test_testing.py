@@ -1,4 +1,4 @@
-"""The public helpers for tests: what they set they take back, and they import nothing early."""
+"""The public helpers for tests restore what they change, and import Django late."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ..testapp.models import Note, ProxyFile
 # override_deliverystore
 
 
-def test_a_model_has_another_store_inside_and_its_own_again_afterwards() -> None:
-    """By default FileMeta and a fresh store in memory."""
+def test_store_is_overridden_and_restored() -> None:
+    """The defaults are FileMeta and a new MemoryDeliveryStore."""
     own = store_for(FileMeta)
     with override_deliverystore() as store:
         assert isinstance(store, MemoryDeliveryStore)
@@ -34,8 +34,8 @@ def test_a_model_has_another_store_inside_and_its_own_again_afterwards() -> None
     assert "deliverystore" not in vars(FileMeta)
 
 
-def test_each_use_gets_a_fresh_store() -> None:
-    """Files of one test are not seen by the next."""
+def test_each_use_has_a_new_store() -> None:
+    """A test does not see the files of another one."""
     override = override_deliverystore()
     with override as first:
         pass
@@ -43,8 +43,8 @@ def test_each_use_gets_a_fresh_store() -> None:
         assert second is not first
 
 
-def test_overrides_nest_and_are_taken_back_one_by_one() -> None:
-    """Each takes back what it found, an error on the way included."""
+def test_nested_overrides_are_restored_after_an_error() -> None:
+    """Each override restores the store that it replaced."""
     one, other = MemoryDeliveryStore(), MemoryDeliveryStore()
     with override_deliverystore(one):
         with pytest.raises(LookupError), override_deliverystore(other):
@@ -54,8 +54,8 @@ def test_overrides_nest_and_are_taken_back_one_by_one() -> None:
     assert "deliverystore" not in vars(FileMeta)
 
 
-def test_one_decorator_may_be_entered_while_it_is_in_force() -> None:
-    """As by a decorated function that calls itself."""
+def test_override_can_be_entered_twice() -> None:
+    """A decorated function may call itself."""
     own = store_for(FileMeta)
     override = override_deliverystore()
     with override as outer:
@@ -65,14 +65,14 @@ def test_one_decorator_may_be_entered_while_it_is_in_force() -> None:
     assert store_for(FileMeta) is own
 
 
-def test_a_store_may_be_named_by_its_alias() -> None:
-    """As the class attribute itself."""
+def test_store_can_be_an_alias() -> None:
+    """An alias of STORAGES is accepted, as in the model's attribute."""
     with override_deliverystore("deliveries"):
         assert store_for(FileMeta) is storages["deliveries"]
 
 
-def test_another_model_is_named() -> None:
-    """FileMeta keeps its store then."""
+def test_override_of_another_model() -> None:
+    """FileMeta keeps its store."""
     own = store_for(FileMeta)
     with override_deliverystore(model=Note) as store:
         assert store_for(Note) is store
@@ -80,8 +80,8 @@ def test_another_model_is_named() -> None:
     assert store_for(Note) is not store
 
 
-def test_a_proxy_means_the_model_that_declares_the_field() -> None:
-    """Nobody looks for the attribute on a proxy."""
+def test_override_of_a_proxy_affects_its_concrete_model() -> None:
+    """The store is looked up on the model that declares the field."""
     with override_deliverystore(model=ProxyFile) as store:
         assert store_for(ProxyFile) is store
         assert store_for(FileMeta) is store
@@ -89,8 +89,8 @@ def test_a_proxy_means_the_model_that_declares_the_field() -> None:
     assert "deliverystore" not in vars(ProxyFile)
 
 
-def test_without_the_app_a_model_must_be_named() -> None:
-    """The error shows how."""
+def test_override_without_the_app_needs_a_model() -> None:
+    """The message shows how to pass one."""
     apps = [app for app in settings.INSTALLED_APPS if app != "devilry_storage.deliveries"]
     apps.remove("tests.testapp")
     with (
@@ -101,8 +101,8 @@ def test_without_the_app_a_model_must_be_named() -> None:
         pass
 
 
-def test_a_function_is_decorated() -> None:
-    """And gets the store, if it says under which name."""
+def test_decorated_function_gets_the_store() -> None:
+    """It is passed as the argument ``kwarg_name``."""
 
     @override_deliverystore(kwarg_name="given")
     def work(given: MemoryDeliveryStore | None = None) -> None:
@@ -116,18 +116,18 @@ def test_a_function_is_decorated() -> None:
 class TestDecoratedClass(SimpleTestCase):
     deliveries: MemoryDeliveryStore
 
-    def test_a_class_is_decorated(self) -> None:
-        """For each of its tests."""
+    def test_decorated_class_gets_the_store(self) -> None:
+        """It is set as the attribute ``attr_name`` for every test."""
         assert store_for(FileMeta) is self.deliveries
 
 
 # The pytest plugin
 
 
-def test_the_store_of_the_fixture_is_installed(
+def test_delivery_store_fixture_installs_the_store(
     delivery_store: FsHierDeliveryStore, tmp_path: Path
 ) -> None:
-    """As STORAGES["deliveries"], so that every model without a store of its own uses it."""
+    """It becomes STORAGES["deliveries"], which models without their own store use."""
     assert isinstance(delivery_store, FsHierDeliveryStore)
     assert storages["deliveries"] is delivery_store
     assert store_for(FileMeta) is delivery_store
@@ -135,17 +135,17 @@ def test_the_store_of_the_fixture_is_installed(
     assert (tmp_path / "deliveries/0/0/1/1").read_bytes() == b"data"
 
 
-def test_the_store_in_memory_of_the_fixture_is_installed(
+def test_memory_delivery_store_fixture_installs_the_store(
     memory_delivery_store: MemoryDeliveryStore,
 ) -> None:
-    """For tests that need no disk."""
+    """It becomes STORAGES["deliveries"] and is empty."""
     assert isinstance(memory_delivery_store, MemoryDeliveryStore)
     assert storages["deliveries"] is memory_delivery_store
     assert list(memory_delivery_store.scan()) == []
 
 
-def test_the_fixtures_restore_everything(tmp_path: Path) -> None:
-    """Settings, the storages made of them, and the other aliases."""
+def test_fixtures_restore_settings_and_storages(tmp_path: Path) -> None:
+    """Other aliases of STORAGES stay available."""
     before, own = settings.STORAGES, storages["deliveries"]
     with plugin._installed("FsHierDeliveryStore", location=str(tmp_path)) as store:
         assert storages["deliveries"] is store is not own
@@ -164,8 +164,8 @@ def test_the_fixtures_restore_everything(tmp_path: Path) -> None:
         ("devilry_storage.testing.plugin", "django"),
     ],
 )
-def test_nothing_is_imported_early(imported: str, absent: str) -> None:
-    """The plugin is loaded in every run of pytest, before settings, in projects without Django."""
+def test_import_loads_no_optional_modules(imported: str, absent: str) -> None:
+    """The plugin is loaded in every run of pytest, before settings, and without Django."""
     code = f"import sys, {imported}; print(set({absent.split()}) & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
@@ -173,8 +173,8 @@ def test_nothing_is_imported_early(imported: str, absent: str) -> None:
     assert found.stdout.strip() == "set()"
 
 
-def test_the_public_names_are_there() -> None:
-    """Looked up at first use, yet listed, and nothing else is."""
+def test_public_names_can_be_imported() -> None:
+    """They are imported at first use; other names raise AttributeError."""
     assert set(testing.__all__) <= set(dir(testing))
     for name in testing.__all__:
         assert getattr(testing, name).__name__ == name
@@ -185,8 +185,8 @@ def test_the_public_names_are_there() -> None:
 # PlainFileMeta
 
 
-def test_a_plain_filemeta_removes_what_is_replaced() -> None:
-    """It has no tombstones: the store holds what it names and nothing else."""
+def test_plain_filemeta_deletes_replaced_files() -> None:
+    """It has no tombstones, so the store has only the current file."""
     store = MemoryDeliveryStore()
     filemeta = PlainFileMeta(store, 1, 1)
     for data in (b"first", b"second"):

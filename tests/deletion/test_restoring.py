@@ -19,7 +19,7 @@ from django.utils import timezone
 from devilry_storage import signals
 from devilry_storage.deletion.purging import purge, remove_now
 from devilry_storage.deletion.removal import claim
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.exceptions import NotRestorable
 from devilry_storage.fields import StoredName
 from devilry_storage.models import Tombstone
@@ -32,11 +32,6 @@ from ..harness.users import make_user
 from ..testapp.models import Course, MarkedFile, Note, Paper, Reading, Station
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def group() -> Any:
-    return AssignmentGroup.objects.create(name="group")
 
 
 @pytest.fixture

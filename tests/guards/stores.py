@@ -128,7 +128,7 @@ GUARDS: list[Guard] = [
             "                src_dir_fd=self._folder,\n"
             "                dst_dir_fd=folder,\n"
         ),
-        (f"{DISK}test_taken_name_gives_an_alternative",),
+        (f"{DISK}test_taken_name_leads_to_an_alternative_name",),
     ),
     Guard(
         "storages/staged.py",
@@ -140,7 +140,7 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "            return self._is_ours(leaf, folder)",
         "            return True",
-        (f"{DISK}test_taken_name_gives_an_alternative",),
+        (f"{DISK}test_taken_name_leads_to_an_alternative_name",),
     ),
     Guard(
         "storages/staged.py",
@@ -375,7 +375,7 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         " if folders or entry.name != RESERVED",
         "",
-        (f"{DISK}test_nothing_else_is_seen_during_a_save",),
+        (f"{DISK}test_temporary_files_are_invisible",),
     ),
     Guard(
         "storages/tree.py",
@@ -525,40 +525,40 @@ GUARDS: list[Guard] = [
         "storages/_django.py",
         'if mode != "rb" and self.is_key(name):',
         "if False:",
-        (f"{MEMORY}test_keys_are_not_opened_for_writing",),
+        (f"{MEMORY}test_open_rejects_writing_to_keys",),
     ),
     Guard(
         "storages/_django.py",
         "            yield validate_storage_name(posixpath.join(folder, leaf))",
         "            yield posixpath.join(folder, leaf)",
         (
-            f"{DJANGOS_DISK}test_alternative_names_are_not_trusted",
-            f"{MEMORY}test_alternative_names_are_not_trusted",
+            f"{DJANGOS_DISK}test_hostile_alternative_names_are_rejected",
+            f"{MEMORY}test_hostile_alternative_names_are_rejected",
         ),
     ),
     Guard(
         "storages/free_names.py",
         '            if getattr(exception, "not_about_names", False):\n                raise\n',
         "            pass\n",
-        (f"{MEMORY}test_source_that_says_something_exists_is_not_read_again",),
+        (f"{MEMORY}test_file_exists_error_of_the_source_is_not_retried",),
     ),
     Guard(
         "storages/_django.py",
         "for _ in range(ALTERNATIVE_NAMES):",
         "while True:",
-        (f"{MEMORY}test_alternatives_without_end_are_given_up",),
+        (f"{MEMORY}test_save_gives_up_if_every_alternative_is_taken",),
     ),
     Guard(
         "storages/_django.py",
         "        return super().exists(name) and not self._is_folder(name)",
         "        return super().exists(name)",
-        (f"{DJANGOS_DISK}test_folder_is_no_file",),
+        (f"{DJANGOS_DISK}test_folder_cannot_be_used_as_a_file",),
     ),
     Guard(
         "storages/_django.py",
         ("        if not self._is_folder(name):\n            super().delete(name)"),
         "        super().delete(name)",
-        (f"{DJANGOS_MEMORY}test_folder_is_not_deleted",),
+        (f"{DJANGOS_MEMORY}test_delete_keeps_folders",),
     ),
     Guard(
         "storages/_django.py",
@@ -574,7 +574,7 @@ GUARDS: list[Guard] = [
         "storages/_django.py",
         'super().listdir(validate_storage_name(path) if path else "")',
         "super().listdir(path)",
-        (f"{DISK}test_listings_refuse_hostile_names",),
+        (f"{DISK}test_listings_reject_hostile_names",),
     ),
     Guard(
         "storages/_django.py",
@@ -587,7 +587,7 @@ GUARDS: list[Guard] = [
         "storages/base.py",
         "        if start or stop is not None:\n",
         "        if False:\n",
-        (f"{MEMORY}test_range_cannot_be_verified",),
+        (f"{MEMORY}test_stream_rejects_sha256_with_a_range",),
     ),
     Guard(
         "storages/protocols.py",
@@ -599,7 +599,7 @@ GUARDS: list[Guard] = [
         "storages/protocols.py",
         "return stored_name(filemeta) is not None or",
         "return",
-        (f"{MEMORY}test_new_content_gets_a_fresh_name",),
+        (f"{MEMORY}test_new_content_gets_a_new_name",),
     ),
     Guard(
         "storages/base.py",
@@ -696,7 +696,7 @@ GUARDS: list[Guard] = [
             "        except ZeroDivisionError as exception:\n"
             "            raise DeliveryFileNotFound(name, filemeta) from exception"
         ),
-        (f"{MEMORY}test_errors_carry_the_filemeta",),
+        (f"{MEMORY}test_errors_have_the_filemeta",),
     ),
     Guard(
         "storages/base.py",
@@ -727,13 +727,13 @@ GUARDS: list[Guard] = [
         "storages/writer.py",
         "if exception is None or any(exception is earlier for earlier in self._in_flight):",
         "if exception is None:",
-        (f"{MEMORY}test_writer_in_an_except_block",),
+        (f"{MEMORY}test_writer_used_in_an_except_block",),
     ),
     Guard(
         "storages/writer.py",
         "if exception is None or any(exception is earlier for earlier in self._in_flight):",
         "if True:",
-        (f"{MEMORY}test_writer_left_by_try_finally",),
+        (f"{MEMORY}test_writer_with_an_exception_in_try_finally",),
     ),
     Guard(
         "storages/writer.py",
@@ -751,7 +751,7 @@ GUARDS: list[Guard] = [
             "\n"
             "    def __del__"
         ),
-        (f"{MEMORY}test_writer_left_by_with",),
+        (f"{MEMORY}test_writer_with_an_exception_in_with",),
     ),
     Guard(
         "storages/writer.py",
@@ -763,13 +763,13 @@ GUARDS: list[Guard] = [
         "storages/writer.py",
         ("            self.discard()\n            logger.error("),
         ("            self.discard()\n            logger.debug("),
-        (f"{MEMORY}test_writer_closed_while_an_error_is_handled",),
+        (f"{MEMORY}test_writer_closed_in_an_except_block",),
     ),
     Guard(
         "storages/writer.py",
         "self._closed = self.discarded = True",
         "self._closed = True",
-        (f"{MEMORY}test_writer_closed_while_an_error_is_handled",),
+        (f"{MEMORY}test_writer_closed_in_an_except_block",),
     ),
     Guard(
         "storages/writer.py",
@@ -799,7 +799,7 @@ GUARDS: list[Guard] = [
         "storages/chunks.py",
         "    with not_about_names():\n",
         "    if True:\n",
-        (f"{MEMORY}test_source_that_says_something_exists_is_not_read_again",),
+        (f"{MEMORY}test_file_exists_error_of_the_source_is_not_retried",),
     ),
     # -- storages/content.py --
     Guard(
@@ -840,7 +840,7 @@ GUARDS: list[Guard] = [
             '                raise FileExistsError(f"{name!r} is taken.")\n'
         ),
         "",
-        (f"{MEMORY}test_taken_name_gives_an_alternative",),
+        (f"{MEMORY}test_taken_name_leads_to_an_alternative_name",),
     ),
     # -- storages/paging.py --
     Guard(
@@ -853,7 +853,7 @@ GUARDS: list[Guard] = [
         "storages/paging.py",
         "if position_of(each) > last",
         "if position_of(each) >= last",
-        (f"{MEMORY}test_pages_show_a_folder_once",),
+        (f"{MEMORY}test_pages_show_every_entry_once",),
     ),
     Guard(
         "storages/paging.py",
@@ -957,7 +957,7 @@ GUARDS: list[Guard] = [
         "names.py",
         'elif ".." in (parts := text.split("/")):',
         'elif (parts := text.split("/")) is None:',
-        (f"{DISK}test_save_refuses_hostile_names",),
+        (f"{DISK}test_save_rejects_hostile_names",),
     ),
     Guard(
         "names.py",

@@ -1,1 +1,1 @@
-"""Tests of harness."""
+"""Helpers of the tests: servers, proxies, child processes and the machine's components."""

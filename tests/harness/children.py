@@ -1,4 +1,4 @@
-"""The environment of a child process that works on the test's own rows and files."""
+"""The environment of child processes that share rows and files with a test."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from . import chosen
 
 
 def environment(using: str = DEFAULT_DB_ALIAS) -> dict[str, str]:
-    """Return the variables for ``subprocess.run(..., env=...)``, the present ones included.
+    """Return the environment for ``subprocess.run(..., env=...)``.
 
-    A child that runs `django.setup()` with them sees the test database (what is committed there:
-    use a transactional test) and the stores of this process. Without them it has its own.
+    With it a child that calls `django.setup()` uses the test database and the stores of this
+    process. It sees only committed rows, so use a transactional test.
     """
     return {
         **os.environ,

@@ -1,8 +1,8 @@
-"""The kind of store that the run is about, and stores of that kind for whoever needs one.
+"""The kind of store that this run tests, and stores of this kind.
 
-``DEVILRY_STORAGE_TEST_STORE`` chooses: ``disk`` (unless given), ``memory``, or a bucket on
-``moto`` or ``seaweedfs``, of `s3servers`. Each process has a bucket of its own, except a child
-that `children.environment` gives its parent's.
+``DEVILRY_STORAGE_TEST_STORE`` is ``disk`` (the default), ``memory``, ``moto`` or ``seaweedfs``;
+the last two are buckets on servers of `s3servers`. Every process has its own bucket, except
+children with the environment of `children.environment`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _numbers = count(1)
 
 
 def missing() -> str | None:
-    """Return why the run cannot be about this kind of store here, None where it can."""
+    """Return why this machine cannot test this kind of store, or None if it can."""
     return s3servers.missing(KIND) if ON_S3 else None
 
 
@@ -50,31 +50,31 @@ def bucket() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables by which a child process finds the files of this one."""
+    """Return the variables with which a child process uses the bucket of this one."""
     return {_BUCKET: bucket()} if ON_S3 else {}
 
 
-def options(directory: Path, place: str) -> dict[str, Any]:
-    """Return the options of a store at a place of its own: a folder, or a prefix of the bucket."""
+def options(directory: Path, location: str) -> dict[str, Any]:
+    """Return the options of a store at a location: a folder, or a prefix of the bucket."""
     if KIND == "memory" or missing():
         return {}
     if KIND == "disk":
-        return {"location": str(directory / place)}
+        return {"location": str(directory / location)}
     return {
         **s3servers.get(KIND).options(bucket()),
-        "location": place,
-        # moto ignores the condition of a CopyObject.
+        "location": location,
+        # moto ignores the condition of CopyObject.
         "server_side_copy": KIND != "moto",
     }
 
 
-def entry(directory: Path, place: str) -> dict[str, Any]:
-    """Return the entry of ``STORAGES`` for a store at a place of its own."""
-    return {"BACKEND": BACKEND, "OPTIONS": options(directory, place)}
+def entry(directory: Path, location: str) -> dict[str, Any]:
+    """Return the entry of ``STORAGES`` for a store at a location."""
+    return {"BACKEND": BACKEND, "OPTIONS": options(directory, location)}
 
 
 def fresh_options() -> dict[str, Any]:
-    """Return the options of a store at a place that nobody has used; on disk without fsync."""
+    """Return the options of a store at an unused location, on disk without fsync."""
     from django.conf import settings
 
     unsynced = {"durable": False} if KIND == "disk" else {}
@@ -82,30 +82,30 @@ def fresh_options() -> dict[str, Any]:
 
 
 @cache
-def store(place: str) -> DeliveryStoreMixin:
-    """Return the store at a place; it is the same for all who ask during a test."""
+def store(location: str) -> DeliveryStoreMixin:
+    """Return the store at a location; the same object for all callers."""
     from django.conf import settings
     from django.utils.module_loading import import_string
 
-    made: DeliveryStoreMixin = import_string(BACKEND)(**options(settings.DIRECTORY, place))
+    made: DeliveryStoreMixin = import_string(BACKEND)(**options(settings.DIRECTORY, location))
     return made
 
 
-def empty(*places: str) -> None:
-    """Remove all that is in the stores, at these places on disk; an empty folder may stay."""
+def empty(*locations: str) -> None:
+    """Remove all files at these locations, and all other files of a bucket or a memory store."""
     from django.conf import settings
     from django.core.files.storage import storages
 
-    for place in {*places, "fresh"}.intersection(os.listdir(settings.DIRECTORY)):
-        # Called after each test, and most leave nothing.
-        if os.listdir(settings.DIRECTORY / place):
-            shutil.rmtree(settings.DIRECTORY / place, ignore_errors=True)
+    for location in {*locations, "fresh"}.intersection(os.listdir(settings.DIRECTORY)):
+        # Called after every test, and most tests leave nothing.
+        if os.listdir(settings.DIRECTORY / location):
+            shutil.rmtree(settings.DIRECTORY / location, ignore_errors=True)
     if KIND == "memory":
         store.cache_clear()
         deliveries: Any = storages["deliveries"]
-        deliveries.delete_many([each.name for each in deliveries.scan()])
+        deliveries.delete_many([entry.name for entry in deliveries.scan()])
     elif ON_S3:
         client = s3servers.get(KIND).client()
-        while found := client.list_objects_v2(Bucket=bucket()).get("Contents"):
-            objects = [{"Key": each["Key"]} for each in found]
+        while listed := client.list_objects_v2(Bucket=bucket()).get("Contents"):
+            objects = [{"Key": item["Key"]} for item in listed]
             client.delete_objects(Bucket=bucket(), Delete={"Objects": objects, "Quiet": True})

@@ -1,4 +1,4 @@
-"""CloudFront, as far as a URL is concerned: a key pair, and what CloudFront verifies with it."""
+"""Verify URLs that are signed for CloudFront."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _private_key(owner: str) -> rsa.RSAPrivateKey:
 
 
 def pem(owner: str = "site") -> str:
-    """Return a private key as a site has it in its settings."""
+    """Return a private key in the format of the option ``cloudfront_key``."""
     return (
         _private_key(owner)
         .private_bytes(
@@ -32,9 +32,10 @@ def pem(owner: str = "site") -> str:
 
 
 def verify(url: str) -> int:
-    """Return when a URL expires (seconds since 1970); InvalidSignature unless the site signed.
+    """Return when a URL expires, in seconds since 1970.
 
-    Signed is a policy that names all of the URL but what the signature has added
+    Raises InvalidSignature unless the site has signed the URL. The signed policy has the URL
+    without the parameters of the signature
     (https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/,
     "Create a signed URL using a canned policy").
     """

@@ -1,7 +1,7 @@
-"""Run the conformance suite on a store and tell what came of each case.
+"""Run the conformance suite on a store and return the outcome of each case.
 
-The classes of cases here are run by :func:`outcomes`; pytest must not find them in a test module,
-because those of the peers fail.
+:func:`outcomes` runs the classes of cases. They are not in a test module, because cases of the
+peers fail, and pytest would collect them.
 """
 
 from __future__ import annotations
@@ -31,32 +31,31 @@ Outcomes = dict[str, str]
 
 
 class BareFileSystemStorage(DeliveryStoreMixin, FileSystemStorage):
-    """FileSystemStorage with the mixin; nobody has said anything about its flags."""
+    """FileSystemStorage with the mixin and no declared flags."""
 
 
 class BareInMemoryStorage(DeliveryStoreMixin, InMemoryStorage):
-    """InMemoryStorage with the mixin; nobody has said anything about its flags."""
+    """InMemoryStorage with the mixin and no declared flags."""
 
 
 class BareS3Storage(DeliveryStoreMixin, S3Storage):  # type: ignore[misc]  # untyped
-    """django-storages' S3Storage with the mixin; nobody has said anything about its flags."""
+    """django-storages' S3Storage with the mixin and no declared flags."""
 
     def _create_session(self) -> Any:
-        # As always one for each thread, but not for each case as well: it takes a quarter of a
-        # second.
-        if not hasattr(_of_thread, "session"):
-            _of_thread.session = super()._create_session()
-        return _of_thread.session
+        # One session for each thread, not for each case: making one takes 0.25 seconds.
+        if not hasattr(_thread_local, "session"):
+            _thread_local.session = super()._create_session()
+        return _thread_local.session
 
 
-_of_thread = threading.local()
+_thread_local = threading.local()
 
 
 class Peer(TestDeliveryStoreMixin, SimpleTestCase):
-    """A peer hangs where it is expected to: that need not take long."""
+    """The cases of a peer. Some are expected to hang, so the patience is short."""
 
     patience = 3.0
-    #: The server that it needs, see ``tests.harness.s3servers``.
+    #: The server that the peer needs; see ``tests.harness.s3servers``.
     server = ""
 
 
@@ -71,9 +70,9 @@ class InMemoryStorageCases(Peer):
 
 
 class S3StorageCases(Peer):
-    """On SeaweedFS, told never to overwrite; each case below a prefix of one bucket."""
+    """S3Storage on SeaweedFS with file_overwrite=False. Each case has a prefix of one bucket."""
 
-    patience = 20.0  # it makes a client for each thread, which takes its time
+    patience = 20.0  # Making a client for each thread takes long.
     server = "seaweedfs"
 
     def make_store(self) -> DeliveryStoreMixin:
@@ -94,20 +93,20 @@ PEERS: dict[str, type[Peer]] = {
 
 
 def names_of_cases() -> list[str]:
-    """Return the suite's cases in their order."""
-    found = {}
+    """Return the names of the suite's cases, in order of definition."""
+    names = {}
     for part in TestDeliveryStoreMixin.__mro__:
-        found.update(dict.fromkeys(name for name in vars(part) if name.startswith("test_")))
-    return list(found)
+        names.update(dict.fromkeys(name for name in vars(part) if name.startswith("test_")))
+    return list(names)
 
 
 def outcomes(cases: type[unittest.TestCase], names: Iterable[str] = ()) -> Outcomes:
-    """Run the named cases, by default all, and return {case: what came of it}."""
+    """Run the named cases, by default all, and return {case: outcome}."""
     chosen = list(names) or names_of_cases()
     result = unittest.TestResult()
     suite: Any = unittest.TestSuite(map(cases, chosen))
     with warnings.catch_warnings():
-        # What a faulty store leaves open behind it is its own affair.
+        # A faulty store may leave files open.
         warnings.simplefilter("ignore", ResourceWarning)
         suite(result)
         gc.collect()
@@ -116,7 +115,7 @@ def outcomes(cases: type[unittest.TestCase], names: Iterable[str] = ()) -> Outco
         found[_name(test)] = NOT_HERE if reason.startswith(NOT_POSSIBLE_HERE) else SKIPPED
     for test, _ in [*result.failures, *result.errors]:
         found[_name(test)] = FAILED
-    assert list(found) == chosen, "a class of cases failed as a whole"
+    assert list(found) == chosen, "the class of cases failed in setUpClass()"
     return found
 
 
@@ -127,18 +126,18 @@ def _name(test: Any) -> str:
 
 @cache
 def outcomes_of(peer: str) -> Outcomes:
-    """Return {case: what came of it} of a peer, run once for a process."""
+    """Return {case: outcome} of a peer; the cases are run once per process."""
     return outcomes(PEERS[peer])
 
 
 def flags_of(case: str) -> tuple[str, ...]:
-    """Return the flags without which no store can pass the case."""
+    """Return the flags that the case needs."""
     flags: tuple[str, ...] = getattr(getattr(TestDeliveryStoreMixin, case), "needs", ())
     return flags
 
 
-def words_of(case: str) -> tuple[str, str]:
-    """Return the first line of the case's docstring in two: whose it is, and what it says."""
+def requirement_of(case: str) -> tuple[str, str]:
+    """Return heading and sentence of the first line of the case's docstring."""
     line = (getattr(TestDeliveryStoreMixin, case).__doc__ or "").partition("\n")[0]
-    heading, _, words = line.partition(": ")
-    return heading, words
+    heading, _, sentence = line.partition(": ")
+    return heading, sentence

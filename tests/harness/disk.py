@@ -1,4 +1,4 @@
-"""A store on disk and what lies there, for the tests of the disk stores."""
+"""Helpers for tests of the disk stores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DATA = b"what a student delivered"
 
 
 def store_at(root: Path, **options: Any) -> FsHierDeliveryStore:
-    # What is on disk here is looked at in the page cache; fsync has proofs of its own.
+    """Return a store without fsync, which has its own tests."""
     return FsHierDeliveryStore(location=str(root), **{"durable": False, **options})
 
 
@@ -24,13 +24,13 @@ def read(store: FsHierDeliveryStore, name: str) -> bytes:
 
 
 def visible(root: Path) -> list[str]:
-    """Return the names of all files below the root but the store's own."""
+    """Return the names of all files below the root, except the store's own files."""
     names = (path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir())
     return sorted(name for name in names if not name.startswith(".devilry-storage"))
 
 
 def plant(root: Path, name: str) -> Path:
-    """Return the path of a name whose folder is made."""
+    """Make the folder of a name and return the name's path."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -1,4 +1,4 @@
-"""Runs the example project's commands and its server as a user does, and reads what they say."""
+"""Run the commands and the server of the example project, and read their output."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(data: Path, *arguments: str | Path, **more: str) -> subprocess.Completed
 
 @dataclass(frozen=True)
 class Shown:
-    """A demo that ran: its data folder, and what it printed."""
+    """The data folder and the output of a finished demo."""
 
     data: Path
     printed: str
@@ -73,7 +73,7 @@ class Shown:
             return connection.execute(query).fetchall()
 
     def figure(self, pattern: str) -> int:
-        """Return the number that the summary gives in the pattern's one group."""
+        """Return the number in the summary that the pattern's group matches."""
         summary = self.printed.partition("\nSummary ")[2]
         return int(the_one(pattern, summary))
 
@@ -82,7 +82,7 @@ class Shown:
 
 
 def the_one(pattern: str, text: str) -> str:
-    """Return the pattern's one group in the one place where it matches."""
+    """Return the pattern's group; the pattern must match exactly once."""
     found: list[str] = re.findall(pattern, text)
     assert len(found) == 1, f"{pattern!r} in {text}"
     return found[0]
@@ -94,33 +94,36 @@ class Server:
     log: Path
 
     def admin(self, password: str) -> Any:
-        """Return an opener of pages that is logged into the admin."""
+        """Return an opener that is logged in to the admin."""
         return self._logged_in("/admin/", "admin", password)
 
     def site(self, user: str, password: str) -> Any:
-        """Return an opener of pages that is logged into the site."""
+        """Return an opener that is logged in to the site."""
         return self._logged_in("/", user, password)
 
-    def _logged_in(self, place: str, user: str, password: str) -> Any:
+    def _logged_in(self, path: str, user: str, password: str) -> Any:
         browser = build_opener(HTTPCookieProcessor(CookieJar()))
-        login = f"{self.url}{place}login/"
+        login = f"{self.url}{path}login/"
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', read(browser, login))
         assert token
         fields = {"username": user, "password": password, "csrfmiddlewaretoken": token[1]}
-        with browser.open(f"{login}?next={place}", urlencode(fields).encode()) as answer:
-            assert answer.url == f"{self.url}{place}"
+        with browser.open(f"{login}?next={path}", urlencode(fields).encode()) as response:
+            assert response.url == f"{self.url}{path}"
         return browser
 
 
 def read(browser: Any, url: str) -> str:
-    with browser.open(url, timeout=PATIENCE) as answer:
-        text: str = answer.read().decode()
+    with browser.open(url, timeout=PATIENCE) as response:
+        text: str = response.read().decode()
     return text
 
 
 @contextmanager
 def serving(data: Path, log: Path, **more: str) -> Iterator[Server]:
-    """Run the server, which chooses the reloader itself in memory; end it as Ctrl-C does."""
+    """Run the development server inside the block, and interrupt it afterwards.
+
+    The reloader is off, except for a store in memory, for which the project turns it off itself.
+    """
     in_memory = more.get("DELIVERY_STORE") == "memory"
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -147,4 +150,4 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except URLError:
             time.sleep(0.1)
-    raise AssertionError(f"No answer from {url}: {log.read_text()}")
+    raise AssertionError(f"{url} does not respond: {log.read_text()}")

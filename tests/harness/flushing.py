@@ -1,4 +1,4 @@
-"""Flushing the database after a test that commits, without making all permissions again."""
+"""Make the flush after transactional tests faster."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _UID = "django.contrib.auth.management.create_permissions"
 
 
 def keep_permissions() -> None:
-    """Let a flush put back the content types and permissions that the database has now.
+    """Let a flush insert the current content types and permissions with two queries.
 
-    Django looks for those of each app and makes them one by one, which takes most of a flush.
+    Django creates them one by one for every app, which takes most of the time of a flush.
     """
     kept: tuple[list[Any], ...] = (
         list(ContentType.objects.all()),
@@ -26,7 +26,7 @@ def keep_permissions() -> None:
 
     def put_back(using: str, **kwargs: Any) -> None:
         if ContentType.objects.using(using).exists():
-            return  # the signal is sent for every app
+            return  # The signal is sent for every app.
         with transaction.atomic(using):
             for rows in kept:
                 type(rows[0])._default_manager.using(using).bulk_create(rows)

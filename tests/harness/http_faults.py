@@ -1,4 +1,4 @@
-"""What an :class:`~tests.harness.http_proxy.HttpProxy` can be told to break."""
+"""Faults for an :class:`~tests.harness.http_proxy.HttpProxy`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class LoseReply:
-    """The server carries the request out; the client sees a closed connection."""
+    """The server executes the request, but the client's connection is closed without a reply."""
 
 
 @dataclass(frozen=True)
 class CutRequest:
-    """So many bytes of the body go up, then both connections are closed."""
+    """Both connections are closed after this number of bytes of the request's body."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class CutReply:
-    """So many bytes of the body come down, then the connection is closed."""
+    """The connection is closed after this number of bytes of the reply's body."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class StallReply:
-    """So many bytes of the body come down, then nothing more."""
+    """The reply stalls after this number of bytes of its body."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The proxy answers with an error of S3; the server never sees the request."""
+    """The proxy replies with an error of S3; the server does not get the request."""
 
     status: int
     code: str
@@ -43,26 +43,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Delay:
-    """The request is held up for so many seconds, and passed on whoever still waits for it."""
+    """The request is delayed, and passed on even if the client has given up."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class DelayReply:
-    """The server carries the request out at once; its reply is held up for so many seconds."""
+    """The server executes the request at once; its reply is delayed."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class BlackHole:
-    """The request is read and never answered."""
+    """The request is read, and there is never a reply."""
 
 
 @dataclass(frozen=True)
 class FlipBit:
-    """One bit of the reply's body is another one; everything else is as it was."""
+    """One bit of the reply's body is flipped; everything else is unchanged."""
 
     position: int
     bit: int = 0
@@ -70,7 +70,7 @@ class FlipBit:
 
 @dataclass(frozen=True)
 class FlipRequestBit:
-    """One bit of the request's body is another one; everything else is as it was."""
+    """One bit of the request's body is flipped; everything else is unchanged."""
 
     position: int
     bit: int = 0
@@ -88,10 +88,11 @@ class Reply:
 
 @dataclass(frozen=True)
 class Replace:
-    """The client gets what a function makes of the server's reply, byte for byte.
+    """The client gets the bytes that a function makes of the server's reply.
 
-    ``reaches``: the server gets the request; else the function gets an empty reply. ``closes``:
-    the connection is closed afterwards. Of a reply to HEAD only the head is sent.
+    If ``reaches`` is False, the server does not get the request and the function gets an empty
+    reply. If ``closes`` is True, the connection is closed afterwards. For HEAD only the head of
+    the new reply is sent.
     """
 
     make: Callable[[Reply], bytes]
@@ -118,16 +119,16 @@ COMING_DOWN = (CutReply, StallReply, FlipBit)
 
 
 def harmed(piece: bytes, before: int, fault: Fault | None) -> bytes:
-    """Return a piece of a body as the fault lets it pass, after so many bytes of the same body."""
+    """Apply the fault to a piece of a body; ``before`` is the number of bytes before the piece."""
     if isinstance(fault, (CutRequest, CutReply, StallReply)):
         return piece[: max(0, fault.after - before)]
     if isinstance(fault, (FlipBit, FlipRequestBit)):
-        place = fault.position - before
-        if 0 <= place < len(piece):
-            return piece[:place] + bytes([piece[place] ^ 1 << fault.bit]) + piece[place + 1 :]
+        index = fault.position - before
+        if 0 <= index < len(piece):
+            return piece[:index] + bytes([piece[index] ^ 1 << fault.bit]) + piece[index + 1 :]
     return piece
 
 
 def ends(before: int, fault: Fault | None) -> bool:
-    """Tell whether no more of a body passes after so many bytes."""
+    """Return whether the fault ends a body after this number of bytes."""
     return isinstance(fault, (CutRequest, CutReply, StallReply)) and before >= fault.after

@@ -1,4 +1,4 @@
-"""An HTTP proxy in threads between a client of S3 and its server: it counts, and breaks things.
+"""An HTTP proxy between a client of S3 and its server, which records requests and injects faults.
 
 ::
 
@@ -8,8 +8,8 @@
         store.save("a.txt", content)
         assert proxy.operations() == ["PutObject", "PutObject", "HeadObject"]
 
-It knows where requests and replies begin and end, and passes on their bytes as they are: a
-signature covers the Host header, which names the proxy.
+It parses requests and replies, but passes on their bytes unchanged: the signature of a request
+covers the Host header, which names the proxy.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ from .http_faults import (
     harmed,
 )
 from .s3wire import Request
+from .tcp_proxy import shut_down
 
 _PIECE = 65536
 
-# Nobody waits for it: the body comes at once.
+# Stands for the interim reply where the client does not wait for one and sends the body at once.
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n"
 
 
@@ -54,14 +55,14 @@ class _Planned:
 
 
 class _Broken(Exception):
-    """The connection is to be closed."""
+    """Raised to close the connection."""
 
 
 class HttpProxy:
-    """Listens on ``endpoint_url`` and passes on to a server; a context manager.
+    """A context manager that listens on ``endpoint_url`` and passes on requests to a server.
 
-    ``requests`` are all that came by, in the order of their heads; ``connections`` is how many
-    were made; ``fired`` counts the faults.
+    ``requests`` has all requests in the order of their heads. ``connections`` and ``fired`` are
+    the numbers of connections and of faults so far.
     """
 
     def __init__(self, endpoint_url: str) -> None:
@@ -89,28 +90,28 @@ class HttpProxy:
         tb: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        _shut(self._listener)
+        shut_down(self._listener)
         self._listener.close()
         with self._lock:
             ends = list(self._open)
         for end in ends:
-            _shut(end)
+            shut_down(end)
         for thread in self._threads:
             thread.join(10)
 
     def fault(self, operation: str, fault: Fault, times: int = 1) -> None:
-        """Let this happen to the next so many requests of the operation (``""``: of any)."""
+        """Inject a fault into the next ``times`` requests of the operation (``""``: any)."""
         with self._lock:
             self._planned.append(_Planned(operation, fault, times))
 
     def forget(self) -> None:
-        """Forget the requests that came by and the faults that are planned."""
+        """Forget all recorded requests and planned faults."""
         with self._lock:
             self.requests.clear()
             self._planned.clear()
 
     def operations(self) -> list[str]:
-        """Return the names of the operations that came by."""
+        """Return the operations of the recorded requests."""
         with self._lock:
             return [request.operation for request in self.requests]
 
@@ -143,7 +144,7 @@ class HttpProxy:
             finally:
                 with self._lock:
                     self._open -= {client, server}
-                _shut(client)
+                shut_down(client)
 
     def _take_fault(self, request: Request) -> Fault | None:
         with self._lock:
@@ -167,7 +168,7 @@ class HttpProxy:
         down: BinaryIO,
         number: int,
     ) -> bool:
-        """Pass on one request and its reply; False where the client has closed."""
+        """Pass on one request and its reply; return False to end the connection."""
         head = _head(up)
         if not head:
             return False
@@ -190,7 +191,7 @@ class HttpProxy:
             if reply != [_CONTINUE]:
                 client.sendall(b"".join(reply))
             self._send_body(server, _body(up, request.headers, request.method), fault)
-        while _status(reply) == 100:  # some servers say it twice
+        while _status(reply) == 100:  # some servers send it twice
             reply = _head(down)
         request.status = _status(reply)
         return self._reply(client, up, down, request, reply, fault)
@@ -244,14 +245,14 @@ class HttpProxy:
         self._read_body(up, request)
         body = b""
         if request.method != "HEAD":
-            said = f"<Code>{answer.code}</Code><Message>{answer.message}</Message>"
-            body = f"<Error>{said}</Error>".encode()
+            error = f"<Code>{answer.code}</Code><Message>{answer.message}</Message>"
+            body = f"<Error>{error}</Error>".encode()
         request.status = answer.status
         head = f"HTTP/1.1 {answer.status} planned\r\nContent-Type: application/xml\r\n"
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     def _read_body(self, up: BinaryIO, request: Request) -> None:
-        """Read a body that is sent unasked."""
+        """Read a body that the client sends without waiting for an interim reply."""
         if "100-continue" not in request.headers.get("expect", ""):
             for _ in _body(up, request.headers, request.method):
                 pass
@@ -271,12 +272,12 @@ class HttpProxy:
 
 
 def _wait_for_the_end(up: BinaryIO) -> None:
-    """Wait until the client gives up, or the test ends."""
+    """Wait until the client or the test closes the connection."""
     up.read(1)
 
 
 def _head(source: BinaryIO) -> list[bytes]:
-    """Return the lines of a head, the empty one included; ``[]`` at the end of the connection."""
+    """Return the lines of a head with the empty line, or ``[]`` at the end of the connection."""
     lines: list[bytes] = []
     while line := source.readline():
         lines.append(line)
@@ -301,7 +302,7 @@ def _headers(head: list[bytes]) -> dict[str, str]:
 def _body(
     source: BinaryIO, headers: dict[str, str], method: str, status: int = 0
 ) -> Iterator[bytes]:
-    """Yield a body as it is on the wire; ``status`` is that of a reply."""
+    """Yield a body as it is on the wire; ``status`` is 0 for a request."""
     if (method == "HEAD" and status) or status in {204, 304} or 100 <= status < 200:
         return
     if headers.get("transfer-encoding", "").lower() == "chunked":
@@ -319,7 +320,7 @@ def _body(
 
 
 def _joined(pieces: Iterator[bytes], headers: dict[str, str]) -> bytes:
-    """Return a body without the framing of its chunks, each of which is one piece."""
+    """Return a body without chunked encoding; every chunk must be one piece."""
     if headers.get("transfer-encoding", "").lower() == "chunked":
         return b"".join(piece.partition(b"\r\n")[2][:-2] for piece in pieces)
     return b"".join(pieces)
@@ -332,8 +333,3 @@ def _exactly(source: BinaryIO, length: int) -> Iterator[bytes]:
             raise _Broken
         length -= len(piece)
         yield piece
-
-
-def _shut(end: socket.socket) -> None:
-    with suppress(OSError):  # it is closed already
-        end.shutdown(socket.SHUT_RDWR)

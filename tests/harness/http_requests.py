@@ -1,7 +1,7 @@
-"""The table of ranged and conditional requests, with the answer that RFC 9110 wants to each.
+"""A table of ranged and conditional requests, with the response that RFC 9110 demands.
 
-Values may have ``{etag}``, ``{date}``, ``{later}`` and ``{earlier}`` in them: the entity tag of
-the file that is asked for, its Last-Modified, and a second after and before that.
+Header values may contain ``{etag}`` and ``{date}``, the entity tag and Last-Modified of the
+requested file, and ``{later}`` and ``{earlier}``, a second after and before that date.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-#: So many bytes have the files that are asked for.
+#: The sizes of the requested files, in bytes.
 SIZES = {"ten": 10, "empty": 0, "big": 300_000}
 
 HUGE = "9" * 30
-#: More digits than Python turns into a number.
+#: More digits than Python converts to a number.
 ENDLESS = "9" * 5000
 
 
 class Case(NamedTuple):
-    """A request, and its answer: the status, and the bytes, stop exclusive."""
+    """A request, and the status and range of the response; ``stop`` is exclusive."""
 
     headers: Mapping[str, str]
     status: int
@@ -32,7 +32,7 @@ class Case(NamedTuple):
         return f"{self.method} {self.file} {headers or 'without headers'}"
 
     def filled(self, **values: str) -> dict[str, str]:
-        """Return the headers with the values of the file."""
+        """Return the headers with the placeholders filled in."""
         return {name: value.format(**values) for name, value in self.headers.items()}
 
 
@@ -45,7 +45,8 @@ def _ignored(file: str, *values: str) -> list[Case]:
 
 
 def _conditions(status: int, *headers: Mapping[str, str]) -> list[Case]:
-    return [Case(each, status, 0, SIZES["ten"] if status == 200 else 0) for each in headers]
+    stop = SIZES["ten"] if status == 200 else 0
+    return [Case(header, status, 0, stop) for header in headers]
 
 
 def _if_range(*values: str, same: bool) -> list[Case]:
@@ -54,7 +55,7 @@ def _if_range(*values: str, same: bool) -> list[Case]:
 
 
 RANGES = [
-    # One range: first and last, open, the last bytes; what is past the end is not there.
+    # One range: bounded, open, or a suffix. A stop past the end is cut.
     *_ranges(
         206,
         ("ten", "bytes=0-0", 0, 1),
@@ -76,7 +77,7 @@ RANGES = [
         ("ten", f"bytes=-{ENDLESS}", 0, 10),
         ("ten", f"bytes={'0' * 5000}3-4", 3, 5),
         ("ten", "BYTES=1-2", 1, 3),
-        # A list of one may have empty elements (section 5.6.1.2).
+        # A list may have empty elements (section 5.6.1.2).
         ("ten", "bytes=1-2,", 1, 3),
         ("ten", "bytes=, ,1-2 , ", 1, 3),
         ("big", "bytes=0-0", 0, 1),
@@ -105,9 +106,9 @@ RANGES = [
         ("empty", "bytes=-0", 0, 0),
         ("big", "bytes=300000-", 0, 0),
     ),
-    # Of nothing the last bytes are all of it, which no Content-Range can say.
+    # A suffix of an empty file is the whole file, which Content-Range cannot express.
     *_ignored("empty", "bytes=-1", "bytes=-500", f"bytes=-{HUGE}"),
-    # Of several ranges the whole may be sent; what is no range is no range.
+    # Several ranges may be ignored; an invalid range must be.
     *_ignored(
         "ten",
         "bytes=0-0,2-3",
@@ -163,7 +164,7 @@ CONDITIONS = [
         {"If-Modified-Since": ""},
         {"If-Modified-Since": "Sun, 99 Nov 2094 08:49:37 GMT"},
         {"If-Modified-Since": "Sun, 06 Nov 2094 08:49:37 +0000"},
-        # A tag is more than a date: the date is not looked at.
+        # A tag takes precedence over a date, which is ignored.
         {"If-None-Match": '"other"', "If-Modified-Since": "{date}"},
         {"If-Match": "{etag}"},
         {"If-Match": "*"},
@@ -172,7 +173,7 @@ CONDITIONS = [
         {"If-Unmodified-Since": "{later}"},
         {"If-Unmodified-Since": "yesterday"},
         {"If-Match": "{etag}", "If-Unmodified-Since": "{earlier}"},
-        # Without a range its condition means nothing.
+        # If-Range without a range is ignored.
         {"If-Range": '"other"'},
         {"If-Range": "{etag}"},
     ),
@@ -196,7 +197,7 @@ CONDITIONS = [
     *_conditions(
         412,
         {"If-Match": '"other"'},
-        # Strongly compared no weak tag is the same.
+        # Strong comparison: weak tags never match.
         {"If-Match": "W/{etag}"},
         {"If-Match": "other"},
         {"If-Match": ""},
@@ -226,7 +227,7 @@ IF_RANGE = [
         "yesterday",
         same=False,
     ),
-    # The other conditions come first, and the range is only then looked at.
+    # The other conditions are evaluated before If-Range.
     Case({"Range": "bytes=2-4", "If-Range": "{etag}", "If-Match": "{etag}"}, 206, 2, 5),
     Case({"Range": "bytes=2-4", "If-Range": "{etag}", "If-None-Match": '"other"'}, 206, 2, 5),
     Case({"Range": "bytes=2-4", "If-Range": "{etag}", "If-None-Match": "{etag}"}, 304),
@@ -236,7 +237,7 @@ IF_RANGE = [
 ]
 
 HEADS = [
-    # A Range is for GET alone (section 14.2).
+    # Range applies only to GET (section 14.2).
     Case({"Range": "bytes=2-4"}, 200, 0, 10, method="HEAD"),
     Case({"Range": "bytes=99-"}, 200, 0, 10, method="HEAD"),
     Case({"Range": "bytes=2-4", "If-Range": "{etag}"}, 200, 0, 10, method="HEAD"),

@@ -1,4 +1,4 @@
-"""Real HTTP servers in threads of this process, on free ports of 127.0.0.1: of WSGI, of ASGI."""
+"""Real WSGI and ASGI servers in threads of this process, on free ports of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = ("wsgi", "asgi")
 
 
 class Reply(NamedTuple):
-    """What a client got; ``is_whole`` tells whether all that was promised has come."""
+    """A response; ``is_whole`` is True if the client got the promised number of bytes."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -32,13 +32,13 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class Site:
-    """A running site; ``cookies`` are those of whoever asks it."""
+    """A running site, with the cookies of one of its users."""
 
     port: int
     cookies: str = ""
 
     def logged_in(self, user: Any) -> Site:
-        """Return the site as this user sees it."""
+        """Return the site with the cookies of this user."""
         client = Client()
         client.force_login(user)
         return Site(self.port, client.cookies.output(attrs=[], header="", sep=";").strip())
@@ -51,7 +51,7 @@ class Site:
         *,
         connection: http.client.HTTPConnection | None = None,
     ) -> Reply:
-        """Send a request and read the reply until it ends or breaks off."""
+        """Send a request and read the response until it ends or breaks off."""
         connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         sent = {"Cookie": self.cookies, "Accept-Encoding": "gzip", **(headers or {})}
         try:
@@ -68,9 +68,9 @@ class Site:
             connection.close()
 
     def begin(self, path: str, *, room: int | None = None) -> socket.socket:
-        """Send a GET and return the connection, of whose reply nothing is read yet.
+        """Send a GET request and return the connection without reading the response.
 
-        ``room`` is how many bytes may wait on this side (SO_RCVBUF): a slow client has little.
+        ``room`` is the size of the receive buffer (SO_RCVBUF); a small one makes a slow client.
         """
         connection = socket.socket()
         if room is not None:
@@ -83,11 +83,11 @@ class Site:
 
 
 class _ThreadingServer(ThreadingMixIn, WSGIServer):
-    daemon_threads = False  # joined at the end, so that none outlives its test
+    daemon_threads = False  # joined at the end of the test
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that leave are what some tests are about."""
+        """Print nothing, because some tests close connections on purpose."""
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -99,7 +99,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 class _Nowhere:
-    """Where the tracebacks of broken transfers go, which wsgiref prints."""
+    """A file that discards the tracebacks of broken transfers, which wsgiref prints."""
 
     def write(self, text: str) -> None:
         pass
@@ -151,6 +151,6 @@ _SERVERS: dict[str, Callable[[], Any]] = {"wsgi": _wsgi, "asgi": _asgi}
 
 @contextmanager
 def serving(kind: str) -> Iterator[Site]:
-    """Run the site of the present settings: ``wsgi`` by wsgiref, ``asgi`` by uvicorn."""
+    """Run the site of the current settings by wsgiref (``wsgi``) or uvicorn (``asgi``)."""
     with override_settings(ALLOWED_HOSTS=["127.0.0.1"]), _SERVERS[kind]() as port:
         yield Site(port)

@@ -1,4 +1,4 @@
-"""Sites and stores for the tests of identity: what a site loses or changes between two actions."""
+"""Sites and stores for tests of identity, and changes of a site between two actions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PRODUCTION, STAGING = "production's key", "staging's key"
 
 
 def entry_of(kind: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
-    """Return an entry of ``STORAGES`` for an empty store of a kind: disk, moto, seaweedfs."""
+    """Return an entry of ``STORAGES`` for an empty store on disk, moto or seaweedfs."""
     if kind == "disk":
         location = {"location": str(tmp_path / uuid.uuid4().hex), "durable": False}
         return {"BACKEND": HIER, "OPTIONS": {**location, **more}}
@@ -45,13 +45,13 @@ def entry_of(kind: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
 
 
 def stored_in(entry: dict[str, Any], **aliases: dict[str, Any]) -> AbstractContextManager[Any]:
-    """Let all models use a store."""
+    """Use a store for all models inside the block."""
     return override_settings(STORAGES={**settings.STORAGES, "deliveries": entry, **aliases})
 
 
 @contextmanager
 def site(key: str = PRODUCTION, **more: Any) -> Iterator[None]:
-    """Be a site with this SECRET_KEY, in a process that has not looked at any store yet."""
+    """Be a site with this SECRET_KEY, in a process that has not recognised a store yet."""
     restart()
     with override_settings(SECRET_KEY=key, **more):
         yield
@@ -59,12 +59,12 @@ def site(key: str = PRODUCTION, **more: Any) -> Iterator[None]:
 
 
 def restart() -> None:
-    """Forget what this process has seen of stores."""
+    """Forget the stores that this process has recognised."""
     recognition.forget(using="default")
 
 
 def empty_database() -> None:
-    """Remove all rows and what is remembered, as in a new database; files stay."""
+    """Remove all rows and forget recognised stores, as in a new database; keep the files."""
     for model in (FileMeta, Delivery, Tombstone, AssignmentGroup, StoreMark):
         rows = model._base_manager.all()
         rows._raw_delete(rows.db)
@@ -94,7 +94,7 @@ def mark_uuid() -> uuid.UUID | None:
 
 
 def sites() -> int:
-    """Return how many sites the store knows."""
+    """Return the number of sites that have marked the store."""
     return len(list(read_sites(own())))
 
 
@@ -103,13 +103,13 @@ def files() -> set[str]:
 
 
 def delete_one() -> None:
-    """Delete a file, whose time is over at once."""
+    """Delete a file whose retention ends at once."""
     FileMeta.objects.order_by("pk")[0].delete()
     past_due()
 
 
 def assert_removes() -> None:
-    """A file that is due is removed."""
+    """Assert that a purge removes a file that is due."""
     before = len(files())
     delete_one()
     events = list(purge())
@@ -118,7 +118,7 @@ def assert_removes() -> None:
 
 
 def assert_keeps(*words: str) -> None:
-    """Nothing is removed, and the reason has these words and names the remedy."""
+    """Assert that a purge removes nothing, and that its message has these words and a remedy."""
     before = files()
     if not Tombstone.objects.exists():
         delete_one()

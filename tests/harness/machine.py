@@ -1,8 +1,7 @@
-"""What this machine lets a test do: mount, loop-mount, trace another process.
+"""Components that a test may need: mounts, loop devices, tracing and others.
 
-A proof that needs such a component is skipped where it is missing, and the reason says how to get
-it. Under ``DEVILRY_STORAGE_CI=1`` the suite's conftest makes each such skip a failure, so that no
-proof drops out of CI unseen.
+A proof that needs a missing component is skipped, and the reason says how to get it. With
+``DEVILRY_STORAGE_CI=1`` the conftest turns such skips into failures, so that CI runs every proof.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 import pytest
 
 LINUX = sys.platform == "linux"
-# What os.mknod() needs to make a /dev/zero.
+# Arguments of os.mknod() for a copy of /dev/zero.
 ZERO = stat.S_IFCHR | 0o666
 ZERO_DEVICE = os.makedev(1, 5) if LINUX else 0
 
@@ -33,7 +32,7 @@ _LOOP_CTL_GET_FREE = 0x4C82
 
 
 MISSING = ("missing component: ", "not possible here: ")
-"""How reasons of skips begin that CI does not accept."""
+"""Beginnings of skip reasons that are failures in CI."""
 
 
 @functools.cache
@@ -43,34 +42,34 @@ def _libc() -> ctypes.CDLL:
 
 @functools.cache
 def is_root() -> bool:
-    """Tell whether this process may do what only root may (Linux)."""
+    """Return whether this process has the rights of root (Linux)."""
     return LINUX and os.geteuid() == 0
 
 
 @functools.cache
 def mounts_allowed() -> bool:
-    """Tell, by trying, whether a tmpfs can be mounted."""
+    """Try to mount a tmpfs, and return whether it is possible."""
     if not is_root():
         return False
-    place = tempfile.mkdtemp(prefix="devilry-storage-probe-")
+    folder = tempfile.mkdtemp(prefix="devilry-storage-probe-")
     try:
-        target = os.fsencode(place)
+        target = os.fsencode(folder)
         if _libc().mount(b"tmpfs", target, b"tmpfs", 0, b"size=64k") != 0:
             return False
         _libc().umount2(target, 0)
         return True
     finally:
-        os.rmdir(place)
+        os.rmdir(folder)
 
 
 @functools.cache
 def device_nodes_allowed() -> bool:
-    """Tell, by trying, whether a device node can be made."""
+    """Try to make a device node, and return whether it is possible."""
     if not is_root():
         return False
-    with tempfile.TemporaryDirectory(prefix="devilry-storage-probe-") as place:
+    with tempfile.TemporaryDirectory(prefix="devilry-storage-probe-") as folder:
         try:
-            os.mknod(f"{place}/zero", ZERO, ZERO_DEVICE)
+            os.mknod(f"{folder}/zero", ZERO, ZERO_DEVICE)
         except OSError:
             return False
     return True
@@ -78,10 +77,10 @@ def device_nodes_allowed() -> bool:
 
 @functools.cache
 def loop_mounts_allowed() -> bool:
-    """Tell whether mounts are allowed and a loop device can be had."""
+    """Return whether mounts are allowed and a loop device is available."""
     if not mounts_allowed():
         return False
-    import fcntl  # Windows has none; there mounts are never allowed.
+    import fcntl  # not on Windows, where mounts are never allowed
 
     try:
         control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
@@ -98,18 +97,18 @@ def loop_mounts_allowed() -> bool:
 
 
 def let_anyone_trace_me() -> None:
-    """Let a sibling trace this process where Yama would only let an ancestor."""
+    """Let sibling processes trace this one, even if Yama allows only ancestors."""
     _libc().prctl(_PR_SET_PTRACER, ctypes.c_ulong(_PR_SET_PTRACER_ANY), 0, 0, 0)
 
 
 @functools.cache
 def ptrace_allowed() -> bool:
-    """Tell, by trying, whether a process can be traced."""
+    """Try to trace a process, and return whether it is possible."""
     if not LINUX:
         return False
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        # CPython warns of fork() beside threads; this child touches none of them.
+        # CPython warns of fork() with threads; this child uses none of them.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
@@ -127,7 +126,7 @@ def ptrace_allowed() -> bool:
 
 @dataclass(frozen=True)
 class Component:
-    """Something that a machine may lack: whether it allows it, its tools, how to get it."""
+    """Something that a machine may lack: a check, tools, and how to get it."""
 
     name: str
     allowed: Callable[[], bool]
@@ -135,7 +134,7 @@ class Component:
     tools: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
-        """Return why the component cannot be used, None where it can."""
+        """Return why the component cannot be used, or None if it can."""
         absent = [tool for tool in self.tools if shutil.which(tool) is None]
         if self.allowed() and not absent:
             return None
@@ -191,13 +190,13 @@ def in_ci() -> bool:
 
 
 def need(*components: Component) -> None:
-    """Skip the test unless the machine has them all."""
+    """Skip the test if a component is missing."""
     for component in components:
         if reason := component.missing():
             pytest.skip(reason)
 
 
 def describe() -> str:
-    """Return one line that says what the machine allows."""
+    """Describe the machine's components in one line."""
     words = {True: "allowed", False: "not allowed"}
     return ", ".join(f"{component.name}: {words[component.allowed()]}" for component in COMPONENTS)

@@ -1,17 +1,15 @@
-"""The examples of the manual: finding them, and running them in order.
-
-What is written in a block says what is done with it:
+"""Find the examples of the manual and run them in order.
 
 ``.. code-block:: python``
-    is run, in one namespace for the whole page. A comment that is a path (``# mysite/urls.py``)
-    says that the lines below it belong into that file of the project.
+    The block is run in one namespace for the whole page. After a comment with a path
+    (``# mysite/urls.py``) the lines belong to that file of the project.
 ``.. code-block:: pycon``
-    is run in the same namespace, and must print what it shows.
+    The block is run in the same namespace and must print the shown output.
 ``.. code-block:: console``
-    lines after ``$`` are commands, the others are a part of what they print.
+    Lines after ``$`` are commands; the other lines are part of their output.
 
-Run as a script it runs the blocks of a JSON file in the project in the current folder; that needs
-nothing but Django.
+As a script this module runs the blocks in a JSON file, in the project in the current folder. Then
+it needs only Django.
 """
 
 from __future__ import annotations
@@ -36,11 +34,11 @@ _BLOCK = re.compile(
     r"(?P<body>(?:(?:(?P=indent) +.*)?\n)+)",
     re.MULTILINE,
 )
-_PLACE = re.compile(r"^# (?P<path>[\w/.-]+\.(?:py|ini))\n", re.MULTILINE)
+_PATH = re.compile(r"^# (?P<path>[\w/.-]+\.(?:py|ini))\n", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """An example: what it is written in, where it stands, its text, the file it belongs into."""
+    """An example: language, position in the manual, text, and file of the project, if any."""
 
     language: str
     where: str
@@ -54,7 +52,7 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the examples of a page in order; one for several files is one for each."""
+    """Return the examples of a page in order; an example of several files is split by file."""
     return list(_blocks(page))
 
 
@@ -65,25 +63,25 @@ def _blocks(page: Path) -> Iterator[Block]:
         where = f"{page.name}:{line}"
         body = textwrap.dedent(match["body"]).strip("\n") + "\n"
         if match["language"] == "python":
-            yield from _by_place(where, body)
+            yield from _by_path(where, body)
         else:
             yield Block(match["language"], where, body)
 
 
-def _by_place(where: str, body: str) -> Iterator[Block]:
-    before, *rest = _PLACE.split(body)
+def _by_path(where: str, body: str) -> Iterator[Block]:
+    before, *rest = _PATH.split(body)
     if before.strip():
         yield Block("python", where, before)
     for path, text in zip(rest[::2], rest[1::2], strict=True):
-        # A new comment of that form ends the file: "# in a view", say, is no path.
+        # A comment such as "# in a view" ends the file as well.
         inside, *after = re.split(r"^(?=# in )", text, flags=re.MULTILINE)
         yield Block("python", where, inside, path)
-        for each in after:
-            yield Block("python", where, each)
+        for part in after:
+            yield Block("python", where, part)
 
 
 def run(given: Iterable[Block], namespace: dict[str, Any]) -> None:
-    """Run blocks of python and pycon in one namespace; AssertionError for an other result."""
+    """Run blocks in one namespace; raise AssertionError if a session prints something else."""
     for block in given:
         if block.language == "pycon":
             _run_session(block, namespace)
@@ -94,21 +92,21 @@ def run(given: Iterable[Block], namespace: dict[str, Any]) -> None:
 def _run_session(block: Block, namespace: dict[str, Any]) -> None:
     session = doctest.DocTestParser().get_doctest(block.text, {}, block.where, block.where, 0)
     session.globs = namespace
-    said: list[str] = []
+    output: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    runner.run(session, out=said.append, clear_globs=False)
-    assert not runner.failures, "".join(said)
+    runner.run(session, out=output.append, clear_globs=False)
+    assert not runner.failures, "".join(output)
 
 
 def main(path: str) -> None:
-    """Run the blocks of a JSON file in the project whose settings are mysite.settings."""
+    """Run the blocks in a JSON file with the settings mysite.settings."""
     import django
 
     os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
     sys.path[0] = os.getcwd()
     django.setup()
     namespace: dict[str, Any] = {"__name__": "manual"}
-    run([Block(*each) for each in json.loads(Path(path).read_text())], namespace)
+    run([Block(*block) for block in json.loads(Path(path).read_text())], namespace)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A project that a page of the manual makes, and what the page takes for granted."""
+"""Make a project by following a page of the manual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.db import models
 class Exercise(models.Model):
     title = models.CharField(max_length=100)
 """
-#: What the README takes for granted.
+#: An object that the README expects.
 README_FILES = {
     "exercises/models.py": EXERCISES,
     "mysite/settings.py": 'INSTALLED_APPS += ["exercises"]\n',
@@ -61,12 +61,12 @@ old_uploads = [
 }
 
 
-#: The warnings of pip are not ours.
+#: Warnings inside pip are not errors of ours.
 _OF_PIP = {"PYTHONWARNINGS": "", "PYTHONDEVMODE": ""}
 
 
 class Project:
-    """A project that ``django-admin startproject mysite`` makes, filled from a page."""
+    """A project of ``django-admin startproject mysite`` that follows a page."""
 
     def __init__(self, folder: Path, python: Path | str, wheel: Path | None = None) -> None:
         self.folder = folder
@@ -83,11 +83,11 @@ class Project:
         self.environment.pop("DJANGO_SETTINGS_MODULE", None)
 
     def do(self, page: Path) -> None:
-        """Carry out the blocks of a page, in order."""
+        """Run the blocks of a page in order."""
         waiting: list[Block] = []
         for block in blocks(page):
             if block.path == "settings.py":
-                continue  # one way of several: see test_settings_of_the_page_are_sound
+                continue  # an alternative: see test_settings_of_the_page_are_sound
             if block.language in {"python", "pycon"} and not block.path:
                 waiting.append(block)
                 continue
@@ -111,7 +111,7 @@ class Project:
     def command(self, *arguments: str) -> str:
         """Run a command in the project's folder and return what it prints."""
         done = subprocess.run(
-            [self.python if each == "python" else each for each in arguments],
+            [self.python if word == "python" else word for word in arguments],
             cwd=self.folder,
             env=self.environment | (_OF_PIP if "pip" in arguments else {}),
             capture_output=True,
@@ -123,23 +123,23 @@ class Project:
         return done.stdout
 
     def run(self, waiting: list[Block], page: Path) -> None:
-        """Run blocks in one process, after what the page takes for granted."""
+        """Run blocks in one process, after the code that the page expects."""
         if not waiting:
             return
-        given = Block("python", "what the page takes for granted", GIVEN[page.name])
-        told = self.folder / "blocks.json"
-        told.write_text(json.dumps([given, *waiting]))
-        self.command("python", str(Path(__file__).with_name("manual.py")), str(told))
+        given = Block("python", "the code that the page expects", GIVEN[page.name])
+        file = self.folder / "blocks.json"
+        file.write_text(json.dumps([given, *waiting]))
+        self.command("python", str(Path(__file__).with_name("manual.py")), str(file))
 
     def _console(self, block: Block) -> None:
-        said = ""
+        output = ""
         for line in block.text.splitlines():
             if line.startswith("$ "):
                 # Django puts a no-break space between a number and its unit.
-                said = self._type(shlex.split(line[2:])).replace("\xa0", " ")
+                output = self._type(shlex.split(line[2:])).replace("\xa0", " ")
             else:
-                assert line in said.replace("\xa0", " "), (
-                    f"{block.where}: {line!r} not in {said!r}"
+                assert line in output.replace("\xa0", " "), (
+                    f"{block.where}: {line!r} not in {output!r}"
                 )
 
     def _type(self, words: list[str]) -> str:
@@ -147,10 +147,10 @@ class Project:
             self.folder /= words[1]
             return ""
         if words[0] == "django-admin":
-            # The same, of the environment: Django's script is in that of this run.
+            # Django's script belongs to the environment of this run, not of the project.
             words[:1] = ["python", "-m", "django"]
         if words == ["python", "-m", "pip", "install", "./devilry-storage"]:
             assert self.wheel
-            # Django is there already, see project_of_wheel.
+            # Django is already installed: see project_of_wheel.
             words[-1:] = ["--no-index", "--no-deps", "--quiet", str(self.wheel)]
         return self.command(*words)

@@ -1,4 +1,4 @@
-"""Responses that a server of S3 never gives: those of proxies, portals and broken servers."""
+"""Responses that S3 never sends, but proxies, captive portals and broken servers do."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .http_faults import Answer, CutReply, DelayReply, Fault, LoseReply, Replace
 PAGE = b"<html><head><title>503</title></head><body>We are back at 10.</body></html>"
 ERROR = b"<Error><Code>InternalError</Code><Message>planned</Message></Error>"
 
-#: Headers about the length and the coding of a body.
+#: Headers of a body's length and encoding.
 FRAMING = {"content-length", "transfer-encoding", "content-encoding", "connection"}
 
 
 def wire(reply: Reply, *, chunked: bool = False, length: int | str | None = None) -> bytes:
-    """Return a reply as it is on the wire, whose length is that of its body unless given."""
+    """Return the bytes of a reply; Content-Length is the body's length unless given."""
     headers = {name: value for name, value in reply.headers.items() if name not in FRAMING}
     body = reply.body
     if chunked:
@@ -37,7 +37,7 @@ def wire(reply: Reply, *, chunked: bool = False, length: int | str | None = None
 
 
 def with_headers(reply: Reply, **headers: str | None) -> Reply:
-    """Return the reply with headers set, or left out if None; ``_`` stands for a hyphen."""
+    """Return the reply with changed headers; None removes one, ``_`` stands for a hyphen."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     merged = {**reply.headers, **given}
     return replace(reply, headers={key: value for key, value in merged.items() if value})
@@ -80,7 +80,7 @@ def _etag(reply: Reply, change: Callable[[str], str]) -> bytes:
 
 
 def _goes_on(token: bytes) -> Callable[[bytes], bytes]:
-    """Return what lets a listing go on; without a token it has no marker of the next page."""
+    """Return a function that marks a listing as truncated, with this token if it has one."""
 
     def change(body: bytes) -> bytes:
         body = re.sub(rb"<IsTruncated>\w+</IsTruncated>", b"<IsTruncated>true</IsTruncated>", body)
@@ -93,13 +93,13 @@ def _goes_on(token: bytes) -> Callable[[bytes], bytes]:
 
 
 def _unreadable(reply: Reply) -> bytes:
-    """Return a reply whose numbers and times are none."""
+    """Return a reply with invalid numbers and times."""
     body = re.sub(rb"<(Size|LastModified|Initiated)>.*?</", rb"<\1>many</", reply.body)
     return wire(with_headers(replace(reply, body=body), last_modified="yesterday"))
 
 
 def _shifted(reply: Reply) -> bytes:
-    """Return a reply that says that its bytes are other ones."""
+    """Return a reply whose Content-Range is shifted."""
     moved = re.sub(
         r"(\d+)-(\d+)/",
         lambda found: f"{int(found[1]) + 1}-{int(found[2]) + 1}/",
@@ -108,9 +108,9 @@ def _shifted(reply: Reply) -> bytes:
     return wire(with_headers(reply, content_range=moved))
 
 
-#: Each odd response, as what a proxy does.
+#: The odd responses as faults of a proxy.
 ODD: dict[str, Fault] = {
-    # Instead of the server, which never gets the request.
+    # The server does not get the request.
     "page with 200": Replace(page, reaches=False),
     "page that is not XML": Replace(lambda reply: page(reply, 200, b"<p>Back<br>soon"), False),
     "page with 404": Replace(lambda reply: page(reply, 404), reaches=False),
@@ -141,7 +141,7 @@ ODD: dict[str, Fault] = {
         lambda reply: b"HTTP/1.1 100 Continue\r\n\r\n", reaches=False, closes=True
     ),
     "no HTTP": Replace(lambda reply: b"220 mail.example.com\r\n\r\n", reaches=False, closes=True),
-    # The server carries the request out.
+    # The server executes the request.
     "reply lost": LoseReply(),
     "late": DelayReply(0.8),
     "stalled": StallReply(3),

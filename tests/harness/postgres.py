@@ -1,12 +1,12 @@
-"""A PostgreSQL server of our own for one run of the tests, from the machine's binaries.
+"""A temporary PostgreSQL server for one run of the tests, from the machine's binaries.
 
-``DEVILRY_STORAGE_TEST_DATABASE=postgres`` runs the suite on it: the conftest starts it before
-Django looks for a database, and libpq's variables (``PGHOST``, ``PGPORT``, ``PGUSER``,
-``PGPASSWORD``) tell workers and children where it is. It listens on 127.0.0.1 alone, takes no
-connection without its password, never fsyncs, and is gone after the run.
+``DEVILRY_STORAGE_TEST_DATABASE=postgres`` runs the tests on it. The conftest starts it before
+Django connects. Workers and children find it by libpq's variables (``PGHOST``, ``PGPORT``,
+``PGUSER``, ``PGPASSWORD``). It listens only on 127.0.0.1, demands its password, never fsyncs, and
+is removed after the run.
 
-A test that can do without PostgreSQL needs nothing of this: it runs on either database. One that
-cannot (row locks, a killed backend) has the marker ``postgres`` and is skipped on SQLite.
+Tests that need PostgreSQL (row locks, a killed backend) have the marker ``postgres`` and are
+skipped on SQLite. All other tests run on both databases.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 
 USER = "devilry_storage"
 ATTEMPTS = 3
-"""Ports that are tried: another process may take a free one before the server does."""
+"""The number of ports to try: another process may take a free port before the server does."""
 
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
@@ -39,7 +39,7 @@ synchronous_commit = off
 
 
 def missing() -> str | None:
-    """Return why no server can be started here, None where one can."""
+    """Return why this machine cannot run a server, or None if it can."""
     if find_spec("psycopg") is None:
         return "missing component: PostgreSQL client: pip install 'psycopg[binary]'."
     if binaries() is None:
@@ -48,7 +48,7 @@ def missing() -> str | None:
 
 
 def binaries() -> Path | None:
-    """Return the folder of ``initdb`` and ``pg_ctl``: Debian's newest, else from the PATH."""
+    """Return the folder of ``initdb`` and ``pg_ctl``: Debian's newest, or one on the PATH."""
     return next((folder for folder in _folders() if (folder / "initdb").is_file()), None)
 
 
@@ -67,7 +67,7 @@ class Server:
         self._owner = _unprivileged_user()
 
     def start(self) -> dict[str, str]:
-        """Make the cluster, run it, return libpq's variables; RuntimeError if it will not run."""
+        """Make and run the cluster, and return libpq's variables; RuntimeError if it fails."""
         try:
             self._make()
             port = self._serve()
@@ -82,15 +82,15 @@ class Server:
         }
 
     def crash(self) -> None:
-        """Do at once what ``pg_ctl stop -m immediate`` would come to, and restart the server."""
+        """Crash the server, as ``pg_ctl stop -m immediate`` does, and restart it."""
         postmaster = (self._data / "postmaster.pid").read_text().split()[0]
         os.kill(int(postmaster), signal.SIGQUIT)
         self._run("pg_ctl", "restart", "--wait", "--mode=immediate")
 
     def stop(self) -> None:
-        """End the server, by the process id that it wrote down, and remove its files."""
+        """Stop the server if it runs, and remove its files."""
         if (self._data / "postmaster.pid").exists():
-            # Sessions that a failed test left open are cut off.
+            # The mode "fast" ends sessions that a failed test left open.
             self._run("pg_ctl", "stop", "--wait", "--mode=fast")
         shutil.rmtree(self.directory)
 
@@ -120,33 +120,35 @@ class Server:
                 self._run("pg_ctl", "start", "--wait", f"--log={log}")
             except RuntimeError as error:
                 if attempt == ATTEMPTS:
-                    said = log.read_text() if log.exists() else ""
-                    raise RuntimeError(f"{error}\n{said}") from error
+                    output = log.read_text() if log.exists() else ""
+                    raise RuntimeError(f"{error}\n{output}") from error
             else:
                 return port
         raise AssertionError("not reached")
 
     def _run(self, program: str, *arguments: str) -> None:
-        """Run a program of the server on the cluster, never as root: it would refuse."""
+        """Run a program of the server on the cluster, but not as root, which it rejects."""
         folder = binaries()
-        assert folder is not None, "Ask missing() before a server is made."
+        assert folder is not None, "Call missing() before you make a server."
         done = subprocess.run(
             [folder / program, *arguments, f"--pgdata={self._data}"],
             cwd=self.directory,
-            # The server reads libpq's variables too: none of another server's.
+            # The server reads libpq's variables, which may name another server.
             env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
             user=self._owner,
             group=None if self._owner is None else pwd.getpwnam(self._owner).pw_gid,
             extra_groups=None if self._owner is None else [],
             stdin=subprocess.DEVNULL,
-            # Not a pipe: the server inherits it and would keep it open.
+            # Not a pipe, which the server would inherit and keep open.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
             check=False,
         )
         if done.returncode:
-            said = (done.stderr or b"").decode(errors="replace")
-            raise RuntimeError(f"{program} {arguments[0]!r} ended with {done.returncode}. {said}")
+            output = (done.stderr or b"").decode(errors="replace")
+            raise RuntimeError(
+                f"{program} {arguments[0]!r} ended with {done.returncode}. {output}"
+            )
 
 
 def _folders() -> Iterator[Path]:
@@ -158,7 +160,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _unprivileged_user() -> str | None:
-    """Return who runs the server where we are root, None where we are not."""
+    """Return the user that runs the server if this process is root, otherwise None."""
     if os.geteuid() != 0:
         return None
     users = {entry.pw_name for entry in pwd.getpwall()}

@@ -32,13 +32,13 @@ _LINE = re.compile(r"(?P<database>\w+) proof (?P<name>\S+): tried (\d+), hit (\d
 _DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 
 Key = tuple[str, str]
-"""A proof's name and its database, empty for a proof that has nothing to do with one."""
+"""A proof's name and its database, which is empty for a proof without rows."""
 Figures = tuple[int, int, int]
-"""How often it tried, met the case and found the promise broken."""
+"""The numbers of attempts, of hits and of broken promises."""
 
 
 def append(file: Path, database: str, lines: Iterable[str]) -> None:
-    """Append the lines that proofs reported in one run of pytest."""
+    """Append the lines of the proofs of one run of pytest."""
     with file.open("a") as results:
         for line in lines:
             if line.startswith("proof "):
@@ -46,7 +46,7 @@ def append(file: Path, database: str, lines: Iterable[str]) -> None:
 
 
 def read(text: str) -> dict[Key, Figures]:
-    """Return the figures of each proof; those of one proof that ran on several stores are added.
+    """Return the figures of each proof; figures of one proof on several stores are added.
 
     Raises ValueError for a line of another form.
     """
@@ -67,21 +67,21 @@ def read(text: str) -> dict[Key, Figures]:
 
 
 def databases(name: str) -> list[str]:
-    """Return the databases on which a proof runs, one empty name where none matters."""
+    """Return the databases on which a proof runs, or one empty name for a proof without rows."""
     if not name.startswith("db-"):
         return [""]
     return ["PostgreSQL"] if PROOFS[name].only_postgres else ["PostgreSQL", "SQLite"]
 
 
 def missing(found: dict[Key, Figures]) -> list[str]:
-    """Return the proofs that should have run and reported nothing."""
+    """Return the proofs that reported nothing."""
     wanted = [name for name, proof in PROOFS.items() if is_full() or not proof.only_full]
     keys = ((name, database) for name in wanted for database in databases(name))
     return [" on ".join(filter(None, key)) for key in keys if key not in found]
 
 
 def failed(found: dict[Key, Figures]) -> list[str]:
-    """Return the proofs that found the promise broken, or tried or met too little."""
+    """Return the proofs with a broken promise, or with too few attempts or hits."""
     return [
         " on ".join(filter(None, key))
         for key, (tried, hit, bad) in found.items()
@@ -90,7 +90,7 @@ def failed(found: dict[Key, Figures]) -> list[str]:
 
 
 def machine() -> list[tuple[str, str]]:
-    """Return when, on what kind of machine and with which versions the proofs ran."""
+    """Return the date, the machine and the versions of a run."""
     folder = postgres.binaries()
     assert folder is not None
     server = subprocess.run(
@@ -128,7 +128,7 @@ def write(folder: Path, found: dict[Key, Figures]) -> None:
 
 
 def main() -> int:
-    """Check the results, write the tables if asked to, return the exit code."""
+    """Check the results, write the tables on demand, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--write", type=Path, metavar="FOLDER")

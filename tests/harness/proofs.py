@@ -1,16 +1,16 @@
-"""Slow proofs: how often each one tries, and what it did.
+"""Slow proofs: the number of attempts, and reports of the results.
 
-A proof tries something many times, such as killing a writer, and says how often it tried, how
-often it met the case in question, and how often the promise was broken::
+A proof tries something many times, such as killing a writer. It reports the number of attempts,
+of attempts that met the case in question, and of broken promises::
 
     tried = count(full=1000, ci=50)
     ...
     report("sigkill", tried=tried, hit=hit, bad=torn)
 
-`report` records the line and fails if the promise was broken or if too little was tried.
-``tox -e proofs`` runs all proofs with their full counts and writes what they did into the tables
-of the manual's page of guarantees; ``tox -e proofs-ci`` does the same with fewer counts and writes
-nothing. Either fails if a proof of `PROOFS` reported nothing.
+`report` records the line, and fails if the promise was broken or if there were too few attempts.
+``tox -e proofs`` runs all proofs with their full counts and writes the results into the tables of
+the manual's page of guarantees. ``tox -e proofs-ci`` runs them with fewer attempts and writes
+nothing. Both fail if a proof of `PROOFS` reported nothing.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ MODE = "DEVILRY_STORAGE_PROOFS"
 """Environment variable: ``full`` for the full counts, ``ci`` (the default) for fewer."""
 
 LINES = "DEVILRY_STORAGE_PROOF_LINES"
-"""Environment variable: the file that collects the lines of a run, workers' and children's."""
+"""Environment variable: the file with the lines of a run, including workers and children."""
 
 
 class Proof(NamedTuple):
-    """What a proof tries, and the least it must try and meet with its full counts."""
+    """A proof's subject, and its minimum attempts and hits with the full counts."""
 
     case: str
     tried: int
     hit: int
     only_postgres: bool = False
-    """Whether it needs PostgreSQL; other proofs of rows run on SQLite, too."""
+    """Whether it needs PostgreSQL; other proofs of rows run on SQLite as well."""
     only_full: bool = False
-    """Whether it runs with the full counts only: it measures time, or fewer show nothing."""
+    """Whether it runs only with the full counts: it measures time or needs many attempts."""
 
 
 PROOFS = {
@@ -131,7 +131,7 @@ PROOFS = {
 
 
 def is_full() -> bool:
-    """Return whether the proofs run with their full counts; ValueError for an unknown mode."""
+    """Return whether the proofs run with their full counts; raise ValueError for unknown modes."""
     mode = os.environ.get(MODE) or "ci"
     if mode not in {"full", "ci"}:
         raise ValueError(f"{MODE} is {mode!r}: set it to 'full' or 'ci'.")
@@ -139,30 +139,30 @@ def is_full() -> bool:
 
 
 def count(full: int, ci: int) -> int:
-    """Return how often to try."""
+    """Return the number of attempts."""
     return full if is_full() else ci
 
 
 def report(name: str, *, tried: int, hit: int, bad: Sequence[object]) -> None:
-    """Record what a proof did; AssertionError if the promise was broken or too little was tried.
+    """Record the results of a proof, which are printed at the end of the run.
 
-    ``hit`` is how many of the attempts met the case in question, such as a kill while a temporary
-    file exists; ``bad`` describes each one that broke the promise. The line is printed at the end
-    of the run.
+    ``hit`` is the number of attempts that met the case in question, such as a kill while a
+    temporary file exists. ``bad`` describes every attempt that broke the promise. Raises
+    AssertionError if there is one, or if there were too few attempts or hits.
     """
     proof = PROOFS[name]
     say(f"proof {name}: tried {tried}, hit {hit}, bad {len(bad)}")
     assert not bad, f"{name}: {bad}"
     if is_full():
         least_tried, least_hit = proof.tried, float(proof.hit)
-    else:  # With fewer attempts chance plays a larger part: half the share is enough.
+    else:  # With few attempts the share of hits varies more, so half of it is enough.
         least_tried, least_hit = 1, proof.hit * tried / proof.tried / 2
     assert tried >= least_tried, f"{name}: only {tried} attempts, not {least_tried}"
     assert hit >= least_hit, f"{name}: only {hit} of {tried} attempts met the case"
 
 
 def say(line: str) -> None:
-    """Print a line at the end of the run, among those of the proofs."""
+    """Print a line at the end of the run, among the lines of the proofs."""
     collector = os.environ.get(LINES)
     if collector is None:
         sys.stdout.write(f"{line}\n")
@@ -172,7 +172,7 @@ def say(line: str) -> None:
 
 
 def collect_in(file: Path) -> None:
-    """Let this process, and all that it starts, write their lines into ``file``."""
+    """Collect the lines of this process and its children in a file."""
     file.touch()
     os.environ[LINES] = str(file)
 

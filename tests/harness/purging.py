@@ -1,4 +1,4 @@
-"""Deliveries to be purged, and the command that does it."""
+"""Helpers for tests of purging: deliveries, tombstones and the command."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def delivered(**files: bytes) -> Delivery:
 
 
 def past_due() -> None:
-    """Let the retention of all tombstones be over."""
+    """End the retention of all tombstones."""
     Tombstone.objects.update(due=timezone.now() - timedelta(seconds=1))
 
 
 def left() -> list[Tombstone]:
-    """Return the tombstones whose bytes are not removed yet."""
+    """Return the tombstones whose bytes have not been removed."""
     return list(Tombstone.objects.filter(done=None).order_by("pk"))
 
 
 def purged(**options: Any) -> tuple[str, str]:
-    """Run the command and return what it wrote, errors with the words of a refusal."""
+    """Run the command and return its output and its errors, a CommandError included."""
     out, err = StringIO(), StringIO()
     try:
         call_command("purge_deliveries", stdout=out, stderr=err, **options)

@@ -1,4 +1,4 @@
-"""What each option of the store on S3 does: how it is given, and where it is seen."""
+"""A table of the options of S3DeliveryStore and of their visible effects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .s3wire import Request
 
 MIB = 1 << 20
 
-#: The settings that stand for each option where it is not given.
+#: The settings that are the defaults of each option.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "access_key": ("AWS_S3_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
     "secret_key": ("AWS_S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
@@ -64,9 +64,9 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class World:
-    """What there is to be configured for: a proxy before each of two servers, and one with TLS.
+    """The servers to configure a store for: two behind proxies, and one with TLS.
 
-    moto lets in everybody; SeaweedFS only whom it knows, whose connections it keeps.
+    moto accepts every access key. SeaweedFS authenticates its users, and keeps connections open.
     """
 
     proxy: HttpProxy
@@ -80,12 +80,12 @@ class World:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of a store on moto that works."""
+        """Return options of a store on moto."""
         return {**self.moto.options(self.bucket), "endpoint_url": self.proxy.endpoint_url}
 
     @property
     def strict_options(self) -> dict[str, Any]:
-        """Options of a store on SeaweedFS that works."""
+        """Return options of a store on SeaweedFS."""
         options = self.seaweedfs.options(self.strict_bucket)
         return {**options, "endpoint_url": self.strict_proxy.endpoint_url}
 
@@ -95,10 +95,10 @@ Look = Callable[[World, S3DeliveryStore], Any]
 
 @dataclass(frozen=True)
 class Line:
-    """An option that is honoured: with ``given`` a store shows ``seen`` to the look, else not.
+    """An option with an effect: ``look()`` returns ``seen`` exactly if the option is ``given``.
 
-    ``beside`` are the options that it is given with, the option itself included where there has to
-    be one; None takes one of the world's away.
+    ``beside`` has other options of the store, and a different value of the option itself if it is
+    required. None removes an option of the world.
     """
 
     given: Any
@@ -112,11 +112,11 @@ class Line:
         return {option: value for option, value in merged.items() if value is not None}
 
 
-# -- Where to look --
+# -- Looks --
 
 
 def asked(world: World, store: S3DeliveryStore) -> Request:
-    """Return a request of the store, as it is on the wire."""
+    """Return a request of the store."""
     world.proxy.forget()
     store.exists("a.txt")
     (request,) = world.proxy.requests
@@ -135,7 +135,7 @@ def path(world: World, store: S3DeliveryStore) -> str:
     return asked(world, store).path
 
 
-def passers_by(world: World, store: S3DeliveryStore) -> list[str]:
+def operations(world: World, store: S3DeliveryStore) -> list[str]:
     world.proxy.forget()
     store.exists("a.txt")
     return world.proxy.operations()
@@ -185,19 +185,19 @@ def is_signed_by_the_site(world: World, store: S3DeliveryStore) -> bool:
 
 
 def written(*names: str) -> Look:
-    """Look at headers of the request that writes a small file."""
+    """Return a look at headers of the request that writes a small file."""
 
     def look(world: World, store: S3DeliveryStore) -> list[str | None]:
         world.proxy.forget()
         name = store.save("small.txt", ContentFile(b"data"))
-        (request,) = (each for each in world.proxy.requests if each.path.endswith(name))
+        (request,) = (seen for seen in world.proxy.requests if seen.path.endswith(name))
         return [request.headers.get(name) for name in names]
 
     return look
 
 
 def parts(size: int) -> Look:
-    """Look at the lengths of the parts of a large file, and at how many are in flight."""
+    """Return a look at the lengths of the parts of a large file, and the number in flight."""
 
     def look(world: World, store: S3DeliveryStore) -> tuple[list[int], int]:
         store.save("small.txt", ContentFile(b"data"))
@@ -209,14 +209,14 @@ def parts(size: int) -> Look:
             for request in world.strict_proxy.requests
             if request.path.endswith(name) and request.operation == "UploadPart"
         ]
-        lengths = [int(each.headers["content-length"]) for each in sent]
-        return sorted(lengths, reverse=True), len({each.connection for each in sent})
+        lengths = [int(part.headers["content-length"]) for part in sent]
+        return sorted(lengths, reverse=True), len({part.connection for part in sent})
 
     return look
 
 
 def is_on_disk(world: World, store: S3DeliveryStore) -> bool:
-    """Look whether a file that is being written leaves the memory: there is nowhere to go."""
+    """Return whether a writer spools to disk, by making the temporary folder unavailable."""
     try:
         nowhere = mock.patch.object(tempfile, "tempdir", "/nowhere")
         with nowhere, store.open("written.txt", "wb") as writer:
@@ -230,7 +230,7 @@ def is_on_disk(world: World, store: S3DeliveryStore) -> bool:
 
 
 def lines(world: World) -> dict[str, Line]:
-    """Return a line for each option that is honoured."""
+    """Return a line for each option with an effect."""
     distributed = {
         "custom_domain": "files.example.com",
         "cloudfront_key_id": cloudfront.KEY_ID,
@@ -257,7 +257,7 @@ def lines(world: World) -> dict[str, Line]:
         ),
         "endpoint_url": Line(
             world.proxy.endpoint_url,
-            passers_by,
+            operations,
             ["HeadObject"],
             {"endpoint_url": world.moto.endpoint_url},
         ),
@@ -309,7 +309,7 @@ def lines(world: World) -> dict[str, Line]:
             cloudfront.pem(),
             is_signed_by_the_site,
             True,
-            {**distributed, "cloudfront_key": cloudfront.pem("somebody")},
+            {**distributed, "cloudfront_key": cloudfront.pem("another")},
         ),
         "cloudfront_signer": Line(
             CloudFrontSigner("SIGNERSID", lambda message: b"signed"),

@@ -1,4 +1,4 @@
-"""Looks into everything that is logged for what nobody may read there."""
+"""Look for secrets in log records."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-#: Who logs what a store on S3 does. What they say goes on to others as before, but for the
-#: libraries' DEBUG: pytest would keep all of it.
+#: The loggers of a store on S3. Records of THEIRS are not propagated, because pytest would keep
+#: all of their DEBUG records.
 OURS = ("devilry_storage", "django", "storages")
 THEIRS = ("botocore", "boto3", "s3transfer", "urllib3")
 
-#: Two records of three, which only name the functions that are called.
+#: The logger of two thirds of the records, which only name called functions.
 DULL = "botocore.hooks"
 
-#: What makes a URL work for whoever has it.
+#: The parameter that makes a URL work for everyone who has it.
 SIGNATURE = "X-Amz-Signature"
 
 
 def secret_keys() -> list[str]:
-    """Return the secret keys of the servers that run for these tests."""
+    """Return the secret keys of the running servers."""
     servers = [
         json.loads(value)
         for name, value in os.environ.items()
@@ -31,7 +31,7 @@ def secret_keys() -> list[str]:
 
 
 class Watcher(logging.Handler):
-    """Notes the records that have a forbidden word in them; ``records`` counts all of them."""
+    """A handler that collects records with secrets; ``records`` is the number of all records."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         super().__init__(logging.DEBUG)
@@ -44,7 +44,7 @@ class Watcher(logging.Handler):
         self.look(self.format(record), f"{record.name}.{record.funcName}")
 
     def look(self, text: str, where: str) -> None:
-        """Note each forbidden word of a text, without the word itself."""
+        """Collect the text before each secret, without the secret itself."""
         for word in (*self._words, *secret_keys(), SIGNATURE, SIGNATURE.lower()):
             position = text.find(word)
             if position >= 0:
@@ -55,7 +55,7 @@ class Watcher(logging.Handler):
 def watched(
     words: Iterable[str] = (), theirs: Iterable[str] = THEIRS, dull: str = DULL
 ) -> Iterator[Watcher]:
-    """Watch what is logged at DEBUG within the block, but for one logger."""
+    """Watch all records at DEBUG inside the block, except for one logger's."""
     watcher = Watcher(words)
     with ExitStack() as stack:
         for name in (*OURS, *theirs):

@@ -1,4 +1,4 @@
-"""Users of an S3 server who may do what a policy of IAM allows them, and nothing else."""
+"""Users of an S3 server with only the rights of an IAM policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Policy = dict[str, Any]
 
 
 def user(server: Server, policy: Policy | None) -> dict[str, str]:
-    """Make a user with this policy, None for no policy at all; return options of a storage."""
+    """Make a user with a policy, or without any, and return the options of a storage."""
     iam = boto3.session.Session().client(
         "iam",
         endpoint_url=server.endpoint_url,
@@ -31,7 +31,7 @@ def user(server: Server, policy: Policy | None) -> dict[str, str]:
     iam.create_user(UserName=name)
     key = iam.create_access_key(UserName=name)["AccessKey"]
     if policy is not None:
-        # Attached, not put into the user: in that form SeaweedFS knows more actions.
+        # Attach the policy: SeaweedFS supports more actions in this form than inline.
         made = iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(policy))
         iam.attach_user_policy(UserName=name, PolicyArn=made["Policy"]["Arn"])
     iam.close()
@@ -40,9 +40,9 @@ def user(server: Server, policy: Policy | None) -> dict[str, str]:
 
 @contextmanager
 def everybody_may(server: Server) -> Iterator[None]:
-    """Let everybody do everything within the block, and after it each what the policies allow.
+    """Enforce the policies only after the block, so that a test can prepare its files.
 
-    That is how moto is set up, which has no user who may do everything. Others need nothing.
+    Only moto needs this, because it has no user with all rights.
     """
     _ask_for_rights(server, after="inf")
     yield
@@ -54,9 +54,9 @@ def _ask_for_rights(server: Server, after: str) -> None:
         return
     request = urllib.request.Request(
         f"{server.endpoint_url}/moto-api/reset-auth",
-        data=after.encode(),  # so many requests
+        data=after.encode(),  # the number of requests without checks
         headers={"Content-Type": "text/plain"},
         method="POST",
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert response.status == 200

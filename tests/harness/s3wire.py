@@ -1,12 +1,12 @@
-"""A request of S3 as it was seen on the wire, and the name of its operation."""
+"""A request to S3 on the wire, and its operation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-# (method, what the query contains, whether the path names a key) of each operation that has to be
-# told from plainer ones; the first that fits.
+# Operations that the query identifies: method, parameter, and whether the path has a key. The
+# first match counts.
 _SPECIAL = [
     ("POST", "uploads", True, "CreateMultipartUpload"),
     ("POST", "uploadId", True, "CompleteMultipartUpload"),
@@ -30,7 +30,7 @@ _PLAIN = {
 
 @dataclass
 class Request:
-    """What came by; header names are in lower case, ``status`` is 0 without an answer."""
+    """A request; header names are in lower case, and ``status`` is 0 without a response."""
 
     method: str
     target: str
@@ -48,7 +48,7 @@ class Request:
 
     @property
     def operation(self) -> str:
-        """S3's name of the operation, for requests with the bucket in the path."""
+        """Return S3's name of the operation; the bucket must be in the path."""
         has_key = "/" in self.path.strip("/")
         copies = "x-amz-copy-source" in self.headers
         if self.method == "PUT" and "partNumber" in self.query:

@@ -1,4 +1,4 @@
-"""A TCP proxy in threads, between a client and its server, that breaks what a test wants broken.
+"""A TCP proxy between a client and its server, which cuts connections at chosen bytes.
 
 ::
 
@@ -23,7 +23,7 @@ _SIZE = 65536
 
 @dataclass
 class _Rule:
-    """What becomes of pieces that contain ``request``: ``skip`` pass, then ``times`` do not."""
+    """Cut connections at pieces with ``request``: pass ``skip`` of them, then cut ``times``."""
 
     request: bytes
     skip: int
@@ -31,15 +31,15 @@ class _Rule:
     forward: bool
     """Whether the server gets the request."""
     reply: bytes = b""
-    """What the piece of the answer contains that is dropped; pieces before it are passed on."""
+    """Bytes of the piece of the reply at which to cut; earlier pieces are passed on."""
 
 
 class Proxy:
-    """Passes on what comes to ``host``:``port`` to a server, and back; a context manager.
+    """A context manager that listens on ``host``:``port`` and passes on data to a server and back.
 
-    ``delay`` is the time in seconds by which each piece is held up, in either direction.
-    ``fired`` counts the connections that a rule has cut. Rules look for bytes (``b""`` is in every
-    piece) as they are on the wire, so the connection must not be encrypted.
+    ``delay`` is the delay of each piece of data, in seconds and in both directions. ``fired`` is
+    the number of connections that rules have cut. Rules match bytes on the wire (``b""`` matches
+    every piece), so connections must not be encrypted.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -69,37 +69,37 @@ class Proxy:
         self.close()
 
     def close(self) -> None:
-        """Refuse new connections and cut those that are open."""
-        _shut(self._listener)  # wakes the thread that accepts; close() alone would not
+        """Stop listening and cut all open connections."""
+        shut_down(self._listener)  # Unlike close() it wakes the accepting thread.
         self._listener.close()
         self.cut()
 
     def cut(self) -> None:
-        """Cut all connections that are open now."""
+        """Cut all open connections."""
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
             connection.cut()
 
     def swallow_request(self, request: bytes, *, skip: int = 0, times: int = 1) -> None:
-        """Cut the connection when a request contains these bytes; the server never gets it.
+        """Cut the connection at a request with these bytes, which the server does not get.
 
-        ``skip`` of them pass before.
+        The first ``skip`` matching requests are passed on.
         """
         self._add(_Rule(request, skip, times, forward=False))
 
     def swallow_reply(
         self, to: bytes, *, reply: bytes = b"", skip: int = 0, times: int = 1
     ) -> None:
-        """Let the server answer a request that contains ``to``, and cut instead of passing it on.
+        """Cut the connection at the reply to a request with the bytes ``to``.
 
-        ``reply``: bytes in the piece of the answer that is dropped; pieces before it are passed
-        on (HTTP's ``100 Continue``). ``skip`` such requests get their answer before.
+        ``reply`` has bytes of the piece to drop; earlier pieces, such as HTTP's ``100 Continue``,
+        are passed on. The first ``skip`` matching requests get their replies.
         """
         self._add(_Rule(to, skip, times, forward=True, reply=reply))
 
     def forget_rules(self) -> None:
-        """Only pass on from now on."""
+        """Remove all rules."""
         with self._lock:
             self._rules.clear()
 
@@ -122,7 +122,7 @@ class Proxy:
         return None
 
     def _overlap(self) -> int:
-        """Return how many bytes of a piece may be the beginning of what a rule looks for."""
+        """Return the number of last bytes of a piece that may be the beginning of a match."""
         with self._lock:
             return max((len(rule.request) - 1 for rule in self._rules if rule.request), default=0)
 
@@ -143,7 +143,7 @@ class Proxy:
             try:
                 server = socket.create_connection(self._target)
             except OSError:
-                return  # a server that is down is a cut connection
+                return  # If the server is down, the client's connection is cut.
             with server:
                 connection = _Connection(self, client, server)
                 with self._lock:
@@ -154,7 +154,7 @@ class Proxy:
 
 
 class _Connection:
-    """A client's connection and the one to the server that belongs to it."""
+    """A client's connection and its connection to the server."""
 
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
@@ -163,15 +163,15 @@ class _Connection:
         self._rule: _Rule | None = None
 
     def run(self) -> None:
-        """Pass on in both directions until an end or a rule cuts the connection."""
+        """Pass on data in both directions until a peer or a rule cuts the connection."""
         requests = threading.Thread(target=self._until_cut, args=(False,), daemon=True)
         requests.start()
         self._until_cut(True)
         requests.join()
 
     def cut(self) -> None:
-        _shut(self._client)
-        _shut(self._server)
+        shut_down(self._client)
+        shut_down(self._server)
 
     def _until_cut(self, replies: bool) -> None:
         try:
@@ -181,7 +181,7 @@ class _Connection:
             self.cut()
 
     def _pass_requests(self) -> None:
-        seen = b""  # what a rule looks for may come in two pieces
+        seen = b""  # A match may be split into two pieces.
         while data := self._client.recv(_SIZE):
             time.sleep(self._proxy.delay)
             seen += data
@@ -204,6 +204,7 @@ class _Connection:
             self._client.sendall(data)
 
 
-def _shut(end: socket.socket) -> None:
-    with suppress(OSError):  # it is cut already
+def shut_down(end: socket.socket) -> None:
+    """Shut down both directions of a connection, which wakes its threads."""
+    with suppress(OSError):  # It may be cut already.
         end.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""The scripts of CI: README's commands, and whether the distributions are complete."""
+"""The scripts of CI find the commands of the README and missing files of distributions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Then
 
 
 def test_command_of_the_readme_is_found() -> None:
-    """CI runs the words of the README, which has the one copy of them."""
+    """CI runs the command in the README, so there is only one copy."""
     found = readme_command.command(README, "demo")
     assert found == "python3 -m venv .venv && .venv/bin/python manage.py demo"
 
@@ -56,14 +56,14 @@ def test_command_of_the_readme_is_found() -> None:
         ".. ci-command: demo\n",
     ],
 )
-def test_readme_without_exactly_one_command_is_refused(text: str) -> None:
-    """A README that lost its command, or has two, stops CI instead of letting it run nothing."""
+def test_readme_without_exactly_one_command_is_rejected(text: str) -> None:
+    """CI fails instead of running nothing."""
     with pytest.raises(ValueError, match="demo"):
         readme_command.command(text, "demo")
 
 
 def test_every_environment_of_tox_has_a_stage() -> None:
-    """An environment that CI does not name would not run there."""
+    """CI would not run an environment without a stage."""
     tox = configparser.RawConfigParser()
     tox.read(CI.parent / "tox.ini")
     stages = re.findall(r"^stage .* tox (\S+)$", (CI / "run").read_text(), flags=re.MULTILINE)
@@ -80,7 +80,7 @@ def test_hooks_use_the_versions_of_the_lint_extra() -> None:
 
 
 def test_workflow_builds_the_interpreters_of_ci() -> None:
-    """``.ci/run`` looks for pyenv's interpreters; hosted CI builds the same versions."""
+    """``.ci/run`` uses pyenv's interpreters; hosted CI builds the same versions."""
     workflow = (CI.parent / ".github" / "workflows" / "ci.yml").read_text()
     loop = r"for version in (.+); do"
     (built,) = re.findall(loop, workflow)
@@ -89,14 +89,14 @@ def test_workflow_builds_the_interpreters_of_ci() -> None:
 
 
 def test_complete_distributions_have_no_faults() -> None:
-    """A wheel of the checkout's files, and an sdist with the sources too, is complete."""
+    """The wheel has all files of the package; the sdist also has the other sources."""
     files = set(check_dist.MUST_HAVE)
     assert list(check_dist.faults(files, files | set(check_dist.SOURCES), files)) == []
 
 
 @pytest.mark.parametrize("name", ["py.typed", "migrations/0001_initial.py", "templates/x.html"])
 def test_file_missing_from_a_distribution_is_a_fault(name: str) -> None:
-    """Whatever the checkout holds of the package, and whatever is named, must be in both."""
+    """All files of the package in the checkout, and all named files, must be in both."""
     checkout = {*check_dist.MUST_HAVE, "devilry_storage/templates/x.html"}
     files = checkout - {f"devilry_storage/{name}"}
     faults = list(check_dist.faults(files, files | set(check_dist.SOURCES), checkout))
@@ -104,7 +104,7 @@ def test_file_missing_from_a_distribution_is_a_fault(name: str) -> None:
 
 
 def test_wheel_with_the_tests_is_a_fault() -> None:
-    """A wheel installs the package and no top-level ``tests``."""
+    """A wheel must not install a top-level ``tests``."""
     files = set(check_dist.MUST_HAVE)
     faults = check_dist.faults({*files, "tests/urls.py"}, files | set(check_dist.SOURCES), files)
     assert list(faults) == ["the wheel should not contain 'tests/urls.py'"]

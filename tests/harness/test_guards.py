@@ -1,4 +1,4 @@
-"""The table of guards names source text and tests that exist."""
+"""The guards name existing source text and tests."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..guards.__main__ import PACKAGE, ROOT, all_guards
 
 
 def test_each_guard_occurs_once_in_its_module() -> None:
-    """A guard that was moved or renamed is moved in the table, too."""
+    """If the source of a guard changes, the guard must change as well."""
     sources = {guard.module: (ROOT / PACKAGE / guard.module).read_text() for guard in all_guards()}
     assert [g.intact for g in all_guards() if sources[g.module].count(g.intact) != 1] == []
     assert [g.intact for g in all_guards() if g.intact == g.broken] == []
 
 
 def test_each_guard_names_tests_that_exist() -> None:
-    """Inherited cases of the conformance suite are looked up in the package."""
+    """Cases of the conformance suite are looked up in the package."""
     suite = "".join(path.read_text() for path in (ROOT / PACKAGE / "testing").rglob("*.py"))
 
     def exists(node: str) -> bool:
@@ -30,7 +30,7 @@ def test_each_guard_names_tests_that_exist() -> None:
 
 
 def test_guards_cover_every_part_of_the_package() -> None:
-    """At least a hundred, in every part that keeps a promise."""
+    """There are at least a hundred, in every part that keeps a promise."""
     parts = {Path(guard.module).parts[0].removesuffix(".py") for guard in all_guards()}
     assert {
         "storages",

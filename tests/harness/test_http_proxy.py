@@ -1,4 +1,4 @@
-"""The proxy breaks what it is told to break, counts what comes by, and nothing else."""
+"""The HTTP proxy injects the planned faults and records requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def bucket(server: Server) -> str:
 
 
 def through(server: Server, proxy: HttpProxy, **config: Any) -> Any:
-    """Return a client of the server through the proxy that tries everything once."""
+    """Return a client that uses the proxy and never retries."""
     import boto3
     from botocore.config import Config
 
@@ -69,10 +69,10 @@ def through(server: Server, proxy: HttpProxy, **config: Any) -> Any:
     )
 
 
-def test_bytes_pass_as_they_are_over_one_connection(
+def test_bytes_pass_unchanged_over_one_connection(
     server: Server, proxy: HttpProxy, bucket: str
 ) -> None:
-    """16 MiB up and down, from bytes and (with 100-continue) from a file, in four requests."""
+    """Sends and reads 16 MiB, from bytes and (with 100-continue) from a file."""
     client, data = through(server, proxy), os.urandom(16 << 20)
     client.put_object(Bucket=bucket, Key="a", Body=data)
     client.put_object(Bucket=bucket, Key="b", Body=io.BytesIO(data))
@@ -85,8 +85,8 @@ def test_bytes_pass_as_they_are_over_one_connection(
     assert [request.status for request in proxy.requests] == [200] * 4
 
 
-def test_operations_are_told_apart(server: Server, proxy: HttpProxy, bucket: str) -> None:
-    """By method, query and headers."""
+def test_operations_are_classified(server: Server, proxy: HttpProxy, bucket: str) -> None:
+    """Method, query and headers identify the operation."""
     client, where = through(server, proxy), {"Bucket": bucket, "Key": "some/key"}
     client.put_object(**where, Body=b"data")
     client.head_object(**where)
@@ -111,8 +111,10 @@ def test_operations_are_told_apart(server: Server, proxy: HttpProxy, bucket: str
     ]
 
 
-def test_eight_threads_are_counted(server: Server, proxy: HttpProxy, bucket: str) -> None:
-    """Each request once, on at most eight connections."""
+def test_requests_of_eight_threads_are_recorded(
+    server: Server, proxy: HttpProxy, bucket: str
+) -> None:
+    """Each request is recorded once, on at most eight connections."""
     client = through(server, proxy)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: client.put_object(Bucket=bucket, Key=f"{n}", Body=b""), range(80)))
@@ -120,10 +122,10 @@ def test_eight_threads_are_counted(server: Server, proxy: HttpProxy, bucket: str
     assert proxy.connections <= 8
 
 
-def test_a_lost_reply_is_a_closed_connection_to_work_that_was_done(
+def test_lost_reply_closes_the_connection_after_the_work(
     server: Server, proxy: HttpProxy, bucket: str
 ) -> None:
-    """The object is there; the next request passes."""
+    """The object exists, and the next request passes."""
     client = through(server, proxy)
     proxy.fault("PutObject", LoseReply())
     with pytest.raises(ConnectionClosedError):
@@ -132,10 +134,8 @@ def test_a_lost_reply_is_a_closed_connection_to_work_that_was_done(
     assert proxy.fired == 1
 
 
-def test_a_cut_request_never_becomes_an_object(
-    server: Server, proxy: HttpProxy, bucket: str
-) -> None:
-    """A part of the body reaches the server."""
+def test_cut_request_makes_no_object(server: Server, proxy: HttpProxy, bucket: str) -> None:
+    """The server gets only a part of the body."""
     client = through(server, proxy)
     proxy.fault("PutObject", CutRequest(1000))
     with pytest.raises(HTTPClientError):
@@ -144,8 +144,8 @@ def test_a_cut_request_never_becomes_an_object(
         client.head_object(Bucket=bucket, Key="cut")
 
 
-def test_a_cut_reply_ends_in_the_middle(server: Server, proxy: HttpProxy, bucket: str) -> None:
-    """So many bytes arrive, and then an error."""
+def test_cut_reply_ends_early(server: Server, proxy: HttpProxy, bucket: str) -> None:
+    """The client gets the planned number of bytes and then an error."""
     client = through(server, proxy)
     client.put_object(Bucket=bucket, Key="down", Body=bytes(100_000))
     proxy.fault("GetObject", CutReply(70_000))
@@ -156,10 +156,10 @@ def test_a_cut_reply_ends_in_the_middle(server: Server, proxy: HttpProxy, bucket
     assert received == 70_000
 
 
-def test_an_answer_of_the_proxy_keeps_the_request_from_the_server(
+def test_error_reply_of_the_proxy_does_not_reach_the_server(
     server: Server, proxy: HttpProxy, bucket: str
 ) -> None:
-    """Twice an error of S3, then the server's own answer, on one connection."""
+    """Two errors of S3 and the server's own reply come on one connection."""
     client = through(server, proxy)
     proxy.fault("PutObject", Answer(503, "SlowDown"), times=2)
     for _ in range(2):
@@ -171,10 +171,8 @@ def test_an_answer_of_the_proxy_keeps_the_request_from_the_server(
     assert [request.status for request in proxy.requests] == [503, 503, 404, 200]
 
 
-def test_a_delay_holds_up_only_what_it_is_meant_for(
-    server: Server, proxy: HttpProxy, bucket: str
-) -> None:
-    """One request of the operation, for at least so long."""
+def test_delay_affects_only_its_operation(server: Server, proxy: HttpProxy, bucket: str) -> None:
+    """One request of the operation takes at least the delay."""
     client = through(server, proxy)
     client.put_object(Bucket=bucket, Key="late", Body=b"data")
     proxy.fault("HeadObject", Delay(0.5))
@@ -184,8 +182,8 @@ def test_a_delay_holds_up_only_what_it_is_meant_for(
     assert time.monotonic() - began >= 0.5
 
 
-def test_a_black_hole_never_answers(server: Server, proxy: HttpProxy, bucket: str) -> None:
-    """The client's own patience ends it; the server never saw the request."""
+def test_black_hole_never_replies(server: Server, proxy: HttpProxy, bucket: str) -> None:
+    """The client times out; the server does not get the request."""
     client = through(server, proxy, read_timeout=1)
     proxy.fault("PutObject", BlackHole())
     with pytest.raises(HTTPClientError):
@@ -194,12 +192,12 @@ def test_a_black_hole_never_answers(server: Server, proxy: HttpProxy, bucket: st
         client.head_object(Bucket=bucket, Key="swallowed")
 
 
-def test_a_flipped_bit_is_the_only_change(server: Server, proxy: HttpProxy, bucket: str) -> None:
-    """Status, length and every other byte are the server's."""
+def test_flipped_bit_is_the_only_change(server: Server, proxy: HttpProxy, bucket: str) -> None:
+    """Status, length and all other bytes are unchanged."""
     client, data = through(server, proxy), os.urandom(200_000)
     client.put_object(Bucket=bucket, Key="flipped", Body=data)
     proxy.fault("GetObject", FlipBit(150_000, bit=3))
-    # A range is answered without a checksum, by which boto3 would notice.
+    # The reply to a range has no checksum, so boto3 does not notice.
     answer = client.get_object(Bucket=bucket, Key="flipped", Range="bytes=0-")
     received = bytearray(answer["Body"].read())
     assert received[150_000] == data[150_000] ^ 8
@@ -207,10 +205,10 @@ def test_a_flipped_bit_is_the_only_change(server: Server, proxy: HttpProxy, buck
     assert received == data
 
 
-def test_a_bit_flipped_on_the_way_up_is_stored_where_nothing_checks_it(
+def test_flipped_request_bit_is_stored_without_checksums(
     server: Server, proxy: HttpProxy, bucket: str
 ) -> None:
-    """It is the only change; a request without checksums and a signed body lets it through."""
+    """It is the only change; neither a checksum nor the signature covers the body."""
     client = through(
         server,
         proxy,
@@ -224,10 +222,8 @@ def test_a_bit_flipped_on_the_way_up_is_stored_where_nothing_checks_it(
     assert server.client().get_object(Bucket=bucket, Key="flipped-up")["Body"].read() == data
 
 
-def test_a_stalled_reply_stops_in_the_middle(
-    server: Server, proxy: HttpProxy, bucket: str
-) -> None:
-    """So many bytes arrive, and then nothing, until the client's patience ends."""
+def test_stalled_reply_stops_early(server: Server, proxy: HttpProxy, bucket: str) -> None:
+    """The client gets the planned number of bytes and times out."""
     client = through(server, proxy, read_timeout=1)
     client.put_object(Bucket=bucket, Key="stalled", Body=bytes(100_000))
     proxy.fault("GetObject", StallReply(70_000))
@@ -238,10 +234,8 @@ def test_a_stalled_reply_stops_in_the_middle(
     assert received == 70_000
 
 
-def test_a_delayed_reply_is_late_though_the_work_is_done(
-    server: Server, proxy: HttpProxy, bucket: str
-) -> None:
-    """Who does not wait for it finds the object there."""
+def test_delayed_reply_comes_after_the_work(server: Server, proxy: HttpProxy, bucket: str) -> None:
+    """A client that does not wait finds the object."""
     client = through(server, proxy, read_timeout=0.3)
     proxy.fault("PutObject", DelayReply(0.8))
     with pytest.raises(HTTPClientError):
@@ -251,7 +245,7 @@ def test_a_delayed_reply_is_late_though_the_work_is_done(
 
 @pytest.mark.parametrize("reaches", [True, False])
 def test_reply_is_replaced(server: Server, bucket: str, proxy: HttpProxy, reaches: bool) -> None:
-    """With what a function makes of the server's reply, which is empty if it has no request."""
+    """The function gets an empty reply if the server does not get the request."""
     key = f"replaced-{reaches}"
     proxy.fault("PutObject", Replace(lambda reply: b"HTTP/1.1 500 planned\r\n\r\n", reaches, True))
     with pytest.raises(ClientError, match="500"):

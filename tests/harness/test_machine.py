@@ -1,4 +1,4 @@
-"""In CI a missing component is a failure, elsewhere a skip."""
+"""A missing component fails tests in CI, and skips them elsewhere."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ pytest.skip("{machine.MISSING[0]}a server: install it.", allow_module_level=True
 @pytest.mark.parametrize(
     ("ci", "outcomes"), [("1", {"failed": 2, "errors": 1, "skipped": 1}), ("", {"skipped": 4})]
 )
-def test_missing_component_fails_in_ci_alone(
+def test_missing_component_fails_only_in_ci(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str, outcomes: dict[str, int]
 ) -> None:
-    """Whether a test, a case of the conformance suite or a whole module needs it."""
+    """Tests, cases of the conformance suite and whole modules may need a component."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_skipping=SKIPPING, test_module=SKIPPING_MODULE)
     monkeypatch.setenv("DEVILRY_STORAGE_CI", ci)

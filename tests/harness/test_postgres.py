@@ -1,4 +1,4 @@
-"""The server of the run, and a child process that shares the test's rows."""
+"""The PostgreSQL server of the run, and child processes that share rows with a test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ print(Group.objects.get().name)
 
 @pytest.mark.django_db(transaction=True)
 def test_child_with_the_environment_sees_committed_rows() -> None:
-    """A child process reads what the test committed, on whichever database the suite runs."""
+    """A child process reads the rows that the test committed, on every database."""
     Group.objects.create(name="examiners")
     child = subprocess.run(
         [sys.executable, "-c", NAME_OF_GROUP],
@@ -35,8 +35,8 @@ def test_child_with_the_environment_sees_committed_rows() -> None:
 
 @pytest.mark.postgres
 @pytest.mark.django_db
-def test_server_is_the_runs_own() -> None:
-    """No other server of the machine is ever touched: the cluster is a temporary one."""
+def test_server_belongs_to_the_run() -> None:
+    """The cluster is temporary; no other server of the machine is used."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW data_directory")
         directory = Path(cursor.fetchone()[0])
@@ -46,7 +46,7 @@ def test_server_is_the_runs_own() -> None:
 @pytest.mark.servers
 @pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
 def test_stopped_server_leaves_nothing() -> None:
-    """A server lets in whoever has its password; stopped, it neither listens nor has files."""
+    """A running server demands its password; a stopped one has neither a port nor files."""
     import psycopg
 
     server = postgres.Server()

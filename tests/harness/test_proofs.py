@@ -1,4 +1,4 @@
-"""How proofs report: lines reach the terminal from workers and children too, and tables follow."""
+"""Reports of proofs reach the terminal and the tables, also from workers and children."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SIGKILL = "proof sigkill: tried 1000, hit 312, bad 0"
 
 @pytest.fixture(autouse=True)
 def own_collector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep these lines out of the run's own."""
+    """Keep the lines of these tests out of the run's lines."""
     monkeypatch.setenv(proofs.LINES, "")
     monkeypatch.setenv(proofs.MODE, "full")
     proofs.collect_in(tmp_path / "proofs")
 
 
 def test_report_is_collected() -> None:
-    """One line for each proof, and what it says besides."""
+    """Each proof has a line; it may print more lines."""
     proofs.report("sigkill", tried=1000, hit=312, bad=[])
     proofs.say("black hole: 20 s at most")
     assert proofs.collected() == [SIGKILL, "black hole: 20 s at most"]
@@ -34,17 +34,17 @@ def test_report_is_collected() -> None:
         (1000, 299, [], "only 299 of 1000 attempts"),
     ],
 )
-def test_report_fails_where_a_proof_shows_too_little(
+def test_report_fails_for_too_few_attempts_or_hits(
     tried: int, hit: int, bad: list[str], fault: str
 ) -> None:
-    """The line is there all the same, for the log."""
+    """The line is recorded nevertheless."""
     with pytest.raises(AssertionError, match=fault):
         proofs.report("sigkill", tried=tried, hit=hit, bad=bad)
     assert len(proofs.collected()) == 1
 
 
 def test_report_demands_half_the_share_of_fewer_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """3 of 10 are hits with the full counts, so 3 of 20 are enough with fewer."""
+    """With the full counts 3 of 10 must be hits; with fewer attempts 3 of 20 are enough."""
     monkeypatch.setenv(proofs.MODE, "ci")
     proofs.report("sigkill", tried=20, hit=3, bad=[])
     with pytest.raises(AssertionError, match="only 2 of 20 attempts"):
@@ -56,14 +56,14 @@ def test_report_demands_half_the_share_of_fewer_attempts(monkeypatch: pytest.Mon
 def test_report_without_a_run_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A harness that is run by hand prints its line."""
+    """A harness outside of pytest prints its line."""
     monkeypatch.delenv(proofs.LINES)
     proofs.report("sigkill", tried=1000, hit=312, bad=[])
     assert capsys.readouterr().out == f"{SIGKILL}\n"
 
 
-def test_counts_are_full_only_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown mode is an error, as the proofs would run with the wrong counts."""
+def test_counts_are_full_only_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown mode is an error, because the proofs would run with the wrong counts."""
     assert proofs.count(1000, ci=50) == 1000
     monkeypatch.delenv(proofs.MODE)
     assert proofs.count(1000, ci=50) == 50
@@ -73,7 +73,7 @@ def test_counts_are_full_only_where_asked_for(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_results_of_several_runs_are_combined(tmp_path: Path) -> None:
-    """Proofs of rows are kept by database, others are added up; other lines are left out."""
+    """Figures of rows are kept by database, others are added; other lines are ignored."""
     file = tmp_path / "results"
     races = "proof db-add-add: tried 40, hit 30, bad 0"
     proof_results.append(file, "sqlite", [SIGKILL, "black hole: 20 s at most", races])
@@ -88,7 +88,7 @@ def test_results_of_several_runs_are_combined(tmp_path: Path) -> None:
 
 
 def test_proof_that_reported_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proof that was renamed or not run is noticed; what measures time needs the full counts."""
+    """A renamed proof is reported; a proof that measures time needs the full counts."""
     names = [name for name in proofs.PROOFS if name != "sigkill"]
     keys = [(name, database) for name in names for database in proof_results.databases(name)]
     found = dict.fromkeys(keys, (1, 1, 0))
@@ -102,10 +102,10 @@ def test_proof_that_reported_nothing_is_missing(monkeypatch: pytest.MonkeyPatch)
     assert proof_results.missing(found) == ["sigkill"]
 
 
-def test_tables_are_not_written_after_a_proof_that_failed(
+def test_tables_are_not_written_after_a_failed_proof(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A broken promise, or too few attempts where the counts are full."""
+    """A proof fails by a broken promise, or by too few attempts with the full counts."""
     found = {("sigkill", ""): (1000, 300, 0), ("power-cut", ""): (29, 30, 0)}
     assert proof_results.failed(found) == ["power-cut"]
     monkeypatch.setenv(proofs.MODE, "ci")
@@ -114,7 +114,7 @@ def test_tables_are_not_written_after_a_proof_that_failed(
 
 
 def test_tables_of_the_manual_have_every_proof() -> None:
-    """The full run before the last release: all proofs of today, no promise broken."""
+    """They are from a full run of all current proofs, without a broken promise."""
     folder = Path(__file__).parents[2] / "docs" / "proofs"
     rows = [line.split(",") for line in (folder / "results.csv").read_text().splitlines()]
     assert {row[0] for row in rows} == set(proofs.PROOFS)

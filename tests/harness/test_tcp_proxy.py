@@ -1,4 +1,4 @@
-"""The proxy of the tests breaks what it is told to break, and only that."""
+"""The TCP proxy cuts connections where its rules match, and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tcp_proxy import Proxy
 
 
 class Echo:
-    """A server that answers each piece with ``re:`` and the piece, and keeps what it got."""
+    """A server that replies to each piece with ``re:`` and the piece, and records all pieces."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []
@@ -62,16 +62,16 @@ def connect(proxy: Proxy) -> socket.socket:
     return socket.create_connection((proxy.host, proxy.port), timeout=10)
 
 
-def test_passes_on_both_ways(proxy: Proxy) -> None:
-    """Without rules a client notices nothing."""
+def test_data_passes_in_both_directions(proxy: Proxy) -> None:
+    """Without rules the proxy changes nothing."""
     with connect(proxy) as client:
         assert ask(client, b"one") == b"re:one"
         assert ask(client, b"two") == b"re:two"
     assert proxy.fired == 0
 
 
-def test_swallowed_reply_is_one_that_the_server_gave(proxy: Proxy, echo: Echo) -> None:
-    """The server has done what it was asked for; the client is cut off and cannot know."""
+def test_swallowed_reply_comes_from_the_server(proxy: Proxy, echo: Echo) -> None:
+    """The server executes the request, but the client's connection is cut."""
     proxy.swallow_reply(to=b"COMMIT")
     with connect(proxy) as client:
         assert ask(client, b"BEGIN") == b"re:BEGIN"
@@ -80,8 +80,8 @@ def test_swallowed_reply_is_one_that_the_server_gave(proxy: Proxy, echo: Echo) -
     assert proxy.fired == 1
 
 
-def test_rule_holds_for_so_many_requests(proxy: Proxy) -> None:
-    """After its times a rule is gone, and a new connection works."""
+def test_rule_applies_to_its_number_of_requests(proxy: Proxy) -> None:
+    """Afterwards a new connection works."""
     proxy.swallow_reply(to=b"COMMIT", times=2)
     for _ in range(2):
         with connect(proxy) as client:
@@ -91,8 +91,8 @@ def test_rule_holds_for_so_many_requests(proxy: Proxy) -> None:
     assert proxy.fired == 2
 
 
-def test_rule_waits_for_its_turn(proxy: Proxy) -> None:
-    """The third COMMIT is lost, whatever else is asked; with ``b""`` it is the n-th piece."""
+def test_rule_skips_requests(proxy: Proxy) -> None:
+    """The third COMMIT is lost; other requests do not count. ``b""`` counts every piece."""
     proxy.swallow_reply(to=b"COMMIT", skip=2)
     with connect(proxy) as client:
         for question in (b"COMMIT", b"BEGIN", b"COMMIT"):
@@ -105,15 +105,15 @@ def test_rule_waits_for_its_turn(proxy: Proxy) -> None:
 
 
 def test_forgotten_rule_does_nothing(proxy: Proxy) -> None:
-    """What a test did not come to is no trap for the next one."""
+    """An unused rule does not affect the next test."""
     proxy.swallow_reply(to=b"COMMIT")
     proxy.forget_rules()
     with connect(proxy) as client:
         assert ask(client, b"COMMIT") == b"re:COMMIT"
 
 
-def test_pieces_before_the_reply_in_question_are_passed_on(proxy: Proxy) -> None:
-    """An interim answer (HTTP's 100) is not yet the reply."""
+def test_pieces_before_the_swallowed_reply_pass(proxy: Proxy) -> None:
+    """An interim reply (HTTP's 100) passes."""
     proxy.swallow_reply(to=b"PUT", reply=b"200")
     with connect(proxy) as client:
         assert ask(client, b"PUT 100") == b"re:PUT 100"
@@ -121,8 +121,8 @@ def test_pieces_before_the_reply_in_question_are_passed_on(proxy: Proxy) -> None
     assert proxy.fired == 1
 
 
-def test_swallowed_request_never_reaches_the_server(proxy: Proxy, echo: Echo) -> None:
-    """The server knows nothing of it; the client cannot tell that from a lost reply."""
+def test_swallowed_request_does_not_reach_the_server(proxy: Proxy, echo: Echo) -> None:
+    """To the client it looks like a lost reply."""
     proxy.swallow_request(b"COMMIT")
     with connect(proxy) as client:
         assert ask(client, b"BEGIN") == b"re:BEGIN"
@@ -132,15 +132,15 @@ def test_swallowed_request_never_reaches_the_server(proxy: Proxy, echo: Echo) ->
 
 
 def test_request_in_two_pieces_is_found(proxy: Proxy) -> None:
-    """TCP has no messages: what a rule looks for may be split anywhere."""
+    """TCP has no messages, so a match may be split anywhere."""
     proxy.swallow_request(b"COMMIT")
     with connect(proxy) as client:
         assert ask(client, b"Q COM") == b"re:Q COM"
         assert ask(client, b"MIT") == b""
 
 
-def test_cut_ends_open_connections_only(proxy: Proxy) -> None:
-    """The next connection works: the network is back."""
+def test_cut_ends_only_open_connections(proxy: Proxy) -> None:
+    """The next connection works."""
     with connect(proxy) as client:
         assert ask(client, b"one") == b"re:one"
         proxy.cut()
@@ -149,8 +149,8 @@ def test_cut_ends_open_connections_only(proxy: Proxy) -> None:
         assert ask(client, b"two") == b"re:two"
 
 
-def test_delay_holds_up_each_way(proxy: Proxy) -> None:
-    """A question and its answer take the delay twice."""
+def test_delay_applies_to_both_directions(proxy: Proxy) -> None:
+    """A request and its reply take the delay twice."""
     proxy.delay = 0.05
     with connect(proxy) as client:
         begun = time.monotonic()
@@ -158,17 +158,17 @@ def test_delay_holds_up_each_way(proxy: Proxy) -> None:
     assert time.monotonic() - begun >= 0.1
 
 
-def test_closed_proxy_takes_no_connection(echo: Echo) -> None:
-    """As a server that is down."""
+def test_closed_proxy_rejects_connections(echo: Echo) -> None:
+    """It behaves like a server that is down."""
     with Proxy(*echo.address) as proxy:
         pass
     with pytest.raises(ConnectionRefusedError):
         connect(proxy)
 
 
-def test_server_that_is_down_is_a_cut_connection(echo: Echo) -> None:
-    """The client is told by the end of its connection, at once."""
+def test_server_that_is_down_cuts_the_connection(echo: Echo) -> None:
+    """The client's connection ends at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        nobody = listener.getsockname()
-    with Proxy(*nobody) as proxy, connect(proxy) as client:
+        unused = listener.getsockname()
+    with Proxy(*unused) as proxy, connect(proxy) as client:
         assert client.recv(1) == b""

@@ -1,4 +1,4 @@
-"""A server with TLS and a certificate of its own, which has nothing."""
+"""A server with TLS and a self-signed certificate, which replies 404 to every request."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class _Nothing(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, *said: Any) -> None:
+    def log_message(self, *arguments: Any) -> None:
         pass
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the server's URL, and the path of the certificate by which it is trusted."""
+    """Yield the URL of the server and the path of its certificate."""
     certificate, key = make_certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -45,7 +45,7 @@ def serving(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 that trusts itself, and its key; return their paths."""
+    """Write a self-signed certificate for 127.0.0.1 and its key, and return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.timezone.utc)

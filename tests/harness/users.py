@@ -1,4 +1,4 @@
-"""Users for tests, whatever the user model of the run is."""
+"""Make users of either user model."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from django.contrib.auth.models import AbstractBaseUser
 
 
 def make_user(name: str, *, password: str = "secret", **fields: Any) -> Any:
-    """Create a user who logs in as ``login_name(user)``; ``fields`` as ``is_staff=True``."""
+    """Create a user, who logs in as ``login_name(user)``."""
     manager = get_user_model()._default_manager
     return manager.create_user(**{login_field(): _login(name)}, password=password, **fields)
 
 
 def make_superuser(name: str = "root", *, password: str = "secret") -> Any:
-    """Create a user who may do everything."""
+    """Create a user with all permissions."""
     return make_user(name, password=password, is_staff=True, is_superuser=True)
 
 
 def login_name(user: AbstractBaseUser) -> str:
-    """Return what the user types to log in: a username, or an email address."""
+    """Return the username or email address with which the user logs in."""
     return user.get_username()
 
 
 def login_field() -> str:
-    """Return the name of the field that has what a user types to log in."""
+    """Return the name of the field with which users log in."""
     return get_user_model().USERNAME_FIELD
 
 

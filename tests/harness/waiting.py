@@ -1,4 +1,4 @@
-"""Waiting for what comes by itself, as a server's end of what its client has left."""
+"""Wait for events in other threads and sessions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import connection
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait until it holds, at most 20 seconds, and tell whether it does."""
+    """Wait at most 20 seconds until the condition holds, and return whether it does."""
     deadline = time.monotonic() + 20
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -19,7 +19,7 @@ def eventually(holds: Callable[[], bool]) -> bool:
 def waits_for_lock() -> bool:
     """Return whether another session of the PostgreSQL database waits for a lock."""
     with connection.cursor() as cursor:
-        # In a transaction PostgreSQL would show what it showed first.
+        # In a transaction PostgreSQL would repeat its first snapshot.
         cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity"

@@ -1,8 +1,7 @@
-"""nginx and Apache in front of a site, with the configuration that the manual shows.
+"""Run nginx and Apache in front of a site, with the configuration in the manual.
 
-Each runs as a child process on a free port of 127.0.0.1, from the file in ``docs/webservers``;
-only the ports and the folder of the store are put in, and around it what Debian's own
-configuration has.
+The server is a child process on a free port of 127.0.0.1. Its configuration is the file in
+``docs/webservers`` with other ports and another folder, inside a configuration like Debian's.
 """
 
 from __future__ import annotations
@@ -26,26 +25,26 @@ _NGINX = """\
 daemon off;
 {user}
 worker_processes 1;
-pid "{place}/nginx.pid";
-error_log "{place}/error.log";
+pid "{folder}/nginx.pid";
+error_log "{folder}/error.log";
 events {{}}
 http {{
     default_type application/octet-stream;
     sendfile on;
     gzip on;
     access_log off;
-    {places}
+    {paths}
     {site}
 }}
 """
 _APACHE = """\
 ServerName localhost
-ServerRoot "{place}"
+ServerRoot "{folder}"
 {user}
-PidFile "{place}/apache.pid"
-ErrorLog "{place}/error.log"
-DefaultRuntimeDir "{place}"
-Mutex file:{place}
+PidFile "{folder}/apache.pid"
+ErrorLog "{folder}/error.log"
+DefaultRuntimeDir "{folder}"
+Mutex file:{folder}
 {modules}
 Listen 127.0.0.1:{port}
 {site}
@@ -56,7 +55,7 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 @dataclass(frozen=True)
 class WebServer:
-    """A web server: the manual's configuration of it, and the settings that go with it."""
+    """A web server, its configuration in the manual, and the matching django-sendfile backend."""
 
     component: machine.Component
     backend: str
@@ -68,67 +67,68 @@ NGINX = WebServer(
     machine.NGINX,
     "django_sendfile.backends.nginx",
     DOCS / "nginx.conf",
-    ("nginx", "-e", "{place}/error.log", "-p", "{place}", "-c", "{place}/web.conf"),
+    ("nginx", "-e", "{folder}/error.log", "-p", "{folder}", "-c", "{folder}/web.conf"),
 )
 APACHE = WebServer(
     machine.APACHE,
     "django_sendfile.backends.xsendfile",
     DOCS / "apache.conf",
-    ("apache2", "-D", "FOREGROUND", "-f", "{place}/web.conf"),
+    ("apache2", "-D", "FOREGROUND", "-f", "{folder}/web.conf"),
 )
 
 
 @contextmanager
-def running(server: WebServer, place: Path, root: Path, site: str) -> Iterator[str]:
-    """Run a web server before the site at that URL, and give the URL of the web server.
+def running(server: WebServer, folder: Path, root: Path, site: str) -> Iterator[str]:
+    """Run a web server in front of the site at a URL, and yield the URL of the web server.
 
-    ``place`` is a folder for its own files and ``root`` that of the store; who runs the workers
-    (``www-data`` where the tests are root) must be able to read both. Skips where there is none.
+    ``folder`` is for its own files, and ``root`` is the folder of the store. The user that runs
+    the workers (``www-data`` if the tests run as root) must be able to read both. The test is
+    skipped if the server is not installed.
     """
     machine.need(server.component)
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
-    text = _put_in(server.configuration.read_text(), port, root, site)
-    file = place / "web.conf"
-    file.write_text(_nginx(place, text) if server is NGINX else _apache(place, port, text))
-    command = [part.format(place=place) for part in server.command]
-    with (place / "output").open("wb") as output:
+    text = _adapted(server.configuration.read_text(), port, root, site)
+    file = folder / "web.conf"
+    file.write_text(_nginx(folder, text) if server is NGINX else _apache(folder, port, text))
+    command = [part.format(folder=folder) for part in server.command]
+    with (folder / "output").open("wb") as output:
         child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
     try:
-        _wait_for(port, child, place)
+        _wait_for(port, child, folder)
         yield f"http://127.0.0.1:{port}"
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait(PATIENCE)
 
 
-def _put_in(configuration: str, port: int, root: Path, site: str) -> str:
-    """Return the configuration of the manual with what is another here."""
-    for shown, meant in {
+def _adapted(configuration: str, port: int, root: Path, site: str) -> str:
+    """Return the configuration of the manual with the ports and the folder of the test."""
+    for shown, used in {
         "*:80": f"127.0.0.1:{port}",
         "127.0.0.1:8000": urlsplit(site).netloc,
         "/srv/deliveries": str(root).replace("\\", "\\\\").replace('"', '\\"'),
     }.items():
         assert shown in configuration
-        configuration = configuration.replace(shown, meant)
+        configuration = configuration.replace(shown, used)
     return configuration
 
 
-def _nginx(place: Path, site: str) -> str:
-    places = " ".join(f'{kind}_temp_path "{place}/{kind}";' for kind in _TEMPORARY)
+def _nginx(folder: Path, site: str) -> str:
+    paths = " ".join(f'{kind}_temp_path "{folder}/{kind}";' for kind in _TEMPORARY)
     user = "user www-data;" if machine.is_root() else ""
-    return _NGINX.format(place=place, places=places, user=user, site=site)
+    return _NGINX.format(folder=folder, paths=paths, user=user, site=site)
 
 
-def _apache(place: Path, port: int, site: str) -> str:
+def _apache(folder: Path, port: int, site: str) -> str:
     modules = "\n".join(
         f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in _MODULES
     )
     user = "User www-data\nGroup www-data" if machine.is_root() else ""
-    return _APACHE.format(place=place, modules=modules, port=port, user=user, site=site)
+    return _APACHE.format(folder=folder, modules=modules, port=port, user=user, site=site)
 
 
-def _wait_for(port: int, child: subprocess.Popen[bytes], place: Path) -> None:
+def _wait_for(port: int, child: subprocess.Popen[bytes], folder: Path) -> None:
     until = time.monotonic() + PATIENCE
     while child.poll() is None and time.monotonic() < until:
         try:
@@ -136,5 +136,6 @@ def _wait_for(port: int, child: subprocess.Popen[bytes], place: Path) -> None:
                 return
         except ConnectionRefusedError:
             time.sleep(0.02)
-    logs = [path.read_text() for path in (place / "output", place / "error.log") if path.exists()]
-    raise AssertionError("The web server does not answer: " + "\n".join(logs))
+    paths = (folder / "output", folder / "error.log")
+    logs = [path.read_text() for path in paths if path.exists()]
+    raise AssertionError("The web server does not respond: " + "\n".join(logs))

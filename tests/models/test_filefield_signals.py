@@ -13,7 +13,7 @@ from django.db.models.signals import pre_save
 from django.dispatch import Signal
 from django.test import override_settings
 
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.signals import delivery_finished, file_removed, file_stored
 from tests.testapp.pictures import picture, stored
@@ -23,11 +23,6 @@ pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SIGNALS = {"stored": file_stored, "removed": file_removed, "finished": delivery_finished}
-
-
-@pytest.fixture
-def group(transactional_db: None) -> Any:
-    return AssignmentGroup.objects.create(name="group")
 
 
 class Heard(list[Any]):

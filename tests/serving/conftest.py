@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery
+from devilry_storage.deliveries.models import Delivery
 from devilry_storage.storages import (
     DeliveryStoreMixin,
     FsHierDeliveryStore,
@@ -61,12 +61,7 @@ def disk(tmp_path: Path) -> Iterator[FsHierDeliveryStore]:
 
 
 @pytest.fixture
-def group(transactional_db: None) -> Any:
-    return AssignmentGroup.objects.create(name="group")
-
-
-@pytest.fixture
-def candidate(group: Any) -> Any:
+def candidate(transactional_db: None, group: Any) -> Any:
     user = make_user("candidate")
     group.candidates.add(user)
     return user

@@ -20,7 +20,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils.http import http_date
 
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery
+from devilry_storage.deliveries.models import Delivery
 from devilry_storage.resolving import store_for
 from devilry_storage.serving import record_access
 from devilry_storage.signals import file_served
@@ -32,11 +32,6 @@ from ..testapp.models import Course, MarkedFile, Note, Paper, ProxyFile
 pytestmark = pytest.mark.django_db
 
 DATA = b"0123456789"
-
-
-@pytest.fixture
-def group() -> Any:
-    return AssignmentGroup.objects.create(name="group")
 
 
 @pytest.fixture

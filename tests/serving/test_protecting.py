@@ -13,7 +13,6 @@ from django.core.files.base import ContentFile
 from django.test import RequestFactory
 from django.urls import resolve, reverse
 
-from devilry_storage.deliveries.models import AssignmentGroup
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
 from devilry_storage.testing import override_deliverystore
 
@@ -23,11 +22,6 @@ from .conftest import deliver
 pytestmark = pytest.mark.django_db
 
 SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-
-
-@pytest.fixture
-def group(db: None) -> Any:
-    return AssignmentGroup.objects.create(name="group")
 
 
 @pytest.fixture

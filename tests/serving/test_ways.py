@@ -42,11 +42,6 @@ OF_THE_FILE = (
 
 
 @pytest.fixture
-def group(db: None) -> Any:
-    return AssignmentGroup.objects.create(name="group")
-
-
-@pytest.fixture
 def browser(group: Any) -> Client:
     user = make_user("candidate")
     group.candidates.add(user)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.deliveries.models import Delivery, FileMeta
 
 from .models import Handout, Note, Paper
 from .stores import OLD_BYTES, FailingStore, close_opened
@@ -24,12 +24,6 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingStore]:
         monkeypatch.setattr(model, "deliverystore", made)
     yield made
     close_opened()
-
-
-@pytest.fixture
-def group(db: None) -> Any:
-    """Return a group."""
-    return AssignmentGroup.objects.create(name="group")
 
 
 @pytest.fixture

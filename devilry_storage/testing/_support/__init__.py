@@ -1,1 +1,1 @@
-"""What the cases of the conformance suite share."""
+"""Helpers of the conformance suite."""

@@ -1,4 +1,4 @@
-"""What every case of the conformance suite stands on."""
+"""The base class of all cases of the conformance suite."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ..filemeta import PlainFileMeta
 if TYPE_CHECKING:
     from unittest import TestCase as _Base
 else:
-    # A mixin at run time, so that importing it into a test module collects nothing.
+    # A mixin at run time, so that pytest collects nothing from a module that imports it.
     _Base = object
 
 _Test = TypeVar("_Test", bound=Callable[..., None])
 
-#: How the reason begins where the machine, not the store, keeps a case from being run.
+#: The beginning of the skip reason of a case that the machine, not the store, cannot run.
 NOT_POSSIBLE_HERE = "not possible here: "
 
 
 def needs(*flags: str) -> Callable[[_Test], _Test]:
-    """Name the flags without which a store cannot pass the case; one of them False skips it."""
+    """Skip the decorated case for stores that declare one of these flags as False."""
     assert set(flags) <= set(FLAGS), flags
 
     def mark(test: _Test) -> _Test:
@@ -42,20 +42,20 @@ def needs(*flags: str) -> Callable[[_Test], _Test]:
 
 
 def on_disk(test: _Test) -> _Test:
-    """Mark a case that has to reach the store's folder itself; see ``disk_root()``."""
+    """Mark a case that needs the store's folder on disk; see ``disk_root()``."""
     test.on_disk = True  # type: ignore[attr-defined]
     return test
 
 
 class DeliveryStoreCase(_Base):
-    """The store under test, a temporary folder, and the questions that cases ask."""
+    """The store under test, a temporary folder, and helpers for cases."""
 
     store: DeliveryStoreMixin
     #: A temporary folder for the test, removed afterwards.
     tmp_path: Path
-    #: Where the store's files lie; set for the cases marked ``on_disk``.
+    #: The folder of the store's files; set for cases marked ``on_disk``.
     disk: Path
-    #: Seconds after which an operation is said to hang.
+    #: Seconds after which a call is considered to hang.
     patience = 20.0
 
     #: Read by pytest; a subclass that is a TestCase is collected.
@@ -66,24 +66,24 @@ class DeliveryStoreCase(_Base):
         if "__test__" not in vars(cls):
             cls.__test__ = issubclass(cls, unittest.TestCase)
 
-    # -- What a site overrides --
+    # -- Methods to override --
 
     def make_store(self) -> DeliveryStoreMixin:
-        """Return the store to test, empty; called once for each case."""
+        """Return an empty store to test; called once for each case."""
         return self.get_storageobj()
 
     def get_storageobj(self) -> DeliveryStoreMixin:
-        """The name that ``make_store()`` had in Devilry."""
+        """Return an empty store to test; Devilry's name of ``make_store()``."""
         raise NotImplementedError(
-            f"{type(self).__name__} does not say which store to test: define make_store(self)."
+            f"{type(self).__name__} has no store to test: define make_store(self)."
         )
 
     def disk_root(self) -> Path | None:
-        """Return the folder on disk in which the store's files lie under their names, or None.
+        """Return the folder in which the store keeps its files under their names, or None.
 
-        By default found by saving a file and looking for it at ``store.path()``.
+        The default implementation saves a file and looks for it at ``store.path()``.
         """
-        name = self.store.save("probe/of/the/place.txt", ContentFile(b"probe"))
+        name = self.store.save("probe/of/the/folder.txt", ContentFile(b"probe"))
         try:
             path = Path(self.store.path(name))
             found = path.is_file() and path.read_bytes() == b"probe"
@@ -113,10 +113,10 @@ class DeliveryStoreCase(_Base):
         if getattr(test, "on_disk", False):
             root = self.disk_root()
             if root is None:
-                self.skipTest(f"{type(self.store).__name__} keeps no files at path()")
+                self.skipTest(f"{type(self.store).__name__} has no files at path()")
             self.disk = root
 
-    # -- Vocabulary of the cases --
+    # -- Helpers --
 
     def key(self, delivery_id: int = 1, filemeta_id: int = 1) -> str:
         return self.store.layout.key(delivery_id, filemeta_id)
@@ -125,7 +125,7 @@ class DeliveryStoreCase(_Base):
         return PlainFileMeta(self.store, delivery_id, filemeta_id)
 
     def stored(self, data: bytes, delivery_id: int = 1, filemeta_id: int = 1) -> PlainFileMeta:
-        """Return a FileMeta whose bytes are in the store."""
+        """Store bytes with ``write_open()`` and return their FileMeta."""
         filemeta = self.filemeta(delivery_id, filemeta_id)
         with self.store.write_open(filemeta) as writer:
             writer.write(data)
@@ -135,9 +135,9 @@ class DeliveryStoreCase(_Base):
         return self.store.save(name, ContentFile(data))
 
     def temporary_upload(self, data: bytes) -> TemporaryUploadedFile:
-        """Return an upload in a temporary file, its bytes not flushed; closed after the test.
+        """Return an upload in a temporary file, with unflushed bytes; it is closed after the test.
 
-        It lies on one file system with ``tmp_path``: there Django moves it into place.
+        Its file is in ``tmp_path``: Django's own storages move a file of the same file system.
         """
         with override_settings(FILE_UPLOAD_TEMP_DIR=str(self.tmp_path)):
             upload = TemporaryUploadedFile("upload.bin", "text/plain", len(data), None)
@@ -151,13 +151,13 @@ class DeliveryStoreCase(_Base):
         return data
 
     def scanned(self, prefix: str = "") -> set[str]:
-        """Return the names that a scan shows; no name may be shown twice."""
+        """Return the names that ``scan()`` yields; fail if it yields a name twice."""
         names = [entry.name for entry in self.store.scan(prefix)]
-        self.assertEqual(len(names), len(set(names)), "the scan shows a name twice")
+        self.assertEqual(len(names), len(set(names)), "scan() yields a name twice")
         return set(names)
 
     def assert_absent(self, name: str) -> None:
-        """Nothing shows a file of this name, in part or in whole."""
+        """Assert that no method finds a file of this name."""
         self.assertFalse(self.store.exists(name), f"{name!r} exists")
         with self.assertRaises(FileNotFoundError):
             self.store.open(name).close()
@@ -167,21 +167,20 @@ class DeliveryStoreCase(_Base):
         self.assertNotIn(leaf, self.store.listdir(folder)[1])
         self.assertNotIn(name, self.scanned())
 
-    def assert_holds(self, name: str, data: bytes) -> None:
-        """The file is there with exactly these bytes, whoever is asked."""
+    def assert_stored(self, name: str, data: bytes) -> None:
+        """Assert that the file exists and has exactly these bytes."""
         self.assertTrue(self.store.exists(name), f"{name!r} does not exist")
-        # Compared by hand: a diff of megabytes helps nobody.
+        # assertEqual() would show a diff of megabytes.
         found = self.read(name)
         if found != data:
             self.fail(
-                f"{name!r} holds {len(found)} bytes {found[:20]!r}…, not {len(data)} "
-                f"{data[:20]!r}…"
+                f"{name!r} has {len(found)} bytes {found[:20]!r}…, not {len(data)} {data[:20]!r}…"
             )
         self.assertEqual(self.store.size(name), len(data))
 
     @contextmanager
     def assert_unchanged(self) -> Iterator[None]:
-        """The store shows the same names with the same bytes afterwards."""
+        """Assert that the block changes neither names nor bytes in the store."""
         before = {name: self.read(name) for name in self.scanned()}
         yield
         self.assertEqual({name: self.read(name) for name in self.scanned()}, before)

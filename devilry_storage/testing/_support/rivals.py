@@ -1,4 +1,4 @@
-"""Somebody else who uses the store while a case is in the middle of something."""
+"""Concurrent users of a store, in threads."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ T = TypeVar("T")
 
 
 class Rival(Generic[T]):
-    """Work to be done once, in a thread of its own."""
+    """A function to call once, in its own thread, while another call is in progress."""
 
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
         self._done: Future[T] = Future()
         self._thread: threading.Thread | None = None
 
-    def _run(self) -> None:
+    def _call(self) -> None:
         try:
-            self._done.set_result(self._work())
+            self._done.set_result(self._function())
         except BaseException as exception:  # noqa: BLE001  # result() raises it
             self._done.set_exception(exception)
 
-    def go(self) -> None:
-        """Do the work now, if it was not begun, and wait for it, but not for ever.
+    def run(self) -> None:
+        """Start the function unless it was started, and wait for it, but at most 5 seconds.
 
-        A store may let writers of one name wait for each other; then the rival comes second.
+        A store may serialise the writers of one name. Then the rival continues after the caller.
         """
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread = threading.Thread(target=self._call, daemon=True)
             self._thread.start()
             self._thread.join(5)
 
     def result(self) -> T:
-        """Wait for the work's end; return or raise what it returned or raised."""
+        """Wait until the function has finished, and return its result or raise its exception."""
         if self._thread is None:
-            raise AssertionError("the store never came to the place where the rival starts")
+            raise AssertionError("The store never started the rival.")
         self._thread.join(30)
         return self._done.result(timeout=0)
 
 
-def all_at_once(works: Sequence[Callable[[], T]]) -> list[T]:
-    """Do the works in a thread each, all started together, and return their results."""
-    start = threading.Barrier(len(works))
+def in_threads(functions: Sequence[Callable[[], T]]) -> list[T]:
+    """Call the functions in one thread each, all at the same time, and return their results."""
+    start = threading.Barrier(len(functions))
 
-    def run(work: Callable[[], T]) -> T:
+    def run(function: Callable[[], T]) -> T:
         start.wait(30)
-        return work()
+        return function()
 
-    with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(run, works))
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return list(pool.map(run, functions))

@@ -1,4 +1,4 @@
-"""Contents that do what contents do to a store: break off, wait, come without an end."""
+"""Difficult content to save: it raises, waits, is very large or can be read only once."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Part = bytes | str | Callable[[], object]
 
 
 class SourceBroke(Exception):
-    """What a broken source raises."""
+    """The error of a source that raises."""
 
 
 def breaks() -> None:
-    """A part of a :class:`Script` at which the source breaks off."""
-    raise SourceBroke("the source broke off")
+    """Raise SourceBroke; used as a part of a :class:`Script`."""
+    raise SourceBroke("the source raised an error")
 
 
 class Script:
-    """A file to read that plays its parts: chunks are handed out, callables are called.
+    """A readable file that is made of parts: chunks are returned, functions are called.
 
-    Not seekable but for ``seek(0)``, which begins again.
+    It supports only ``seek(0)``, which starts again with the first part.
     """
 
     closed = False
@@ -34,12 +34,12 @@ class Script:
         self._left = list(parts)
 
     def seek(self, position: int, whence: int = 0) -> int:
-        assert (position, whence) == (0, 0), "a script is only read from its beginning"
+        assert (position, whence) == (0, 0), "a script can only be read from its beginning"
         self._left = list(self._parts)
         return 0
 
     def read(self, size: int = -1) -> Any:
-        """Return the next chunk; it may be shorter than asked for, as of any raw file."""
+        """Return the next chunk, which may be shorter than ``size``, as in any raw file."""
         while self._left:
             part = self._left.pop(0)
             if not isinstance(part, (bytes, str)):
@@ -56,13 +56,13 @@ class Script:
 
 
 def scripted(*parts: Part, name: str = "scripted.bin") -> File[Any]:
-    """Return a Django file over a :class:`Script`."""
+    """Return a Django file that reads from a :class:`Script`."""
     script: Any = Script(*parts)
     return File(script, name)
 
 
 def endless(total: int, chunk: bytes = b"x" * 65536) -> File[Any]:
-    """Return a file of ``total`` bytes that are nowhere in memory at once."""
+    """Return a file of ``total`` bytes that are generated while it is read."""
 
     class Endless(Script):
         def read(self, size: int = -1) -> bytes:
@@ -81,16 +81,16 @@ def endless(total: int, chunk: bytes = b"x" * 65536) -> File[Any]:
 
 
 def piped(data: bytes) -> IO[bytes]:
-    """Return the reading end of a pipe that holds the bytes: it can be read once."""
-    assert len(data) <= 4096, "more could block"
+    """Return the readable end of a pipe that contains the bytes; it can be read once."""
+    assert len(data) <= 4096, "a larger write could block"
     reader, writer = os.pipe()
     os.write(writer, data)
     os.close(writer)
     return open(reader, "rb")
 
 
-class _OnlyRead:
-    """What a server may give for a body: it has read(), and nothing else."""
+class _Body:
+    """A file with only read(), like the body of a server's response."""
 
     closed = False
 
@@ -102,8 +102,8 @@ class _OnlyRead:
 
 
 def only_once(data: bytes) -> File[Any]:
-    """Return a Django file that can be read but once, though Django calls it seekable."""
-    body: Any = _OnlyRead(data)
+    """Return a Django file that can be read only once, although Django treats it as seekable."""
+    body: Any = _Body(data)
     return File(body, "once.bin")
 
 

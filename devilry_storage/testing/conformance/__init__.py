@@ -1,1 +1,1 @@
-"""The cases of the conformance suite, a module for each promise."""
+"""The cases of the conformance suite, arranged by promise."""

@@ -1,4 +1,4 @@
-"""Promise 4: no name leads out of the store."""
+"""Promise 4: hostile names are rejected."""
 
 from __future__ import annotations
 
@@ -20,53 +20,54 @@ HOSTILE_NAMES = (
     *("\ud800", "a/\udfff.txt"),
     *(".devilry-storage", ".devilry-storage/tmp/a", ".devilry-storage-2/a"),
 )
-# save() takes backslashes for slashes, as Django does; elsewhere they are refused.
+# save() replaces backslashes by slashes, as Django does; other methods reject them.
 HOSTILE_BACKSLASHES = ("..\\a", "a\\..\\..\\b", "\\a", "\\\\server\\share\\a", "a\\\\b", "a\\")
 
 
-class ConfinedCases(DeliveryStoreCase):
-    """Hostile names, wherever they come from."""
+class ConfinementCases(DeliveryStoreCase):
+    """Hostile names as arguments, in records and from overridden methods."""
 
-    def assert_refused(self, ask: Callable[[str], object], *more: str) -> None:
-        self.save("a/b/c.txt", b"stays")
+    def assert_rejected(self, call: Callable[[str], object], *more: str) -> None:
+        """Assert that the call rejects every hostile name and changes nothing."""
+        self.save("a/b/c.txt", b"kept")
         with self.assert_unchanged():
             for name in (*HOSTILE_NAMES, *more):
                 with self.assertRaises(SuspiciousFileOperation, msg=ascii(name)):
-                    ask(name)
+                    call(name)
 
-    def test_save_refuses_hostile_names(self) -> None:
-        """Promise 4: save() refuses absolute names, '..', NUL and their like."""
-        self.assert_refused(
+    def test_save_rejects_hostile_names(self) -> None:
+        """Promise 4: save() rejects absolute names, '..', NUL and other hostile names."""
+        self.assert_rejected(
             lambda name: self.store.save(name, ContentFile(b"x")), "", *HOSTILE_BACKSLASHES
         )
 
-    def test_name_of_content_is_not_trusted(self) -> None:
-        """Promise 4: save(None, content) refuses a hostile name of the content."""
+    def test_save_rejects_hostile_names_of_content(self) -> None:
+        """Promise 4: save(None, content) rejects a hostile name of the content."""
         with self.assert_unchanged():
             for name in ("../a", "/etc/passwd", "a/../../b"):
                 with self.assertRaises(SuspiciousFileOperation):
                     self.store.save(None, File(io.BytesIO(b"x"), name))
 
-    def test_open_refuses_hostile_names(self) -> None:
-        """Promise 4: open() refuses hostile names, to read and to write."""
-        self.assert_refused(lambda name: self.store.open(name).close(), "", *HOSTILE_BACKSLASHES)
-        self.assert_refused(lambda name: self.store.open(name, "wb"), "", *HOSTILE_BACKSLASHES)
+    def test_open_rejects_hostile_names(self) -> None:
+        """Promise 4: open() rejects hostile names, for reading and for writing."""
+        self.assert_rejected(lambda name: self.store.open(name).close(), "", *HOSTILE_BACKSLASHES)
+        self.assert_rejected(lambda name: self.store.open(name, "wb"), "", *HOSTILE_BACKSLASHES)
 
-    def test_stream_refuses_hostile_names(self) -> None:
-        """Promise 4: stream() refuses hostile names when it is called."""
-        self.assert_refused(self.store.stream, "", *HOSTILE_BACKSLASHES)
+    def test_stream_rejects_hostile_names(self) -> None:
+        """Promise 4: stream() rejects hostile names when it is called."""
+        self.assert_rejected(self.store.stream, "", *HOSTILE_BACKSLASHES)
 
-    def test_questions_refuse_hostile_names(self) -> None:
-        """Promise 4: exists(), size() and the times refuse hostile names."""
-        for ask in (self.store.exists, self.store.size, self.store.get_modified_time):
-            self.assert_refused(ask, "", *HOSTILE_BACKSLASHES)
+    def test_exists_size_and_times_reject_hostile_names(self) -> None:
+        """Promise 4: exists(), size() and get_modified_time() reject hostile names."""
+        for method in (self.store.exists, self.store.size, self.store.get_modified_time):
+            self.assert_rejected(method, "", *HOSTILE_BACKSLASHES)
 
-    def test_delete_refuses_hostile_names(self) -> None:
-        """Promise 4: delete() refuses hostile names, the empty one (the whole store) included."""
-        self.assert_refused(self.store.delete, "", *HOSTILE_BACKSLASHES)
+    def test_delete_rejects_hostile_names(self) -> None:
+        """Promise 4: delete() rejects hostile names, and the empty name (the whole store)."""
+        self.assert_rejected(self.store.delete, "", *HOSTILE_BACKSLASHES)
 
-    def test_delete_many_refuses_hostile_names(self) -> None:
-        """Promise 4: delete_many() reports every hostile name and removes nothing for it."""
+    def test_delete_many_reports_hostile_names(self) -> None:
+        """Promise 4: delete_many() reports every hostile name and deletes nothing for it."""
         self.save("a/b/c.txt")
         with self.assert_unchanged():
             failures = self.store.delete_many(["", *HOSTILE_NAMES, *HOSTILE_BACKSLASHES])
@@ -74,43 +75,43 @@ class ConfinedCases(DeliveryStoreCase):
         for failure in failures.values():
             self.assertIsInstance(failure, SuspiciousFileOperation)
 
-    def test_listings_refuse_hostile_names(self) -> None:
-        """Promise 4: listdir(), scan(), page() refuse hostile folders; "" is the top."""
-        self.assert_refused(self.store.listdir, *HOSTILE_BACKSLASHES)
-        self.assert_refused(self.store.page, *HOSTILE_BACKSLASHES)
-        self.assert_refused(lambda name: list(self.store.scan(name)), *HOSTILE_BACKSLASHES)
+    def test_listings_reject_hostile_names(self) -> None:
+        """Promise 4: listdir(), scan() and page() reject hostile folders; "" is the root."""
+        self.assert_rejected(self.store.listdir, *HOSTILE_BACKSLASHES)
+        self.assert_rejected(self.store.page, *HOSTILE_BACKSLASHES)
+        self.assert_rejected(lambda name: list(self.store.scan(name)), *HOSTILE_BACKSLASHES)
         self.assertEqual(self.store.listdir(""), (["a"], []))
 
-    def test_places_of_hostile_names_are_not_told(self) -> None:
-        """Promise 4: path() and url() refuse hostile names."""
-        for ask in (self.store.path, self.store.url):
+    def test_path_and_url_reject_hostile_names(self) -> None:
+        """Promise 4: path() and url() reject hostile names."""
+        for method in (self.store.path, self.store.url):
             try:
-                ask("a.txt")
+                method("a.txt")
             except (NotImplementedError, ValueError):
-                continue  # A store need not have places or addresses.
-            self.assert_refused(ask, *HOSTILE_BACKSLASHES)
+                continue  # Both are optional.
+            self.assert_rejected(method, *HOSTILE_BACKSLASHES)
 
-    def test_recorded_names_are_not_trusted(self) -> None:
-        """Promise 4: a hostile name in a FileMeta is neither read, copied nor removed."""
+    def test_hostile_recorded_names_are_rejected(self) -> None:
+        """Promise 4: a FileMeta with a hostile name cannot be read, copied or removed."""
         for name in HOSTILE_NAMES:
             filemeta = PlainFileMeta(self.store, 1, 1, name)
-            for ask in (
+            for method in (
                 self.store.read_open,
                 self.store.exists,
                 self.store.remove,
                 lambda hostile: self.store.copy(hostile, self.filemeta(3, 3)),
             ):
                 with self.assertRaises(SuspiciousFileOperation, msg=ascii(name)):
-                    ask(filemeta)
+                    method(filemeta)
 
-    def test_generated_names_stay_inside(self) -> None:
-        """Promise 4: generate_filename() refuses a folder that leads out."""
+    def test_generate_filename_rejects_hostile_names(self) -> None:
+        """Promise 4: generate_filename() rejects names that lead out of the store."""
         for name in ("../a.txt", "a/../../b.txt", "..\\a.txt", "/a/../../b.txt"):
             with self.assertRaises(SuspiciousFileOperation):
                 self.store.generate_filename(name)
 
-    def test_alternative_names_are_not_trusted(self) -> None:
-        """Promise 4: an overridden get_alternative_name() cannot lead out (CVE-2024-39330)."""
+    def test_hostile_alternative_names_are_rejected(self) -> None:
+        """Promise 4: a hostile name from get_alternative_name() is rejected (CVE-2024-39330)."""
         self.save("name.txt", b"first")
         hostile = iter(["../../outside.txt", "/outside.txt", "a/../../outside.txt", "a\0.txt"])
         self.store.get_alternative_name = (  # type: ignore[method-assign]
@@ -120,9 +121,9 @@ class ConfinedCases(DeliveryStoreCase):
             with self.assert_unchanged(), self.assertRaises(SuspiciousFileOperation):
                 self.save("name.txt", b"second")
 
-    def test_file_is_no_folder(self) -> None:
-        """Promise 4: a name below a stored file leads nowhere; saving there leaves the file."""
-        self.save("file.txt", b"stays")
+    def test_file_cannot_be_used_as_a_folder(self) -> None:
+        """Promise 4: a name below a stored file is missing; saving there keeps the file."""
+        self.save("file.txt", b"kept")
         with self.assertRaises(OSError):
             self.store.open("file.txt/below.txt").close()
         try:
@@ -130,6 +131,6 @@ class ConfinedCases(DeliveryStoreCase):
         except (OSError, SuspiciousFileOperation):
             self.assertEqual(self.scanned(), {"file.txt"})
         else:
-            # To a store of objects a slash is a character.
-            self.assert_holds(below, b"below")
-        self.assert_holds("file.txt", b"stays")
+            # An object store has no folders.
+            self.assert_stored(below, b"below")
+        self.assert_stored("file.txt", b"kept")

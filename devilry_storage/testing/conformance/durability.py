@@ -1,4 +1,4 @@
-"""Promise 3: what was acknowledged survives a power cut. On disk: what is fsynced, and when."""
+"""Promise 3 on disk: files and folders are fsynced before a call returns."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .._support.case import needs, on_disk
 from .._support.disk import DiskCase
 
 
-class DurableCases(DiskCase):
-    """What is fsynced when a call returns."""
+class DurabilityCases(DiskCase):
+    """The files and folders that a call fsyncs."""
 
     @contextmanager
     def synced(self) -> Iterator[list[int]]:
-        """Give the inodes of what is fsynced meanwhile, in that order."""
+        """Record the inodes that are fsynced inside the block, in order."""
         inodes: list[int] = []
         fsync = os.fsync
 
@@ -33,8 +33,8 @@ class DurableCases(DiskCase):
 
     @on_disk
     @needs("durable")
-    def test_saved_file_is_on_the_disk(self) -> None:
-        """Promise 3: when save() returns the file and then its folder entry have been fsynced."""
+    def test_saved_file_is_fsynced(self) -> None:
+        """Promise 3: save() fsyncs the file and then its folder."""
         self.save("folder/other.txt")
         with self.synced() as inodes:
             self.save("folder/file.txt")
@@ -44,8 +44,8 @@ class DurableCases(DiskCase):
 
     @on_disk
     @needs("durable")
-    def test_new_folders_are_on_the_disk(self) -> None:
-        """Promise 3: every folder that got an entry by a save has been fsynced, the root too."""
+    def test_new_folders_are_fsynced(self) -> None:
+        """Promise 3: save() fsyncs every folder with a new entry, the root included."""
         self.save("other.txt")
         with self.synced() as inodes:
             self.save("a/b/c/file.txt")
@@ -54,8 +54,8 @@ class DurableCases(DiskCase):
 
     @on_disk
     @needs("durable")
-    def test_written_file_is_on_the_disk(self) -> None:
-        """Promise 3: when a writer is closed its file and folder entry have been fsynced."""
+    def test_written_file_is_fsynced(self) -> None:
+        """Promise 3: close() of write_open() fsyncs the file and its folder."""
         with self.synced() as inodes:
             name = str(self.stored(b"data").content)
         for path in (name, name.rpartition("/")[0]):
@@ -63,8 +63,8 @@ class DurableCases(DiskCase):
 
     @on_disk
     @needs("durable")
-    def test_rewritten_file_is_on_the_disk(self) -> None:
-        """Promise 3: when a rewrite is closed its file and folder entry have been fsynced."""
+    def test_rewritten_file_is_fsynced(self) -> None:
+        """Promise 3: close() of open(name, "wb") fsyncs the file and its folder."""
         self.save("folder/notes.txt", b"old")
         with self.synced() as inodes, self.store.open("folder/notes.txt", "wb") as writer:
             writer.write(b"new")
@@ -73,8 +73,8 @@ class DurableCases(DiskCase):
 
     @on_disk
     @needs("durable")
-    def test_temporary_upload_is_on_the_disk(self) -> None:
-        """Promise 3: a temporary upload, too, has been fsynced when save() returns."""
+    def test_temporary_upload_is_fsynced(self) -> None:
+        """Promise 3: save() of a temporary upload fsyncs the file and its folder."""
         upload = self.temporary_upload(b"data")
         upload.flush()
         with self.synced() as inodes:
@@ -84,8 +84,8 @@ class DurableCases(DiskCase):
 
     @on_disk
     @needs("durable")
-    def test_failing_fsync_is_no_success(self) -> None:
-        """Promise 3: where the disk cannot be written a save raises; nothing is acknowledged."""
+    def test_failed_fsync_fails_the_save(self) -> None:
+        """Promise 3: if fsync fails, save() raises and the file does not exist."""
         error = OSError(5, "Input/output error")
         with mock.patch("os.fsync", side_effect=error), self.assertRaises(OSError):
             self.save("folder/file.txt")
@@ -93,8 +93,8 @@ class DurableCases(DiskCase):
 
     @on_disk
     @needs("durable")
-    def test_deletion_is_on_the_disk(self) -> None:
-        """Promise 3: when delete() returns the folder without the entry has been fsynced."""
+    def test_deletion_is_fsynced(self) -> None:
+        """Promise 3: delete() fsyncs the folder."""
         self.save("folder/other.txt")
         name = self.save("folder/file.txt")
         with self.synced() as inodes:

@@ -1,4 +1,4 @@
-"""Promise 5: a folder is shown page by page, each thing once."""
+"""Promise 5 of page(): the pages of a folder show every entry once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .._support.case import DeliveryStoreCase
 
 
 class PageCases(DeliveryStoreCase):
-    """One page of one folder after another."""
+    """Folders, page by page."""
 
     def pages(self, folder: str, limit: int) -> Iterator[Page]:
-        """Yield the pages of a folder to its end; more than there can be are a failure."""
+        """Yield all pages of a folder; fail after a hundred pages."""
         after = ""
-        for _number in range(100):
+        for _ in range(100):
             page = self.store.page(folder, after=after, limit=limit)
             yield page
             after = page.next_token
@@ -23,7 +23,7 @@ class PageCases(DeliveryStoreCase):
         self.fail(f"the pages of {folder!r} have no end")
 
     def assert_paged(self, folder: str, folders: set[str], files: set[str]) -> None:
-        """The pages show exactly these, each once, however long a page is."""
+        """Assert that pages of any length show exactly these folders and files, each once."""
         for limit in (1, 2, 3, 1000):
             pages = list(self.pages(folder, limit))
             shown = [name for page in pages for name in page.folders]
@@ -33,7 +33,7 @@ class PageCases(DeliveryStoreCase):
             for page in pages:
                 self.assertLessEqual(len(page.folders) + len(page.files), limit)
 
-    def test_pages_show_a_folder_once(self) -> None:
+    def test_pages_show_every_entry_once(self) -> None:
         """Promise 5: the pages of a folder show each of its folders and files once."""
         for name in ("a/1", "a/2.txt", "a/10", "a/b/3.txt", "a/c/d/4", "a/é/5", "a/%41", "6"):
             self.save(name)
@@ -41,14 +41,14 @@ class PageCases(DeliveryStoreCase):
         self.assert_paged("a", {"a/b", "a/c", "a/é"}, inside)
         self.assert_paged("", {"a"}, {"6"})
 
-    def test_pages_tell_size_and_time(self) -> None:
-        """Promise 5: a page tells size and time as size() and get_modified_time() do."""
+    def test_pages_show_size_and_time(self) -> None:
+        """Promise 5: a page shows the same size and time as size() and get_modified_time()."""
         name = self.save("a/file.txt", b"12345")
         (entry,) = self.store.page("a").files
         self.assertEqual(entry, (name, 5, self.store.get_modified_time(name)))
 
     def test_pages_keep_their_order(self) -> None:
-        """Promise 5: asked again, the pages of a folder come as before, also while files do."""
+        """Promise 5: the pages of a folder keep their order, also when files are added."""
         for number in range(9):
             self.save(f"a/{number}5")
         before = [entry.name for page in self.pages("a", 4) for entry in page.files]
@@ -58,7 +58,7 @@ class PageCases(DeliveryStoreCase):
         entries = [*first.files, *rest.files]
         self.assertEqual([entry.name for entry in entries if entry.name != "a/00"], before)
 
-    def test_page_of_nothing(self) -> None:
+    def test_page_of_a_missing_folder(self) -> None:
         """Promise 5: the page of a missing folder, a file or an empty store is empty."""
         self.assertEqual(self.store.page(""), ([], [], ""))
         self.save("a/file.txt")
@@ -66,25 +66,25 @@ class PageCases(DeliveryStoreCase):
             self.assertEqual(self.store.page(folder), ([], [], ""))
 
     def test_pages_of_prefix_siblings(self) -> None:
-        """Promise 5: the page of folder 0/1 never shows what lies in 0/10."""
+        """Promise 5: the page of folder 0/1 never shows the files of 0/10."""
         self.save("0/1/1005/17")
         self.save("0/10/10005/17")
         self.assertEqual(self.store.page("0/1"), (["0/1/1005"], [], ""))
 
-    def test_any_text_as_a_token(self) -> None:
-        """Promise 4: a page asked for by a text that no page gave shows nothing of elsewhere."""
+    def test_forged_token_shows_nothing_else(self) -> None:
+        """Promise 4: page() with a forged token shows nothing outside of its folder."""
         self.save("a/file.txt")
         self.save("b/secret.txt")
         for after in ("..", "../b", "/etc", "b/secret.txt", "%2e%2e", "\0", "\ud800", "x" * 5000):
             try:
                 page = self.store.page("a", after=after)
             except (OSError, ValueError):
-                continue  # a server may say so
+                continue  # A server may reject the token.
             names = [*page.folders, *(entry.name for entry in page.files)]
             self.assertLessEqual(set(names), {"a/file.txt"})
 
-    def test_length_of_a_page(self) -> None:
-        """Promise 6: a page of less than one or more than a thousand is refused."""
+    def test_page_rejects_other_limits(self) -> None:
+        """Promise 6: page() rejects a limit below 1 or above 1000."""
         for limit in (0, -1, 1001):
             with self.assertRaises(ValueError):
                 self.store.page("", limit=limit)

@@ -1,4 +1,4 @@
-"""Promise 1: a name shows all of its bytes or does not exist, whatever happens to the writer."""
+"""Promise 1 of saves: a name shows all of its bytes or does not exist."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .._support.disk import DiskCase, in_processes
 from .._support.sources import Script, SourceBroke, breaks, scripted
 
 
-class WholeCases(DiskCase):
-    """Saves that break off, and saves under way."""
+class WholeOrAbsentCases(DiskCase):
+    """Saves that fail, and saves in progress."""
 
     def assert_leaves_nothing(
         self, content: Any, error: type[BaseException] = SourceBroke
@@ -30,22 +30,22 @@ class WholeCases(DiskCase):
 
     @needs("whole_or_absent")
     def test_raising_source_leaves_nothing(self) -> None:
-        """Promise 1: a source that raises half-way leaves nothing at the name."""
+        """Promise 1: content that raises halfway leaves nothing under the name."""
         self.assert_leaves_nothing(scripted(b"part", breaks))
 
     @needs("whole_or_absent")
     def test_source_that_raises_at_once_leaves_nothing(self) -> None:
-        """Promise 1: a source that raises before its first byte leaves no empty file."""
+        """Promise 1: content that raises before its first byte leaves no empty file."""
         self.assert_leaves_nothing(scripted(breaks))
 
     @needs("whole_or_absent")
     def test_plain_reader_that_raises_leaves_nothing(self) -> None:
-        """Promise 1: a plain file object whose read() raises leaves nothing at the name."""
+        """Promise 1: a plain file object whose read() raises leaves nothing under the name."""
         self.assert_leaves_nothing(Script(b"part", breaks))
 
     @needs("whole_or_absent")
     def test_keyboard_interrupt_leaves_nothing(self) -> None:
-        """Promise 1: Ctrl-C in the middle of a save leaves nothing at the name."""
+        """Promise 1: Ctrl-C during a save leaves nothing under the name."""
 
         def interrupt() -> None:
             raise KeyboardInterrupt
@@ -53,8 +53,8 @@ class WholeCases(DiskCase):
         self.assert_leaves_nothing(scripted(b"part", interrupt), KeyboardInterrupt)
 
     @needs("whole_or_absent")
-    def test_source_of_no_bytes_leaves_nothing(self) -> None:
-        """Promise 1: a source that hands out something else than bytes leaves nothing."""
+    def test_source_of_numbers_leaves_nothing(self) -> None:
+        """Promise 1: content that yields something other than bytes or text leaves nothing."""
 
         class Numbers(File):  # type: ignore[type-arg]  # not generic at run time
             def chunks(self, chunk_size: int | None = None) -> Any:
@@ -64,8 +64,8 @@ class WholeCases(DiskCase):
         self.assert_leaves_nothing(Numbers(io.BytesIO(), "numbers"), TypeError)
 
     @needs("whole_or_absent")
-    def test_raising_temporary_upload_leaves_nothing(self) -> None:
-        """Promise 1: an upload whose temporary file has vanished leaves nothing at the name."""
+    def test_vanished_temporary_upload_leaves_nothing(self) -> None:
+        """Promise 1: an upload whose temporary file has vanished leaves nothing under the name."""
 
         class Vanished(File):  # type: ignore[type-arg]  # not generic at run time
             def temporary_file_path(self) -> str:
@@ -78,7 +78,7 @@ class WholeCases(DiskCase):
         self.assert_leaves_nothing(Vanished(io.BytesIO(), "upload"), FileNotFoundError)
 
     def test_error_of_the_source_reaches_the_caller(self) -> None:
-        """Promise 1: the caller gets the source's own exception."""
+        """Promise 1: the caller gets the exception that the content raised."""
         error = SourceBroke("the source's own")
 
         def broken() -> None:
@@ -89,14 +89,14 @@ class WholeCases(DiskCase):
         self.assertIs(caught.exception, error)
 
     @needs("whole_or_absent")
-    def test_source_that_says_something_exists_is_not_read_again(self) -> None:
-        """Promise 1: a source's own FileExistsError is the save's error, and no taken name."""
+    def test_file_exists_error_of_the_source_is_not_retried(self) -> None:
+        """Promise 1: a FileExistsError of the content reaches the caller and is not retried."""
         error = FileExistsError("the source's own")
         reads = []
 
         def exists() -> None:
             reads.append(1)
-            self.assertLess(len(reads), 10, "the source was read again and again")
+            self.assertLess(len(reads), 10, "save() retries without end")
             raise error
 
         for size in (0, 100):
@@ -106,61 +106,61 @@ class WholeCases(DiskCase):
         self.assertEqual(len(reads), 2)
 
     def test_callers_file_stays_open_after_an_error(self) -> None:
-        """Promise 1: after a failed save the caller's own file is still open."""
+        """Promise 1: a failed save leaves the caller's file open."""
         source = scripted(b"part", breaks)
         with self.assertRaises(SourceBroke):
             self.store.save("torn.bin", source)
         self.assertFalse(source.closed)
 
     @needs("whole_or_absent")
-    def test_failed_save_can_be_tried_again(self) -> None:
-        """Promise 1: after a failed save the same name can be saved, under that very name."""
+    def test_failed_save_can_be_repeated(self) -> None:
+        """Promise 1: after a failed save the next save gets the same name."""
         with self.assertRaises(SourceBroke):
             self.store.save("folder/again.bin", scripted(b"part", breaks))
         name = self.save("folder/again.bin", b"whole")
         self.assertEqual(name, "folder/again.bin")
-        self.assert_holds(name, b"whole")
+        self.assert_stored(name, b"whole")
 
     @needs("whole_or_absent")
-    def test_growing_file_is_not_seen(self) -> None:
-        """Promise 1: while a save is under way nobody sees the file, its size or its entry."""
+    def test_file_is_invisible_during_its_save(self) -> None:
+        """Promise 1: during a save no method shows the file."""
         name = "folder/growing.bin"
 
-        def look() -> None:
+        def check() -> None:
             self.assert_absent(name)
 
-        self.store.save(name, scripted(b"x" * 100_000, look, b"y" * 100_000, look))
-        self.assert_holds(name, b"x" * 100_000 + b"y" * 100_000)
+        self.store.save(name, scripted(b"x" * 100_000, check, b"y" * 100_000, check))
+        self.assert_stored(name, b"x" * 100_000 + b"y" * 100_000)
 
     @needs("whole_or_absent")
-    def test_nothing_else_is_seen_during_a_save(self) -> None:
-        """Promise 1: no temporary file shows in a scan or listing during a save or after it."""
+    def test_temporary_files_are_invisible(self) -> None:
+        """Promise 1: scans and listings show no temporary file, during a save or after it."""
         seen: list[object] = []
 
-        def look() -> None:
+        def check() -> None:
             seen.extend(self.scanned())
             seen.extend(self.store.listdir("")[1])
 
-        self.store.save("folder/name.bin", scripted(b"x" * 100_000, look, b"y"))
+        self.store.save("folder/name.bin", scripted(b"x" * 100_000, check, b"y"))
         self.assertEqual(seen, [])
         self.assertEqual(self.scanned(), {"folder/name.bin"})
         self.assertEqual(self.store.listdir(""), (["folder"], []))
 
     @needs("whole_or_absent")
-    def test_reader_during_a_rewrite_sees_whole_files(self) -> None:
-        """Promise 1: while an ordinary name is rewritten its readers see the old bytes whole."""
+    def test_old_bytes_are_readable_during_a_rewrite(self) -> None:
+        """Promise 1: while an ordinary name is rewritten, readers get all of the old bytes."""
         name = self.save("notes.txt", b"old" * 50_000)
         writer = self.store.open(name, "wb")
         writer.write(b"new" * 60_000)
         try:
-            self.assert_holds(name, b"old" * 50_000)
+            self.assert_stored(name, b"old" * 50_000)
         finally:
             writer.close()
-        self.assert_holds(name, b"new" * 60_000)
+        self.assert_stored(name, b"new" * 60_000)
 
     @needs("whole_or_absent")
-    def test_copy_that_breaks_off_leaves_nothing(self) -> None:
-        """Promise 1: a copy whose source is not there leaves no target, in record or store."""
+    def test_failed_copy_leaves_nothing(self) -> None:
+        """Promise 1: copy() of a missing file records and stores nothing."""
         source, target = self.stored(b"hello"), self.filemeta(2, 2)
         assert source.content is not None
         self.store.delete(source.content)
@@ -172,12 +172,12 @@ class WholeCases(DiskCase):
     @on_disk
     @needs("whole_or_absent")
     def test_full_disk_leaves_nothing(self) -> None:
-        """Promise 1: when no more bytes can be written the error is raised and nothing is left."""
+        """Promise 1: a full disk raises an error and leaves nothing under the name."""
         import resource  # not on Windows
 
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         content = scripted(*[b"x" * 65_536] * 8)
-        # Python ignores SIGXFSZ, so that write() fails as it does on a full disk.
+        # Python ignores SIGXFSZ, so write() raises OSError, as it does on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
         try:
             with self.assertRaises(OSError):
@@ -190,15 +190,15 @@ class WholeCases(DiskCase):
     @on_disk
     @needs("whole_or_absent")
     def test_killed_writer_leaves_nothing(self) -> None:
-        """Promise 1: a process killed in the middle of a save leaves nothing at the name."""
+        """Promise 1: a process that is killed during a save leaves nothing under the name."""
         self.assert_killed_process_leaves_nothing(
             lambda die: self.store.save("folder/torn.bin", scripted(b"x" * 100_000, die, b"y"))
         )
 
     @on_disk
     @needs("whole_or_absent")
-    def test_killed_rewriter_leaves_the_old_bytes(self) -> None:
-        """Promise 1: a process killed before it closed a writer leaves the old bytes."""
+    def test_killed_rewrite_leaves_the_old_bytes(self) -> None:
+        """Promise 1: a process that is killed before close() of a writer leaves the old bytes."""
         self.save("notes.txt", b"old bytes")
 
         def rewrite(die: Callable[[], None]) -> None:
@@ -213,6 +213,8 @@ class WholeCases(DiskCase):
     def assert_killed_process_leaves_nothing(
         self, work: Callable[[Callable[[], None]], object]
     ) -> None:
+        """Call ``work(die)`` in a forked process, which ``die()`` kills."""
+
         def killed() -> None:
             work(lambda: os.kill(os.getpid(), signal.SIGKILL))
 

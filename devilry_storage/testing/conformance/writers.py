@@ -1,4 +1,4 @@
-"""Promise 1 of ``write_open()``: bytes are published by a clean close() and by nothing else."""
+"""Promise 1 of writers: only a clean close() publishes the bytes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,122 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from .._support.case import DeliveryStoreCase, on_disk
+from .._support import abandoned_writers
+from .._support.abandoned_writers import OpenWriter
+from .._support.case import DeliveryStoreCase, needs, on_disk
 from .._support.disk import in_processes
 from .._support.sources import SourceBroke
-from . import leaving_writers
+
+
+class RewriteCases(DeliveryStoreCase):
+    """Writers of ``open(name, "wb")``, which replace an ordinary name."""
+
+    def assert_leaves_old_bytes(self, leave: Callable[[OpenWriter], None]) -> None:
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        with self.assert_unchanged(), self.assertRaises(SourceBroke):
+            leave(lambda: self.store.open("notes.txt", "wb"))
+
+    @needs("whole_or_absent")
+    def test_rewrite_with_an_exception_in_with(self) -> None:
+        """Promise 1: an exception inside "with open(name, 'wb')" leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_with)
+
+    @needs("whole_or_absent")
+    def test_rewrite_with_an_exception_in_closing(self) -> None:
+        """Promise 1: an exception inside contextlib.closing() leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_closing)
+
+    @needs("whole_or_absent")
+    def test_rewrite_with_an_exception_in_try_finally(self) -> None:
+        """Promise 1: an exception before "finally: close()" leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_try_finally)
+
+    @needs("whole_or_absent")
+    def test_rewrite_with_an_exception_in_an_exit_stack(self) -> None:
+        """Promise 1: an exception inside an ExitStack leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_exit_stack)
+
+    @needs("whole_or_absent")
+    def test_rewrite_with_an_exception_in_a_zip(self) -> None:
+        """Promise 1: an incomplete archive leaves the old bytes, though ZipFile ends it."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_half_a_zip)
+
+    @needs("whole_or_absent")
+    def test_rewrite_in_a_dropped_generator(self) -> None:
+        """Promise 1: a generator that is dropped while it writes leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_dropping_a_generator)
+
+    @needs("whole_or_absent")
+    def test_rewrite_never_closed(self) -> None:
+        """Promise 1: a writer that is never closed leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.by_never_closing)
+
+    @needs("whole_or_absent")
+    def test_rewrite_with_a_second_exception(self) -> None:
+        """Promise 1: a second exception, raised in an except block, leaves the old bytes."""
+        self.assert_leaves_old_bytes(abandoned_writers.after_another_error)
+
+    @needs("whole_or_absent")
+    def test_rewrite_closed_in_an_except_block(self) -> None:
+        """Promise 1: close() of open(name, "wb") in an except block discards and logs an error."""
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        with self.assert_unchanged(), self.assertLogs("devilry_storage", "ERROR"):
+            writer = abandoned_writers.closed_for_another_error(
+                lambda: self.store.open("notes.txt", "wb")
+            )
+        self.assertIs(writer.discarded, True)
+
+    @needs("whole_or_absent")
+    @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
+    def test_rewrite_in_a_forked_child(self) -> None:
+        """Promise 1: a forked child cannot use its parent's open(name, "wb") or harm its bytes."""
+        self.save("notes.txt", b"the old bytes, a bit longer")
+        used = abandoned_writers.used_in_a_child(lambda: self.store.open("notes.txt", "wb"))
+        self.assertEqual(used, [])
+        self.assert_stored("notes.txt", b"before, and after")
+
+    @needs("whole_or_absent")
+    def test_rewrite_is_published_on_close(self) -> None:
+        """Promise 1: open(name, "wb") publishes its bytes on close(), not before."""
+        self.save("folder/other.txt")
+        writer = self.store.open("folder/new.txt", "wb")
+        writer.write(b"new bytes")
+        writer.flush()
+        try:
+            self.assert_absent("folder/new.txt")
+        finally:
+            writer.close()
+        self.assert_stored("folder/new.txt", b"new bytes")
+
+    @needs("whole_or_absent")
+    def test_rewrite_makes_folders_on_close(self) -> None:
+        """Promise 1: open(name, "wb") makes missing folders on close()."""
+        with self.store.open("new/folder/file.txt", "wb") as writer:
+            writer.write(b"new bytes")
+            self.assertEqual(self.store.listdir(""), ([], []))
+        self.assert_stored("new/folder/file.txt", b"new bytes")
+
+    @needs("whole_or_absent")
+    def test_new_name_with_an_exception_in_with(self) -> None:
+        """Promise 1: an exception inside "with open(name, 'wb')" of a new name leaves nothing."""
+        self.save("folder/other.txt")
+        with self.assertRaises(SourceBroke):
+            abandoned_writers.by_with(lambda: self.store.open("folder/new.txt", "wb"))
+        self.assert_absent("folder/new.txt")
+
+    @needs("whole_or_absent")
+    def test_rewrite_without_a_write_empties_the_file(self) -> None:
+        """Promise 1: a writer that is closed without a write leaves an empty file."""
+        self.save("notes.txt", b"the old bytes")
+        with self.store.open("notes.txt", "wb"):
+            pass
+        self.assert_stored("notes.txt", b"")
 
 
 class WriterCases(DeliveryStoreCase):
-    """``write_open(filemeta)``."""
+    """Writers of ``write_open(filemeta)``."""
 
-    def assert_leaves_content(self, leave: Callable[[leaving_writers.OpenWriter], None]) -> None:
+    def assert_leaves_content(self, leave: Callable[[OpenWriter], None]) -> None:
         stored, fresh = self.stored(b"the old bytes"), self.filemeta(2, 2)
         before = (stored.content, stored.size, stored.sha256)
         with self.assert_unchanged():
@@ -31,61 +137,61 @@ class WriterCases(DeliveryStoreCase):
         self.assertEqual((stored.content, stored.size, stored.sha256), before)
         self.assertIsNone(fresh.content)
 
-    def test_writer_left_by_with(self) -> None:
+    def test_writer_with_an_exception_in_with(self) -> None:
         """Promise 1: an exception inside "with write_open()" stores and records nothing."""
-        self.assert_leaves_content(leaving_writers.by_with)
+        self.assert_leaves_content(abandoned_writers.by_with)
 
-    def test_writer_left_by_closing(self) -> None:
-        """Promise 1: write_open() in closing(), left by an exception, stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_closing)
+    def test_writer_with_an_exception_in_closing(self) -> None:
+        """Promise 1: an exception inside closing(write_open()) stores nothing."""
+        self.assert_leaves_content(abandoned_writers.by_closing)
 
-    def test_writer_left_by_try_finally(self) -> None:
-        """Promise 1: write_open() with "finally", left by an exception, stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_try_finally)
+    def test_writer_with_an_exception_in_try_finally(self) -> None:
+        """Promise 1: an exception before "finally: close()" of write_open() stores nothing."""
+        self.assert_leaves_content(abandoned_writers.by_try_finally)
 
-    def test_writer_left_by_exit_stack(self) -> None:
-        """Promise 1: write_open() in an ExitStack, left by an exception, stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_exit_stack)
+    def test_writer_with_an_exception_in_an_exit_stack(self) -> None:
+        """Promise 1: an exception inside an ExitStack with write_open() stores nothing."""
+        self.assert_leaves_content(abandoned_writers.by_exit_stack)
 
-    def test_writer_left_by_half_a_zip(self) -> None:
-        """Promise 1: half an archive in write_open() is not stored."""
-        self.assert_leaves_content(leaving_writers.by_half_a_zip)
+    def test_writer_with_an_exception_in_a_zip(self) -> None:
+        """Promise 1: an incomplete archive in write_open() is not stored."""
+        self.assert_leaves_content(abandoned_writers.by_half_a_zip)
 
-    def test_writer_left_by_dropping_a_generator(self) -> None:
+    def test_writer_in_a_dropped_generator(self) -> None:
         """Promise 1: write_open() in a generator that is dropped stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_dropping_a_generator)
+        self.assert_leaves_content(abandoned_writers.by_dropping_a_generator)
 
     def test_writer_never_closed(self) -> None:
-        """Promise 1: write_open() that is never closed stores nothing."""
-        self.assert_leaves_content(leaving_writers.by_never_closing)
+        """Promise 1: write_open() without close() stores nothing."""
+        self.assert_leaves_content(abandoned_writers.by_never_closing)
 
-    def test_writer_left_while_another_error_is_handled(self) -> None:
-        """Promise 1: write_open() in an except block, left by a new error, stores nothing."""
-        self.assert_leaves_content(leaving_writers.after_another_error)
+    def test_writer_with_a_second_exception(self) -> None:
+        """Promise 1: write_open() in an except block that raises again stores nothing."""
+        self.assert_leaves_content(abandoned_writers.after_another_error)
 
-    def test_writer_in_an_except_block(self) -> None:
-        """Promise 1: write_open() that is opened and closed in an except block stores."""
+    def test_writer_used_in_an_except_block(self) -> None:
+        """Promise 1: write_open() that is opened and closed in one except block stores."""
         filemeta = self.filemeta()
         try:
-            int("no number")
+            int("not a number")
         except ValueError:
             writer = self.store.write_open(filemeta)
             writer.write(b"stored")
             writer.close()
-        self.assert_holds(str(filemeta.content), b"stored")
+        self.assert_stored(str(filemeta.content), b"stored")
 
     def test_writer_in_nested_except_blocks(self) -> None:
-        """Promise 1: write_open() that is closed where the outer error was handled stores."""
+        """Promise 1: write_open() from a nested except block, closed in the outer one, stores."""
         filemeta = self.filemeta()
-        leaving_writers.opened_for_two_errors(lambda: self.store.write_open(filemeta))
-        self.assert_holds(str(filemeta.content), b"new bytes")
+        abandoned_writers.opened_for_two_errors(lambda: self.store.write_open(filemeta))
+        self.assert_stored(str(filemeta.content), b"new bytes")
 
-    def test_writer_closed_while_an_error_is_handled(self) -> None:
+    def test_writer_closed_in_an_except_block(self) -> None:
         """Promise 1: close() in an except block discards, logs an error and sets discarded."""
         filemeta = self.stored(b"the old bytes")
         before = (filemeta.content, filemeta.size, filemeta.sha256)
         with self.assert_unchanged(), self.assertLogs("devilry_storage", "ERROR"):
-            writer = leaving_writers.closed_for_another_error(
+            writer = abandoned_writers.closed_for_another_error(
                 lambda: self.store.write_open(filemeta)
             )
         self.assertEqual((filemeta.content, filemeta.size, filemeta.sha256), before)
@@ -93,10 +199,10 @@ class WriterCases(DeliveryStoreCase):
         with self.store.write_open(filemeta) as writer:
             writer.write(b"new bytes")
         self.assertIs(writer.discarded, False)
-        self.assert_holds(str(filemeta.content), b"new bytes")
+        self.assert_stored(str(filemeta.content), b"new bytes")
 
-    def test_writer_shows_nothing_before_close(self) -> None:
-        """Promise 1: before close() nothing is at the key and nothing is recorded."""
+    def test_writer_publishes_nothing_before_close(self) -> None:
+        """Promise 1: before close() of a writer nothing is stored or recorded."""
         filemeta = self.filemeta()
         with self.store.write_open(filemeta) as writer:
             writer.write(b"x" * 300_000)
@@ -104,20 +210,20 @@ class WriterCases(DeliveryStoreCase):
             self.assert_absent(self.key())
             self.assertIsNone(filemeta.content)
             self.assertFalse(self.store.exists(filemeta))
-        self.assert_holds(self.key(), b"x" * 300_000)
+        self.assert_stored(self.key(), b"x" * 300_000)
 
-    def test_writer_that_is_closed_twice(self) -> None:
-        """Promise 1: closing a writer again does nothing."""
+    def test_writer_can_be_closed_twice(self) -> None:
+        """Promise 1: closing a writer a second time does nothing."""
         filemeta = self.filemeta()
         with self.store.write_open(filemeta) as writer:
             writer.write(b"data")
             writer.close()
         writer.close()
         self.assertEqual(self.scanned(), {self.key()})
-        self.assert_holds(self.key(), b"data")
+        self.assert_stored(self.key(), b"data")
 
-    def test_closed_writer_refuses_more(self) -> None:
-        """Promise 1: writing to a closed writer is a ValueError and changes nothing."""
+    def test_closed_writer_rejects_writes(self) -> None:
+        """Promise 1: writing to a closed writer raises ValueError and changes nothing."""
         filemeta = self.stored(b"data")
         writer = self.store.write_open(filemeta)
         writer.close()
@@ -126,7 +232,7 @@ class WriterCases(DeliveryStoreCase):
             writer.write(b"more")
 
     @on_disk
-    def test_forked_child_that_ends_leaves_a_writer_alone(self) -> None:
+    def test_writer_dropped_in_a_forked_child(self) -> None:
         """Promise 1: a forked child that drops its copy of a writer changes nothing."""
         filemeta = self.filemeta()
         writers = [self.store.write_open(filemeta)]
@@ -141,36 +247,36 @@ class WriterCases(DeliveryStoreCase):
         self.assertEqual(in_processes(drop), [True])
         with writers.pop() as writer:
             writer.write(b"and after it")
-        self.assert_holds(self.key(), b"written before the fork, and after it")
+        self.assert_stored(self.key(), b"written before the fork, and after it")
 
     @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
     def test_writer_in_a_forked_child(self) -> None:
-        """Promise 1: write() and close() in a forked child raise; the parent's bytes are kept."""
+        """Promise 1: write() and close() raise in a forked child; the parent's bytes are kept."""
         filemeta = self.filemeta()
-        used = leaving_writers.used_in_a_child(lambda: self.store.write_open(filemeta))
+        used = abandoned_writers.used_in_a_child(lambda: self.store.write_open(filemeta))
         self.assertEqual(used, [])
         self.assertEqual(self.scanned(), {self.key()})
-        self.assert_holds(self.key(), b"before, and after")
+        self.assert_stored(self.key(), b"before, and after")
 
-    def test_writer_counts_and_hashes(self) -> None:
-        """Promise 1: a writer knows size and SHA-256 of what was written so far."""
+    def test_writer_has_size_and_sha256(self) -> None:
+        """Promise 1: a writer has the size and SHA-256 of the bytes written so far."""
         with self.store.write_open(self.filemeta()) as writer:
             for written in (b"", b"a", b"ab"):
                 self.assertEqual(writer.size, len(written))
                 self.assertEqual(writer.sha256, hashlib.sha256(written).hexdigest())
                 writer.write(b"ab"[len(written) : len(written) + 1])
 
-    def test_writer_takes_whatever_holds_bytes(self) -> None:
-        """Promise 1: bytes, bytearray, memoryview and text (as UTF-8) are written alike."""
+    def test_writer_accepts_bytes_and_text(self) -> None:
+        """Promise 1: a writer accepts bytes, bytearray, memoryview, and text as UTF-8."""
         filemeta = self.filemeta()
         pieces: list[Any] = [b"by", bytearray(b"te"), memoryview(b"--"), "blå"]
         with self.store.write_open(filemeta) as writer:
             writer.writelines(pieces)
-        self.assert_holds(self.key(), b"byte--" + "blå".encode())
+        self.assert_stored(self.key(), b"byte--" + "blå".encode())
         self.assertEqual(filemeta.size, 10)
 
-    def test_zip_through_a_writer(self) -> None:
-        """Promise 1: an archive of nine megabytes written through a writer is whole."""
+    def test_zip_can_be_written(self) -> None:
+        """Promise 1: an archive of nine megabytes can be written through a writer."""
         member = os.urandom(900_000)
         self.save("a.zip", b"")
         for name, open_writer in (

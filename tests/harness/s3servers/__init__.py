@@ -1,8 +1,8 @@
-"""Real S3 servers for the tests, each a process on free ports of 127.0.0.1.
+"""Real S3 servers for the tests, as processes on free ports of 127.0.0.1.
 
-``seaweedfs`` keeps what S3 promises, ``moto`` is the quick one, ``rclone`` ignores If-None-Match.
-`get` starts one when it is first asked for; workers and children of the process that did so find
-it in their environment. It ends with that process, however that ends.
+``seaweedfs`` behaves like S3, ``moto`` is fast, and ``rclone`` ignores If-None-Match. `get` starts
+a server at its first call; workers and children of the process find it in their environment. It
+ends with the process that started it, even if that is killed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it is, and who may do everything there."""
+    """The address of a running server, and the access key of a user with all rights."""
 
     name: str
     endpoint_url: str
@@ -35,17 +35,17 @@ class Server:
     region: str = REGION
 
     def client(self) -> Any:
-        """Return this process's boto3 client of S3, whose calls end in seconds."""
+        """Return this process's boto3 client, which has short timeouts."""
         return _client(self, os.getpid())
 
     def bucket(self) -> str:
-        """Make a bucket of a name that was never used, and return the name."""
+        """Make a bucket with a new name, and return the name."""
         name = f"deliveries-{uuid.uuid4().hex}"
         self.client().create_bucket(Bucket=name)
         return name
 
     def options(self, bucket: str) -> dict[str, Any]:
-        """Return the options of a storage over this bucket, as ``STORAGES`` wants them."""
+        """Return the ``OPTIONS`` of a storage with this bucket."""
         return {
             "bucket_name": bucket,
             "endpoint_url": self.endpoint_url,
@@ -57,19 +57,19 @@ class Server:
 
 
 def missing(name: str) -> str | None:
-    """Return why this server cannot be started here, None where it can."""
+    """Return why this machine cannot run this server, or None if it can."""
     return programs.PROGRAMS[name].missing()
 
 
 def need(name: str) -> Server:
-    """Return the server; skip the test where it is missing."""
+    """Return the running server, or skip the test if it is missing."""
     if reason := missing(name):
         pytest.skip(reason)
     return get(name)
 
 
 def get(name: str) -> Server:
-    """Return the running server, started if nobody has yet; RuntimeError if it will not run."""
+    """Return the running server; start it at the first call. RuntimeError if it does not start."""
     with _lock:
         variable = f"DEVILRY_STORAGE_TEST_S3_{name.upper()}"
         if variable not in os.environ:
@@ -78,13 +78,13 @@ def get(name: str) -> Server:
 
 
 def own(name: str) -> Server:
-    """Return a server that nobody else talks to, for another setup; skip or fail as `need`."""
+    """Start a server that is not shared with other tests; skip the test if it is missing."""
     need(name)
     return _started(name)
 
 
 class Restartable:
-    """A server of one's own that can be killed and started again."""
+    """A server that is not shared, and that can be killed and restarted."""
 
     def __init__(self, name: str) -> None:
         need(name)
@@ -129,7 +129,7 @@ def _try(server: Server) -> None:
 
 @functools.lru_cache
 def _client(server: Server, process: int) -> Any:
-    # One a process: a fork must not share its parent's connections.
+    # One for each process: a fork must not share the connections of its parent.
     import boto3
     from botocore.config import Config
 
@@ -144,6 +144,6 @@ def _client(server: Server, process: int) -> Any:
             read_timeout=10,
             retries={"total_max_attempts": 1},
             s3={"addressing_style": "path"},
-            proxies={},  # none, whatever the environment says
+            proxies={},  # ignore the environment
         ),
     )

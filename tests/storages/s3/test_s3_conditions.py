@@ -164,8 +164,8 @@ class TestS3DeliveryStoreOnRclone(S3Cases):
     # Objects of rclone are files on a disk. If the name is a folder, it responds with 500 and
     # deletes the files in the folder.
     @unittest.expectedFailure
-    def test_folder_is_not_written_over(self) -> None:
-        super().test_folder_is_not_written_over()
+    def test_folder_is_not_overwritten(self) -> None:
+        super().test_folder_is_not_overwritten()
 
 
 def test_allow_races_clears_two_flags() -> None:

@@ -1,4 +1,4 @@
-"""Promise 6: little memory. No operation of a store holds a file in memory."""
+"""Promise 6: no operation keeps a whole large file in memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MIB = 1024 * 1024
 LARGE = 32 * MIB
 
 
-class LeanCases(DeliveryStoreCase):
-    """Memory while a large file is moved."""
+class BoundedMemoryCases(DeliveryStoreCase):
+    """Peak memory while a large file is stored, read or copied."""
 
     @contextmanager
     def assert_little_memory(self) -> Iterator[None]:
-        """The work's own peak stays far below the size of a large file."""
-        self.store.exists("nothing")  # what is made at the first use, as a client, and stays
+        """Assert that the block's peak of memory is far below the size of a large file."""
+        self.store.exists("nothing")  # A client made at the first use is not counted.
         gc.collect()
         tracemalloc.start()
         try:
@@ -32,22 +32,22 @@ class LeanCases(DeliveryStoreCase):
             tracemalloc.stop()
         self.assertLess(peak, 16 * MIB, "bytes of memory for a file of 32 MiB")
 
-    def assert_not_in_memory(self) -> None:
+    def skip_if_in_memory(self) -> None:
         if isinstance(self.store, InMemoryStorage):
             self.skipTest(f"{type(self.store).__name__} keeps its files in memory")
 
     @needs("bounded_memory")
     def test_large_file_is_saved_with_little_memory(self) -> None:
-        """Promise 6: save() holds only a part of a large file in memory."""
-        self.assert_not_in_memory()
+        """Promise 6: save() keeps only a part of a large file in memory."""
+        self.skip_if_in_memory()
         with self.assert_little_memory():
             name = self.store.save("large.bin", endless(LARGE))
         self.assertEqual(self.store.size(name), LARGE)
 
     @needs("bounded_memory")
     def test_large_file_is_written_with_little_memory(self) -> None:
-        """Promise 6: write_open() holds only a part of a large file in memory."""
-        self.assert_not_in_memory()
+        """Promise 6: write_open() keeps only a part of a large file in memory."""
+        self.skip_if_in_memory()
         filemeta = self.filemeta()
         with self.assert_little_memory(), self.store.write_open(filemeta) as writer:
             for chunk in endless(LARGE).chunks():
@@ -56,14 +56,14 @@ class LeanCases(DeliveryStoreCase):
 
     @needs("bounded_memory")
     def test_large_file_is_streamed_with_little_memory(self) -> None:
-        """Promise 6: stream() holds only a part of a large file in memory."""
+        """Promise 6: stream() keeps only a part of a large file in memory."""
         name = self.store.save("large.bin", endless(LARGE))
         with self.assert_little_memory():
             self.assertEqual(sum(map(len, self.store.stream(name))), LARGE)
 
     @needs("bounded_memory")
     def test_large_file_is_read_with_little_memory(self) -> None:
-        """Promise 6: open() holds only what is read in memory."""
+        """Promise 6: open() keeps only the bytes of one read() in memory."""
         name = self.store.save("large.bin", endless(LARGE))
         with self.assert_little_memory(), self.store.open(name) as file:
             read = 0
@@ -73,8 +73,8 @@ class LeanCases(DeliveryStoreCase):
 
     @needs("bounded_memory")
     def test_large_file_is_copied_with_little_memory(self) -> None:
-        """Promise 6: copy() holds only a part of a large file in memory."""
-        self.assert_not_in_memory()
+        """Promise 6: copy() keeps only a part of a large file in memory."""
+        self.skip_if_in_memory()
         source, target = self.filemeta(1, 1), self.filemeta(2, 2)
         source.content = self.store.save(self.key(1, 1), endless(LARGE))
         with self.assert_little_memory():
@@ -83,7 +83,7 @@ class LeanCases(DeliveryStoreCase):
 
     @needs("bounded_memory")
     def test_range_is_streamed_with_little_memory(self) -> None:
-        """Promise 6: a short range of a large file is streamed without the bytes before it."""
+        """Promise 6: stream() of a range does not read the bytes before it into memory."""
         name = self.store.save("large.bin", endless(LARGE))
         with self.assert_little_memory():
             self.assertEqual(b"".join(self.store.stream(name, LARGE - 10, LARGE - 5)), b"x" * 5)

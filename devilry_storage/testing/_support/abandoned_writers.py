@@ -1,4 +1,4 @@
-"""The ways to leave a writer that was not finished."""
+"""Functions that use a writer and leave it, most of them without finishing it."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._support.disk import in_processes
-from .._support.sources import SourceBroke, breaks
+from .disk import in_processes
+from .sources import SourceBroke, breaks
 
 OpenWriter = Callable[[], Any]
 
 
 def by_with(open_writer: OpenWriter) -> None:
-    """``with``."""
+    """Raise inside ``with``."""
     with open_writer() as writer:
         writer.write(b"new bytes")
         breaks()
 
 
 def by_closing(open_writer: OpenWriter) -> None:
-    """``contextlib.closing``."""
+    """Raise inside ``contextlib.closing()``."""
     with contextlib.closing(open_writer()) as writer:
         writer.write(b"new bytes")
         breaks()
 
 
 def by_try_finally(open_writer: OpenWriter) -> None:
-    """``finally: close()``."""
+    """Raise before ``finally: close()``."""
     writer = open_writer()
     try:
         writer.write(b"new bytes")
@@ -40,7 +40,7 @@ def by_try_finally(open_writer: OpenWriter) -> None:
 
 
 def by_exit_stack(open_writer: OpenWriter) -> None:
-    """An ``ExitStack`` that closes one writer and leaves another."""
+    """Raise inside an ``ExitStack`` with two writers, one of which it only closes."""
     with contextlib.ExitStack() as stack:
         writer = open_writer()
         stack.callback(writer.close)
@@ -50,14 +50,14 @@ def by_exit_stack(open_writer: OpenWriter) -> None:
 
 
 def by_half_a_zip(open_writer: OpenWriter) -> None:
-    """An archive that is broken off; ``ZipFile`` still writes its end."""
+    """Raise inside a ``ZipFile``, which still writes the end of the archive."""
     with open_writer() as writer, zipfile.ZipFile(writer, "w") as archive:
         archive.writestr("first.txt", b"first member")
         breaks()
 
 
 def by_dropping_a_generator(open_writer: OpenWriter) -> None:
-    """A generator that nobody exhausts."""
+    """Drop a generator before it is exhausted."""
 
     def generate() -> Iterator[None]:
         with open_writer() as writer:
@@ -73,9 +73,9 @@ def by_dropping_a_generator(open_writer: OpenWriter) -> None:
 
 
 def by_never_closing(open_writer: OpenWriter) -> None:
-    """Nobody closes the writer."""
+    """Drop a writer without closing it."""
     with warnings.catch_warnings():
-        # Who drops a writer may be warned, as of any file.
+        # A store may warn of a dropped writer, as Python does of any file.
         warnings.simplefilter("ignore", ResourceWarning)
         writer = open_writer()
         writer.write(b"new bytes")
@@ -86,9 +86,9 @@ def by_never_closing(open_writer: OpenWriter) -> None:
 
 
 def after_another_error(open_writer: OpenWriter) -> None:
-    """Opened while another error is handled, which is no reason to discard; left by a new one."""
+    """Open a writer in an except block and raise a second exception before it is finished."""
     try:
-        int("no number")
+        int("not a number")
     except ValueError:
         writer = open_writer()
         try:
@@ -99,20 +99,20 @@ def after_another_error(open_writer: OpenWriter) -> None:
 
 
 def closed_for_another_error(open_writer: OpenWriter) -> Any:
-    """Close in the except block of an error that the writer has nothing to do with."""
+    """Close a writer in the except block of an unrelated error, and return it."""
     writer = open_writer()
     writer.write(b"new bytes")
     try:
-        int("no number")
+        int("not a number")
     except ValueError:
         writer.close()
     return writer
 
 
 def opened_for_two_errors(open_writer: OpenWriter) -> Any:
-    """Open while two errors are handled, close while the first of them still is."""
+    """Open a writer in a nested except block, close it in the outer one, and return it."""
     try:
-        int("no number")
+        int("not a number")
     except ValueError:
         try:
             breaks()
@@ -124,9 +124,9 @@ def opened_for_two_errors(open_writer: OpenWriter) -> Any:
 
 
 def used_in_a_child(open_writer: OpenWriter) -> list[str]:
-    """Write to and close, in a forked child, what was opened here; then finish it here.
+    """Use a writer in a forked child, then finish it in the parent.
 
-    Returns which of the child's attempts succeeded.
+    Returns the names of the methods that did not raise in the child.
     """
     writer = open_writer()
     writer.write(b"before, ")
@@ -137,7 +137,7 @@ def used_in_a_child(open_writer: OpenWriter) -> list[str]:
         for attempt in attempts:
             try:
                 attempt()
-            # Stores may have errors of their own; any of them will do.
+            # A store may raise any error.
             except Exception:  # noqa: BLE001  # see above
                 continue
             succeeded.append(getattr(attempt, "__name__", ""))
