@@ -62,7 +62,7 @@ def test_a_missing_file_of_nobody_tells_its_name() -> None:
     """Without a record the message names the storage name alone."""
     missing = DeliveryFileNotFound("a/b")
     assert missing.filemeta is None
-    assert str(missing).endswith("The store holds no file under: 'a/b'")
+    assert str(missing).endswith("The store has no file under: 'a/b'")
 
 
 def test_a_missing_file_keeps_name_and_owner_when_copied() -> None:

@@ -93,7 +93,7 @@ REASONS = [
     ("/a", "it is absolute"),
     ("a\\b", "it contains a backslash"),
     ("a\0", "it contains a control character"),
-    ("a\ud800", "it is no valid Unicode"),
+    ("a\ud800", "it is not valid Unicode"),
     ("a/../b", "'..' would lead out of the store"),
     ("a//b", "it has a part that is empty or '.'"),
     ("./b", "it has a part that is empty or '.'"),
@@ -274,7 +274,7 @@ REASONS_OF_FILENAMES = [
     (". .", "it names a folder"),
     ("a\r\nb", "it contains a control character"),
     ("\u202egpj.exe", "it contains a character that changes the direction of text"),
-    ("\ud83d", "it is no valid Unicode"),
+    ("\ud83d", "it is not valid Unicode"),
 ]
 
 

@@ -206,7 +206,7 @@ def _weaknesses(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMe
         if not getattr(store, flag):
             yield Warning(
                 f"{type(store).__name__} does not guarantee {flag}: {risk}.",
-                hint="Use a store or options with this guarantee, see the manual's page of guarantees.",
+                hint="Use a store or options with this guarantee; see the page of guarantees.",
                 obj=model,
                 id=ids.WEAK_STORE,
             )

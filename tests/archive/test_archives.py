@@ -209,7 +209,7 @@ def test_a_row_without_a_sum_gets_one(group: Any) -> None:
 
 @pytest.mark.parametrize("fault", ["vanishes", "shrinks", "changes"])
 def test_a_file_that_fails_later_breaks_the_archive(group: Any, fault: str) -> None:
-    """It was there when the archive was begun: no archive ends without it."""
+    """It was there when the archive was started: no archive ends without it."""
     delivery = deliver(group, {"a": b"aaa", "b": b"bbb"})
     row = list(delivery.files)[1]
     archive = of_deliveries(Delivery.objects.all())
@@ -232,7 +232,7 @@ def test_file_without_checksum_of_another_size_breaks_the_archive(group: Any, da
     store.delete(row.content.name)
     store.save(row.content.name, io.BytesIO(data))
     sent: list[bytes] = []
-    with pytest.raises(ChecksumMismatch, match="when the archive was begun"):
+    with pytest.raises(ChecksumMismatch, match="when the archive was started"):
         sent.extend(archive)
     assert len(b"".join(sent)) < archive.length
 

@@ -30,14 +30,14 @@ GUARDS: list[Guard] = [
     # -- HTTP --
     Guard(
         "rfc9110.py",
-        'if not _lists(headers["If-Match"], found.etag, weak=False):',
-        'if not _lists(headers["If-Match"], found.etag, weak=True):',
+        'if not _lists(headers["If-Match"], current.etag, weak=False):',
+        'if not _lists(headers["If-Match"], current.etag, weak=True):',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
         "rfc9110.py",
-        'return 304 if _lists(headers["If-None-Match"], found.etag, weak=True) else 0',
-        'return 304 if _lists(headers["If-None-Match"], found.etag, weak=False) else 0',
+        'return 304 if _lists(headers["If-None-Match"], current.etag, weak=True) else 0',
+        'return 304 if _lists(headers["If-None-Match"], current.etag, weak=False) else 0',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
@@ -48,26 +48,26 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "rfc9110.py",
-        ' and _if_range(headers.get("If-Range"), found):',
+        ' and _if_range(headers.get("If-Range"), current):',
         ":",
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
         "rfc9110.py",
-        "return bool(found.etag) and value == found.etag",
-        'return bool(found.etag) and value.removeprefix("W/") == found.etag',
+        "return bool(current.etag) and value == current.etag",
+        'return bool(current.etag) and value.removeprefix("W/") == current.etag',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
         "rfc9110.py",
-        "return found.modified is not None and http_seconds(value) == found.modified",
-        "return http_seconds(value) == found.modified",
+        "return current.modified is not None and http_seconds(value) == current.modified",
+        "return http_seconds(value) == current.modified",
         (f"{_HTTP}::test_what_has_no_tag_and_no_date_is_neither_known_nor_changed",),
     ),
     Guard(
         "rfc9110.py",
-        'if unit.lower() != "bytes" or len(asked) != 1:',
-        'if unit.lower() != "bytes" or not asked:',
+        'if unit.lower() != "bytes" or len(ranges) != 1:',
+        'if unit.lower() != "bytes" or not ranges:',
         (f"{_HTTP}::test_every_request_gets_the_answer_of_the_rfc",),
     ),
     Guard(
@@ -151,17 +151,17 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "serving/responses.py",
-        "    file.validate(answer)\n"
-        '    return protect(answer, shown_as=file.media_type if file.shown else "")\n\n\n'
+        "    file.set_validators(response)\n"
+        '    return protect(response, shown_as=file.media_type if file.shown else "")\n\n\n'
         "def _streamed(",
-        "    file.validate(answer)\n    return protect(answer, shown_as=file.media_type)\n\n\n"
+        "    file.set_validators(response)\n    return protect(response, shown_as=file.media_type)\n\n\n"
         "def _streamed(",
         (f"{_PROTECTING}::test_pdf_that_is_shown_has_no_sandbox",),
     ),
     Guard(
         "serving/responses.py",
-        'if request.method == "HEAD" or asked.status not in {200, 206}:',
-        "if asked.status not in {200, 206}:",
+        'if request.method == "HEAD" or outcome.status not in {200, 206}:',
+        "if outcome.status not in {200, 206}:",
         (f"{_TRANSFERS}::test_a_vanished_file_is_not_found_and_told_of[wsgi]",),
     ),
     Guard(
@@ -172,8 +172,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "serving/responses.py",
-        "if asked.stop - asked.start == file.size:",
-        "if asked.status == 200:",
+        "if outcome.stop - outcome.start == file.size:",
+        "if outcome.status == 200:",
         (f"{_TRANSFERS}::test_the_whole_as_a_range_is_verified",),
     ),
     Guard(
@@ -184,7 +184,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "serving/responses.py",
-        '    file = File(store, name, name.rpartition("/")[2], size, looked_at=True)\n',
+        '    file = File(store, name, name.rpartition("/")[2], size, size_verified=True)\n',
         "    from .types import sent_type\n\n"
         '    leaf = name.rpartition("/")[2]\n'
         "    file = File(store, name, leaf, size, media_type=sent_type(leaf), shown=True)\n",
@@ -204,7 +204,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "serving/stored_file.py",
-        '        answer["Content-Encoding"] = "identity"\n',
+        '        response["Content-Encoding"] = "identity"\n',
         "",
         (f"{_PROTECTING}::test_answer_for_the_web_server_is_protected",),
     ),
@@ -300,39 +300,39 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "serving/responses.py",
-        '    answer["Cache-Control"] = "no-store"\n',
+        '    response["Cache-Control"] = "no-store"\n',
         "",
         (f"{_PROTECTING}::test_redirect_is_protected_and_not_cached",),
     ),
     Guard(
         "serving/responses.py",
-        "    answer = _Redirect(url)\n",
-        "    answer = HttpResponseRedirect(url)\n",
+        "    response = _SecretRedirect(url)\n",
+        "    response = HttpResponseRedirect(url)\n",
         (f"{_PROTECTING}::test_redirect_is_protected_and_not_cached",),
     ),
     Guard(
         "serving/responses.py",
-        "    file.look()  # by the store, which follows no symlink that was planted in it\n",
+        "    file.verify_size()  # by the store, which does not follow symlinks\n",
         "",
         (f"{_WAYS}::test_a_planted_symlink_is_not_left_to_the_web_server",),
     ),
     Guard(
         "serving/responses.py",
-        '    if "X-Accel-Redirect" not in answer:\n',
-        "    if answer:\n",
+        '    if "X-Accel-Redirect" not in response:\n',
+        "    if response:\n",
         (f"{_WAYS}::test_conditions_and_ranges_are_left_to_the_web_server",),
     ),
     Guard(
         "serving/responses.py",
-        '        del answer["Content-Length"]\n',
+        '        del response["Content-Length"]\n',
         "        pass\n",
         (f"{_PROTECTING}::test_answer_for_the_web_server_is_protected",),
     ),
     Guard(
         "serving/responses.py",
-        "        file.validate(answer)\n"
-        '    return protect(answer, shown_as=file.media_type if file.shown else "")',
-        "        file.validate(answer)\n    return answer",
+        "        file.set_validators(response)\n"
+        '    return protect(response, shown_as=file.media_type if file.shown else "")',
+        "        file.set_validators(response)\n    return response",
         (f"{_PROTECTING}::test_answer_for_the_web_server_is_protected",),
     ),
     # -- Views --
@@ -359,7 +359,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "views/base.py",
-        "str(pk) != str(given) or (",
+        "str(pk) != str(value) or (",
         "(",
         (f"{_DOWNLOADS}::test_id_has_one_spelling_in_a_url",),
     ),
@@ -383,20 +383,20 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "views/archives.py",
-        '    answer["Content-Encoding"] = "identity"\n    return protect(answer)\n',
-        "    return protect(answer)\n",
+        '    response["Content-Encoding"] = "identity"\n    return protect(response)\n',
+        "    return protect(response)\n",
         (f"{_PROTECTING}::test_archive_is_protected",),
     ),
     Guard(
         "views/archives.py",
-        '    answer["Content-Encoding"] = "identity"\n    return protect(answer)\n',
-        '    answer["Content-Encoding"] = "identity"\n    return answer\n',
+        '    response["Content-Encoding"] = "identity"\n    return protect(response)\n',
+        '    response["Content-Encoding"] = "identity"\n    return response\n',
         (f"{_PROTECTING}::test_archive_is_protected",),
     ),
     Guard(
         "views/archives.py",
-        '    answer["Content-Disposition"] = rfc9110.content_disposition(name)\n',
-        '    answer["Content-Disposition"] = f\'attachment; filename="{filename}"\'\n',
+        '    response["Content-Disposition"] = rfc9110.content_disposition(name)\n',
+        '    response["Content-Disposition"] = f\'attachment; filename="{filename}"\'\n',
         (f"{_ARCHIVES}::test_name_of_group_is_escaped_in_header_of_its_archive",),
     ),
     Guard(
@@ -425,50 +425,50 @@ GUARDS: list[Guard] = [
     ),
     # -- Archives --
     Guard(
-        "archive/__init__.py",
+        "archive/builders.py",
         "finished = deliveries.filter(successful=True)",
         "finished = deliveries.all()",
         (f"{_ARCHIVES}::test_latest_is_the_last_finished_one_of_each_group_within_a_time",),
     ),
     Guard(
-        "archive/__init__.py",
+        "archive/builders.py",
         "readable = {entry.name for entry in entries if is_storage_name(entry.name)}",
         "readable = {entry.name for entry in entries}",
         (f"{_ARCHIVES}::test_a_file_whose_name_no_store_takes_is_told_of_as_missing",),
     ),
     Guard(
-        "archive/__init__.py",
+        "archive/builders.py",
         "            if entry.name in left_out:\n                continue\n",
         "",
         (f"{_STORES}::test_deleted_bytes_are_in_the_zip_of_a_folder_for_who_may_view_tombstones",),
     ),
     Guard(
-        "archive/__init__.py",
-        "    folders, counted = Folders([SUMS, MISSING]), Counted()\n",
-        "    folders, counted = Folders([]), Counted()\n",
+        "archive/builders.py",
+        "    paths, counter = ArchivePaths([SUMS, MISSING]), LimitCounter()\n",
+        "    paths, counter = ArchivePaths([]), LimitCounter()\n",
         (f"{_ARCHIVES}::test_files_called_like_those_of_the_archive_are_numbered",),
     ),
     Guard(
-        "archive/__init__.py",
-        "            counted.add(entry.size)\n",
+        "archive/builders.py",
+        "            counter.add(entry.size)\n",
         "",
         (f"{_ARCHIVES}::test_folder_of_too_many_files_or_bytes_is_refused",),
     ),
     Guard(
         "archive/entries.py",
-        "if self._files > self._most_files:",
-        "if self._files > self._most_files + 1:",
+        "if self._files > self._max_files:",
+        "if self._files > self._max_files + 1:",
         (f"{_ARCHIVES}::test_too_many_files_or_bytes_are_refused_first",),
     ),
     Guard(
         "archive/entries.py",
-        "if self._bytes > self._most_bytes:",
-        "if size > self._most_bytes:",
+        "if self._bytes > self._max_bytes:",
+        "if size > self._max_bytes:",
         (f"{_ARCHIVES}::test_too_many_files_or_bytes_are_refused_first",),
     ),
     Guard(
         "archive/entries.py",
-        "                        counted.add(size, files=0)\n",
+        "                        counter.add(size, files=0)\n",
         "",
         (f"{_ARCHIVES}::test_a_row_without_a_size_has_that_of_the_store",),
     ),
@@ -510,14 +510,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "archive/paths.py",
-        "            while seen in self._taken:\n                number += 1\n",
-        "            if seen in self._taken:\n                number += 1\n",
+        "            while key in self._taken:\n                number += 1\n",
+        "            if key in self._taken:\n                number += 1\n",
         (f"{_ARCHIVES}::test_as_many_equal_names_as_one_likes_take_no_time",),
     ),
     Guard(
         "archive/paths.py",
-        'own = self._folders[above].add(clean(name, FOLDER_BYTES, "folder"))',
-        'own = clean(name, FOLDER_BYTES, "folder")',
+        'part = self._folders[parent].add(clean(name, FOLDER_BYTES, "folder"))',
+        'part = clean(name, FOLDER_BYTES, "folder")',
         (f"{_ARCHIVES}::test_folders_of_two_owners_are_two",),
     ),
     Guard(
@@ -545,87 +545,86 @@ GUARDS: list[Guard] = [
         "upload_limits.py",
         "if not size and not self.allow_empty:",
         "if not size and self.allow_empty is None:",
-        (f"{_FORMS}::test_empty_files_are_files_unless_the_limits_say_otherwise",),
+        (f"{_FORMS}::test_empty_files_are_allowed_unless_limits_forbid_them",),
     ),
     Guard(
         "upload_limits.py",
         "if size > self.most_bytes:",
         "if size >= self.most_bytes:",
-        (f"{_FORMS}::test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above",),
+        (f"{_FORMS}::test_limits_are_inclusive",),
     ),
     Guard(
         "upload_limits.py",
         "if len(sizes) > self.most_files:",
         "if len(sizes) > self.most_files + 1:",
-        (f"{_FORMS}::test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above",),
+        (f"{_FORMS}::test_limits_are_inclusive",),
     ),
     Guard(
         "upload_limits.py",
         "if sum(sizes) > self.most_total_bytes:",
         "if max(sizes, default=0) > self.most_total_bytes:",
-        (f"{_FORMS}::test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above",),
+        (f"{_FORMS}::test_limits_are_inclusive",),
     ),
     Guard(
         "upload_limits.py",
-        "name.lower().endswith(each) and len(name) > len(each)",
-        "name.lower().endswith(each)",
-        (f"{_FORMS}::test_other_extension_is_refused_by_the_name_of_the_file",),
+        "name.lower().endswith(suffix) and len(name) > len(suffix)",
+        "name.lower().endswith(suffix)",
+        (f"{_FORMS}::test_other_extensions_are_rejected",),
     ),
     Guard(
         "upload_limits.py",
         '            object.__setattr__(self, "extensions", tuple(self.extensions))\n',
         "            pass\n",
-        (f"{_FORMS}::test_extensions_of_an_iterator_hold_for_the_second_form_too",),
+        (f"{_FORMS}::test_extensions_may_be_an_iterator",),
     ),
     Guard(
         "forms.py",
-        "faults = [fault for upload in uploads for fault in self._faults_of(upload)]",
-        "faults = [*self._faults_of(uploads[-1])]",
-        (f"{_FORMS}::test_every_file_is_validated_wherever_it_stands",),
+        "errors = [error for upload in uploads for error in self._errors_of(upload)]",
+        "errors = [*self._errors_of(uploads[-1])]",
+        (f"{_FORMS}::test_every_file_is_validated_at_any_position",),
     ),
     Guard(
         "forms.py",
-        "            faults += _clashes([upload.name for upload in uploads])\n",
+        "            errors += _duplicates([upload.name for upload in uploads])\n",
         "            pass\n",
-        (f"{_FORMS}::test_names_that_are_one_in_nfc_are_refused",),
+        (f"{_FORMS}::test_names_equal_in_nfc_are_rejected",),
     ),
     Guard(
         "forms.py",
         'if cleaned.get("end") != EndInput.MARK:',
         'if cleaned.get("end") not in {EndInput.MARK, ""}:',
-        (f"{_FORMS}::test_request_that_broke_off_is_refused_whatever_arrived",),
+        (f"{_FORMS}::test_incomplete_requests_are_rejected",),
     ),
     Guard(
         "forms.py",
         "if current is not None and not current.successful:",
         "if current is not None:",
-        (f"{_SAVING}::test_lost_reply_to_the_last_commit_deletes_nothing",),
+        (f"{_SAVING}::test_lost_commit_reply_deletes_nothing",),
     ),
     Guard(
         "forms.py",
         "            if transaction.get_connection(router.db_for_write(model)).needs_rollback:\n"
-        "                raise  # nothing can be shown any more in the caller's transaction\n",
+        "                raise  # the caller's transaction is unusable, so no page could be rendered\n",
         "",
-        (f"{_SAVING}::test_failure_that_broke_the_callers_transaction_is_raised",),
+        (f"{_SAVING}::test_failure_in_unusable_transaction_is_raised",),
     ),
     Guard(
         "forms.py",
         "self.perhaps_delivered = isinstance(exception, UNCERTAIN)",
         "self.perhaps_delivered = False",
-        (f"{_SAVING}::test_failing_finish_takes_the_rows_back_and_leaves_the_bytes",),
+        (f"{_SAVING}::test_failing_finish_deletes_rows_and_keeps_bytes",),
     ),
     Guard(
         "error_messages.py",
-        'return _("the store of the deliveries failed; try again, or tell those who run '
-        'this site")',
+        'return _("the file storage failed; try again or contact the administrators")',
         "return str(exception)",
-        (f"{_SAVING}::test_other_failure_of_a_store_is_told_without_its_words",),
+        (f"{_SAVING}::test_other_store_errors_are_reported_without_details",),
     ),
     Guard(
         "error_messages.py",
         "    if isinstance(exception, UNCERTAIN):\n",
         "    if isinstance(exception, InterfaceError):\n",
-        (f"{_SAVING}::test_lost_reply_to_the_last_commit_deletes_nothing",),
+        (f"{_SAVING}::test_lost_commit_reply_deletes_nothing",),
     ),
     # -- Admin: permissions --
     Guard(

@@ -1001,8 +1001,8 @@ GUARDS: list[Guard] = [
     # -- conf.py --
     Guard(
         "conf.py",
-        "isinstance(each, str) and each in SAFE_TYPES for each in value",
-        "isinstance(each, str) for each in value",
+        "isinstance(media_type, str) and media_type in SAFE_TYPES for media_type in value",
+        "isinstance(media_type, str) for media_type in value",
         (f"{CONF}test_an_impossible_value_is_an_error_that_names_the_setting",),
     ),
     # -- checks/stores.py --
@@ -1032,7 +1032,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "checks/stores.py",
-        '        "whole_or_absent": "a writer that is killed may leave half a file",\n',
+        '        "whole_or_absent": "a process that is killed may leave an incomplete file",\n',
         "",
         (f"{CHECKS}test_each_promise_that_a_store_lacks_is_a_warning",),
     ),
@@ -1087,8 +1087,8 @@ GUARDS: list[Guard] = [
     # -- checks/models.py --
     Guard(
         "checks/models.py",
-        "places = [os.path.realpath(each.location)",
-        "places = [os.path.abspath(each.location)",
+        "paths = [os.path.realpath(location)",
+        "paths = [os.path.abspath(location)",
         (f"{CHECKS}test_a_store_in_the_folder_of_another_is_the_same_place",),
     ),
     # -- checks/serving.py --
