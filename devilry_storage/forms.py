@@ -160,7 +160,7 @@ class DeliveryForm(forms.Form):
             return _deliver(model, assignment_group, user, files)
         except EXPECTED as exception:
             if transaction.get_connection(router.db_for_write(model)).needs_rollback:
-                raise  # the caller's transaction is unusable, so no page could be rendered
+                raise  # no page could be rendered in the caller's transaction
             logger.exception("A delivery of %s could not be stored.", assignment_group)
             self.perhaps_delivered = isinstance(exception, UNCERTAIN)
             self.add_error(None, ValidationError(delivery_failure(exception), "not_delivered"))

@@ -35,7 +35,7 @@ READ: dict[str, Callable[[], Any]] = {
 }
 
 IMAGES = ("avif", "bmp", "gif", "jpeg", "png", "webp")
-SHOWN = frozenset({"text/plain", *(f"image/{each}" for each in IMAGES)})
+SHOWN = frozenset({"text/plain", *(f"image/{name}" for name in IMAGES)})
 
 DEFAULTS: dict[str, Any] = {
     "DELIVERY_STORE_BACKEND": None,

@@ -161,8 +161,8 @@ class Loud(enum.IntEnum):
 
 def test_an_integer_that_writes_itself_in_letters_makes_a_key_of_digits() -> None:
     """Subclasses of int such as enumerations make the key of their value."""
-    loud = [(each.key(Loud.SEVEN, Loud.SEVEN), each.folder(Loud.SEVEN)) for each in LAYOUTS]
-    assert loud == [(each.key(7, 7), each.folder(7)) for each in LAYOUTS]
+    loud = [(layout.key(Loud.SEVEN, Loud.SEVEN), layout.folder(Loud.SEVEN)) for layout in LAYOUTS]
+    assert loud == [(layout.key(7, 7), layout.folder(7)) for layout in LAYOUTS]
 
 
 # Ids that are none
@@ -369,10 +369,10 @@ MUTATIONS = [
 
 def test_what_is_nearly_a_key_does_not_parse() -> None:
     """Only the one spelling that key() makes is a key, so no two names mean one file."""
-    assert [each for each in MUTATIONS if not refuses(HierLayout(), each)] == []
+    assert [key for key in MUTATIONS if not refuses(HierLayout(), key)] == []
     # As a flat key: the ids alone, with the same mutation.
-    flat = [each.removeprefix("0/1/") for each in MUTATIONS]
-    assert [each for each in flat if not refuses(FlatLayout(), each)] == ["0/1"]
+    flat = [key.removeprefix("0/1/") for key in MUTATIONS]
+    assert [key for key in flat if not refuses(FlatLayout(), key)] == ["0/1"]
 
 
 characters = st.sampled_from(alphanumerics + "/\\_-+. \n\0٣３٠𝟏⁷") | st.characters()
@@ -418,7 +418,7 @@ def test_nothing_but_keys_and_their_alternative_names_parses(case: tuple[Layout,
 def test_the_float_paths_of_old_devilry_never_parse() -> None:
     """What the port to Python 3 left on disk is imported by recorded name, never by parsing."""
     for layout in HierLayout(), FlatLayout():
-        assert [each for each in FLOAT_FOLDERS if not refuses(layout, f"{each}/17")] == []
+        assert [folder for folder in FLOAT_FOLDERS if not refuses(layout, f"{folder}/17")] == []
 
 
 @given(st.integers(0, 10**12), st.sampled_from([10, 1000]))

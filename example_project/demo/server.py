@@ -129,17 +129,17 @@ def _unwinding_signals() -> Iterator[None]:
         sys.exit(128 + number)
 
     ending = [
-        each
-        for each in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(each) == signal.SIG_DFL  # not where nohup has it ignored
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL  # not where nohup has it ignored
     ]
-    for each in ending:
-        signal.signal(each, leave)
+    for number in ending:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        for each in ending:
-            signal.signal(each, signal.SIG_DFL)
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)

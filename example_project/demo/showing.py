@@ -217,9 +217,9 @@ def tombstone_table(tombstones: Iterable[Tombstone]) -> Table:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("SHA-256", no_wrap=True)
     table.add_column("may be removed from", no_wrap=True)
-    for each in tombstones:
-        due = f"{each.due:%Y-%m-%d %H:%M} UTC"
-        table.add_row(each.name, size_of(each), _short(each.sha256), due)
+    for tombstone in tombstones:
+        due = f"{tombstone.due:%Y-%m-%d %H:%M} UTC"
+        table.add_row(tombstone.name, size_of(tombstone), _short(tombstone.sha256), due)
     return table
 
 
@@ -229,7 +229,7 @@ def key_table(disk: Mapping[str, Stored], s3: Mapping[str, Stored]) -> Table:
     for column in ("key on disk", "key on S3", "SHA-256 on disk", "SHA-256 on S3"):
         table.add_column(column, no_wrap=True)
     rows = list(zip_longest(_sorted(disk), _sorted(s3), fillvalue=("none", Stored(0, ""))))
-    for number in sorted({(len(rows) - 1) * each // (KEYS - 1) for each in range(KEYS)}):
+    for number in sorted({(len(rows) - 1) * index // (KEYS - 1) for index in range(KEYS)}):
         (on_disk, of_disk), (on_s3, of_s3) = rows[number]
         table.add_row(on_disk, on_s3, _short(of_disk.sha256), _short(of_s3.sha256))
     return table

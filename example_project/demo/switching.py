@@ -52,7 +52,7 @@ def on_s3(server: Server) -> dict[str, Stored]:
     """Return what lies in the server's bucket, by key, as boto3 alone lists and reads it."""
     client = server.client()
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-    keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
     found = {}
     for key in keys:
         if not _is_ours(key):

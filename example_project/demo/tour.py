@@ -86,7 +86,7 @@ class Tour:
             batches = samples.batches(self.found.files)
             delivered = delivering.deliver(batches, who.groups, advance)
         seconds = time.monotonic() - begun
-        size = decimal(sum(each.filemeta.size or 0 for each in delivered))
+        size = decimal(sum(copy.filemeta.size or 0 for copy in delivered))
         self.summary["delivered"] = (
             f"{len(delivered)} files, {size}, in {Delivery.objects.count()} deliveries, "
             f"{len(delivered) / seconds:.0f} files a second"
@@ -99,7 +99,7 @@ class Tour:
         self._begin("Where the bytes lie: <top>/<sub>/<delivery>/<file>")
         self.console.print(showing.key_tree(store_for(FileMeta)))
         self._begin("What the database says of some of them")
-        self.console.print(showing.file_table([each.filemeta for each in delivered]))
+        self.console.print(showing.file_table([copy.filemeta for copy in delivered]))
 
     def read_back(self, delivered: list[delivering.Delivered]) -> None:
         """Read everything back and compare."""
@@ -147,7 +147,7 @@ class Tour:
     def delete_a_file(self, delivered: list[delivering.Delivered]) -> None:
         """Delete the largest file."""
         self._begin("A file is deleted")
-        largest = max(delivered, key=lambda each: each.filemeta.size or 0).filemeta
+        largest = max(delivered, key=lambda copy: copy.filemeta.size or 0).filemeta
         deleted = deleting.delete(largest)
         self._judge(not deleted.row_exists, "a deleted row is still there")
         self._judge(deleted.bytes_equal, "the bytes of a deleted file are gone before their time")

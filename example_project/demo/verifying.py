@@ -27,11 +27,11 @@ class Verified:
 def verify(delivered: Iterable[Delivered]) -> Verified:
     """Read every file back; compare its SHA-256 with the original's and with the row's."""
     result = Verified()
-    for each in delivered:
-        filemeta = FileMeta.objects.get(pk=each.filemeta.pk)  # what the database says now
+    for copy in delivered:
+        filemeta = FileMeta.objects.get(pk=copy.filemeta.pk)  # what the database says now
         with filemeta.content.open() as file:
             stored = _sha256(file.chunks())
-        if not stored == filemeta.sha256 == sha256_of(each.path):
+        if not stored == filemeta.sha256 == sha256_of(copy.path):
             result.different.append(filemeta.content.name)
         result.files += 1
         result.size += filemeta.size or 0

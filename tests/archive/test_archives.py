@@ -328,8 +328,8 @@ def test_a_file_whose_name_no_store_takes_is_told_of_as_missing(
 def _hostile() -> list[str]:
     data = json.loads((Path(__file__).parents[1] / "data" / "hostile_names.json").read_text())
     found: dict[str, None] = {}
-    for each in data if isinstance(data, list) else data.values():
-        name = each if isinstance(each, str) else each.get("name")
+    for entry in data if isinstance(data, list) else data.values():
+        name = entry if isinstance(entry, str) else entry.get("name")
         try:
             found[validate_filename(name)] = None
         except (ValueError, TypeError, AttributeError):
@@ -349,11 +349,11 @@ def test_hostile_names_unpack_within_their_folder(group: Any, tmp_path: Path) ->
     (tmp_path / "a.zip").write_bytes(data)
     entries = zipfile.ZipFile(tmp_path / "a.zip").namelist()
     assert len(entries) == len(names) + 1
-    seen = {unicodedata.normalize("NFKD", each.casefold()) for each in entries}
+    seen = {unicodedata.normalize("NFKD", path.casefold()) for path in entries}
     assert len(seen) == len(entries)
-    for each in entries:
-        assert not {"", ".", ".."} & set(each.split("/"))
-        assert not set(each) & set('<>:"|?*\\\0')
+    for path in entries:
+        assert not {"", ".", ".."} & set(path.split("/"))
+        assert not set(path) & set('<>:"|?*\\\0')
     environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
     for command in (["unzip", "-tqq", "a.zip"], ["7z", "t", "a.zip"]):
         subprocess.run(command, cwd=tmp_path, check=True, env=environment, capture_output=True)
@@ -405,12 +405,14 @@ def test_each_view_gives_a_whole_archive(candidate: Client, group: Any) -> None:
     """Its length is told, also to HEAD."""
     delivery = deliver(group, {"a": b"aaa"})
     for url in _urls(delivery, group):
-        answer = candidate.get(url)
-        assert answer.status_code == 200
-        assert answer["Content-Type"] == "application/zip"
-        assert answer["X-Content-Type-Options"] == "nosniff"
-        data = b"".join(answer)
-        assert answer["Content-Length"] == str(len(data)) == candidate.head(url)["Content-Length"]
+        response = candidate.get(url)
+        assert response.status_code == 200
+        assert response["Content-Type"] == "application/zip"
+        assert response["X-Content-Type-Options"] == "nosniff"
+        data = b"".join(response)
+        assert (
+            response["Content-Length"] == str(len(data)) == candidate.head(url)["Content-Length"]
+        )
         assert zipfile.ZipFile(io.BytesIO(data)).namelist()[0] == "Anna & Bjarne/1/a"
 
 
@@ -432,10 +434,10 @@ def test_the_line_of_an_archive_says_what_was_asked_for(
     """By the path, which has ids and no words."""
     caplog.set_level(logging.INFO, "devilry_storage.access")
     url = _urls(deliver(group, {"a": b"aaa"}), group)[0]
-    answer: Any = candidate.get(url)
-    size = len(b"".join(answer))
-    answer.close()
-    (line,) = [each.getMessage() for each in caplog.records if each.name.endswith(".access")]
+    response: Any = candidate.get(url)
+    size = len(b"".join(response))
+    response.close()
+    (line,) = [record.getMessage() for record in caplog.records if record.name.endswith(".access")]
     assert f"file=archive:{url} method=GET way=archive bytes={size} outcome=complete" in line
 
 
@@ -450,9 +452,9 @@ def test_an_archive_is_as_private_as_its_files(candidate: Client, group: Any) ->
     expected = stranger.get(absent)
     for url in urls:
         for method in (stranger.get, stranger.head, stranger.post):
-            answer = method(url)
-            assert answer.status_code == 404
-            assert answer.headers.items() == expected.headers.items()
+            response = method(url)
+            assert response.status_code == 404
+            assert response.headers.items() == expected.headers.items()
 
 
 @pytest.mark.parametrize(
@@ -497,11 +499,11 @@ def test_no_earlier_delivery_is_the_latest_because_a_file_was_deleted(
     client, user = Client(), make_user("anna")
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client.force_login(user)
-    answer = client.get(reverse("devilry_storage:latest_archive", args=[LABEL]))
-    if answer.status_code == 200:
-        assert zipfile.ZipFile(io.BytesIO(b"".join(answer))).namelist() == []
+    response = client.get(reverse("devilry_storage:latest_archive", args=[LABEL]))
+    if response.status_code == 200:
+        assert zipfile.ZipFile(io.BytesIO(b"".join(response))).namelist() == []
     else:
-        assert answer.status_code == 404
+        assert response.status_code == 404
 
 
 class Joined(FileMetaQuerySet):
@@ -617,10 +619,10 @@ def test_a_time_at_the_edge_of_the_calendar_is_no_error_of_the_server(
     client = Client()
     with override_settings(TIME_ZONE=zone, USE_TZ=zones):
         client.force_login(make_superuser())
-        answer = client.get(
+        response = client.get(
             reverse("devilry_storage:latest_archive", args=[LABEL]), {name: moment}
         )
-    assert answer.status_code == 400
+    assert response.status_code == 400
 
 
 def test_an_archive_that_is_too_large_is_answered_with_words(
@@ -629,6 +631,6 @@ def test_an_archive_that_is_too_large_is_answered_with_words(
     """Status 413, before the first byte."""
     delivery = deliver(group, {"a": b"aaa", "b": b"bbb"})
     with override_settings(DELIVERY_STORE_ARCHIVE_MAX_FILES=1):
-        answer = candidate.get(_urls(delivery, group)[0])
-    assert answer.status_code == 413
-    assert b"more than '1' files" in answer.content
+        response = candidate.get(_urls(delivery, group)[0])
+    assert response.status_code == 413
+    assert b"more than '1' files" in response.content

@@ -65,7 +65,7 @@ def _stores(backend: str, **options: Any) -> dict[str, Any]:
 
 
 def _of(messages: list[CheckMessage], model: Any = FileMeta) -> list[CheckMessage]:
-    return [each for each in messages if each.obj in {model, None}]
+    return [message for message in messages if message.obj in {model, None}]
 
 
 def _only(messages: list[CheckMessage]) -> CheckMessage:
@@ -176,7 +176,7 @@ def test_files_under_a_public_media_url_are_a_warning_and_an_error_in_production
         MEDIA_ROOT=str(tmp_path), STORAGES=_stores(HIER, location=str(tmp_path / below))
     ):
         assert _only(_of(store_checks.check_stores())).id == "devilry_storage.W004"
-        found = {each.id for each in _of(store_checks.check_stores_deployed())}
+        found = {message.id for message in _of(store_checks.check_stores_deployed())}
     assert "devilry_storage.E004" in found
 
 
@@ -297,7 +297,7 @@ def test_each_promise_that_a_store_lacks_is_a_warning(
         undecided = _of(store_checks.check_stores())
     assert message.id == "devilry_storage.W011"
     assert f"does not promise {flag}: " in message.msg
-    assert [each.id for each in undecided] == ["devilry_storage.W007"] * (said is None)
+    assert [message.id for message in undecided] == ["devilry_storage.W007"] * (said is None)
 
 
 def test_recommended_modes_are_no_warning(tmp_path: Path) -> None:

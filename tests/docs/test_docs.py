@@ -164,11 +164,11 @@ def _given(tmp_path: Path) -> dict[str, Any]:
 def _run_cases(module: types.ModuleType) -> None:
     """Run the test cases that the page defined."""
     found = [
-        each
-        for each in list(vars(module).values())
-        if isinstance(each, type)
-        and issubclass(each, unittest.TestCase)
-        and each.__module__ == module.__name__
+        value
+        for value in list(vars(module).values())
+        if isinstance(value, type)
+        and issubclass(value, unittest.TestCase)
+        and value.__module__ == module.__name__
     ]
     for case in found:
         outcome = unittest.TestResult()
@@ -214,7 +214,7 @@ def test_settings_of_the_page_are_sound(fragment: Block, tmp_path: Path) -> None
     given: dict[str, Any] = {name: getattr(settings, name) for name in ("DATABASES", "STORAGES")}
     namespace = {
         "BASE_DIR": tmp_path,
-        "DATABASES": {alias: dict(each) for alias, each in given["DATABASES"].items()},
+        "DATABASES": {alias: dict(options) for alias, options in given["DATABASES"].items()},
         "STORAGES": dict(given["STORAGES"]),
     }
     run([fragment], namespace)
@@ -225,6 +225,8 @@ def test_settings_of_the_page_are_sound(fragment: Block, tmp_path: Path) -> None
     }
     with override_settings(**named):
         assert isinstance(resolving.store_for(FileMeta), DeliveryStoreMixin)
-        found = [each for each in run_checks(tags=["devilry_storage"]) if each.is_serious()]
+        found = [
+            message for message in run_checks(tags=["devilry_storage"]) if message.is_serious()
+        ]
     # The tests' own models share what a page configures for one.
-    assert [each for each in found if each.id != ids.SHARED_KEYS] == []
+    assert [message for message in found if message.id != ids.SHARED_KEYS] == []

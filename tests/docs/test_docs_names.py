@@ -31,16 +31,16 @@ def _headings(text: str) -> list[str]:
 def test_each_setting_has_a_typed_signature() -> None:
     """The settings page has a heading for each setting that exists, as its code declares it."""
     declared = {
-        re.match(r"``(.+?)``", inspect.getdoc(each) or "")[1]  # type: ignore[index]
-        for _, each in inspect.getmembers(Settings, lambda it: isinstance(it, property))
+        re.match(r"``(.+?)``", inspect.getdoc(value) or "")[1]  # type: ignore[index]
+        for _, value in inspect.getmembers(Settings, lambda it: isinstance(it, property))
     }
-    headings = {each.strip("`") for each in _headings(_page("settings")) if ":" in each}
+    headings = {heading.strip("`") for heading in _headings(_page("settings")) if ":" in heading}
     assert headings == declared
 
 
 def test_no_other_setting_is_named() -> None:
     """A setting that a page names is one that is read."""
-    declared = " ".join(inspect.getdoc(each) or "" for each in vars(Settings).values())
+    declared = " ".join(inspect.getdoc(value) or "" for value in vars(Settings).values())
     for name in set(re.findall(r"\b(?:DELIVERY_STORE|DEVILRY)_[A-Z_]+\b", _text())):
         assert name in declared
 
@@ -48,15 +48,15 @@ def test_no_other_setting_is_named() -> None:
 def test_each_option_is_named() -> None:
     """The page of the stores has each option that a store takes."""
     page = _page("stores")
-    for each in (storages.FsDeliveryStore, storages.FsHierDeliveryStore):
-        for option in set(inspect.signature(each.__init__).parameters) - {"self", "unknown"}:
+    for store in (storages.FsDeliveryStore, storages.FsHierDeliveryStore):
+        for option in set(inspect.signature(store.__init__).parameters) - {"self", "unknown"}:
             assert f"``{option}" in page, option
 
 
 def test_each_check_is_explained() -> None:
     """The page of checks has a heading for each id; no page names another id."""
     known = {value for name, value in vars(ids).items() if name.isupper() and name[0] != "_"}
-    headings = {each.split()[0].strip("`:") for each in _headings(_page("checks"))[1:]}
+    headings = {heading.split()[0].strip("`:") for heading in _headings(_page("checks"))[1:]}
     assert headings == known
     assert set(re.findall(r"\bdevilry_storage\.[EW]\d+\b", _text())) == known
 
@@ -65,17 +65,17 @@ def test_each_exception_is_explained() -> None:
     """The page of exceptions has each that the package defines."""
     page = _page("exceptions")
     for module in (exceptions, resolving):
-        for name, each in vars(module).items():
-            own = inspect.isclass(each) and each.__module__ == module.__name__
-            if own and issubclass(each, Exception):
+        for name, value in vars(module).items():
+            own = inspect.isclass(value) and value.__module__ == module.__name__
+            if own and issubclass(value, Exception):
                 assert name in page
 
 
 def test_each_signal_is_explained() -> None:
     """The page of signals has each signal."""
     page = _page("signals")
-    for name, each in vars(signals).items():
-        if isinstance(each, Signal):
+    for name, value in vars(signals).items():
+        if isinstance(value, Signal):
             assert name in page
 
 
@@ -90,7 +90,12 @@ def test_each_command_is_there() -> None:
 def test_public_names_are_in_the_reference() -> None:
     """The reference has each name that a public module exports."""
     page = _page("reference")
-    for module in ("models.py", "storages/__init__.py", "testing/__init__.py", "admin/__init__.py"):
+    for module in (
+        "models.py",
+        "storages/__init__.py",
+        "testing/__init__.py",
+        "admin/__init__.py",
+    ):
         source = (ROOT / "devilry_storage" / module).read_text()
         for name in re.findall(r'^    "(\w+)",$', source, flags=re.MULTILINE):
             assert name in page, f"{module}.{name}"

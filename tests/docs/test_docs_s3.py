@@ -27,7 +27,7 @@ def _table(title: str) -> list[list[str]]:
 
 
 def _settings(option: str) -> str:
-    return ", ".join(f"``{each}``" for each in SETTINGS[option]) or "none"
+    return ", ".join(f"``{setting}``" for setting in SETTINGS[option]) or "none"
 
 
 def test_each_option_that_is_honoured_is_in_the_guide() -> None:

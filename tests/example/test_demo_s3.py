@@ -49,7 +49,7 @@ NO_SEAWEEDFS = 'server._CALLS["seaweedfs"] = no_program'
 NO_SERVER = f'{NO_SEAWEEDFS}; server._CALLS["moto"] = no_program'
 OTHER_KEYS = """
 on_s3 = switching.on_s3
-switching.on_s3 = lambda server: {f"0/{key}": each for key, each in on_s3(server).items()}
+switching.on_s3 = lambda server: {f"0/{key}": stored for key, stored in on_s3(server).items()}
 """
 OTHER_BYTES = """
 switching.on_s3 = lambda server: dict.fromkeys(
@@ -74,7 +74,7 @@ def source(tmp_path: Path) -> Path:
     """A folder of 30 files that need 16 deliveries, so that the keys have several branches."""
     folder = tmp_path / "source"
     # All 16 of the same name to be delivered under.
-    same = ["a{}b{}c{}d{}e".format(*each) for each in product("-/", repeat=4)]
+    same = ["a{}b{}c{}d{}e".format(*separators) for separators in product("-/", repeat=4)]
     for number, name in enumerate([*same, *(f"{number}.txt" for number in range(14))]):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,12 +289,12 @@ def test_demo_and_server_use_a_bucket_of_the_users_own(
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert variables["AWS_SECRET_ACCESS_KEY"] not in ran.stdout
     assert "thesis.pdf" not in ran.stdout  # nobody is killed there
-    stored = {each["Key"] for each in client.list_objects_v2(Bucket=name)["Contents"]}
+    stored = {entry["Key"] for entry in client.list_objects_v2(Bucket=name)["Contents"]}
     assert len([key for key in stored if not key.startswith(".")]) == 30
     again = run(demo.data, "demo", "--source", demo.source, **variables)
     assert again.returncode == 1
     assert "the demo removes none of them: empty it" in again.stderr
-    assert {each["Key"] for each in client.list_objects_v2(Bucket=name)["Contents"]} == stored
+    assert {entry["Key"] for entry in client.list_objects_v2(Bucket=name)["Contents"]} == stored
     shown = Shown(demo.data, ran.stdout)
     with serving(demo.data, tmp_path / "log", **variables) as server:
         browser = server.admin(shown.password())

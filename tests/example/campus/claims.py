@@ -108,34 +108,34 @@ class _Texts(HTMLParser):
         self.texts.append(data)
 
 
-def html(answer: Any) -> str:
-    page: str = answer.content.decode()
+def html(response: Any) -> str:
+    page: str = response.content.decode()
     return page
 
 
-def read(answer: Any) -> _Texts:
+def read(response: Any) -> _Texts:
     parser = _Texts()
-    parser.feed(html(answer))
+    parser.feed(html(response))
     return parser
 
 
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 
 
-def token_of(answer: Any) -> str:
+def token_of(response: Any) -> str:
     """Return the token of a page, which is another one each time."""
-    found = _TOKEN.search(html(answer))
+    found = _TOKEN.search(html(response))
     assert found
     return found[1]
 
 
-def data_of(answer: Any) -> bytes:
-    data: bytes = b"".join(answer.streaming_content)
+def data_of(response: Any) -> bytes:
+    data: bytes = b"".join(response.streaming_content)
     return data
 
 
-def text(answer: Any) -> str:
-    return " ".join(" ".join(read(answer).texts).split())
+def text(response: Any) -> str:
+    return " ".join(" ".join(read(response).texts).split())
 
 
 # -- The project --
@@ -151,10 +151,10 @@ def test_check_finds_nothing() -> None:
 
 def test_front_page_leads_a_stranger_to_the_login(client: Client) -> None:
     """It says what this is; it names no group."""
-    answer = client.get("/")
-    assert answer.status_code == 200
-    assert "/login/" in read(answer).links
-    assert not AssignmentGroup.objects.filter(name__in=text(answer)).exists()
+    response = client.get("/")
+    assert response.status_code == 200
+    assert "/login/" in read(response).links
+    assert not AssignmentGroup.objects.filter(name__in=text(response)).exists()
 
 
 @pytest.mark.parametrize("name", people.LOGINS)
@@ -164,12 +164,12 @@ def test_people_log_in_with_the_password_and_out_again(who: people.People, name:
     fields = {"username": name, "csrfmiddlewaretoken": token_of(client.get("/login/"))}
     refused = client.post("/login/", {**fields, "password": "wrong"})
     assert "correct username and password" in text(refused)
-    answer = client.post("/login/", {**fields, "password": who.password}, follow=True)
-    assert answer.redirect_chain == [("/", 302)]
-    assert name in text(answer)
-    token = token_of(answer)
-    answer = client.post("/logout/", {"csrfmiddlewaretoken": token}, follow=True)
-    assert "Log in" in text(answer)
+    response = client.post("/login/", {**fields, "password": who.password}, follow=True)
+    assert response.redirect_chain == [("/", 302)]
+    assert name in text(response)
+    token = token_of(response)
+    response = client.post("/logout/", {"csrfmiddlewaretoken": token}, follow=True)
+    assert "Log in" in text(response)
 
 
 STRANGER, UNRELATED, CANDIDATE, EXAMINER, STAFF, VIEWER = (
@@ -284,27 +284,27 @@ def test_script_is_told_plain_limits_where_numbers_are_grouped(
 def test_delivery_without_a_script_shows_what_arrived(group: AssignmentGroup) -> None:
     """Name, size and checksum of every file, a link to each, and that it is whole."""
     client = browser("anna")
-    answer = client.get(send(client, group, FILES).url)
+    response = client.get(send(client, group, FILES).url)
     delivery = Delivery.objects.get()
     assert (delivery.successful, delivery.delivered_by.username) == (True, "anna")
-    assert "Delivery 1 has arrived whole: 3 files, 16 bytes." in text(answer)
+    assert "Delivery 1 has arrived whole: 3 files, 16 bytes." in text(response)
     for file in delivery.files:
         digest = hashlib.sha256(FILES[file.filename]).hexdigest()
-        assert f"{file.filename} {file.size} bytes SHA-256 {digest}" in text(answer)
+        assert f"{file.filename} {file.size} bytes SHA-256 {digest}" in text(response)
         download = client.get(file.content.url)
         assert data_of(download) == FILES[file.filename]
-        assert file.content.url in read(answer).links
-    assert "<b>&.txt" not in html(answer)
+        assert file.content.url in read(response).links
+    assert "<b>&.txt" not in html(response)
 
 
 def test_script_is_told_where_the_delivery_is(group: AssignmentGroup) -> None:
     """The page there says that it has arrived."""
     client = browser("anna")
-    answer = scripted(client, group, FILES)
-    assert answer.status_code == 201
-    page = client.get(answer.json()["url"])
+    response = scripted(client, group, FILES)
+    assert response.status_code == 201
+    page = client.get(response.json()["url"])
     assert "Delivery 1 has arrived whole" in text(page)
-    assert "has arrived whole" not in text(client.get(answer.json()["url"]))
+    assert "has arrived whole" not in text(client.get(response.json()["url"]))
 
 
 @pytest.mark.parametrize("by_script", [True, False])
@@ -314,16 +314,16 @@ def test_faults_are_told_by_the_names_of_the_files(
     """Too large, too many, of one name: nothing is delivered, and the page says so."""
     client = browser("anna")
     files = {"fine.txt": b"x", "large.bin": bytes(20 * MiB + 1)}
-    answer = (scripted if by_script else send)(client, group, files)
+    response = (scripted if by_script else send)(client, group, files)
     fault = "“large.bin”: it has 20971521 bytes, at most 20971520 bytes are allowed."
     if by_script:
-        assert (answer.status_code, answer.json()) == (
+        assert (response.status_code, response.json()) == (
             422,
             {"errors": [fault], "perhaps_delivered": False},
         )
     else:
-        assert f"Nothing was delivered. {fault}" in text(answer)
-        assert 'role="alert"' in html(answer)
+        assert f"Nothing was delivered. {fault}" in text(response)
+        assert 'role="alert"' in html(response)
     assert not Delivery.objects.exists()
     told = scripted(client, group, {str(n): b"" for n in range(51)}).json()
     assert told["errors"] == ["You chose 51 files, at most 50 are allowed."]
@@ -336,8 +336,8 @@ def test_full_disk_is_told_and_nothing_is_shown(
     """The words name the file; the group has no delivery afterwards."""
     monkeypatch.setattr(FileMeta, "deliverystore", FullStore())
     client = browser("anna")
-    answer = (scripted if by_script else send)(client, group, {"a.txt": b"a"})
-    told = answer.json()["errors"][0] if by_script else text(answer)
+    response = (scripted if by_script else send)(client, group, {"a.txt": b"a"})
+    told = response.json()["errors"][0] if by_script else text(response)
     assert "“a.txt” was not stored, because the store of the deliveries is full" in told
     assert "None yet." in text(client.get(f"/groups/{group.pk}/"))
     assert not Delivery.objects.exists()
@@ -346,24 +346,24 @@ def test_full_disk_is_told_and_nothing_is_shown(
 def test_request_without_its_end_is_refused(group: AssignmentGroup) -> None:
     """What broke off is not delivered as if it were all."""
     client = browser("anna")
-    answer = client.post(f"/groups/{group.pk}/", {"uploads": [SimpleUploadedFile("a", b"a")]})
-    assert "The upload broke off before its end" in text(answer)
+    response = client.post(f"/groups/{group.pk}/", {"uploads": [SimpleUploadedFile("a", b"a")]})
+    assert "The upload broke off before its end" in text(response)
     assert not Delivery.objects.exists()
 
 
 def test_delivery_needs_the_token_of_the_page(group: AssignmentGroup) -> None:
     """Another site cannot deliver for a student; the page of the refusal says what to do."""
-    answer = send(browser("anna", enforce_csrf_checks=True), group, FILES)
-    assert answer.status_code == 403
-    assert "This page was too old" in text(answer)
+    response = send(browser("anna", enforce_csrf_checks=True), group, FILES)
+    assert response.status_code == 403
+    assert "This page was too old" in text(response)
     assert not Delivery.objects.exists()
 
 
 def test_too_many_files_for_django_are_a_page_of_the_site(group: AssignmentGroup) -> None:
     """Its own refusal comes before the form's; the page says that nothing was delivered."""
-    answer = send(browser("anna"), group, {str(n): b"" for n in range(201)})
-    assert answer.status_code == 400
-    assert "Nothing was delivered." in text(answer)
+    response = send(browser("anna"), group, {str(n): b"" for n in range(201)})
+    assert response.status_code == 400
+    assert "Nothing was delivered." in text(response)
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])
@@ -404,19 +404,19 @@ def test_pages_have_a_strict_policy_and_nothing_that_it_blocks(
     """No script and no style is written into a page."""
     client = browser(name) if name else Client()
     for url in urls(group):
-        answer = client.get(url)
-        assert answer.headers["Content-Security-Policy"] == POLICY
+        response = client.get(url)
+        assert response.headers["Content-Security-Policy"] == POLICY
         parser = _Inline()
-        parser.feed(html(answer))
+        parser.feed(html(response))
         assert parser.found == []
 
 
 def test_downloads_keep_the_policy_of_their_own(group: AssignmentGroup) -> None:
     """What students made is sandboxed."""
     file = delivered(group).files.first()
-    answer = browser("eva").get(file.content.url)
-    assert data_of(answer) == FILES[file.filename]
-    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    response = browser("eva").get(file.content.url)
+    assert data_of(response) == FILES[file.filename]
+    assert "sandbox" in response.headers["Content-Security-Policy"]
 
 
 def test_pages_take_as_many_queries_for_many_deliveries_as_for_few(
@@ -440,9 +440,9 @@ def test_pages_take_as_many_queries_for_many_deliveries_as_for_few(
 # -- Fetching --
 
 
-def zipped(answer: Any) -> dict[str, bytes]:
+def zipped(response: Any) -> dict[str, bytes]:
     """Return the members of a zip by their names without folders."""
-    with zipfile.ZipFile(io.BytesIO(data_of(answer))) as archive:
+    with zipfile.ZipFile(io.BytesIO(data_of(response))) as archive:
         return {name.rpartition("/")[2]: archive.read(name) for name in archive.namelist()}
 
 
