@@ -305,7 +305,7 @@ def test_incomplete_request_has_no_other_errors() -> None:
 
 
 def test_form_renders_labelled_input_and_end_field() -> None:
-    """A label, an input for several files, the limits as help text, and the hidden field after it."""
+    """A label, an input for several files, the limits as help text, and the field ``end``."""
     limits = Limits(max_files=3, max_bytes=1024, extensions=["PDF"])
     page = DeliveryForm(limits=limits).as_div()
     assert '<label for="id_uploads">' in page

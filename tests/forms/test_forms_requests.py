@@ -72,7 +72,8 @@ def test_complete_request_is_delivered(live_server: Any, store: Any, group: Any)
 def test_truncated_request_delivers_nothing(live_server: Any, store: Any, group: Any) -> None:
     """It may end within a file, between two files, or after the last one.
 
-    Django's parser accepts the truncated request."""
+    Django's parser accepts the truncated request.
+    """
     whole = body()
     end = whole.index(b'name="end"')
     positions = {end + 13, end, end - 50, *range(0, end, end // 20)}

@@ -302,10 +302,11 @@ def test_lost_commit_reply_deletes_nothing(
     monkeypatch.setattr(Delivery, "finish", lose_the_reply)
     form = form_of(UPLOADS)
     assert form.save(group) is None
-    assert errors(form) == [
+    (message,) = errors(form)
+    assert message == (
         "The database failed or is busy: check whether your delivery was recorded before trying "
         "again."
-    ]
+    )
     delivery = Delivery.objects.get()
     assert delivery.successful
     assert {row.filename: row.content.read() for row in delivery.files} == UPLOADS
@@ -372,7 +373,7 @@ def test_closed_upload_raises_value_error(store: Any, group: Any) -> None:
 
 
 def test_failure_in_usable_transaction_is_reported(store: FailingStore, group: Any) -> None:
-    """For example with ATOMIC_REQUESTS: other changes of the view are committed, the delivery is not."""
+    """As with ATOMIC_REQUESTS: only other changes of the view are committed."""
     store.full = True
     with transaction.atomic():
         form = form_of({"a.txt": b"a"})

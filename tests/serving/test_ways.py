@@ -120,7 +120,7 @@ def test_sendfile_checks_the_size_of_the_file(
     row = make_row(group)
     path = Path(disk.path(row.content.name))
     path.write_bytes(DATA[:-1])
-    with pytest.raises(ChecksumMismatch, match=f"'{row.content.name}' has 9999 bytes"):
+    with pytest.raises(ChecksumMismatch, match=f"'{row.content.name}': it has 9999 bytes"):
         browser.get(row.content.url)
     path.unlink()
     assert browser.get(row.content.url).status_code == 404
@@ -318,7 +318,7 @@ def test_only_safe_types_are_displayed_inline(
 
 @pytest.mark.usefixtures("disk")
 def test_pdf_may_be_displayed_inline(browser: Client, group: Any, settings: Any) -> None:
-    """Then without the sandbox, in which browsers show a blank page. As an attachment it is sandboxed."""
+    """Without the sandbox, in which browsers show a blank page. Attachments are sandboxed."""
     settings.DELIVERY_STORE_INLINE_TYPES = ["application/pdf"]
     row = make_row(group)
     shown = browser.get(f"{row.content.url}?inline")
@@ -352,7 +352,7 @@ def test_serve_name_queries_the_size_once(
 def test_serve_name_sends_an_attachment_of_generic_type(
     store: Any, rf: Any, admin_user: Any
 ) -> None:
-    """GET, ranges and HEAD work. There is no validator, because nothing is known about the file."""
+    """GET, ranges and HEAD work. There is no validator, because the content is unknown."""
     name = store.save("old/page.html", ContentFile(DATA))
     request = rf.get("/")
     request.user = admin_user

@@ -234,7 +234,7 @@ def test_store_is_not_publicly_accessible(site: Site) -> None:
 def test_longest_filenames_fit_into_headers(
     site: Site, settings: Any, way: str, filename: str
 ) -> None:
-    """They are percent-encoded in headers, and twice in signed URLs. The web server accepts that."""
+    """They are percent-encoded in headers, and twice in signed URLs."""
     settings.SESSION_SAVE_EVERY_REQUEST = True
     settings.DELIVERY_STORE_SERVE, settings.DELIVERY_STORE_REDIRECT_MIN_BYTES = way, 0
     row = deliver(make_user("bjarne"), filename)  # of the same group
