@@ -476,7 +476,7 @@ def test_form_delivers_to_a_model_of_the_project(course: Course, teacher: User) 
 def test_form_refuses_more_than_the_limits_of_the_project(course: Course) -> None:
     """Each form has limits of its own."""
     form = submitted("a", "b", "c")
-    assert form.errors["uploads"] == ["You chose 3 files, at most 2 are allowed."]
+    assert form.errors["uploads"] == ["You chose 3 files. At most 2 files are allowed."]
     assert not Submission.objects.exists()
 
 
