@@ -143,7 +143,7 @@ def test_two_files_of_one_name_are_told_and_one_can_be_removed(
     drop(window, [one.path])
     drop(window, [two.path])
     window.page.click("[data-deliver]")
-    assert faults(window) == ["“main.py” is there 2 times: names must differ."]
+    assert faults(window) == ["Duplicate filename “main.py”: filenames must be unique."]
     window.page.locator("[aria-label='Remove main.py']").first.click()
     deliver(window)
     assert shown(window) == expected([two])
