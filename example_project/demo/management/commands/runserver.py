@@ -21,8 +21,8 @@ class Command(runserver.Command):
             options["use_reloader"] = False
         elif not workspace.database().exists():
             raise CommandError(
-                f"There is no database '{workspace.database()}' yet: run the command 'demo' first, "
-                "or serve samples in memory with DELIVERY_STORE=memory."
+                f"There is no database '{workspace.database()}' yet: run the command 'demo' "
+                "first, or serve samples in memory with DELIVERY_STORE=memory."
             )
         # Serve static files without DEBUG, too.
         options["insecure_serving"] = True
