@@ -186,7 +186,7 @@ GUARDS: list[Guard] = [
     Guard(
         "serving/responses.py",
         '    file = File(store, name, name.rpartition("/")[2], size, size_verified=True)\n',
-        "    from .types import sent_type\n\n"
+        "    from ..media_types import sent_type\n\n"
         '    leaf = name.rpartition("/")[2]\n'
         "    file = File(store, name, leaf, size, media_type=sent_type(leaf), shown=True)\n",
         (f"{_STORES}::test_bytes_without_a_row_are_attachments_of_no_type",),
