@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield the items in lists of ``size``, the last one perhaps shorter."""
-    left = iter(items)  # itertools.batched is Python 3.12's
-    while batch := list(islice(left, size)):
+    """Yield the items in lists of ``size``. The last list may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
         yield batch
 
 
 def add_note(exception: BaseException, note: str) -> None:
-    """Add a note to an exception, where Python has them (3.11)."""
+    """Add a note to an exception. Does nothing before Python 3.11."""
     if sys.version_info >= (3, 11):
         exception.add_note(note)

@@ -1,4 +1,4 @@
-"""The app of the field, the abstract models, tombstones, checks and commands."""
+"""App configuration of the package."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DevilryStorageConfig(AppConfig):
-    """Registers the checks."""
+    """The app that contains tombstones, system checks and commands."""
 
     name = "devilry_storage"
     verbose_name = _("Delivery storage")

@@ -1,4 +1,4 @@
-"""The settings, each read at every access, so that ``override_settings`` works."""
+"""The package's settings. They are read at every access, so ``override_settings`` works."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .layout import DEFAULT_INTERVAL
 
-#: The ways in which bytes travel to whoever downloads them.
+#: The ways to serve files.
 WAYS = ("stream", "sendfile", "redirect")
 
 PDF = "application/pdf"
 
-#: Media types that no browser runs anything of (a PDF only in a viewer of its own).
+#: Media types that browsers never execute. They display PDF files in a separate viewer.
 SAFE_TYPES = frozenset(
     {
         "text/plain",
@@ -72,7 +72,10 @@ def _is_dotted_path(value: str) -> bool:
 
 
 class Settings:
-    """Our settings by name in lower case; ImproperlyConfigured for a value that cannot be."""
+    """The settings by name in lower case.
+
+    Raises ImproperlyConfigured for invalid values.
+    """
 
     @property
     def delivery_store_backend(self) -> str | None:
@@ -87,13 +90,14 @@ class Settings:
 
     @property
     def delivery_store_root(self) -> str | None:
-        """``DELIVERY_STORE_ROOT: str | Path | None = None``: folder of the stores on disk."""
+        """``DELIVERY_STORE_ROOT: str | Path | None = None``: root folder of the stores on disk."""
         return _path("DELIVERY_STORE_ROOT")
 
     @property
     def fshierdeliverystore_root(self) -> str | None:
-        """``DEVILRY_FSHIERDELIVERYSTORE_ROOT: str | Path | None = None``: folder of the
-        hierarchical store on disk, before ``DELIVERY_STORE_ROOT``.
+        """``DEVILRY_FSHIERDELIVERYSTORE_ROOT: str | Path | None = None``: root
+        folder of the hierarchical store on disk. It takes precedence over
+        ``DELIVERY_STORE_ROOT``.
         """
         return _path("DEVILRY_FSHIERDELIVERYSTORE_ROOT")
 
@@ -124,22 +128,22 @@ class Settings:
 
     @property
     def retention(self) -> timedelta:
-        """``DELIVERY_STORE_RETENTION_DAYS: float = 30``: days between a delete and the removal of
-        the bytes; 0 removes them right after COMMIT.
+        """``DELIVERY_STORE_RETENTION_DAYS: float = 30``: number of days for which deleted files
+        can be restored; with 0 they are removed right after COMMIT.
         """
         return timedelta(days=_number("DELIVERY_STORE_RETENTION_DAYS", 30, "days"))
 
     @property
     def grace(self) -> timedelta:
-        """``DELIVERY_STORE_GRACE_HOURS: float = 24``: hours for which bytes and rows may be the
-        work of somebody who is still storing.
+        """``DELIVERY_STORE_GRACE_HOURS: float = 24``: number of hours that an upload may take
+        before its row and bytes count as abandoned.
         """
         return timedelta(hours=_number("DELIVERY_STORE_GRACE_HOURS", 24, "hours"))
 
     @property
     def serve(self) -> str | Mapping[str, str]:
-        """``DELIVERY_STORE_SERVE: str | dict[str, str] = "stream"``: how bytes travel to whoever
-        downloads them: ``"stream"``, ``"sendfile"`` or ``"redirect"``; or that for each alias of
+        """``DELIVERY_STORE_SERVE: str | dict[str, str] = "stream"``: how files are served:
+        ``"stream"``, ``"sendfile"`` or ``"redirect"``, or a dict of these by alias of
         ``STORAGES``.
         """
         value = _setting("DELIVERY_STORE_SERVE", "stream")
@@ -156,26 +160,26 @@ class Settings:
 
     @property
     def redirect_seconds(self) -> int:
-        """``DELIVERY_STORE_REDIRECT_SECONDS: int = 60``: seconds for which the URL of a redirect
-        is good.
+        """``DELIVERY_STORE_REDIRECT_SECONDS: int = 60``: number of seconds after which the URL of
+        a redirect expires.
         """
         return _whole("DELIVERY_STORE_REDIRECT_SECONDS", 60, "seconds", 1)
 
     @property
     def redirect_min_bytes(self) -> int:
-        """``DELIVERY_STORE_REDIRECT_MIN_BYTES: int = 1048576``: smaller files are streamed where
-        others are redirected.
+        """``DELIVERY_STORE_REDIRECT_MIN_BYTES: int = 1048576``: files below this size
+        are streamed instead of redirected.
         """
         return _whole("DELIVERY_STORE_REDIRECT_MIN_BYTES", 1024**2, "bytes", 0)
 
     @property
     def inline_types(self) -> Collection[str]:
-        """``DELIVERY_STORE_INLINE_TYPES: list[str] = [...]``: media types that a browser may show
-        instead of saving them; all safe ones unless given, but for PDF.
+        """``DELIVERY_STORE_INLINE_TYPES: list[str] = [...]``: media types that browsers may
+        display instead of saving them; by default all safe types except PDF.
         """
         value = _setting("DELIVERY_STORE_INLINE_TYPES", sorted(SAFE_TYPES - {PDF}))
         if isinstance(value, (list, tuple, set, frozenset)) and all(
-            isinstance(each, str) and each in SAFE_TYPES for each in value
+            isinstance(media_type, str) and media_type in SAFE_TYPES for media_type in value
         ):
             return frozenset(value)
         raise ImproperlyConfigured(
@@ -185,30 +189,30 @@ class Settings:
 
     @property
     def upload_max_files(self) -> int:
-        """``DELIVERY_STORE_UPLOAD_MAX_FILES: int = 100``: files of one upload."""
+        """``DELIVERY_STORE_UPLOAD_MAX_FILES: int = 100``: maximum number of files."""
         return _whole("DELIVERY_STORE_UPLOAD_MAX_FILES", 100, "files", 1)
 
     @property
     def upload_max_bytes(self) -> int:
-        """``DELIVERY_STORE_UPLOAD_MAX_BYTES: int = 104857600``: size of each file of an upload."""
+        """``DELIVERY_STORE_UPLOAD_MAX_BYTES: int = 104857600``: maximum size of each file."""
         return _whole("DELIVERY_STORE_UPLOAD_MAX_BYTES", 100 * 1024**2, "bytes", 0)
 
     @property
     def upload_max_total_bytes(self) -> int:
-        """``DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES: int = 524288000``: size of all files of an
-        upload together.
+        """``DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES: int = 524288000``: maximum total size of
+        the files of an upload.
         """
         return _whole("DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES", 500 * 1024**2, "bytes", 0)
 
     @property
     def archive_max_files(self) -> int:
-        """``DELIVERY_STORE_ARCHIVE_MAX_FILES: int = 100000``: files of one archive."""
+        """``DELIVERY_STORE_ARCHIVE_MAX_FILES: int = 100000``: maximum number of files."""
         return _whole("DELIVERY_STORE_ARCHIVE_MAX_FILES", 100_000, "files", 1)
 
     @property
     def archive_max_bytes(self) -> int:
-        """``DELIVERY_STORE_ARCHIVE_MAX_BYTES: int = 107374182400``: size of all files of one
-        archive together.
+        """``DELIVERY_STORE_ARCHIVE_MAX_BYTES: int = 107374182400``: maximum total size of the
+        files of an archive.
         """
         return _whole("DELIVERY_STORE_ARCHIVE_MAX_BYTES", 100 * 1024**3, "bytes", 0)
 
@@ -217,6 +221,6 @@ conf = Settings()
 
 
 def way_of(alias: str) -> str:
-    """Return how the bytes of the store of an alias travel; ``""`` stands for one without."""
-    chosen = conf.serve
-    return chosen if isinstance(chosen, str) else chosen.get(alias, "stream")
+    """Return how to serve the files of a store, by its alias (``""`` for a store without one)."""
+    serve = conf.serve
+    return serve if isinstance(serve, str) else serve.get(alias, "stream")

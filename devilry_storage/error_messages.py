@@ -1,4 +1,4 @@
-"""What people are told of what failed: not more than helps them; the log has the rest."""
+"""Error messages for users. Details are only logged."""
 
 from __future__ import annotations
 
@@ -17,34 +17,38 @@ from django.utils.translation import gettext as _
 
 from .exceptions import DeliveryIncomplete, DeliveryStateError
 
-#: What storing raises where nothing is wrong with the code: see the manual's page of exceptions.
+#: Exceptions that storing a file may raise although the code is correct; see the manual's page of
+#: exceptions.
 EXPECTED = (OSError, Error, DeliveryStateError, ObjectDoesNotExist)
 
-#: So many files are named at most.
-_MOST_NAMED = 10
+#: Maximum number of filenames in a message.
+_MAX_FILENAMES = 10
 
-#: Perhaps only the reply to COMMIT was lost.
+#: Exceptions after which a transaction may be committed, because only the reply was lost.
 UNCERTAIN = (OperationalError, InterfaceError)
 
 
 def database_reason(exception: BaseException) -> str:
-    """Return why a database failed, ``""`` for what is no failure of a database."""
+    """Return why a database operation failed, or ``""`` for other exceptions."""
     if isinstance(exception, IntegrityError):
-        return _("somebody changed the same rows meanwhile; look at them, and try again")
+        return _("the same rows were changed by another request; check them and try again")
     if isinstance(exception, (DataError, OverflowError)):
-        return _("there is a value that the database cannot hold")
+        return _("a value is too large or invalid for the database")
     if isinstance(exception, DatabaseError):
         return _("the database failed or is busy; try again")
     return ""
 
 
 def delivery_failure(exception: BaseException) -> str:
-    """Return what somebody is told whose delivery could not be stored.
+    """Return the message for a user whose delivery could not be stored.
 
-    Names of servers, buckets and folders are none of it.
+    It does not contain names of servers, buckets or folders.
     """
     if isinstance(exception, UNCERTAIN):
-        return _("The database failed or is busy: look whether this was delivered, and try again.")
+        return _(
+            "The database failed or is busy: check whether your delivery was recorded before "
+            "trying again."
+        )
     filename = getattr(exception, "being_stored", "")
     text = _("Nothing was delivered, because %(reason)s.")
     if filename:
@@ -55,15 +59,14 @@ def delivery_failure(exception: BaseException) -> str:
 def _delivery_reason(exception: BaseException) -> str:
     if isinstance(exception, OSError):
         if exception.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return _("the store of the deliveries is full; tell those who run this site")
+            return _("the server has no space left; please contact the administrators")
         if isinstance(exception, (ConnectionError, TimeoutError)):
-            return _("the store of the deliveries does not answer; try again later")
-        return _("the store of the deliveries failed; try again, or tell those who run this site")
+            return _("the file storage does not respond; try again later")
+        return _("the file storage failed; try again or contact the administrators")
     if isinstance(exception, DeliveryIncomplete) and exception.filenames:
         text = _(
-            "the store of the deliveries did not keep %(filenames)s; try again, or tell those who "
-            "run this site"
+            "the file storage did not save %(filenames)s; try again or contact the administrators"
         )
-        filenames = ", ".join(f"“{each}”" for each in exception.filenames[:_MOST_NAMED])
+        filenames = ", ".join(f"“{filename}”" for filename in exception.filenames[:_MAX_FILENAMES])
         return text % {"filenames": filenames}
     return database_reason(exception) or str(exception).rstrip(".")

@@ -1,4 +1,4 @@
-"""Every error of our own; each is also the builtin (or Django) error a caller would expect."""
+"""The package's exceptions. Each is a subclass of the matching builtin or Django exception."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from ._compat import add_note
 
 
 class InvalidName(SuspiciousFileOperation, ValueError):
-    """A storage name that is not a plain relative name, so that no store touches it."""
+    """A storage name is not a valid relative name. No store accepts it."""
 
 
 class InvalidFilename(ValueError):
-    """A ``filename`` that would be dangerous or useless as the name of a download."""
+    """A filename would be dangerous or unusable as the name of a download."""
 
 
 class UnsafeEntry(SuspiciousFileOperation, OSError):
-    """A symlink, FIFO, device, folder or foreign file is where a file of the store should be."""
+    """The path of a stored file is a symlink, FIFO, device, folder or foreign file."""
 
 
 class DeliveryFileNotFound(FileNotFoundError):
-    """The store holds no bytes under this name; ``filemeta`` is whose they should be, if known."""
+    """The store has no file with this name. ``filemeta`` is the row of the file, if known."""
 
     def __init__(self, name: str, filemeta: Any = None) -> None:
         self.filemeta = filemeta
-        # Not its repr(): a model's __str__ may query the database, or fail, in the middle of this.
+        # Not its repr(): a model's __str__() may query the database or fail.
         owner = f"{type(filemeta).__name__} {getattr(filemeta, 'pk', '')}".rstrip()
-        whose = "" if filemeta is None else f" (the file of {owner})"
-        super().__init__(errno.ENOENT, f"The store holds no file{whose} under", name)
+        of_row = "" if filemeta is None else f" (the file of {owner})"
+        super().__init__(errno.ENOENT, f"The store has no file{of_row} under", name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # OSError would rebuild us from errno and text, which are not our arguments.
+        # OSError would pass errno and message to __init__().
         return type(self), (self.filename, self.filemeta)
 
 
 class StoreUnavailable(ConnectionError):
-    """The server of a store did not answer, or not in time; the same call may succeed later."""
+    """The server of a store did not respond in time. The same call may succeed later."""
 
 
 class StoreDenied(PermissionError):
-    """The server of a store refuses the credentials, or they lack a permission."""
+    """The server of a store rejects the credentials, or they lack a permission."""
 
 
 class StoreFailure(OSError):
-    """The server of a store answered with an error, or its response is not complete.
+    """The server of a store returned an error or an incomplete response.
 
-    ``code`` is the server's name for the error.
+    ``code`` is the server's code of the error.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
@@ -58,22 +58,22 @@ class StoreFailure(OSError):
 
 
 class StoreNotRecognised(OSError):
-    """The store is not the one in which the rows' files are stored, as far as can be seen.
+    """The store does not seem to be the one that contains the files of the rows.
 
-    Its mark is missing or another store's, and so are the files. Nothing was stored.
+    The mark is missing or belongs to another store, and the files are missing. Nothing was stored.
     """
 
 
 class StoreInUse(ValueError):
-    """A store is not accepted, because another site has removed files from it lately."""
+    """A store is not accepted, because another site has removed files from it recently."""
 
 
 class ChecksumMismatch(OSError):
-    """The bytes that were read are not those that were stored."""
+    """The bytes that were read differ from the bytes that were stored."""
 
 
 class WrongSize(OSError):
-    """A stored file does not have the size that was recorded, so it was not removed."""
+    """A stored file does not have the recorded size, so it was not removed."""
 
     @classmethod
     def of(cls, name: str, size: int, recorded: int) -> WrongSize:
@@ -82,40 +82,40 @@ class WrongSize(OSError):
 
 
 class ConditionalWritesIgnored(ImproperlyConfigured, OSError):
-    """The server of a store ignores the condition that keeps writers from overwriting a file.
+    """The server of a store ignores the condition that prevents overwriting a file.
 
-    Nothing was stored. It is an OSError too, because it is a save or a copy that raises it.
+    Nothing was stored. It is also an OSError, because saving or copying a file raises it.
     """
 
 
 class ArchiveTooLarge(ValueError):
-    """An archive was asked for of more files or bytes than the settings allow."""
+    """An archive would have more files or bytes than the settings allow."""
 
 
 class NotCommitted(ValueError):
-    """A file that is not in the store yet was used where only a stored one makes sense."""
+    """The operation needs a stored file, but the file has not been saved yet."""
 
 
 class NotRestorable(ValueError):
-    """A deleted file cannot come back: its bytes are gone, or its place is taken."""
+    """A deleted file cannot be restored: its bytes are missing, or its name or id is in use."""
 
 
 class NotAnOrphan(ValueError):
-    """Bytes are not removed as an orphan: they may be somebody's, or not of this database."""
+    """A stored file is not removed as an orphan: it may be in use, or unknown to this database."""
 
 
 class DeliveryStateError(ValueError):
-    """A delivery is not in the state that the call needs."""
+    """The operation is not allowed in the current state of the delivery."""
 
 
 class DeliveryFinished(DeliveryStateError):
-    """A finished delivery takes no new file and no new content."""
+    """A finished delivery does not accept new files or new content."""
 
 
 class DeliveryIncomplete(DeliveryStateError):
-    """A delivery cannot be finished: it is empty, or files are not whole in the store.
+    """A delivery cannot be finished: it is empty, or files are missing or incomplete.
 
-    ``filenames`` are those of these files.
+    ``filenames`` lists the filenames of these files.
     """
 
     def __init__(self, message: str, filenames: Iterable[str] = ()) -> None:
@@ -124,6 +124,6 @@ class DeliveryIncomplete(DeliveryStateError):
 
 
 def note_file(exception: BaseException, filename: str) -> None:
-    """Note which file of many was being stored: for people, and as ``being_stored`` for code."""
+    """Add the name of the file that was being stored: as a note, and as ``being_stored``."""
     exception.being_stored = filename  # type: ignore[attr-defined]
     add_note(exception, f"While the file {filename!r} was being stored.")

@@ -1,4 +1,4 @@
-"""A form that takes many files and makes one finished delivery of them, or tells why not."""
+"""A form that creates one finished delivery from several uploaded files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("devilry_storage")
 
 
 class FilesInput(forms.FileInput):
-    """A file input that takes many files, and offers those that end with ``suffixes``, if any."""
+    """A file input for several files. Browsers offer only names that end with ``suffixes``."""
 
     allow_multiple_selected = True
     suffixes: Sequence[str] = ()
@@ -38,65 +38,65 @@ class FilesInput(forms.FileInput):
 
 
 class FilesField(forms.FileField):
-    """Many files in one field; cleaned, they are a list of uploads whose names differ.
+    """A field for several files. Its cleaned value is a list of uploads with unique names.
 
-    Every file is validated: by its name, as FileField does it, by ``validators``, and by
-    ``limits``, a :class:`~devilry_storage.upload_limits.Limits`. Each error names its file. Names
-    are in Unicode's NFC form afterwards.
+    Every file is validated: its name, as FileField does, and with ``validators`` and ``limits``, a
+    :class:`~devilry_storage.upload_limits.Limits`. Errors name the file they are about. Names are
+    converted to Unicode's NFC form.
     """
 
     widget = FilesInput
 
     def __init__(self, *, limits: Limits | None = None, **kwargs: Any) -> None:
         super().__init__(allow_empty_file=True, **kwargs)
-        self._tells_limits = "help_text" not in kwargs
+        self._shows_limits = "help_text" not in kwargs
         self.limit(limits or Limits())
 
     def limit(self, limits: Limits) -> None:
-        """Let these limits hold, and let the page tell them."""
+        """Apply these limits and show them as help text."""
         self.limits = limits
-        if self._tells_limits:
-            self.help_text = lazy(limits.describe, str)()  # settings may change until it is shown
+        if self._shows_limits:
+            self.help_text = lazy(limits.describe, str)()  # lazy, because settings may change
         self.widget.suffixes = limits.suffixes
 
     def clean(self, data: Any, initial: Any = None) -> list[Any]:
-        """Return the uploads; ValidationError with all that is wrong with all of them."""
+        """Return the uploads. Raises a ValidationError with the errors of all files."""
         uploads = data if isinstance(data, (list, tuple)) else [data]
         uploads = [upload for upload in uploads if upload not in self.empty_values]
         if not uploads:
             super().clean(None)  # raises if the field is required
-        faults = [fault for upload in uploads for fault in self._faults_of(upload)]
-        faults += self.limits.faults_of_all([getattr(upload, "size", 0) for upload in uploads])
-        if not faults:
-            faults += _clashes([upload.name for upload in uploads])
-        if faults:
-            raise ValidationError(faults)
+        errors = [error for upload in uploads for error in self._errors_of(upload)]
+        errors += self.limits.errors_for_all([getattr(upload, "size", 0) for upload in uploads])
+        if not errors:
+            errors += _duplicates([upload.name for upload in uploads])
+        if errors:
+            raise ValidationError(errors)
         return uploads
 
-    def _faults_of(self, upload: Any) -> Iterator[ValidationError]:
+    def _errors_of(self, upload: Any) -> Iterator[ValidationError]:
         try:
             name = upload.name = validate_filename(getattr(upload, "name", ""))
         except InvalidFilename as exception:
             yield ValidationError(str(exception), code="filename")
             return
-        faults = [*self.limits.errors_for(name, upload.size)]
+        errors = [*self.limits.errors_for(name, upload.size)]
         try:
             super().clean(upload)
         except ValidationError as exception:
-            faults += exception.error_list
-        for fault in faults:
-            yield ValidationError(f"“{name}”: {fault.messages[0]}", code=fault.code)
+            errors += exception.error_list
+        for error in errors:
+            yield ValidationError(f"“{name}”: {error.messages[0]}", code=error.code)
 
 
-def _clashes(names: Sequence[str]) -> Iterator[ValidationError]:
-    for name, times in Counter(names).items():
-        if times > 1:
-            text = _("“%(filename)s” is there %(times)d times: names must differ.")
-            yield ValidationError(text % {"filename": name, "times": times}, code="unique")
+def _duplicates(names: Sequence[str]) -> Iterator[ValidationError]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            text = _("Duplicate filename “%(filename)s”: filenames must be unique.")
+            yield ValidationError(text % {"filename": name}, code="unique")
 
 
 class EndInput(forms.HiddenInput):
-    """A hidden input that has the same value whatever was sent."""
+    """A hidden input with a constant value, independent of the submitted data."""
 
     MARK = "end"
 
@@ -105,21 +105,21 @@ class EndInput(forms.HiddenInput):
 
 
 class DeliveryForm(forms.Form):
-    """Files for one delivery.
+    """A form to upload the files of one delivery. ``save()`` stores them.
 
-    ``save()`` stores them. A subclass may set ``model``, its own subclass of AbstractDelivery, and
-    ``limits``, which can also be an argument.
+    Subclasses may set ``model``, a subclass of AbstractDelivery, and ``limits``, which can also be
+    passed as an argument.
 
-    The last field, ``end``, is hidden and must be rendered after the files. It says that the
-    request has arrived to its end: of one that broke off, Django's parser gives those files that
-    were whole by then, and says nothing of the others.
+    The hidden field ``end`` must be rendered after the files. It proves that the whole request has
+    arrived. If the connection breaks during an upload, Django's parser passes on the files that
+    are complete and silently drops the rest.
     """
 
-    #: The model of the deliveries; None is that of ``devilry_storage.deliveries``.
+    #: The model of the deliveries. None stands for the model of ``devilry_storage.deliveries``.
     model: ClassVar[type[AbstractDelivery] | None] = None
-    #: None leaves them to the field ``uploads``, which has those of the settings.
+    #: The limits. None stands for those of the field ``uploads``, which uses the settings.
     limits: Limits | None = None
-    #: Whether ``save()`` failed in such a way that there may be a delivery nevertheless.
+    #: Whether ``save()`` failed, but the delivery may be recorded nevertheless.
     perhaps_delivered = False
 
     uploads = FilesField(label=gettext_lazy("Files"))
@@ -136,31 +136,31 @@ class DeliveryForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("end") != EndInput.MARK:
-            # What else is wrong may be so because of this.
+            # Other errors may be consequences of the incomplete upload.
             self.errors.clear()
-            text = _("The upload broke off before its end: nothing was delivered. Try again.")
+            text = _("The upload was interrupted and nothing was delivered. Please try again.")
             raise ValidationError(text, code="broken_off")
         return cleaned
 
     def save(self, assignment_group: Any, user: Any = None) -> Any:
-        """Return a finished delivery of the files by the group (``user``: who delivers), or None.
+        """Create a finished delivery of the group with the files. ``user`` is who delivers them.
 
-        None says that it could not be stored: the form then has an error that tells why, the log
-        has the exception, and there is no delivery, unless ``perhaps_delivered`` is true. Raises
-        ValueError for a form that is not valid.
+        If the delivery cannot be stored, the exception is logged, an error with the reason is
+        added to the form, and None is returned. There is no delivery then, unless
+        ``perhaps_delivered`` is true. Raises ValueError if the form is not valid.
         """
         if self.errors:
             raise ValueError(
-                f"{type(self).__name__} has errors, so there is nothing to deliver: call save() "
-                "once, after is_valid() was True."
+                f"{type(self).__name__} has errors, so nothing can be delivered: call save() "
+                "once, after is_valid() has returned True."
             )
         files = {upload.name: upload for upload in self.cleaned_data["uploads"]}
         model = self._model()
         try:
-            return _delivered(model, assignment_group, user, files)
+            return _deliver(model, assignment_group, user, files)
         except EXPECTED as exception:
             if transaction.get_connection(router.db_for_write(model)).needs_rollback:
-                raise  # nothing can be shown any more in the caller's transaction
+                raise  # no page could be rendered in the caller's transaction
             logger.exception("A delivery of %s could not be stored.", assignment_group)
             self.perhaps_delivered = isinstance(exception, UNCERTAIN)
             self.add_error(None, ValidationError(delivery_failure(exception), "not_delivered"))
@@ -178,21 +178,23 @@ class DeliveryForm(forms.Form):
             ) from exception
 
 
-def _delivered(
+def _deliver(
     model: type[AbstractDelivery], assignment_group: Any, user: Any, files: dict[str, Any]
 ) -> AbstractDelivery:
-    """Return a finished delivery of the files; if it cannot be, there is none."""
+    """Create a finished delivery of the files. On error, the unfinished delivery is deleted."""
     delivery = model.begin(assignment_group, user)
     using = delivery._state.db
 
-    def take_back() -> None:
+    def delete_unfinished() -> None:
         with transaction.atomic(using=using):
             current = lock_row(model, delivery.pk, using or "")
-            # Not if it is finished after all: the reply to that COMMIT may have been lost.
+            # Keep a finished delivery: only the reply to its COMMIT may have been lost.
             if current is not None and not current.successful:
                 current.delete()
 
-    with undone_on_error(take_back, using, f"{model._meta.label} '{delivery.pk}', unfinished,"):
+    with undone_on_error(
+        delete_unfinished, using, f"{model._meta.label} '{delivery.pk}', unfinished,"
+    ):
         delivery.add_files(files)
         delivery.finish()
     return delivery

@@ -1,8 +1,8 @@
-"""Where a file lies: pure functions between (delivery id, filemeta id) and key.
+"""Layouts: pure functions that convert (delivery id, filemeta id) to a key and back.
 
-The formula is that of Devilry's ``FsHierDeliveryStore``, with the integer division that it had
-until its port to Python 3. A key is computed once, when bytes are stored; from then on the
-database column says where they lie.
+The formula is that of Devilry's ``FsHierDeliveryStore``, with the integer division that it used
+before its port to Python 3. A key is computed once, when the file is stored. After that, only the
+database column determines the name of the file.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 DEFAULT_INTERVAL = 1000
 
-# No longer than Python converts between int and str (sys.int_info.default_max_str_digits): key()
-# makes nothing longer, and a folder named by 5,000 digits is somebody else's, not an error.
+# The maximum number of digits that Python converts between int and str
+# (sys.int_info.default_max_str_digits). A folder with a longer name is foreign, not an error.
 _INTEGER = "(0|[1-9][0-9]{0,4299})"
 # Django's Storage.get_alternative_name() adds an underscore and seven of these.
 _LEAF = f"{_INTEGER}(?:_[A-Za-z0-9]{{7}})?"
@@ -25,32 +25,32 @@ _BRANCH = re.compile(f"{_INTEGER}(?:/{_INTEGER})?(?:/{_INTEGER})?")
 
 
 class Branch(NamedTuple):
-    """A folder of a layout and the delivery ids whose files lie below it."""
+    """A folder of a layout and the ids of the deliveries whose files are stored below it."""
 
     name: str
     ids: range
 
 
 class Layout(Protocol):
-    """What a store asks of a layout."""
+    """The interface of a layout."""
 
     def key(self, delivery_id: int, filemeta_id: int) -> str:
-        """Return the key under which the file's bytes lie.
+        """Return the key of a file.
 
-        Raises TypeError for an id that is no integer, ValueError for a negative one.
+        Raises TypeError if an id is not an integer, ValueError if it is negative.
         """
 
     def parse(self, key: str) -> tuple[int, int]:
-        """Return (delivery id, filemeta id) of a key, alternative names included.
+        """Return (delivery id, filemeta id) of a key or an alternative name.
 
-        Raises ValueError for everything that :meth:`key` does not make.
+        Raises ValueError for every other name.
         """
 
     def folder(self, delivery_id: int) -> str:
-        """Return the folder in which all files of the delivery lie."""
+        """Return the folder that contains all files of the delivery."""
 
     def branches(self, names: Iterable[str]) -> list[Branch]:
-        """Return those of the folders that are the layout's, in numeric order, with their ids."""
+        """Return the folders that belong to the layout, in numeric order, with their ids."""
 
 
 def _check_id(what: str, value: object) -> int:
@@ -65,7 +65,7 @@ def _check_id(what: str, value: object) -> int:
         )
     if value < 0:
         raise ValueError(f"{what} '{value}' is negative: ids in keys start at 0.")
-    # A subclass (an IntEnum, say) may write itself otherwise than in digits.
+    # Subclasses of int, such as IntEnum, may have another string representation.
     return int(value)
 
 
@@ -86,10 +86,10 @@ def _sorted(branches: Iterable[Branch]) -> list[Branch]:
 
 @dataclass(frozen=True)
 class HierLayout:
-    """``<d // i²>/<d % i² // i>/<d>/<f>``: at most ``interval`` folders in one folder below the
-    top, for delivery d, filemeta f and interval i.
+    """The layout ``<d // i²>/<d % i² // i>/<d>/<f>`` for delivery d, filemeta f and interval i.
 
-    ``interval`` is an integer of at least 2; else ValueError (TypeError if it is no integer).
+    A folder contains at most ``interval`` folders; only the top folder may contain more. Raises
+    TypeError if ``interval`` is not an integer, ValueError if it is below 2.
     """
 
     interval: int = DEFAULT_INTERVAL
@@ -148,7 +148,7 @@ class HierLayout:
 
 @dataclass(frozen=True)
 class FlatLayout:
-    """``<d>/<f>``: one folder a delivery, the original's older layout."""
+    """The layout ``<d>/<f>`` for delivery d and filemeta f: Devilry's older layout."""
 
     def folder(self, delivery_id: int) -> str:
         return str(_check_id("Delivery id", delivery_id))

@@ -1,4 +1,4 @@
-"""The media types with which files are sent: only such that no browser runs anything of."""
+"""Media types safe to send: browsers never execute them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import posixpath
 
 _TEXT = "text/plain"
 
-# A table of our own. That of mimetypes differs from machine to machine; and it knows scripts and
-# styles, which a page could then load from here past a policy that allows what the site itself
-# sends: an attachment keeps nobody from that.
+# The table of mimetypes differs between machines. It also has types of scripts and style sheets:
+# pages could load those from here, under a Content Security Policy that allows the site itself,
+# even if they are sent as attachments.
 _TYPES = {
     "avif": "image/avif",
     "bmp": "image/bmp",
@@ -21,7 +21,7 @@ _TYPES = {
     "webp": "image/webp",
 }
 
-# What is read as text, source code above all.
+# Extensions of text files, mostly source code.
 _TEXTS = """
     adb ads asm awk bash bat bib c cc cfg clj cmake conf cpp cs css csv cxx dart diff erl ex f90 go
     gradle groovy h hh hpp hs hxx ini ipynb java jl js json jsx kt less lisp log lua m4 md mjs ml
@@ -32,25 +32,26 @@ _TYPES |= dict.fromkeys(_TEXTS.split(), _TEXT)
 
 
 def sent_type(filename: str) -> str:
-    """Return the media type of a file by the extension of its name: one of ``conf.SAFE_TYPES``.
+    """Return the media type to send a file with, by the extension of its name.
 
-    Texts of every kind are plain text; what is not known to be harmless is OCTETS.
+    It is one of ``conf.SAFE_TYPES``, or OCTETS for every type that is not known to be harmless.
+    Text of every kind is sent as plain text.
     """
     extension = posixpath.splitext(filename)[1].removeprefix(".").lower()
     return _TYPES.get(extension, OCTETS)
 
 
 def content_type(media_type: str) -> str:
-    """Return the value of ``Content-Type``: text without a charset would be guessed at."""
+    """Return the Content-Type header. Text gets a charset, so that browsers do not guess it."""
     return f"{media_type}; charset=utf-8" if media_type == _TEXT else media_type
 
 
-#: The media type of what has no known one.
+#: The media type of unknown content.
 OCTETS = "application/octet-stream"
 
 
-# What the bytes are that mimetypes calls an encoding of something else. They are served as they
-# are: as a Content-Encoding a browser would undo it, and the file arrive with another size.
+# Media types of compressed files, by the encoding that mimetypes reports. They are not served with
+# a Content-Encoding: browsers would decompress the file and save it with a different size.
 _COMPRESSED = {
     "br": "application/x-brotli",
     "bzip2": "application/x-bzip2",
@@ -61,8 +62,8 @@ _COMPRESSED = {
 
 
 def media_type(*names: str) -> str:
-    """Return the media type by the extension of the first name that has a known one."""
-    # mimetypes tells .Z from .z, and so does not know .GZ.
+    """Return the media type by the first name that has a known extension."""
+    # mimetypes distinguishes .Z from .z, so it does not know .GZ.
     for spelling in (spelling for name in names for spelling in (name, name.lower())):
         guessed, encoding = mimetypes.guess_type(posixpath.basename(spelling))
         if encoding is not None:

@@ -1,6 +1,4 @@
-"""The two grammars of names: a storage name, which becomes a path, and a filename, which never
-does.
-"""
+"""Validation of storage names, which become paths, and of filenames, which never do."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import unicodedata
 
 from .exceptions import InvalidFilename, InvalidName
 
-# What the stores keep for themselves (temp files) lies below this name, out of every listing.
+# The folder for a store's own files (temporary files), which no listing contains.
 RESERVED = ".devilry-storage"
 
 FILENAME_MAX_LENGTH = 255
@@ -21,8 +19,8 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # "exe.jpg"), and the line and paragraph separators (Unicode TR 36, section 2.10).
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 
-# Unicode's Default_Ignorable_Code_Point: nothing is shown of them, and file systems that fold case
-# (ext4 with casefold, HFS+) do not see them in a name either.
+# Unicode's Default_Ignorable_Code_Point: these characters are invisible, and case-insensitive file
+# systems (ext4 with casefold, HFS+) ignore them in names.
 _IGNORABLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
@@ -31,12 +29,12 @@ _IGNORABLE = re.compile(
 
 
 def without_unseen(text: str) -> str:
-    """Return the text without characters that are not seen, or turn the direction of others."""
+    """Remove characters that are invisible or change the direction of text."""
     return _DIRECTION.sub("", _IGNORABLE.sub("", text))
 
 
 def _is_reserved(part: str) -> bool:
-    """Say whether some file system would take the part for one of the store's own names."""
+    """Return whether some file system would treat the part as one of the store's own names."""
     if not part.isascii():
         part = unicodedata.normalize("NFD", _IGNORABLE.sub("", part))
     return part.casefold().startswith(RESERVED)
@@ -48,15 +46,16 @@ def _quoted(name: object) -> str:
 
 
 def _text(name: object) -> str | None:
-    # Not str(): None would become a name, and a subclass may compare or split as it likes.
+    # Not str(): it would turn None into a name, and subclasses of str may override its methods.
     return str.__str__(name) if isinstance(name, str) else None
 
 
 def validate_storage_name(name: str | os.PathLike[str]) -> str:
     """Return ``name`` if it is a valid relative storage name; raise InvalidName otherwise.
 
-    Valid is what means one file on every backend: parts divided by single slashes, none of them
-    empty, ``.`` or ``..``, without backslashes and control characters, encodable as UTF-8.
+    A valid name refers to the same file on every backend. Its parts are separated by single
+    slashes, and none of them is empty, ``.`` or ``..``. It has no backslashes and no control
+    characters, and can be encoded as UTF-8.
     """
     text = _text(os.fspath(name) if isinstance(name, os.PathLike) else name)
     if text is None:
@@ -70,7 +69,7 @@ def validate_storage_name(name: str | os.PathLike[str]) -> str:
     elif _CONTROL.search(text):
         reason = "it contains a control character"
     elif _SURROGATE.search(text):
-        reason = "it is no valid Unicode"
+        reason = "it is not valid Unicode"
     elif ".." in (parts := text.split("/")):
         reason = "'..' would lead out of the store"
     elif "." in parts or "" in parts:
@@ -86,7 +85,7 @@ def validate_storage_name(name: str | os.PathLike[str]) -> str:
 
 
 def is_storage_name(name: str) -> bool:
-    """Tell whether ``name`` is a valid relative storage name."""
+    """Return whether ``name`` is a valid relative storage name."""
     try:
         validate_storage_name(name)
     except InvalidName:
@@ -94,8 +93,8 @@ def is_storage_name(name: str) -> bool:
     return True
 
 
-def _fault_of_filename(text: str) -> str:
-    """Return what is wrong with a filename in NFC, "" if nothing is."""
+def _filename_error(text: str) -> str:
+    """Return why a filename in NFC is invalid, or "" if it is valid."""
     if _CONTROL.search(text):
         return "it contains a control character"
     if _DIRECTION.search(text):
@@ -106,27 +105,32 @@ def _fault_of_filename(text: str) -> str:
         return f"it has {len(text)} characters, at most {FILENAME_MAX_LENGTH} are allowed"
     if "/" in text or "\\" in text:
         return "it contains a path separator"
-    # Windows drops dots and spaces at the end, so that ".. " means the folder above there.
+    # Windows removes trailing dots and spaces, so ".. " would be the parent folder there.
     if not text.strip(". "):
         return "it names a folder"
     if _SURROGATE.search(text):
-        return "it is no valid Unicode"
+        return "it is not valid Unicode"
     return ""
 
 
 def validate_filename(filename: str) -> str:
-    """Return the name that a student gave a file, in Unicode's NFC form.
+    """Return the filename that a student chose, in Unicode's NFC form.
 
-    Raises InvalidFilename where it could hurt whoever downloads it: separators, control and
-    direction characters, nothing visible, nothing but dots, more than 255 characters. Everything
-    else is data.
+    Raises InvalidFilename for names that could harm users who download the file:
+
+    - names with path separators, control characters or characters that change the direction of
+      text;
+    - names without a visible character, or only of dots;
+    - names of more than 255 characters.
+
+    Every other name is accepted.
     """
     text = _text(filename)
     if text is None:
         reason = f"it is a {type(filename).__name__}, not text"
     else:
         text = unicodedata.normalize("NFC", text)
-        reason = _fault_of_filename(text)
+        reason = _filename_error(text)
         if not reason:
             return text
     raise InvalidFilename(

@@ -1,6 +1,6 @@
-"""What HTTP says of conditions, ranges, types and names, as pure functions.
+"""HTTP conditions, ranges, dates and filenames, as pure functions.
 
-Sources are RFC 9110 (whose sections are meant where none is named), RFC 6266 and RFC 8187.
+They implement RFC 9110, RFC 6266 and RFC 8187. Section numbers without an RFC refer to RFC 9110.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from urllib.parse import quote
 
 
 class Representation(NamedTuple):
-    """What there is to be had of a resource.
+    """The current representation of a resource.
 
-    ``size`` in bytes; ``etag`` a strong entity tag with its quotes, ``""`` for none; ``modified``
-    in whole seconds since the epoch, None if nobody knows.
+    - ``size`` is in bytes.
+    - ``etag`` is a strong entity tag with its quotes, ``""`` for none.
+    - ``modified`` is in whole seconds since the epoch, or None if unknown.
     """
 
     size: int
@@ -26,28 +27,31 @@ class Representation(NamedTuple):
     modified: int | None = None
 
 
-class Answer(NamedTuple):
-    """The status (200, 206, 304, 412, 416) of the answer, and the bytes of it, stop exclusive."""
+class Outcome(NamedTuple):
+    """The status code (200, 206, 304, 412 or 416) and range of bytes to respond with.
+
+    ``stop`` is exclusive.
+    """
 
     status: int
     start: int = 0
     stop: int = 0
 
 
-def answer(method: str, headers: Mapping[str, str], found: Representation) -> Answer:
-    """Return what to answer to a GET or HEAD for what is there (RFC 9110, section 13.2.2).
+def evaluate(method: str, headers: Mapping[str, str], current: Representation) -> Outcome:
+    """Evaluate the conditions and the range of a GET or HEAD request (section 13.2.2).
 
-    ``headers`` are those of the request, found whatever the case of their names.
+    ``headers`` are the request's, with case-insensitive names.
     """
-    if status := _precondition(headers, found):
-        return Answer(status)
-    # Section 14.2: a Range is for GET alone.
-    if method == "GET" and "Range" in headers and _if_range(headers.get("If-Range"), found):
-        bounds = byte_range(headers["Range"], found.size)
+    if status := _precondition(headers, current):
+        return Outcome(status)
+    # Section 14.2: Range is defined for GET only.
+    if method == "GET" and "Range" in headers and _if_range(headers.get("If-Range"), current):
+        bounds = byte_range(headers["Range"], current.size)
         if bounds is not None:
             start, stop = bounds
-            return Answer(206, start, stop) if start < stop else Answer(416)
-    return Answer(200, 0, found.size)
+            return Outcome(206, start, stop) if start < stop else Outcome(416)
+    return Outcome(200, 0, current.size)
 
 
 # -- Conditions: section 13 --
@@ -55,43 +59,43 @@ def answer(method: str, headers: Mapping[str, str], found: Representation) -> An
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
-def _precondition(headers: Mapping[str, str], found: Representation) -> int:
-    """Return 412 or 304 where a condition says so, else 0."""
+def _precondition(headers: Mapping[str, str], current: Representation) -> int:
+    """Return 412 or 304 if a precondition requires that status, otherwise 0."""
     if "If-Match" in headers:
-        if not _lists(headers["If-Match"], found.etag, weak=False):
+        if not _lists(headers["If-Match"], current.etag, weak=False):
             return 412
-    elif _is_newer(found, headers.get("If-Unmodified-Since")):
+    elif _is_newer(current, headers.get("If-Unmodified-Since")):
         return 412
     if "If-None-Match" in headers:
-        return 304 if _lists(headers["If-None-Match"], found.etag, weak=True) else 0
-    return 304 if _is_newer(found, headers.get("If-Modified-Since")) is False else 0
+        return 304 if _lists(headers["If-None-Match"], current.etag, weak=True) else 0
+    return 304 if _is_newer(current, headers.get("If-Modified-Since")) is False else 0
 
 
 def _lists(value: str, etag: str, *, weak: bool) -> bool:
-    """Tell whether a list of entity tags has this one; ``*`` has every one.
+    """Return whether a list of entity tags contains this one; ``*`` contains every tag.
 
-    Compared weakly or strongly, that is without or with the tags that are weak (section 8.8.3.2).
+    Strong comparison ignores weak tags in the list, weak comparison does not (section 8.8.3.2).
     """
     tags = [tag for prefix, tag in _TAG.findall(value) if weak or not prefix]
     return value.strip() == "*" or etag in tags
 
 
-def _is_newer(found: Representation, value: str | None) -> bool | None:
-    """Tell whether what is there was modified after an HTTP-date; None if nobody can say."""
+def _is_newer(current: Representation, value: str | None) -> bool | None:
+    """Return whether the resource was modified after an HTTP-date, or None if unknown."""
     since = http_seconds(value)
-    if since is None or found.modified is None:
+    if since is None or current.modified is None:
         return None
-    return found.modified > since
+    return current.modified > since
 
 
-def _if_range(value: str | None, found: Representation) -> bool:
-    """Tell whether a Range is to be heeded (section 13.1.5): a weak tag never matches."""
+def _if_range(value: str | None, current: Representation) -> bool:
+    """Return whether If-Range permits the Range (section 13.1.5). Weak tags never match."""
     if value is None:
         return True
     value = value.strip()
     if '"' in value[:3]:
-        return bool(found.etag) and value == found.etag
-    return found.modified is not None and http_seconds(value) == found.modified
+        return bool(current.etag) and value == current.etag
+    return current.modified is not None and http_seconds(value) == current.modified
 
 
 # -- Ranges: section 14 --
@@ -100,22 +104,22 @@ _RANGE = re.compile(r"([0-9]+)-([0-9]*)|-([0-9]+)")
 
 
 def byte_range(value: str, size: int) -> tuple[int, int] | None:
-    """Return (start, stop), stop exclusive, of the range that a field asks for.
+    """Return the requested range as (start, stop), with an exclusive stop.
 
-    Equal where no byte of ``size`` is in it. None where the field is to be ignored: not a valid
-    one, of another unit, or of several ranges, all of which a server may (section 14.2).
+    Both are equal if the range contains no byte of a file of ``size`` bytes. Returns None for
+    fields that a server may ignore (section 14.2): invalid ones, other units, several ranges.
     """
     unit, _, specs = value.strip().partition("=")
-    asked = [spec for spec in (each.strip(" \t") for each in specs.split(",")) if spec]
-    if unit.lower() != "bytes" or len(asked) != 1:
+    ranges = [spec.strip(" \t") for spec in specs.split(",") if spec.strip(" \t")]
+    if unit.lower() != "bytes" or len(ranges) != 1:
         return None
-    match = _RANGE.fullmatch(asked[0])
+    match = _RANGE.fullmatch(ranges[0])
     if match is None:
         return None
     first, last, suffix = match.groups()
     if suffix is not None:
         length = _bounded(suffix, size)
-        # Of nothing the last bytes are the whole, of which no Content-Range can tell.
+        # The last bytes of an empty file are the whole file, but Content-Range cannot express it.
         return None if not size and suffix.strip("0") else (size - length, size)
     if last and _magnitude(last) < _magnitude(first):
         return None
@@ -124,22 +128,22 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
 
 
 def _magnitude(digits: str) -> tuple[int, str]:
-    """Return what compares as the number does; int() refuses some thousand digits."""
+    """Return a sort key for a number of any length; int() rejects more than 4,300 digits."""
     significant = digits.lstrip("0")
     return len(significant), significant
 
 
 def _bounded(digits: str, limit: int) -> int:
-    """Return the number, or the limit if that is smaller."""
+    """Return the smaller of the number and the limit."""
     length, significant = _magnitude(digits)
     return limit if length > len(str(limit)) else min(int(significant or "0"), limit)
 
 
-def content_range(found: Representation, asked: Answer) -> str:
-    """Return the Content-Range of an answer of status 206 or 416 (section 14.4)."""
-    if asked.status == 416:
-        return f"bytes */{found.size}"
-    return f"bytes {asked.start}-{asked.stop - 1}/{found.size}"
+def content_range(current: Representation, outcome: Outcome) -> str:
+    """Return the Content-Range of a response with status 206 or 416 (section 14.4)."""
+    if outcome.status == 416:
+        return f"bytes */{current.size}"
+    return f"bytes {outcome.start}-{outcome.stop - 1}/{current.size}"
 
 
 # -- Dates: section 5.6.7 --
@@ -162,45 +166,45 @@ def http_date(seconds: int) -> str:
 
 
 def http_seconds(value: str | None) -> int | None:
-    """Return an HTTP-date, in any of its three forms, as seconds since the epoch, else None."""
-    for form in _DATES:
-        if match := form.fullmatch((value or "").strip()):
+    """Return an HTTP-date, in any of its three formats, as seconds since the epoch.
+
+    Returns None if it is invalid.
+    """
+    for pattern in _DATES:
+        if match := pattern.fullmatch((value or "").strip()):
             year = int(match["year"])
             if len(match["year"]) == 2:
                 year = _full_year(year, datetime.now(timezone.utc).year)
             hour, minute, second = map(int, match["time"].split(":"))
             month = _MONTHS.index(match["month"]) + 1
             try:
-                told = datetime(year, month, int(match["day"]), hour, minute, second)  # noqa: DTZ001
+                date = datetime(year, month, int(match["day"]), hour, minute, second)  # noqa: DTZ001
             except ValueError:
                 return None
-            return calendar.timegm(told.timetuple())
+            return calendar.timegm(date.timetuple())
     return None
 
 
 def _full_year(year: int, now: int) -> int:
-    """Return the year of two digits that is not more than 50 years after ``now``."""
+    """Return the full year for two digits: at most 50 years after the year ``now``."""
     full = now - now % 100 + year
     return full - 100 if full > now + 50 else full
 
 
-# -- Types --
-
-
 # -- Names: RFC 6266 and 8187 --
 
-# All but what every browser reads alike between quotes; of escapes each thinks otherwise (RFC
-# 6266, appendix D).
+# All characters except those that browsers agree on within quotes. Browsers disagree on escapes
+# (RFC 6266, appendix D).
 _NOT_PLAIN = re.compile(r"[^ !#$&'()+,\-.0-9;=@A-Z\[\]^_`a-z{}~]")
 
 
 def content_disposition(filename: str, *, inline: bool = False) -> str:
-    """Return the Content-Disposition by which a browser saves (or shows) a file of that name."""
+    """Return the Content-Disposition header to save, or display, a file with this filename."""
     plain = _NOT_PLAIN.sub("_", filename)
     header = f'{"inline" if inline else "attachment"}; filename="{plain}"'
     if plain == filename:
         return header
-    # Clients that do not know RFC 8187 (curl) take the plain name. Of its attr-char, which stand
-    # for themselves, quote() knows the others.
+    # Clients without support for RFC 8187 (curl) use the plain name. ``safe`` lists the characters
+    # of attr-char that quote() would otherwise encode.
     encoded = quote(filename, safe="!#$&+^`|~", errors="replace")
     return f"{header}; filename*=UTF-8''{encoded}"

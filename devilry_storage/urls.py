@@ -1,4 +1,4 @@
-"""URLs of files and archives: ``path("files/", include("devilry_storage.urls"))``."""
+"""URLs of downloads and archives: ``path("files/", include("devilry_storage.urls"))``."""
 
 from __future__ import annotations
 

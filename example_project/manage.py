@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Runs Django's commands for the example project, ``demo`` and ``runserver`` above all."""
+"""Run Django's commands for the example project, such as ``demo`` and ``runserver``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each setting is read when it is used, and a value that cannot be is an error that names it."""
+"""Settings: defaults, valid values and invalid values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ READ: dict[str, Callable[[], Any]] = {
 }
 
 IMAGES = ("avif", "bmp", "gif", "jpeg", "png", "webp")
-SHOWN = frozenset({"text/plain", *(f"image/{each}" for each in IMAGES)})
+SHOWN = frozenset({"text/plain", *(f"image/{name}" for name in IMAGES)})
 
 DEFAULTS: dict[str, Any] = {
     "DELIVERY_STORE_BACKEND": None,
@@ -56,7 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "DELIVERY_STORE_ARCHIVE_MAX_BYTES": 107374182400,
 }
 
-POSSIBLE: list[tuple[str, Any, Any]] = [
+VALID: list[tuple[str, Any, Any]] = [
     ("DELIVERY_STORE_BACKEND", "a.B", "a.B"),
     (
         "DELIVERY_STORE_BACKEND",
@@ -93,32 +93,53 @@ POSSIBLE: list[tuple[str, Any, Any]] = [
     ("DELIVERY_STORE_ARCHIVE_MAX_BYTES", 0, 0),
 ]
 
-NO_PATH: list[Any] = [17, True, False, b"/srv", ["/srv"], {"location": "/srv"}, "/srv\0", object()]
-NO_NUMBER: list[Any] = [-1, -0.001, "30", "", True, False, float("nan"), float("inf"), 1e6]
-NO_NUMBER += [Decimal(30), timedelta(days=30), [30], b"30", 10**400, -float("inf")]
+NOT_A_PATH: list[Any] = [
+    17,
+    True,
+    False,
+    b"/srv",
+    ["/srv"],
+    {"location": "/srv"},
+    "/srv\0",
+    object(),
+]
+NOT_A_NUMBER: list[Any] = [-1, -0.001, "30", "", True, False, float("nan"), float("inf"), 1e6]
+NOT_A_NUMBER += [Decimal(30), timedelta(days=30), [30], b"30", 10**400, -float("inf")]
 
-NO_WHOLE: list[Any] = [-1, 1.0, "1", "", True, False, float("nan"), Decimal(1), [1], b"1", 2**63]
+NOT_AN_INTEGER: list[Any] = [
+    -1,
+    1.0,
+    "1",
+    "",
+    True,
+    False,
+    float("nan"),
+    Decimal(1),
+    [1],
+    b"1",
+    2**63,
+]
 
-IMPOSSIBLE: dict[str, list[Any]] = {
+INVALID: dict[str, list[Any]] = {
     "DELIVERY_STORE_BACKEND": [
         *["", "FsHierDeliveryStore", "a.", ".a", "a..B", "a/B", "a.B()", "a.B ", "a b.C"],
         *[17, True, b"a.B", ["a.B"], object(), dict],
     ],
-    "DELIVERY_STORE_ROOT": NO_PATH,
-    "DEVILRY_FSHIERDELIVERYSTORE_ROOT": NO_PATH,
+    "DELIVERY_STORE_ROOT": NOT_A_PATH,
+    "DEVILRY_FSHIERDELIVERYSTORE_ROOT": NOT_A_PATH,
     "DEVILRY_FSHIERDELIVERYSTORE_INTERVAL": [
         *[1, 0, -1000, 1000.0, "1000", "", True, False],
         *[float("nan"), Decimal(1000), [1000], b"10"],
     ],
     "DELIVERY_STORE_SITE": ["", 17, True, b"a secret", ["a secret"], object()],
-    "DELIVERY_STORE_RETENTION_DAYS": NO_NUMBER,
-    "DELIVERY_STORE_GRACE_HOURS": NO_NUMBER,
+    "DELIVERY_STORE_RETENTION_DAYS": NOT_A_NUMBER,
+    "DELIVERY_STORE_GRACE_HOURS": NOT_A_NUMBER,
     "DELIVERY_STORE_SERVE": [
         *["", "Stream", "x-accel", 1, True, ["stream"], object()],
         *[{"deliveries": ""}, {"deliveries": None}, {1: "stream"}, {"deliveries": ["stream"]}],
     ],
-    "DELIVERY_STORE_REDIRECT_SECONDS": [0, *NO_WHOLE],
-    "DELIVERY_STORE_REDIRECT_MIN_BYTES": NO_WHOLE,
+    "DELIVERY_STORE_REDIRECT_SECONDS": [0, *NOT_AN_INTEGER],
+    "DELIVERY_STORE_REDIRECT_MIN_BYTES": NOT_AN_INTEGER,
     "DELIVERY_STORE_INLINE_TYPES": [
         *[
             "text/plain",
@@ -133,30 +154,30 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         ],
         *[["text/html"], ["image/svg+xml"], ["text/plain", "application/xhtml+xml"], ["text/xml"]],
     ],
-    "DELIVERY_STORE_UPLOAD_MAX_FILES": [0, *NO_WHOLE],
-    "DELIVERY_STORE_UPLOAD_MAX_BYTES": NO_WHOLE,
-    "DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES": NO_WHOLE,
-    "DELIVERY_STORE_ARCHIVE_MAX_FILES": [0, *NO_WHOLE],
-    "DELIVERY_STORE_ARCHIVE_MAX_BYTES": NO_WHOLE,
+    "DELIVERY_STORE_UPLOAD_MAX_FILES": [0, *NOT_AN_INTEGER],
+    "DELIVERY_STORE_UPLOAD_MAX_BYTES": NOT_AN_INTEGER,
+    "DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES": NOT_AN_INTEGER,
+    "DELIVERY_STORE_ARCHIVE_MAX_FILES": [0, *NOT_AN_INTEGER],
+    "DELIVERY_STORE_ARCHIVE_MAX_BYTES": NOT_AN_INTEGER,
 }
 
 
-def test_every_setting_is_in_these_tests() -> None:
-    """A new setting gets its line in each of the tables above."""
+def test_tables_contain_every_setting() -> None:
+    """A new setting needs an entry in each of the tables above."""
     properties = {name for name in vars(Settings) if not name.startswith("_")}
     assert len(properties) == len(READ)
-    assert READ.keys() == DEFAULTS.keys() == IMPOSSIBLE.keys() == {name for name, *_ in POSSIBLE}
+    assert READ.keys() == DEFAULTS.keys() == INVALID.keys() == {name for name, *_ in VALID}
 
 
-def test_every_docstring_is_the_setting_and_its_type() -> None:
-    """The reference is made of these: name, type and default, then what it is for."""
+def test_docstrings_begin_with_name_type_and_default() -> None:
+    """The reference is made of the docstrings."""
     declared = [str(vars(Settings)[name].__doc__) for name in vars(Settings) if name[0] != "_"]
     for name in READ:
         assert any(doc.startswith(f"``{name}: ") and " = " in doc for doc in declared)
 
 
-def test_a_setting_that_is_missing_has_its_default() -> None:
-    """None of our settings must be set."""
+def test_missing_setting_has_its_default() -> None:
+    """All settings are optional."""
     with override_settings():
         for name in READ:
             if hasattr(settings, name):
@@ -164,15 +185,15 @@ def test_a_setting_that_is_missing_has_its_default() -> None:
         assert {name: read() for name, read in READ.items()} == DEFAULTS
 
 
-def test_a_setting_of_none_has_its_default() -> None:
-    """None is how a settings file says that it leaves the choice to us."""
+def test_setting_of_none_has_its_default() -> None:
+    """None is equivalent to a missing setting."""
     with override_settings(**dict.fromkeys(READ)):
         assert {name: read() for name, read in READ.items()} == DEFAULTS
 
 
-def test_a_setting_is_read_at_each_use(subtests: pytest.Subtests) -> None:
-    """override_settings() works without importing anything again, and is undone."""
-    for name, value, expected in POSSIBLE:
+def test_settings_are_read_at_each_use(subtests: pytest.Subtests) -> None:
+    """override_settings() takes effect immediately, and so does its end."""
+    for name, value, expected in VALID:
         with subtests.test(name, value=value):
             before = READ[name]()
             with override_settings(**{name: value}):
@@ -182,18 +203,18 @@ def test_a_setting_is_read_at_each_use(subtests: pytest.Subtests) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::BytesWarning")
-def test_an_impossible_value_is_an_error_that_names_the_setting(
+def test_invalid_value_is_an_error(
     subtests: pytest.Subtests,
 ) -> None:
-    """The message begins with the setting, quotes the value and says what to set."""
-    table = ((name, value) for name, values in IMPOSSIBLE.items() for value in values)
+    """The message begins with the setting, quotes the value and has a remedy."""
+    table = ((name, value) for name, values in INVALID.items() for value in values)
     for name, value in table:
         with subtests.test(name, value=value), override_settings(**{name: value}):
             with pytest.raises(ImproperlyConfigured) as caught:
                 READ[name]()
             assert str(caught.value).startswith(f"{name} {value!r} is not a")
             assert ": set it to " in str(caught.value)
-            # The others are not touched by it.
+            # Other settings are not affected.
             for other, read in READ.items():
                 if other != name:
                     read()

@@ -1,4 +1,4 @@
-"""Each error of ours is also one that a caller expects, and tells what it is about."""
+"""The package's exceptions: base classes, messages and attributes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ERRORS: list[Any] = [
 ]
 
 
-class Silent:
-    """A record that cannot be written out: its database is gone."""
+class UnprintableRow:
+    """A row whose string representation raises, as without a database."""
 
     pk = 17
 
@@ -32,49 +32,49 @@ class Silent:
     __str__ = __repr__
 
 
-def test_every_error_is_also_one_that_callers_know() -> None:
-    """Who catches ValueError or OSError, as Python and Django raise them, catches ours."""
+def test_exceptions_are_builtin_exceptions() -> None:
+    """Callers that handle ValueError or OSError also handle the package's exceptions."""
     assert [error for error in ERRORS if not issubclass(error, (ValueError, OSError))] == []
     assert [error for error in ERRORS if not error.__doc__] == []
 
 
-def test_every_error_can_be_pickled(subtests: pytest.Subtests) -> None:
-    """Errors come back whole from worker processes."""
+def test_exceptions_can_be_pickled(subtests: pytest.Subtests) -> None:
+    """They are passed between worker processes."""
     for error in ERRORS:
         with subtests.test(error=error):
-            again = pickle.loads(pickle.dumps(error("0/1/1005/17")))
-            assert type(again) is error
-            assert str(again) == str(error("0/1/1005/17"))
+            copied = pickle.loads(pickle.dumps(error("0/1/1005/17")))
+            assert type(copied) is error
+            assert str(copied) == str(error("0/1/1005/17"))
 
 
-def test_a_missing_file_tells_its_name_and_whose_it_is() -> None:
-    """The error is what open() raises, with the name, and carries the record."""
-    owner = Silent()
-    missing = DeliveryFileNotFound("0/1/1005/17", owner)
+def test_missing_file_has_name_and_row() -> None:
+    """The exception is that of open(), with name and row."""
+    row = UnprintableRow()
+    missing = DeliveryFileNotFound("0/1/1005/17", row)
     assert isinstance(missing, FileNotFoundError)
     assert missing.errno == errno.ENOENT
     assert missing.filename == "0/1/1005/17"
-    assert missing.filemeta is owner
-    assert "(the file of Silent 17) under: '0/1/1005/17'" in str(missing)
+    assert missing.filemeta is row
+    assert "(the file of UnprintableRow 17) under: '0/1/1005/17'" in str(missing)
 
 
-def test_a_missing_file_of_nobody_tells_its_name() -> None:
-    """Without a record the message names the storage name alone."""
+def test_missing_file_without_row_has_name() -> None:
+    """The message has only the name in the store."""
     missing = DeliveryFileNotFound("a/b")
     assert missing.filemeta is None
-    assert str(missing).endswith("The store holds no file under: 'a/b'")
+    assert str(missing).endswith("The store has no file under: 'a/b'")
 
 
-def test_a_missing_file_keeps_name_and_owner_when_copied() -> None:
-    """OSError would rebuild it of errno and text."""
+def test_copied_missing_file_keeps_name_and_row() -> None:
+    """OSError would pass errno and message to the copy."""
     missing = DeliveryFileNotFound("a/b", {"pk": 1})
-    for again in copy.copy(missing), pickle.loads(pickle.dumps(missing)):
-        assert (again.filename, again.filemeta) == ("a/b", {"pk": 1})
-        assert str(again) == str(missing)
+    for copied in copy.copy(missing), pickle.loads(pickle.dumps(missing)):
+        assert (copied.filename, copied.filemeta) == ("a/b", {"pk": 1})
+        assert str(copied) == str(missing)
 
 
-def test_an_unsafe_entry_has_errno_and_name() -> None:
-    """It is a system's error to Python, and a suspicious operation to Django."""
+def test_unsafe_entry_has_errno_and_name() -> None:
+    """It is an OSError and a SuspiciousOperation."""
     unsafe = UnsafeEntry(errno.ELOOP, "not followed", "a/link")
     assert isinstance(unsafe, SuspiciousFileOperation)
     assert (unsafe.errno, unsafe.filename) == (errno.ELOOP, "a/link")

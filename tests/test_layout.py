@@ -1,4 +1,4 @@
-"""Keys are computed once and lie on disk for ever, so their form is pinned here digit by digit."""
+"""Layouts. Files are stored under their keys for years, so these tests pin the exact format."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GOLDEN = [
     (10, 210, "2/1/210"),
 ]
 
-# What Devilry 4.0 to 6.3.1 wrote on Python 3, where "/" had become a division of floats.
+# Paths of Devilry 4.0 to 6.3.1 under Python 3, where "/" had become float division.
 FLOAT_FOLDERS = [
     "1e-06/0.0/1",
     "9.9e-05/1.4210854715202004e-17/99",
@@ -61,7 +61,7 @@ alphanumerics = string.ascii_letters + string.digits
 suffixes = st.text(alphanumerics, min_size=7, max_size=7).map("_{}".format)
 
 
-def refuses(layout: Layout, key: object) -> bool:
+def rejects(layout: Layout, key: object) -> bool:
     try:
         layout.parse(key)  # type: ignore[arg-type]
     except ValueError as error:
@@ -69,11 +69,11 @@ def refuses(layout: Layout, key: object) -> bool:
     return False
 
 
-# What key() and folder() make
+# -- key() and folder() --
 
 
 def test_golden_keys(subtests: pytest.Subtests) -> None:
-    """Keys are those of the original under Python 2, for both intervals that sites used."""
+    """Keys equal those of Devilry under Python 2, for both intervals that sites used."""
     for interval, delivery_id, folder in GOLDEN:
         with subtests.test(interval=interval, delivery_id=delivery_id):
             layout = HierLayout(interval)
@@ -82,27 +82,25 @@ def test_golden_keys(subtests: pytest.Subtests) -> None:
             assert layout.parse(f"{folder}/17") == (delivery_id, 17)
 
 
-def test_the_interval_is_1000_unless_set() -> None:
-    """Without an interval the keys are those of the original's default."""
+def test_default_interval_is_1000() -> None:
+    """As in Devilry."""
     assert HierLayout() == HierLayout(1000) == HierLayout(DEFAULT_INTERVAL)
 
 
-def test_the_flat_layout_is_delivery_and_file() -> None:
-    """The older layout of the original has one folder a delivery."""
+def test_flat_layout_has_one_folder_per_delivery() -> None:
+    """As Devilry's older layout."""
     assert FlatLayout().folder(1005) == "1005"
     assert FlatLayout().key(1005, 17) == "1005/17"
     assert FlatLayout().key(0, 0) == "0/0"
 
 
 def test_longest_key_of_two_bigints_has_57_characters() -> None:
-    """At interval 1000 a key of two 64-bit ids fits a column of 100 characters, alternative
-    names included.
-    """
+    """With interval 1000. Keys and alternative names fit into a column of 100 characters."""
     assert len(HierLayout().key(BIGINT, BIGINT)) == 57
 
 
 def test_longest_key_of_two_bigints_at_any_interval_has_61_characters() -> None:
-    """The worst interval makes keys of 61 characters."""
+    """For the interval with the longest keys."""
     assert len(HierLayout(2).key(BIGINT, BIGINT)) == 61
     assert max(len(HierLayout(i).key(BIGINT, BIGINT)) for i in range(2, 2000)) == 61
 
@@ -115,41 +113,39 @@ def test_longest_key_of_two_bigints_at_any_interval_has_61_characters() -> None:
 def test_no_key_of_two_bigints_is_longer_than_61_characters(
     interval: int, delivery_id: int, filemeta_id: int
 ) -> None:
-    """No interval and no ids make a key longer than the documented worst case."""
+    """For all intervals and ids."""
     assert len(HierLayout(interval).key(delivery_id, filemeta_id)) <= 61
 
 
 @given(layouts, st.tuples(ids, ids), st.tuples(ids, ids))
 @example(FlatLayout(), (1, 11), (11, 1))
 @example(HierLayout(2), (1, 11), (11, 1))
-def test_two_pairs_of_ids_never_share_a_key(
-    layout: Layout, one: tuple[int, int], other: tuple[int, int]
-) -> None:
-    """Different files have different keys, in every layout."""
+def test_keys_are_unique(layout: Layout, one: tuple[int, int], other: tuple[int, int]) -> None:
+    """Different files have different keys in every layout."""
     assert (layout.key(*one) == layout.key(*other)) == (one == other)
 
 
 @given(layouts, ids, ids)
-def test_a_key_lies_in_its_delivery_folder(
+def test_keys_are_in_the_folder_of_their_delivery(
     layout: Layout, delivery_id: int, filemeta_id: int
 ) -> None:
-    """folder() is where all keys of one delivery lie."""
+    """folder() returns the folder of all keys of one delivery."""
     folder = layout.folder(delivery_id)
     assert layout.key(delivery_id, filemeta_id) == f"{folder}/{filemeta_id}"
 
 
 @given(intervals, ids)
-def test_no_folder_below_the_top_holds_more_than_interval_folders(
+def test_folders_below_the_top_have_at_most_interval_folders(
     interval: int, delivery_id: int
 ) -> None:
-    """The branch below the top is always smaller than the interval, the top is unbounded."""
+    """Only the number of top folders is unlimited."""
     top, sub, delivery = map(int, HierLayout(interval).folder(delivery_id).split("/"))
     assert 0 <= sub < interval
     assert delivery == delivery_id
     assert 0 <= delivery_id - top * interval**2 - sub * interval < interval
 
 
-class Loud(enum.IntEnum):
+class NamedNumber(enum.IntEnum):
     SEVEN = 7
 
     def __str__(self) -> str:
@@ -159,16 +155,19 @@ class Loud(enum.IntEnum):
         return "seven"
 
 
-def test_an_integer_that_writes_itself_in_letters_makes_a_key_of_digits() -> None:
-    """Subclasses of int such as enumerations make the key of their value."""
-    loud = [(each.key(Loud.SEVEN, Loud.SEVEN), each.folder(Loud.SEVEN)) for each in LAYOUTS]
-    assert loud == [(each.key(7, 7), each.folder(7)) for each in LAYOUTS]
+def test_subclasses_of_int_become_digits() -> None:
+    """Such as enumerations with another string representation."""
+    keys = [
+        (layout.key(NamedNumber.SEVEN, NamedNumber.SEVEN), layout.folder(NamedNumber.SEVEN))
+        for layout in LAYOUTS
+    ]
+    assert keys == [(layout.key(7, 7), layout.folder(7)) for layout in LAYOUTS]
 
 
-# Ids that are none
+# -- Invalid ids --
 
 
-NO_IDS = [
+INVALID_IDS = [
     (uuid.UUID(int=5), TypeError, "'00000000-0000-0000-0000-000000000005' is a UUID"),
     (None, TypeError, "'None' is not an id: save the object first"),
     (True, TypeError, "'True' is a bool"),
@@ -193,11 +192,11 @@ CALLS: list[tuple[str, Callable[[Layout, Any], str]]] = [
 
 
 @pytest.mark.filterwarnings("ignore::BytesWarning")
-def test_an_id_that_is_no_natural_number_is_an_error_that_says_so(
+def test_invalid_ids_are_rejected(
     subtests: pytest.Subtests,
 ) -> None:
-    """The message tells which id it is, its value and its type; never is a key made of it."""
-    for layout, (value, error, says) in itertools.product(LAYOUTS, NO_IDS):
+    """The message has the kind of id, its value and its type."""
+    for layout, (value, error, says) in itertools.product(LAYOUTS, INVALID_IDS):
         with subtests.test(layout=layout, value=value):
             for what, call in CALLS:
                 with pytest.raises(error) as caught:
@@ -207,19 +206,17 @@ def test_an_id_that_is_no_natural_number_is_an_error_that_says_so(
                 assert says in str(caught.value)
 
 
-def test_the_error_for_other_keys_names_the_remedy() -> None:
-    """Whoever has UUID primary keys learns what the models need."""
+def test_error_for_uuid_has_a_remedy() -> None:
+    """It says what models with UUID primary keys need."""
     with pytest.raises(TypeError, match=r"integer primary keys \(or a key_ids\(\)"):
         HierLayout().key(uuid.uuid4(), 1)  # type: ignore[arg-type]
 
 
-# What parse() takes
+# -- parse() --
 
 
 @given(layouts, ids, ids)
-def test_a_key_parses_to_the_ids_that_made_it(
-    layout: Layout, delivery_id: int, filemeta_id: int
-) -> None:
+def test_parse_is_the_inverse_of_key(layout: Layout, delivery_id: int, filemeta_id: int) -> None:
     """parse() is the inverse of key()."""
     assert layout.parse(layout.key(delivery_id, filemeta_id)) == (delivery_id, filemeta_id)
 
@@ -227,29 +224,29 @@ def test_a_key_parses_to_the_ids_that_made_it(
 @given(layouts, ids, ids, suffixes)
 @example(FlatLayout(), 0, 0, "_0000000")
 @example(HierLayout(), 1005, 17, "_aZ09bY8")
-def test_an_alternative_name_parses_to_the_ids_of_its_key(
+def test_alternative_names_parse_to_the_ids_of_their_key(
     layout: Layout, delivery_id: int, filemeta_id: int, suffix: str
 ) -> None:
-    """A key was taken: the file lies under the key, an underscore and seven characters."""
+    """They consist of the key, an underscore and seven characters."""
     key = layout.key(delivery_id, filemeta_id)
     assert layout.parse(key + suffix) == (delivery_id, filemeta_id)
 
 
-def test_the_alternative_name_that_django_makes_parses() -> None:
-    """The suffix is that of Django's own Storage.get_alternative_name()."""
+def test_alternative_names_of_django_parse() -> None:
+    """The suffix is that of Storage.get_alternative_name()."""
     for layout, _ in itertools.product(LAYOUTS, range(50)):
         name = Storage().get_alternative_name(layout.key(1005, 17), "")
         assert layout.parse(name) == (1005, 17)
 
 
-def test_a_suffix_of_another_length_does_not_parse() -> None:
-    """Six or eight characters are not what Django makes."""
+def test_suffixes_of_another_length_do_not_parse() -> None:
+    """Django's suffix has exactly seven characters."""
     lengths = [*range(7), *range(8, 20)]
     names = [
         (layout, f"{layout.key(1005, 17)}_{fill * length}")
         for layout, length, fill in itertools.product(LAYOUTS, lengths, "a0Z")
     ]
-    assert [(layout, name) for layout, name in names if not refuses(layout, name)] == []
+    assert [(layout, name) for layout, name in names if not rejects(layout, name)] == []
 
 
 MUTATIONS = [
@@ -278,7 +275,7 @@ MUTATIONS = [
     "1/0/1005/17",
     "0/1000/1000000/17",
     "0/1005/1005/17",
-    # digits that are written otherwise
+    # other spellings of digits
     "00/1/1005/17",
     "0/01/1005/17",
     "0/1/01005/17",
@@ -315,7 +312,7 @@ MUTATIONS = [
     "0/1/1005/Ⅻ",
     "0／1／1005／17",  # fullwidth slashes
     "0∕1∕1005∕17",
-    # what surrounds them
+    # additional characters
     "0/1/1005/17\n",
     "0/1/1005/17\r\n",
     "\n0/1/1005/17",
@@ -360,19 +357,19 @@ MUTATIONS = [
     "0/1/1005/_abcdefg",
     "0/1/1005_abcdefg/17",
     "0/1_abcdefg/1005/17",
-    # longer than Python turns into an integer
+    # more digits than Python converts to an integer
     "0/1/1005/" + "9" * 5000,
     "9" * 5000 + "/1/1005/17",
     "0/1/" + "9" * 5000 + "/17",
 ]
 
 
-def test_what_is_nearly_a_key_does_not_parse() -> None:
-    """Only the one spelling that key() makes is a key, so no two names mean one file."""
-    assert [each for each in MUTATIONS if not refuses(HierLayout(), each)] == []
-    # As a flat key: the ids alone, with the same mutation.
-    flat = [each.removeprefix("0/1/") for each in MUTATIONS]
-    assert [each for each in flat if not refuses(FlatLayout(), each)] == ["0/1"]
+def test_mutated_keys_do_not_parse() -> None:
+    """A key has exactly one spelling, so different names are different files."""
+    assert [key for key in MUTATIONS if not rejects(HierLayout(), key)] == []
+    # Flat keys: only the ids, with the same mutations.
+    flat = [key.removeprefix("0/1/") for key in MUTATIONS]
+    assert [key for key in flat if not rejects(FlatLayout(), key)] == ["0/1"]
 
 
 characters = st.sampled_from(alphanumerics + "/\\_-+. \n\0٣３٠𝟏⁷") | st.characters()
@@ -380,7 +377,7 @@ characters = st.sampled_from(alphanumerics + "/\\_-+. \n\0٣３٠𝟏⁷") | st.
 
 @st.composite
 def mutated_keys(draw: st.DrawFn) -> tuple[Layout, str]:
-    """A key, perhaps with a suffix, of which some characters were cut, changed or added."""
+    """Return a layout and a key, perhaps with a suffix, in which some characters were changed."""
     layout = draw(st.one_of(st.builds(HierLayout, st.sampled_from([2, 10, 1000])), layouts))
     text = layout.key(draw(ids), draw(st.integers(0, 10**6)))
     text += draw(st.one_of(st.just(""), suffixes))
@@ -402,8 +399,8 @@ def mutated_keys(draw: st.DrawFn) -> tuple[Layout, str]:
         ),
     )
 )
-def test_nothing_but_keys_and_their_alternative_names_parses(case: tuple[Layout, str]) -> None:
-    """Whatever parses is character by character what key() makes of the ids, plus a suffix."""
+def test_only_keys_and_alternative_names_parse(case: tuple[Layout, str]) -> None:
+    """The parsed text equals key() of the ids, plus a suffix."""
     layout, text = case
     try:
         parsed = layout.parse(text)
@@ -415,29 +412,29 @@ def test_nothing_but_keys_and_their_alternative_names_parses(case: tuple[Layout,
     assert not rest or (rest[0] == "_" and len(rest) == 8 and set(rest[1:]) <= set(alphanumerics))
 
 
-def test_the_float_paths_of_old_devilry_never_parse() -> None:
-    """What the port to Python 3 left on disk is imported by recorded name, never by parsing."""
+def test_float_paths_of_devilry_do_not_parse() -> None:
+    """Files that Devilry stored under Python 3 are imported by their recorded names only."""
     for layout in HierLayout(), FlatLayout():
-        assert [each for each in FLOAT_FOLDERS if not refuses(layout, f"{each}/17")] == []
+        assert [folder for folder in FLOAT_FOLDERS if not rejects(layout, f"{folder}/17")] == []
 
 
 @given(st.integers(0, 10**12), st.sampled_from([10, 1000]))
 def test_no_float_path_parses(delivery_id: int, interval: int) -> None:
-    """The float formula never makes a key by accident, whatever the id."""
+    """For all ids."""
     top = delivery_id / (interval * interval)
     sub = (delivery_id - top * interval * interval) / interval
-    assert refuses(HierLayout(interval), f"{top}/{sub}/{delivery_id}/17")
+    assert rejects(HierLayout(interval), f"{top}/{sub}/{delivery_id}/17")
 
 
-def test_what_is_no_text_is_no_key() -> None:
-    """Even None, the content of a row without bytes, is a ValueError."""
+def test_values_other_than_str_do_not_parse() -> None:
+    """Even None, the content of a row without a file, is a ValueError."""
     values = [None, b"0/0/1/1", 17, ("0/0/1/1",), uuid.UUID(int=1)]
     for layout in LAYOUTS:
-        assert [value for value in values if not refuses(layout, value)] == []
+        assert [value for value in values if not rejects(layout, value)] == []
 
 
-def test_the_error_for_a_wrong_branch_tells_the_right_one() -> None:
-    """Whoever moved a folder learns where it belongs."""
+def test_error_for_wrong_branch_has_the_right_branch() -> None:
+    """It helps users who have moved a folder."""
     with pytest.raises(ValueError, match="is not a delivery key") as caught:
         HierLayout().parse("0/2/1005/17")
     assert str(caught.value) == (
@@ -445,8 +442,8 @@ def test_the_error_for_a_wrong_branch_tells_the_right_one() -> None:
     )
 
 
-def test_the_error_for_no_key_shows_one(subtests: pytest.Subtests) -> None:
-    """The message quotes the name, escaped, and shows what a key looks like."""
+def test_error_for_invalid_key_shows_an_example(subtests: pytest.Subtests) -> None:
+    """The message quotes the name, escaped, and shows what keys look like."""
     for layout, looks in (HierLayout(), "'0/1/1005/17'"), (FlatLayout(), "'1005/17'"):
         with subtests.test(layout=layout):
             with pytest.raises(ValueError, match="is not a delivery key") as caught:
@@ -456,17 +453,17 @@ def test_the_error_for_no_key_shows_one(subtests: pytest.Subtests) -> None:
             )
 
 
-def test_a_hierarchical_key_is_no_flat_one_and_the_reverse() -> None:
-    """The two layouts can never be taken for each other."""
-    assert refuses(FlatLayout(), HierLayout().key(5, 6))
-    assert refuses(HierLayout(), FlatLayout().key(5, 6))
+def test_keys_of_one_layout_do_not_parse_in_the_other() -> None:
+    """The two layouts cannot be confused."""
+    assert rejects(FlatLayout(), HierLayout().key(5, 6))
+    assert rejects(HierLayout(), FlatLayout().key(5, 6))
 
 
-# What is a branch
+# -- Branches --
 
 
-def test_branches_come_in_numeric_order_with_their_ids() -> None:
-    """10 follows 2, and each branch tells which delivery ids lie below it."""
+def test_branches_are_in_numeric_order() -> None:
+    """10 follows 2. Each branch has the range of its delivery ids."""
     assert HierLayout().branches(["10", "2", "0", "1"]) == [
         Branch("0", range(1000000)),
         Branch("1", range(1000000, 2000000)),
@@ -485,7 +482,7 @@ def test_branches_come_in_numeric_order_with_their_ids() -> None:
     ]
 
 
-def test_flat_branches_come_in_numeric_order_with_their_ids() -> None:
+def test_flat_branches_are_in_numeric_order() -> None:
     """In the flat layout each folder is one delivery."""
     assert FlatLayout().branches(["10", "9", "x", "07", "0", "1/2"]) == [
         Branch("0", range(1)),
@@ -494,8 +491,8 @@ def test_flat_branches_come_in_numeric_order_with_their_ids() -> None:
     ]
 
 
-def test_a_folder_that_is_not_of_the_layout_is_no_branch() -> None:
-    """Other people's folders lie beside the keys and are passed over."""
+def test_foreign_folders_are_not_branches() -> None:
+    """Folders of other programs are skipped."""
     names = [
         *["", "/", "0/", "/0", "00", "01", "-1", "+1", "1.0", "1e-06", " 1", "1\n", "0/1/1005/17"],
         *["0//1", "٣", "３", "x", "lost+found", ".devilry-storage", "1_abcdefg", "..", "9" * 5000],
@@ -504,17 +501,17 @@ def test_a_folder_that_is_not_of_the_layout_is_no_branch() -> None:
         assert [name for name in names if layout.branches([name])] == []
 
 
-def test_a_folder_that_no_id_leads_to_is_no_branch() -> None:
-    """A sub-branch is below the interval and a delivery lies in its own branch."""
+def test_folders_without_possible_ids_are_not_branches() -> None:
+    """The number of a branch is below the interval, and a delivery is in its own branch."""
     names = ["0/1000", "0/10000", "3/1000", "0/2/1005", "1/1/1005"]
     assert [name for name in names if HierLayout().branches([name])] == []
 
 
 @given(intervals, ids, ids)
-def test_each_branch_of_a_key_holds_its_delivery(
+def test_branches_of_a_key_contain_its_delivery(
     interval: int, delivery_id: int, filemeta_id: int
 ) -> None:
-    """Top, sub-branch and folder of a key all hold the id, and at the next level less."""
+    """Top folder, branch and delivery folder contain the id, with decreasing numbers of ids."""
     layout = HierLayout(interval)
     top, sub, delivery, _ = layout.key(delivery_id, filemeta_id).split("/")
     branches = layout.branches([f"{top}/{sub}/{delivery}", top, f"{top}/{sub}"])
@@ -524,24 +521,24 @@ def test_each_branch_of_a_key_holds_its_delivery(
 
 
 @given(st.integers(2, 50), st.lists(st.integers(0, 10**4), max_size=20))
-def test_branches_of_one_level_never_overlap(interval: int, tops: list[int]) -> None:
-    """So walking them in order walks the deliveries in order of id, each once."""
+def test_branches_of_one_level_do_not_overlap(interval: int, tops: list[int]) -> None:
+    """Iterating over them in order visits all deliveries once, in the order of their ids."""
     branches = HierLayout(interval).branches({str(top) for top in tops})
     assert len(branches) == len(set(tops))
     for one, other in itertools.pairwise(branches):
         assert one.ids.stop <= other.ids.start
 
 
-def test_branches_of_nothing_are_none() -> None:
-    """An empty store has no branches; any iterable of names will do."""
+def test_empty_store_has_no_branches() -> None:
+    """The names may be any iterable."""
     assert HierLayout().branches([]) == FlatLayout().branches(iter(())) == []
 
 
-# The layout as a value
+# -- Layouts as values --
 
 
 def test_layouts_are_equal_by_value() -> None:
-    """Two stores with one layout can be told to be alike, and a layout can be a dict's key."""
+    """They are also hashable."""
     assert HierLayout(10) == HierLayout(10)
     assert HierLayout(10) != HierLayout(11)
     assert FlatLayout() == FlatLayout()
@@ -550,39 +547,39 @@ def test_layouts_are_equal_by_value() -> None:
     assert len({HierLayout(10), HierLayout(10), HierLayout(), FlatLayout(), FlatLayout()}) == 3
 
 
-def test_a_layout_can_be_pickled_and_copied() -> None:
-    """A store travels into worker processes with its layout."""
+def test_layouts_can_be_pickled_and_copied() -> None:
+    """Stores are sent to worker processes with their layout."""
     assert [pickle.loads(pickle.dumps(layout)) for layout in LAYOUTS] == LAYOUTS
     assert [copy.deepcopy(layout) for layout in LAYOUTS] == LAYOUTS
 
 
-def test_an_interval_cannot_be_changed() -> None:
-    """A store's layout stays what it was made as."""
+def test_interval_is_read_only() -> None:
+    """The layout of a store never changes."""
     with pytest.raises(AttributeError):
         HierLayout().interval = 10  # type: ignore[misc]
 
 
-def test_an_interval_below_2_is_an_error(subtests: pytest.Subtests) -> None:
-    """An interval of 1 would make every folder a top folder, 0 would divide by zero."""
+def test_interval_below_2_is_rejected(subtests: pytest.Subtests) -> None:
+    """With 1 every folder would be a top folder, and 0 would divide by zero."""
     for interval in 1, 0, -1, -1000:
-        says = f"interval '{interval}' is too small: use at least 2"
-        with subtests.test(interval=interval), pytest.raises(ValueError, match=says):
+        message = f"interval '{interval}' is too small: use at least 2"
+        with subtests.test(interval=interval), pytest.raises(ValueError, match=message):
             HierLayout(interval)
 
 
-def test_an_interval_that_is_no_integer_is_an_error(subtests: pytest.Subtests) -> None:
-    """1000.0 made the float paths; it is never taken for 1000."""
-    says = "is not an integer: use one of at least 2"
+def test_interval_must_be_an_integer(subtests: pytest.Subtests) -> None:
+    """1000.0, for example, caused Devilry's float paths."""
+    message = "is not an integer: use one of at least 2"
     intervals: list[Any] = [None, "1000", 1000.0, True, float("nan"), Decimal(1000)]
     for interval in intervals:
         with subtests.test(interval=interval):
-            with pytest.raises(TypeError, match=says) as caught:
+            with pytest.raises(TypeError, match=message) as caught:
                 HierLayout(interval)
             assert repr(interval) in str(caught.value)
 
 
-def test_the_layout_needs_no_django() -> None:
-    """A report or an importer can use the keys where no Django is configured or installed."""
+def test_layout_works_without_django() -> None:
+    """Reports and importers can use keys without Django."""
     code = (
         "import sys; sys.modules['django'] = None; import devilry_storage.layout as layout; "
         "print(layout.HierLayout().key(1005, 17))"

@@ -1,4 +1,4 @@
-"""Storage names become paths, filenames never do; `test_hostile_names` has the long table."""
+"""Validation of storage names and filenames. `test_hostile_names` has a longer table."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def filename_or_none(name: str) -> str | None:
         return None
 
 
-# Storage names
+# -- Storage names --
 
 
-def test_an_ordinary_relative_name_is_valid() -> None:
-    """A delivery store also serves as the default storage of a site."""
+def test_ordinary_relative_names_are_valid() -> None:
+    """A delivery store can also be the default storage of a site."""
     names = [
         "a",
         "a.txt",
@@ -61,8 +61,8 @@ def test_an_ordinary_relative_name_is_valid() -> None:
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.sampled_from([2, 10, 1000, 10**9]))
-def test_every_key_is_a_valid_storage_name(delivery: int, filemeta: int, interval: int) -> None:
-    """No layout makes a key that its store refuses."""
+def test_keys_are_valid_storage_names(delivery: int, filemeta: int, interval: int) -> None:
+    """For every layout."""
     for layout in HierLayout(interval), FlatLayout():
         key = layout.key(delivery, filemeta)
         assert validate_storage_name(key) == key
@@ -72,8 +72,8 @@ def test_every_key_is_a_valid_storage_name(delivery: int, filemeta: int, interva
 @example("a\n")
 @example("a/..")
 @example("../a")
-def test_a_valid_storage_name_stays_inside(name: str) -> None:
-    """Whatever is accepted means one file below the root, on this disk and in every encoding."""
+def test_valid_storage_names_stay_inside_the_root(name: str) -> None:
+    """A valid name refers to one file below the root, on disk and in every encoding."""
     if storage_name_or_none(name) is None:
         return
     assert os.path.normpath(f"/root/{name}") == f"/root/{name}"
@@ -83,8 +83,8 @@ def test_a_valid_storage_name_stays_inside(name: str) -> None:
 
 
 @given(hostile_text)
-def test_a_storage_name_is_returned_as_it_is(name: str) -> None:
-    """A name is never folded or cleaned: it is the one that was given, or refused."""
+def test_storage_names_are_returned_unchanged(name: str) -> None:
+    """Names are rejected or unchanged, but never cleaned."""
     assert storage_name_or_none(name) in {name, None}
 
 
@@ -93,7 +93,7 @@ REASONS = [
     ("/a", "it is absolute"),
     ("a\\b", "it contains a backslash"),
     ("a\0", "it contains a control character"),
-    ("a\ud800", "it is no valid Unicode"),
+    ("a\ud800", "it is not valid Unicode"),
     ("a/../b", "'..' would lead out of the store"),
     ("a//b", "it has a part that is empty or '.'"),
     ("./b", "it has a part that is empty or '.'"),
@@ -101,10 +101,10 @@ REASONS = [
 ]
 
 
-def test_the_error_quotes_the_name_and_says_what_is_wrong_with_it(
+def test_error_has_name_reason_and_remedy(
     subtests: pytest.Subtests,
 ) -> None:
-    """The message is the name in quotes, escaped, the reason and the remedy."""
+    """The name is quoted and escaped."""
     for name, reason in REASONS:
         with subtests.test(name=name):
             with pytest.raises(InvalidName) as caught:
@@ -115,8 +115,8 @@ def test_the_error_quotes_the_name_and_says_what_is_wrong_with_it(
             )
 
 
-def test_an_invalid_name_is_what_django_and_python_call_it() -> None:
-    """Callers that expect Django's error (a 400 page) or Python's both catch it."""
+def test_invalid_name_is_a_django_and_a_python_exception() -> None:
+    """Callers can handle Django's exception (status 400) or Python's."""
     assert issubclass(InvalidName, SuspiciousFileOperation)
     assert issubclass(InvalidName, SuspiciousOperation)
     assert issubclass(InvalidName, ValueError)
@@ -124,8 +124,8 @@ def test_an_invalid_name_is_what_django_and_python_call_it() -> None:
     assert not issubclass(InvalidFilename, SuspiciousOperation)
 
 
-def test_the_error_for_a_very_long_name_is_short() -> None:
-    """A megabyte from outside does not fill the log."""
+def test_error_for_long_name_is_short() -> None:
+    """A megabyte of user input does not fill the log."""
     names = ["../" + "x" * 10**6, "\x00" * 10**6]
     for name, validate in itertools.product(names, (validate_storage_name, validate_filename)):
         with pytest.raises(ValueError, match="is not a valid") as caught:
@@ -133,7 +133,7 @@ def test_the_error_for_a_very_long_name_is_short() -> None:
         assert len(str(caught.value)) < 400
 
 
-NO_TEXT: list[Any] = [
+NOT_STR: list[Any] = [
     None,
     b"a",
     b"../a",
@@ -147,19 +147,19 @@ NO_TEXT: list[Any] = [
 
 
 @pytest.mark.filterwarnings("ignore::BytesWarning")
-def test_what_is_no_text_is_no_name(subtests: pytest.Subtests) -> None:
-    """None does not become a file called "None", and bytes not one called "b'a'"."""
-    for name in NO_TEXT:
+def test_values_other_than_str_are_rejected(subtests: pytest.Subtests) -> None:
+    """None must not become a file named "None", nor bytes one named "b'a'"."""
+    for name in NOT_STR:
         with subtests.test(name=name):
-            says = f"it is a {type(name).__name__}, not text"
-            with pytest.raises(InvalidName, match=says):
+            message = f"it is a {type(name).__name__}, not text"
+            with pytest.raises(InvalidName, match=message):
                 validate_storage_name(name)
-            with pytest.raises(InvalidFilename, match=says):
+            with pytest.raises(InvalidFilename, match=message):
                 validate_filename(name)
 
 
-def test_a_path_is_a_storage_name() -> None:
-    """Django's storages take paths; what comes back is text, checked like text."""
+def test_path_objects_are_accepted() -> None:
+    """As by Django's storages. They are validated like text and returned as str."""
     name = validate_storage_name(pathlib.PurePosixPath("a/b.txt"))
     assert (name, type(name)) == ("a/b.txt", str)
     with pytest.raises(InvalidName):
@@ -170,8 +170,8 @@ def test_a_path_is_a_storage_name() -> None:
         validate_storage_name(pathlib.PureWindowsPath("a/b"))
 
 
-class Liar(str):
-    """A str that says other things than it holds."""
+class MisleadingStr(str):
+    """A str whose methods contradict its value."""
 
     __slots__ = ()
 
@@ -188,28 +188,28 @@ class Liar(str):
         return False
 
 
-def test_a_subclass_of_str_is_judged_by_what_it_holds() -> None:
-    """No method of the name itself has a say in whether it is valid."""
-    names = [Liar(text) for text in ("../x", "/x", "a\\b", "", "a/../x")]
+def test_subclasses_of_str_are_validated_by_value() -> None:
+    """Overridden methods do not affect validation."""
+    names = [MisleadingStr(text) for text in ("../x", "/x", "a\\b", "", "a/../x")]
     assert [name for name in names if storage_name_or_none(name) is not None] == []
     assert [name for name in names if filename_or_none(name) is not None] == []
 
 
-def test_a_subclass_of_str_comes_back_as_str() -> None:
-    """Templates' SafeString and the like go no further."""
+def test_subclasses_of_str_are_returned_as_str() -> None:
+    """Such as SafeString of Django's templates."""
     for result in (
         validate_storage_name(SafeString("a/b")),
-        validate_storage_name(Liar("a/b")),
+        validate_storage_name(MisleadingStr("a/b")),
         validate_filename(SafeString("b")),
-        validate_filename(Liar("b")),
+        validate_filename(MisleadingStr("b")),
     ):
         assert type(result) is str
         assert result in {"a/b", "b"}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["", "\u200c", "\ufe0f", "\u00ad"]))))
-def test_no_spelling_of_the_reserved_name_is_valid(changes: list[tuple[bool, str]]) -> None:
-    """File systems that fold case, and pass over invisible characters, see no other name."""
+def test_all_spellings_of_the_reserved_name_are_rejected(changes: list[tuple[bool, str]]) -> None:
+    """Some file systems ignore case and invisible characters."""
     spelled = "".join(
         (character.upper() if upper else character) + invisible
         for character, (upper, invisible) in zip(
@@ -222,22 +222,22 @@ def test_no_spelling_of_the_reserved_name_is_valid(changes: list[tuple[bool, str
     assert validate_storage_name(f"a/{spelled}") == f"a/{spelled}"
 
 
-# Filenames
+# -- Filenames --
 
 
-def test_an_ordinary_filename_is_valid() -> None:
-    """A filename is data; what students call their files is their own affair."""
+def test_ordinary_filenames_are_valid() -> None:
+    """Students may choose any harmless name."""
     names = ["a", "a.txt", "Oblig 1 (ferdig).pdf", "ö 日本語 😀.txt", "-rf", ".bashrc", "a" * 255]
     assert [filename_or_none(name) for name in names] == names
 
 
-def test_a_filename_becomes_nfc() -> None:
-    """A name typed on macOS and the same name typed elsewhere are one name."""
+def test_filenames_are_normalized_to_nfc() -> None:
+    """A name typed on macOS equals the same name typed elsewhere."""
     assert validate_filename("e\u0301.txt") == validate_filename("\u00e9.txt") == "\u00e9.txt"
 
 
-def test_255_characters_are_counted_in_nfc() -> None:
-    """What is stored fits the column, however it was decomposed when it came."""
+def test_filename_length_is_counted_in_nfc() -> None:
+    """The normalized name must fit into the column."""
     assert validate_filename("e\u0301" * 255) == "\u00e9" * 255
     with pytest.raises(InvalidFilename, match="it has 256 characters, at most 255 are allowed"):
         validate_filename("e\u0301" * 256)
@@ -248,8 +248,8 @@ def test_255_characters_are_counted_in_nfc() -> None:
 @given(hostile_text)
 @example("\u1fef")
 @example("e\u0301")
-def test_a_valid_filename_is_safe_to_offer(filename: str) -> None:
-    """What comes out is NFC, fits the column, is one part, and comes out the same again."""
+def test_valid_filenames_are_safe_for_downloads(filename: str) -> None:
+    """They are in NFC, fit into the column, have no separators, and are returned unchanged."""
     result = filename_or_none(filename)
     if result is None:
         return
@@ -264,7 +264,7 @@ def test_a_valid_filename_is_safe_to_offer(filename: str) -> None:
     )
 
 
-REASONS_OF_FILENAMES = [
+FILENAME_REASONS = [
     ("", "it is empty"),
     (" \u200b", "it is empty"),
     ("a" * 256, "it has 256 characters, at most 255 are allowed"),
@@ -274,13 +274,13 @@ REASONS_OF_FILENAMES = [
     (". .", "it names a folder"),
     ("a\r\nb", "it contains a control character"),
     ("\u202egpj.exe", "it contains a character that changes the direction of text"),
-    ("\ud83d", "it is no valid Unicode"),
+    ("\ud83d", "it is not valid Unicode"),
 ]
 
 
-def test_the_error_for_a_filename_says_what_is_wrong_with_it(subtests: pytest.Subtests) -> None:
-    """The student reads which name, why, and what to do."""
-    for filename, reason in REASONS_OF_FILENAMES:
+def test_error_for_filename_has_name_reason_and_remedy(subtests: pytest.Subtests) -> None:
+    """Students see this message."""
+    for filename, reason in FILENAME_REASONS:
         with subtests.test(filename=filename):
             with pytest.raises(InvalidFilename) as caught:
                 validate_filename(filename)

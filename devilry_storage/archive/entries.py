@@ -1,4 +1,4 @@
-"""Which files an archive has, looked up before its first byte is sent."""
+"""The members of an archive, which are looked up before its first byte is sent."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
 from ..storages.base import DeliveryStoreMixin
 
-#: The size of a file of which the database does not know it.
+#: The size of a member whose size is not recorded in the database.
 UNKNOWN = -1
 
 
 class Member(NamedTuple):
-    """A file of an archive: its path there, and its name, size (bytes) and SHA-256 in the store.
+    """A file of an archive.
 
-    ``date`` is a local time from year to second. ``sha256`` is ``""`` where nobody knows it, and
-    the size UNKNOWN until it is looked up.
+    - ``path`` is its path in the archive, ``name`` its name in the store.
+    - ``size`` is in bytes, or UNKNOWN until it is looked up.
+    - ``sha256`` is hexadecimal, ``""`` if unknown.
+    - ``date`` is a local time from year to second.
     """
 
     path: str
@@ -36,33 +38,33 @@ class Member(NamedTuple):
     date: tuple[int, ...]
 
 
-class Counted:
-    """Counts files and bytes, and refuses more than the settings allow."""
+class LimitCounter:
+    """Counts files and bytes; raises ArchiveTooLarge above the limits of the settings."""
 
     def __init__(self) -> None:
         self._files = self._bytes = 0
-        self._most_files, self._most_bytes = conf.archive_max_files, conf.archive_max_bytes
+        self._max_files, self._max_bytes = conf.archive_max_files, conf.archive_max_bytes
 
     def add(self, size: int, files: int = 1) -> None:
         self._files += files
         self._bytes += size
-        if self._files > self._most_files:
+        if self._files > self._max_files:
             raise ArchiveTooLarge(
-                f"The archive would have more than '{self._most_files}' files: ask for fewer "
+                f"The archive would have more than '{self._max_files}' files: request fewer "
                 "(DELIVERY_STORE_ARCHIVE_MAX_FILES)."
             )
-        if self._bytes > self._most_bytes:
+        if self._bytes > self._max_bytes:
             raise ArchiveTooLarge(
-                f"The archive would have more than '{self._most_bytes}' bytes: ask for fewer "
+                f"The archive would have more than '{self._max_bytes}' bytes: request fewer "
                 "files (DELIVERY_STORE_ARCHIVE_MAX_BYTES)."
             )
 
 
-# -- Where a row's file lies in the archive --
+# -- Rows --
 
 
-def in_order(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
-    """Return the rows of files, those of a group and of a delivery together."""
+def sorted_files(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """Order the rows of files by group and delivery."""
     model = files.model
     related, order = [], []
     delivery = related_model(model, "delivery")
@@ -79,7 +81,7 @@ def in_order(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
 
 
 def related_model(model: type[models.Model], name: str) -> type[models.Model] | None:
-    """Return the model that a foreign key leads to, None where there is no such field."""
+    """Return the model that a foreign key refers to, or None if there is no such field."""
     try:
         field = model._meta.get_field(name)
     except FieldDoesNotExist:
@@ -88,75 +90,76 @@ def related_model(model: type[models.Model], name: str) -> type[models.Model] | 
     return related if isinstance(related, type) else None
 
 
-class Owners:
-    """Says of a row in which folders its file lies: group, then number of the delivery."""
+class RowFolders:
+    """Maps a row to the folders of its file: the group, then the number of the delivery."""
 
     def __init__(self, model: type[models.Model]) -> None:
         self._delivery = related_model(model, "delivery")
         self._has_group = self._delivery is not None and (
             related_model(self._delivery, "assignment_group") is not None
         )
-        # Asked once, for it may query the database.
-        self._names: dict[Any, str] = {}
+        # Cached, because str(group) may query the database.
+        self._group_names: dict[Any, str] = {}
 
     def of(self, row: Any) -> list[tuple[Hashable, str]]:
-        """Return owner and name of each folder, from the top; none of a row without delivery."""
+        """Return the id and name of each folder, top folder first; [] without a delivery."""
         delivery = row.delivery if self._delivery is not None else None
         if delivery is None:
             return []
-        owners: list[tuple[Hashable, str]] = []
+        folders: list[tuple[Hashable, str]] = []
         if self._has_group and delivery.assignment_group_id is not None:
             group = delivery.assignment_group_id
-            if group not in self._names:
-                self._names[group] = str(delivery.assignment_group)
-            owners.append((("group", group), self._names[group]))
+            if group not in self._group_names:
+                self._group_names[group] = str(delivery.assignment_group)
+            folders.append((("group", group), self._group_names[group]))
         if isinstance(delivery, AbstractDelivery):
             number = delivery.number
             name = str(number) if number is not None else f"unfinished {delivery.pk}"
         else:
             name = str(delivery)
-        owners.append((("delivery", delivery.pk), name))
-        return owners
+        folders.append((("delivery", delivery.pk), name))
+        return folders
 
 
-def date_of(row: Any) -> tuple[int, ...]:
-    """Return the local time of a row's delivery, or that of the row."""
+def row_date(row: Any) -> tuple[int, ...]:
+    """Return the local time of the row's delivery, or else of the row itself."""
     delivery = getattr(row, "delivery", None)
     if isinstance(delivery, AbstractDelivery):
         return local_date(delivery.time_of_delivery)
     return local_date(row.created)
 
 
-def local_date(moment: datetime) -> tuple[int, ...]:
-    """Return a local time from year to second."""
-    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+def local_date(value: datetime) -> tuple[int, ...]:
+    """Convert a datetime to local time, as a tuple from year to second."""
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
     return tuple(local.timetuple())[:6]
 
 
-# -- What is there --
+# -- Stored files --
 
 
-def looked_up(
-    store: DeliveryStoreMixin, members: Iterable[Member], counted: Counted
+def find_members(
+    store: DeliveryStoreMixin, members: Iterable[Member], counter: LimitCounter
 ) -> tuple[list[Member], list[str]]:
-    """Return the members that the store has with their sizes, and the paths of the others.
+    """Look up the members in the store.
 
-    A folder with several of them is listed once; several folders at a time. Sizes that were
-    unknown are ``counted`` now.
+    Returns the members with the right size, and the paths of missing and incomplete ones. A folder
+    with several members is listed once. Several folders are read concurrently. Sizes that were
+    unknown are added to the counter.
     """
     found: list[Member] = []
     missing: list[str] = []
 
-    def look(folder: list[Member]) -> list[int | None]:
+    def folder_sizes(folder: list[Member]) -> list[int | None]:
         sizes = _sizes(store, folder)
         return [sizes.get(member.name) for member in folder]
 
     with ThreadPoolExecutor(store.parallel_reads) as pool:
         for batch in batched(_by_folder(members), 4 * store.parallel_reads):
-            for folder, sizes in zip(batch, pool.map(look, batch), strict=True):
+            for folder, sizes in zip(batch, pool.map(folder_sizes, batch), strict=True):
                 for member, size in zip(folder, sizes, strict=True):
                     if size is not None and member.size == UNKNOWN:
-                        counted.add(size, files=0)
+                        counter.add(size, files=0)
                         found.append(member._replace(size=size))
                     elif size == member.size:
                         found.append(member)
@@ -166,17 +169,17 @@ def looked_up(
 
 
 def _by_folder(members: Iterable[Member]) -> Iterator[list[Member]]:
-    for _folder, together in groupby(members, lambda member: member.name.rpartition("/")[0]):
-        yield list(together)
+    for _folder, group in groupby(members, lambda member: member.name.rpartition("/")[0]):
+        yield list(group)
 
 
 def _sizes(store: DeliveryStoreMixin, folder: list[Member]) -> dict[str, int]:
     first = folder[0].name
-    above = first.rpartition("/")[0]
-    # Other folders may be of any size: an adopted file's, say.
-    if len(folder) > 1 and above and store.is_key(first):
-        wanted = {member.name for member in folder}
-        return {each.name: each.size for each in store.scan(above) if each.name in wanted}
+    parent = first.rpartition("/")[0]
+    # Only folders of a layout are listed. Others, such as those of adopted files, may be huge.
+    if len(folder) > 1 and parent and store.is_key(first):
+        names = {member.name for member in folder}
+        return {entry.name: entry.size for entry in store.scan(parent) if entry.name in names}
     sizes = {}
     for member in folder:
         try:

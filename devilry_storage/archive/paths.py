@@ -1,4 +1,4 @@
-"""Names in an archive that every system can unpack: unique, short, and of no other meaning."""
+"""Paths in an archive that every system can unpack: unique, short and without special meaning."""
 
 from __future__ import annotations
 
@@ -8,92 +8,99 @@ from collections.abc import Hashable, Iterable
 
 from ..names import without_unseen
 
-# Of Windows, "Naming Files, Paths, and Namespaces": what no name may have, or may be called. And
-# the semicolon, behind which unzip sees the version of a file on VMS.
+# Forbidden characters and names according to "Naming Files, Paths, and Namespaces" of Windows. The
+# semicolon is forbidden because unzip interprets it as the separator of a VMS file version.
 _FORBIDDEN = re.compile(r'[;<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _DEVICE = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ .]*(\..*)?", re.IGNORECASE
 )
 
-#: Bytes (UTF-8) of a folder's and of a file's name. Together with the number of a delivery they
-#: stay below the 260 characters that Windows takes for a whole path.
+#: Maximum bytes (UTF-8) of the name of a folder and of a file. Together with the number of a
+#: delivery they are below the maximum of 260 characters for paths on Windows.
 FOLDER_BYTES = 70
 FILE_BYTES = 120
 
 
-def clean(name: str, limit: int, instead: str) -> str:
-    """Return the name as one part of a path, of at most ``limit`` bytes; ``instead`` of none."""
-    # Some characters become forbidden ones in NFC, and others stand side by side only afterwards.
+def clean(name: str, limit: int, default: str) -> str:
+    """Convert a name to a part of a path of at most ``limit`` bytes, or return the default.
+
+    The default is used if nothing is left of the name.
+    """
+    # Normalize twice: NFC can produce forbidden characters, and removing characters can make
+    # others adjacent that NFC combines.
     text = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", name))
     text = unicodedata.normalize("NFC", without_unseen(text)).strip().rstrip(" .")
-    text = _shortened(text, limit) or instead
+    text = _shortened(text, limit) or default
     return f"_{text}" if _DEVICE.fullmatch(text) else text
 
 
 def _shortened(text: str, limit: int) -> str:
     if len(text.encode()) <= limit:
         return text
-    stem, extension = _divided(text)
+    stem, extension = _split_extension(text)
     room = limit - len(extension.encode())
     return stem.encode()[:room].decode(errors="ignore").rstrip(" .") + extension
 
 
-def _divided(text: str) -> tuple[str, str]:
-    """Return stem and extension; a long one is none."""
+def _split_extension(text: str) -> tuple[str, str]:
+    """Split a name into stem and extension. Long extensions count as part of the stem."""
     stem, dot, extension = text.rpartition(".")
     if stem and 0 < len(extension.encode()) <= 16:
         return stem, dot + extension
     return text, ""
 
 
-def _seen(name: str) -> str:
-    """Return what names have in common that some file system takes for the same."""
+def _folded(name: str) -> str:
+    """Return a key that is equal for all names that some file system treats as the same."""
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
 
 
-class Folder:
-    """The names in one folder, each given once."""
+class UniqueNames:
+    """The names in one folder. Names that are already used get a number."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
-        self._taken = {_seen(name) for name in taken}
-        # The last number that was given to those of one name.
+        self._taken = {_folded(name) for name in taken}
+        # The last number used for each name.
         self._numbers: dict[str, int] = {}
 
     def add(self, name: str) -> str:
-        """Return the name, numbered if one like it is there."""
-        candidate, like = name, _seen(name)
-        seen = like
-        if seen in self._taken:
-            stem, extension = _divided(name)
-            number = self._numbers.get(like, 1)
-            while seen in self._taken:
+        """Add a name and return it, with a number if the name is already used."""
+        candidate, original = name, _folded(name)
+        key = original
+        if key in self._taken:
+            stem, extension = _split_extension(name)
+            number = self._numbers.get(original, 1)
+            while key in self._taken:
                 number += 1
                 candidate = f"{stem} ({number}){extension}"
-                seen = _seen(candidate)
-            self._numbers[like] = number
-        self._taken.add(seen)
+                key = _folded(candidate)
+            self._numbers[original] = number
+        self._taken.add(key)
         return candidate
 
 
-class Folders:
-    """The folders of an archive: each of one owner, of which several may have one name."""
+class ArchivePaths:
+    """Assigns unique paths to the files of an archive.
+
+    Folders are identified by ids, because several groups or deliveries may have the same name.
+    """
 
     def __init__(self, taken: Iterable[str]) -> None:
-        self._folders: dict[tuple[Hashable, ...], Folder] = {(): Folder(taken)}
+        self._folders: dict[tuple[Hashable, ...], UniqueNames] = {(): UniqueNames(taken)}
         self._paths: dict[tuple[Hashable, ...], str] = {(): ""}
 
-    def file(self, owners: Iterable[tuple[Hashable, str]], filename: str) -> str:
-        """Return the path of a file below folders, of each of which owner and name are given."""
-        place: tuple[Hashable, ...] = ()
-        for owner, name in owners:
-            above, place = place, (*place, owner)
-            if place not in self._paths:
-                own = self._folders[above].add(clean(name, FOLDER_BYTES, "folder"))
-                self._paths[place] = f"{self._paths[above]}{own}/"
-                self._folders[place] = Folder()
-        own = self._folders[place].add(clean(filename, FILE_BYTES, "file"))
-        return f"{self._paths[place]}{own}"
+    def add_file(self, folders: Iterable[tuple[Hashable, str]], filename: str) -> str:
+        """Add a file and return its path. Each folder above it is given by its id and name."""
+        folder: tuple[Hashable, ...] = ()
+        for id_, name in folders:
+            parent, folder = folder, (*folder, id_)
+            if folder not in self._paths:
+                part = self._folders[parent].add(clean(name, FOLDER_BYTES, "folder"))
+                self._paths[folder] = f"{self._paths[parent]}{part}/"
+                self._folders[folder] = UniqueNames()
+        part = self._folders[folder].add(clean(filename, FILE_BYTES, "file"))
+        return f"{self._paths[folder]}{part}"
 
-    def forget(self, owners: Iterable[tuple[Hashable, str]]) -> None:
-        """Forget the names in a folder into which no file will be put any more."""
-        self._folders.pop(tuple(owner for owner, _ in owners))
+    def close_folder(self, folders: Iterable[tuple[Hashable, str]]) -> None:
+        """Release the memory for the names in a folder that gets no more files."""
+        self._folders.pop(tuple(id_ for id_, _ in folders))

@@ -1,4 +1,4 @@
-"""Contents of many files in order, the next ones read while the first is passed on."""
+"""Read the contents of many files in order, ahead of the file that is being sent."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ..storages.base import DeliveryStoreMixin
 from .entries import Member
 
-#: Files up to this size in bytes are read ahead whole; larger ones are streamed when it is their
-#: turn. So no more is in memory than this, twice for each of the store's ``parallel_reads``.
+#: Files up to this size in bytes are read ahead as a whole. Larger files are streamed when it is
+#: their turn. At most ``2 * store.parallel_reads`` files of this size are in memory.
 SMALL = 512 * 1024
 
 Contents = Generator[tuple[Member, Iterator[bytes]], None, None]
 
 
-def fetched(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
-    """Yield each member, which is taken from ``members``, with the chunks of its content.
+def read_members(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
+    """Yield each member with the chunks of its content, and remove it from ``members``.
 
-    Raises, as the chunks do, what the store raises.
+    The generator and the chunks raise the store's exceptions.
     """
     if store.parallel_reads > 1:
-        return _ahead(store, members)
-    return _one_by_one(store, members)
+        return _read_ahead(store, members)
+    return _read_one_by_one(store, members)
 
 
-def _one_by_one(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
+def _read_one_by_one(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
     while members:
         member = members.popleft()
         yield member, _stream(store, member)
@@ -36,7 +36,7 @@ def _stream(store: DeliveryStoreMixin, member: Member) -> Iterator[bytes]:
     return store.stream(member.name, sha256=member.sha256 or None)
 
 
-def _ahead(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
+def _read_ahead(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
     def read(member: Member) -> bytes:
         return b"".join(_stream(store, member))
 
@@ -51,5 +51,5 @@ def _ahead(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
             member, future = window.popleft()
             yield member, _stream(store, member) if future is None else iter([future.result()])
     finally:
-        # Not waited for: who reads has perhaps gone, and each ends by itself.
+        # Do not wait: the client may have disconnected, and running reads end on their own.
         pool.shutdown(wait=False, cancel_futures=True)

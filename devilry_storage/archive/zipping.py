@@ -1,7 +1,7 @@
-"""A zip as it is sent: its length known before, one member after another, little in memory.
+"""Generate a zip file of known length while it is sent, with little memory.
 
-The format is that of PKWARE's APPNOTE 6.3: stored members, their sizes in data descriptors behind
-them, and the extensions for 64 bits where they are needed. Python's own zipfile writes it.
+The format is PKWARE's APPNOTE 6.3: uncompressed members, followed by data descriptors with their
+sizes, and Zip64 extensions where necessary. It is written by Python's zipfile module.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..exceptions import ChecksumMismatch
 from ..storages.base import DeliveryStoreMixin
 from ..storages.chunks import CHUNK_SIZE
 from .entries import Member, local_date
-from .readahead import fetched
+from .readahead import read_members
 
 SUMS = "SHA256SUMS"
 MISSING = "MISSING.txt"
 
-# Section 4.3: what comes beside the names, in bytes.
+# Section 4.3: sizes of the headers without names, in bytes.
 _DESCRIPTOR, _DESCRIPTOR_64 = 16, 24
 _CENTRAL_HEADER = 46
 _LOCAL_HEADER = 30
@@ -35,14 +35,14 @@ _HEX = 64
 
 
 class _Pipe:
-    """A file that nobody can seek in; what is written is taken from it."""
+    """A write-only, unseekable file that buffers the bytes to send."""
 
     def __init__(self) -> None:
         self._written = bytearray()
 
     @property
     def has_chunk(self) -> bool:
-        """Whether enough waits to be sent: each chunk costs a server as much as a small file."""
+        """Whether the buffer is large enough to send. Many small chunks would be slow."""
         return len(self._written) >= CHUNK_SIZE
 
     def write(self, data: bytes) -> int:
@@ -58,19 +58,21 @@ class _Pipe:
 
 
 class _Sizes(NamedTuple):
-    """Bytes that a member takes where it stands, and in the directory at the end."""
+    """Bytes of a member, with its headers, and of its entry in the central directory."""
 
     local: int
     central: int
 
 
 class Archive:
-    """A zip of files of one store, to be iterated over once.
+    """A zip file of files of one store. It can be iterated over once.
 
-    ``length`` is in bytes. ``missing`` has the paths of what is not, or not whole, in the store;
-    the archive tells of them in ``MISSING.txt``. Iterating raises what the store raises,
-    ChecksumMismatch where a file is not what it was said to be: an archive that comes to its end
-    is whole.
+    - ``length`` is in bytes.
+    - ``missing`` lists the paths of files that are missing or incomplete in the store. The archive
+      lists them in ``MISSING.txt``.
+
+    Iterating raises the store's exceptions, and ChecksumMismatch if a file differs from its row.
+    An archive that can be read to the end is complete.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Archive:
         self._now = local_date(timezone.now())
         self.length = self._length()
 
-    # -- Its length --
+    # -- Length --
 
     def _length(self) -> int:
         position = central = count = 0
@@ -103,21 +105,21 @@ class Archive:
             yield member.path, member.size
             sums += _HEX + 2 + len(member.path.encode()) + 1
         if self.missing:
-            yield MISSING, len(self._told())
+            yield MISSING, len(self._missing_text())
         if sums:
             yield SUMS, sums
 
-    def _told(self) -> bytearray:
+    def _missing_text(self) -> bytearray:
         return bytearray("".join(f"{path}\n" for path in self.missing).encode())
 
-    # -- Its bytes --
+    # -- Content --
 
     def __iter__(self) -> Iterator[bytes]:
         pipe = _Pipe()
         sums = bytearray()
         with (
             zipfile.ZipFile(pipe, "w") as zipped,  # type: ignore[call-overload]  # no close()
-            closing(fetched(self._store, self._members)) as contents,
+            closing(read_members(self._store, self._members)) as contents,
         ):
             for member, chunks in contents:
                 digest = None if member.sha256 else hashlib.sha256()
@@ -134,14 +136,14 @@ class Archive:
                             yield pipe.take()
                     if size != member.size:
                         raise ChecksumMismatch(
-                            f"{member.name!r} does not have the {member.size} bytes that it had "
-                            "when the archive was begun."
+                            f"{member.name!r} no longer has the {member.size} bytes that it had "
+                            "when the archive was started."
                         )
                 checksum = digest.hexdigest() if digest is not None else member.sha256.lower()
                 sums += f"{checksum}  {member.path}\n".encode()
-                # It finds members by their names, which nobody asks for here.
+                # NameToInfo only serves lookups by name: clear it to save memory.
                 zipped.NameToInfo.clear()
-            for path, text in ((MISSING, self._told()), (SUMS, sums)):
+            for path, text in ((MISSING, self._missing_text()), (SUMS, sums)):
                 if text:
                     with _entry(zipped, path, len(text), self._now) as entry:
                         entry.write(text)
@@ -154,11 +156,11 @@ def _entry(zipped: zipfile.ZipFile, path: str, size: int, date: tuple[int, ...])
 
 
 def _info(path: str, size: int, date: tuple[int, ...]) -> zipfile.ZipInfo:
-    # The format knows the years from 1980 to 2107.
+    # The format supports the years 1980 to 2107.
     year = min(max(date[0], 1980), 2107)
     info = zipfile.ZipInfo(path, (year, *date[1:]))  # type: ignore[arg-type]
     info.external_attr = 0o644 << 16
-    # Section 4.4.4: checksum and sizes come behind the contents.
+    # Section 4.4.4: checksum and sizes follow the content.
     info.flag_bits |= 0x08
     info.file_size = size
     return info
@@ -169,7 +171,7 @@ def _is_large(size: int) -> bool:
 
 
 def _sizes(path: str, size: int, position: int) -> _Sizes:
-    """Return what a member takes whose header lies at that position."""
+    """Return the sizes of a member whose header starts at the given position."""
     large = _is_large(size)
     name = len(path.encode())
     header = _LOCAL_HEADER + name + (_EXTRA_64 + 16 if large else 0)

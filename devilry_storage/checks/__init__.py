@@ -1,4 +1,4 @@
-"""System checks. Importing this package registers them; ``ids`` tells each id's meaning."""
+"""System checks. Importing this package registers them."""
 
 from . import database, identity, models, serving, settings, stores
 

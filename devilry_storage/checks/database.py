@@ -1,4 +1,4 @@
-"""Checks that ask the database, and so run only where its alias is given."""
+"""Checks that query the database. They run only with ``--database``."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from ..registry import FileModel, file_models
 from ..resolving import store_for
 from . import ids
 
-#: So many of the newest stored keys are compared with the layout.
+#: Number of the newest keys to compare with the layout.
 SAMPLE = 50
 
 _HIER_LIKE = re.compile("/".join(["(0|[1-9][0-9]*)"] * 4))
 
 _ISOLATION_LEVELS = {
     "repeatable read": (
-        "each file that is stored writes its delivery, too, and of operations on one delivery or "
-        "group that overlap only one succeeds"
+        "storing a file also updates its delivery, and only one of several concurrent operations "
+        "on a delivery or group succeeds"
     ),
-    "serializable": "of operations on one delivery or group that overlap only one may succeed",
+    "serializable": (
+        "only one of several concurrent operations on a delivery or group may succeed"
+    ),
 }
 
 _CASCADES = {
@@ -43,7 +45,7 @@ _CASCADES = {
 def check_databases(
     *, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Report what only the rows and tables tell."""
+    """Report problems that only the database reveals."""
     messages: list[CheckMessage] = []
     for alias in databases or ():
         tables = set(connections[alias].introspection.table_names())
@@ -63,7 +65,7 @@ def check_databases(
 def _isolation_level(alias: str) -> Iterator[CheckMessage]:
     if connections[alias].vendor != "postgresql":
         return
-    # In a transaction, which alone has the level of the settings.
+    # The level of the settings applies only within transactions.
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         cursor.execute("SHOW transaction_isolation")
         (level,) = cursor.fetchone()
@@ -75,7 +77,7 @@ def _isolation_level(alias: str) -> Iterator[CheckMessage]:
             hint=(
                 "Remove 'isolation_level' from the OPTIONS of the database (and any "
                 "'default_transaction_isolation'), so that it is READ COMMITTED; or repeat "
-                "transactions that fail so, and use one level in all processes."
+                "failed transactions, and use the same level in all processes."
             ),
             id=ids.ISOLATION_LEVEL,
         )
@@ -93,9 +95,9 @@ def _cascades(model: FileModel, alias: str) -> Iterator[CheckMessage]:
         found = [row[0] for row in cursor.fetchall()]
     if found:
         yield Warning(
-            f"The database deletes rows of {model._meta.label} by itself (ON DELETE CASCADE: "
-            f"{', '.join(found)}): no tombstone is written, and their bytes become orphans.",
-            hint="Use on_delete=models.CASCADE, which Django carries out.",
+            f"The database deletes rows of {model._meta.label} itself (ON DELETE CASCADE: "
+            f"{', '.join(found)}): no tombstones are written, and the files become orphans.",
+            hint="Use on_delete=models.CASCADE, which is carried out by Django.",
             obj=model,
             id=ids.DATABASE_CASCADE,
         )
@@ -105,7 +107,7 @@ def _interval(model: FileModel, alias: str) -> Iterator[CheckMessage]:
     try:
         layout = store_for(model).layout
     except ImproperlyConfigured:
-        return  # check_stores says so
+        return  # reported by check_stores
     if not isinstance(layout, HierLayout):
         return
     rows = model._base_manager.using(alias).filter(content__isnull=False).order_by("-pk")
@@ -116,12 +118,12 @@ def _interval(model: FileModel, alias: str) -> Iterator[CheckMessage]:
             layout.parse(name)
         except ValueError:
             yield Warning(
-                f"Files of {model._meta.label} lie under keys such as {name!r}, which are not of "
-                f"the interval {layout.interval}. They are found all the same, but new files "
-                "will lie elsewhere.",
+                f"Files of {model._meta.label} have keys such as {name!r}, which do not match the "
+                f"interval {layout.interval}. They are still found, but new files get keys in "
+                "other branches.",
                 hint=(
                     "Set the store's option 'interval' (or DEVILRY_FSHIERDELIVERYSTORE_INTERVAL) "
-                    "to that of the stored keys, unless you changed it on purpose."
+                    "to the interval of the stored keys, unless you changed it on purpose."
                 ),
                 obj=model,
                 id=ids.INTERVAL_CHANGED,

@@ -1,4 +1,4 @@
-"""Checks of the marks by which stores are recognised."""
+"""Checks of the identity of stores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from . import ids
 
 @register("devilry_storage", deploy=True)
 def check_identity(**kwargs: Any) -> list[CheckMessage]:
-    """Report stores that have no mark by which a site recognises them."""
+    """Report stores without a mark."""
     models = [configured.models[0] for configured in configured_stores()]
     return [message for model in models for message in _without_mark(model)]
 
@@ -27,12 +27,12 @@ def _without_mark(model: FileModel) -> Iterator[CheckMessage]:
         return
     store = resolve(model).store
     yield Warning(
-        f"{type(store).__name__} ({store.location_text()}) has no identity: another site that "
-        "uses it, such as a copy of this one, is not noticed before it removes files, and an "
-        "unmounted disk is not noticed before files are stored.",
+        f"{type(store).__name__} ({store.location_text()}) has no identity. If another site uses "
+        "it, such as a copy of this one, files may be removed by either. If its disk is not "
+        "mounted, new files may be stored in the wrong folder.",
         hint=(
-            "Remove the option identity=False; or keep all other sites away from the store by "
-            "its permissions, and silence this check."
+            "Remove the option identity=False; or deny all other sites access to the store, and "
+            "silence this check."
         ),
         obj=model,
         id=ids.NO_IDENTITY,
@@ -43,7 +43,7 @@ def _without_mark(model: FileModel) -> Iterator[CheckMessage]:
 def check_recognised(
     *, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Report stores from which this site may not remove files."""
+    """Report stores from which this site does not remove files."""
     return [
         message
         for alias in databases or ()
@@ -58,7 +58,7 @@ def _unrecognised(model: FileModel, alias: str) -> Iterator[CheckMessage]:
     if known is not None and known.problem:
         yield Warning(
             f"This site removes no files from the store of {model._meta.label}: {known.problem}.",
-            hint="Run manage.py deliverystore_identity, which shows what is known.",
+            hint="Run manage.py deliverystore_identity for details.",
             obj=model,
             id=ids.NOT_RECOGNISED,
         )

@@ -1,4 +1,4 @@
-"""The id of every system check, in one place, so that none is used twice."""
+"""The ids of all system checks, in one module to avoid duplicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the models that have a file."""
+"""Checks of the models of deliveries and files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from . import ids
 
 @register("devilry_storage")
 def check_models(**kwargs: Any) -> list[CheckMessage]:
-    """Report models whose files could not be keyed, or whose store would never be asked."""
+    """Report models whose files cannot have keys, or whose store has no effect."""
     return [
         *_no_filemeta(),
         *_store_on_child(),
@@ -51,7 +51,9 @@ def check_database_engine(**kwargs: Any) -> list[CheckMessage]:
 
 def _no_filemeta() -> Iterator[CheckMessage]:
     for model in file_models():
-        field = next(each for each in model._meta.local_fields if _is_ours(each))
+        field = next(
+            field for field in model._meta.local_fields if isinstance(field, DeliveryFileField)
+        )
         if not issubclass(model, AbstractFileMeta) or field.name != "content":
             yield Error(
                 "DeliveryFileField works only as the field 'content' of AbstractFileMeta, whose "
@@ -62,10 +64,6 @@ def _no_filemeta() -> Iterator[CheckMessage]:
             )
 
 
-def _is_ours(field: models.Field[Any, Any]) -> bool:
-    return isinstance(field, DeliveryFileField)
-
-
 def _store_on_child() -> Iterator[CheckMessage]:
     for model in apps.get_models():
         if not issubclass(model, AbstractFileMeta) or "deliverystore" not in model.__dict__:
@@ -73,7 +71,7 @@ def _store_on_child() -> Iterator[CheckMessage]:
         declaring = model._meta.get_field("content").model
         if declaring is not model:
             yield Error(
-                f"deliverystore is set on {model._meta.label}, where nobody looks: its files are "
+                f"deliverystore has no effect on {model._meta.label}: its files are stored as "
                 f"those of {declaring._meta.label}.",
                 hint=f"Set it on {declaring._meta.label}.",
                 obj=model,
@@ -90,7 +88,7 @@ def _integer_keys(model: FileModel) -> Iterator[CheckMessage]:
         fields.append(model._meta.get_field("delivery"))
     except FieldDoesNotExist:
         yield Error(
-            f"{model._meta.label} has no foreign key 'delivery' to make keys of.",
+            f"{model._meta.label} has no foreign key 'delivery', which is part of the keys.",
             hint=hint,
             obj=model,
             id=ids.NO_INTEGER_KEY,
@@ -115,10 +113,10 @@ def _database_cascades(model: FileModel) -> Iterator[CheckMessage]:
         on_delete = getattr(field.remote_field, "on_delete", None)
         if on_delete is not None and on_delete is getattr(models, "DB_CASCADE", None):
             yield Warning(
-                f"The database deletes rows of {model._meta.label} by itself with what "
-                f"{field.name!r} refers to, so that no tombstone is written and their bytes "
+                f"The database deletes rows of {model._meta.label} itself when a row that "
+                f"{field.name!r} refers to is deleted: no tombstones are written, and the files "
                 "become orphans.",
-                hint="Use on_delete=models.CASCADE, which Django carries out.",
+                hint="Use on_delete=models.CASCADE, which is carried out by Django.",
                 obj=field,
                 id=ids.DATABASE_CASCADE,
             )
@@ -130,12 +128,12 @@ def _shared_keys() -> Iterator[CheckMessage]:
         try:
             store = resolve(model).store
         except ImproperlyConfigured:
-            continue  # check_stores says so
-        for other, others in seen:
-            if _one_place(store, others):
+            continue  # reported by check_stores
+        for other, other_store in seen:
+            if _is_same_location(store, other_store):
                 yield Error(
-                    f"{model._meta.label} and {other._meta.label} keep their files in one store, "
-                    "where keys made of the ids of either would be the same.",
+                    f"{model._meta.label} and {other._meta.label} use the same store: rows with "
+                    "the same ids would have the same keys.",
                     hint=(
                         "Give one of them a store of its own: content = DeliveryFileField("
                         'storage="an alias of STORAGES").'
@@ -146,12 +144,12 @@ def _shared_keys() -> Iterator[CheckMessage]:
         seen.append((model, store))
 
 
-def _one_place(one: DeliveryStoreMixin, other: DeliveryStoreMixin) -> bool:
-    """Tell whether two stores are one, or one lies in the folder of the other."""
-    if isinstance(one, FileSystemStorage) and isinstance(other, FileSystemStorage):
-        places = [os.path.realpath(each.location) for each in (one, other)]
-        return os.path.commonpath(places) in places
-    return one is other
+def _is_same_location(store: DeliveryStoreMixin, other: DeliveryStoreMixin) -> bool:
+    """Return whether two stores are the same, or one is in the folder of the other."""
+    if isinstance(store, FileSystemStorage) and isinstance(other, FileSystemStorage):
+        paths = [os.path.realpath(location) for location in (store.location, other.location)]
+        return os.path.commonpath(paths) in paths
+    return store is other
 
 
 def _files_of_deliveries() -> Iterator[CheckMessage]:

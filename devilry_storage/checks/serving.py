@@ -1,4 +1,4 @@
-"""Checks of the ways in which files are served: does the store go that way?"""
+"""Checks of the ways to serve files."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from . import ids
 
 @register("devilry_storage")
 def check_serving(**kwargs: Any) -> list[CheckMessage]:
-    """Report each store that cannot serve files as the settings say."""
+    """Report stores that do not support the configured way to serve files."""
     try:
-        chosen = conf.serve
+        serve = conf.serve
     except ImproperlyConfigured:
-        return []  # check_settings says so
+        return []  # reported by check_settings
     messages: list[CheckMessage] = []
-    if not isinstance(chosen, str):
-        messages += [_unknown(alias) for alias in chosen if alias not in settings.STORAGES]
+    if not isinstance(serve, str):
+        messages += [_unknown_alias(alias) for alias in serve if alias not in settings.STORAGES]
     for configured in configured_stores():
-        messages += _unfit(configured)
+        messages += _unsupported(configured)
     return messages
 
 
-def _unknown(alias: str) -> CheckMessage:
+def _unknown_alias(alias: str) -> CheckMessage:
     return Warning(
         f"DELIVERY_STORE_SERVE names the store {alias!r}, which is not in STORAGES.",
-        hint="Name the aliases of STORAGES; what has none is streamed.",
+        hint="Use aliases of STORAGES. Files of all other stores are streamed.",
         id=ids.SERVE_ALIAS,
     )
 
 
-def _unfit(configured: ConfiguredStore) -> Iterator[CheckMessage]:
+def _unsupported(configured: ConfiguredStore) -> Iterator[CheckMessage]:
     store, model = configured.store, configured.models[0]
     way = way_of(configured.alias)
     if way == "redirect" and type(store).signed_url is DeliveryStoreMixin.signed_url:
         yield Error(
-            f"{type(store).__name__} signs no URLs: 'redirect' cannot serve its files.",
+            f"{type(store).__name__} does not sign URLs: 'redirect' cannot serve its files.",
             hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or override its signed_url().",
             obj=model,
             id=ids.SERVE_STORE,
@@ -65,7 +65,7 @@ def _unfit(configured: ConfiguredStore) -> Iterator[CheckMessage]:
 
 
 def _path(store: DeliveryStoreMixin) -> str | None:
-    """Return the folder of the store, None where it is in none."""
+    """Return the folder of the store, or None if it is not on disk."""
     try:
         return os.path.dirname(store.path("name"))
     except (NotImplementedError, ImproperlyConfigured):
@@ -73,17 +73,19 @@ def _path(store: DeliveryStoreMixin) -> str | None:
 
 
 def _sendfile(model: FileModel, folder: str) -> Iterator[CheckMessage]:
-    """Yield what keeps django-sendfile2 from sending files of the folder."""
+    """Report why django-sendfile2 cannot send files of the folder."""
     root = getattr(settings, "SENDFILE_ROOT", None)
     if find_spec("django_sendfile") is None:
-        fault = "django-sendfile2 is not installed"
+        problem = "django-sendfile2 is not installed"
         hint = "Run pip install 'devilry-storage[sendfile]'."
     elif not getattr(settings, "SENDFILE_BACKEND", None):
-        fault = "SENDFILE_BACKEND is not set"
-        hint = "Set it to 'django_sendfile.backends.nginx', or to that of your web server."
+        problem = "SENDFILE_BACKEND is not set"
+        hint = "Set it to 'django_sendfile.backends.nginx', or to the one for your web server."
     elif root is None or not Path(folder).is_relative_to(os.path.abspath(root)):
-        fault = f"The store's files lie in {folder!r}, outside of SENDFILE_ROOT {root!r}"
+        problem = f"The store's location {folder!r} is outside of SENDFILE_ROOT {root!r}"
         hint = "Set SENDFILE_ROOT to the location of the store."
     else:
         return
-    yield Error(f"{fault}: 'sendfile' cannot serve files.", hint=hint, obj=model, id=ids.SENDFILE)
+    yield Error(
+        f"{problem}: 'sendfile' cannot serve files.", hint=hint, obj=model, id=ids.SENDFILE
+    )

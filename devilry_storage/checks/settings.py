@@ -1,4 +1,4 @@
-"""Checks of the values of our settings."""
+"""Checks of the values of the settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PROPERTIES = {
 
 @register("devilry_storage")
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """Report each setting whose value cannot be."""
+    """Report settings with invalid values."""
     messages: list[CheckMessage] = []
     for name, id_ in _PROPERTIES.items():
         try:

@@ -1,4 +1,4 @@
-"""Checks of the stores that the models use, without touching the network."""
+"""Checks of the stores that the models use. Only deploy checks use the network."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ..storages.protocols import FLAGS
 from ..storages.tree import TEMP_FOLDER
 from . import ids
 
-_OLD = "devilry.apps.core.deliverystore."
-_NEW = "devilry_storage.storages."
+_DEVILRY = "devilry.apps.core.deliverystore."
+_PACKAGE = "devilry_storage.storages."
 _DISK = (FsDeliveryStore, FsHierDeliveryStore)
 
 
 @register("devilry_storage")
 def check_stores(**kwargs: Any) -> list[CheckMessage]:
-    """Report what is wrong with the store of each model of files."""
+    """Report problems with the store of each model of files."""
     if old := list(_old_paths()):
         return old
     messages: list[CheckMessage] = []
@@ -46,13 +46,13 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, "devilry_storage", deploy=True)
 def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
-    """Report what must not be so on a site in production."""
+    """Report problems that matter only in production."""
     messages: list[CheckMessage] = []
     for model in file_models():
         try:
             store = resolve(model).store
         except ImproperlyConfigured:
-            continue  # check_stores says so
+            continue  # reported by check_stores
         messages += [
             Error(warning.msg, hint=warning.hint, obj=model, id=ids.PUBLIC_FILES_DEPLOYED)
             for warning in _public(model, store)
@@ -66,17 +66,19 @@ def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _old_paths() -> Iterator[CheckMessage]:
-    """Yield an error for each path of the original's stores in the settings."""
-    backends = {f"STORAGES[{alias!r}]": each for alias, each in settings.STORAGES.items()}
-    paths = {subject: str(each.get("BACKEND", "")) for subject, each in backends.items()}
-    backend = getattr(settings, "DELIVERY_STORE_BACKEND", None)
-    for subject, path in {**paths, "DELIVERY_STORE_BACKEND": str(backend)}.items():
-        if path.startswith(_OLD):
-            name = path.removeprefix(_OLD)
+    """Yield an error for each dotted path of Devilry's own stores in the settings."""
+    paths = {
+        f"STORAGES[{alias!r}]": str(storage.get("BACKEND", ""))
+        for alias, storage in settings.STORAGES.items()
+    }
+    paths["DELIVERY_STORE_BACKEND"] = str(getattr(settings, "DELIVERY_STORE_BACKEND", None))
+    for subject, path in paths.items():
+        if path.startswith(_DEVILRY):
+            name = path.removeprefix(_DEVILRY)
             known = name in {"FsDeliveryStore", "FsHierDeliveryStore", "MemoryDeliveryStore"}
             yield Error(
-                f"{subject} names {path!r}, a store of Devilry's own.",
-                hint=f"Use {_NEW + (name if known else 'FsHierDeliveryStore')!r}.",
+                f"{subject} names {path!r}, a store of Devilry itself.",
+                hint=f"Use {_PACKAGE + (name if known else 'FsHierDeliveryStore')!r}.",
                 id=ids.OLD_PATH,
             )
 
@@ -86,9 +88,9 @@ def _unresolved(model: FileModel, exception: ImproperlyConfigured) -> CheckMessa
     hint = REMEDY
     if isinstance(exception, WrongStore):
         hint = (
-            "Write class MyDeliveryStore(DeliveryStoreMixin, MyStorage) over a Django Storage; a "
-            "class with read_open, write_open, remove, exists and copy alone is not enough. Or "
-            f"use one that is there. {REMEDY}"
+            "Write class MyDeliveryStore(DeliveryStoreMixin, MyStorage) with a Django Storage; a "
+            "class with only read_open, write_open, remove, exists and copy is not enough. Or "
+            f"use an existing store. {REMEDY}"
         )
     return Error(str(exception), hint=hint, obj=model, id=id_)
 
@@ -97,7 +99,7 @@ def _flags(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage
     missing = [flag for flag in FLAGS if getattr(store, flag) is None]
     if missing:
         yield Warning(
-            f"{type(store).__name__} does not say what it can do: {', '.join(missing)}.",
+            f"{type(store).__name__} does not declare its capabilities: {', '.join(missing)}.",
             hint=(
                 "Set each of these class attributes to True or False; run "
                 "devilry_storage.testing.TestDeliveryStoreMixin to find out which."
@@ -114,8 +116,8 @@ def _public(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
     media = os.path.realpath(root)
     if settings.MEDIA_URL and os.path.commonpath([media, _real(store)]) == media:
         yield Warning(
-            f"The delivered files lie in {store.location!r}, below MEDIA_ROOT, which MEDIA_URL "
-            f"{settings.MEDIA_URL!r} shows to everybody.",
+            f"The delivered files are stored in {store.location!r}, below MEDIA_ROOT: anyone can "
+            f"read them at MEDIA_URL {settings.MEDIA_URL!r}.",
             hint="Give the store a location outside of MEDIA_ROOT.",
             obj=model,
             id=ids.PUBLIC_FILES,
@@ -136,14 +138,14 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
             obj=model,
             id=ids.WINDOWS,
         )
-    # What is not there yet is made; it is the first folder above it that must let us.
+    # Missing folders are created later: the nearest existing parent must be writable.
     folder = _real(store)
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         yield Error(
-            f"The store's location {store.location!r} is not writable: {folder!r} is no folder in "
-            "which this process may create files.",
+            f"The store's location {store.location!r} is not writable: {folder!r} is not a folder "
+            "in which this process may create files.",
             hint="Create the folder and give it to the user that the site runs as.",
             obj=model,
             id=ids.NOT_WRITABLE,
@@ -165,7 +167,7 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
 
 
 def _temps(store: FileSystemStorage) -> Iterator[str]:
-    """Yield the store's own folders, outermost first, as far as they exist."""
+    """Yield the existing folders of the store's temporary files, outermost first."""
     folder = store.location
     for part in TEMP_FOLDER:
         folder = os.path.join(folder, part)
@@ -177,7 +179,10 @@ def _open_temps(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMe
     if not isinstance(store, _DISK):
         return
     for folder in _temps(store):
-        mode = stat.S_IMODE(os.stat(folder).st_mode)
+        try:
+            mode = stat.S_IMODE(os.stat(folder).st_mode)
+        except FileNotFoundError:
+            return  # removed since _temps() has found it
         if mode & 0o077:
             yield Warning(
                 f"The store's folder of temporary files {folder!r} has mode {mode:#o}: other "
@@ -192,28 +197,28 @@ def _open_temps(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMe
 
 
 def _weaknesses(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    lost = {
-        "atomic_create": "of two writers of one name one may lose its file",
-        "whole_or_absent": "a writer that is killed may leave half a file",
-        "durable": "a file that was acknowledged may be lost in a power cut",
+    risks = {
+        "atomic_create": "if two processes write the same name, one may lose its file",
+        "whole_or_absent": "a process that is killed may leave an incomplete file",
+        "durable": "a saved file may be lost in a power failure",
     }
-    for flag, danger in lost.items():
+    for flag, risk in risks.items():
         if not getattr(store, flag):
             yield Warning(
-                f"{type(store).__name__} does not promise {flag}: {danger}.",
-                hint="Use a store, or options, that do; see the manual's page of guarantees.",
+                f"{type(store).__name__} does not guarantee {flag}: {risk}.",
+                hint="Use a store or options with this guarantee; see the page of guarantees.",
                 obj=model,
                 id=ids.WEAK_STORE,
             )
 
 
 def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    """Ask the store's server, which only a deploy check may do."""
+    """Query the store's server. Only deploy checks may use the network."""
     try:
         findings = list(store.probe())
     except OSError as exception:
         yield Warning(
-            f"The store could not be asked what it can do: {exception}",
+            f"The capabilities of the store could not be queried: {exception}",
             hint="Run manage.py deliverystore_info --probe when its server can be reached.",
             obj=model,
             id=ids.NOT_PROBED,
@@ -222,7 +227,7 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
     for finding in findings:
         if finding.remedy:
             yield Error(
-                f"It is not so that {finding.sentence} ({store.location_text()}).",
+                f"Probe failed: {finding.sentence} ({store.location_text()}).",
                 hint=f"Use another server, or {finding.remedy}.",
                 obj=model,
                 id=ids.PROBE_FAILED,

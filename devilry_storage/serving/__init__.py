@@ -1,4 +1,4 @@
-"""Files on their way to whoever may read them."""
+"""HTTP responses that contain stored files."""
 
 from ..media_types import sent_type
 from .access_log import COMPLETE, FAILED, record_access, recorder

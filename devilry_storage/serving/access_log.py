@@ -1,4 +1,4 @@
-"""What was served to whom: a line in a log, and a signal."""
+"""Access log of served files, and the signal ``file_served``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from ..signals import file_served
 
 logger = logging.getLogger("devilry_storage.access")
 
-#: How a request ended: all bytes were passed on; the client left before; they could not be read;
-#: the client has the file already (304); what it asked for cannot be (412, 416); the bytes come
-#: from elsewhere (the web server, S3).
+#: Outcomes of a request:
+#:
+#: - COMPLETE: all bytes were sent.
+#: - ABORTED: the client closed the connection before the end.
+#: - FAILED: the file could not be read.
+#: - UNMODIFIED: the client already has the file (304).
+#: - REFUSED: a precondition failed, or the range cannot be satisfied (412, 416).
+#: - HANDED_OVER: the web server or S3 sends the bytes.
 COMPLETE, ABORTED, FAILED = "complete", "aborted", "failed"
 UNMODIFIED, REFUSED, HANDED_OVER = "unmodified", "refused", "handed-over"
 
@@ -23,16 +28,17 @@ UNMODIFIED, REFUSED, HANDED_OVER = "unmodified", "refused", "handed-over"
 def record_access(
     request: HttpRequest, what: str, way: str, size: int, outcome: str, instance: Any = None
 ) -> None:
-    """Log an access, and send :data:`~devilry_storage.signals.file_served` for a GET of a row.
+    """Log an access; send :data:`~devilry_storage.signals.file_served` for a GET of a row.
 
-    ``what`` names it without a word of a user's (``devilry_deliveries.filemeta:17``), ``way`` is
-    ``stream``, ``sendfile``, ``redirect``, ``preview`` or ``archive``, ``size`` is how many bytes
-    were passed on here, ``outcome`` one word.
+    - ``what`` identifies the file without user input (``devilry_deliveries.filemeta:17``).
+    - ``way`` is ``stream``, ``sendfile``, ``redirect``, ``preview`` or ``archive``.
+    - ``size`` is the number of bytes that Django sent itself.
+    - ``outcome`` is one of the constants of this module.
     """
     user = getattr(request, "user", None)
     logger.info(
         "user=%s file=%s method=%s way=%s bytes=%d outcome=%s",
-        # A site's models may have keys of text, with anything in it.
+        # Primary keys of a site's models may be arbitrary text.
         quote(str(getattr(user, "pk", None))),
         quote(what, safe=":/"),
         request.method,
@@ -52,6 +58,6 @@ def record_access(
 
 
 def recorder(request: HttpRequest, filemeta: Any, way: str) -> partial[None]:
-    """Return what records an access to the file of a row, given size and outcome."""
+    """Return a function of size and outcome that records an access to the file of a row."""
     what = f"{filemeta._meta.label_lower}:{filemeta.pk}"
     return partial(record_access, request, what, way, instance=filemeta)

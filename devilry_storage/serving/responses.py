@@ -1,4 +1,4 @@
-"""Answers to whoever may read a file; who may is not asked here."""
+"""Responses that contain a file. Callers check permissions."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ logger = logging.getLogger("devilry_storage")
 def serve(
     request: HttpRequest, filemeta: Any, *, inline: bool = False, way: str = ""
 ) -> HttpResponseBase:
-    """Answer a GET or HEAD with the file of a row: whole, a range, or what conditions demand.
+    """Return the response to a GET or HEAD request for the file of a row.
 
-    ``inline`` asks for it to be shown, which is done for ``DELIVERY_STORE_INLINE_TYPES`` alone.
-    The bytes travel as ``way`` says, or else ``DELIVERY_STORE_SERVE``. Raises Http404 where the
-    row has no file, or the store has not; ImproperlyConfigured where the store cannot do what the
-    setting says; what the store raises where it cannot be read.
+    Ranges and conditional requests are supported. With ``inline``, browsers display the file if
+    its type is in ``DELIVERY_STORE_INLINE_TYPES``. ``way`` overrides ``DELIVERY_STORE_SERVE``.
+
+    - Raises Http404 if the row has no file, or the file is missing from the store.
+    - Raises ImproperlyConfigured if the store does not support the way to serve files.
+    - Raises the store's exception if the file cannot be read.
     """
     name = stored_name(filemeta)
     if name is None:
@@ -48,75 +50,76 @@ def serve(
     try:
         file = file_of(filemeta, name, store, inline=inline)
     except FileNotFoundError as exception:
-        logger.exception("%r cannot be served.", name)
+        logger.exception("Cannot serve %r.", name)
         raise Http404("No file.") from exception
     way = way or way_of(alias)
-    # A URL is signed for GET alone, and one request less is worth more than some bytes.
+    # URLs are signed for GET only. For small files, the extra request costs more than the bytes.
     if way == "redirect" and (request.method == "HEAD" or file.size < conf.redirect_min_bytes):
         way = "stream"
     record = recorder(request, filemeta, way)
     if way == "stream":
-        return _answer(request, file, record)
+        return _response(request, file, record)
     try:
-        answer = redirected(file) if way == "redirect" else left_to_the_web_server(request, file)
+        response = _redirect(file) if way == "redirect" else _sendfile(request, file)
     except Exception:
         record(0, FAILED)
         raise
     record(0, HANDED_OVER)
-    return answer
+    return response
 
 
 def serve_name(request: HttpRequest, store: DeliveryStoreMixin, name: str) -> HttpResponseBase:
-    """Answer a GET or HEAD with bytes that no row names: an attachment of no particular type.
+    """Return the response to a GET or HEAD request for a stored file that has no row.
 
-    They are not verified, for nothing is known of them. Raises Http404, InvalidName.
+    It is an attachment of a generic type. Its content cannot be verified. Raises Http404 if the
+    file is missing, InvalidName for an invalid name.
     """
     try:
         size = store.size(name)
     except FileNotFoundError as exception:
         raise Http404("No file.") from exception
-    file = File(store, name, name.rpartition("/")[2], size, looked_at=True)
-    return _answer(request, file, partial(record_access, request, f"name:{name}", "stream"))
+    file = File(store, name, name.rpartition("/")[2], size, size_verified=True)
+    return _response(request, file, partial(record_access, request, f"name:{name}", "stream"))
 
 
-def _answer(request: HttpRequest, file: File, record: partial[None]) -> HttpResponseBase:
-    """Answer with bytes that pass through here, or without any."""
-    found = rfc9110.Representation(file.size, file.etag, file.modified)
-    asked = rfc9110.answer(request.method or "", request.headers, found)
-    answer: HttpResponseBase
-    if request.method == "HEAD" or asked.status not in {200, 206}:
-        # Else nobody would notice that it is gone (RFC 9110, sections 9.3.2 and 13.2.1).
+def _response(request: HttpRequest, file: File, record: partial[None]) -> HttpResponseBase:
+    """Return a response that Django sends itself, with or without a body."""
+    representation = rfc9110.Representation(file.size, file.etag, file.modified)
+    outcome = rfc9110.evaluate(request.method or "", request.headers, representation)
+    response: HttpResponseBase
+    if request.method == "HEAD" or outcome.status not in {200, 206}:
+        # A missing file is reported even if no body is sent (RFC 9110, sections 9.3.2 and 13.2.1).
         try:
-            file.look()
+            file.verify_size()
         except Exception:
             record(0, FAILED)
             raise
-    if asked.status not in {200, 206}:
-        record(0, UNMODIFIED if asked.status == 304 else REFUSED)
-        answer = HttpResponseNotModified() if asked.status == 304 else HttpResponse()
+    if outcome.status not in {200, 206}:
+        record(0, UNMODIFIED if outcome.status == 304 else REFUSED)
+        response = HttpResponseNotModified() if outcome.status == 304 else HttpResponse()
     elif request.method == "HEAD":
         record(0, COMPLETE)
-        answer = HttpResponse()
+        response = HttpResponse()
     else:
-        answer = _streamed(request, file, asked, record)
-    answer.status_code = asked.status
-    if asked.status in {200, 206}:
-        answer["Content-Length"] = str(asked.stop - asked.start)
-        file.describe(answer)
-    if asked.status in {206, 416}:
-        answer["Content-Range"] = rfc9110.content_range(found, asked)
-    file.validate(answer)
-    return protect(answer, shown_as=file.media_type if file.shown else "")
+        response = _streamed(request, file, outcome, record)
+    response.status_code = outcome.status
+    if outcome.status in {200, 206}:
+        response["Content-Length"] = str(outcome.stop - outcome.start)
+        file.set_content_headers(response)
+    if outcome.status in {206, 416}:
+        response["Content-Range"] = rfc9110.content_range(representation, outcome)
+    file.set_validators(response)
+    return protect(response, shown_as=file.media_type if file.shown else "")
 
 
 def _streamed(
-    request: HttpRequest, file: File, asked: rfc9110.Answer, record: partial[None]
+    request: HttpRequest, file: File, outcome: rfc9110.Outcome, record: partial[None]
 ) -> HttpResponseBase:
-    if asked.stop - asked.start == file.size:
+    if outcome.stop - outcome.start == file.size:
         chunks = file.store.stream(file.name, sha256=file.sha256 or None)
     else:
-        chunks = file.store.stream(file.name, asked.start, asked.stop)
-    body = Body(chunks, asked.stop - asked.start, file.name, record)
+        chunks = file.store.stream(file.name, outcome.start, outcome.stop)
+    body = Body(chunks, outcome.stop - outcome.start, file.name, record)
     try:
         body.begin()
     except FileNotFoundError as exception:
@@ -124,18 +127,18 @@ def _streamed(
     return streamed(request, body)
 
 
-class _Redirect(HttpResponseRedirect):
-    """A redirect whose URL is a secret: it stands in the Location header and nowhere else."""
+class _SecretRedirect(HttpResponseRedirect):
+    """Redirect to a secret URL, which appears only in the Location header and not in the repr."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} status_code={self.status_code}>"
 
 
-def redirected(file: File) -> HttpResponseBase:
-    """Send the client to a URL of the store's that is good for some seconds.
+def _redirect(file: File) -> HttpResponseBase:
+    """Redirect the client to a signed URL of the store, which expires after some seconds.
 
-    Conditions and ranges are not for this answer: the client repeats them there (RFC 9110,
-    section 13.2.1). Raises ImproperlyConfigured where the store signs no URLs.
+    Conditions and ranges do not apply to the redirect: the client sends them again to the new URL
+    (RFC 9110, section 13.2.1). Raises ImproperlyConfigured if the store does not sign URLs.
     """
     url = file.store.signed_url(
         file.name,
@@ -145,19 +148,20 @@ def redirected(file: File) -> HttpResponseBase:
     )
     if not url:
         raise ImproperlyConfigured(
-            f"DELIVERY_STORE_SERVE is 'redirect', but {type(file.store).__name__} signs no URLs: "
-            "set it to 'stream' or 'sendfile' for this store."
+            f"DELIVERY_STORE_SERVE is 'redirect', but {type(file.store).__name__} does not sign "
+            "URLs: set it to 'stream' or 'sendfile' for this store."
         )
-    answer = _Redirect(url)
-    answer["Cache-Control"] = "no-store"
-    return protect(answer)
+    response = _SecretRedirect(url)
+    response["Cache-Control"] = "no-store"
+    return protect(response)
 
 
-def left_to_the_web_server(request: HttpRequest, file: File) -> HttpResponseBase:
-    """Let the web server send the file, which answers conditions and ranges, too.
+def _sendfile(request: HttpRequest, file: File) -> HttpResponseBase:
+    """Let the web server send the file and handle conditions and ranges.
 
-    It is looked at before, but not read. Raises Http404 where it is gone, ChecksumMismatch where
-    it has another size, ImproperlyConfigured.
+    The file's size is checked first, but its content is not read. Raises Http404 if the file is
+    missing, ChecksumMismatch if its size differs, ImproperlyConfigured if django-sendfile2 is
+    missing or the store has no paths.
     """
     try:
         from django_sendfile import sendfile
@@ -173,37 +177,37 @@ def left_to_the_web_server(request: HttpRequest, file: File) -> HttpResponseBase
             f"DELIVERY_STORE_SERVE is 'sendfile', but {type(file.store).__name__} has no paths: "
             "set it to 'stream' or 'redirect' for this store."
         ) from exception
-    file.look()  # by the store, which follows no symlink that was planted in it
-    answer: HttpResponseBase = sendfile(request, path, mimetype=content_type(file.media_type))
-    if not answer.streaming:
-        # It has no body yet: a proxy would wait for as many bytes as the file has.
-        del answer["Content-Length"]
-    if "X-Sendfile" in answer:
-        # Its bytes as they are, which Django would encode for a mail (RFC 2047).
-        answer["X-Sendfile"] = os.fsencode(path).decode("latin-1")
-    file.describe(answer)
-    if "X-Accel-Redirect" not in answer:
-        # nginx has others, which ConditionalGetMiddleware would compare with ours.
-        file.validate(answer)
-    return protect(answer, shown_as=file.media_type if file.shown else "")
+    file.verify_size()  # by the store, which does not follow symlinks
+    response: HttpResponseBase = sendfile(request, path, mimetype=content_type(file.media_type))
+    if not response.streaming:
+        # The body is still empty: a proxy would wait for as many bytes as the file has.
+        del response["Content-Length"]
+    if "X-Sendfile" in response:
+        # The raw bytes of the path: Django would encode them as in an email (RFC 2047).
+        response["X-Sendfile"] = os.fsencode(path).decode("latin-1")
+    file.set_content_headers(response)
+    if "X-Accel-Redirect" not in response:
+        # nginx sets its own validators. ConditionalGetMiddleware would use ours.
+        file.set_validators(response)
+    return protect(response, shown_as=file.media_type if file.shown else "")
 
 
 R = TypeVar("R", bound=HttpResponseBase)
 
 
-# A page of it can run nothing, load nothing and is of no origin (Content Security Policy 3,
-# section 6.4.3); the style is that of the browser's own page around an image.
+# The document cannot run scripts or load anything, and has an opaque origin (Content Security
+# Policy 3, section 6.4.3). Styles are for the page in which a browser displays an image.
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
-# In a sandbox Chromium shows a blank page for a PDF.
+# Chromium shows a blank page for a sandboxed PDF.
 _VIEWER = "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'"
 
 
 def protect(response: R, *, shown_as: str = "") -> R:
-    """Give an answer the headers that all have that carry what others made, and return it.
+    """Add security headers for untrusted content to the response, and return it.
 
-    ``shown_as`` is the media type as which a browser is to show it, if it is.
+    ``shown_as`` is the media type of content that browsers display, ``""`` for a download.
     """
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Security-Policy"] = _VIEWER if shown_as == PDF else _SANDBOX

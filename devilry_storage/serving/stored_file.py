@@ -1,4 +1,4 @@
-"""A file that is asked for: where it lies, and what the headers of an answer say of it."""
+"""A requested file and the response headers that describe it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class File(NamedTuple):
-    """A stored file as it is sent.
+    """A stored file to serve.
 
-    ``size`` is in bytes; ``sha256`` (hexadecimal) and ``etag`` (with its quotes) are empty and
-    ``modified`` (seconds since the epoch) is None where nobody knows. ``shown`` tells whether a
-    browser is to show it, ``looked_at`` whether the size is what the store has just told.
+    - ``size`` is in bytes.
+    - ``sha256`` (hexadecimal) and ``etag`` (with its quotes) are empty if unknown.
+    - ``modified`` is in seconds since the epoch, or None if unknown.
+    - ``shown`` is true if browsers should display the file instead of saving it.
+    - ``size_verified`` is true if the store has just returned ``size``.
     """
 
     store: DeliveryStoreMixin
@@ -38,47 +40,48 @@ class File(NamedTuple):
     modified: int | None = None
     media_type: str = OCTETS
     shown: bool = False
-    looked_at: bool = False
+    size_verified: bool = False
 
-    def look(self) -> None:
-        """Look whether it is there with its size, without reading it.
+    def verify_size(self) -> None:
+        """Check, without reading the file, that it exists and has the recorded size.
 
-        Raises Http404 where it is gone, ChecksumMismatch where it has another size.
+        Raises Http404 if the file is missing, ChecksumMismatch if its size differs.
         """
-        if self.looked_at:
+        if self.size_verified:
             return
         try:
             size = self.store.size(self.name)
         except FileNotFoundError as exception:
-            logger.exception("%r cannot be served.", self.name)
+            logger.exception("Cannot serve %r.", self.name)
             raise Http404("No file.") from exception
         if size != self.size:
             raise ChecksumMismatch(
-                f"{self.name!r} has {size} bytes, but {self.size} are recorded: it is not served."
+                f"Cannot serve {self.name!r}: it has {size} bytes, but {self.size} are recorded."
             )
 
-    def describe(self, answer: HttpResponseBase) -> None:
-        """Set the headers of an answer that has the file, or a part of it."""
-        answer["Content-Type"] = content_type(self.media_type)
-        answer["Content-Disposition"] = rfc9110.content_disposition(
+    def set_content_headers(self, response: HttpResponseBase) -> None:
+        """Set the Content-* headers of a response with the file or a range of it."""
+        response["Content-Type"] = content_type(self.media_type)
+        response["Content-Disposition"] = rfc9110.content_disposition(
             self.filename, inline=self.shown
         )
-        # Else GZipMiddleware would compress a range, and take away its length.
-        answer["Content-Encoding"] = "identity"
+        # Otherwise GZipMiddleware would compress the range and remove its Content-Length.
+        response["Content-Encoding"] = "identity"
 
-    def validate(self, answer: HttpResponseBase) -> None:
-        """Set the headers by which a client asks again: for what has changed, or for the rest."""
+    def set_validators(self, response: HttpResponseBase) -> None:
+        """Set ETag, Last-Modified and Accept-Ranges."""
         if self.etag:
-            answer["ETag"] = self.etag
+            response["ETag"] = self.etag
         if self.modified is not None:
-            answer["Last-Modified"] = rfc9110.http_date(self.modified)
-        answer["Accept-Ranges"] = "bytes"
+            response["Last-Modified"] = rfc9110.http_date(self.modified)
+        response["Accept-Ranges"] = "bytes"
 
 
 def file_of(filemeta: Any, name: str, store: DeliveryStoreMixin, *, inline: bool) -> File:
-    """Return the file of a row that lies under the name; FileNotFoundError if it does not.
+    """Return the file of a row, stored under the given name.
 
-    It is shown if ``inline`` asks for it and the settings allow it for its type.
+    Raises FileNotFoundError if the row has no size and the store has no file. Browsers should
+    display the file if ``inline`` is true and the settings allow its type.
     """
     size = store.size(name) if filemeta.size is None else filemeta.size
     media_type = sent_type(filemeta.filename)
@@ -92,14 +95,14 @@ def file_of(filemeta: Any, name: str, store: DeliveryStoreMixin, *, inline: bool
         _modified(filemeta),
         media_type,
         inline and media_type in conf.inline_types,
-        looked_at=filemeta.size is None,
+        size_verified=filemeta.size is None,
     )
 
 
 def _etag(sha256: str, name: str, size: int) -> str:
-    """Return a strong entity tag: another content is another hash, or has at least another name.
+    """Return a strong entity tag, made of the checksum or else of the name and size.
 
-    The name itself is nobody's business.
+    Names of different content differ. The name is hashed, because clients must not see it.
     """
     if not _SHA256.fullmatch(sha256):
         sha256 = hashlib.sha256(f"{size} {name}".encode()).hexdigest()
@@ -107,10 +110,11 @@ def _etag(sha256: str, name: str, size: int) -> str:
 
 
 def _modified(filemeta: Any) -> int | None:
-    """Return the second since when the content has been this one, None if it may yet change.
+    """Return when the content was last modified, in seconds, or None if it may still change.
 
-    In a finished delivery nothing is replaced; no column tells when it was before. So the date is
-    a strong validator, too (RFC 9110, section 8.8.2.2): no other content ever had it.
+    Files of a finished delivery are never replaced. Their date is a strong validator (RFC 9110,
+    section 8.8.2.2), because it was never sent with any other content. Before a delivery is
+    finished, no column records when the content changed.
     """
     delivery = getattr(filemeta, "delivery", None)
     if isinstance(delivery, AbstractDelivery) and delivery.successful:

@@ -1,4 +1,4 @@
-"""Bytes on their way to a client: counted, of the promised length, and told of at their end."""
+"""Streaming response bodies that enforce Content-Length and log the outcome."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ logger = logging.getLogger("devilry_storage")
 
 
 def exactly(chunks: Iterable[bytes], length: int, name: str) -> Iterator[bytes]:
-    """Yield chunks of ``length`` bytes together, the last one when nothing has followed it.
+    """Yield the chunks if they have exactly ``length`` bytes in total.
 
-    So a client that was promised so many bytes never takes fewer, or the beginning of more, for
-    the whole. Raises ChecksumMismatch.
+    The last chunk is withheld until the end has been reached, so that a client never mistakes
+    truncated or overlong content for the complete file. Raises ChecksumMismatch for any other
+    length.
     """
     left, withheld = length, b""
     for chunk in filter(None, chunks):
@@ -42,12 +43,12 @@ def exactly(chunks: Iterable[bytes], length: int, name: str) -> Iterator[bytes]:
 
 
 class Body:
-    """The chunks of an answer that has promised their length in bytes.
+    """The body of a response with a Content-Length.
 
-    An exception while they are read is logged with ``name``, and passed on to the server, which
-    then breaks the connection: the client sees that something is missing. ``ended`` is told, once,
-    how many bytes were passed on and how that ended: ``complete``, ``failed``, or ``aborted`` by
-    the client.
+    An exception while reading is logged with ``name`` and raised again. The server then closes the
+    connection early, so the client notices that the response is incomplete. ``ended`` is called
+    once, with the number of bytes sent and the outcome: ``complete``, ``failed``, or ``aborted``
+    by the client.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class Body:
         self._sent = 0
         self._outcome = ""
         self._is_closed = False
-        # Under ASGI a thread may still be reading when the client is found to be gone.
+        # Under ASGI, a thread may still be reading when the client disconnects.
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Read the first chunk: what cannot be read is better told before the headers are sent.
+        """Read the first chunk, so that errors occur before the headers are sent.
 
-        Raises what reading raises; the body is closed then.
+        If reading fails, the body is closed and the exception is raised.
         """
         try:
             self._ahead = self._read()
@@ -85,7 +86,7 @@ class Body:
 
     def __next__(self) -> bytes:
         if not self._sent:
-            # Not in __iter__, which Django calls before the middleware uses the database.
+            # Not in __iter__(): Django calls it before middleware that uses the database.
             release_connections()
         with self._lock:
             chunk, self._ahead = self._ahead, None
@@ -98,13 +99,13 @@ class Body:
             return chunk
 
     def _read(self) -> bytes | None:
-        """Return the next chunk, None at the end."""
+        """Return the next chunk, or None at the end."""
         try:
             return next(self._chunks, None)
         except Exception:
             self._outcome = FAILED
             logger.exception(
-                "The transfer of %r broke off at byte %d of %d.",
+                "The transfer of %r failed at byte %d of %d.",
                 self._name,
                 self._sent,
                 self._length,
@@ -112,7 +113,7 @@ class Body:
             raise
 
     def close(self) -> None:
-        """Let go of the source and tell of the end; the server calls this in any case."""
+        """Close the source and report the outcome. Servers call this for every response."""
         with self._lock:
             if self._is_closed:
                 return
@@ -124,29 +125,29 @@ class Body:
 
 
 class _AsyncBody:
-    """A body for an event loop, which waits neither for a disk nor for a network.
+    """Asynchronous version of Body, which never blocks the event loop.
 
-    Each chunk is read in a thread, one at a time; while the client takes it there is no thread.
+    Each chunk is read in a thread, one at a time. No thread is occupied while a chunk is sent.
     """
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self._is_begun = False
+        self._has_started = False
         self.close = body.close
 
     def __aiter__(self) -> _AsyncBody:
         return self
 
     async def __anext__(self) -> bytes:
-        if not self._is_begun:
-            self._is_begun = True
-            # In the thread of the view, which has them.
+        if not self._has_started:
+            self._has_started = True
+            # In the thread of the view, which owns the connections.
             await sync_to_async(release_connections)()
         try:
             chunk = await asyncio.to_thread(next, self._body, None)
         except Exception:
-            # Django closes no response that broke. Not in the thread that has read: receivers of
-            # signals may use the database.
+            # Django does not close a response whose iteration failed. Signal receivers may use the
+            # database, so this must not run in the thread that reads.
             await sync_to_async(self.close)()
             raise
         if chunk is None:
@@ -155,15 +156,16 @@ class _AsyncBody:
 
 
 def streamed(request: HttpRequest, body: Body) -> StreamingHttpResponse:
-    """Return an answer that streams the body, asynchronously where the request is of ASGI."""
+    """Return a response that streams the body, asynchronously for ASGI requests."""
     chunks = _AsyncBody(body) if isinstance(request, ASGIRequest) else body
     return StreamingHttpResponse(chunks)
 
 
 def release_connections() -> None:
-    """Close this thread's database connections: a slow client holds none of them.
+    """Close this thread's database connections, so that slow clients do not occupy them.
 
-    One in a transaction stays: it is of a test, or of a caller who reads the bytes himself.
+    Connections in a transaction stay open: they belong to a test, or to a caller that reads the
+    body inside a transaction.
     """
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:

@@ -1,4 +1,4 @@
-"""Views by which people get files, for any subclass of the abstract models."""
+"""Views of downloads and archives, for any subclass of the abstract models."""
 
 from .archives import DeliveryArchiveView, GroupArchiveView, LatestArchiveView, archive_response
 from .base import RowView

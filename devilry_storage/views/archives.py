@@ -1,4 +1,4 @@
-"""Downloads of many files as one zip."""
+"""Downloads of many files as a zip archive."""
 
 from __future__ import annotations
 
@@ -34,47 +34,53 @@ from .base import LARGEST_ID, RowView
 
 
 def archive_response(
-    request: HttpRequest, archive: Callable[[], Archive], filename: str
+    request: HttpRequest, make_archive: Callable[[], Archive], filename: str
 ) -> HttpResponseBase:
-    """Answer a GET or HEAD with the archive that the function makes, called ``filename``.
+    """Return the response to a GET or HEAD request for an archive.
 
-    One that is too large is answered with status 413, and with words.
+    ``make_archive`` returns the archive. If it raises ArchiveTooLarge, the response has the status
+    413 and contains the message.
     """
     try:
-        made = archive()
+        archive = make_archive()
     except ArchiveTooLarge as exception:
         return protect(HttpResponse(str(exception), status=413, content_type="text/plain"))
     name = clean(filename, FILE_BYTES, "archive.zip")
-    answer: HttpResponseBase
+    response: HttpResponseBase
     if request.method == "HEAD":
-        answer = HttpResponse()
+        response = HttpResponse()
     else:
-        # The path says of which row: no user has chosen a word of it.
+        # The path identifies the row and contains no user input.
         record = partial(record_access, request, f"archive:{request.path}", "archive")
-        answer = streamed(request, Body(iter(made), made.length, f"archive {name}", record))
-    answer["Content-Type"] = "application/zip"
-    answer["Content-Length"] = str(made.length)
-    answer["Content-Disposition"] = rfc9110.content_disposition(name)
-    answer["Content-Encoding"] = "identity"
-    return protect(answer)
+        response = streamed(
+            request, Body(iter(archive), archive.length, f"archive {name}", record)
+        )
+    response["Content-Type"] = "application/zip"
+    response["Content-Length"] = str(archive.length)
+    response["Content-Disposition"] = rfc9110.content_disposition(name)
+    response["Content-Encoding"] = "identity"
+    return protect(response)
 
 
 class _ArchiveView(RowView):
-    """An archive of deliveries of any subclass of AbstractDelivery."""
+    """Base view of archives of deliveries, for any subclass of AbstractDelivery."""
 
     def models(self) -> list[type[Model]]:
         return [model for model in apps.get_models() if issubclass(model, AbstractDelivery)]
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the deliveries that the user may see; each for whoever may view all files."""
+        """Return the deliveries that the user may see.
+
+        Users with the permission to view files see all deliveries.
+        """
         model: Any = self.get_model()
         if may_view(self.request.user, model.filemeta_model()):
-            everything: QuerySet[Any] = model._default_manager.all()
-            return everything
+            deliveries: QuerySet[Any] = model._default_manager.all()
+            return deliveries
         return super().get_queryset()
 
     def get_files(self) -> QuerySet[Any]:
-        """Return the files that the user may see; override it for rules of your own."""
+        """Return the files that the user may see. Override it for rules of your own."""
         model: Any = self.get_model()
         files: QuerySet[Any] = model.filemeta_model()._default_manager.visible_to(
             self.request.user
@@ -82,7 +88,7 @@ class _ArchiveView(RowView):
         return files
 
     def get_deliveries(self) -> QuerySet[Any]:
-        """Return the deliveries that the archive is to have; Http404 where there are none."""
+        """Return the deliveries of the archive. If there are none, the response has status 404."""
         raise NotImplementedError
 
     def _visible(self, **ids: int) -> QuerySet[Any]:
@@ -97,7 +103,10 @@ class _ArchiveView(RowView):
         return "deliveries.zip"
 
     def _readable(self, deliveries: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave out what a user knows by only one of two permissions, and sees no file of."""
+        """Leave out deliveries without a file that the user may see.
+
+        This matters for users who may view all deliveries or all files, but not both.
+        """
         model: Any = self.get_model()
         files = model.filemeta_model()
         if may_view(self.request.user, model) != may_view(self.request.user, files):
@@ -118,7 +127,7 @@ class _ArchiveView(RowView):
 
 
 class _GroupedArchiveView(_ArchiveView):
-    """An archive of deliveries that have a group."""
+    """Base view of archives of deliveries with a group."""
 
     def get_model(self) -> type[Model]:
         model = super().get_model()
@@ -128,7 +137,7 @@ class _GroupedArchiveView(_ArchiveView):
 
 
 class DeliveryArchiveView(_ArchiveView):
-    """All files of one delivery; ``pk`` is its id."""
+    """Serve all files of one delivery. ``pk`` is its id."""
 
     def get_deliveries(self) -> QuerySet[Any]:
         return self._visible(pk=self.kwargs["pk"])
@@ -138,7 +147,7 @@ class DeliveryArchiveView(_ArchiveView):
 
 
 class GroupArchiveView(_GroupedArchiveView):
-    """All files of all deliveries of one group that the user may see; ``pk`` is the group's id."""
+    """Serve all files of one group that the user may see. ``pk`` is the id of the group."""
 
     def get_deliveries(self) -> QuerySet[Any]:
         return self._visible(assignment_group=self.kwargs["pk"])
@@ -149,19 +158,19 @@ class GroupArchiveView(_GroupedArchiveView):
 
 
 class LatestArchiveView(_GroupedArchiveView):
-    """The last finished delivery of each group, of those that the user may see.
+    """Serve the last finished delivery of each group, of the deliveries that the user may see.
 
-    ``?since=`` and ``?until=`` narrow the time of delivery, which is before ``until``: dates, or
-    moments in ISO 8601, local ones where they have no zone.
+    ``?since=`` and ``?until=`` limit the time of delivery: from ``since`` on and before ``until``.
+    They are dates or datetimes in ISO 8601, in local time unless they have a time zone.
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         for name in ("since", "until"):
             try:
-                setattr(self, name, _moment(request.GET.get(name, "")))
+                setattr(self, name, _parse_datetime(request.GET.get(name, "")))
             except ValueError:
                 return HttpResponseBadRequest(
-                    _("'%(name)s' is neither a date nor a time: write 2026-05-17T20:00.")
+                    _("'%(name)s' is not a date or time: use a format such as 2026-05-17T20:00.")
                     % {"name": name},
                     content_type="text/plain; charset=utf-8",
                 )
@@ -178,25 +187,25 @@ class LatestArchiveView(_GroupedArchiveView):
         return f"latest deliveries {year}-{month:02}-{day:02} {hour:02}.{minute:02}.zip"
 
 
-def _moment(text: str) -> datetime | None:
-    """Return the moment that a query names; ValueError where it names none."""
+def _parse_datetime(text: str) -> datetime | None:
+    """Return the datetime of a query parameter, None for ``""``. Raises ValueError if invalid."""
     if not text:
         return None
     day = parse_date(text) if len(text) <= 10 else None
-    moment = datetime.combine(day, time.min) if day is not None else parse_datetime(text)
-    if moment is None:
+    value = datetime.combine(day, time.min) if day is not None else parse_datetime(text)
+    if value is None:
         raise ValueError(text)
     try:
-        return _as_stored(moment)
-    except OverflowError as exception:  # before the first year there, or after the last
+        return _as_stored(value)
+    except OverflowError as exception:  # before year 1 or after year 9999 in the other zone
         raise ValueError(text) from exception
 
 
-def _as_stored(moment: datetime) -> datetime:
-    """Return the moment as the database takes it; OverflowError where it has no such date."""
+def _as_stored(value: datetime) -> datetime:
+    """Convert a datetime for the database. Raises OverflowError if that is impossible."""
     if settings.USE_TZ:
-        aware = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+        aware = timezone.make_aware(value) if timezone.is_naive(value) else value
         return aware.astimezone(zones.utc)
-    if timezone.is_naive(moment):
-        return moment
-    return timezone.make_naive(moment, timezone.get_default_timezone())
+    if timezone.is_naive(value):
+        return value
+    return timezone.make_naive(value, timezone.get_default_timezone())

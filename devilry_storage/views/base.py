@@ -1,4 +1,4 @@
-"""Who gets to the rows of a view: whoever ``visible_to`` says, and nobody learns of others."""
+"""Base view: look up a row through visible_to(), and respond with 404 for everything else."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.generic import View
 
-#: No database has a larger id.
+#: The largest id that databases support.
 LARGEST_ID = 2**63 - 1
 
 
 class RowView(View):
     """A view of one row.
 
-    Whoever is not logged in, or not active, is led to the login page, whether the row exists or
-    not; to whoever may not see the row it is as if it did not exist, whatever the method.
+    - Users who are not logged in, or not active, are redirected to the login page, whether the row
+      exists or not.
+    - Users who may not see the row get the response for a row that does not exist, for every
+      method.
     """
 
-    #: The model of the row, where the URL does not name it.
+    #: The model of the row, if the URL does not contain it.
     model: type[Model] | None = None
 
     http_method_names = ["get", "head", "options"]
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
-        # With ATOMIC_REQUESTS a transaction would last while a store on S3 is asked.
+        # With ATOMIC_REQUESTS a transaction would stay open during requests to S3.
         view = super().as_view(**initkwargs)
         for alias in connections:
             view = transaction.non_atomic_requests(using=alias)(view)
         return view
 
     def models(self) -> list[type[Model]]:
-        """Return the models that a URL may name."""
+        """Return the models that the URL may contain."""
         raise NotImplementedError
 
     def get_model(self) -> type[Model]:
-        """Return the model of the row; Http404 for a name that is none of :meth:`models`."""
+        """Return the model of the row.
+
+        Raises Http404 if the label in the URL is not one of :meth:`models`.
+        """
         if self.model is not None:
             return self.model
         for model in self.models():
@@ -50,13 +55,13 @@ class RowView(View):
         raise Http404("No such row.")
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the rows that the user may see; override it for rules of your own."""
+        """Return the rows that the user may see. Override it for rules of your own."""
         manager: Any = self.get_model()._default_manager
         rows: QuerySet[Any] = manager.visible_to(self.request.user)
         return rows
 
     def get_object(self) -> Any:
-        """Return the row; Http404 where the user may see none of that id."""
+        """Return the row. Raises Http404 if the user may not see a row with that id."""
         rows = self.get_queryset()
         pk = _id(rows.model, self.kwargs["pk"])
         row = None if pk is None else rows.filter(pk=pk).first()
@@ -68,20 +73,20 @@ class RowView(View):
         user = request.user
         if not (user.is_authenticated and user.is_active):
             return redirect_to_login(request.get_full_path())
-        # Before the method is looked at, which would tell what exists.
+        # Before the method is checked: the response must not reveal whether the row exists.
         self.object = self.get_object()
         return super().dispatch(request, *args, **kwargs)
 
 
-def _id(model: type[Model], given: Any) -> Any:
-    """Return what a URL gives as an id of the model, None if it can be none.
+def _id(model: type[Model], value: Any) -> Any:
+    """Convert a value from a URL to an id of the model, or None if it is invalid.
 
-    Each row has one spelling of it: no zeros before it, no digits of other scripts.
+    Each id has exactly one spelling: without leading zeros and digits of other scripts.
     """
     try:
-        pk = model._meta.pk.to_python(given)
+        pk = model._meta.pk.to_python(value)
     except ValidationError:
         return None
-    if str(pk) != str(given) or (isinstance(pk, int) and not 0 <= pk <= LARGEST_ID):
+    if str(pk) != str(value) or (isinstance(pk, int) and not 0 <= pk <= LARGEST_ID):
         return None
     return pk

@@ -1,4 +1,4 @@
-"""The download of one file."""
+"""Download of a single file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .base import RowView
 
 
 class DownloadView(RowView):
-    """The file of one row of any subclass of AbstractFileMeta.
+    """Serve the file of one row of any subclass of AbstractFileMeta.
 
-    In a URL ``pk`` is the row's id and ``model`` the label of its model, unless the attribute
-    ``model`` says which. With ``?inline`` a browser may show it, where the type is a safe one.
+    The URL argument ``pk`` is the id of the row. ``model`` is the label of its model, unless the
+    attribute ``model`` is set. With ``?inline`` browsers may display files of safe types.
     """
 
     def models(self) -> list[type[Model]]:

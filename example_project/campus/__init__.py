@@ -1,1 +1,1 @@
-"""A small site: students deliver, examiners fetch what was delivered."""
+"""A small site where students deliver files and examiners download them."""

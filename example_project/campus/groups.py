@@ -1,4 +1,4 @@
-"""Whose groups are whose, and what was delivered in them."""
+"""Queries for the groups of a user and their deliveries."""
 
 from __future__ import annotations
 
@@ -15,38 +15,37 @@ def delivering(user: Any) -> QuerySet[Any]:
 
 
 def examining(user: Any) -> QuerySet[Any]:
-    """Return the groups that the user examines; all of them for staff who may see deliveries."""
+    """Return the groups that the user examines: all groups for staff who may view deliveries."""
     if user.has_perm("devilry_deliveries.view_delivery"):
         return _groups()
     return _groups(examiners=user)
 
 
-def _groups(**of: Any) -> QuerySet[Any]:
-    groups: QuerySet[Any] = AssignmentGroup.objects.filter(**of).order_by("name", "pk")
+def _groups(**filters: Any) -> QuerySet[Any]:
+    groups: QuerySet[Any] = AssignmentGroup.objects.filter(**filters).order_by("name", "pk")
     return groups
 
 
-def counted(groups: QuerySet[Any]) -> QuerySet[Any]:
-    """Return the groups with how many deliveries are ``finished``, and when the ``last`` was."""
+def with_counts(groups: QuerySet[Any]) -> QuerySet[Any]:
+    """Annotate groups with the number of ``finished`` deliveries and the time of the ``last``."""
     finished = Q(deliveries__successful=True)
-    found: QuerySet[Any] = groups.annotate(
+    annotated: QuerySet[Any] = groups.annotate(
         finished=Count("deliveries", filter=finished),
         last=Max("deliveries__time_of_delivery", filter=finished),
     )
-    return found
+    return annotated
 
 
 def deliveries(user: Any) -> QuerySet[Any]:
-    """Return the finished deliveries that the user may see, with their files counted.
+    """Return the finished deliveries that the user may see, with number and size of files.
 
-    Candidates would also see those that were begun: they are being stored, or were left behind
-    when that was killed, and nothing of them is delivered.
+    Unfinished deliveries are hidden: they are still being stored, or the upload was interrupted.
     """
-    seen = Delivery.objects.visible_to(user).filter(successful=True)
+    visible = Delivery.objects.visible_to(user).filter(successful=True)
     found: QuerySet[Any] = (
-        seen.select_related("assignment_group", "delivered_by")
+        visible.select_related("assignment_group", "delivered_by")
         .annotate(
-            # Of those that were deleted since, only the content is gone.
+            # Rows of deleted files may remain, but without content.
             file_count=Count("filemetas", filter=Q(filemetas__content__isnull=False)),
             total_size=Sum("filemetas__size"),
         )

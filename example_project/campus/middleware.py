@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
-#: Scripts and styles from files of this site alone: none that is written into a page is run.
+#: Scripts and styles only from files of this site. Inline scripts and styles are not executed.
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'self'"
@@ -16,7 +16,7 @@ POLICY = (
 def content_security_policy(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Send a strict policy with every answer that has none of its own, as downloads have."""
+    """Add a strict policy to every response without a policy. Downloads have their own."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)

@@ -1,4 +1,4 @@
-"""The pages: a user's groups, a group, a delivery."""
+"""The pages: the groups of a user, one group, one delivery."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from . import groups
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Show the groups in which the user delivers, and those that they examine."""
+    """Show the groups in which the user delivers, and the groups that they examine."""
     if not request.user.is_authenticated:
         return render(request, "campus/welcome.html")
-    examining = groups.counted(groups.examining(request.user))
+    examining = groups.with_counts(groups.examining(request.user))
     yesterday = timezone.now() - timedelta(days=1)
     context = {
-        "delivering": groups.counted(groups.delivering(request.user)),
+        "delivering": groups.with_counts(groups.delivering(request.user)),
         "examining": examining,
         "yesterday": yesterday,
         "tonight": any(group.last and group.last > yesterday for group in examining),
@@ -40,17 +40,17 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def group(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show what a group has delivered; its candidates deliver here."""
+    """Show the deliveries of a group, and the upload form to its candidates."""
     if request.method == "POST":
         return _deliver(request, _get(groups.delivering(request.user), pk))
-    seen = groups.delivering(request.user) | groups.examining(request.user)
-    return _group_page(request, _get(seen.distinct(), pk))
+    visible = groups.delivering(request.user) | groups.examining(request.user)
+    return _group_page(request, _get(visible.distinct(), pk))
 
 
 @require_safe
 @login_required
 def delivery(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show what has arrived: each file with its size and checksum."""
+    """Show the files of a delivery with size and checksum."""
     found = _get(groups.deliveries(request.user), pk)
     files = FileMeta.objects.visible_to(request.user).filter(delivery=found, content__isnull=False)
     context = {"delivery": found, "files": files.order_by("pk").distinct()}
@@ -60,7 +60,7 @@ def delivery(request: HttpRequest, pk: int) -> HttpResponse:
 def _get(rows: QuerySet[Any], pk: int) -> Any:
     try:
         return get_object_or_404(rows, pk=pk)
-    except OverflowError as exception:  # Django 4.2 on SQLite: no id is that large
+    except OverflowError as exception:  # Django 4.2 on SQLite, for too large ids
         raise Http404 from exception
 
 
@@ -78,22 +78,22 @@ def _group_page(
 
 
 def _deliver(request: HttpRequest, group: AssignmentGroup) -> HttpResponse:
-    """Deliver, and answer the page's script with JSON, a plain form with a page."""
+    """Create a delivery. The response is JSON for the page's script, otherwise a page."""
     form = DeliveryForm(request.POST, request.FILES)
     delivery = form.save(group, request.user) if form.is_valid() else None
     scripted = request.headers.get("Accept") == "application/json"
     if delivery is None:
         if not scripted:
             return _group_page(request, group, form)
-        faults = [fault for faults in form.errors.values() for fault in faults]
-        answer = {"errors": faults, "perhaps_delivered": form.perhaps_delivered}
-        return JsonResponse(answer, status=422)
-    messages.success(request, _arrived(delivery))
+        errors = [error for errors in form.errors.values() for error in errors]
+        data = {"errors": errors, "perhaps_delivered": form.perhaps_delivered}
+        return JsonResponse(data, status=422)
+    messages.success(request, _success_message(delivery))
     url = reverse("delivery", args=[delivery.pk])
     return JsonResponse({"url": url}, status=201) if scripted else redirect(url)
 
 
-def _arrived(delivery: Any) -> str:
+def _success_message(delivery: Any) -> str:
     sizes = [file.size for file in delivery.files]
     files = f"{len(sizes)} file{'s' if len(sizes) > 1 else ''}, {filesizeformat(sum(sizes))}"
-    return f"Delivery {delivery.number} has arrived whole: {files}."
+    return f"Delivery {delivery.number} was received completely: {files}."

@@ -1,1 +1,1 @@
-"""Fills the example project with real files, and shows what devilry-storage does with them."""
+"""Fill the example project with real files and demonstrate devilry-storage."""

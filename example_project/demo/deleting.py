@@ -1,4 +1,4 @@
-"""A file is deleted: its row goes, its bytes stay until they are due."""
+"""Delete a file: its row is deleted, its bytes are kept until the retention is over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .verifying import stored_sha256
 
 @dataclass(frozen=True)
 class Deleted:
-    """A deleted file: its tombstone, and whether row and bytes are still there."""
+    """A deleted file, its tombstone, and whether row and bytes still exist."""
 
     filename: str
     tombstone: Tombstone
@@ -23,7 +23,7 @@ class Deleted:
 
 
 def delete(filemeta: FileMeta) -> Deleted:
-    """Delete the row of a file and look what is left."""
+    """Delete the row of a file, and check what remains."""
     pk, name = filemeta.pk, filemeta.content.name
     filemeta.delete()
     tombstone = Tombstone.objects.get(name=name)

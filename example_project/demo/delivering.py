@@ -1,4 +1,4 @@
-"""Samples become deliveries of the groups, in turn."""
+"""Deliver the sample files, for each group in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 64 * 1024
 
 @dataclass(frozen=True)
 class Delivered:
-    """A file in the store, and the file on this machine that it is a copy of."""
+    """A file in the store, and its original on this machine."""
 
     filemeta: FileMeta
     path: Path
@@ -27,12 +27,12 @@ def deliver(
     groups: Sequence[AssignmentGroup],
     on_file: Callable[[], object] = lambda: None,
 ) -> list[Delivered]:
-    """Make one finished delivery of each batch and return the files of all.
+    """Create a finished delivery for each batch, and return all delivered files.
 
-    ``on_file`` is called when a file has been read to its end, by whichever thread stores it.
+    ``on_file`` is called after a file was read, in the thread that stores it.
     """
     delivered = []
-    for batch, group in zip(batches, cycle(groups)):  # cycle() has no end
+    for batch, group in zip(batches, cycle(groups)):  # cycle() is endless
         delivery = Delivery.begin(group, group.candidates.order_by("pk").first())
         filemetas = delivery.add_files(
             {sample.filename: _chunks(sample.path, on_file) for sample in batch}

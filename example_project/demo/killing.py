@@ -1,4 +1,4 @@
-"""A writer is killed in the middle of an upload: what do others see of it?"""
+"""Kill a process during an upload, and check what other processes see."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from devilry_storage.resolving import store_for
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.storages.tree import TEMP_FOLDER
 
-from .place import MANAGE
 from .verifying import unnamed_objects
+from .workspace import MANAGE
 
 FILENAME = "thesis.pdf"
-CHUNK = b"half a thesis is none. " * 2800
+CHUNK = b"an incomplete thesis.. " * 2800
 
 _PAUSE = 0.02  # seconds after each chunk
 _CHUNKS = 2000
 
-#: The writer is killed when it has written so much (bytes).
+#: Number of bytes after which the writer is killed.
 ENOUGH = 1_000_000
 
 _PATIENCE = 60.0  # seconds
@@ -33,11 +33,13 @@ _PATIENCE = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Killed:
-    """What a writer left behind that was killed, and what became of it.
+    """What a killed writer left behind, and the delivery afterwards.
 
-    ``written`` is the size of its temp file (bytes), whose path begins at the store's root;
-    ``torn`` are the objects of the store that no row names; ``refused`` is what ``finish()``
-    said; ``again`` is the file that was delivered afterwards.
+    - ``written`` is the size of its temporary file in bytes.
+    - ``temp_file`` is the path of this file, relative to the root of the store.
+    - ``torn`` lists stored files that no row names.
+    - ``refused`` is the error message of ``finish()``.
+    - ``again`` is the file that was delivered afterwards.
     """
 
     written: int
@@ -50,16 +52,16 @@ class Killed:
 
 
 def slow_upload() -> Iterator[bytes]:
-    """Yield the chunks of a file that arrives over a very slow line (well over half a minute)."""
+    """Yield the chunks of a file over a simulated slow line, for more than half a minute."""
     for _ in range(_CHUNKS):
         yield CHUNK
         time.sleep(_PAUSE)
 
 
 def kill_a_writer(group: AssignmentGroup) -> Killed:
-    """Start a delivery, SIGKILL its writer in the middle of a file, look, and try again.
+    """Kill the writer of a file with SIGKILL, check the store, and deliver the file again.
 
-    Raises RuntimeError where the writer could not be killed in time.
+    Raises RuntimeError if the writer could not be killed in time.
     """
     delivery = Delivery.begin(group, group.candidates.first())
     writer = subprocess.Popen(
@@ -96,10 +98,10 @@ def _wait_for_temp_file(writer: subprocess.Popen[bytes]) -> Path:
                 return temp_file
         time.sleep(0.005)
     code = writer.poll()
-    what = "was too slow" if code is None else f"ended by itself (exit code {code})"
+    reason = "was too slow" if code is None else f"exited (exit code {code})"
     raise RuntimeError(
-        f"The writer {what} before it had written {ENOUGH} bytes to a temp file in '{folder}', so "
-        "it could not be killed while it did: see what it printed."
+        f"The writer {reason} before it had written {ENOUGH} bytes to a temporary file in "
+        f"'{folder}', so it could not be killed during the upload: see its output."
     )
 
 

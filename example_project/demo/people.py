@@ -1,4 +1,4 @@
-"""The people of the demo: an admin, students in groups, an examiner."""
+"""Users of the demo: an administrator, students in groups and an examiner."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ GROUPS = {
     "Dagny, Emre and Fatima": ["dagny", "emre", "fatima"],
 }
 
-#: Who may be tried first, and what they are.
-LOGINS = {STUDENT: "a student", EXAMINER: "examines all groups", ADMIN: "runs the admin"}
+#: Users to log in as, with a description.
+LOGINS = {STUDENT: "a student", EXAMINER: "examines all groups", ADMIN: "uses the admin"}
 
 
 @dataclass(frozen=True)
 class People:
-    """Who is there; all of them log in with the one ``password``."""
+    """Users and groups. All users have the same ``password``."""
 
     password: str
     students: list[User]
@@ -35,7 +35,7 @@ class People:
 def create() -> People:
     """Create users and groups in an empty database."""
     password = secrets.token_urlsafe(9)
-    # Made once: it takes its time, as it has to.
+    # Hashed only once, because hashing is slow.
     hashed = make_password(password)
     User.objects.create(username=ADMIN, password=hashed, is_staff=True, is_superuser=True)
     examiner = User.objects.create(username=EXAMINER, password=hashed)

@@ -1,4 +1,4 @@
-"""Real files to deliver: those of a folder, by default of Django's own admin."""
+"""Sample files to deliver: the files of a folder, by default those of Django's admin."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from django.contrib import admin
 from devilry_storage.exceptions import InvalidFilename
 from devilry_storage.names import FILENAME_MAX_LENGTH, validate_filename
 
-from .place import MARK
+from .workspace import MARK
 
-#: Python, HTML, translations, JavaScript, CSS, images: some 600 files of 0 to 300 KB.
+#: About 600 files of up to 300 KB: Python, HTML, translations, JavaScript, CSS and images.
 DEFAULT_SOURCE = Path(admin.__file__).parent
 
-#: So many files at most are delivered at one time.
+#: Maximum number of files in a delivery.
 BATCH = 25
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A file on this machine, and the name under which it is delivered."""
+    """A file on this machine, and the filename to deliver it with."""
 
     path: Path
     filename: str
@@ -31,7 +31,7 @@ class Sample:
 
 @dataclass
 class Samples:
-    """The files of a folder in order of their paths, and why others were left out."""
+    """The files of a folder, sorted by path, and the reasons why others are left out."""
 
     source: Path
     files: list[Sample] = field(default_factory=list)
@@ -39,10 +39,10 @@ class Samples:
 
 
 def find(source: Path, *, without: Path) -> Samples:
-    """Return the files below ``source``, except hidden ones, caches and the data of demos.
+    """Return the files below ``source``, except hidden files, caches and data of demos.
 
-    Raises NotADirectoryError, FileNotFoundError where there are no files, ValueError for a folder
-    in ``without``.
+    Raises NotADirectoryError if it is not a folder, FileNotFoundError if it has no files,
+    ValueError if it is in the folder ``without``.
     """
     if not source.is_dir():
         raise NotADirectoryError(
@@ -53,7 +53,7 @@ def find(source: Path, *, without: Path) -> Samples:
     samples = Samples(source)
     for path in _paths(source):
         if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
-            samples.skipped.append(f"{str(path)!r} is no file, or one that may not be read.")
+            samples.skipped.append(f"{str(path)!r} is not a readable file.")
             continue
         try:
             samples.files.append(Sample(path, _filename(path.relative_to(source))))
@@ -65,13 +65,13 @@ def find(source: Path, *, without: Path) -> Samples:
 
 
 def _paths(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(
             name
             for name in folders
-            if not _is_hidden(name) and not Path(place, name, MARK).is_file()
+            if not _is_hidden(name) and not Path(parent, name, MARK).is_file()
         )
-        yield from (Path(place, name) for name in sorted(names) if not _is_hidden(name))
+        yield from (Path(parent, name) for name in sorted(names) if not _is_hidden(name))
 
 
 def _is_hidden(name: str) -> bool:
@@ -79,12 +79,12 @@ def _is_hidden(name: str) -> bool:
 
 
 def _filename(relative: Path) -> str:
-    # Deliveries have no folders: a name tells where the file came from, as far as there is room.
+    # Deliveries have no folders, so the filename contains the end of the path.
     return validate_filename("-".join(relative.parts)[-FILENAME_MAX_LENGTH:])
 
 
 def batches(samples: Iterable[Sample], size: int = BATCH) -> Iterator[list[Sample]]:
-    """Yield the samples in batches for one delivery each, in which no filename is there twice."""
+    """Yield batches of samples with unique filenames, one for each delivery."""
     batch: dict[str, Sample] = {}
     for sample in samples:
         if len(batch) == size or sample.filename in batch:

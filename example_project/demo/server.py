@@ -1,7 +1,7 @@
-"""A server of S3 on this machine, for as long as the demo needs one.
+"""An S3 server on this machine, while the demo needs one.
 
-SeaweedFS, which keeps what S3 promises, else moto, which runs wherever Python does. It listens on
-free ports of 127.0.0.1, keeps its data in a temp folder, and takes both along when it ends.
+It is SeaweedFS, which behaves like S3, or else moto, which only needs Python. The server listens
+on free ports of 127.0.0.1. Its data are in a temporary folder, which is removed when it stops.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-#: In order of preference: names of servers, and how people write them.
+#: Names and titles of the servers, in order of preference.
 TITLES = {"seaweedfs": "SeaweedFS", "moto": "moto"}
 
 BUCKET = "deliveries"
 
-_PATIENCE = 60.0  # seconds; a quick machine needs 1 to 3
-_REMEDY = 'Install what the demo needs: python -m pip install -e ".[demo]".'
+_PATIENCE = 60.0  # seconds; a fast machine needs 1 to 3
+_REMEDY = 'Install the requirements of the demo: python -m pip install -e ".[demo]".'
 
 
 class NoServer(Exception):
-    """No server can be had here; the words say why, and what to do."""
+    """No server can run here. The message has the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it is, and the variables that make it the project's store."""
+    """A running server."""
 
     title: str
     port: int
     folder: Path
     access_key: str
     secret_key: str = field(repr=False)
-    #: Why a server that would have been preferred does not run.
+    #: Why a preferred server does not run.
     instead_of: str = ""
 
     @property
@@ -55,7 +55,7 @@ class Server:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a process needs in its environment to keep its deliveries here."""
+        """Environment variables for a process that uses this server as its store."""
         return {
             "DELIVERY_STORE": "s3",
             "AWS_STORAGE_BUCKET_NAME": BUCKET,
@@ -63,21 +63,21 @@ class Server:
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_DEFAULT_REGION": "us-east-1",
-            # The rows go when the bytes go.
+            # The database is removed with the files.
             "EXAMPLE_DATA": str(self.folder / "example"),
-            # Nothing of what the user has for other buckets, and no way round by a proxy.
+            # Ignore the user's configuration of other buckets, and proxies.
             "AWS_CONFIG_FILE": os.devnull,
             "no_proxy": "*",
         }
 
     def is_gone(self) -> bool:
-        """Return whether nobody listens there any more, and the data are removed."""
+        """Return whether the server has stopped and its data are removed."""
         with socket.socket() as probe:
-            answered = probe.connect_ex(("127.0.0.1", self.port)) == 0
-        return not answered and not self.folder.exists()
+            is_listening = probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return not is_listening and not self.folder.exists()
 
     def client(self) -> Any:
-        """Return a plain client of boto3, as any other program would use one."""
+        """Return a boto3 client that does not use the package."""
         import boto3
         from botocore.config import Config
 
@@ -99,10 +99,10 @@ class Server:
 
 @contextmanager
 def running(names: Sequence[str] = tuple(TITLES)) -> Iterator[Server]:
-    """Run the first of these servers that can be had, with an empty bucket, during the block.
+    """Run the first available server, with an empty bucket, during the block.
 
-    It is ended however the block is left: by an exception, Ctrl-C, SIGTERM or SIGHUP, too. Raises
-    NoServer where none can be had.
+    The server is stopped at the end of the block, also after an exception, Ctrl-C, SIGTERM or
+    SIGHUP. Raises NoServer if no server is available.
     """
     if None in (find_spec("boto3"), find_spec("storages")):
         raise NoServer(f"boto3 or django-storages is missing. {_REMEDY}")
@@ -123,28 +123,28 @@ def running(names: Sequence[str] = tuple(TITLES)) -> Iterator[Server]:
 
 @contextmanager
 def _unwinding_signals() -> Iterator[None]:
-    """Let signals that would end this process at once raise SystemExit instead."""
+    """Raise SystemExit on signals that would otherwise terminate the process immediately."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    ending = [
-        each
-        for each in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(each) == signal.SIG_DFL  # not where nohup has it ignored
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL  # not if nohup ignores it
     ]
-    for each in ending:
-        signal.signal(each, leave)
+    for number in numbers:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        for each in ending:
-            signal.signal(each, signal.SIG_DFL)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
 class _Call:
-    """How a server is called, and what it would leave behind."""
+    """The command of a server, its port, and files that it leaves behind."""
 
     port: int
     command: list[str]
@@ -186,15 +186,15 @@ def _process(call: _Call, server: Server) -> Iterator[subprocess.Popen[bytes]]:
                 "TMPDIR": str(server.folder),
                 "AWS_ACCESS_KEY_ID": server.access_key,
                 "AWS_SECRET_ACCESS_KEY": server.secret_key,
-                # A new bucket begins with one file of SeaweedFS's, not with seven.
+                # SeaweedFS creates one volume for a new bucket instead of seven.
                 "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
             },
-            start_new_session=True,  # Ctrl-C is for us, who end it
+            start_new_session=True,  # Ctrl-C must not reach it: the block stops it
         )
     try:
         yield process
     finally:
-        process.kill()  # asked politely, SeaweedFS takes half a minute
+        process.kill()  # with SIGTERM, SeaweedFS would take half a minute
         process.wait()
 
 
@@ -203,7 +203,7 @@ def _log(server: Server) -> Path:
 
 
 def _make_bucket(server: Server, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server makes a bucket and takes a file into it."""
+    """Create the bucket. Waits until the server can store a file."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     client, until = server.client(), time.monotonic() + _PATIENCE
@@ -217,32 +217,32 @@ def _make_bucket(server: Server, process: subprocess.Popen[bytes]) -> None:
             if process.poll() is None and time.monotonic() < until:
                 time.sleep(0.1)
                 continue
-            said = _log(server).read_text(errors="replace").splitlines()[-3:]
+            lines = _log(server).read_text(errors="replace").splitlines()[-3:]
             raise NoServer(
-                f"{server.title} does not start ({exception}; it said: {' / '.join(said)})."
+                f"{server.title} does not start ({exception}; its output: {' / '.join(lines)})."
             ) from exception
         return
 
 
-# -- How they are called --
+# -- Commands --
 
 
 def _seaweedfs(folder: Path) -> _Call:
-    # That of the environment first, which need not be on the PATH.
-    beside = Path(sys.executable).parent
-    weed = shutil.which("weed", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    # First in the virtual environment, which may not be in the PATH.
+    scripts = Path(sys.executable).parent
+    weed = shutil.which("weed", path=f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}")
     if weed is None:
-        raise NoServer("SeaweedFS is missing: there is no program 'weed'.")
+        raise NoServer("SeaweedFS is missing: the program 'weed' was not found.")
     parts = ("master", "volume", "filer", "s3")
     ports = _free_ports(2 * len(parts))
     http, grpc = ports[: len(parts)], ports[len(parts) :]
-    given = {
+    settings = {
         "dir": folder,
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
         **{f"{part}.port": port for part, port in zip(parts, http, strict=True)},
         **{f"{part}.port.grpc": port for part, port in zip(parts, grpc, strict=True)},
-        # Relative: the path of a socket may have 107 characters.
+        # Relative, because paths of sockets are limited to 107 characters.
         "filer.localSocket": "filer.sock",
         "s3.localSocket": "s3.sock",
         "s3.port.iceberg": 0,
@@ -252,11 +252,11 @@ def _seaweedfs(folder: Path) -> _Call:
         "master.volumeSizeLimitMB": 128,
         "volume.max": 100,
     }
-    options = [f"-{name}={value}" for name, value in given.items()]
+    options = [f"-{name}={value}" for name, value in settings.items()]
     return _Call(
         http[-1],
         [weed, "server", "-filer", "-s3", *options],
-        # Where it puts them, whatever TMPDIR says.
+        # SeaweedFS ignores TMPDIR for these.
         [
             Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock")  # noqa: S108
             for part, port in zip(parts, grpc, strict=True)
@@ -266,7 +266,7 @@ def _seaweedfs(folder: Path) -> _Call:
 
 def _moto(folder: Path) -> _Call:
     if None in (find_spec("moto"), find_spec("flask"), find_spec("flask_cors")):
-        raise NoServer("moto is missing, or what its server needs: flask, flask-cors.")
+        raise NoServer("moto is missing, or flask or flask-cors, which its server needs.")
     (port,) = _free_ports(1)
     return _Call(port, [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
 

@@ -1,4 +1,4 @@
-"""What the demo prints, with rich."""
+"""The output of the demo, printed with rich."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from devilry_storage.layout import Branch
 from devilry_storage.models import Tombstone
 from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
 
-from .place import MANAGE, SETTINGS, store_kind
 from .switching import Stored
+from .workspace import MANAGE, SETTINGS, store_kind
 
-#: Of a list that is abridged so many are shown, the last one among them.
+#: Number of entries of an abridged list, including the last one.
 SHOWN = 2
 
-#: So many types of file are shown in the table of files.
+#: Number of file types in the table of files.
 ROWS = 12
 
-#: So many keys are shown in the table of keys.
+#: Number of keys in the table of keys.
 KEYS = 4
 
 _SHORTENED = 10
@@ -64,27 +64,29 @@ def facts(console: Console, values: Mapping[str, object]) -> None:
 
 
 def relative(path: Path) -> str:
-    """Return the path as seen from the current folder, where it is below that."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    """Return the path relative to the current folder if it is below it."""
+    current = Path.cwd()
+    return str(path.relative_to(current) if path.is_relative_to(current) else path)
 
 
-def place_of(store: DeliveryStoreMixin) -> str:
-    """Return where a store keeps its files."""
-    # Only the kinds that last: in memory there is no demo.
+def location_of(store: DeliveryStoreMixin) -> str:
+    """Return the location of a store on disk or on S3."""
     if isinstance(store, FsHierDeliveryStore):
         return relative(Path(store.location))
     return str(getattr(store, "remote", store))
 
 
 def size_of(row: FileMeta | Tombstone) -> str:
-    """Return the size of a row's file in words."""
+    """Return the size of a row's file with its unit."""
     return decimal(row.size or 0)
 
 
 @contextmanager
 def progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar and give what advances it by a file; without a terminal only its end is shown."""
+    """Show a progress bar, and yield a function that advances it by one file.
+
+    Without a terminal, only the final state is printed.
+    """
     columns = (
         BarColumn(bar_width=None),
         TaskProgressColumn(),
@@ -98,7 +100,7 @@ def progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
 
 
 def left_out(console: Console, reasons: Sequence[str]) -> None:
-    """Say which files are not delivered, and why."""
+    """Print the reasons why files are left out."""
     for reason in reasons[:SHOWN]:
         console.print(Text(f"left out: {reason}", "yellow"))
     if (more := len(reasons) - SHOWN) > 0:
@@ -106,12 +108,12 @@ def left_out(console: Console, reasons: Sequence[str]) -> None:
 
 
 def working(console: Console, what: str) -> AbstractContextManager[object]:
-    """Show on a terminal that something is being done."""
+    """Show a status message while the block runs, on a terminal."""
     return console.status(what, spinner="line")
 
 
 def ways_on(console: Console, people: Mapping[str, str], password: str) -> None:
-    """Say how to serve the project, and which ``people`` (by name what they are) see what."""
+    """Print how to run the server, and the users to log in as, with their descriptions."""
     manage = shlex.join([relative(Path(sys.executable)), relative(MANAGE)])
     if data := os.environ.get("EXAMPLE_DATA"):
         manage = f"EXAMPLE_DATA={shlex.quote(data)} {manage}"
@@ -119,22 +121,22 @@ def ways_on(console: Console, people: Mapping[str, str], password: str) -> None:
     lines = [
         f"  {manage if on_disk else f'DELIVERY_STORE={store_kind()} {manage}'} runserver",
         "",
-        "  http://127.0.0.1:8000/         groups: students deliver, examiners download",
-        "  http://127.0.0.1:8000/admin/   deliveries, files, tombstones, and the store itself",
+        "  http://127.0.0.1:8000/         for students and examiners",
+        "  http://127.0.0.1:8000/admin/   for administrators",
         "",
         *(f"  user {name}, password {password}  ({what})" for name, what in people.items()),
     ]
     if on_disk:
         lines += [
             "",
-            "  The same with samples in memory, which are gone when the server ends:",
+            "  The same with samples in memory, which are lost when the server stops:",
             f"  DELIVERY_STORE=memory {manage} runserver",
             "",
-            f"  The demo in an empty bucket of yours ({relative(SETTINGS)} names the variables):",
+            f"  The demo with an empty bucket of your own (see {relative(SETTINGS)}):",
             f"  DELIVERY_STORE=s3 AWS_STORAGE_BUCKET_NAME=... {manage} demo",
         ]
     for line in lines:
-        # Whatever the width of the terminal: a line to copy must not be broken.
+        # Lines to copy must not be wrapped.
         console.print(Text(line), soft_wrap=True)
 
 
@@ -142,7 +144,7 @@ def ways_on(console: Console, people: Mapping[str, str], password: str) -> None:
 
 
 def key_tree(store: DeliveryStoreMixin) -> Tree:
-    """Return the folders and keys of a store, abridged, each folder with its deliveries."""
+    """Return an abridged tree of the folders and keys of a store, with delivery ids."""
     tree = Tree("", hide_root=True)
     _grow(tree, store, "")
     return tree
@@ -165,7 +167,7 @@ def _grow(tree: Tree, store: DeliveryStoreMixin, folder: str) -> None:
 
 
 def _abridged(entries: Sequence[_T]) -> Iterator[_T | int]:
-    """Yield the first entries, how many are left out if any are, and the last one."""
+    """Yield the first entries, the number of omitted entries if any, and the last entry."""
     yield from entries[: SHOWN - 1]
     if (left_out := len(entries) - SHOWN) > 0:
         yield left_out
@@ -189,7 +191,7 @@ def _deliveries(branch: Branch) -> str:
 
 
 def file_table(files: Sequence[FileMeta]) -> Table:
-    """Return what the database says of some of the files, as different as they are."""
+    """Return a table of the database rows of some different files."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("file", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
@@ -201,7 +203,7 @@ def file_table(files: Sequence[FileMeta]) -> Table:
 
 
 def _varied(files: Iterable[FileMeta]) -> list[FileMeta]:
-    """Return the file with the shortest name of each type, an empty or small one, the largest."""
+    """Return the file with the shortest name of each type, and the smallest and largest file."""
     by_size = sorted(files, key=lambda file: file.size or 0)
     by_type: dict[str, FileMeta] = {}
     for file in sorted(by_size, key=lambda file: (len(file.filename), file.filename)):
@@ -211,32 +213,32 @@ def _varied(files: Iterable[FileMeta]) -> list[FileMeta]:
 
 
 def tombstone_table(tombstones: Iterable[Tombstone]) -> Table:
-    """Return the tombstones: what is to be removed, and when."""
+    """Return a table of the tombstones, with the time of removal."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("tombstone of", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("SHA-256", no_wrap=True)
-    table.add_column("may be removed from", no_wrap=True)
-    for each in tombstones:
-        due = f"{each.due:%Y-%m-%d %H:%M} UTC"
-        table.add_row(each.name, size_of(each), _short(each.sha256), due)
+    table.add_column("removed after", no_wrap=True)
+    for tombstone in tombstones:
+        due = f"{tombstone.due:%Y-%m-%d %H:%M} UTC"
+        table.add_row(tombstone.name, size_of(tombstone), _short(tombstone.sha256), due)
     return table
 
 
 def key_table(disk: Mapping[str, Stored], s3: Mapping[str, Stored]) -> Table:
-    """Return some of the keys of two stores side by side: the first, the last, some between."""
+    """Return a table of some keys of two stores, including the first and the last."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in ("key on disk", "key on S3", "SHA-256 on disk", "SHA-256 on S3"):
         table.add_column(column, no_wrap=True)
     rows = list(zip_longest(_sorted(disk), _sorted(s3), fillvalue=("none", Stored(0, ""))))
-    for number in sorted({(len(rows) - 1) * each // (KEYS - 1) for each in range(KEYS)}):
+    for number in sorted({(len(rows) - 1) * index // (KEYS - 1) for index in range(KEYS)}):
         (on_disk, of_disk), (on_s3, of_s3) = rows[number]
         table.add_row(on_disk, on_s3, _short(of_disk.sha256), _short(of_s3.sha256))
     return table
 
 
 def _sorted(stored: Mapping[str, Stored]) -> list[tuple[str, Stored]]:
-    """Return keys in the order of their numbers, where they are numbers, with what is there."""
+    """Sort the stored files by the numbers in their keys."""
     return sorted(stored.items(), key=lambda item: [part.zfill(20) for part in item[0].split("/")])
 
 

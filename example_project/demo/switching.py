@@ -1,4 +1,4 @@
-"""The same files on S3: the project starts anew under other settings, and nothing else changes."""
+"""Deliver the same files to S3, in a process with other settings but the same code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from devilry_storage.names import RESERVED
 
-from .place import MANAGE
 from .server import BUCKET, Server
 from .verifying import sha256_of
+from .workspace import MANAGE
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What lies under a key: its size in bytes, its SHA-256 (hexadecimal)."""
+    """Size in bytes and SHA-256 (hexadecimal) of a stored file."""
 
     size: int
     sha256: str
@@ -27,7 +27,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Compared:
-    """The keys of two stores, and those of both under which the bytes are not the same."""
+    """Differences between two stores: keys of only one store, and keys with other bytes."""
 
     only_on_disk: list[str]
     only_on_s3: list[str]
@@ -35,12 +35,12 @@ class Compared:
 
     @property
     def other_keys(self) -> int:
-        """How many keys one of them has, and the other one has not."""
+        """The number of keys that only one of the stores has."""
         return len(self.only_on_disk) + len(self.only_on_s3)
 
 
 def on_disk(folder: Path) -> dict[str, Stored]:
-    """Return what lies in the folder of a store, by key, as the file system knows it."""
+    """Return the files in the folder of a store by key, read without the package."""
     return {
         path.relative_to(folder).as_posix(): Stored(path.stat().st_size, sha256_of(path))
         for path in sorted(folder.rglob("*"))
@@ -49,10 +49,10 @@ def on_disk(folder: Path) -> dict[str, Stored]:
 
 
 def on_s3(server: Server) -> dict[str, Stored]:
-    """Return what lies in the server's bucket, by key, as boto3 alone lists and reads it."""
+    """Return the objects in the server's bucket by key, read with boto3 only."""
     client = server.client()
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-    keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
     found = {}
     for key in keys:
         if not _is_ours(key):
@@ -62,12 +62,12 @@ def on_s3(server: Server) -> dict[str, Stored]:
 
 
 def _is_ours(key: str) -> bool:
-    # Where a store has its temp files and marks: nothing that was delivered.
+    # The folder of temporary files and marks.
     return key.split("/", maxsplit=1)[0] == RESERVED
 
 
 def compare(disk: Mapping[str, Stored], s3: Mapping[str, Stored]) -> Compared:
-    """Compare keys byte for byte, and the bytes of those that both have."""
+    """Compare the keys of two stores, and the content of common keys."""
     return Compared(
         only_on_disk=[key for key in disk if key not in s3],
         only_on_s3=[key for key in s3 if key not in disk],
@@ -76,11 +76,11 @@ def compare(disk: Mapping[str, Stored], s3: Mapping[str, Stored]) -> Compared:
 
 
 def deliver(server: Server, source: Path) -> str:
-    """Run this demo in a process whose settings name the server; return why it failed, if so."""
+    """Run this demo in a process that uses the server; return the error, or ``""``."""
     with subprocess.Popen(
         [sys.executable, str(MANAGE), "demo", "--source", str(source)],
         env={
-            # Nothing of what the user has for other buckets.
+            # Without the user's configuration of other buckets.
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **server.environment,
         },
@@ -91,12 +91,12 @@ def deliver(server: Server, source: Path) -> str:
         errors="replace",
     ) as running:
         try:
-            printed, said = running.communicate()
+            stdout, stderr = running.communicate()
         finally:
-            # After Ctrl-C nothing else waits for it, and it must not outlive its data.
+            # After Ctrl-C the process must not outlive its data.
             running.kill()
             running.wait()
     if running.returncode == 0:
         return ""
-    last = ((said or printed).strip() or "nothing").splitlines()[-1]
-    return f"it ended with {running.returncode} and said: {last}"
+    last = ((stderr or stdout).strip() or "no output").splitlines()[-1]
+    return f"exit code {running.returncode}: {last}"

@@ -1,4 +1,4 @@
-"""Are the bytes of the store those of the files that were delivered?"""
+"""Compare the stored files with the delivered files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHUNK = 64 * 1024
 
 @dataclass
 class Verified:
-    """How many files and bytes were read back, and the names of those that were not equal."""
+    """Number of files and bytes that were read back, and the names of different files."""
 
     files: int = 0
     size: int = 0
@@ -25,13 +25,13 @@ class Verified:
 
 
 def verify(delivered: Iterable[Delivered]) -> Verified:
-    """Read every file back; compare its SHA-256 with the original's and with the row's."""
+    """Read every file back, and compare its SHA-256 with the source file and the row."""
     result = Verified()
-    for each in delivered:
-        filemeta = FileMeta.objects.get(pk=each.filemeta.pk)  # what the database says now
+    for copy in delivered:
+        filemeta = FileMeta.objects.get(pk=copy.filemeta.pk)  # the current row
         with filemeta.content.open() as file:
             stored = _sha256(file.chunks())
-        if not stored == filemeta.sha256 == sha256_of(each.path):
+        if not stored == filemeta.sha256 == sha256_of(copy.path):
             result.different.append(filemeta.content.name)
         result.files += 1
         result.size += filemeta.size or 0
@@ -45,7 +45,7 @@ def sha256_of(path: Path) -> str:
 
 
 def stored_sha256(name: str) -> str:
-    """Return the SHA-256 (hexadecimal) of an object of the store."""
+    """Return the SHA-256 (hexadecimal) of a file in the store."""
     return _sha256(store_for(FileMeta).stream(name))
 
 
@@ -57,7 +57,7 @@ def _sha256(chunks: Iterable[bytes]) -> str:
 
 
 def unnamed_objects() -> Iterator[str]:
-    """Yield the names of objects in the store that no row names: half an upload would be one."""
+    """Yield stored names that no row has, such as that of an incomplete upload."""
     named = set(
         FileMeta.objects.filter(content__isnull=False).values_list("content", flat=True).iterator()
     )

@@ -1,16 +1,16 @@
 """Settings of the example project.
 
-What is not as ``django-admin startproject`` writes it can be chosen by environment variables:
+These environment variables select the store and the data folder:
 
 ``DELIVERY_STORE``
-    ``disk`` (unless given); ``memory``, which ``runserver`` fills anew each time it starts; or
-    ``s3``, a bucket of yours that is there, and that ``demo`` fills if it is empty.
+    ``disk`` (the default); ``memory``, which ``runserver`` fills whenever it starts; or ``s3``, an
+    existing bucket of your own, which ``demo`` fills if it is empty.
 ``AWS_STORAGE_BUCKET_NAME``, ``AWS_S3_ENDPOINT_URL``
-    With ``s3``: the bucket, and the server's URL if it is not Amazon's. What else boto3 needs it
-    takes from its own variables and files: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
+    With ``s3``: the bucket, and the URL of a server other than Amazon's. boto3 reads other options
+    from its own variables and files: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
     ``AWS_DEFAULT_REGION``, ``AWS_PROFILE``.
 ``EXAMPLE_DATA``
-    The folder of the database and the files; ``var`` beside ``manage.py`` unless given.
+    The folder of the database and the files. The default is ``var`` beside ``manage.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from django.core.exceptions import ImproperlyConfigured
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("EXAMPLE_DATA") or PROJECT / "var").absolute()
 
-# Each kind of store has a database of its own, so that rows never name the bytes of another.
+# Each kind of store has its own database, because rows belong to one store.
 DATABASE_NAMES = {"disk": "db.sqlite3", "memory": "memory.sqlite3", "s3": "s3.sqlite3"}
 DELIVERY_STORES: dict[str, dict[str, Any]] = {
     "disk": {
@@ -33,7 +33,7 @@ DELIVERY_STORES: dict[str, dict[str, Any]] = {
             "location": DATA / "deliveries",
             "file_permissions_mode": 0o640,
             "directory_permissions_mode": 0o750,
-            # Small, so that few deliveries show several branches. Leave it out: it is 1000 then.
+            # Small, so that few deliveries have several branches. Use the default on a real site.
             "interval": 10,
         },
     },
@@ -79,7 +79,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "devilry_storage",
     "devilry_storage.deliveries",
-    # Before staticfiles: its runserver is theirs, and prepares the store first.
+    # Before staticfiles, to override its command runserver.
     "demo",
     "campus",
     "django.contrib.staticfiles",
@@ -118,13 +118,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-# What one delivery may have, and more files for Django, so that it is our form that refuses them.
+# Limits of one delivery. Django's limit is higher, so that users see the error of the form.
 DELIVERY_STORE_UPLOAD_MAX_FILES = 50
 DELIVERY_STORE_UPLOAD_MAX_BYTES = 20 * 1024**2
 DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES = 100 * 1024**2
 DATA_UPLOAD_MAX_NUMBER_FILES = 200
 
-# The pages of errors are a part of the example, so they are shown, and the errors are logged.
+# Show the error pages of the example instead of debug pages.
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 LOGGING = {
@@ -137,5 +137,5 @@ LOGGING = {
     },
 }
 
-# Good enough for a server that only this machine can reach.
+# Sufficient for a server that only this machine can reach.
 SECRET_KEY = "of an example, and of nothing else"  # noqa: S105  # guards sample files only

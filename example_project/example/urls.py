@@ -1,4 +1,4 @@
-"""The site of students and examiners, the package's downloads, the admin."""
+"""URLs of the pages for students and examiners, of downloads, and of the admin."""
 
 from __future__ import annotations
 

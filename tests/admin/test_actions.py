@@ -348,7 +348,7 @@ def test_what_cannot_be_copied_is_told(browser: Client, group: AssignmentGroup) 
     told = "\n".join(page.messages)
     assert "1 delivery was copied to “other”." in told
     assert f"'{unfinished.pk}' is not finished" in told
-    assert f"Delivery {gone.pk}: The store holds no file" in told
+    assert f"Delivery {gone.pk}: The store has no file" in told
     assert [copy.copy_of for copy in other.deliveries.all()] == [whole]
 
 

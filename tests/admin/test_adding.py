@@ -183,7 +183,7 @@ def test_a_file_that_fails_keeps_what_was_to_be_deleted(
     [
         (RuntimeError("the cloud said 503"), "the cloud said 503."),
         (KeyError(), "KeyError."),
-        (IntegrityError("unique"), "somebody changed the same rows meanwhile"),
+        (IntegrityError("unique"), "the same rows were changed by another request"),
         (DatabaseError("gone"), "the database failed or is busy"),
     ],
 )
@@ -225,7 +225,7 @@ def test_a_name_that_is_taken_after_the_form_was_judged_is_told(
     finally:
         pre_save.disconnect(rival, sender=FileMeta)
     (message,) = page.messages
-    assert "somebody changed the same rows meanwhile" in message
+    assert "the same rows were changed by another request" in message
     assert not FileMeta.objects.exists()
 
 

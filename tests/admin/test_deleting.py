@@ -173,7 +173,7 @@ def test_what_comes_between_a_delete_is_told(way: str, browser: Client, filled: 
     finally:
         pre_delete.disconnect(between, sender=Delivery)
     (message,) = page.messages
-    assert "somebody changed the same rows meanwhile" in message
+    assert "the same rows were changed by another request" in message
     assert filled.files.count() == 3
     check_buried()
 

@@ -1,4 +1,4 @@
-"""Archives: what is in them, how long they are, and who gets them."""
+"""Archives: their content, their length and the permissions to download them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from django.utils import timezone
 
 from devilry_storage.abstract_models.filemeta import FileMetaQuerySet
 from devilry_storage.archive import latest_deliveries, of_deliveries, of_files, of_folder, paths
-from devilry_storage.archive.entries import Owners, date_of, local_date
-from devilry_storage.archive.paths import FILE_BYTES, Folder, Folders, clean
+from devilry_storage.archive.entries import RowFolders, local_date, row_date
+from devilry_storage.archive.paths import FILE_BYTES, ArchivePaths, UniqueNames, clean
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import ArchiveTooLarge, ChecksumMismatch
 from devilry_storage.models import AbstractDelivery, AbstractFileMeta
@@ -53,7 +53,7 @@ def deliver(group: Any, files: dict[str, Any]) -> Delivery:
 
 
 def opened(archive: Any) -> zipfile.ZipFile:
-    """Return the archive as Python reads it; its length was told."""
+    """Return the archive as a ZipFile, after checking its announced length."""
     data = b"".join(archive)
     assert len(data) == archive.length
     zipped = zipfile.ZipFile(io.BytesIO(data))
@@ -69,8 +69,8 @@ def group(db: None) -> Any:
 # -- Names --
 
 
-def test_a_name_is_one_that_every_system_takes() -> None:
-    """No separator, no device, nothing that Windows drops or that nobody sees."""
+def test_names_are_valid_on_every_system() -> None:
+    """Without separators, device names, trailing dots and invisible characters."""
     cleaned = {
         "a.txt": "a.txt",
         'a<b>:"c|d?*.txt': "a_b___c_d__.txt",
@@ -94,62 +94,62 @@ def test_a_name_is_one_that_every_system_takes() -> None:
     assert {name: clean(name, FILE_BYTES, "file") for name in cleaned} == cleaned
 
 
-def test_a_long_name_keeps_its_extension() -> None:
-    """It is cut between characters, to at most so many bytes."""
+def test_long_names_keep_their_extension() -> None:
+    """They are truncated between characters, to the maximum number of bytes."""
     name = clean("é" * 300 + ".tar", FILE_BYTES, "file")
     assert len(name.encode()) <= FILE_BYTES
     assert name.endswith("é.tar")
 
 
 @pytest.mark.parametrize(("count", "kept"), [(59, 59), (60, 60), (61, 60), (119, 60)])
-def test_limit_of_a_name_counts_bytes(count: int, kept: int) -> None:
-    """File systems count them, too; a name of just the limit stays as it is."""
+def test_name_limit_counts_bytes(count: int, kept: int) -> None:
+    """As file systems do. A name of exactly the limit is unchanged."""
     assert clean("\u00e9" * count, FILE_BYTES, "file") == "\u00e9" * kept
 
 
-def test_names_that_some_system_takes_for_one_are_numbered() -> None:
-    """Case, composition and width do not tell two names apart on every disk."""
-    folder = Folder()
+def test_names_equal_on_some_system_are_numbered() -> None:
+    """File systems may ignore case, composition and width."""
+    names = UniqueNames()
     given = ["a.txt", "A.TXT", "a.txt", "é", "E\u0301", "ß", "SS"]
-    assert [folder.add(name) for name in given] == [
+    assert [names.add(name) for name in given] == [
         *("a.txt", "A (2).TXT", "a (3).txt"),
         *("é", "E\u0301 (2)", "ß", "SS (2)"),
     ]
 
 
-def test_as_many_equal_names_as_one_likes_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is tried with the number behind the last that was given, not with all before it."""
+def test_numbering_many_equal_names_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbering continues with the last number instead of trying all numbers."""
     tried = 0
 
     def counting(name: str) -> str:
         nonlocal tried
         tried += 1
-        return seen(name)
+        return folded(name)
 
-    seen = paths._seen
-    monkeypatch.setattr(paths, "_seen", counting)
-    folder, count = Folder(["a (7).txt"]), 2000
-    given = [folder.add(name) for name in ("a.txt", "A.txt") * (count // 2)]
-    assert len({seen(name) for name in given}) == count
+    folded = paths._folded
+    monkeypatch.setattr(paths, "_folded", counting)
+    names, count = UniqueNames(["a (7).txt"]), 2000
+    given = [names.add(name) for name in ("a.txt", "A.txt") * (count // 2)]
+    assert len({folded(name) for name in given}) == count
     assert given[:3] == ["a.txt", "A (2).txt", "a (3).txt"]
     assert given[5:7] == ["A (6).txt", "a (8).txt"]
     assert tried <= 4 * count
 
 
-def test_folders_of_two_owners_are_two() -> None:
-    """Groups may have the same name, or that of a file of the archive's own."""
-    folders = Folders(["SHA256SUMS"])
-    assert folders.file([(1, "group"), (1, "1")], "a") == "group/1/a"
-    assert folders.file([(2, "Group"), (2, "1")], "a") == "Group (2)/1/a"
-    assert folders.file([(1, "group"), (1, "1")], "A") == "group/1/A (2)"
-    assert folders.file([(3, "sha256sums")], "a") == "sha256sums (2)/a"
+def test_folders_with_equal_names_are_numbered() -> None:
+    """Groups may have the same name, or the name of a file of the archive itself."""
+    paths = ArchivePaths(["SHA256SUMS"])
+    assert paths.add_file([(1, "group"), (1, "1")], "a") == "group/1/a"
+    assert paths.add_file([(2, "Group"), (2, "1")], "a") == "Group (2)/1/a"
+    assert paths.add_file([(1, "group"), (1, "1")], "A") == "group/1/A (2)"
+    assert paths.add_file([(3, "sha256sums")], "a") == "sha256sums (2)/a"
 
 
 # -- Contents --
 
 
-def test_an_archive_has_all_files_and_their_sums(group: Any) -> None:
-    """Under group, number and filename, with the time of the delivery."""
+def test_archive_contains_files_and_checksums(group: Any) -> None:
+    """By group, number and filename, with the time of the delivery."""
     delivery = deliver(group, {"a.txt": b"one", "empty": b"", "ø.txt": b"two"})
     zipped = opened(of_deliveries(Delivery.objects.all()))
     files = {name: zipped.read(name) for name in zipped.namelist()}
@@ -160,13 +160,13 @@ def test_an_archive_has_all_files_and_their_sums(group: Any) -> None:
         f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()
     )
     info = zipped.getinfo(f"{top}/a.txt")
-    told = timezone.localtime(delivery.time_of_delivery).timetuple()[:6]
-    assert info.date_time == (*told[:5], told[5] // 2 * 2)
+    local = timezone.localtime(delivery.time_of_delivery).timetuple()[:6]
+    assert info.date_time == (*local[:5], local[5] // 2 * 2)
     assert info.compress_type == zipfile.ZIP_STORED
 
 
-def test_what_is_missing_is_named(group: Any) -> None:
-    """A file that is gone, and one of another size, are no members; the others are."""
+def test_missing_files_are_listed(group: Any) -> None:
+    """Missing files and files of another size are left out; all others are included."""
     delivery = deliver(group, {"a": b"aaa", "b": b"bbb", "c": b"ccc"})
     gone, torn, _whole = delivery.files
     store: Any = store_for(gone)
@@ -179,8 +179,8 @@ def test_what_is_missing_is_named(group: Any) -> None:
     assert zipped.namelist() == ["Anna & Bjarne/1/c", "MISSING.txt", "SHA256SUMS"]
 
 
-def test_a_row_without_a_size_has_that_of_the_store(group: Any) -> None:
-    """It says nothing of its size, and is no less there; the limit counts it, too."""
+def test_size_of_row_without_size_is_looked_up(group: Any) -> None:
+    """The file is included and counts towards the limit."""
     delivery = deliver(group, {"a": b"aaa", "b": b"bbb", "c": b"ccc"})
     unknown, gone, _known = delivery.files
     FileMeta.objects.filter(pk__in=[unknown.pk, gone.pk]).update(size=None)
@@ -199,8 +199,8 @@ def test_a_row_without_a_size_has_that_of_the_store(group: Any) -> None:
         of_deliveries(Delivery.objects.all())
 
 
-def test_a_row_without_a_sum_gets_one(group: Any) -> None:
-    """It is computed on the way."""
+def test_missing_checksum_is_computed(group: Any) -> None:
+    """While the file is sent."""
     deliver(group, {"a": b"aaa"})
     FileMeta.objects.update(sha256="")
     zipped = opened(of_files(FileMeta.objects.all()))
@@ -208,8 +208,8 @@ def test_a_row_without_a_sum_gets_one(group: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", ["vanishes", "shrinks", "changes"])
-def test_a_file_that_fails_later_breaks_the_archive(group: Any, fault: str) -> None:
-    """It was there when the archive was begun: no archive ends without it."""
+def test_file_that_changes_later_breaks_the_archive(group: Any, fault: str) -> None:
+    """It existed when the archive was started, so the archive must not end without it."""
     delivery = deliver(group, {"a": b"aaa", "b": b"bbb"})
     row = list(delivery.files)[1]
     archive = of_deliveries(Delivery.objects.all())
@@ -223,8 +223,8 @@ def test_a_file_that_fails_later_breaks_the_archive(group: Any, fault: str) -> N
 
 
 @pytest.mark.parametrize("data", [b"", b"bb", b"bbbb", b"b" * 100_000])
-def test_file_without_checksum_of_another_size_breaks_the_archive(group: Any, data: bytes) -> None:
-    """Its length was promised; nothing else shows that it is another file now."""
+def test_changed_size_without_checksum_breaks_the_archive(group: Any, data: bytes) -> None:
+    """Its length was announced, and nothing else shows the change."""
     row = deliver(group, {"b": b"bbb"}).files.get()
     FileMeta.objects.update(sha256="")
     archive = of_deliveries(Delivery.objects.all())
@@ -232,13 +232,13 @@ def test_file_without_checksum_of_another_size_breaks_the_archive(group: Any, da
     store.delete(row.content.name)
     store.save(row.content.name, io.BytesIO(data))
     sent: list[bytes] = []
-    with pytest.raises(ChecksumMismatch, match="when the archive was begun"):
+    with pytest.raises(ChecksumMismatch, match="when the archive was started"):
         sent.extend(archive)
     assert len(b"".join(sent)) < archive.length
 
 
-def test_too_many_files_or_bytes_are_refused_first(group: Any) -> None:
-    """At the bound it is made, above it is not."""
+def test_archive_above_a_limit_is_rejected(group: Any) -> None:
+    """Limits are inclusive, and checked before the archive is started."""
     deliver(group, {"a": b"aaa", "b": b"bbb"})
     with override_settings(DELIVERY_STORE_ARCHIVE_MAX_FILES=2, DELIVERY_STORE_ARCHIVE_MAX_BYTES=6):
         opened(of_deliveries(Delivery.objects.all()))
@@ -250,8 +250,8 @@ def test_too_many_files_or_bytes_are_refused_first(group: Any) -> None:
             of_deliveries(Delivery.objects.all())
 
 
-def test_a_folder_of_a_store_is_an_archive(group: Any) -> None:
-    """Whatever lies in it, whether a row names it or not."""
+def test_folder_archive_contains_all_stored_files(group: Any) -> None:
+    """With and without a row."""
     delivery = deliver(group, {"a": b"aaa"})
     store: Any = store_for(FileMeta)
     folder = store.layout.folder(delivery.pk)
@@ -261,8 +261,8 @@ def test_a_folder_of_a_store_is_an_archive(group: Any) -> None:
     assert zipped.namelist() == [*sorted([name, "notes.txt"]), "SHA256SUMS"]
 
 
-def test_files_called_like_those_of_the_archive_are_numbered(tmp_path: Path, group: Any) -> None:
-    """The sums and the list of what is missing are the archive's own."""
+def test_names_of_the_archives_own_files_are_reserved(tmp_path: Path, group: Any) -> None:
+    """Other files with these names are numbered."""
     store = FsHierDeliveryStore(str(tmp_path))
     for name in ("sha256sums", "MISSING.txt"):
         store.save(f"0/{name}", io.BytesIO(b"a student's"))
@@ -274,62 +274,62 @@ def test_files_called_like_those_of_the_archive_are_numbered(tmp_path: Path, gro
     assert zipped.namelist() == ["SHA256SUMS (2)", "Missing (2).TXT", "SHA256SUMS"]
 
 
-@pytest.mark.parametrize(("limit", "most"), [("FILES", 2), ("BYTES", 6)])
-def test_folder_of_too_many_files_or_bytes_is_refused(
-    limit: str, most: int, tmp_path: Path
+@pytest.mark.parametrize(("limit", "maximum"), [("FILES", 2), ("BYTES", 6)])
+def test_folder_archive_above_a_limit_is_rejected(
+    limit: str, maximum: int, tmp_path: Path
 ) -> None:
-    """Also where no row names them."""
+    """Also for files without a row."""
     store = FsHierDeliveryStore(str(tmp_path))
     for name in ("a", "b"):
         store.save(f"0/{name}", io.BytesIO(b"xxx"))
-    with override_settings(**{f"DELIVERY_STORE_ARCHIVE_MAX_{limit}": most}):
+    with override_settings(**{f"DELIVERY_STORE_ARCHIVE_MAX_{limit}": maximum}):
         opened(of_folder(store, "0"))
     with (
-        override_settings(**{f"DELIVERY_STORE_ARCHIVE_MAX_{limit}": most - 1}),
-        pytest.raises(ArchiveTooLarge, match=f"'{most - 1}'"),
+        override_settings(**{f"DELIVERY_STORE_ARCHIVE_MAX_{limit}": maximum - 1}),
+        pytest.raises(ArchiveTooLarge, match=f"'{maximum - 1}'"),
     ):
         of_folder(store, "0")
 
 
-def test_years_that_a_zip_does_not_know_are_the_nearest(tmp_path: Path) -> None:
-    """A file without a date, on a disk, is dated 1970."""
+def test_unsupported_years_are_clamped(tmp_path: Path) -> None:
+    """Files on disk without a date are dated 1970."""
     store = FsHierDeliveryStore(str(tmp_path))
     for name, year in (("0/a", 1970), ("0/b", 2150)):
-        moment = datetime(year, 6, 15, tzinfo=zones.utc).timestamp()
+        timestamp = datetime(year, 6, 15, tzinfo=zones.utc).timestamp()
         store.save(name, io.BytesIO(b"x"))
-        os.utime(store.path(name), (moment, moment))
+        os.utime(store.path(name), (timestamp, timestamp))
     zipped = opened(of_folder(store, "0"))
     assert [info.date_time[0] for info in zipped.infolist()[:2]] == [1980, 2107]
 
 
 @pytest.mark.parametrize(
-    ("foreign", "told"),
+    ("foreign", "listed"),
     [
         (b"back\\slash", "back_slash"),
         (b"ctl\x01\nb", "ctl__b"),
         (b"a\xff", "a_"),
     ],
 )
-def test_a_file_whose_name_no_store_takes_is_told_of_as_missing(
-    foreign: bytes, told: str, tmp_path: Path
+def test_files_with_invalid_names_are_listed_as_missing(
+    foreign: bytes, listed: str, tmp_path: Path
 ) -> None:
-    """Somebody put it there beside the store; all others are in the archive."""
+    """Such a foreign file does not prevent the archive of the other files."""
     store = FsHierDeliveryStore(str(tmp_path))
     store.save("0/notes.txt", io.BytesIO(b"x"))
     with (tmp_path / "0").joinpath(os.fsdecode(foreign)).open("wb") as file:
         file.write(b"foreign")
     archive = of_folder(store, "0")
-    assert archive.missing == [told]
+    assert archive.missing == [listed]
     zipped = opened(archive)
     assert zipped.namelist() == ["notes.txt", "MISSING.txt", "SHA256SUMS"]
-    assert zipped.read("MISSING.txt").decode() == f"{told}\n"
+    assert zipped.read("MISSING.txt").decode() == f"{listed}\n"
 
 
 def _hostile() -> list[str]:
     data = json.loads((Path(__file__).parents[1] / "data" / "hostile_names.json").read_text())
     found: dict[str, None] = {}
-    for each in data if isinstance(data, list) else data.values():
-        name = each if isinstance(each, str) else each.get("name")
+    for entry in data if isinstance(data, list) else data.values():
+        name = entry if isinstance(entry, str) else entry.get("name")
         try:
             found[validate_filename(name)] = None
         except (ValueError, TypeError, AttributeError):
@@ -338,7 +338,7 @@ def _hostile() -> list[str]:
 
 
 def test_hostile_names_unpack_within_their_folder(group: Any, tmp_path: Path) -> None:
-    """CVE-2025-59682 and its like: no entry leads out, none is another's, all are there."""
+    """No entry leaves the folder or overwrites another (CVE-2025-59682), and none is missing."""
     machine.need(machine.UNZIPPERS)
     names = _hostile()
     assert len(names) > 100
@@ -349,11 +349,11 @@ def test_hostile_names_unpack_within_their_folder(group: Any, tmp_path: Path) ->
     (tmp_path / "a.zip").write_bytes(data)
     entries = zipfile.ZipFile(tmp_path / "a.zip").namelist()
     assert len(entries) == len(names) + 1
-    seen = {unicodedata.normalize("NFKD", each.casefold()) for each in entries}
+    seen = {unicodedata.normalize("NFKD", path.casefold()) for path in entries}
     assert len(seen) == len(entries)
-    for each in entries:
-        assert not {"", ".", ".."} & set(each.split("/"))
-        assert not set(each) & set('<>:"|?*\\\0')
+    for path in entries:
+        assert not {"", ".", ".."} & set(path.split("/"))
+        assert not set(path) & set('<>:"|?*\\\0')
     environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
     for command in (["unzip", "-tqq", "a.zip"], ["7z", "t", "a.zip"]):
         subprocess.run(command, cwd=tmp_path, check=True, env=environment, capture_output=True)
@@ -367,8 +367,8 @@ def test_hostile_names_unpack_within_their_folder(group: Any, tmp_path: Path) ->
 
 
 @isolate_apps("tests.testapp")
-def test_a_file_of_no_delivery_lies_at_the_top() -> None:
-    """Where the field may be NULL; its time is that of the row."""
+def test_file_without_a_delivery_is_at_the_top() -> None:
+    """If the field may be NULL. Its time is that of the row."""
 
     class Loose(AbstractFileMeta):
         delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, related_name="+")
@@ -377,11 +377,11 @@ def test_a_file_of_no_delivery_lies_at_the_top() -> None:
             app_label = "testapp"
 
     row = Loose(filename="a.txt")
-    assert Owners(Loose).of(row) == []
-    assert date_of(row) == local_date(row.created)
+    assert RowFolders(Loose).of(row) == []
+    assert row_date(row) == local_date(row.created)
 
 
-# -- Who gets them --
+# -- Views and permissions --
 
 
 @pytest.fixture
@@ -401,21 +401,23 @@ def _urls(delivery: Delivery, group: Any) -> list[str]:
     ]
 
 
-def test_each_view_gives_a_whole_archive(candidate: Client, group: Any) -> None:
-    """Its length is told, also to HEAD."""
+def test_views_return_complete_archives(candidate: Client, group: Any) -> None:
+    """With Content-Length, also for HEAD."""
     delivery = deliver(group, {"a": b"aaa"})
     for url in _urls(delivery, group):
-        answer = candidate.get(url)
-        assert answer.status_code == 200
-        assert answer["Content-Type"] == "application/zip"
-        assert answer["X-Content-Type-Options"] == "nosniff"
-        data = b"".join(answer)
-        assert answer["Content-Length"] == str(len(data)) == candidate.head(url)["Content-Length"]
+        response = candidate.get(url)
+        assert response.status_code == 200
+        assert response["Content-Type"] == "application/zip"
+        assert response["X-Content-Type-Options"] == "nosniff"
+        data = b"".join(response)
+        assert (
+            response["Content-Length"] == str(len(data)) == candidate.head(url)["Content-Length"]
+        )
         assert zipfile.ZipFile(io.BytesIO(data)).namelist()[0] == "Anna & Bjarne/1/a"
 
 
-def test_name_of_group_is_escaped_in_header_of_its_archive(candidate: Client, group: Any) -> None:
-    """It is the name of the zip, which is a file's on every system."""
+def test_group_name_is_escaped_in_the_header(candidate: Client, group: Any) -> None:
+    """The name of the zip file must be valid on every system."""
     delivery = deliver(group, {"a": b"aaa"})
     AssignmentGroup.objects.update(name='a"b\r\nX: y/../\u00e9;')
     url = _urls(delivery, group)[1]
@@ -426,21 +428,21 @@ def test_name_of_group_is_escaped_in_header_of_its_archive(candidate: Client, gr
         )
 
 
-def test_the_line_of_an_archive_says_what_was_asked_for(
+def test_access_to_an_archive_is_logged_with_its_path(
     candidate: Client, group: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By the path, which has ids and no words."""
+    """The path contains ids and no user input."""
     caplog.set_level(logging.INFO, "devilry_storage.access")
     url = _urls(deliver(group, {"a": b"aaa"}), group)[0]
-    answer: Any = candidate.get(url)
-    size = len(b"".join(answer))
-    answer.close()
-    (line,) = [each.getMessage() for each in caplog.records if each.name.endswith(".access")]
+    response: Any = candidate.get(url)
+    size = len(b"".join(response))
+    response.close()
+    (line,) = [record.getMessage() for record in caplog.records if record.name.endswith(".access")]
     assert f"file=archive:{url} method=GET way=archive bytes={size} outcome=complete" in line
 
 
-def test_an_archive_is_as_private_as_its_files(candidate: Client, group: Any) -> None:
-    """Nobody: the login page. A stranger: as if it did not exist."""
+def test_archives_are_hidden_like_their_files(candidate: Client, group: Any) -> None:
+    """Anonymous users get the login page, other users the response for a missing row."""
     delivery = deliver(group, {"a": b"aaa"})
     stranger = Client()
     urls = _urls(delivery, group)
@@ -450,18 +452,16 @@ def test_an_archive_is_as_private_as_its_files(candidate: Client, group: Any) ->
     expected = stranger.get(absent)
     for url in urls:
         for method in (stranger.get, stranger.head, stranger.post):
-            answer = method(url)
-            assert answer.status_code == 404
-            assert answer.headers.items() == expected.headers.items()
+            response = method(url)
+            assert response.status_code == 404
+            assert response.headers.items() == expected.headers.items()
 
 
 @pytest.mark.parametrize(
     "permissions", [[], ["view_delivery"], ["view_filemeta"], ["view_delivery", "view_filemeta"]]
 )
-def test_a_file_that_its_model_hides_is_in_no_archive(
-    permissions: list[str], group: Any, secrets: None
-) -> None:
-    """Whether the user comes to the delivery as a candidate, or by a permission."""
+def test_hidden_files_are_in_no_archive(permissions: list[str], group: Any, secrets: None) -> None:
+    """Whether the user sees the delivery as a candidate or by a permission."""
     delivery = deliver(group, {"a": b"aaa", "secret": b"bbb"})
     client = Client()
     user = make_user("anna")
@@ -475,10 +475,8 @@ def test_a_file_that_its_model_hides_is_in_no_archive(
         assert zipped.namelist() == ["Anna & Bjarne/1/a", "SHA256SUMS"]
 
 
-def test_whoever_sees_no_file_of_a_delivery_does_not_learn_of_it(
-    group: Any, secrets: None
-) -> None:
-    """One permission to view files or deliveries shows what has files that are not hidden."""
+def test_deliveries_without_visible_files_are_hidden(group: Any, secrets: None) -> None:
+    """With only one of the permissions, users see deliveries that have a visible file."""
     delivery = deliver(group, {"secret": b"bbb"})
     for codename in ("view_delivery", "view_filemeta"):
         client, user = Client(), make_user(codename)
@@ -488,24 +486,24 @@ def test_whoever_sees_no_file_of_a_delivery_does_not_learn_of_it(
 
 
 @pytest.mark.parametrize("permissions", [["view_filemeta"], ["view_delivery", "view_filemeta"]])
-def test_no_earlier_delivery_is_the_latest_because_a_file_was_deleted(
+def test_latest_archive_never_falls_back_to_an_earlier_delivery(
     permissions: list[str], group: Any
 ) -> None:
-    """Whoever is shown the latest is never shown one that is outdated."""
+    """Even if all files of the latest delivery were deleted."""
     deliver(group, {"a": b"outdated"})
     deliver(group, {"b": b"bbb"}).files.get().delete()
     client, user = Client(), make_user("anna")
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client.force_login(user)
-    answer = client.get(reverse("devilry_storage:latest_archive", args=[LABEL]))
-    if answer.status_code == 200:
-        assert zipfile.ZipFile(io.BytesIO(b"".join(answer))).namelist() == []
+    response = client.get(reverse("devilry_storage:latest_archive", args=[LABEL]))
+    if response.status_code == 200:
+        assert zipfile.ZipFile(io.BytesIO(b"".join(response))).namelist() == []
     else:
-        assert answer.status_code == 404
+        assert response.status_code == 404
 
 
 class Joined(FileMetaQuerySet):
-    """Rows that come once for each examiner, with what else a site reads of them."""
+    """Rows that a join returns once per examiner, with deferred columns and prefetched rows."""
 
     def visible_to(self, user: Any) -> Any:
         mine = models.Q(delivery__assignment_group__candidates=user)
@@ -513,10 +511,10 @@ class Joined(FileMetaQuerySet):
         return self.filter(mine).only("filename").prefetch_related("delivery__copies")
 
 
-def test_a_rule_of_the_site_may_join_and_defer_what_it_likes(
+def test_visible_to_may_join_and_defer_columns(
     candidate: Client, group: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each file is there once."""
+    """Each file is contained once."""
     group.examiners.set([make_user(f"examiner{number}") for number in range(3)])
     delivery = deliver(group, {"a": b"aaa"})
     monkeypatch.setattr(FileMeta._default_manager, "_queryset_class", Joined)
@@ -525,8 +523,8 @@ def test_a_rule_of_the_site_may_join_and_defer_what_it_likes(
         assert zipped.namelist() == ["Anna & Bjarne/1/a", "SHA256SUMS"]
 
 
-def test_latest_is_the_last_finished_one_of_each_group_within_a_time(group: Any) -> None:
-    """In one query; the time is from ``since`` on and before ``until``."""
+def test_latest_deliveries_selects_by_group_and_time(group: Any) -> None:
+    """In one query. ``since`` is inclusive, ``until`` is exclusive."""
     other = AssignmentGroup.objects.create(name="other")
     first, last = deliver(group, {"a": b"1"}), deliver(group, {"a": b"2"})
     single = deliver(other, {"a": b"3"})
@@ -542,8 +540,8 @@ def test_latest_is_the_last_finished_one_of_each_group_within_a_time(group: Any)
     assert set(latest_deliveries(groups, since=now)) == {single}
 
 
-def test_a_time_that_is_none_is_refused(candidate: Client, group: Any) -> None:
-    """With words, and status 400."""
+def test_invalid_times_are_status_400(candidate: Client, group: Any) -> None:
+    """With a message."""
     deliver(group, {"a": b"aaa"})
     url = reverse("devilry_storage:latest_archive", args=[LABEL])
     assert candidate.get(url, {"since": "tonight"}).status_code == 400
@@ -552,8 +550,8 @@ def test_a_time_that_is_none_is_refused(candidate: Client, group: Any) -> None:
 
 
 @isolate_apps("tests.testapp")
-def test_what_no_group_delivers_has_no_archives_of_groups(rf: Any, db: None) -> None:
-    """A model without ``assignment_group`` is none that such a URL can name."""
+def test_models_without_a_group_have_no_group_archives(rf: Any, db: None) -> None:
+    """A model without ``assignment_group`` is not found at such a URL."""
 
     class Bare(AbstractDelivery):
         class Meta:
@@ -574,8 +572,8 @@ def test_what_no_group_delivers_has_no_archives_of_groups(rf: Any, db: None) -> 
 
 
 @override_settings(USE_TZ=False, TIME_ZONE="Europe/Oslo")
-def test_archives_are_made_on_a_site_without_time_zones(db: None) -> None:
-    """Its times are naive local ones; one with a zone in the query is the same moment there."""
+def test_archives_work_without_time_zones(db: None) -> None:
+    """Stored times are naive local times. Query parameters with a time zone are converted."""
     group = AssignmentGroup.objects.create(name="Anna & Bjarne")
     user, client = make_user("anna"), Client()
     group.candidates.add(user)
@@ -584,8 +582,8 @@ def test_archives_are_made_on_a_site_without_time_zones(db: None) -> None:
     Delivery.objects.filter(pk=delivery.pk).update(time_of_delivery="2026-05-17 20:00")
     for url in _urls(delivery, group):
         zipped = zipfile.ZipFile(io.BytesIO(b"".join(client.get(url))))
-        told = zipped.getinfo("Anna & Bjarne/1/a").date_time
-        assert told == (2026, 5, 17, 20, 0, 0)
+        date = zipped.getinfo("Anna & Bjarne/1/a").date_time
+        assert date == (2026, 5, 17, 20, 0, 0)
     latest = _urls(delivery, group)[2]
     name = client.head(latest)["Content-Disposition"]
     assert re.search(r"latest deliveries \d{4}-\d\d-\d\d \d\d\.\d\d\.zip", name)
@@ -600,7 +598,7 @@ def test_archives_are_made_on_a_site_without_time_zones(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "name", "moment", "zones"),
+    ("zone", "name", "value", "zones"),
     [
         ("Europe/Oslo", "since", "0001-01-01", True),
         ("America/Chicago", "until", "9999-12-31T23:59:59", True),
@@ -610,25 +608,23 @@ def test_archives_are_made_on_a_site_without_time_zones(db: None) -> None:
         ("UTC", "until", "9999-12-31T23:59:59-05:00", False),
     ],
 )
-def test_a_time_at_the_edge_of_the_calendar_is_no_error_of_the_server(
-    zone: str, name: str, moment: str, zones: bool, group: Any
+def test_times_at_the_edge_of_the_calendar_are_status_400(
+    zone: str, name: str, value: str, zones: bool, group: Any
 ) -> None:
-    """One that has no date in UTC, or here, is refused as what is none."""
+    """Times without a date in UTC or local time are invalid."""
     client = Client()
     with override_settings(TIME_ZONE=zone, USE_TZ=zones):
         client.force_login(make_superuser())
-        answer = client.get(
-            reverse("devilry_storage:latest_archive", args=[LABEL]), {name: moment}
+        response = client.get(
+            reverse("devilry_storage:latest_archive", args=[LABEL]), {name: value}
         )
-    assert answer.status_code == 400
+    assert response.status_code == 400
 
 
-def test_an_archive_that_is_too_large_is_answered_with_words(
-    candidate: Client, group: Any
-) -> None:
-    """Status 413, before the first byte."""
+def test_too_large_archive_is_status_413(candidate: Client, group: Any) -> None:
+    """With a message, before the first byte is sent."""
     delivery = deliver(group, {"a": b"aaa", "b": b"bbb"})
     with override_settings(DELIVERY_STORE_ARCHIVE_MAX_FILES=1):
-        answer = candidate.get(_urls(delivery, group)[0])
-    assert answer.status_code == 413
-    assert b"more than '1' files" in answer.content
+        response = candidate.get(_urls(delivery, group)[0])
+    assert response.status_code == 413
+    assert b"more than '1' files" in response.content

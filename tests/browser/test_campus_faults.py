@@ -66,7 +66,9 @@ def test_too_large_file_is_told_before_anything_is_sent(
     window.page.on("request", lambda request: requests.append(request.method))
     choose(window, sent)
     press(window)
-    assert faults(window) == ["“large.bin” has 20.0 MB, at most 20.0 MB are allowed."]
+    assert faults(window) == [
+        "“large.bin”: the file is too large: it has 20.0 MB, the maximum is 20.0 MB."
+    ]
     assert "POST" not in requests
     assert campus.deliveries() == before
     assert window.page.evaluate("document.activeElement.getAttribute('role')") == "alert"
@@ -88,7 +90,9 @@ def test_server_refuses_what_the_script_did_not_foresee(
     window.page.evaluate("document.querySelector('[data-upload]').dataset.maxBytes = 1e12")
     choose(window, sent)
     press(window)
-    told = "“large.bin”: it has 20971521 bytes, at most 20971520 bytes are allowed."
+    told = (
+        "“large.bin”: the file is too large: it has 20971521 bytes, the maximum is 20971520 bytes."
+    )
     assert faults(window) == [told]
     assert window.faults == [f"422: {window.url}{GROUP}"]
     assert campus.deliveries() == before
@@ -107,7 +111,9 @@ def test_too_large_file_without_a_script_is_told_on_the_page(
     window.go(GROUP)
     drop(window, [each.path for each in sent])
     press(window)
-    told = "“large.bin”: it has 20971521 bytes, at most 20971520 bytes are allowed."
+    told = (
+        "“large.bin”: the file is too large: it has 20971521 bytes, the maximum is 20971520 bytes."
+    )
     assert faults(window) == [told]
     assert "Nothing was delivered." in window.page.locator("[role=alert]").inner_text()
     assert campus.deliveries() == before
@@ -133,7 +139,7 @@ def test_full_disk_is_told_and_nothing_of_it_is_shown(
         drop(window, [each.path for each in sent])
         press(window)
         (told,) = faults(window)
-        assert "“essay.pdf” was not stored, because the store of the deliveries is full" in told
+        assert "“essay.pdf” was not stored, because the server has no space left" in told
         assert campus.deliveries() == before
         assert listed(window) == shown
     if script:
@@ -170,8 +176,8 @@ def test_dead_s3_is_told_and_nothing_of_it_is_shown(browser: Browser, tmp_path: 
             press(window)
             (told,) = faults(window)
             assert told == (
-                "Nothing was delivered: “essay.pdf” was not stored, because the store of the "
-                "deliveries does not answer; try again later."
+                "Nothing was delivered: “essay.pdf” was not stored, because the file storage does "
+                "not respond; try again later."
             )
             assert site.deliveries() == before
             assert listed(window) == shown >= 1
@@ -191,7 +197,7 @@ def test_cancelled_upload_delivers_nothing_and_can_be_sent_again(
         press(window)
         window.page.get_by_text(re.compile("^[1-8]0 % sent")).wait_for()
         window.page.click("[data-cancel]")
-        assert faults(window) == ["You cancelled. Your files are still chosen."]
+        assert faults(window) == ["You cancelled the upload. Your files are still selected."]
         assert window.page.locator("[data-sending]").is_hidden()
     deliver(window)
     assert window.page.locator("main .files li").count() == 5
@@ -215,11 +221,11 @@ def test_cancelled_upload_stays_cancelled_whatever_is_answered_later(
     window.page.route(f"**{GROUP}", hold)
     press(window)
     window.page.click("[data-cancel]")
-    assert faults(window) == ["You cancelled. Your files are still chosen."]
+    assert faults(window) == ["You cancelled the upload. Your files are still selected."]
     (asked,) = held
     with window.page.expect_event("requestfailed"):
         asked.abort()
-    assert faults(window) == ["You cancelled. Your files are still chosen."]
+    assert faults(window) == ["You cancelled the upload. Your files are still selected."]
     window.page.unroute(f"**{GROUP}")
     assert campus.deliveries() == before
     deliver(window)
@@ -237,7 +243,7 @@ def test_failing_server_is_told_before_anything_is_sent(
     window.page.route(f"**{GROUP}", lambda route: route.fulfill(status=503))
     press(window)
     assert faults(window) == [
-        "The server failed (503). Try again later, or tell those who run this site."
+        "The server reported an error (503). Try again later, or contact the administrators."
     ]
     assert "Nothing was delivered." in window.page.locator("[role=alert]").inner_text()
 
@@ -253,7 +259,9 @@ def test_broken_connection_is_told_and_the_files_are_still_chosen(
     choose(window, sent)
     window.context.set_offline(True)
     press(window)
-    assert faults(window) == ["The connection broke. Your files are still chosen: try again."]
+    assert faults(window) == [
+        "The connection was lost. Your files are still selected. Please try again."
+    ]
     window.context.set_offline(False)
     assert campus.deliveries() == before
     deliver(window)
@@ -275,12 +283,14 @@ def test_what_is_all_sent_is_not_called_off_any_more(
         choose(window, sent)
         with campus.busy():
             press(window)
-            window.page.get_by_text("All is sent, and being stored.").wait_for()
+            window.page.get_by_text("All files were sent and are being stored.").wait_for()
             window.page.click("[data-cancel]", force=True)
             assert window.page.locator("[data-sending]").is_visible()
             proxy.close()
             (told,) = faults(window)
-        assert told.startswith("The connection broke when all was sent: look in another tab")
+        assert told.startswith(
+            "The connection was lost after all files were sent. Check in another tab"
+        )
         assert "Nothing was delivered." not in window.page.locator("[role=alert]").inner_text()
     assert eventually(lambda: len(campus.finished()) == before + 1)
 
@@ -295,7 +305,7 @@ def test_ended_session_is_told_in_the_page(campus: Campus, opened: Open, tmp_pat
     window.context.clear_cookies(name="sessionid")
     press(window)
     assert faults(window) == [
-        "You are not logged in any more: log in in another tab, and deliver again here."
+        "You are no longer logged in. Log in in another tab, then deliver again here."
     ]
     assert campus.deliveries() == before
     other = window.context.new_page()

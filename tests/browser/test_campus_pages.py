@@ -151,7 +151,7 @@ def test_examiner_downloads_what_was_delivered(
     assert {each.path.name for each in sent} <= members
     window.page.click("main a:has-text('Anna and Bjarne')")
     window.page.click(".files .name >> nth=0")
-    assert {each.path.name for each in sent} <= names_in(download("All files as zip"))
+    assert {each.path.name for each in sent} <= names_in(download("Download all files"))
     for each in sent:
         file = download(each.path.name)
         assert (file.name, file.read_bytes()) == (each.path.name, each.path.read_bytes())

@@ -87,7 +87,7 @@ def test_thirty_dropped_files_arrive_whole_with_a_progress_that_is_announced(
     window.page.evaluate(LISTEN)
     with slow_line(window, 10_000_000):
         deliver(window)
-    assert "has arrived whole: 30 files" in window.page.locator(".messages").inner_text()
+    assert "was received completely: 30 files" in window.page.locator(".messages").inner_text()
     assert shown(window) == expected(thirty)
     assert stored(campus, thirty)
     seen = window.page.evaluate("JSON.parse(sessionStorage.seen)")
@@ -95,8 +95,8 @@ def test_thirty_dropped_files_arrive_whole_with_a_progress_that_is_announced(
     assert seen == sorted(seen)
     assert 100 in seen
     heard = window.page.evaluate("JSON.parse(sessionStorage.heard)")
-    assert heard[0] == "Sending."
-    assert heard[-1] == "All is sent, and being stored."
+    assert heard[0] == "Sending files."
+    assert heard[-1] == "All files were sent and are being stored."
     assert {text for text in heard if text.endswith(" % sent.")} >= {"50 % sent."}
     assert len(heard) <= 13  # a word for each tenth, not for each event
     window.assert_sound()
@@ -127,7 +127,7 @@ def test_dropped_folder_is_told_and_the_files_beside_it_are_taken(
     window = opened("anna")
     window.go(GROUP)
     drop(window, [folder, one.path])
-    assert faults(window) == ["“a folder” is a folder: drop the files that are in it."]
+    assert faults(window) == ["“a folder” is a folder. Drop the files in it instead."]
     deliver(window)
     assert shown(window) == expected([one])
 
@@ -143,7 +143,7 @@ def test_two_files_of_one_name_are_told_and_one_can_be_removed(
     drop(window, [one.path])
     drop(window, [two.path])
     window.page.click("[data-deliver]")
-    assert faults(window) == ["“main.py” is there 2 times: names must differ."]
+    assert faults(window) == ["Duplicate filename “main.py”: filenames must be unique."]
     window.page.locator("[aria-label='Remove main.py']").first.click()
     deliver(window)
     assert shown(window) == expected([two])
@@ -213,7 +213,7 @@ def test_form_without_a_script_delivers(campus: Campus, opened: Open, tmp_path: 
     window.go(GROUP)
     drop(window, [each.path for each in sent])  # the browser's own, onto the field
     deliver(window)
-    assert "has arrived whole: 3 files" in window.page.locator(".messages").inner_text()
+    assert "was received completely: 3 files" in window.page.locator(".messages").inner_text()
     assert shown(window) == expected(sent)
     assert stored(campus, sent)
     window.assert_sound()

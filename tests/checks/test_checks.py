@@ -1,4 +1,4 @@
-"""Each system check: what sets it off, what it says, and what silences it."""
+"""System checks: their conditions and messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
 
 
 class FiveMethods:
-    """An own store as the original's page describes it."""
+    """A store of a site's own with the interface that Devilry documents."""
 
     def read_open(self, filemeta: object) -> None: ...
     def write_open(self, filemeta: object) -> None: ...
@@ -51,11 +51,11 @@ class FiveMethods:
 
 
 class Unflagged(DeliveryStoreMixin, FileSystemStorage):
-    """A store that does not say what it can do."""
+    """A store that declares no capabilities."""
 
 
-class Promising(MemoryDeliveryStore):
-    """A store that promises everything."""
+class Capable(MemoryDeliveryStore):
+    """A store that declares all capabilities."""
 
     durable = bounded_memory = True
 
@@ -65,25 +65,25 @@ def _stores(backend: str, **options: Any) -> dict[str, Any]:
 
 
 def _of(messages: list[CheckMessage], model: Any = FileMeta) -> list[CheckMessage]:
-    return [each for each in messages if each.obj in {model, None}]
+    return [message for message in messages if message.obj in {model, None}]
 
 
 def _only(messages: list[CheckMessage]) -> CheckMessage:
     assert len(messages) == 1, messages
     (message,) = messages
-    assert message.hint, "every check tells a remedy"
+    assert message.hint, "every check has a remedy"
     return message
 
 
-def test_every_id_is_used_for_one_check_alone() -> None:
-    """No two checks share an id, and every id has our prefix."""
+def test_ids_are_unique() -> None:
+    """Every id has the package's prefix."""
     all_ids = [value for name, value in vars(ids).items() if name.isupper() and name[0] != "_"]
     assert len(all_ids) == len(set(all_ids))
     assert all(value.startswith("devilry_storage.") for value in all_ids)
 
 
-def test_the_checks_are_registered() -> None:
-    """Those that query a database carry Tags.database, those for production only run there."""
+def test_checks_are_registered() -> None:
+    """Checks of the database have Tags.database. Deploy checks run only with ``--deploy``."""
     assert store_checks.check_stores in registry.registered_checks
     assert model_checks.check_models in registry.registered_checks
     assert setting_checks.check_settings in registry.registered_checks
@@ -92,8 +92,8 @@ def test_the_checks_are_registered() -> None:
     assert model_checks.check_database_engine in registry.deployment_checks
 
 
-def test_a_sound_configuration_has_no_messages(tmp_path: Path) -> None:
-    """A store of its own outside of MEDIA_ROOT gives no warning at all."""
+def test_valid_configuration_has_no_messages(tmp_path: Path) -> None:
+    """A store with its own location outside of MEDIA_ROOT."""
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         assert _of(store_checks.check_stores()) == []
         assert setting_checks.check_settings() == []
@@ -104,8 +104,8 @@ def test_a_sound_configuration_has_no_messages(tmp_path: Path) -> None:
 
 
 @override_settings(STORAGES={"default": FILESYSTEM})
-def test_no_store_is_an_error_that_shows_the_lines_to_add() -> None:
-    """E001: nothing says where the files go."""
+def test_missing_store_is_an_error() -> None:
+    """E001: the hint shows the lines to add."""
     message = _only(_of(store_checks.check_stores()))
     assert message.id == "devilry_storage.E001"
     assert "STORAGES" in str(message.hint)
@@ -113,8 +113,8 @@ def test_no_store_is_an_error_that_shows_the_lines_to_add() -> None:
 
 
 @override_settings(STORAGES=_stores(FILESYSTEM["BACKEND"]))
-def test_a_storage_without_the_mixin_is_an_error() -> None:
-    """E002: a Storage that is no delivery store."""
+def test_storage_without_the_mixin_is_an_error() -> None:
+    """E002: a Storage that is not a delivery store."""
     message = _only(_of(store_checks.check_stores()))
     assert message.id == "devilry_storage.E002"
     assert "FileSystemStorage" in message.msg
@@ -124,8 +124,8 @@ def test_a_storage_without_the_mixin_is_an_error() -> None:
 @override_settings(
     STORAGES={"default": FILESYSTEM}, DELIVERY_STORE_BACKEND=f"{__name__}.FiveMethods"
 )
-def test_a_class_with_only_the_five_methods_is_an_error_that_tells_what_is_missing() -> None:
-    """E002: an own store of the original's kind."""
+def test_store_with_devilrys_interface_is_an_error() -> None:
+    """E002: the hint names what is missing."""
     message = _only(_of(store_checks.check_stores()))
     assert message.id == "devilry_storage.E002"
     assert "FiveMethods" in message.msg
@@ -133,24 +133,24 @@ def test_a_class_with_only_the_five_methods_is_an_error_that_tells_what_is_missi
 
 
 @override_settings(STORAGES={"default": FILESYSTEM}, DELIVERY_STORE_BACKEND="no.such.Store")
-def test_a_backend_that_cannot_be_imported_is_an_error() -> None:
-    """E002: a path that leads nowhere, quoted."""
+def test_backend_that_cannot_be_imported_is_an_error() -> None:
+    """E002: the message quotes the path."""
     message = _only(_of(store_checks.check_stores()))
     assert message.id == "devilry_storage.E002"
     assert "'no.such.Store'" in message.msg
 
 
 @override_settings(STORAGES=_stores(HIER, colour="red"))
-def test_an_unknown_option_is_an_error_that_names_it() -> None:
-    """E002: an option that the store does not have."""
+def test_unknown_option_is_an_error() -> None:
+    """E002: the message names the option."""
     message = _only(_of(store_checks.check_stores()))
     assert message.id == "devilry_storage.E002"
     assert "'colour'" in message.msg
 
 
 @pytest.mark.parametrize("name", ["FsDeliveryStore", "FsHierDeliveryStore"])
-def test_an_old_path_is_an_error_whose_hint_gives_the_new_one(name: str) -> None:
-    """E003: a setting that was carried over from Devilry."""
+def test_dotted_path_of_devilry_is_an_error(name: str) -> None:
+    """E003: a setting that was copied from Devilry. The hint has the new path."""
     old = f"devilry.apps.core.deliverystore.{name}"
     with override_settings(STORAGES={"default": FILESYSTEM}, DELIVERY_STORE_BACKEND=old):
         message = _only(store_checks.check_stores())
@@ -160,28 +160,26 @@ def test_an_old_path_is_an_error_whose_hint_gives_the_new_one(name: str) -> None
 
 
 @override_settings(STORAGES=_stores("devilry.apps.core.deliverystore.DjangoStore"))
-def test_an_old_path_in_storages_is_found_too() -> None:
-    """E003: wherever the path stands; an unknown store is advised the recommended one."""
+def test_dotted_path_of_devilry_in_storages_is_an_error() -> None:
+    """E003: for an unknown store, the hint recommends FsHierDeliveryStore."""
     message = _only(store_checks.check_stores())
     assert message.id == "devilry_storage.E003"
     assert HIER in str(message.hint)
 
 
 @pytest.mark.parametrize("below", ["", "deliveries"])
-def test_files_under_a_public_media_url_are_a_warning_and_an_error_in_production(
-    tmp_path: Path, below: str
-) -> None:
-    """W004 and E004: the location is MEDIA_ROOT or below."""
+def test_location_below_media_root_is_public(tmp_path: Path, below: str) -> None:
+    """W004, and E004 with ``--deploy``: the location is MEDIA_ROOT or below it."""
     with override_settings(
         MEDIA_ROOT=str(tmp_path), STORAGES=_stores(HIER, location=str(tmp_path / below))
     ):
         assert _only(_of(store_checks.check_stores())).id == "devilry_storage.W004"
-        found = {each.id for each in _of(store_checks.check_stores_deployed())}
+        found = {message.id for message in _of(store_checks.check_stores_deployed())}
     assert "devilry_storage.E004" in found
 
 
-def test_a_location_that_is_a_symlink_into_media_root_is_public(tmp_path: Path) -> None:
-    """W004: what counts is where the files really lie."""
+def test_symlink_into_media_root_is_public(tmp_path: Path) -> None:
+    """W004: symlinks are resolved."""
     (tmp_path / "media").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "media")
     with override_settings(
@@ -191,8 +189,8 @@ def test_a_location_that_is_a_symlink_into_media_root_is_public(tmp_path: Path) 
         assert _only(_of(store_checks.check_stores())).id == "devilry_storage.W004"
 
 
-def test_a_neighbour_of_media_root_is_not_public(tmp_path: Path) -> None:
-    """No warning for a folder that merely begins with the same letters."""
+def test_folder_beside_media_root_is_not_public(tmp_path: Path) -> None:
+    """Although its name begins with the same letters."""
     with override_settings(
         MEDIA_ROOT=str(tmp_path / "media"),
         STORAGES=_stores(HIER, location=str(tmp_path / "media-deliveries")),
@@ -200,8 +198,8 @@ def test_a_neighbour_of_media_root_is_not_public(tmp_path: Path) -> None:
         assert _of(store_checks.check_stores()) == []
 
 
-def test_a_root_in_which_no_file_can_be_made_is_an_error(tmp_path: Path) -> None:
-    """E005: a file lies where the root should be."""
+def test_location_below_a_file_is_an_error(tmp_path: Path) -> None:
+    """E005: no folder can be created there."""
     (tmp_path / "file").write_text("")
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path / "file" / "root"))):
         message = _only(_of(store_checks.check_stores()))
@@ -210,10 +208,10 @@ def test_a_root_in_which_no_file_can_be_made_is_an_error(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("missing", [os.W_OK, os.X_OK], ids=["write", "enter"])
-def test_a_root_without_permission_is_an_error(
+def test_location_without_permission_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int
 ) -> None:
-    """E005: as root every folder is writable, so the answer of access(2) is replaced."""
+    """E005: root may write everywhere, so os.access() is replaced."""
     monkeypatch.setattr("os.access", lambda path, mode: not mode & missing)
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         assert _only(_of(store_checks.check_stores())).id == "devilry_storage.E005"
@@ -223,7 +221,7 @@ def test_a_root_without_permission_is_an_error(
 def test_folder_of_temp_files_without_permission_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
 ) -> None:
-    """E005: another user of the site made it, for itself alone."""
+    """E005: it was created by another user of the site."""
     (tmp_path / ".devilry-storage/tmp").mkdir(parents=True)
     monkeypatch.setattr("os.access", lambda path, mode: path != str(tmp_path / closed))
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
@@ -238,7 +236,7 @@ def test_folder_of_temp_files_without_permission_is_an_error(
 def test_open_folder_of_temp_files_is_a_warning_in_production(
     tmp_path: Path, folder: str, mode: int
 ) -> None:
-    """W012: it is not tightened, because several users may share it."""
+    """W012: its mode is not changed, because several users may share it."""
     (tmp_path / ".devilry-storage").mkdir(mode=0o700)
     (tmp_path / ".devilry-storage/tmp").mkdir(mode=0o700)
     (tmp_path / folder).chmod(mode)
@@ -250,8 +248,29 @@ def test_open_folder_of_temp_files_is_a_warning_in_production(
     assert f"chmod 700 {tmp_path / folder}" in str(message.hint)
 
 
-def test_modes_that_let_everybody_read_are_a_warning_in_production(tmp_path: Path) -> None:
-    """W006: Django's 0644, and folders left to the umask."""
+def test_folder_of_temp_files_may_vanish_during_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A purge or another process may remove it at any time."""
+    folder = tmp_path / ".devilry-storage"
+    folder.mkdir(mode=0o755)
+    isdir = os.path.isdir
+
+    def remove_after_check(path: str) -> bool:
+        exists = isdir(path)
+        if path == str(folder) and exists:
+            folder.rmdir()
+        return exists
+
+    monkeypatch.setattr("os.path.isdir", remove_after_check)
+    modes = {"file_permissions_mode": 0o640, "directory_permissions_mode": 0o750}
+    with override_settings(STORAGES=_stores(HIER, location=str(tmp_path), **modes)):
+        assert _of(store_checks.check_stores_deployed()) == []
+    assert not folder.exists()
+
+
+def test_world_readable_modes_are_a_warning_in_production(tmp_path: Path) -> None:
+    """W006: Django's default 0644, and folders that depend on the umask."""
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         message = _only(_of(store_checks.check_stores_deployed()))
     assert message.id == "devilry_storage.W006"
@@ -261,7 +280,7 @@ def test_modes_that_let_everybody_read_are_a_warning_in_production(tmp_path: Pat
 
 @pytest.mark.parametrize("option", ["file_permissions_mode", "directory_permissions_mode"])
 @pytest.mark.parametrize("mode", [0o641, 0o642, 0o644, 0o751])
-def test_any_permission_of_others_is_a_warning(tmp_path: Path, option: str, mode: int) -> None:
+def test_any_permission_for_others_is_a_warning(tmp_path: Path, option: str, mode: int) -> None:
     """W006: to read, to write or to enter."""
     modes = {"file_permissions_mode": 0o640, "directory_permissions_mode": 0o750, option: mode}
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path), **modes)):
@@ -270,8 +289,8 @@ def test_any_permission_of_others_is_a_warning(tmp_path: Path, option: str, mode
     assert f"{option} {mode:#o}." in message.msg
 
 
-def test_folders_left_to_the_umask_are_a_warning(tmp_path: Path) -> None:
-    """W006: it may be 022."""
+def test_missing_folder_mode_is_a_warning(tmp_path: Path) -> None:
+    """W006: the umask may be 022."""
     stores = _stores(HIER, location=str(tmp_path), file_permissions_mode=0o640)
     with override_settings(STORAGES=stores):
         message = _only(_of(store_checks.check_stores_deployed()))
@@ -279,36 +298,36 @@ def test_folders_left_to_the_umask_are_a_warning(tmp_path: Path) -> None:
     assert "directory_permissions_mode not set" in message.msg
 
 
-def test_location_that_is_not_made_yet_has_no_messages(tmp_path: Path) -> None:
-    """The first save makes it, in a folder where it may."""
+def test_missing_location_has_no_messages(tmp_path: Path) -> None:
+    """The first save creates it in a writable folder."""
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path / "a/b"))):
         assert _of(store_checks.check_stores()) == []
 
 
-@pytest.mark.parametrize("said", [False, None])
+@pytest.mark.parametrize("value", [False, None])
 @pytest.mark.parametrize("flag", ["atomic_create", "whole_or_absent", "durable"])
-def test_each_promise_that_a_store_lacks_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, flag: str, said: bool | None
+def test_each_missing_guarantee_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, flag: str, value: bool | None
 ) -> None:
-    """W011: one for each; a flag that is not set counts as False."""
-    monkeypatch.setattr(Promising, flag, said)
-    with override_settings(STORAGES=_stores(f"{__name__}.Promising")):
+    """W011: one warning per guarantee. A flag that is not set counts as False."""
+    monkeypatch.setattr(Capable, flag, value)
+    with override_settings(STORAGES=_stores(f"{__name__}.Capable")):
         message = _only(_of(store_checks.check_stores_deployed()))
         undecided = _of(store_checks.check_stores())
     assert message.id == "devilry_storage.W011"
-    assert f"does not promise {flag}: " in message.msg
-    assert [each.id for each in undecided] == ["devilry_storage.W007"] * (said is None)
+    assert f"does not guarantee {flag}: " in message.msg
+    assert [message.id for message in undecided] == ["devilry_storage.W007"] * (value is None)
 
 
-def test_recommended_modes_are_no_warning(tmp_path: Path) -> None:
-    """0640 and 0750 keep other users out."""
+def test_recommended_modes_have_no_messages(tmp_path: Path) -> None:
+    """0640 and 0750 deny access to other users."""
     modes = {"file_permissions_mode": 0o640, "directory_permissions_mode": 0o750}
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path), **modes)):
         assert _of(store_checks.check_stores_deployed()) == []
 
 
-def test_flags_that_a_store_leaves_out_are_a_warning(tmp_path: Path) -> None:
-    """W007: the conformance suite would demand everything."""
+def test_missing_flags_are_a_warning(tmp_path: Path) -> None:
+    """W007: the conformance suite would require all capabilities."""
     backend = f"{__name__}.Unflagged"
     with override_settings(STORAGES=_stores(backend, location=str(tmp_path))):
         message = _only(_of(store_checks.check_stores()))
@@ -320,13 +339,13 @@ def test_flags_that_a_store_leaves_out_are_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "store", [FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore, S3DeliveryStore]
 )
-def test_our_own_stores_leave_out_no_flag(store: type[DeliveryStoreMixin]) -> None:
-    """Each says True or False of each."""
+def test_stores_of_the_package_set_all_flags(store: type[DeliveryStoreMixin]) -> None:
+    """To True or False."""
     assert all(isinstance(getattr(store, flag), bool) for flag in FLAGS)
 
 
 def test_windows_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """E008: no openat(), no link()."""
+    """E008: it has no openat() and link()."""
     monkeypatch.setattr("sys.platform", "win32")
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         assert _only(_of(store_checks.check_stores())).id == "devilry_storage.E008"
@@ -335,13 +354,13 @@ def test_windows_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 # -- Models --
 
 
-def _checked(isolated: Any, monkeypatch: pytest.MonkeyPatch) -> list[CheckMessage]:
-    """Return what the checks say of the models of an isolated registry."""
+def _check_isolated(isolated: Any, monkeypatch: pytest.MonkeyPatch) -> list[CheckMessage]:
+    """Return the messages for the models of an isolated registry."""
     monkeypatch.setattr(apps, "get_models", isolated.get_models)
     return model_checks.check_models()
 
 
-def test_a_uuid_as_primary_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uuid_primary_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """E020: keys are made of integers."""
     with isolate_apps("devilry_storage") as isolated:
 
@@ -352,14 +371,14 @@ def test_a_uuid_as_primary_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
             class Meta:
                 app_label = "devilry_storage"
 
-        message = _only(_checked(isolated, monkeypatch))
+        message = _only(_check_isolated(isolated, monkeypatch))
     assert message.id == "devilry_storage.E020"
     assert "UUIDField" in message.msg
     assert "key_ids()" in str(message.hint)
 
 
-def test_a_delivery_with_a_uuid_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """E020: the delivery's id is half of the key."""
+def test_uuid_primary_key_of_delivery_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E020: the id of the delivery is part of the key."""
     with isolate_apps("devilry_storage") as isolated:
 
         class Course(models.Model):
@@ -374,31 +393,31 @@ def test_a_delivery_with_a_uuid_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
             class Meta:
                 app_label = "devilry_storage"
 
-        message = _only(_checked(isolated, monkeypatch))
+        message = _only(_check_isolated(isolated, monkeypatch))
     assert message.id == "devilry_storage.E020"
     assert "Course.id" in message.msg
 
 
-def test_a_model_without_a_delivery_is_an_error_unless_it_has_key_ids(
+def test_model_without_delivery_needs_key_ids(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """E020: nothing to make keys of; key_ids() is the remedy."""
+    """E020: there are no ids to make keys of, unless key_ids() is overridden."""
     with isolate_apps("devilry_storage") as isolated:
 
         class Handin(AbstractFileMeta):
             class Meta:
                 app_label = "devilry_storage"
 
-        message = _only(_checked(isolated, monkeypatch))
+        message = _only(_check_isolated(isolated, monkeypatch))
         assert message.id == "devilry_storage.E020"
         monkeypatch.setattr(Handin, "key_ids", lambda self: (0, self.pk))
-        assert _checked(isolated, monkeypatch) == []
+        assert _check_isolated(isolated, monkeypatch) == []
 
 
 def test_two_models_in_one_store_are_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """E021: the ids of either would make the same keys."""
+    """E021: rows with the same ids would have the same keys."""
     with isolate_apps("devilry_storage") as isolated:
 
         class One(AbstractFileMeta):
@@ -413,18 +432,18 @@ def test_two_models_in_one_store_are_an_error(
             class Meta:
                 app_label = "devilry_storage"
 
-        message = _only(_checked(isolated, monkeypatch))
+        message = _only(_check_isolated(isolated, monkeypatch))
         assert message.id == "devilry_storage.E021"
         assert "devilry_storage.One" in message.msg
         assert "devilry_storage.Two" in message.msg
         monkeypatch.setattr(Two, "deliverystore", FsHierDeliveryStore(tmp_path))
-        assert _checked(isolated, monkeypatch) == []
+        assert _check_isolated(isolated, monkeypatch) == []
 
 
-def test_two_stores_at_one_location_are_one(
+def test_two_stores_at_one_location_are_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """E021: it is the place that counts."""
+    """E021: the location is compared, not the instance."""
     with isolate_apps("devilry_storage") as isolated:
 
         class One(AbstractFileMeta):
@@ -441,14 +460,12 @@ def test_two_stores_at_one_location_are_one(
             class Meta:
                 app_label = "devilry_storage"
 
-        assert _only(_checked(isolated, monkeypatch)).id == "devilry_storage.E021"
+        assert _only(_check_isolated(isolated, monkeypatch)).id == "devilry_storage.E021"
 
 
 @pytest.mark.parametrize("kind", ["proxy", "child"])
-def test_a_store_set_on_a_proxy_or_child_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    """E022: nobody looks there."""
+def test_store_of_proxy_or_child_is_an_error(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """E022: it has no effect there."""
     with isolate_apps("devilry_storage") as isolated:
 
         class Handin(AbstractFileMeta):
@@ -464,13 +481,13 @@ def test_a_store_set_on_a_proxy_or_child_is_an_error(
                 app_label = "devilry_storage"
                 proxy = kind == "proxy"
 
-        message = _only(_checked(isolated, monkeypatch))
+        message = _only(_check_isolated(isolated, monkeypatch))
     assert message.id == "devilry_storage.E022"
     assert "devilry_storage.Handin" in str(message.hint)
 
 
 @pytest.mark.parametrize("other", ["store/inner", "link"])
-def test_a_store_in_the_folder_of_another_is_the_same_place(
+def test_store_within_another_store_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: str
 ) -> None:
     """E021: nested, or reached through a symlink."""
@@ -492,14 +509,14 @@ def test_a_store_in_the_folder_of_another_is_the_same_place(
             class Meta:
                 app_label = "devilry_storage"
 
-        assert _only(_checked(isolated, monkeypatch)).id == "devilry_storage.E021"
+        assert _only(_check_isolated(isolated, monkeypatch)).id == "devilry_storage.E021"
 
 
 @pytest.mark.parametrize("models_of_files", [0, 2])
-def test_a_delivery_without_one_model_of_files_is_an_error(
+def test_delivery_needs_exactly_one_model_of_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models_of_files: int
 ) -> None:
-    """E027: add_file() would not know what to make."""
+    """E027: otherwise add_file() could not choose."""
     with isolate_apps("devilry_storage") as isolated:
 
         class Homework(AbstractDelivery):
@@ -517,14 +534,14 @@ def test_a_delivery_without_one_model_of_files_is_an_error(
                     "delivery": models.ForeignKey(Homework, models.CASCADE, related_name="+"),
                 },
             )
-        message = _only(_checked(isolated, monkeypatch))
+        message = _only(_check_isolated(isolated, monkeypatch))
     assert message.id == "devilry_storage.E027"
     assert ("found: none" in message.msg) == (models_of_files == 0)
     assert "filemeta_model()" in str(message.hint)
 
 
-def test_the_field_in_another_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """E023: only AbstractFileMeta.save() stores what is assigned."""
+def test_field_outside_of_filemeta_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E023: only AbstractFileMeta.save() stores the content."""
     with isolate_apps("devilry_storage") as isolated:
 
         class Stray(models.Model):
@@ -533,16 +550,16 @@ def test_the_field_in_another_model_is_an_error(monkeypatch: pytest.MonkeyPatch)
             class Meta:
                 app_label = "devilry_storage"
 
-        message = _only(_checked(isolated, monkeypatch))
+        message = _only(_check_isolated(isolated, monkeypatch))
     assert message.id == "devilry_storage.E023"
     assert "AbstractFileMeta" in str(message.hint)
 
 
 @pytest.mark.skipif(not hasattr(models, "DB_CASCADE"), reason="Django 6.1 has DB_CASCADE first.")
-def test_a_cascade_that_the_database_carries_out_is_a_warning(
+def test_db_cascade_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """W024: no signal, no tombstone."""
+    """W024: no signal is sent and no tombstone is written."""
     with isolate_apps("devilry_storage") as isolated:
 
         class Handin(AbstractFileMeta):
@@ -551,16 +568,16 @@ def test_a_cascade_that_the_database_carries_out_is_a_warning(
             class Meta:
                 app_label = "devilry_storage"
 
-        message = _only(_checked(isolated, monkeypatch))
+        message = _only(_check_isolated(isolated, monkeypatch))
     assert message.id == "devilry_storage.W024"
 
 
-# -- What the database tells --
+# -- Database --
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_cascade_in_the_tables_is_a_warning() -> None:
-    """W024: whoever wrote it into the database."""
+def test_cascade_in_the_database_is_a_warning() -> None:
+    """W024: it is found in the tables, even if no model declares it."""
     with isolate_apps("devilry_storage"):
 
         class Cascading(AbstractFileMeta):
@@ -585,8 +602,8 @@ def test_a_cascade_in_the_tables_is_a_warning() -> None:
 
 
 @pytest.mark.django_db
-def test_an_interval_other_than_that_of_the_stored_keys_is_a_warning(tmp_path: Path) -> None:
-    """W025: the setting was lost or changed; the files are still found."""
+def test_changed_interval_is_a_warning(tmp_path: Path) -> None:
+    """W025: the setting was lost or changed. The files are still found."""
     group = AssignmentGroup.objects.create(name="group")
     delivery = Delivery(pk=1005, assignment_group=group)
     delivery.save(force_insert=True)
@@ -613,8 +630,8 @@ def test_an_interval_other_than_that_of_the_stored_keys_is_a_warning(tmp_path: P
         *("0/1/1005/٥", "0/1/1005/1٥", "٠/1/1005/5"),
     ],
 )
-def test_adopted_names_say_nothing_of_the_interval(tmp_path: Path, name: str) -> None:
-    """No warning for names that no layout made."""
+def test_adopted_names_are_not_compared_with_the_interval(tmp_path: Path, name: str) -> None:
+    """Names that no layout produces have no messages."""
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         group = AssignmentGroup.objects.create(name="group")
         delivery = Delivery.begin(group)
@@ -623,13 +640,13 @@ def test_adopted_names_say_nothing_of_the_interval(tmp_path: Path, name: str) ->
         assert database.check_databases(databases=["default"]) == []
 
 
-def test_without_a_database_nothing_is_asked() -> None:
-    """`check` without --database must not connect."""
+def test_without_database_option_no_query_is_made() -> None:
+    """``check`` without ``--database`` must not connect."""
     assert database.check_databases(databases=None) == []
 
 
 def test_sqlite_in_production_is_a_warning() -> None:
-    """W026: one writer at a time."""
+    """W026: SQLite allows one writer at a time."""
     found = {message.id for message in model_checks.check_database_engine()}
     assert found == ({"devilry_storage.W026"} if connection.vendor == "sqlite" else set())
 
@@ -638,7 +655,7 @@ def test_sqlite_in_production_is_a_warning() -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 def test_strict_isolation_level_is_a_warning(level: str) -> None:
-    """W028: callers have to try again. PostgreSQL's default gives no message."""
+    """W028: callers must repeat transactions. PostgreSQL's default has no message."""
     with isolation_level("read committed"):
         assert database.check_databases(databases=["default"]) == []
     with isolation_level(level):
@@ -651,7 +668,7 @@ def test_strict_isolation_level_is_a_warning(level: str) -> None:
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 def test_isolation_level_of_the_role_is_a_warning() -> None:
-    """W028: the database is asked, not the settings."""
+    """W028: the database is queried, not the settings."""
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_isolation = 'repeatable read'")
     try:
@@ -685,10 +702,8 @@ def test_isolation_level_of_the_role_is_a_warning() -> None:
         ("DELIVERY_STORE_SITE", "", "devilry_storage.E055"),
     ],
 )
-def test_an_impossible_setting_is_an_error_that_names_it(
-    setting: str, value: object, id_: str
-) -> None:
-    """Each setting has a check of its own."""
+def test_invalid_setting_is_an_error(setting: str, value: object, id_: str) -> None:
+    """Each setting has its own id."""
     with override_settings(**{setting: value}):
         message = _only(setting_checks.check_settings())
     assert message.id == id_
@@ -701,14 +716,14 @@ def test_an_impossible_setting_is_an_error_that_names_it(
 BACKEND = "django_sendfile.backends.nginx"
 
 
-def test_the_checks_of_serving_are_registered() -> None:
-    """They touch no server and no disk: no need of ``--deploy``."""
+def test_checks_of_serving_are_registered() -> None:
+    """They use neither network nor disk, so they do not need ``--deploy``."""
     assert serving_checks.check_serving in registry.registered_checks
 
 
 @pytest.mark.parametrize("way", ["sendfile", "redirect"])
-def test_a_way_that_a_store_does_not_have_is_an_error(way: str) -> None:
-    """E060: memory has neither paths nor URLs."""
+def test_unsupported_way_to_serve_is_an_error(way: str) -> None:
+    """E060: the store in memory has neither paths nor URLs."""
     backend = "devilry_storage.storages.MemoryDeliveryStore"
     with override_settings(STORAGES=_stores(backend), DELIVERY_STORE_SERVE={"deliveries": way}):
         message = _only(_of(serving_checks.check_serving()))
@@ -717,8 +732,8 @@ def test_a_way_that_a_store_does_not_have_is_an_error(way: str) -> None:
     assert way in message.msg
 
 
-def test_a_disk_is_not_redirected_to(tmp_path: Path) -> None:
-    """E060: what anybody can read at a URL is not what this is about."""
+def test_redirect_to_disk_is_an_error(tmp_path: Path) -> None:
+    """E060: a public URL is not a signed URL."""
     stores = _stores(HIER, location=str(tmp_path), base_url="/public/")
     with override_settings(STORAGES=stores, DELIVERY_STORE_SERVE="redirect"):
         assert _only(_of(serving_checks.check_serving())).id == "devilry_storage.E060"
@@ -736,10 +751,10 @@ def test_a_disk_is_not_redirected_to(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_sendfile_that_is_not_set_up_is_an_error(
+def test_unconfigured_sendfile_is_an_error(
     tmp_path: Path, given: dict[str, str], missing: str
 ) -> None:
-    """E061: it would answer that there is no such file, or fail."""
+    """E061: downloads would fail, or files would not be found."""
     stores = _stores(HIER, location=str(tmp_path))
     with override_settings(STORAGES=stores, DELIVERY_STORE_SERVE="sendfile", **given):
         message = _only(_of(serving_checks.check_serving()))
@@ -748,7 +763,7 @@ def test_sendfile_that_is_not_set_up_is_an_error(
 
 
 def test_sendfile_root_beside_the_store_is_an_error(tmp_path: Path) -> None:
-    """E061: a folder that merely begins with the same letters is another one."""
+    """E061: even if its name begins with the same letters."""
     with override_settings(
         STORAGES=_stores(HIER, location=str(tmp_path / "store-b")),
         DELIVERY_STORE_SERVE="sendfile",
@@ -761,7 +776,7 @@ def test_sendfile_root_beside_the_store_is_an_error(tmp_path: Path) -> None:
 
 
 def test_sendfile_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """E061: the package itself does without."""
+    """E061: django-sendfile2 is optional."""
     monkeypatch.setattr(serving_checks, "find_spec", lambda name: None)
     stores = _stores(HIER, location=str(tmp_path))
     with override_settings(STORAGES=stores, DELIVERY_STORE_SERVE="sendfile"):
@@ -770,8 +785,8 @@ def test_sendfile_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "devilry-storage[sendfile]" in str(message.hint)
 
 
-def test_an_alias_that_is_not_in_storages_is_a_warning(tmp_path: Path) -> None:
-    """W062: a slip of the pen would be streamed in silence."""
+def test_unknown_alias_is_a_warning(tmp_path: Path) -> None:
+    """W062: a typing error would be streamed without notice."""
     stores = _stores(HIER, location=str(tmp_path))
     with override_settings(STORAGES=stores, DELIVERY_STORE_SERVE={"delivery": "sendfile"}):
         message = _only(_of(serving_checks.check_serving()))
@@ -788,10 +803,10 @@ def test_an_alias_that_is_not_in_storages_is_a_warning(tmp_path: Path) -> None:
         ("devilry_storage.storages.S3DeliveryStore", {"bucket_name": "b"}, "stream"),
     ],
 )
-def test_a_store_that_serves_as_the_settings_say_has_no_messages(
+def test_supported_way_to_serve_has_no_messages(
     tmp_path: Path, backend: str, options: dict[str, Any], way: str
 ) -> None:
-    """The ways that fit; a wrong setting is another check's business."""
+    """An invalid setting is reported by another check."""
     options = options or {"location": str(tmp_path)}
     with override_settings(
         STORAGES=_stores(backend, **options),

@@ -1,4 +1,4 @@
-"""README and manual name all that the package has for its users, and nothing that it has not."""
+"""The manual documents all public names, and no others."""
 
 from __future__ import annotations
 
@@ -28,59 +28,59 @@ def _headings(text: str) -> list[str]:
     return [heading for heading, _ in found]
 
 
-def test_each_setting_has_a_typed_signature() -> None:
-    """The settings page has a heading for each setting that exists, as its code declares it."""
+def test_every_setting_has_a_heading() -> None:
+    """The heading has name, type and default as in the docstring."""
     declared = {
-        re.match(r"``(.+?)``", inspect.getdoc(each) or "")[1]  # type: ignore[index]
-        for _, each in inspect.getmembers(Settings, lambda it: isinstance(it, property))
+        re.match(r"``(.+?)``", inspect.getdoc(value) or "")[1]  # type: ignore[index]
+        for _, value in inspect.getmembers(Settings, lambda it: isinstance(it, property))
     }
-    headings = {each.strip("`") for each in _headings(_page("settings")) if ":" in each}
+    headings = {heading.strip("`") for heading in _headings(_page("settings")) if ":" in heading}
     assert headings == declared
 
 
-def test_no_other_setting_is_named() -> None:
-    """A setting that a page names is one that is read."""
-    declared = " ".join(inspect.getdoc(each) or "" for each in vars(Settings).values())
+def test_documented_settings_exist() -> None:
+    """For every setting that a page names."""
+    declared = " ".join(inspect.getdoc(value) or "" for value in vars(Settings).values())
     for name in set(re.findall(r"\b(?:DELIVERY_STORE|DEVILRY)_[A-Z_]+\b", _text())):
         assert name in declared
 
 
-def test_each_option_is_named() -> None:
-    """The page of the stores has each option that a store takes."""
+def test_every_option_of_stores_on_disk_is_documented() -> None:
+    """On the page of the stores."""
     page = _page("stores")
-    for each in (storages.FsDeliveryStore, storages.FsHierDeliveryStore):
-        for option in set(inspect.signature(each.__init__).parameters) - {"self", "unknown"}:
+    for store in (storages.FsDeliveryStore, storages.FsHierDeliveryStore):
+        for option in set(inspect.signature(store.__init__).parameters) - {"self", "unknown"}:
             assert f"``{option}" in page, option
 
 
-def test_each_check_is_explained() -> None:
-    """The page of checks has a heading for each id; no page names another id."""
+def test_every_check_has_a_heading() -> None:
+    """No page names an id that does not exist."""
     known = {value for name, value in vars(ids).items() if name.isupper() and name[0] != "_"}
-    headings = {each.split()[0].strip("`:") for each in _headings(_page("checks"))[1:]}
+    headings = {heading.split()[0].strip("`:") for heading in _headings(_page("checks"))[1:]}
     assert headings == known
     assert set(re.findall(r"\bdevilry_storage\.[EW]\d+\b", _text())) == known
 
 
-def test_each_exception_is_explained() -> None:
-    """The page of exceptions has each that the package defines."""
+def test_every_exception_is_documented() -> None:
+    """On the page of exceptions."""
     page = _page("exceptions")
     for module in (exceptions, resolving):
-        for name, each in vars(module).items():
-            own = inspect.isclass(each) and each.__module__ == module.__name__
-            if own and issubclass(each, Exception):
+        for name, value in vars(module).items():
+            own = inspect.isclass(value) and value.__module__ == module.__name__
+            if own and issubclass(value, Exception):
                 assert name in page
 
 
-def test_each_signal_is_explained() -> None:
-    """The page of signals has each signal."""
+def test_every_signal_is_documented() -> None:
+    """On the page of signals."""
     page = _page("signals")
-    for name, each in vars(signals).items():
-        if isinstance(each, Signal):
+    for name, value in vars(signals).items():
+        if isinstance(value, Signal):
             assert name in page
 
 
-def test_each_command_is_there() -> None:
-    """A page names each command of the package, and none that does not exist."""
+def test_every_command_is_documented() -> None:
+    """No page names a command that does not exist."""
     named = set(re.findall(r"manage\.py ([a-z_]+)", _text()))
     known = get_commands()
     assert named <= {*known, "demo"}
@@ -88,7 +88,7 @@ def test_each_command_is_there() -> None:
 
 
 def test_public_names_are_in_the_reference() -> None:
-    """The reference has each name that a public module exports."""
+    """The reference has every exported name of the public modules."""
     page = _page("reference")
     for module in (
         "models.py",
@@ -101,7 +101,7 @@ def test_public_names_are_in_the_reference() -> None:
             assert name in page, f"{module}.{name}"
 
 
-def test_every_page_is_reached_from_the_index() -> None:
-    """No page is left out of the table of contents."""
+def test_every_page_is_in_the_index() -> None:
+    """The table of contents lists all pages."""
     listed = set(re.findall(r"^   ([\w-]+)$", _page("index"), flags=re.MULTILINE))
     assert listed == {page.stem for page in DOCS.glob("*.rst")} - {"index"}

@@ -1,4 +1,4 @@
-"""The guide to S3 has each option of the store, as the store's own tables have it."""
+"""The page of S3 documents the options as defined in the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = (DOCS / "s3.rst").read_text(encoding="utf-8")
 
 
 def _table(title: str) -> list[list[str]]:
-    """Return the rows of a table below its header, each as its cells on one line."""
+    """Return the rows of a table without its header, as lists of cells."""
     text = PAGE.partition(f".. list-table:: {title}")[2]
     lines = re.match(r"[^\n]*\n(( {3}[^\n]*)?\n)+", text)
     assert lines, title
@@ -27,17 +27,17 @@ def _table(title: str) -> list[list[str]]:
 
 
 def _settings(option: str) -> str:
-    return ", ".join(f"``{each}``" for each in SETTINGS[option]) or "none"
+    return ", ".join(f"``{setting}``" for setting in SETTINGS[option]) or "none"
 
 
-def test_each_option_that_is_honoured_is_in_the_guide() -> None:
-    """With the settings that stand for it, in the order of the code."""
+def test_honoured_options_are_documented() -> None:
+    """With their settings, in the order of the code."""
     shown = [row[:2] for row in _table("Honoured")]
     assert shown == [[f"``{option}``", _settings(option)] for option in HONOURED]
 
 
-def test_each_option_that_is_refused_is_in_the_guide() -> None:
-    """With its settings, the value that is taken, and the reason that the error gives."""
+def test_rejected_options_are_documented() -> None:
+    """With their settings, the accepted value, and the reason in the error message."""
     shown = _table("Refused")
     assert shown == [
         [f"``{option}``", _settings(option), f"``{harmless!r}``", why]
@@ -45,8 +45,8 @@ def test_each_option_that_is_refused_is_in_the_guide() -> None:
     ]
 
 
-def test_the_bounds_are_those_of_the_code() -> None:
-    """Seconds, attempts, and the longest time that they allow."""
+def test_timeouts_match_the_code() -> None:
+    """Seconds, number of attempts, and the maximum time."""
     text = " ".join(PAGE.partition("\nTimeouts and retries\n")[2].partition("\nVerify")[0].split())
     assert f"has {CONNECT_TIMEOUT} seconds to open, and {READ_TIMEOUT} seconds" in text
     assert f"sent {Bucket.attempts} times in all (``attempts``)" in text
@@ -54,8 +54,8 @@ def test_the_bounds_are_those_of_the_code() -> None:
     assert f"after {Bucket.deadline + CONNECT_TIMEOUT + READ_TIMEOUT:.0f} seconds." in text
 
 
-def test_threshold_and_parts_are_those_of_the_code() -> None:
-    """What the table of costs and the words on memory rest on."""
+def test_threshold_and_part_size_match_the_code() -> None:
+    """The table of costs and the memory usage depend on them."""
     mib = 1 << 20
     text = " ".join(PAGE.partition("\nWhat it costs\n")[2].split())
     assert f"up to the threshold ({Transfer.threshold // mib} MiB)" in text
@@ -64,8 +64,8 @@ def test_threshold_and_parts_are_those_of_the_code() -> None:
     assert "of which three are in flight" in text
 
 
-def test_each_option_of_our_own_is_in_the_guide() -> None:
-    """Those that django-storages does not have, with their defaults."""
+def test_additional_options_are_documented() -> None:
+    """Options that django-storages does not have, with their defaults."""
     own = inspect.signature(S3DeliveryStore.__init__).parameters.values()
     text = PAGE.partition("Our own options:")[2].partition("What it costs")[0]
     for option in own:

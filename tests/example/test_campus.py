@@ -1,4 +1,4 @@
-"""The example site's pages by Django's client, in a process that has its settings."""
+"""The pages of the example site, with Django's test client in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example project: what its demo claims is true, and its server serves it."""
+"""The example project: the results of the demo, and its server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..harness.example_site import (
 
 SOURCE = Path(admin.__file__).parent
 
-#: What the demo does on S3 is another module's matter.
+#: test_demo_s3 tests the demo on S3.
 DEMO = ("demo", "--s3-server", "none")
 
 
@@ -53,8 +53,8 @@ def source_files() -> list[Path]:
     return [path for path in files if "__pycache__" not in path.parts]
 
 
-def test_default_source_is_at_least_200_real_files_of_mixed_size_and_type(shown: Shown) -> None:
-    """The demo delivers what lies on the machine: small, large and empty, text, code, images."""
+def test_default_source_has_many_real_files(shown: Shown) -> None:
+    """Small, large and empty files: text, code and images."""
     sizes = [path.stat().st_size for path in source_files()]
     assert shown.figure(r"delivered +(\d+) files") == len(sizes) >= 200
     assert min(sizes) == 0
@@ -64,12 +64,12 @@ def test_default_source_is_at_least_200_real_files_of_mixed_size_and_type(shown:
     }
 
 
-def test_files_come_in_several_deliveries_of_several_groups(shown: Shown) -> None:
-    """Every delivery is finished, and numbered in its group."""
+def test_files_are_delivered_by_several_groups(shown: Shown) -> None:
+    """Every delivery is finished and numbered within its group."""
     deliveries = shown.rows(
         "SELECT assignment_group_id, number, successful FROM devilry_deliveries_delivery"
     )
-    # The one whose writer was killed came last.
+    # The delivery of the killed process is the last one.
     assert shown.figure(r"in (\d+) deliveries") == len(deliveries) - 1 >= 2
     assert all(successful for *_, successful in deliveries)
     for group in {group for group, *_ in deliveries}:
@@ -78,8 +78,8 @@ def test_files_come_in_several_deliveries_of_several_groups(shown: Shown) -> Non
     assert len({group for group, *_ in deliveries}) >= 2
 
 
-def test_store_holds_the_bytes_of_the_source_under_the_keys_of_the_rows(shown: Shown) -> None:
-    """Hashed here, without the package: every source file is there, and so is every row's."""
+def test_store_contains_the_source_files(shown: Shown) -> None:
+    """Hashed without the package. Every source file and every row's file exists."""
     for name, size, digest in shown.rows(ROWS):
         assert (shown.store / name).stat().st_size == size
         assert sha256(shown.store / name) == digest
@@ -90,17 +90,17 @@ def test_store_holds_the_bytes_of_the_source_under_the_keys_of_the_rows(shown: S
 
 
 def test_every_file_is_verified(shown: Shown) -> None:
-    """The summary says that all were read back, and none was different."""
+    """According to the summary, all files were read back unchanged."""
     delivered = shown.figure(r"delivered +(\d+) files")
     assert shown.figure(r"verified +(\d+) files") == delivered
     assert shown.figure(r"(\d+) different") == 0
 
 
-def test_killed_writer_leaves_a_temp_file_and_nothing_torn(shown: Shown) -> None:
-    """SIGKILL came while a temp file was there; under keys lies what rows and tombstones name."""
+def test_killed_process_leaves_only_a_temporary_file(shown: Shown) -> None:
+    """All other files in the store are named by rows and tombstones."""
     (temp_file,) = (shown.store / ".devilry-storage" / "tmp").iterdir()
     assert temp_file.stat().st_size >= 1_000_000
-    assert shown.figure(r"(\d+) torn files visible") == 0
+    assert shown.figure(r"(\d+) incomplete files visible") == 0
     named = {name for name, *_ in shown.rows(ROWS) + shown.rows(TOMBSTONES)}
     assert {str(path.relative_to(shown.store)) for path in keys(shown.store)} == named
     assert "by SIGKILL, with" in shown.printed
@@ -108,7 +108,7 @@ def test_killed_writer_leaves_a_temp_file_and_nothing_torn(shown: Shown) -> None
 
 
 def test_deleted_file_has_a_tombstone_and_keeps_its_bytes(shown: Shown) -> None:
-    """The row is gone; tombstone and bytes stay until they are due."""
+    """Only the row is deleted."""
     ((name, size, digest),) = shown.rows(TOMBSTONES)
     assert shown.figure(r"deleted +1 file; (\d+) tombstone, .* in the store: yes") == 1
     assert name not in {row[0] for row in shown.rows(ROWS)}
@@ -117,8 +117,8 @@ def test_deleted_file_has_a_tombstone_and_keeps_its_bytes(shown: Shown) -> None:
 
 
 def test_key_tree_and_file_table_are_printed(shown: Shown) -> None:
-    """The tree gives each folder's deliveries; the table name, size, key and SHA-256."""
-    tree = shown.printed.partition("3. Where the bytes lie")[2]
+    """The tree shows deliveries by folder, the table name, size, key and SHA-256."""
+    tree = shown.printed.partition("3. Stored files")[2]
     for line in ("0/  deliveries 0 to 99", "2/  deliveries 20 to 29", "1/  delivery 1"):
         assert line in tree
     name, size, digest = shown.rows(f"{ROWS} AND filename = 'apps.py'")[0]
@@ -126,7 +126,7 @@ def test_key_tree_and_file_table_are_printed(shown: Shown) -> None:
 
 
 def test_progress_without_a_terminal_is_one_plain_line(shown: Shown) -> None:
-    """A log gets no escape sequences, and the bar once, at its end."""
+    """Logs get no escape sequences and only the final state of the bar."""
     total = shown.figure(r"delivered +(\d+) files")
     assert "\x1b" not in shown.printed
     assert "\r" not in shown.printed
@@ -136,7 +136,7 @@ def test_progress_without_a_terminal_is_one_plain_line(shown: Shown) -> None:
 
 @pytest.fixture(scope="module")
 def shown_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shown, Shown]:
-    """Two runs with a folder of odd names, in which lie their data and those of another demo."""
+    """Two runs with a folder of unusual names, which also contains the data of two demos."""
     source = tmp_path_factory.mktemp("odd")
     (source / "sub [red]").mkdir()
     (source / "sub [red]" / "å.txt").write_text("å")
@@ -156,15 +156,15 @@ def shown_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shown, Shown]
     return Shown(data, first.stdout), Shown(data, second.stdout)
 
 
-def test_demo_starts_from_nothing_again_and_takes_a_folder_of_odd_names(
+def test_second_demo_replaces_the_data_of_the_first(
     shown_twice: tuple[Shown, Shown],
 ) -> None:
-    """A second run removes what the first one made; what cannot be a filename is left out."""
+    """Files with invalid names are left out."""
     first, again = shown_twice
     names = again.rows("SELECT filename FROM devilry_deliveries_filemeta")
     assert again.figure(r"delivered +(\d+) files") == 4
     assert "left out: 'new\\nline' is not a valid filename" in again.printed
-    # Two were called sub-same; the demo deleted the larger one, and added its thesis.
+    # Two files became sub-same. The demo deleted the larger one, and added its thesis.
     assert sorted(name for (name,) in names) == [
         "empty",
         "sub [red]-å.txt",
@@ -176,17 +176,17 @@ def test_demo_starts_from_nothing_again_and_takes_a_folder_of_odd_names(
 
 
 def test_data_of_any_demo_is_left_out_of_the_source(shown_twice: tuple[Shown, Shown]) -> None:
-    """A folder that holds its own demo's data, or another's, gives what was there before."""
+    """The number of delivered files is the same in both runs."""
     for shown in shown_twice:
         assert shown.figure(r"delivered +(\d+) files") == 4
 
 
-def test_folder_that_the_demo_did_not_make_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """The demo empties its data folder, and no other."""
+def test_demo_rejects_a_foreign_data_folder(tmp_path: Path) -> None:
+    """It empties only folders that it has created."""
     (tmp_path / "db.sqlite3").write_text("precious")
     ran = run(tmp_path, "demo")
     assert ran.returncode == 1
-    assert f"did not make '{tmp_path}'" in ran.stderr
+    assert f"did not create '{tmp_path}'" in ran.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["db.sqlite3"]
     assert (tmp_path / "db.sqlite3").read_text() == "precious"
 
@@ -195,10 +195,8 @@ def test_folder_that_the_demo_did_not_make_is_refused_and_left_alone(tmp_path: P
     ("source", "words"),
     [("none", "is not a folder"), ("", "has no files"), ("data", "is the demo's own data")],
 )
-def test_source_without_files_is_refused_before_anything_is_removed(
-    tmp_path: Path, source: str, words: str
-) -> None:
-    """A mistake in --source costs nothing."""
+def test_invalid_source_removes_nothing(tmp_path: Path, source: str, words: str) -> None:
+    """A mistake in --source does not delete the data of an earlier demo."""
     data = tmp_path / "data"
     data.mkdir()
     (data / ".made-by-the-demo").touch()
@@ -214,15 +212,13 @@ def test_source_without_files_is_refused_before_anything_is_removed(
 
 @pytest.fixture(scope="module")
 def server(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server of the demo's data."""
+    """A server with the data of the demo."""
     with serving(shown.data, tmp_path_factory.mktemp("server") / "log") as server:
         yield server
 
 
-def test_server_shows_the_deliveries_of_the_demo_to_the_admin(
-    shown: Shown, server: Server
-) -> None:
-    """The user and the password that the demo printed open the admin of its database."""
+def test_admin_shows_the_deliveries_of_the_demo(shown: Shown, server: Server) -> None:
+    """With the printed user and password."""
     browser = server.admin(shown.password())
     files = read(browser, f"{server.url}{FILES}?q=apps.py")
     tombstones = read(browser, f"{server.url}{GONE}")
@@ -232,10 +228,8 @@ def test_server_shows_the_deliveries_of_the_demo_to_the_admin(
     assert name in tombstones
 
 
-def test_server_lets_student_and_examiner_in_with_the_printed_password(
-    shown: Shown, server: Server
-) -> None:
-    """The student sees what the group delivered; the examiner downloads a file of it."""
+def test_student_and_examiner_can_log_in(shown: Shown, server: Server) -> None:
+    """The student sees the group's deliveries, and the examiner downloads a file."""
     student = server.site("anna", shown.password("anna"))
     assert "Anna and Bjarne" in read(student, f"{server.url}/")
     assert 'type="file"' in read(student, f"{server.url}/groups/1/")
@@ -251,25 +245,25 @@ def test_server_lets_student_and_examiner_in_with_the_printed_password(
     assert "color-scheme" in read(student, f"{server.url}{style[1]}")
 
 
-def test_demo_ends_by_naming_the_pages_and_who_sees_them(shown: Shown) -> None:
-    """The site, the admin, and for each kind of people a user with a password."""
-    *_, ending = shown.printed.partition("Look at it yourself")
+def test_demo_prints_urls_and_users(shown: Shown) -> None:
+    """The URLs of the site and the admin, and a user of each kind with the password."""
+    *_, ending = shown.printed.partition("Try it yourself")
     assert "http://127.0.0.1:8000/  " in ending
     assert "http://127.0.0.1:8000/admin/  " in ending
     assert ending.index("runserver") < ending.index("http:") < ending.index("user anna")
     assert len({shown.password(user) for user in ("anna", "eva", "admin")}) == 1
 
 
-def test_server_says_that_the_demo_comes_first(tmp_path: Path) -> None:
-    """Without a database there is nothing to serve from the disk."""
+def test_server_requires_the_demo(tmp_path: Path) -> None:
+    """Without a database there is nothing to serve."""
     ran = run(tmp_path / "data", "runserver", "--noreload")
     assert ran.returncode == 1
     assert "run the command 'demo' first" in ran.stderr
     assert not (tmp_path / "data").exists()
 
 
-def test_memory_server_delivers_the_samples_itself_and_takes_them_along(tmp_path: Path) -> None:
-    """Rows and bytes live and die with the server's process; its admin shows the deliveries."""
+def test_memory_server_delivers_samples_and_discards_them(tmp_path: Path) -> None:
+    """Rows and files exist as long as the server. The admin shows the deliveries."""
     with serving(tmp_path / "data", tmp_path / "log", DELIVERY_STORE="memory") as server:
         log = server.log.read_text()
         password = the_one(r"Log in as 'admin' with the password '(\S+)'", log)
@@ -278,7 +272,7 @@ def test_memory_server_delivers_the_samples_itself_and_takes_them_along(tmp_path
         groups = read(server.site("anna", password), f"{server.url}/")
     assert "Anna and Bjarne" in groups
     assert second.returncode == 1
-    assert "Another demo or server is at work" in second.stderr
+    assert "Another demo or server is using" in second.stderr
     delivered = the_one(r"Delivered (\d+) files to a store in memory", log)
     assert int(delivered) == len(source_files())
     assert f"{delivered} files" in files
@@ -291,15 +285,15 @@ def test_memory_server_delivers_the_samples_itself_and_takes_them_along(tmp_path
 # -- The kinds of store --
 
 
-def test_unknown_kind_of_store_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    """A typing mistake in DELIVERY_STORE is not a store on disk."""
+def test_unknown_kind_of_store_is_rejected(tmp_path: Path) -> None:
+    """The message lists the kinds."""
     ran = run(tmp_path / "data", "check", DELIVERY_STORE="s4")
     assert ran.returncode == 1
     assert "DELIVERY_STORE is 's4': set it to one of disk, memory, s3." in ran.stderr
 
 
-def test_demo_in_memory_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    """Nothing of it would be there to be served afterwards."""
+def test_demo_in_memory_is_rejected(tmp_path: Path) -> None:
+    """Its files could not be served afterwards. Nothing is created."""
     ran = run(tmp_path / "data", "demo", DELIVERY_STORE="memory")
     assert ran.returncode == 1
     assert "unset DELIVERY_STORE" in ran.stderr

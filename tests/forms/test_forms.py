@@ -1,4 +1,4 @@
-"""What the form of a delivery takes and what it refuses: each file, all files, every name."""
+"""Validation by DeliveryForm: single files, all files together, and names."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def sized(sizes: list[int]) -> list[SimpleUploadedFile]:
 
 
 def sent(uploads: Iterable[Any], limits: Limits | None = None) -> DeliveryForm:
-    """Return the form of a request that was encoded as a browser does it, and parsed by Django."""
+    """Return the form of a request that is encoded as by a browser and parsed by Django."""
     request = RequestFactory().post("/", {"uploads": list(uploads), **END})
     return DeliveryForm(request.POST, request.FILES, limits=limits)
 
 
-def given(uploads: Iterable[Any]) -> DeliveryForm:
-    """Return the form of uploads that come from anywhere but from Django's parser."""
+def bound_form(uploads: Iterable[Any]) -> DeliveryForm:
+    """Return the form of uploads that do not come from Django's parser."""
     return DeliveryForm(END, MultiValueDict({"uploads": list(uploads)}))
 
 
@@ -67,10 +67,10 @@ BOUNDS: list[tuple[dict[str, int], Limits, str, list[list[int]]]] = [
 ]
 
 
-def test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above(
+def test_limits_are_inclusive(
     subtests: pytest.Subtests,
 ) -> None:
-    """One byte or file more than the limit is one too many, whoever set it."""
+    """One byte or file above the limit is rejected, wherever the limit is set."""
     for setting, override, code, sizes in BOUNDS:
         for settings, limits in (setting, None), ({}, override):
             with subtests.test(settings=settings, limits=limits), override_settings(**settings):
@@ -80,8 +80,8 @@ def test_limit_allows_what_is_below_and_at_it_and_refuses_what_is_above(
                 assert codes(sent(above, limits)) == [code]
 
 
-def test_override_goes_before_the_setting(subtests: pytest.Subtests) -> None:
-    """A form may allow more than the settings do, and less."""
+def test_form_limits_override_settings(subtests: pytest.Subtests) -> None:
+    """A form may allow more than the settings, or less."""
     wide = Limits(max_files=100, max_bytes=100, max_total_bytes=1000)
     for setting, override, code, (*_, above) in BOUNDS:
         with subtests.test(setting=setting):
@@ -91,8 +91,8 @@ def test_override_goes_before_the_setting(subtests: pytest.Subtests) -> None:
                 assert codes(sent(sized(above), override)) == [code]
 
 
-def test_limits_of_a_class_hold_for_its_forms_and_an_argument_goes_before_them() -> None:
-    """Neither changes the forms that have limits of their own, or none."""
+def test_limits_argument_overrides_class_limits() -> None:
+    """Neither changes other forms."""
 
     class EssayForm(DeliveryForm):
         limits = Limits(max_files=1)
@@ -104,8 +104,8 @@ def test_limits_of_a_class_hold_for_its_forms_and_an_argument_goes_before_them()
     assert DeliveryForm(END, files).is_valid()
 
 
-def test_limits_of_a_field_that_was_declared_anew_hold_too() -> None:
-    """Unless the form has others, which then hold alone."""
+def test_limits_of_redeclared_field_apply() -> None:
+    """Limits of the form replace those of the field."""
 
     class EssayForm(DeliveryForm):
         uploads = FilesField(limits=Limits(max_files=1, extensions=["txt"]))
@@ -118,7 +118,7 @@ def test_limits_of_a_field_that_was_declared_anew_hold_too() -> None:
     assert "accept" not in EssayForm(limits=wider).as_div()
 
 
-def test_limits_that_nobody_set_are_those_of_the_settings_page() -> None:
+def test_default_limits_are_those_of_the_settings_page() -> None:
     """100 files, 100 MiB each, 500 MiB together."""
     limits = Limits()
     assert (limits.most_files, limits.most_bytes) == (100, 100 * 1024**2)
@@ -126,18 +126,20 @@ def test_limits_that_nobody_set_are_those_of_the_settings_page() -> None:
 
 
 @override_settings(DELIVERY_STORE_UPLOAD_MAX_BYTES=2048)
-def test_errors_tell_the_sizes_even_where_rounding_makes_them_equal() -> None:
-    """``2.0 KB`` of at most ``2.0 KB`` would help nobody."""
+def test_errors_show_exact_sizes_if_rounded_sizes_are_equal() -> None:
+    """``2.0 KB`` with a maximum of ``2.0 KB`` would be confusing."""
     assert messages(sent([upload("a", 2049)])) == [
-        "“a”: it has 2049 bytes, at most 2048 bytes are allowed."
+        "“a”: the file is too large: it has 2049 bytes, the maximum is 2048 bytes."
     ]
     (message,) = messages(sent([upload("b", 5000)]))
-    assert message.replace("\xa0", " ") == "“b”: it has 4.9 KB, at most 2.0 KB are allowed."
+    assert message.replace("\xa0", " ") == (
+        "“b”: the file is too large: it has 4.9 KB, the maximum is 2.0 KB."
+    )
 
 
 @override_settings(DELIVERY_STORE_UPLOAD_MAX_BYTES=3)
-def test_every_file_is_validated_wherever_it_stands(subtests: pytest.Subtests) -> None:
-    """Not only the last one, as in CVE-2023-31047: one bad file refuses all, by its name."""
+def test_every_file_is_validated_at_any_position(subtests: pytest.Subtests) -> None:
+    """Not only the last file, as in CVE-2023-31047. The error names the invalid file."""
     for bad in range(3):
         with subtests.test(bad=bad):
             form = sent(upload(f"{number}.txt", 4 if number == bad else 3) for number in range(3))
@@ -145,70 +147,70 @@ def test_every_file_is_validated_wherever_it_stands(subtests: pytest.Subtests) -
             assert [message.partition(":")[0] for message in messages(form)] == [f"“{bad}.txt”"]
 
 
-def test_validators_of_the_field_see_every_file() -> None:
-    """A scanner of a site's own, say; its words are told with the name of the file."""
+def test_field_validators_run_for_every_file() -> None:
+    """Such as a site's virus scanner. Errors name the file."""
 
-    def refuse_viruses(file: Any) -> None:
+    def reject_viruses(file: Any) -> None:
         if file.read() == b"virus":
             raise ValidationError("has a virus")
 
-    field = FilesField(validators=[refuse_viruses])
+    field = FilesField(validators=[reject_viruses])
     bad = [SimpleUploadedFile(name, b"virus") for name in ("a", "c")]
     with pytest.raises(ValidationError) as raised:
         field.clean([bad[0], upload("b"), bad[1]])
     assert raised.value.messages == ["“a”: has a virus", "“c”: has a virus"]
 
 
-def test_all_faults_of_all_files_are_told_at_once() -> None:
-    """Nobody has to send files again for each."""
+def test_errors_of_all_files_are_reported_together() -> None:
+    """Users need not submit the form again for each error."""
     limits = Limits(max_files=2, max_bytes=3, max_total_bytes=4, extensions=["txt"])
     form = sent([upload("a.exe", 4), upload("b.txt"), upload("c", 1)], limits)
     assert codes(form) == ["max_bytes", "extension", "extension", "max_files", "max_total_bytes"]
 
 
-def test_no_file_is_refused() -> None:
-    """A delivery of nothing is none."""
+def test_form_requires_a_file() -> None:
+    """A delivery without files is not allowed."""
     assert codes(sent([])) == ["required"]
 
 
-def test_empty_files_are_files_unless_the_limits_say_otherwise() -> None:
-    """An empty ``__init__.py`` is a part of what students deliver."""
-    allowed, refused = (
+def test_empty_files_are_allowed_unless_limits_forbid_them() -> None:
+    """Students deliver files such as an empty ``__init__.py``."""
+    allowed, rejected = (
         sent([upload("__init__.py", 0), upload("a.py")], Limits(allow_empty=allow))
         for allow in (True, False)
     )
     assert allowed.is_valid()
-    assert messages(refused) == ["“__init__.py”: it is empty."]
+    assert messages(rejected) == ["“__init__.py”: the file is empty."]
 
 
 # -- Extensions --
 
 
-def test_extension_of_the_list_is_allowed_in_any_case() -> None:
-    """With a dot in the list or without, in capitals or not."""
+def test_allowed_extensions_are_case_insensitive() -> None:
+    """The list may contain them with or without a leading dot."""
     limits = Limits(extensions=["pdf", ".txt", "TAR.gz"])
     names = ["a.pdf", "A.PDF", "a.b.pdf", "a.tar.gz", "ä.Txt", "b.pdf.txt"]
     assert [name for name in names if not sent([upload(name)], limits).is_valid()] == []
 
 
-def test_other_extension_is_refused_by_the_name_of_the_file() -> None:
-    """The name has to end with one of them, after something else."""
+def test_other_extensions_are_rejected() -> None:
+    """The name must end with an allowed extension and be longer than it."""
     limits = Limits(extensions=["pdf", "tar.gz"])
     names = ["a.gz", "a", "pdf", ".pdf", "a.pdf.exe", "apdf", "a.pdfx"]
-    said = {name: messages(sent([upload("fine.pdf"), upload(name)], limits)) for name in names}
-    assert said == {
-        name: [f"“{name}”: its name may end only with .pdf, .tar.gz."] for name in names
-    }
+    reason = "this file type is not allowed; allowed file types: .pdf, .tar.gz."
+    assert {
+        name: messages(sent([upload("fine.pdf"), upload(name)], limits)) for name in names
+    } == {name: [f"“{name}”: {reason}"] for name in names}
 
 
-def test_one_text_is_no_list_of_extensions() -> None:
-    """It would be a list of letters."""
-    with pytest.raises(TypeError, match="give a list, such as"):
+def test_extensions_must_not_be_a_string() -> None:
+    """A string would be read as a list of letters."""
+    with pytest.raises(TypeError, match="pass a list such as"):
         Limits(extensions="pdf")
 
 
-def test_extensions_of_an_iterator_hold_for_the_second_form_too() -> None:
-    """What can be read once is read once."""
+def test_extensions_may_be_an_iterator() -> None:
+    """It is read only once, and the limits apply to several forms."""
     limits = Limits(extensions=iter(["pdf"]))
     for _ in range(2):
         assert codes(sent([upload("a.txt")], limits)) == ["extension"]
@@ -217,38 +219,40 @@ def test_extensions_of_an_iterator_hold_for_the_second_form_too() -> None:
 # -- Names --
 
 
-def test_names_that_are_one_in_nfc_are_refused(subtests: pytest.Subtests) -> None:
-    """The model's names are in NFC, so these would clash there."""
+def test_names_equal_in_nfc_are_rejected(subtests: pytest.Subtests) -> None:
+    """The models store names in NFC, so these names would conflict."""
     for one, other in ("a.txt", "a.txt"), (NFC, NFD), (NFD, NFC):
         with subtests.test(one=one, other=other):
             form = sent([upload(one), upload("other"), upload(other)])
             name = unicodedata.normalize("NFC", one)
-            assert messages(form) == [f"“{name}” is there 2 times: names must differ."]
+            assert messages(form) == [f"Duplicate filename “{name}”: filenames must be unique."]
 
 
-def test_names_that_differ_in_case_are_two() -> None:
-    """As in the model; archives make them differ on systems that fold case."""
+def test_names_that_differ_in_case_are_accepted() -> None:
+    """As in the models. Archives rename them for case-insensitive file systems."""
     assert sent([upload("a.txt"), upload("A.txt")]).is_valid()
 
 
 def test_cleaned_names_are_in_nfc() -> None:
-    """What is stored, shown and compared is one form."""
+    """Stored, displayed and compared names have the same form."""
     form = sent([upload(NFD)])
     assert form.is_valid()
     assert [file.name for file in form.cleaned_data["uploads"]] == [NFC]
 
 
-#: The lines of the table whose names have something in them.
+#: The lines of the table whose names are not empty.
 NAMED = [line for line in TABLE if line.name]
 
 
-def test_hostile_name_is_refused_by_name_or_becomes_what_the_table_says(
+def test_hostile_names_are_rejected_or_cleaned(
     subtests: pytest.Subtests,
 ) -> None:
-    """However an upload gets here; what is refused is quoted so that it does nothing."""
+    """The table gives the expected filename. Error messages quote the name safely."""
     for line in NAMED:
         with subtests.test(line.what, name=line.name):
-            form = given([ContentFile(b"x", name="fine.txt"), ContentFile(b"x", name=line.name)])
+            form = bound_form(
+                [ContentFile(b"x", name="fine.txt"), ContentFile(b"x", name=line.name)]
+            )
             if line.filename is None:
                 (message,) = messages(form)
                 assert "is not a valid filename" in message
@@ -258,16 +262,16 @@ def test_hostile_name_is_refused_by_name_or_becomes_what_the_table_says(
                 assert form.cleaned_data["uploads"][1].name == line.filename
 
 
-def test_hostile_name_in_a_request_is_refused_or_becomes_a_valid_filename(
+def test_hostile_names_in_requests_are_rejected_or_cleaned(
     subtests: pytest.Subtests,
 ) -> None:
-    """Django's parser drops folders and what cannot be printed; what it leaves is judged here."""
+    """Django's parser removes folders and unprintable characters. The form validates the rest."""
     for line in NAMED:
         with subtests.test(line.what, name=line.name):
             try:
                 form = sent([ContentFile(b"x", name=line.name)])
             except (UnicodeEncodeError, MultiPartParserError):
-                continue  # no browser sends it, or Django answers 400
+                continue  # no browser sends it, or Django responds with status 400
             if form.is_valid():
                 for file in form.cleaned_data["uploads"]:
                     assert file.name == validate_filename(file.name)
@@ -275,24 +279,24 @@ def test_hostile_name_in_a_request_is_refused_or_becomes_a_valid_filename(
                 assert all(message.isprintable() for message in messages(form))
 
 
-def test_what_is_no_named_upload_is_refused() -> None:
-    """A string where a file should be, or a file without a name."""
+def test_values_without_a_filename_are_rejected() -> None:
+    """A string instead of a file, or a file without a name."""
     for odd in "text", ContentFile(b"nameless"), object():
-        assert codes(given([upload("fine"), odd])) == ["filename"]
+        assert codes(bound_form([upload("fine"), odd])) == ["filename"]
 
 
 # -- The request --
 
 
-def test_request_that_broke_off_is_refused_whatever_arrived() -> None:
-    """Without its end nobody knows whether all files are there."""
+def test_incomplete_requests_are_rejected() -> None:
+    """Without the field ``end``, files may be missing."""
     files = MultiValueDict({"uploads": [upload("a")]})
     for data in {}, {"end": ""}, {"end": "en"}:
         assert codes(DeliveryForm(data, files)) == ["broken_off"]
 
 
-def test_form_tells_only_that_it_broke_off() -> None:
-    """That files are missing or too large may be a consequence."""
+def test_incomplete_request_has_no_other_errors() -> None:
+    """Other errors may be consequences of the missing part."""
     form = DeliveryForm({}, MultiValueDict({"uploads": []}))
     assert codes(form) == ["broken_off"]
 
@@ -300,8 +304,8 @@ def test_form_tells_only_that_it_broke_off() -> None:
 # -- The page --
 
 
-def test_page_has_a_labelled_input_for_many_files_and_the_mark_of_the_end_after_it() -> None:
-    """A label, several files, the limits as help, and the hidden mark behind."""
+def test_form_renders_labelled_input_and_end_field() -> None:
+    """A label, an input for several files, the limits as help text, and the field ``end``."""
     limits = Limits(max_files=3, max_bytes=1024, extensions=["PDF"])
     page = DeliveryForm(limits=limits).as_div()
     assert '<label for="id_uploads">' in page
@@ -309,30 +313,30 @@ def test_page_has_a_labelled_input_for_many_files_and_the_mark_of_the_end_after_
     for attribute in (" multiple", " required", 'accept=".pdf"'):
         assert attribute in page
     assert "At most 3 files of 1.0\xa0KB each, 500.0\xa0MB together." in page
-    assert "Their names end with .pdf." in page
+    assert "Allowed file types: .pdf." in page
     assert page.index('name="uploads"') < page.index('type="hidden" name="end" value="end"')
 
 
-def test_page_of_a_refused_form_has_the_mark_again() -> None:
-    """Else it would refuse whatever is sent next."""
+def test_invalid_form_renders_end_field() -> None:
+    """Otherwise the form could not be submitted again."""
     assert 'name="end" value="end"' in DeliveryForm({}, {}).as_div()
 
 
-def test_form_is_sent_as_multipart() -> None:
-    """A template that asks gets the encoding that files need."""
+def test_form_is_multipart() -> None:
+    """Templates use this to set the encoding."""
     assert DeliveryForm().is_multipart()
 
 
-def test_help_follows_the_settings_until_it_is_shown() -> None:
-    """A field that was declared when the module was imported knows no settings yet."""
+def test_help_text_follows_changed_settings() -> None:
+    """Fields are declared at import time, before settings are read."""
     field = FilesField()
     with override_settings(DELIVERY_STORE_UPLOAD_MAX_FILES=7):
         assert "At most 7 files" in str(field.help_text)
     assert str(FilesField(help_text="My own.").help_text) == "My own."
 
 
-def test_prefix_lets_two_forms_share_a_page() -> None:
-    """Each has its own input and its own mark."""
+def test_two_forms_with_prefixes_share_a_page() -> None:
+    """Each form has its own input and its own ``end`` field."""
     request = RequestFactory().post("/", {"b-uploads": [upload("a")], "b-end": "end"})
     assert DeliveryForm(request.POST, request.FILES, prefix="b").is_valid()
     assert not DeliveryForm(request.POST, request.FILES, prefix="a").is_valid()

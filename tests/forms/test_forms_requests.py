@@ -1,4 +1,4 @@
-"""The form behind a real server: requests that arrive whole, that break off, that are too much."""
+"""DeliveryForm on a real server: complete, truncated and too large requests."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(__name__)]
 
 
-@csrf_exempt  # what arrives is written by hand
+@csrf_exempt  # the requests are written by hand
 def receive(request: HttpRequest) -> HttpResponse:
-    """Deliver, as the view of a site would."""
+    """Create a delivery, as the view of a site does."""
     form = DeliveryForm(request.POST, request.FILES)
     if form.is_valid() and form.save(AssignmentGroup.objects.get()):
         return HttpResponse("delivered")
@@ -42,13 +42,13 @@ def part(name: str, data: bytes, filename: str = "") -> bytes:
 
 
 def body() -> bytes:
-    """Return what a browser sends: the fields of the form in the order of the page."""
+    """Return the body that a browser sends: the form's fields in the order of the page."""
     parts = [part("uploads", data, name) for name, data in FILES.items()]
     return b"".join([*parts, part("end", b"end"), f"--{BOUNDARY}--\r\n".encode()])
 
 
 def send(url: str, data: bytes, length: int) -> bytes:
-    """Send a request that announces so many bytes and ends after the given ones."""
+    """Send a request with the announced Content-Length and possibly less data."""
     address = urlsplit(url)
     head = (
         f"POST /deliver/ HTTP/1.1\r\nHost: {address.netloc}\r\n"
@@ -61,27 +61,27 @@ def send(url: str, data: bytes, length: int) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_whole_request_is_delivered(live_server: Any, store: Any, group: Any) -> None:
-    """What the others are cut from is complete."""
-    answer = send(live_server.url, body(), len(body()))
-    assert answer.endswith(b"delivered")
+def test_complete_request_is_delivered(live_server: Any, store: Any, group: Any) -> None:
+    """The other tests truncate this request."""
+    response = send(live_server.url, body(), len(body()))
+    assert response.endswith(b"delivered")
     delivery = Delivery.objects.get()
     assert {row.filename: row.content.read() for row in delivery.files} == FILES
 
 
-def test_request_that_broke_off_delivers_nothing(live_server: Any, store: Any, group: Any) -> None:
-    """Wherever it ends: in a file, between two, after the last one.
+def test_truncated_request_delivers_nothing(live_server: Any, store: Any, group: Any) -> None:
+    """It may end within a file, between two files, or after the last one.
 
-    Django's parser takes what arrived for a whole request.
+    Django's parser accepts the truncated request.
     """
     whole = body()
     end = whole.index(b'name="end"')
-    places = {end + 13, end, end - 50, *range(0, end, end // 20)}
-    places |= {whole.index(f'filename="{name}"'.encode()) - 60 for name in FILES}
-    for place in sorted(places):
-        answer = send(live_server.url, whole[:place], len(whole))
-        assert b"The upload broke off before its end: nothing was delivered." in answer, place
-        assert not Delivery.objects.exists(), place
+    positions = {end + 13, end, end - 50, *range(0, end, end // 20)}
+    positions |= {whole.index(f'filename="{name}"'.encode()) - 60 for name in FILES}
+    for position in sorted(positions):
+        response = send(live_server.url, whole[:position], len(whole))
+        assert b"The upload was interrupted and nothing was delivered." in response, position
+        assert not Delivery.objects.exists(), position
 
 
 def upload(client: Client, count: int) -> Any:
@@ -89,28 +89,28 @@ def upload(client: Client, count: int) -> Any:
     return client.post("/deliver/", {"uploads": uploads, "end": "end"})
 
 
-def test_more_files_than_django_takes_are_its_bare_400(
+def test_more_files_than_django_allows_are_status_400(
     client: Client, store: Any, group: Any
 ) -> None:
-    """Its limit is as high as that of the form unless it is raised, and comes before any view."""
+    """By default, Django's limit equals the form's limit and is checked before any view runs."""
     assert upload(client, 100).status_code == 200
     assert upload(client, 101).status_code == 400
     assert Delivery.objects.count() == 1
 
 
 @override_settings(DATA_UPLOAD_MAX_NUMBER_FILES=200)
-def test_form_tells_of_too_many_files_where_django_takes_them(
+def test_form_reports_too_many_files_if_django_allows_them(
     client: Client, store: Any, group: Any
 ) -> None:
-    """Which is why the manual says to raise it."""
-    answer = upload(client, 101)
-    assert answer.status_code == 422
-    assert "You chose 101 files, at most 100 are allowed." in answer.content.decode()
+    """This is why the manual recommends to raise Django's limit."""
+    response = upload(client, 101)
+    assert response.status_code == 422
+    assert "You chose 101 files. At most 100 files are allowed." in response.content.decode()
     assert not Delivery.objects.exists()
 
 
-def test_name_of_a_file_is_escaped_on_the_page(client: Client, store: Any, group: Any) -> None:
-    """It is the student's text, in an error too."""
+def test_filename_in_error_is_escaped(client: Client, store: Any, group: Any) -> None:
+    """Filenames are user input, also in error messages."""
     store.full = True
     file = SimpleUploadedFile("<script>alert(1)<&gt;.txt", b"x")
     page = client.post("/deliver/", {"uploads": [file], "end": "end"}).content.decode()

@@ -1,4 +1,4 @@
-"""A form's delivery is finished, or there is none: stores, databases and requests that fail."""
+"""DeliveryForm.save(): a finished delivery, or none if the store or the database fails."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ..harness.mounting import tmpfs
 
 pytest_plugins = ["tests.testapp.fixtures"]
 
-# Not in a transaction: what is committed before something fails is what it is about.
+# Not in a transaction: these tests depend on what is committed before a failure.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 _requests: list[HttpRequest] = []
@@ -41,7 +41,7 @@ _requests: list[HttpRequest] = []
 
 @pytest.fixture(autouse=True)
 def closed_requests() -> Iterator[None]:
-    """Close the uploads of a test's requests, as Django does when it has answered."""
+    """Close the uploads of a test's requests, as Django does after the response."""
     yield
     while _requests:
         _requests.pop().close()
@@ -51,7 +51,7 @@ UPLOADS = {"a.txt": b"a", "blåbær.txt": "blåbær".encode(), "empty": b"", "la
 
 
 def form_of(files: dict[str, bytes], form_class: type[DeliveryForm] = DeliveryForm) -> Any:
-    """Return the valid form of a request that Django has parsed."""
+    """Return the valid form of a request parsed by Django."""
     uploads = [SimpleUploadedFile(name, data) for name, data in files.items()]
     request = RequestFactory().post("/", {"uploads": uploads, "end": "end"})
     _requests.append(request)
@@ -68,11 +68,11 @@ def nothing_visible() -> bool:
     return not Delivery.objects.exists() and not FileMeta.objects.exists()
 
 
-# -- A delivery --
+# -- Successful deliveries --
 
 
-def test_valid_form_becomes_a_finished_delivery(store: FailingStore, group: Any) -> None:
-    """Its number, who delivered it, and every file with its size, SHA-256 and bytes."""
+def test_save_creates_finished_delivery(store: FailingStore, group: Any) -> None:
+    """With number, user, and size, SHA-256 and content of every file."""
     user = make_user("anna")
     form = form_of(UPLOADS)
     delivery = form.save(group, user)
@@ -92,40 +92,40 @@ def test_valid_form_becomes_a_finished_delivery(store: FailingStore, group: Any)
 
 
 @override_settings(FILE_UPLOAD_MAX_MEMORY_SIZE=0)
-def test_uploads_in_temp_files_are_stored_as_those_in_memory(store: Any, group: Any) -> None:
-    """However large they are, and whichever handler took them."""
+def test_uploads_in_temporary_files_are_stored(store: Any, group: Any) -> None:
+    """For any size and upload handler."""
     form = form_of(UPLOADS)
-    assert all(hasattr(each, "temporary_file_path") for each in form.cleaned_data["uploads"])
+    assert all(hasattr(file, "temporary_file_path") for file in form.cleaned_data["uploads"])
     form.save(group)
     assert sorted(stored(store).values()) == sorted(UPLOADS.values())
 
 
 def test_names_are_stored_in_nfc(store: FailingStore, group: Any) -> None:
-    """As the form compared them."""
+    """In the same form as the form compares them."""
     name = unicodedata.normalize("NFD", "\u00e9")
     delivery = form_of({name: b"x"}).save(group)
     assert [row.filename for row in delivery.files] == ["\u00e9"]
 
 
-def test_delivery_of_nobody_in_particular(store: FailingStore, group: Any) -> None:
-    """The user may be left out, as by ``begin()``."""
+def test_user_of_save_is_optional(store: FailingStore, group: Any) -> None:
+    """As for ``begin()``."""
     assert form_of({"a": b"a"}).save(group).delivered_by is None
 
 
 # -- Stores that fail --
 
 
-def test_full_store_leaves_nothing_visible_and_the_error_names_the_file(
+def test_full_store_is_reported_with_the_filename(
     store: FailingStore, group: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The form tells what was not stored and why; the log has the exception."""
+    """Nothing is visible. The form has the reason, and the exception is logged."""
     store.full = True
     form = form_of({"a.txt": b"a"})
     assert form.save(group) is None
-    (told,) = errors(form)
-    assert told == (
-        "Nothing was delivered: “a.txt” was not stored, because the store of the deliveries is "
-        "full; tell those who run this site."
+    (message,) = errors(form)
+    assert message == (
+        "Nothing was delivered: “a.txt” was not stored, because the server has no space left; "
+        "please contact the administrators."
     )
     assert nothing_visible()
     assert not buried()
@@ -136,10 +136,10 @@ def test_full_store_leaves_nothing_visible_and_the_error_names_the_file(
 
 
 @pytest.mark.parametrize("room_for", range(4))
-def test_store_that_fills_up_in_between_keeps_what_was_published_and_shows_none_of_it(
+def test_store_that_fills_up_keeps_stored_bytes_but_shows_nothing(
     store: FailingStore, group: Any, room_for: int
 ) -> None:
-    """Bytes may be left without a row; none is deleted because of an error."""
+    """Bytes may be left without a row, but an error never deletes stored bytes."""
     store.fill_up(room_for)
     form = form_of(UPLOADS)
     assert form.save(group) is None
@@ -150,8 +150,8 @@ def test_store_that_fills_up_in_between_keeps_what_was_published_and_shows_none_
     assert all(data in UPLOADS.values() for data in left)
 
 
-def test_delivery_succeeds_once_there_is_room_again(store: FailingStore, group: Any) -> None:
-    """A failure leaves nothing that would be in the way; it gets the number 1."""
+def test_delivery_succeeds_after_space_is_freed(store: FailingStore, group: Any) -> None:
+    """The failed attempt does not block it. The delivery has the number 1."""
     store.fill_up(2)
     form_of(UPLOADS).save(group)
     store.before = lambda name: None  # type: ignore[method-assign]
@@ -160,18 +160,18 @@ def test_delivery_succeeds_once_there_is_room_again(store: FailingStore, group: 
     assert {row.filename: row.content.read() for row in delivery.files} == UPLOADS
 
 
-def test_full_disk_shows_nothing(
+def test_full_disk_leaves_no_delivery(
     group: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real file system without room: an error that names the file, and no delivery."""
+    """On a real file system without space, the error names the file."""
     need(MOUNTS)
     with tmpfs(tmp_path / "root", "256k"):
         store = FsHierDeliveryStore(location=tmp_path / "root")
         monkeypatch.setattr(FileMeta, "deliverystore", store)
         form = form_of({"large.bin": bytes(1 << 20)})
         assert form.save(group) is None
-        (told,) = errors(form)
-        assert "“large.bin” was not stored, because the store of the deliveries is full" in told
+        (message,) = errors(form)
+        assert "“large.bin” was not stored, because the server has no space left" in message
         assert nothing_visible()
         assert form_of({"large.bin": bytes(1 << 20), "small.txt": b"s"}).save(group) is None
         assert nothing_visible()
@@ -179,10 +179,10 @@ def test_full_disk_shows_nothing(
 
 
 @pytest.mark.servers
-def test_s3_that_does_not_answer_shows_nothing_and_names_no_server(
+def test_unreachable_s3_is_reported_without_server_name(
     group: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Students read that it does not answer; where it is, is in the log."""
+    """Users read that the storage does not respond. The log has the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     store = S3DeliveryStore(
@@ -196,20 +196,20 @@ def test_s3_that_does_not_answer_shows_nothing_and_names_no_server(
     monkeypatch.setattr(FileMeta, "deliverystore", store)
     form = form_of({"a.txt": b"a"})
     assert form.save(group) is None
-    (told,) = errors(form)
-    assert told == (
-        "Nothing was delivered: “a.txt” was not stored, because the store of the deliveries does "
-        "not answer; try again later."
+    (message,) = errors(form)
+    assert message == (
+        "Nothing was delivered: “a.txt” was not stored, because the file storage does not "
+        "respond; try again later."
     )
     assert str(port) in caplog.text
     assert nothing_visible()
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no"), OSError("backend says")])
-def test_other_failure_of_a_store_is_told_without_its_words(
+def test_other_store_errors_are_reported_without_details(
     store: FailingStore, group: Any, error: OSError
 ) -> None:
-    """They are about servers and folders, and for those who read the log."""
+    """The details concern servers and folders, and are only logged."""
 
     def fail(name: str) -> None:
         raise error
@@ -217,20 +217,20 @@ def test_other_failure_of_a_store_is_told_without_its_words(
     store.before = fail  # type: ignore[method-assign]
     form = form_of({"a.txt": b"a"})
     assert form.save(group) is None
-    (told,) = errors(form)
-    assert told == (
-        "Nothing was delivered: “a.txt” was not stored, because the store of the deliveries "
-        "failed; try again, or tell those who run this site."
+    (message,) = errors(form)
+    assert message == (
+        "Nothing was delivered: “a.txt” was not stored, because the file storage failed; try "
+        "again or contact the administrators."
     )
     assert nothing_visible()
 
 
-# -- What fails after the bytes are stored --
+# -- Failures after the bytes are stored --
 
 
 @pytest.fixture
 def losing(store: FailingStore) -> Iterator[None]:
-    """Let the store lose what it has stored before the delivery is finished."""
+    """Delete each stored file before the delivery is finished."""
 
     @receiver(file_stored, weak=False, dispatch_uid="losing")
     def lose(name: str, **kwargs: Any) -> None:
@@ -240,40 +240,40 @@ def losing(store: FailingStore) -> Iterator[None]:
     file_stored.disconnect(dispatch_uid="losing")
 
 
-def test_delivery_that_cannot_be_finished_is_none(
+def test_delivery_with_missing_file_is_not_created(
     losing: None, store: FailingStore, group: Any
 ) -> None:
-    """What is not whole in the store is not delivered; the words name the file, and no key."""
+    """The error has the filename and no key."""
     form = form_of({"a.txt": b"a"})
     assert form.save(group) is None
-    (told,) = errors(form)
-    assert told == (
-        "Nothing was delivered, because the store of the deliveries did not keep “a.txt”; try "
-        "again, or tell those who run this site."
+    (message,) = errors(form)
+    assert message == (
+        "Nothing was delivered, because the file storage did not save “a.txt”; try again or "
+        "contact the administrators."
     )
     assert nothing_visible()
 
 
-class Broken(Exception):
-    """Something that nobody expects."""
+class UnexpectedError(Exception):
+    """An exception that save() does not handle."""
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (IntegrityError("unique"), "somebody changed the same rows meanwhile"),
-        (OperationalError("locked"), "The database failed or is busy: look whether"),
-        (failure(errno.EIO), "the store of the deliveries failed"),
+        (IntegrityError("unique"), "the same rows were changed by another request"),
+        (OperationalError("locked"), "The database failed or is busy: check whether"),
+        (failure(errno.EIO), "the file storage failed"),
     ],
 )
-def test_failing_finish_takes_the_rows_back_and_leaves_the_bytes(
+def test_failing_finish_deletes_rows_and_keeps_bytes(
     store: FailingStore,
     group: Any,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     words: str,
 ) -> None:
-    """The rows go as any deleted row goes: with a tombstone that keeps them for their time."""
+    """The rows are deleted as usual, with tombstones."""
 
     def finish(self: Delivery) -> None:
         raise error
@@ -289,10 +289,10 @@ def test_failing_finish_takes_the_rows_back_and_leaves_the_bytes(
     assert all(tombstone.rows for tombstone in Tombstone.objects.all())
 
 
-def test_lost_reply_to_the_last_commit_deletes_nothing(
+def test_lost_commit_reply_deletes_nothing(
     store: FailingStore, group: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is finished after all, so it stays; the words say that this is for the user to see."""
+    """The delivery is finished and remains. The error asks the user to check it."""
     finish: Callable[[Delivery], None] = Delivery.finish
 
     def lose_the_reply(self: Delivery) -> None:
@@ -302,19 +302,21 @@ def test_lost_reply_to_the_last_commit_deletes_nothing(
     monkeypatch.setattr(Delivery, "finish", lose_the_reply)
     form = form_of(UPLOADS)
     assert form.save(group) is None
-    assert errors(form) == [
-        "The database failed or is busy: look whether this was delivered, and try again."
-    ]
+    (message,) = errors(form)
+    assert message == (
+        "The database failed or is busy: check whether your delivery was recorded before trying "
+        "again."
+    )
     delivery = Delivery.objects.get()
     assert delivery.successful
     assert {row.filename: row.content.read() for row in delivery.files} == UPLOADS
     assert not buried()
 
 
-def test_database_that_is_gone_is_told_and_what_may_be_left_is_logged(
+def test_lost_database_is_reported_and_logged(
     store: FailingStore, group: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing can be taken back then; what is left is unfinished."""
+    """The unfinished rows cannot be deleted and remain."""
     gone = False
 
     def execute(run: Any, sql: str, *arguments: Any) -> Any:
@@ -327,21 +329,19 @@ def test_database_that_is_gone_is_told_and_what_may_be_left_is_logged(
     form = form_of({"a.txt": b"a"})
     with connection.execute_wrapper(execute):
         assert form.save(group) is None
-    assert "look whether this was delivered" in errors(form)[0]
+    assert "check whether your delivery was recorded" in errors(form)[0]
     assert not Delivery.objects.filter(successful=True).exists()
     assert "the database is gone" in caplog.text
 
 
-def test_unexpected_error_is_raised_and_leaves_nothing_visible(
-    store: FailingStore, group: Any
-) -> None:
-    """A mistake in the code is not told to students as if the store had failed."""
+def test_unexpected_error_leaves_nothing_visible(store: FailingStore, group: Any) -> None:
+    """Programming errors are raised instead of being reported to students."""
 
     def fail(name: str) -> None:
-        raise Broken
+        raise UnexpectedError
 
     store.before = fail  # type: ignore[method-assign]
-    with pytest.raises(Broken):
+    with pytest.raises(UnexpectedError):
         form_of({"a.txt": b"a"}).save(group)
     assert nothing_visible()
 
@@ -349,7 +349,7 @@ def test_unexpected_error_is_raised_and_leaves_nothing_visible(
 def test_interrupted_delivery_leaves_nothing_visible(
     store: FailingStore, group: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C, or a worker that is told to exit."""
+    """By Ctrl-C, or when a worker exits."""
 
     def finish(self: Delivery) -> None:
         raise KeyboardInterrupt
@@ -360,8 +360,8 @@ def test_interrupted_delivery_leaves_nothing_visible(
     assert nothing_visible()
 
 
-def test_file_that_was_closed_before_it_was_stored_is_raised(store: Any, group: Any) -> None:
-    """A mistake of the view's: nothing is delivered, and it is told who made it."""
+def test_closed_upload_raises_value_error(store: Any, group: Any) -> None:
+    """This is an error in the view. Nothing is delivered."""
     form = form_of({"a.txt": b"a"})
     form.cleaned_data["uploads"][0].close()
     with pytest.raises(ValueError, match="closed file"):
@@ -369,26 +369,24 @@ def test_file_that_was_closed_before_it_was_stored_is_raised(store: Any, group: 
     assert nothing_visible()
 
 
-# -- In a transaction of the caller's --
+# -- Within the caller's transaction --
 
 
-def test_failure_in_the_callers_transaction_is_told_where_it_can_go_on(
-    store: FailingStore, group: Any
-) -> None:
-    """With ATOMIC_REQUESTS, say: what the view writes besides is committed, the delivery not."""
+def test_failure_in_usable_transaction_is_reported(store: FailingStore, group: Any) -> None:
+    """As with ATOMIC_REQUESTS: only other changes of the view are committed."""
     store.full = True
     with transaction.atomic():
         form = form_of({"a.txt": b"a"})
         assert form.save(group) is None
-        AssignmentGroup.objects.create(name="besides")
-    assert AssignmentGroup.objects.filter(name="besides").exists()
+        AssignmentGroup.objects.create(name="other")
+    assert AssignmentGroup.objects.filter(name="other").exists()
     assert nothing_visible()
 
 
-def test_failure_that_broke_the_callers_transaction_is_raised(
+def test_failure_in_unusable_transaction_is_raised(
     store: FailingStore, group: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page that tells it could not read a row any more."""
+    """A page with the error could not query the database."""
 
     def finish(self: Delivery) -> None:
         with transaction.atomic(savepoint=False):
@@ -400,11 +398,11 @@ def test_failure_that_broke_the_callers_transaction_is_raised(
     assert nothing_visible()
 
 
-# -- The use of the form --
+# -- Misuse, and names of failed files --
 
 
-def test_form_that_is_not_valid_saves_nothing(store: FailingStore, group: Any) -> None:
-    """Nor one that was saved in vain before."""
+def test_invalid_form_saves_nothing(store: FailingStore, group: Any) -> None:
+    """The same applies to a form whose save() has failed."""
     with pytest.raises(ValueError, match=r"call save\(\) once, after is_valid\(\)"):
         DeliveryForm({}, {}).save(group)
     store.full = True
@@ -416,18 +414,18 @@ def test_form_that_is_not_valid_saves_nothing(store: FailingStore, group: Any) -
     assert nothing_visible()
 
 
-def test_add_files_says_which_file_failed(store: FailingStore, delivery: Delivery) -> None:
-    """Whatever raised it, and whoever asks: people by a note, code by an attribute."""
+def test_add_files_reports_the_failed_file(store: FailingStore, delivery: Delivery) -> None:
+    """By a note for people and by an attribute for code."""
     store.nearly_full = True
     with pytest.raises(OSError) as caught:  # noqa: PT011  # whichever it is
         delivery.add_files({"a.txt": ContentFile(b"12345")})
     assert caught.value.being_stored == "a.txt"  # type: ignore[attr-defined]
 
 
-def test_file_that_is_added_alone_is_named_too(
+def test_add_files_without_bulk_reports_the_failed_file(
     store: FailingStore, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that cannot be inserted in bulk, a multi-table child, adds one after the other."""
+    """Multi-table child models cannot be inserted in bulk, so files are added one by one."""
     monkeypatch.setattr(MarkedFile, "deliverystore", store)
     monkeypatch.setattr(Delivery, "filemeta_model", classmethod(lambda cls: MarkedFile))
     store.fill_up(1)

@@ -87,7 +87,7 @@ class Project:
         waiting: list[Block] = []
         for block in blocks(page):
             if block.path == "settings.py":
-                continue  # an alternative: see test_settings_of_the_page_are_sound
+                continue  # one way of several: see test_settings_of_the_page_pass_the_checks
             if block.language in {"python", "pycon"} and not block.path:
                 waiting.append(block)
                 continue

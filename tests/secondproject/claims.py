@@ -476,7 +476,7 @@ def test_form_creates_a_delivery_of_the_project(course: Course, teacher: User) -
 def test_form_rejects_more_files_than_its_limits_allow(course: Course) -> None:
     """Each form has its own limits."""
     form = submitted("a", "b", "c")
-    assert form.errors["uploads"] == ["You chose 3 files, at most 2 are allowed."]
+    assert form.errors["uploads"] == ["You chose 3 files. At most 2 files are allowed."]
     assert not Submission.objects.exists()
 
 

@@ -1,4 +1,4 @@
-"""Files in each kind of store, and a site that serves them on each kind of server."""
+"""Fixtures: files in each kind of store, and a site on each kind of server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..harness import s3servers
 from ..harness.http_servers import KINDS, Site, serving
 from ..harness.users import make_user
 
-#: All middleware of Django's that looks at an answer, or changes it.
+#: All middleware of Django that reads or changes a response.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.gzip.GZipMiddleware",
@@ -37,7 +37,7 @@ MIDDLEWARE = [
 
 
 def make_store(kind: str, folder: Path) -> DeliveryStoreMixin:
-    """Return a store of the kind, at a place of its own."""
+    """Return a store of the given kind with its own location."""
     if kind == "disk":
         return FsHierDeliveryStore(location=folder, durable=False)
     if kind == "memory":
@@ -48,14 +48,14 @@ def make_store(kind: str, folder: Path) -> DeliveryStoreMixin:
 
 @pytest.fixture(params=["disk", "memory", pytest.param("moto", marks=pytest.mark.servers)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DeliveryStoreMixin]:
-    """The store of the package's own files, of each kind."""
+    """The store of the package's own model of files, for each kind of store."""
     with override_deliverystore(make_store(request.param, tmp_path / "store")) as store:
         yield store
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[FsHierDeliveryStore]:
-    """The store of the package's own files, on disk."""
+    """The store of the package's own model of files, on disk."""
     with override_deliverystore(make_store("disk", tmp_path / "store")) as store:
         yield store
 
@@ -68,7 +68,7 @@ def candidate(transactional_db: None, group: Any) -> Any:
 
 
 def deliver(group: Any, **files: bytes) -> dict[str, Any]:
-    """Deliver files of these names and contents, and return their rows by name."""
+    """Deliver files with these names and contents, and return their rows by name."""
     delivery = Delivery.begin(group)
     rows = {name: delivery.add_file(f"{name}.txt", data) for name, data in files.items()}
     delivery.finish()
@@ -83,7 +83,7 @@ def server(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def site(server: str, candidate: Any, settings: Any) -> Iterator[Site]:
-    """A running site, as the candidate of the group sees it."""
+    """A running site, with the session of the group's candidate."""
     settings.MIDDLEWARE = MIDDLEWARE
     with serving(server) as running:
         yield running.logged_in(candidate)

@@ -1,4 +1,4 @@
-"""The download view, by Django's client."""
+"""The download view, with Django's test client."""
 
 from __future__ import annotations
 
@@ -55,41 +55,41 @@ def _url(row: Any) -> str:
     return reverse("devilry_storage:download", args=["devilry_deliveries.filemeta", row.pk])
 
 
-def test_a_candidate_gets_the_whole_file(candidate: Client, row: Any) -> None:
-    """With the headers of the design, and the bytes that were delivered."""
-    answer = candidate.get(_url(row))
-    assert answer.status_code == 200
-    assert b"".join(answer) == DATA
-    assert answer["Content-Length"] == "10"
-    assert answer["Content-Type"] == "text/plain; charset=utf-8"
-    assert answer["Content-Disposition"] == 'attachment; filename="answer.txt"'
-    assert answer["ETag"] == f'"{hashlib.sha256(DATA).hexdigest()}"'
-    assert answer["X-Content-Type-Options"] == "nosniff"
-    assert "sandbox" in answer["Content-Security-Policy"]
-    assert answer["Cache-Control"] == "private, no-cache"
-    assert "Cookie" in answer["Vary"]
-    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
-    assert answer["Referrer-Policy"] == "no-referrer"
+def test_candidate_downloads_the_whole_file(candidate: Client, row: Any) -> None:
+    """With all documented headers."""
+    response = candidate.get(_url(row))
+    assert response.status_code == 200
+    assert b"".join(response) == DATA
+    assert response["Content-Length"] == "10"
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert response["Content-Disposition"] == 'attachment; filename="answer.txt"'
+    assert response["ETag"] == f'"{hashlib.sha256(DATA).hexdigest()}"'
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in response["Content-Security-Policy"]
+    assert response["Cache-Control"] == "private, no-cache"
+    assert "Cookie" in response["Vary"]
+    assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response["Referrer-Policy"] == "no-referrer"
 
 
-def test_a_range_is_a_part_of_it(candidate: Client, row: Any) -> None:
-    """Status 206, and where it lies."""
-    answer = candidate.get(_url(row), headers={"range": "bytes=2-4"})
-    assert answer.status_code == 206
-    assert b"".join(answer) == b"234"
-    assert answer["Content-Range"] == "bytes 2-4/10"
-    answer = candidate.get(_url(row), headers={"range": "bytes=10-"})
-    assert answer.status_code == 416
-    assert answer["Content-Range"] == "bytes */10"
+def test_range_request_returns_a_part(candidate: Client, row: Any) -> None:
+    """Status 206 with Content-Range, or 416 for a range outside of the file."""
+    response = candidate.get(_url(row), headers={"range": "bytes=2-4"})
+    assert response.status_code == 206
+    assert b"".join(response) == b"234"
+    assert response["Content-Range"] == "bytes 2-4/10"
+    response = candidate.get(_url(row), headers={"range": "bytes=10-"})
+    assert response.status_code == 416
+    assert response["Content-Range"] == "bytes */10"
 
 
-# -- Who --
+# -- Permissions --
 
 FILEMETA = "devilry_deliveries.filemeta"
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete", "trace")
 
-#: What is no id of any row, and a label of no model of files.
-NOBODYS = [
+#: Ids of no row, and labels of no model of files.
+MISSING = [
     *((FILEMETA, pk) for pk in ("0", "999999", "9" * 19, "9" * 30, "9" * 5000)),
     *((FILEMETA, pk) for pk in ("-1", "+1", "007", "1.0", "1e3", "1_0", "x", "٣", " 1", "None")),
     *((label, "1") for label in ("auth.user", "devilry_deliveries.delivery", "nothing", "a.b.c")),
@@ -97,8 +97,8 @@ NOBODYS = [
 ]
 
 
-def _nobodys() -> list[str]:
-    return [reverse("devilry_storage:download", args=names) for names in NOBODYS]
+def _missing_urls() -> list[str]:
+    return [reverse("devilry_storage:download", args=names) for names in MISSING]
 
 
 def logged_in(user: Any) -> Client:
@@ -108,32 +108,32 @@ def logged_in(user: Any) -> Client:
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["anonymous", "inactive"])
-def test_whoever_is_nobody_is_led_to_the_login(
+def test_anonymous_and_inactive_users_are_redirected_to_login(
     row: Any, group: Any, settings: Any, is_known: bool, subtests: pytest.Subtests
 ) -> None:
-    """Whether there is such a file or not, and though an inactive candidate had been one."""
-    # A backend that lets inactive users in to see that they are.
+    """Whether the file exists or not, and even if the inactive user is a candidate."""
+    # A backend that lets inactive users log in.
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
     client = Client()
     if is_known:
         user = make_user("gone", is_active=False)
         group.candidates.add(user)
         client.force_login(user)
-    for method, url in product(METHODS, (_url(row), *_nobodys())):
+    for method, url in product(METHODS, (_url(row), *_missing_urls())):
         with subtests.test(method, url=url):
-            answer = getattr(client, method)(url)
-            assert answer.status_code == 302
-            assert answer["Location"] == f"/accounts/login/?{urlencode({'next': url}, safe='/')}"
+            response = getattr(client, method)(url)
+            assert response.status_code == 302
+            assert response["Location"] == f"/accounts/login/?{urlencode({'next': url}, safe='/')}"
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_whoever_may_not_see_a_row_learns_nothing(row: Any, settings: Any, debug: bool) -> None:
-    """By no method, range or condition: all is as for an id that there is not."""
+def test_hidden_rows_look_like_missing_rows(row: Any, settings: Any, debug: bool) -> None:
+    """For every method, range and condition."""
     settings.DEBUG = debug
     client = logged_in(make_user("stranger"))
-    # As long an id, which makes as long a page.
-    nobodys = next(pk for pk in (row.pk + 1, row.pk - 1) if len(str(pk)) == len(str(row.pk)))
-    absent = reverse("devilry_storage:download", args=[FILEMETA, nobodys])
+    # An id of the same length, so that the pages have the same length.
+    unused = next(pk for pk in (row.pk + 1, row.pk - 1) if len(str(pk)) == len(str(row.pk)))
+    absent = reverse("devilry_storage:download", args=[FILEMETA, unused])
     headers: list[dict[str, str]] = [
         {},
         {"range": "bytes=0-0"},
@@ -145,25 +145,25 @@ def test_whoever_may_not_see_a_row_learns_nothing(row: Any, settings: Any, debug
         {"if-modified-since": "Sun, 06 Nov 2094 08:49:37 GMT"},
         {"if-unmodified-since": "Sun, 06 Nov 1994 08:49:37 GMT"},
     ]
-    for method, each in product(METHODS, headers):
-        one = getattr(client, method)(_url(row), headers=each)
-        other = getattr(client, method)(absent, headers=each)
+    for method, conditions in product(METHODS, headers):
+        one = getattr(client, method)(_url(row), headers=conditions)
+        other = getattr(client, method)(absent, headers=conditions)
         assert one.status_code == other.status_code == 404
         assert _plain(one) == _plain(other)
 
 
-def _plain(answer: Any) -> tuple[bytes, dict[str, str]]:
-    """Return body and headers without what was asked for; a page for debugging shows that."""
-    return re.sub(rb"filemeta/\d+/", b"", answer.content), dict(answer.headers)
+def _plain(response: Any) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers without the requested path, which debug pages show."""
+    return re.sub(rb"filemeta/\d+/", b"", response.content), dict(response.headers)
 
 
-def test_what_is_nobodys_is_not_found(candidate: Client) -> None:
-    """Whatever stands for the id, and for the model."""
-    assert {candidate.get(url).status_code for url in _nobodys()} == {404}
+def test_invalid_ids_and_models_are_not_found(candidate: Client) -> None:
+    """For any value of the id and of the model's label."""
+    assert {candidate.get(url).status_code for url in _missing_urls()} == {404}
 
 
 def test_id_has_one_spelling_in_a_url(candidate: Client, row: Any) -> None:
-    """No zeros, signs or spaces before it, and no digits of another script."""
+    """Leading zeros, signs, spaces and digits of other scripts are rejected."""
     arabic = "".join(chr(0x660 + int(digit)) for digit in str(row.pk))
     for spelling in (
         f"0{row.pk}",
@@ -178,8 +178,8 @@ def test_id_has_one_spelling_in_a_url(candidate: Client, row: Any) -> None:
     assert candidate.get(_url(row)).status_code == 200
 
 
-def test_a_file_is_for_whom_visible_to_says(group: Any, row: Any) -> None:
-    """Candidates of the group; its examiners once it is finished; holders of the permission."""
+def test_visible_to_decides_who_may_download(group: Any, row: Any) -> None:
+    """Candidates, examiners after the delivery is finished, and users with the permission."""
     unfinished = Delivery.begin(group).add_file("draft.txt", DATA)
     candidate, examiner, staff = (make_user(name) for name in ("anna", "erik", "stine"))
     group.candidates.add(candidate)
@@ -187,18 +187,18 @@ def test_a_file_is_for_whom_visible_to_says(group: Any, row: Any) -> None:
     staff.user_permissions.add(Permission.objects.get(codename="view_filemeta"))
     found = {
         user.get_username().split("@")[0]: [
-            logged_in(user).get(_url(each)).status_code for each in (row, unfinished)
+            logged_in(user).get(_url(file)).status_code for file in (row, unfinished)
         ]
         for user in (candidate, examiner, staff)
     }
     assert found == {"anna": [200, 200], "erik": [200, 404], "stine": [200, 200]}
 
 
-def test_whoever_may_see_it_may_only_read_it(candidate: Client, row: Any) -> None:
-    """The methods are told, to whom the file is told."""
+def test_other_methods_are_not_allowed(candidate: Client, row: Any) -> None:
+    """Only users who may see the file get the allowed methods."""
     for method in ("post", "put", "patch", "delete"):
-        answer = getattr(candidate, method)(_url(row))
-        assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD, OPTIONS")
+        response = getattr(candidate, method)(_url(row))
+        assert (response.status_code, response["Allow"]) == (405, "GET, HEAD, OPTIONS")
     assert candidate.options(_url(row)).status_code == 200
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = candidate.cookies
@@ -206,8 +206,8 @@ def test_whoever_may_see_it_may_only_read_it(candidate: Client, row: Any) -> Non
     assert strict.post(f"{_url(row)[:-1]}9/").status_code == 403
 
 
-def test_a_view_of_ones_own_may_have_other_rules(row: Any, rf: RequestFactory) -> None:
-    """By its queryset; its model needs no place in the URL then."""
+def test_subclass_may_use_its_own_rules(row: Any, rf: RequestFactory) -> None:
+    """It overrides get_queryset(). With the attribute ``model``, the URL needs no label."""
 
     class OpenView(DownloadView):
         model = type(row)
@@ -218,37 +218,39 @@ def test_a_view_of_ones_own_may_have_other_rules(row: Any, rf: RequestFactory) -
 
     request = rf.get("/")
     request.user = make_user("stranger")
-    answer = OpenView.as_view()(request, pk=row.pk, filename="answer.txt")
-    assert b"".join(answer.streaming_content) == DATA  # type: ignore[attr-defined]
+    response = OpenView.as_view()(request, pk=row.pk, filename="answer.txt")
+    assert b"".join(response.streaming_content) == DATA  # type: ignore[attr-defined]
     with pytest.raises(Http404):
         OpenView.as_view()(request, pk=row.pk, filename="other.txt")
 
 
-def test_no_transaction_is_open_while_a_store_is_asked(settings: Any) -> None:
-    """Not even where every other view has one."""
+def test_no_transaction_is_open_during_downloads(settings: Any) -> None:
+    """Even with ATOMIC_REQUESTS."""
     marked = DownloadView.as_view()._non_atomic_requests  # type: ignore[attr-defined]
     assert marked == set(settings.DATABASES)
 
 
-# -- What --
+# -- Content --
 
 
-def test_bytes_that_are_gone_are_not_found(candidate: Client, row: Any, caplog: Any) -> None:
-    """And the log has the key."""
+def test_missing_files_are_not_found(candidate: Client, row: Any, caplog: Any) -> None:
+    """The key is logged."""
     store_for(row).delete(row.content.name)
     assert candidate.get(_url(row)).status_code == 404
     assert row.content.name in caplog.text
 
 
-def test_a_row_without_content_is_not_found(group: Any, candidate: Client) -> None:
-    """There is nothing to be had of it, yet or any more."""
+def test_rows_without_content_are_not_found(group: Any, candidate: Client) -> None:
+    """The file is not stored yet, or it was deleted."""
     row = Delivery.begin(group).add_file("draft.txt", DATA)
     row.content.delete()
     assert candidate.get(_url(row)).status_code == 404
 
 
-def test_only_what_cannot_change_has_a_date(group: Any, candidate: Client) -> None:
-    """A tag tells contents apart; a date does where there can be no other content any more."""
+def test_only_files_of_finished_deliveries_have_last_modified(
+    group: Any, candidate: Client
+) -> None:
+    """The content of other files can still be replaced, which only the entity tag shows."""
     delivery = Delivery.begin(group)
     row = delivery.add_file("draft.txt", DATA)
     first = candidate.get(_url(row))
@@ -265,8 +267,8 @@ def test_only_what_cannot_change_has_a_date(group: Any, candidate: Client) -> No
 
 
 @pytest.mark.parametrize("sha256", ["", "x", '"\r\nX-Evil: 1', "0" * 63, "g" * 64, "\u0660" * 64])
-def test_malformed_checksum_is_in_no_header(candidate: Client, row: Any, sha256: str) -> None:
-    """A row that was loaded raw may have any text there; its tag is made of name and size."""
+def test_malformed_checksum_is_not_sent(candidate: Client, row: Any, sha256: str) -> None:
+    """Imported rows may contain any text. Their entity tag is made of name and size."""
     type(row).objects.filter(pk=row.pk).update(sha256=sha256)
     tag = candidate.head(_url(row))["ETag"]
     assert re.fullmatch('"[0-9a-f]{64}"', tag)
@@ -274,8 +276,8 @@ def test_malformed_checksum_is_in_no_header(candidate: Client, row: Any, sha256:
     assert candidate.get(_url(row), headers={"if-none-match": tag}).status_code == 304
 
 
-def test_every_model_of_files_is_served(admin_client: Client, group: Any) -> None:
-    """One without deliveries, a multi-table child, one with a plain parent: at one include."""
+def test_one_include_serves_every_model_of_files(admin_client: Client, group: Any) -> None:
+    """A model without deliveries, a multi-table child, and a model with a plain parent."""
     note = Note.objects.create(filename="note.txt", content=ContentFile(DATA))
     course = Course.objects.create(title="course")
     paper = Paper.objects.create(delivery=course, content=ContentFile(DATA, "a.txt"), title="page")
@@ -284,7 +286,7 @@ def test_every_model_of_files_is_served(admin_client: Client, group: Any) -> Non
     proxy = ProxyFile.objects.get(pk=marked.pk)
     for row in (note, paper, marked, proxy):
         assert b"".join(admin_client.get(row.content.url)) == DATA
-    # Of a child and a proxy it is that of the model with the file, whose permission counts.
+    # For a child or proxy it is the URL of the model that declares the file field.
     for label in ("testapp.markedfile", "testapp.proxyfile"):
         url = reverse("devilry_storage:download", args=[label, marked.pk])
         assert admin_client.get(url).status_code == 404
@@ -293,29 +295,29 @@ def test_every_model_of_files_is_served(admin_client: Client, group: Any) -> Non
 # -- URLs --
 
 
-def test_a_row_has_the_url_of_its_download(row: Any) -> None:
-    """Not that of the store, which knows nobody."""
+def test_url_of_a_file_is_its_download_view(row: Any) -> None:
+    """Not the URL of the store, which does not check permissions."""
     assert row.content.url == _url(row)
 
 
 @pytest.mark.urls("tests.urls_admin")
-def test_without_the_views_a_file_has_no_url(row: Any) -> None:
-    """Nor an exception, which would break the admin's pages."""
+def test_file_has_no_url_without_the_views(row: Any) -> None:
+    """An exception would break pages of the admin."""
     assert row.content.url == ""
 
 
-def test_what_has_no_id_has_no_url(row: Any) -> None:
-    """A row that is about to be saved as another one."""
+def test_unsaved_row_has_no_url(row: Any) -> None:
+    """For example a row that is about to be saved as a copy."""
     row.pk = None
     assert row.content.url == ""
 
 
-# -- Who was served what --
+# -- Access log --
 
 
 @pytest.fixture
 def served() -> Iterator[list[dict[str, Any]]]:
-    """What the signal was sent with."""
+    """The arguments of the signal, for every access."""
     received: list[dict[str, Any]] = []
 
     def receive(sender: Any, signal: Any, **kwargs: Any) -> None:
@@ -326,15 +328,15 @@ def served() -> Iterator[list[dict[str, Any]]]:
     file_served.disconnect(receive)
 
 
-def test_an_access_is_logged_and_signalled_when_it_has_ended(
+def test_access_is_logged_and_signalled_at_its_end(
     candidate: Client, row: Any, served: list[dict[str, Any]], caplog: Any
 ) -> None:
-    """Who, what, the way, the bytes and the outcome; no name that a user has chosen."""
+    """With user, file, way, bytes and outcome, but without names that users have chosen."""
     caplog.set_level(logging.INFO, "devilry_storage.access")
-    answer = candidate.get(_url(row))
+    response = candidate.get(_url(row))
     assert served == []
-    assert b"".join(answer) == DATA
-    answer.close()
+    assert b"".join(response) == DATA
+    response.close()
     (found,) = served
     user = found.pop("user")
     assert found == {
@@ -344,7 +346,7 @@ def test_an_access_is_logged_and_signalled_when_it_has_ended(
         "size": 10,
         "outcome": "complete",
     }
-    (record,) = [each for each in caplog.records if each.name == "devilry_storage.access"]
+    (record,) = [record for record in caplog.records if record.name == "devilry_storage.access"]
     assert record.levelno == logging.INFO
     assert record.getMessage() == (
         f"user={user.pk} file=devilry_deliveries.filemeta:{row.pk} method=GET way=stream bytes=10 "
@@ -362,7 +364,7 @@ def test_an_access_is_logged_and_signalled_when_it_has_ended(
         ("head", {}, 0, "complete", 0),
     ],
 )
-def test_every_request_has_one_line(
+def test_every_request_is_logged_once(
     candidate: Client,
     row: Any,
     served: list[dict[str, Any]],
@@ -373,42 +375,44 @@ def test_every_request_has_one_line(
     outcome: str,
     signals: int,
 ) -> None:
-    """Whatever was answered; receivers hear of a GET alone."""
+    """For every status. The signal is sent for GET only."""
     caplog.set_level(logging.INFO, "devilry_storage.access")
-    answer = getattr(candidate, method)(_url(row), headers=headers)
-    b"".join(answer)
-    answer.close()
-    (line,) = [each.getMessage() for each in caplog.records if each.name.endswith(".access")]
+    response = getattr(candidate, method)(_url(row), headers=headers)
+    b"".join(response)
+    response.close()
+    (line,) = [record.getMessage() for record in caplog.records if record.name.endswith(".access")]
     assert line.endswith(f"bytes={size} outcome={outcome}")
-    assert [(each["size"], each["outcome"]) for each in served] == [(size, outcome)] * signals
+    assert [(access["size"], access["outcome"]) for access in served] == [
+        (size, outcome)
+    ] * signals
 
 
-def test_what_stands_in_an_access_cannot_look_like_another(
-    rf: RequestFactory, caplog: Any
-) -> None:
-    """A site's users may have keys of text."""
+def test_access_log_escapes_user_input(rf: RequestFactory, caplog: Any) -> None:
+    """Primary keys of users may be arbitrary text."""
     caplog.set_level(logging.INFO, "devilry_storage.access")
     request: Any = rf.get("/")
     request.user = SimpleNamespace(pk="x outcome=complete\nuser=root")
     record_access(request, "name:a b\r\n", "stream", 1, "complete")
-    (line,) = [each.getMessage() for each in caplog.records]
+    (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
         "user=x%20outcome%3Dcomplete%0Auser%3Droot file=name:a%20b%0D%0A method=GET way=stream "
         "bytes=1 outcome=complete"
     )
 
 
-def test_a_receiver_that_fails_hurts_nobody(candidate: Client, row: Any, caplog: Any) -> None:
-    """It is logged, and the file is served."""
+def test_failing_signal_receiver_does_not_affect_the_download(
+    candidate: Client, row: Any, caplog: Any
+) -> None:
+    """The exception is logged and the file is served."""
 
     def fail(**kwargs: Any) -> None:
         raise RuntimeError("planned")
 
     file_served.connect(fail)
     try:
-        answer = candidate.get(_url(row))
-        assert b"".join(answer) == DATA
-        answer.close()
+        response = candidate.get(_url(row))
+        assert b"".join(response) == DATA
+        response.close()
     finally:
         file_served.disconnect(fail)
     assert "planned" in caplog.text

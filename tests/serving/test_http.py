@@ -1,4 +1,4 @@
-"""What HTTP says of conditions, ranges, dates and names, as pure functions."""
+"""Pure functions for HTTP conditions, ranges, dates and filenames."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 
 from devilry_storage.rfc9110 import (
-    Answer,
+    Outcome,
     Representation,
-    answer,
     byte_range,
     content_disposition,
+    evaluate,
     http_date,
     http_seconds,
 )
@@ -33,20 +33,20 @@ VALUES = {
 }
 
 
-def test_every_request_gets_the_answer_of_the_rfc() -> None:
-    """RFC 9110, sections 13 and 14, by the table that real servers are asked by, too."""
+def test_evaluate_follows_rfc_9110() -> None:
+    """RFC 9110, sections 13 and 14. The tests with real servers use the same table."""
     files = {file: Representation(size, ETAG, MODIFIED) for file, size in SIZES.items()}
     wrong = [
-        (str(case), got)
+        (str(case), outcome)
         for case in CASES
-        if (got := answer(case.method, case.filled(**VALUES), files[case.file]))
-        != Answer(case.status, case.start, case.stop)
+        if (outcome := evaluate(case.method, case.filled(**VALUES), files[case.file]))
+        != Outcome(case.status, case.start, case.stop)
     ]
     assert wrong == []
 
 
-def test_what_has_no_tag_and_no_date_is_neither_known_nor_changed() -> None:
-    """Sections 13.1.3 to 13.1.5: without a validator no condition on it holds or fails."""
+def test_conditions_without_validators_are_ignored() -> None:
+    """Sections 13.1.3 to 13.1.5: without a validator, no condition on it applies."""
     requests = [
         {"If-Modified-Since": DATE},
         {"If-Unmodified-Since": VALUES["earlier"]},
@@ -55,20 +55,20 @@ def test_what_has_no_tag_and_no_date_is_neither_known_nor_changed() -> None:
         {"Range": "bytes=2-4", "If-Range": ETAG},
         {"Range": "bytes=2-4", "If-Range": ""},
     ]
-    answers = [(headers, answer("GET", headers, Representation(10))) for headers in requests]
-    assert answers == [(headers, Answer(200, 0, 10)) for headers in requests]
+    outcomes = [(headers, evaluate("GET", headers, Representation(10))) for headers in requests]
+    assert outcomes == [(headers, Outcome(200, 0, 10)) for headers in requests]
 
 
 @given(st.text(), st.integers(0, 2**70))
-def test_no_range_leaves_the_file(value: str, size: int) -> None:
-    """Whatever is asked for: never a byte more than there is, never an exception."""
+def test_ranges_never_exceed_the_file(value: str, size: int) -> None:
+    """For any value of the field, and without an exception."""
     bounds = byte_range(f"bytes={value}", size)
     assert bounds is None or 0 <= bounds[0] <= bounds[1] <= size
 
 
 @given(st.integers(0, 2**70), st.integers(0, 2**70), st.integers(0, 2**70))
-def test_a_range_is_what_arithmetic_says(first: int, last: int, size: int) -> None:
-    """However large the numbers are."""
+def test_byte_range_matches_python_range(first: int, last: int, size: int) -> None:
+    """Also for very large numbers."""
     bounds = byte_range(f"bytes={first}-{last}", size)
     if last < first:
         assert bounds is None
@@ -80,16 +80,16 @@ def test_a_range_is_what_arithmetic_says(first: int, last: int, size: int) -> No
 # -- Dates --
 
 
-def test_a_date_has_three_forms() -> None:
-    """Section 5.6.7: a recipient accepts all three."""
+def test_dates_are_accepted_in_three_formats() -> None:
+    """Section 5.6.7: a recipient accepts all three formats."""
     date = "Sun, 06 Nov 1994 08:49:37 GMT"
-    for each in (date, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"):
-        assert http_seconds(each) == 784_111_777
+    for value in (date, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"):
+        assert http_seconds(value) == 784_111_777
     assert http_date(784_111_777) == date
 
 
-def test_a_year_of_two_digits_is_never_far_in_the_future() -> None:
-    """Section 5.6.7: more than 50 years ahead it is of the last century."""
+def test_two_digit_years_are_at_most_50_years_ahead() -> None:
+    """Section 5.6.7: otherwise they are in the past century."""
     last, this = (
         http_seconds("Sunday, 06-Nov-99 08:49:37 GMT"),
         http_seconds("Friday, 06-Nov-20 08:49:37 GMT"),
@@ -97,8 +97,8 @@ def test_a_year_of_two_digits_is_never_far_in_the_future() -> None:
     assert (http_date(last or 0)[12:16], http_date(this or 0)[12:16]) == ("1999", "2020")
 
 
-def test_what_is_no_date_is_none() -> None:
-    """Sections 13.1.3 and 13.1.4: such a field is ignored."""
+def test_invalid_dates_are_ignored() -> None:
+    """Sections 13.1.3 and 13.1.4."""
     values = [
         "",
         "x",
@@ -119,8 +119,8 @@ def test_what_is_no_date_is_none() -> None:
 # -- Names --
 
 
-def test_a_filename_stays_within_its_parameter() -> None:
-    """RFC 6266, with a plain name for who does not know RFC 8187 (CVE-2022-36359)."""
+def test_filename_is_escaped_in_content_disposition() -> None:
+    """RFC 6266, with a plain name for clients without RFC 8187 (CVE-2022-36359)."""
     headers = {
         "a b.txt": 'attachment; filename="a b.txt"',
         "a;b=c,d.txt": 'attachment; filename="a;b=c,d.txt"',
@@ -137,9 +137,9 @@ def test_a_filename_stays_within_its_parameter() -> None:
     }
 
 
-def test_a_hostile_name_injects_nothing_and_arrives_as_it_is(subtests: pytest.Subtests) -> None:
-    """One header of an attachment; a valid filename comes out of it as it went in."""
-    # Nothing but a quoted string, which has no escapes, and a value of RFC 8187.
+def test_hostile_names_inject_nothing_into_the_header(subtests: pytest.Subtests) -> None:
+    """The header describes one attachment. Valid filenames are parsed unchanged."""
+    # Only a quoted string without escapes, and a value as in RFC 8187.
     form = r"""attachment; filename="[^"\\%]*"(; filename\*=UTF-8''[\w.!#$&+^`|~%-]+)?"""
     for line in TABLE:
         with subtests.test(line.what, name=line.name):

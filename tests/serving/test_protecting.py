@@ -1,6 +1,6 @@
-"""The headers of answers that carry what others made, by the views alone.
+"""Security headers of responses with untrusted content.
 
-Without any middleware: Django's own sets some of these headers, too.
+The views are called without middleware, because Django's own sets some of these headers, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 @pytest.fixture
 def ask(rf: RequestFactory, db: None) -> Callable[..., Any]:
-    """What the view of a URL answers to a superuser."""
+    """Return a function that calls the view of a URL as a superuser."""
     user = make_superuser()
 
     def ask(url: str, method: str = "GET", **headers: str) -> Any:
@@ -38,13 +38,15 @@ def ask(rf: RequestFactory, db: None) -> Callable[..., Any]:
     return ask
 
 
-def check_headers(answer: Any, policy: str = SANDBOX, caching: str = "private, no-cache") -> None:
-    assert answer["X-Content-Type-Options"] == "nosniff"
-    assert answer["Content-Security-Policy"] == policy
-    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
-    assert answer["Referrer-Policy"] == "no-referrer"
-    assert answer["Cache-Control"] == caching
-    assert answer["Vary"] == "Cookie"
+def check_headers(
+    response: Any, policy: str = SANDBOX, caching: str = "private, no-cache"
+) -> None:
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Content-Security-Policy"] == policy
+    assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response["Referrer-Policy"] == "no-referrer"
+    assert response["Cache-Control"] == caching
+    assert response["Vary"] == "Cookie"
 
 
 @pytest.mark.parametrize(
@@ -58,24 +60,22 @@ def check_headers(answer: Any, policy: str = SANDBOX, caching: str = "private, n
         ("GET", {"if-match": '"x"'}, 412),
     ],
 )
-def test_every_answer_of_a_download_is_protected(
+def test_every_response_of_a_download_is_protected(
     ask: Callable[..., Any],
     method: str,
     headers: dict[str, str],
     status: int,
     group: Any,
 ) -> None:
-    """Also one without a body, which a cache may join with an earlier one."""
+    """Also responses without a body: caches may combine their headers with a stored body."""
     row = deliver(group, essay=b"0123456789")["essay"]
-    answer = ask(row.content.url, method, **headers)
-    assert answer.status_code == status
-    check_headers(answer)
+    response = ask(row.content.url, method, **headers)
+    assert response.status_code == status
+    check_headers(response)
 
 
-def test_pdf_that_is_shown_has_no_sandbox(
-    ask: Callable[..., Any], group: Any, settings: Any
-) -> None:
-    """Other files that are shown have it, and so has a PDF that is saved."""
+def test_inline_pdf_has_no_sandbox(ask: Callable[..., Any], group: Any, settings: Any) -> None:
+    """Other inline files and PDF attachments have one."""
     settings.DELIVERY_STORE_INLINE_TYPES = ["application/pdf", "text/plain"]
     row = deliver(group, essay=b"%PDF-1.4")["essay"]
     assert ask(f"{row.content.url}?inline")["Content-Disposition"].startswith("inline")
@@ -86,26 +86,26 @@ def test_pdf_that_is_shown_has_no_sandbox(
     check_headers(ask(f"{row.content.url}?inline"), viewer)
 
 
-def test_answer_for_the_web_server_is_protected(
+def test_sendfile_response_is_protected(
     ask: Callable[..., Any],
     group: Any,
     settings: Any,
     disk: FsHierDeliveryStore,
 ) -> None:
-    """The web server keeps the headers of the answer that names the file."""
+    """The web server keeps the headers of this response."""
     settings.DELIVERY_STORE_SERVE = "sendfile"
     settings.SENDFILE_BACKEND = "django_sendfile.backends.nginx"
     settings.SENDFILE_ROOT = disk.location
     settings.SENDFILE_URL = "/the-store"
-    answer = ask(deliver(group, essay=b"0123456789")["essay"].content.url)
-    assert answer["X-Accel-Redirect"]
-    assert answer["Content-Encoding"] == "identity"
-    assert "Content-Length" not in answer
-    check_headers(answer)
+    response = ask(deliver(group, essay=b"0123456789")["essay"].content.url)
+    assert response["X-Accel-Redirect"]
+    assert response["Content-Encoding"] == "identity"
+    assert "Content-Length" not in response
+    check_headers(response)
 
 
 class SigningStore(MemoryDeliveryStore):
-    """A store that names a URL for each file."""
+    """A store that returns a URL for every file."""
 
     def signed_url(self, name: str, **kwargs: Any) -> str:
         return f"https://s3.example.com/{name}?signature"
@@ -119,14 +119,14 @@ def redirects(settings: Any) -> None:
 
 @pytest.mark.usefixtures("redirects")
 def test_redirect_is_protected_and_not_cached(ask: Callable[..., Any], group: Any) -> None:
-    """Anyone who has its URL has the file: no cache, log or Referer may show it."""
+    """The URL gives access to the file: caches, logs and Referer headers must not contain it."""
     with override_deliverystore(SigningStore()):
         row = deliver(group, essay=b"0123456789")["essay"]
-        answer = ask(row.content.url)
-    assert answer.status_code == 302
-    assert "signature" in answer["Location"]
-    assert "signature" not in repr(answer)
-    check_headers(answer, caching="no-store")
+        response = ask(row.content.url)
+    assert response.status_code == 302
+    assert "signature" in response["Location"]
+    assert "signature" not in repr(response)
+    check_headers(response, caching="no-store")
 
 
 @pytest.mark.usefixtures("redirects")
@@ -134,62 +134,62 @@ def test_redirect_is_protected_and_not_cached(ask: Callable[..., Any], group: An
 def test_head_or_small_file_is_not_redirected(
     ask: Callable[..., Any], method: str, data: bytes, group: Any
 ) -> None:
-    """A URL is signed for GET alone, and one request fewer is worth more than some bytes."""
+    """URLs are signed for GET only. For small files, the extra request costs more."""
     with override_deliverystore(SigningStore()):
         row = deliver(group, essay=data)["essay"]
-        answer = ask(row.content.url, method)
-    assert answer.status_code == 200
-    check_headers(answer)
+        response = ask(row.content.url, method)
+    assert response.status_code == 200
+    check_headers(response)
 
 
-@pytest.mark.parametrize(("most", "status"), [(2, 200), (1, 413)])
+@pytest.mark.parametrize(("limit", "status"), [(2, 200), (1, 413)])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_archive_is_protected(
     ask: Callable[..., Any],
     method: str,
-    most: int,
+    limit: int,
     status: int,
     group: Any,
     settings: Any,
 ) -> None:
-    """One that is too large is answered in words, which are protected as well."""
-    settings.DELIVERY_STORE_ARCHIVE_MAX_FILES = most
+    """So is the error message for an archive that is too large."""
+    settings.DELIVERY_STORE_ARCHIVE_MAX_FILES = limit
     delivery = deliver(group, a=b"a", b=b"b")["a"].delivery
     url = reverse(
         "devilry_storage:delivery_archive", args=[delivery._meta.label_lower, delivery.pk]
     )
-    answer = ask(url, method)
-    assert answer.status_code == status
+    response = ask(url, method)
+    assert response.status_code == status
     if status == 200:
-        assert answer["Content-Disposition"].startswith("attachment; ")
-        assert answer["Content-Encoding"] == "identity"
-    check_headers(answer)
+        assert response["Content-Disposition"].startswith("attachment; ")
+        assert response["Content-Encoding"] == "identity"
+    check_headers(response)
 
 
 @pytest.mark.parametrize("page", ["file", "archive"])
-def test_bytes_from_the_store_browser_are_protected(
+def test_files_from_the_store_browser_are_protected(
     ask: Callable[..., Any], page: str, disk: FsHierDeliveryStore
 ) -> None:
-    """Nothing is known of them."""
+    """Their content is unknown."""
     name = disk.save("old/page.html", ContentFile(b"<script>"))
     query = {"file": f"name={name}", "archive": "folder=old"}[page]
     url = reverse(
         f"admin:devilry_storage_storebrowser_{page}", args=["devilry_deliveries.filemeta"]
     )
-    answer = ask(f"{url}?{query}")
-    assert answer.status_code == 200
-    assert answer["Content-Encoding"] == "identity"
-    # The admin lets nothing be cached.
-    check_headers(answer, caching=answer["Cache-Control"])
+    response = ask(f"{url}?{query}")
+    assert response.status_code == 200
+    assert response["Content-Encoding"] == "identity"
+    # The admin forbids caching.
+    check_headers(response, caching=response["Cache-Control"])
 
 
 @pytest.mark.usefixtures("redirects")
-def test_image_of_a_preview_is_protected(ask: Callable[..., Any], group: Any) -> None:
-    """It comes from the admin's own URL: the policy of the page allows no other."""
+def test_preview_image_is_protected(ask: Callable[..., Any], group: Any) -> None:
+    """It is served by the admin, because the policy of the page allows no other origin."""
     with override_deliverystore(SigningStore()):
         row = deliver(group, image=b"GIF89a" + bytes(10))["image"]
         type(row).objects.update(filename="image.gif")
-        answer = ask(reverse("admin:devilry_deliveries_filemeta_preview_shown", args=[row.pk]))
-    assert answer.status_code == 200
-    assert answer["Content-Disposition"].startswith("inline")
-    check_headers(answer, caching=answer["Cache-Control"])
+        response = ask(reverse("admin:devilry_deliveries_filemeta_preview_shown", args=[row.pk]))
+    assert response.status_code == 200
+    assert response["Content-Disposition"].startswith("inline")
+    check_headers(response, caching=response["Cache-Control"])

@@ -1,4 +1,4 @@
-"""Redirects to SeaweedFS: a URL that is good for one file, as itself, and for a short while."""
+"""Redirects to SeaweedFS: signed URLs of one file, which expire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATA = b"0123456789" * 1000
 
 @pytest.fixture
 def store(bucket: str, settings: Any) -> Iterator[S3DeliveryStore]:
-    """A store on SeaweedFS, whose files are redirected to, however small."""
+    """A store on SeaweedFS. Downloads of any size are redirected to it."""
     settings.DELIVERY_STORE_SERVE = "redirect"
     settings.DELIVERY_STORE_REDIRECT_MIN_BYTES = 0
     options = s3servers.need("seaweedfs").options(bucket)
@@ -37,7 +37,7 @@ def store(bucket: str, settings: Any) -> Iterator[S3DeliveryStore]:
 
 @pytest.fixture
 def client(store: S3DeliveryStore) -> Client:
-    """Whoever has delivered the files."""
+    """The client of the user who has delivered the files."""
     user = make_user("anna")
     AssignmentGroup.objects.create(name="group").candidates.add(user)
     client = Client()
@@ -46,15 +46,17 @@ def client(store: S3DeliveryStore) -> Client:
 
 
 def location(client: Client, filename: str = "essay.txt") -> str:
-    """Return where a file of that name is redirected to."""
+    """Return the redirect URL of a delivered file with this name."""
     delivery = Delivery.begin(AssignmentGroup.objects.get())
     row = delivery.add_file(filename, DATA)
     delivery.finish()
-    answer = client.get(reverse("devilry_storage:download", args=[row._meta.label_lower, row.pk]))
-    assert answer.status_code == 302
-    assert answer["Cache-Control"] == "no-store"
-    assert answer.content == b""
-    url: str = answer["Location"]
+    response = client.get(
+        reverse("devilry_storage:download", args=[row._meta.label_lower, row.pk])
+    )
+    assert response.status_code == 302
+    assert response["Cache-Control"] == "no-store"
+    assert response.content == b""
+    url: str = response["Location"]
     return url
 
 
@@ -78,10 +80,10 @@ def status(url: str) -> int:
         ("essay.pdf", "application/pdf"),
     ],
 )
-def test_s3_sends_the_name_and_type_that_a_stream_has(
+def test_s3_sends_the_same_name_and_type_as_streaming(
     client: Client, settings: Any, filename: str, media_type: str
 ) -> None:
-    """And the bytes; asked for a range, that range."""
+    """The content is the same, and ranges work."""
     url = location(client, filename)
     with urlopen(url, timeout=30) as reply:
         assert reply.read() == DATA
@@ -99,8 +101,8 @@ def test_s3_sends_the_name_and_type_that_a_stream_has(
         assert (reply.status, reply.read()) == (206, b"01234")
 
 
-def test_a_url_that_was_tampered_with_is_refused(client: Client) -> None:
-    """Another file, name, type, time or signature is what nobody has signed."""
+def test_modified_urls_are_rejected(client: Client) -> None:
+    """The signature covers file, name, type and expiry."""
     url = location(client)
     other = location(client, "other.txt")
     assert status(url) == status(other) == 200
@@ -114,16 +116,18 @@ def test_a_url_that_was_tampered_with_is_refused(client: Client) -> None:
         "another signature": url[:-1] + ("0" if url[-1] != "0" else "1"),
         "no signature": path,
     }
-    assert [what for what, each in tampered.items() if each in {url, other}] == []
-    assert {what: status(each) for what, each in tampered.items()} == dict.fromkeys(tampered, 403)
+    assert [what for what, address in tampered.items() if address in {url, other}] == []
+    assert {what: status(address) for what, address in tampered.items()} == dict.fromkeys(
+        tampered, 403
+    )
 
 
-def test_a_url_is_good_for_as_long_as_the_setting_says(client: Client, settings: Any) -> None:
-    """And then for nothing."""
+def test_urls_expire_after_the_configured_time(client: Client, settings: Any) -> None:
+    """DELIVERY_STORE_REDIRECT_SECONDS sets it."""
     settings.DELIVERY_STORE_REDIRECT_SECONDS = 2
     url, began = location(client), time.monotonic()
     assert status(url) == 200
-    while (answer := status(url)) == 200 and time.monotonic() < began + 20:
+    while (response := status(url)) == 200 and time.monotonic() < began + 20:
         time.sleep(0.2)
-    assert answer == 403
+    assert response == 403
     assert time.monotonic() - began > 1

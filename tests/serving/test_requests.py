@@ -1,4 +1,4 @@
-"""The table of requests, asked of real servers, of files in each kind of store."""
+"""The table of requests on real servers, with files in each kind of store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("store")
 DATA = {
     "ten": b"0123456789",
     "empty": b"",
-    # Many bytes that a middleware would like to compress.
+    # Large and compressible, so that GZipMiddleware would compress it.
     "big": b"".join(b"%07d\n" % number for number in range(37_500)),
 }
 COMMON = {
@@ -48,27 +48,27 @@ def values(row: Any) -> dict[str, str]:
     }
 
 
-def faults(case: Case, reply: Reply, row: Any) -> list[str]:
-    """Return what is wrong with a reply."""
+def problems(case: Case, reply: Reply, row: Any) -> list[str]:
+    """Return the differences between a response and the expected one."""
     validators = values(row)
     data = DATA[case.file]
-    wanted: dict[str, str | None] = {**COMMON, "ETag": validators["etag"]}
-    wanted["Last-Modified"] = validators["date"]
-    wanted["Content-Range"] = None
-    wanted["Content-Encoding"] = None
+    expected: dict[str, str | None] = {**COMMON, "ETag": validators["etag"]}
+    expected["Last-Modified"] = validators["date"]
+    expected["Content-Range"] = None
+    expected["Content-Encoding"] = None
     if case.status in {200, 206}:
-        wanted["Content-Encoding"] = "identity"
-        wanted["Content-Length"] = str(case.stop - case.start)
-        wanted["Content-Type"] = "text/plain; charset=utf-8"
-        wanted["Content-Disposition"] = f'attachment; filename="{case.file}.txt"'
+        expected["Content-Encoding"] = "identity"
+        expected["Content-Length"] = str(case.stop - case.start)
+        expected["Content-Type"] = "text/plain; charset=utf-8"
+        expected["Content-Disposition"] = f'attachment; filename="{case.file}.txt"'
     if case.status == 206:
-        wanted["Content-Range"] = f"bytes {case.start}-{case.stop - 1}/{len(data)}"
+        expected["Content-Range"] = f"bytes {case.start}-{case.stop - 1}/{len(data)}"
     elif case.status == 416:
-        wanted["Content-Range"] = f"bytes */{len(data)}"
+        expected["Content-Range"] = f"bytes */{len(data)}"
     body = b"" if case.method == "HEAD" else data[case.start : case.stop]
     found = [
         f"{name} is {reply.headers[name]!r}, not {value!r}"
-        for name, value in wanted.items()
+        for name, value in expected.items()
         if reply.headers[name] != value
     ]
     if reply.status != case.status:
@@ -77,25 +77,25 @@ def faults(case: Case, reply: Reply, row: Any) -> list[str]:
         found.append(f"{len(reply.body)} bytes, not {len(body)}")
     if "sandbox" not in reply.headers["Content-Security-Policy"]:
         found.append("no sandbox")
-    vary = {each.strip() for each in reply.headers["Vary"].split(",")}
+    vary = {name.strip() for name in reply.headers["Vary"].split(",")}
     if not {"Cookie", "Accept-Language"} <= vary:
         found.append(f"Vary is {vary}")
-    return [f"{case}: {fault}" for fault in found]
+    return [f"{case}: {problem}" for problem in found]
 
 
-def test_every_request_gets_its_answer(site: Site, rows: dict[str, Any]) -> None:
-    """The same from disk, memory and S3, by WSGI and ASGI, whatever the middleware would do."""
+def test_responses_match_the_table(site: Site, rows: dict[str, Any]) -> None:
+    """For disk, memory and S3, under WSGI and ASGI, with all of Django's middleware."""
     wrong = []
     for case in CASES:
         row = rows[case.file]
         reply = site.ask(row.content.url, case.filled(**values(row)), case.method)
-        wrong += faults(case, reply, row)
+        wrong += problems(case, reply, row)
     assert wrong == []
     assert len(CASES) >= 80
 
 
-def test_no_request_gets_more_bytes_than_there_are(site: Site, rows: dict[str, Any]) -> None:
-    """2,000 ranges that overlap, huge numbers, garbage: no more than the file, and never a 500."""
+def test_hostile_ranges_never_return_more_than_the_file(site: Site, rows: dict[str, Any]) -> None:
+    """2,000 overlapping ranges, huge numbers and garbage never cause a status of 500."""
     chance = random.Random(9110)
     pieces = ["0", "1", "9", "300000", HUGE, "-", "-", ",", " ", "=", "bytes", "x", "*", "/", '"']
     values = [
@@ -122,8 +122,8 @@ def test_no_request_gets_more_bytes_than_there_are(site: Site, rows: dict[str, A
             assert hashlib.sha256(reply.body).hexdigest() == rows["big"].sha256
 
 
-def test_a_kept_connection_takes_the_next_request(site: Site, rows: dict[str, Any]) -> None:
-    """Content-Length is right to the byte: what follows a reply is the next one."""
+def test_keep_alive_connection_serves_the_next_request(site: Site, rows: dict[str, Any]) -> None:
+    """Content-Length is exact, so the next response starts where the previous one ends."""
     connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
     for headers, length in (({}, 10), ({"Range": "bytes=2-4"}, 3), ({"Range": "bytes=99-"}, 0)):
         connection.request(

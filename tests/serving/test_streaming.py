@@ -1,4 +1,4 @@
-"""The length that an answer has promised, whatever comes out of a store."""
+"""Enforcement of the announced length, for any content of a store."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from devilry_storage.serving.streaming import Body, exactly
         [b"0123", b"456"],
         [b"0123", b"45678"],
         [b"012345678"],
-        # The promised length ends where a chunk does: the client would have all that it waits for.
+        # The announced length ends with a chunk, so the client would consider it complete.
         [b"0123", b"4567", b"8"],
         [b"01234567", b"", b"8"],
     ],
 )
-def test_what_has_another_length_is_never_complete(chunks: list[bytes]) -> None:
-    """Of eight bytes that were promised the last ones are not sent before the end is seen."""
+def test_content_of_another_length_is_never_complete(chunks: list[bytes]) -> None:
+    """The last of the eight announced bytes are not sent before the end is reached."""
     sent = b""
     with pytest.raises(ChecksumMismatch, match="'name'"):
         for chunk in exactly(chunks, 8, "name"):
@@ -35,8 +35,8 @@ def test_what_has_another_length_is_never_complete(chunks: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "chunks", [[b"01234567"], [b"0123", b"4567"], [b"", b"0123", b"", b"4567"]]
 )
-def test_what_has_the_length_is_all_there(chunks: list[bytes]) -> None:
-    """Empty chunks say nothing."""
+def test_content_of_the_announced_length_is_sent(chunks: list[bytes]) -> None:
+    """Empty chunks are skipped."""
     assert b"".join(exactly(chunks, 8, "name")) == b"01234567"
     assert list(exactly([], 0, "name")) == []
 
@@ -50,10 +50,10 @@ def test_what_has_the_length_is_all_there(chunks: list[bytes]) -> None:
         (3, b"0123456", (7, "failed")),
     ],
 )
-def test_closing_body_closes_source_and_reports_end_once(
+def test_close_closes_the_source_and_reports_once(
     taken: int, data: bytes, end: tuple[int, str]
 ) -> None:
-    """However often it is closed, and however much of it was read by then."""
+    """Regardless of the number of calls and of the chunks read before."""
     closed, ended = [], []
 
     def source() -> Iterator[bytes]:
@@ -77,7 +77,7 @@ def test_closing_body_closes_source_and_reports_end_once(
 
 
 def test_body_whose_first_chunk_fails_is_closed() -> None:
-    """The server has no answer yet that it would close."""
+    """There is no response yet that the server would close."""
     ended = []
     body = Body(iter([]), 8, "name", lambda size, outcome: ended.append((size, outcome)))
     with pytest.raises(ChecksumMismatch):

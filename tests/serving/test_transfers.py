@@ -1,4 +1,4 @@
-"""Transfers that break: what a client sees of it, and what is left behind."""
+"""Interrupted and damaged transfers: what clients receive, and what stays open."""
 
 from __future__ import annotations
 
@@ -61,20 +61,22 @@ def write(store: FsHierDeliveryStore, row: Any, data: bytes) -> None:
 
 @pytest.fixture
 def accesses(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    """The lines of the access log so far."""
+    """Return the lines of the access log so far."""
     logger = logging.getLogger("devilry_storage.access")
     with caplog.at_level(logging.INFO, logger=logger.name):
-        yield lambda: [each.getMessage() for each in caplog.records if each.name == logger.name]
+        yield lambda: [
+            record.getMessage() for record in caplog.records if record.name == logger.name
+        ]
 
 
-# -- What is not what it was --
+# -- Damaged files --
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_file_is_a_broken_transfer(
+def test_damaged_file_breaks_the_transfer(
     site: Site, disk: FsHierDeliveryStore, group: Any, damage: Damage, caplog: Any, accesses: Any
 ) -> None:
-    """The client gets less than it was promised, or an error, and the log names the key."""
+    """The client gets less than announced, or an error, and the key is logged."""
     (row,) = deliver(group, file=DATA).values()
     write(disk, row, damage(DATA))
     reply = site.ask(row.content.url)
@@ -90,10 +92,10 @@ def test_a_damaged_file_is_a_broken_transfer(
 
 
 @pytest.mark.parametrize("damage", ["a bit in the middle", "one byte less", "one byte more"])
-def test_a_small_damaged_file_is_an_error_before_anything_is_sent(
+def test_small_damaged_file_is_a_server_error(
     site: Site, disk: FsHierDeliveryStore, group: Any, damage: str, caplog: Any
 ) -> None:
-    """Where all of it was read by then, nobody needs to see a broken connection."""
+    """It is read before the headers are sent, so the connection need not be broken."""
     (row,) = deliver(group, file=b"0123456789").values()
     write(disk, row, DAMAGES[damage](b"0123456789"))
     reply = site.ask(row.content.url)
@@ -101,20 +103,20 @@ def test_a_small_damaged_file_is_an_error_before_anything_is_sent(
     assert row.content.name in caplog.text
 
 
-def test_an_empty_file_that_is_none_is_an_error(
+def test_file_recorded_as_empty_must_be_empty(
     site: Site, disk: FsHierDeliveryStore, group: Any
 ) -> None:
-    """A reply without a body would look whole."""
+    """An empty response would look complete."""
     (row,) = deliver(group, file=b"").values()
     assert site.ask(row.content.url).status == 200
     write(disk, row, b"x")
     assert site.ask(row.content.url).status == 500
 
 
-def test_a_range_is_checked_for_its_length(
+def test_truncated_range_breaks_the_transfer(
     site: Site, disk: FsHierDeliveryStore, group: Any, caplog: Any
 ) -> None:
-    """A part has no checksum; what is not there is missed all the same."""
+    """The checksum does not cover a range, but its length is checked."""
     (row,) = deliver(group, file=DATA).values()
     write(disk, row, flipped(0)(DATA))
     assert site.ask(row.content.url, {"Range": "bytes=1-199999"}).body == DATA[1:200_000]
@@ -124,20 +126,20 @@ def test_a_range_is_checked_for_its_length(
     assert repr(row.content.name) in caplog.text
 
 
-def test_the_whole_as_a_range_is_verified(
+def test_range_of_the_whole_file_is_verified(
     site: Site, disk: FsHierDeliveryStore, group: Any
 ) -> None:
-    """It has a checksum, however it is asked for."""
+    """The checksum covers it, as for a request without a range."""
     (row,) = deliver(group, file=DATA).values()
     write(disk, row, flipped(-1)(DATA))
     reply = site.ask(row.content.url, {"Range": "bytes=0-"})
     assert (reply.status, reply.is_whole) == (206, False)
 
 
-def test_a_row_without_checksum_is_checked_for_its_length(
+def test_length_is_checked_without_a_checksum(
     site: Site, disk: FsHierDeliveryStore, group: Any
 ) -> None:
-    """As adopted or imported ones may be; their tag is made of name and size."""
+    """Adopted and imported rows may have none. Their entity tag is made of name and size."""
     (row,) = deliver(group, file=DATA).values()
     type(row).objects.update(sha256="")
     reply = site.ask(row.content.url)
@@ -148,10 +150,10 @@ def test_a_row_without_checksum_is_checked_for_its_length(
         assert not site.ask(row.content.url).is_whole
 
 
-def test_a_vanished_file_is_not_found_and_told_of(
+def test_missing_file_is_not_found_and_logged(
     site: Site, disk: FsHierDeliveryStore, group: Any, caplog: Any, accesses: Any
 ) -> None:
-    """Whatever is asked of it, also where no byte would be sent."""
+    """Also for requests whose response has no body."""
     (row,) = deliver(group, file=DATA).values()
     disk.delete(row.content.name)
     requests: list[tuple[str, dict[str, str]]] = [
@@ -169,10 +171,10 @@ def test_a_vanished_file_is_not_found_and_told_of(
 
 
 @pytest.mark.parametrize("damage", ["one byte less", "one byte more"])
-def test_a_head_promises_no_length_that_is_not_there(
+def test_head_checks_the_size(
     site: Site, disk: FsHierDeliveryStore, group: Any, damage: str, caplog: Any
 ) -> None:
-    """What a GET could not send is an error there, too."""
+    """If GET could not send the file, HEAD is an error, too."""
     (row,) = deliver(group, file=DATA).values()
     assert site.ask(row.content.url, method="HEAD").headers["Content-Length"] == str(len(DATA))
     write(disk, row, DAMAGES[damage](DATA))
@@ -183,14 +185,14 @@ def test_a_head_promises_no_length_that_is_not_there(
 @pytest.mark.servers
 @pytest.mark.parametrize(
     "faults",
-    # What breaks off is asked for again, from there on: twice in vain is enough.
+    # Interrupted responses are resumed. Two attempts without progress are the maximum.
     [[FlipBit(800_000)], [CutReply(800_000), CutReply(0), CutReply(0)]],
     ids=["flip", "cut"],
 )
-def test_what_s3_gives_otherwise_is_a_broken_transfer(
+def test_damaged_response_of_s3_breaks_the_transfer(
     site: Site, group: Any, proxy: HttpProxy, bucket: str, faults: Any, caplog: Any
 ) -> None:
-    """A flipped bit; a reply that breaks off, each time it is asked for again."""
+    """A flipped bit, or a response that is interrupted on every attempt."""
     options = s3servers.need("seaweedfs").options(bucket)
     store = S3DeliveryStore(**{**options, "endpoint_url": proxy.endpoint_url}, attempts=2)
     with override_deliverystore(store):
@@ -206,10 +208,10 @@ def test_what_s3_gives_otherwise_is_a_broken_transfer(
 
 
 @pytest.mark.servers
-def test_a_truncated_object_is_a_broken_transfer(
+def test_truncated_object_breaks_the_transfer(
     site: Site, group: Any, bucket: str, caplog: Any
 ) -> None:
-    """It is whole as far as S3 knows."""
+    """S3 itself considers the object complete."""
     server = s3servers.need("seaweedfs")
     with override_deliverystore(S3DeliveryStore(**server.options(bucket))):
         (row,) = deliver(group, file=DATA + DATA).values()
@@ -219,11 +221,11 @@ def test_a_truncated_object_is_a_broken_transfer(
     assert repr(row.content.name) in caplog.text
 
 
-# -- A source that takes its time --
+# -- Slow sources and clients --
 
 
 class Paced(MemoryDeliveryStore):
-    """Its second chunk comes when ``go`` is set; ``closed`` is set when a stream is let go."""
+    """A store whose streams wait for ``go`` after two chunks, and set ``closed`` at their end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,7 +236,7 @@ class Paced(MemoryDeliveryStore):
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         data = self.open(name).read()
         try:
-            # Two, of which one is withheld until the next has come.
+            # Two chunks, because one is withheld until the next has arrived.
             for position in range(0, len(data), 50_000):
                 if position >= 100_000:
                     assert self.go.wait(20)
@@ -252,15 +254,17 @@ def paced() -> Iterator[Paced]:
 
 
 def received(connection: Any, size: int) -> bytes:
-    """Return the first bytes of a reply's body."""
+    """Return the first bytes of a response's body."""
     data = b""
     while b"\r\n\r\n" not in data or len(data.split(b"\r\n\r\n", 1)[1]) < size:
         data += connection.recv(65_536)
     return bytes(data.split(b"\r\n\r\n", 1)[1])
 
 
-def test_bytes_are_sent_as_they_are_read(site: Site, paced: Paced, group: Any) -> None:
-    """The client has the first of them before the last are there; and others are served."""
+def test_first_bytes_are_sent_before_the_last_are_read(
+    site: Site, paced: Paced, group: Any
+) -> None:
+    """The server responds to other requests meanwhile."""
     rows = deliver(group, file=DATA, other=b"small")
     connection = site.begin(rows["file"].content.url)
     assert received(connection, 50_000)[:50_000] == DATA[:50_000]
@@ -275,10 +279,10 @@ def test_bytes_are_sent_as_they_are_read(site: Site, paced: Paced, group: Any) -
     assert DATA.endswith(data[-100_000:])
 
 
-def test_a_client_that_leaves_ends_the_reading(
+def test_client_disconnect_closes_the_source(
     server: str, site: Site, paced: Paced, group: Any, accesses: Any
 ) -> None:
-    """The source is closed, though most of it was never read, and the log tells of it."""
+    """Most of the file is never read, and the outcome is logged."""
     if server == "asgi" and django.VERSION < (5, 0):
         pytest.skip("Django 4.2 does not notice under ASGI that a client has left.")
     (row,) = deliver(group, file=DATA * 20).values()
@@ -292,10 +296,10 @@ def test_a_client_that_leaves_ends_the_reading(
 
 
 @pytest.mark.parametrize("kind", ["disk", pytest.param("moto", marks=pytest.mark.servers)])
-def test_clients_that_leave_leave_nothing_open(
+def test_client_disconnects_leak_no_descriptors(
     site: Site, group: Any, kind: str, tmp_path: Path, accesses: Any
 ) -> None:
-    """No descriptor: of a file, of a connection to S3 or to a database."""
+    """Neither of files nor of connections to S3 and databases."""
     need(PROC)
     with override_deliverystore(make_store(kind, tmp_path / "store")):
         (row,) = deliver(group, file=DATA * 20).values()
@@ -309,19 +313,17 @@ def test_clients_that_leave_leave_nothing_open(
             assert eventually(lambda: len(accesses()) == before + times)
 
         leave(3)
-        # A pool may yet have grown, a server's thread not have ended.
-        most = len(os.listdir("/proc/self/fd")) + 3
+        # A pool may still grow, and threads of the server may still be running.
+        limit = len(os.listdir("/proc/self/fd")) + 3
         leave(10)
-        assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= most)
+        assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= limit)
 
 
 # -- Under ASGI --
 
 
-def test_nothing_is_read_in_the_thread_of_the_event_loop(
-    candidate: Any, paced: Paced, group: Any
-) -> None:
-    """Else one slow disk would stop every request of the process."""
+def test_files_are_not_read_in_the_event_loop(candidate: Any, paced: Paced, group: Any) -> None:
+    """A slow disk would block all requests of the process."""
     rows = deliver(group, file=DATA)
     paced.go.set()
     client = Client()
@@ -354,13 +356,13 @@ def test_nothing_is_read_in_the_thread_of_the_event_loop(
     assert threading.get_ident() not in paced.threads
 
 
-# -- Without a server --
+# -- Rows without a size --
 
 
-def test_an_adopted_file_without_size_is_served_by_that_of_the_store(
+def test_file_without_recorded_size_uses_the_size_in_the_store(
     site: Site, disk: FsHierDeliveryStore, group: Any
 ) -> None:
-    """Rows that were loaded raw may know neither size nor checksum."""
+    """Imported rows may have neither size nor checksum."""
     (row,) = deliver(group, file=DATA).values()
     type(row).objects.update(sha256="", size=None)
     assert site.ask(row.content.url).body == DATA

@@ -1,4 +1,4 @@
-"""The three ways of the bytes, and how each is chosen."""
+"""The three ways to serve files, and how they are chosen."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.django_db
 DATA = b"0123456789" * 1000
 NAME = "Øving; 1.pdf"
 
-#: What an answer says of a file, whichever way its bytes go.
-OF_THE_FILE = (
+#: What an response says of a file, whichever way its bytes go.
+FILE_HEADERS = (
     *("Content-Type", "Content-Disposition", "Content-Security-Policy", "X-Content-Type-Options"),
     *("Cross-Origin-Resource-Policy", "Referrer-Policy", "Cache-Control", "Content-Encoding"),
 )
@@ -57,8 +57,8 @@ def make_row(group: Any, data: bytes = DATA, name: str = NAME) -> Any:
     return row
 
 
-def body(answer: HttpResponseBase) -> bytes:
-    return b"".join(answer.streaming_content if answer.streaming else [answer.content])  # type: ignore[attr-defined]
+def body(response: HttpResponseBase) -> bytes:
+    return b"".join(response.streaming_content if response.streaming else [response.content])  # type: ignore[attr-defined]
 
 
 # -- sendfile --
@@ -73,18 +73,18 @@ def by_nginx(settings: Any, disk: FsHierDeliveryStore) -> None:
 
 
 @pytest.mark.usefixtures("by_nginx")
-def test_a_web_server_is_told_where_the_file_lies(
+def test_sendfile_sets_header_and_sends_no_bytes(
     browser: Client, group: Any, settings: Any
 ) -> None:
-    """By a header, with those that a streamed file has; no byte is read here."""
+    """The other headers are those of a streamed file."""
     row = make_row(group)
-    answer = browser.get(row.content.url)
-    assert answer["X-Accel-Redirect"] == f"/the-store/{row.content.name}"
-    assert body(answer) == b""
+    response = browser.get(row.content.url)
+    assert response["X-Accel-Redirect"] == f"/the-store/{row.content.name}"
+    assert body(response) == b""
     settings.DELIVERY_STORE_SERVE = "stream"
     streamed = browser.get(row.content.url)
     assert body(streamed) == DATA
-    assert [answer[name] for name in OF_THE_FILE] == [streamed[name] for name in OF_THE_FILE]
+    assert [response[name] for name in FILE_HEADERS] == [streamed[name] for name in FILE_HEADERS]
 
 
 @pytest.mark.usefixtures("by_nginx")
@@ -96,26 +96,26 @@ def test_a_web_server_is_told_where_the_file_lies(
         {"if-unmodified-since": "Sat, 01 Jan 2000 00:00:00 GMT"},
     ],
 )
-def test_conditions_and_ranges_are_left_to_the_web_server(
+def test_sendfile_leaves_conditions_and_ranges_to_the_web_server(
     browser: Client, group: Any, settings: Any, header: dict[str, str]
 ) -> None:
-    """Its validators are others than ours, and no middleware compares them."""
+    """The web server's validators differ from ours, and no middleware compares them."""
     settings.MIDDLEWARE = MIDDLEWARE
     row = make_row(group)
-    for ask in (browser.get, browser.head):
-        answer = ask(row.content.url, headers=header)
-        assert (answer.status_code, "X-Accel-Redirect" in answer) == (200, True)
+    for method in (browser.get, browser.head):
+        response = method(row.content.url, headers=header)
+        assert (response.status_code, "X-Accel-Redirect" in response) == (200, True)
 
 
 @pytest.mark.usefixtures("by_nginx")
-def test_a_file_that_is_not_whole_is_not_left_to_the_web_server(
+def test_sendfile_checks_the_size_of_the_file(
     browser: Client, group: Any, disk: FsHierDeliveryStore, caplog: Any
 ) -> None:
-    """Its size is looked at, and where it is gone there is no file."""
+    """A missing file is not found."""
     row = make_row(group)
     path = Path(disk.path(row.content.name))
     path.write_bytes(DATA[:-1])
-    with pytest.raises(ChecksumMismatch, match=f"'{row.content.name}' has 9999 bytes"):
+    with pytest.raises(ChecksumMismatch, match=f"'{row.content.name}': it has 9999 bytes"):
         browser.get(row.content.url)
     path.unlink()
     assert browser.get(row.content.url).status_code == 404
@@ -123,23 +123,23 @@ def test_a_file_that_is_not_whole_is_not_left_to_the_web_server(
 
 
 @pytest.mark.usefixtures("by_nginx")
-def test_a_planted_symlink_is_not_left_to_the_web_server(
+def test_sendfile_rejects_symlinks(
     browser: Client, group: Any, disk: FsHierDeliveryStore, tmp_path: Path
 ) -> None:
-    """However large what it leads to is."""
+    """Even if the target has the recorded size."""
     row = make_row(group)
     path = Path(disk.path(row.content.name))
     outside = tmp_path / "outside"
     path.rename(outside)
     path.symlink_to(outside)
-    answer = browser.get(row.content.url)
-    assert answer.status_code == 400
-    assert "X-Accel-Redirect" not in answer
+    response = browser.get(row.content.url)
+    assert response.status_code == 400
+    assert "X-Accel-Redirect" not in response
 
 
 @pytest.mark.usefixtures("by_nginx")
-def test_a_store_without_paths_says_so(browser: Client, group: Any, tmp_path: Path) -> None:
-    """What the setting asks for cannot be; nothing else is done in its place."""
+def test_sendfile_requires_a_store_with_paths(browser: Client, group: Any, tmp_path: Path) -> None:
+    """There is no silent fallback to another way."""
     with override_deliverystore():
         row = make_row(group)
         with pytest.raises(ImproperlyConfigured, match="'sendfile', but MemoryDeliveryStore has"):
@@ -161,16 +161,18 @@ def by_s3(settings: Any) -> Iterator[S3DeliveryStore]:
 @pytest.mark.servers
 @pytest.mark.usefixtures("by_s3")
 @pytest.mark.parametrize("query", ["", "?inline"])
-def test_a_client_is_sent_to_s3(browser: Client, group: Any, query: str, caplog: Any) -> None:
-    """For a minute, to an attachment of the same name and type as a streamed one has."""
+def test_redirect_to_s3_is_signed_for_a_minute(
+    browser: Client, group: Any, query: str, caplog: Any
+) -> None:
+    """The download is an attachment with the same name and type as a streamed file."""
     row = make_row(group)
     with caplog.at_level(logging.DEBUG):
-        answer = browser.get(row.content.url + query)
-    assert answer.status_code == 302
-    assert answer["Cache-Control"] == "no-store"
-    assert answer["Referrer-Policy"] == "no-referrer"
-    assert body(answer) == b""
-    url = answer["Location"]
+        response = browser.get(row.content.url + query)
+    assert response.status_code == 302
+    assert response["Cache-Control"] == "no-store"
+    assert response["Referrer-Policy"] == "no-referrer"
+    assert body(response) == b""
+    url = response["Location"]
     assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["60"]
     with urlopen(url, timeout=10) as fetched:
         assert fetched.read() == DATA
@@ -178,9 +180,9 @@ def test_a_client_is_sent_to_s3(browser: Client, group: Any, query: str, caplog:
         kind, parameters = parse_options_header(fetched.headers["Content-Disposition"])
         assert (kind, parameters["filename"]) == ("attachment", NAME)
         assert fetched.headers["Cache-Control"] == "private, no-cache"
-    # The URL is a secret: it stands nowhere else.
+    # The URL is secret: it must not appear anywhere else.
     (signature,) = parse_qs(urlsplit(url).query)["X-Amz-Signature"]
-    assert signature not in repr(answer)
+    assert signature not in repr(response)
     assert signature not in caplog.text
     for tampered in (
         url.replace("Expires=60", "Expires=3600"),
@@ -192,17 +194,17 @@ def test_a_client_is_sent_to_s3(browser: Client, group: Any, query: str, caplog:
 
 @pytest.mark.servers
 @pytest.mark.usefixtures("by_s3")
-def test_what_needs_no_bytes_needs_no_redirect(browser: Client, group: Any) -> None:
-    """A URL is signed for GET alone; a HEAD is answered here."""
-    answer = browser.head(make_row(group).content.url)
-    assert answer.status_code == 200
-    assert answer["Content-Length"] == str(len(DATA))
+def test_head_is_not_redirected(browser: Client, group: Any) -> None:
+    """The URL is signed for GET only."""
+    response = browser.head(make_row(group).content.url)
+    assert response.status_code == 200
+    assert response["Content-Length"] == str(len(DATA))
 
 
 @pytest.mark.servers
 @pytest.mark.usefixtures("by_s3")
-def test_conditions_do_not_keep_from_a_redirect(browser: Client, group: Any) -> None:
-    """RFC 9110, section 13.2.1: they are for answers that have the file."""
+def test_conditional_requests_are_redirected(browser: Client, group: Any) -> None:
+    """RFC 9110, section 13.2.1: conditions apply to the response with the file."""
     row = make_row(group)
     for headers in ({"if-none-match": f'"{row.sha256}"'}, {"range": "bytes=0-0"}):
         assert browser.get(row.content.url, headers=headers).status_code == 302
@@ -210,16 +212,16 @@ def test_conditions_do_not_keep_from_a_redirect(browser: Client, group: Any) -> 
 
 @pytest.mark.servers
 @pytest.mark.usefixtures("by_s3")
-def test_a_small_file_is_streamed_where_others_are_redirected(browser: Client, group: Any) -> None:
-    """One request less, and verified."""
-    answer = browser.get(make_row(group, DATA[:-1]).content.url)
-    assert answer.status_code == 200
-    assert body(answer) == DATA[:-1]
+def test_small_files_are_streamed_instead_of_redirected(browser: Client, group: Any) -> None:
+    """That saves a request, and the bytes are verified."""
+    response = browser.get(make_row(group, DATA[:-1]).content.url)
+    assert response.status_code == 200
+    assert body(response) == DATA[:-1]
 
 
 @pytest.mark.servers
-def test_no_page_shows_a_url_of_s3(by_s3: S3DeliveryStore, admin_client: Client) -> None:
-    """The admin links to the download, which asks who it is for."""
+def test_admin_pages_contain_no_url_of_s3(by_s3: S3DeliveryStore, admin_client: Client) -> None:
+    """The admin links to the download view, which checks permissions."""
     row = make_row(AssignmentGroup.objects.create(name="group"))
     page = admin_client.get(f"/admin/devilry_deliveries/filemeta/{row.pk}/change/")
     assert row.content.url in page.content.decode()
@@ -227,26 +229,28 @@ def test_no_page_shows_a_url_of_s3(by_s3: S3DeliveryStore, admin_client: Client)
     assert by_s3.bucket_name not in page.content.decode()
 
 
-def test_a_store_that_signs_nothing_says_so(browser: Client, group: Any, settings: Any) -> None:
-    """Nothing else is done in its place."""
+def test_redirect_requires_a_store_that_signs_urls(
+    browser: Client, group: Any, settings: Any
+) -> None:
+    """There is no silent fallback to another way."""
     settings.DELIVERY_STORE_SERVE = "redirect"
     settings.DELIVERY_STORE_REDIRECT_MIN_BYTES = 0
     with override_deliverystore():
         row = make_row(group)
         with pytest.raises(
-            ImproperlyConfigured, match="'redirect', but MemoryDeliveryStore signs"
+            ImproperlyConfigured, match="'redirect', but MemoryDeliveryStore does not sign"
         ):
             browser.get(row.content.url)
 
 
-# -- Which way --
+# -- Choosing the way --
 
 
-def test_each_store_has_its_own_way(
+def test_serve_setting_per_alias(
     browser: Client, group: Any, settings: Any, disk: FsHierDeliveryStore, tmp_path: Path
 ) -> None:
-    """By its alias; one that is not named, or has none, is streamed."""
-    del disk  # its override is in force: a store without alias
+    """Stores that are not listed, or have no alias, are streamed."""
+    del disk  # the fixture's override is active: a store without an alias
     settings.DELIVERY_STORE_SERVE = {"deliveries": "sendfile"}
     settings.SENDFILE_BACKEND = "django_sendfile.backends.nginx"
     row = make_row(group)
@@ -264,10 +268,10 @@ def test_each_store_has_its_own_way(
         assert "X-Accel-Redirect" in browser.get(row.content.url)
 
 
-# -- What is shown instead of saved --
+# -- Inline files --
 
 
-#: A filename, the type of its answer, and whether it is shown.
+#: A filename, the type of its response, and whether it is shown.
 SHOWN = [
     ("a.txt", "text/plain; charset=utf-8", True),
     ("a.PY", "text/plain; charset=utf-8", True),
@@ -293,23 +297,23 @@ SHOWN = [
 
 
 @pytest.mark.usefixtures("disk")
-def test_only_what_cannot_act_is_shown(
+def test_only_safe_types_are_displayed_inline(
     browser: Client, group: Any, subtests: pytest.Subtests
 ) -> None:
-    """And its type is never one that a browser would run, whoever loads it."""
+    """Browsers never execute the types that are sent, wherever they are loaded from."""
     for (name, kind, shown), query in itertools.product(SHOWN, ("", "?inline")):
         with subtests.test(name=name, query=query):
-            answer = browser.get(make_row(group, name=name).content.url + query)
-            assert answer["Content-Type"] == kind
-            disposition, _ = parse_options_header(answer["Content-Disposition"])
+            response = browser.get(make_row(group, name=name).content.url + query)
+            assert response["Content-Type"] == kind
+            disposition, _ = parse_options_header(response["Content-Disposition"])
             assert disposition == ("inline" if shown and query else "attachment")
-            assert answer["Content-Security-Policy"].endswith("sandbox")
-            assert answer["X-Content-Type-Options"] == "nosniff"
+            assert response["Content-Security-Policy"].endswith("sandbox")
+            assert response["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.usefixtures("disk")
-def test_a_site_may_have_pdf_shown(browser: Client, group: Any, settings: Any) -> None:
-    """Then without the directive in which a browser shows nothing of it; as attachment with it."""
+def test_pdf_may_be_displayed_inline(browser: Client, group: Any, settings: Any) -> None:
+    """Without the sandbox, in which browsers show a blank page. Attachments are sandboxed."""
     settings.DELIVERY_STORE_INLINE_TYPES = ["application/pdf"]
     row = make_row(group)
     shown = browser.get(f"{row.content.url}?inline")
@@ -320,39 +324,39 @@ def test_a_site_may_have_pdf_shown(browser: Client, group: Any, settings: Any) -
     assert browser.get(f"{text.content.url}?inline")["Content-Disposition"].startswith("attach")
 
 
-# -- Bytes that no row names --
+# -- Files without a row --
 
 
-def test_the_size_of_bytes_without_a_row_is_asked_for_once(
+def test_serve_name_queries_the_size_once(
     disk: FsHierDeliveryStore, rf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On S3 each question is a request."""
+    """On S3 every query is a request."""
     name = disk.save("old/page.html", ContentFile(DATA))
     size = disk.size
-    asked: list[str] = []
+    queried: list[str] = []
 
-    def ask(name: str) -> int:
-        asked.append(name)
+    def count(name: str) -> int:
+        queried.append(name)
         return size(name)
 
-    monkeypatch.setattr(disk, "size", ask)
+    monkeypatch.setattr(disk, "size", count)
     assert serve_name(rf.head("/"), disk, name)["Content-Length"] == str(len(DATA))
-    assert asked == [name]
+    assert queried == [name]
 
 
-def test_bytes_without_a_row_are_an_attachment_of_no_type(
+def test_serve_name_sends_an_attachment_of_generic_type(
     store: Any, rf: Any, admin_user: Any
 ) -> None:
-    """Whole, in ranges, by HEAD; without a validator, for nothing is known of them."""
+    """GET, ranges and HEAD work. There is no validator, because the content is unknown."""
     name = store.save("old/page.html", ContentFile(DATA))
     request = rf.get("/")
     request.user = admin_user
-    answer = serve_name(request, store, name)
-    assert body(answer) == DATA
-    assert answer["Content-Type"] == OCTETS
-    assert answer["Content-Disposition"] == 'attachment; filename="page.html"'
-    assert answer["Content-Security-Policy"].endswith("sandbox")
-    assert "ETag" not in answer
+    response = serve_name(request, store, name)
+    assert body(response) == DATA
+    assert response["Content-Type"] == OCTETS
+    assert response["Content-Disposition"] == 'attachment; filename="page.html"'
+    assert response["Content-Security-Policy"].endswith("sandbox")
+    assert "ETag" not in response
     request = rf.get("/", headers={"range": "bytes=-5"})
     assert body(serve_name(request, store, name)) == DATA[-5:]
     assert serve_name(rf.head("/"), store, name)["Content-Length"] == str(len(DATA))

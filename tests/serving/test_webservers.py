@@ -1,4 +1,4 @@
-"""Files that nginx or Apache sends, because Django said so: as the manual configures them."""
+"""Files sent by nginx or Apache on behalf of Django, configured as in the manual."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ pytestmark = pytest.mark.servers
 DATA = bytes(range(256)) * 1000
 FILENAME = "Øving «én» 100%25.py"
 
-#: A folder of a store may be called anything.
+#: The folder of a store may have any name.
 ROOT = 'the "store" \\ of søknader, 提出 100%41 %2e%2e'
 
-#: As may what lies in it and was adopted; the second is what a first one is decoded to.
+#: Adopted files may have any name, too. Some names equal another one after decoding.
 ADOPTED = ["100%41.txt", "100A.txt", "x%2fy", "x/y", "a b+c.txt", "a b c.txt", "søknad 提出.txt"]
 ADOPTED += ["a;b\"c'd.txt", "?q#f", "%00"]
 
-#: What both ways say alike; validators differ: the web server has its own.
-ALIKE = [
+#: Headers that are the same for both ways. The validators of the web server differ.
+COMMON_HEADERS = [
     "Content-Type",
     "Content-Disposition",
     "Content-Length",
@@ -60,15 +60,15 @@ class Reply(NamedTuple):
 
 
 def ask(url: str, path: str, method: str = "GET", **headers: str) -> Reply:
-    """Send a request, its path as it is."""
+    """Send a request without changing its path."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)) as connection:
         connection.request(method, path, headers=headers)
-        answer = connection.getresponse()
-        return Reply(answer.status, answer.headers, answer.read())
+        response = connection.getresponse()
+        return Reply(response.status, response.headers, response.read())
 
 
 class Site(NamedTuple):
-    """A site behind a web server: who asks, for what, and where it lies."""
+    """A site behind a web server, with a user's session and a file."""
 
     direct: str
     url: str
@@ -77,7 +77,7 @@ class Site(NamedTuple):
     store: FsHierDeliveryStore
 
     def get(self, row: Any = None, method: str = "GET", **headers: str) -> Reply:
-        """Ask the web server for the file of a row."""
+        """Request the file of a row from the web server."""
         return ask(self.url, path_of(row or self.row), method, Cookie=self.cookie, **headers)
 
 
@@ -87,7 +87,7 @@ def path_of(row: Any) -> str:
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """A folder that other users than the one of the tests can read."""
+    """A folder that other users than the one running the tests can read."""
     with tempfile.TemporaryDirectory(prefix="devilry-storage-web-") as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
@@ -106,7 +106,7 @@ def site(
     live_server: Any,
     settings: Any,
 ) -> Iterator[Site]:
-    """A site whose files the web server sends."""
+    """A site whose files are sent by the web server."""
     root = public_folder / ROOT
     settings.ALLOWED_HOSTS = ["*"]
     settings.DELIVERY_STORE_SERVE = "sendfile"
@@ -128,7 +128,7 @@ def site(
 
 
 def deliver(user: Any, filename: str) -> Any:
-    """Return a file that this user has delivered."""
+    """Return the row of a file that the user has delivered."""
     group, _ = AssignmentGroup.objects.get_or_create(name="group")
     group.candidates.add(user)
     delivery = Delivery.begin(group, user)
@@ -137,29 +137,29 @@ def deliver(user: Any, filename: str) -> Any:
     return row
 
 
-def test_the_web_server_sends_the_file(site: Site) -> None:
-    """Whatever the folder of the store is called; Django sends none of the bytes."""
+def test_web_server_sends_the_file(site: Site) -> None:
+    """For any name of the store's folder. Django sends none of the bytes."""
     handed_over = ask(site.direct, path_of(site.row), Cookie=site.cookie)
     assert (handed_over.status, handed_over.body) == (200, b"")
     reply = site.get()
     assert (reply.status, reply.body) == (200, DATA)
 
 
-def test_the_headers_are_those_of_a_streamed_file(site: Site, settings: Any) -> None:
-    """Name, type, disposition, and all that protects whoever opens it."""
+def test_headers_match_those_of_a_streamed_file(site: Site, settings: Any) -> None:
+    """Name, type, disposition and all security headers."""
     sent = site.get()
     settings.DELIVERY_STORE_SERVE = "stream"
     streamed = site.get()
     assert streamed.body == sent.body == DATA
-    for name in ALIKE:
+    for name in COMMON_HEADERS:
         assert streamed.headers.get_all(name), name
         assert sent.headers.get_all(name) == streamed.headers.get_all(name), name
     assert sent.headers["X-Sendfile"] is None
     assert sent.headers["X-Accel-Redirect"] is None
 
 
-def test_a_range_is_a_part_of_it(site: Site) -> None:
-    """With the same headers; a range past the end is told so."""
+def test_range_request_returns_a_part(site: Site) -> None:
+    """With the same headers. A range past the end has the status 416."""
     reply = site.get(Range="bytes=1000-1999")
     assert (reply.status, reply.body) == (206, DATA[1000:2000])
     assert reply.headers["Content-Range"] == f"bytes 1000-1999/{len(DATA)}"
@@ -169,8 +169,8 @@ def test_a_range_is_a_part_of_it(site: Site) -> None:
     assert site.get(Range=f"bytes={len(DATA)}-").status == 416
 
 
-def test_a_file_that_the_client_has_is_not_sent_again(site: Site) -> None:
-    """By the web server's validators, which continue a download, too."""
+def test_conditional_requests_use_the_web_servers_validators(site: Site) -> None:
+    """They also work for resuming a download."""
     first = site.get()
     again = site.get(**{"If-None-Match": first.headers["ETag"]})
     assert (again.status, again.body) == (304, b"")
@@ -180,15 +180,15 @@ def test_a_file_that_the_client_has_is_not_sent_again(site: Site) -> None:
     assert (changed.status, changed.body) == (200, DATA)
 
 
-def test_a_head_has_no_body(site: Site) -> None:
-    """But the length."""
+def test_head_has_length_and_no_body(site: Site) -> None:
+    """Content-Length is that of the file."""
     reply = site.get(method="HEAD")
     assert (reply.status, reply.body) == (200, b"")
     assert reply.headers["Content-Length"] == str(len(DATA))
 
 
-def test_a_name_that_was_adopted_is_that_file_and_no_other(site: Site) -> None:
-    """Nothing between Django and the disk decodes it once more."""
+def test_adopted_names_are_not_decoded(site: Site) -> None:
+    """Names with percent signs or spaces refer to exactly one file."""
     delivery = Delivery.begin(site.row.delivery.assignment_group)
     rows = {}
     for number, name in enumerate(ADOPTED):
@@ -200,8 +200,8 @@ def test_a_name_that_was_adopted_is_that_file_and_no_other(site: Site) -> None:
     }
 
 
-def test_the_store_itself_is_closed_to_everybody(site: Site) -> None:
-    """Neither the internal place nor any way around leads into it."""
+def test_store_is_not_publicly_accessible(site: Site) -> None:
+    """Neither through the internal location nor through any other path."""
     name = site.row.content.name
     assert (Path(site.store.path(name))).read_bytes() == DATA
     root = str(site.store.location)
@@ -231,8 +231,10 @@ def test_the_store_itself_is_closed_to_everybody(site: Site) -> None:
 
 @pytest.mark.parametrize("filename", ["\N{GRINNING FACE}" * 255, "\u4e2d" * 251 + ".pdf"])
 @pytest.mark.parametrize("way", ["sendfile", "stream", "redirect"])
-def test_the_longest_names_pass(site: Site, settings: Any, way: str, filename: str) -> None:
-    """In a header they are encoded, in a signed URL twice: the web server has room for that."""
+def test_longest_filenames_fit_into_headers(
+    site: Site, settings: Any, way: str, filename: str
+) -> None:
+    """They are percent-encoded in headers, and twice in signed URLs."""
     settings.SESSION_SAVE_EVERY_REQUEST = True
     settings.DELIVERY_STORE_SERVE, settings.DELIVERY_STORE_REDIRECT_MIN_BYTES = way, 0
     row = deliver(make_user("bjarne"), filename)  # of the same group
@@ -251,8 +253,8 @@ def test_the_longest_names_pass(site: Site, settings: Any, way: str, filename: s
     assert len(reply.headers["Location"]) > 5000
 
 
-def test_others_get_what_they_get_without_a_web_server(site: Site) -> None:
-    """Who may read is Django's to say: 404 for others, the login page for nobody in particular."""
+def test_django_checks_permissions(site: Site) -> None:
+    """404 for other users, the login page for anonymous users."""
     client = Client()
     client.force_login(make_user("stranger"))
     name = django_settings.SESSION_COOKIE_NAME
@@ -262,22 +264,22 @@ def test_others_get_what_they_get_without_a_web_server(site: Site) -> None:
     assert (anonymous.status, anonymous.body) == (302, b"")
 
 
-def test_a_file_that_is_gone_is_not_found(site: Site) -> None:
-    """As if there had never been one."""
+def test_missing_file_is_not_found(site: Site) -> None:
+    """The response has the status 404, as for a file that never existed."""
     Path(site.store.path(site.row.content.name)).unlink()
     assert site.get().status == 404
 
 
-def test_a_symlink_that_was_planted_is_not_followed(site: Site) -> None:
-    """Whatever it leads to."""
+def test_symlinks_are_not_followed(site: Site) -> None:
+    """Regardless of the target."""
     path = Path(site.store.path(site.row.content.name))
     path.rename(path.with_name("moved"))
     path.symlink_to("moved")
     assert site.get().status in {400, 404}
 
 
-def test_a_slow_client_holds_only_the_web_server(site: Site) -> None:
-    """Django has answered, and is free, before the client has read anything."""
+def test_slow_client_does_not_block_django(site: Site) -> None:
+    """Django has responded before the client reads anything."""
     host, _, port = urlsplit(site.url).netloc.partition(":")
     with closing(socket.create_connection((host, int(port)), 30)) as slow:
         lines = (f"GET {path_of(site.row)} HTTP/1.1", f"Host: {host}")

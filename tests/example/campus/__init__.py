@@ -1,1 +1,1 @@
-"""What the example site does, told in a project of its settings."""
+"""Tests of the example site, which run with its settings."""

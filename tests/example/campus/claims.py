@@ -1,4 +1,4 @@
-"""What the pages of the example site do; run by ``test_campus.py`` under its settings."""
+"""Tests of the example site's pages; ``test_campus.py`` runs them with the site's settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MiB = 1024**2
 
 
 class FullStore(MemoryDeliveryStore):
-    """A store on a disk without room."""
+    """A store on a full disk."""
 
     def _create(self, name: str, content: Any) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -41,20 +41,20 @@ class FullStore(MemoryDeliveryStore):
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """A quick flush after each test."""
+    """Speed up the flush after each test."""
     with django_db_blocker.unblock():
         keep_permissions()
 
 
 @pytest.fixture(autouse=True)
 def quick_hasher(settings: Any) -> None:
-    """Logging in is not what this is about."""
+    """Speed up logging in."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
 def store(monkeypatch: pytest.MonkeyPatch) -> MemoryDeliveryStore:
-    """An empty store: SQLite hands out ids again."""
+    """An empty store, because SQLite reuses ids."""
     made = MemoryDeliveryStore(interval=10)
     monkeypatch.setattr(FileMeta, "deliverystore", made)
     return made
@@ -91,7 +91,7 @@ def send(client: Client, group: AssignmentGroup, files: dict[str, bytes], **more
 
 
 def scripted(client: Client, group: AssignmentGroup, files: dict[str, bytes]) -> Any:
-    """Send as the page's script does."""
+    """Send files as the page's script does."""
     return send(client, group, files, headers={"accept": "application/json"})
 
 
@@ -108,71 +108,71 @@ class _Texts(HTMLParser):
         self.texts.append(data)
 
 
-def html(answer: Any) -> str:
-    page: str = answer.content.decode()
+def html(response: Any) -> str:
+    page: str = response.content.decode()
     return page
 
 
-def read(answer: Any) -> _Texts:
+def read(response: Any) -> _Texts:
     parser = _Texts()
-    parser.feed(html(answer))
+    parser.feed(html(response))
     return parser
 
 
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 
 
-def token_of(answer: Any) -> str:
-    """Return the token of a page, which is another one each time."""
-    found = _TOKEN.search(html(answer))
+def token_of(response: Any) -> str:
+    """Return the CSRF token of a page, which differs between responses."""
+    found = _TOKEN.search(html(response))
     assert found
     return found[1]
 
 
-def data_of(answer: Any) -> bytes:
-    data: bytes = b"".join(answer.streaming_content)
+def data_of(response: Any) -> bytes:
+    data: bytes = b"".join(response.streaming_content)
     return data
 
 
-def text(answer: Any) -> str:
-    return " ".join(" ".join(read(answer).texts).split())
+def text(response: Any) -> str:
+    return " ".join(" ".join(read(response).texts).split())
 
 
 # -- The project --
 
 
-def test_check_finds_nothing() -> None:
-    """Settings, models and URLs of the example are sound."""
+def test_checks_report_nothing() -> None:
+    """Settings, models and URLs of the example are valid."""
     call_command("check", databases=["default"], fail_level="WARNING")
 
 
-# -- Who sees what --
+# -- Permissions --
 
 
-def test_front_page_leads_a_stranger_to_the_login(client: Client) -> None:
-    """It says what this is; it names no group."""
-    answer = client.get("/")
-    assert answer.status_code == 200
-    assert "/login/" in read(answer).links
-    assert not AssignmentGroup.objects.filter(name__in=text(answer)).exists()
+def test_start_page_links_to_login_for_anonymous_users(client: Client) -> None:
+    """It describes the site and contains no names of groups."""
+    response = client.get("/")
+    assert response.status_code == 200
+    assert "/login/" in read(response).links
+    assert not AssignmentGroup.objects.filter(name__in=text(response)).exists()
 
 
 @pytest.mark.parametrize("name", people.LOGINS)
-def test_people_log_in_with_the_password_and_out_again(who: people.People, name: str) -> None:
-    """By the page's own form, with its token."""
+def test_users_can_log_in_and_out(who: people.People, name: str) -> None:
+    """With the forms of the pages and their tokens."""
     client = Client(enforce_csrf_checks=True)
     fields = {"username": name, "csrfmiddlewaretoken": token_of(client.get("/login/"))}
     refused = client.post("/login/", {**fields, "password": "wrong"})
     assert "correct username and password" in text(refused)
-    answer = client.post("/login/", {**fields, "password": who.password}, follow=True)
-    assert answer.redirect_chain == [("/", 302)]
-    assert name in text(answer)
-    token = token_of(answer)
-    answer = client.post("/logout/", {"csrfmiddlewaretoken": token}, follow=True)
-    assert "Log in" in text(answer)
+    response = client.post("/login/", {**fields, "password": who.password}, follow=True)
+    assert response.redirect_chain == [("/", 302)]
+    assert name in text(response)
+    token = token_of(response)
+    response = client.post("/logout/", {"csrfmiddlewaretoken": token}, follow=True)
+    assert "Log in" in text(response)
 
 
-STRANGER, UNRELATED, CANDIDATE, EXAMINER, STAFF, VIEWER = (
+ANONYMOUS, UNRELATED, CANDIDATE, EXAMINER, STAFF, VIEWER = (
     "",
     "chandra",
     "anna",
@@ -180,9 +180,9 @@ STRANGER, UNRELATED, CANDIDATE, EXAMINER, STAFF, VIEWER = (
     "staff",
     "viewer",
 )
-#: Who gets which status for: the group, a delivery, a new delivery.
-WHO_GETS = {
-    STRANGER: (302, 302, 302),
+#: Status of the pages of a group and a delivery, and of a new delivery, by user.
+STATUSES = {
+    ANONYMOUS: (302, 302, 302),
     UNRELATED: (404, 404, 404),
     CANDIDATE: (200, 200, 302),
     EXAMINER: (200, 200, 404),
@@ -191,11 +191,11 @@ WHO_GETS = {
 }
 
 
-@pytest.mark.parametrize(("name", "expected"), WHO_GETS.items())
-def test_pages_are_for_those_of_the_group(
+@pytest.mark.parametrize(("name", "expected"), STATUSES.items())
+def test_only_members_of_the_group_see_its_pages(
     group: AssignmentGroup, name: str, expected: tuple[int, int, int]
 ) -> None:
-    """Whoever has nothing to do with it is told that there is none, as for an id that is none."""
+    """Other users get the same response as for a missing row."""
     delivery = delivered(group)
     User.objects.create(username="staff", is_staff=True)
     viewer = User.objects.create(username="viewer", is_staff=True)
@@ -215,22 +215,22 @@ def test_pages_are_for_those_of_the_group(
             assert other.status_code == 404
             assert _TOKEN.sub("", html(other)) == _TOKEN.sub("", html(page))
             assert other.headers == page.headers
-            assert "There is no such page" in text(page)
+            assert "Page not found" in text(page)
 
 
-def test_unfinished_delivery_is_shown_to_nobody(group: AssignmentGroup) -> None:
-    """Somebody is delivering, or was killed while they did: none of it has arrived."""
+def test_unfinished_delivery_is_hidden(group: AssignmentGroup) -> None:
+    """The upload is still running, or was interrupted."""
     unfinished = Delivery.begin(group)
     unfinished.add_file("half.txt", b"half")
     for name in ("anna", "eva", "admin"):
         client = browser(name)
         assert client.get(f"/deliveries/{unfinished.pk}/").status_code == 404
-        assert "None yet." in text(client.get(f"/groups/{group.pk}/"))
+        assert "No deliveries yet." in text(client.get(f"/groups/{group.pk}/"))
         assert "No deliveries yet" in text(client.get("/"))
 
 
-def test_page_of_a_delivery_shows_the_files_that_the_user_may_see(group: AssignmentGroup) -> None:
-    """None to whoever may view deliveries alone, and to nobody one that was deleted since."""
+def test_delivery_page_shows_only_visible_files(group: AssignmentGroup) -> None:
+    """Users who may only view deliveries see no files, and deleted files are hidden."""
     delivery = delivered(group)
     user = User.objects.create_user("clerk")
     user.user_permissions.add(Permission.objects.get(codename="view_delivery"))
@@ -244,34 +244,32 @@ def test_page_of_a_delivery_shows_the_files_that_the_user_may_see(group: Assignm
     assert row.filename not in page
 
 
-def test_front_page_names_the_groups_of_each(group: AssignmentGroup) -> None:
-    """Students see theirs, examiners those that they examine, and only staff the admin."""
+def test_start_page_lists_the_groups_of_the_user(group: AssignmentGroup) -> None:
+    """Students and examiners see their groups. Only staff see the link to the admin."""
     delivered(group)
     delivered(group)
     anna, eva, admin = (client.get("/") for client in map(browser, ("anna", "eva", "admin")))
-    assert "Where you deliver Anna and Bjarne 2 deliveries, the last one" in text(anna)
+    assert "Your groups Anna and Bjarne 2 deliveries, last delivery" in text(anna)
     assert "Chandra" not in text(anna)
-    assert re.search("What you examine .* Anna and Bjarne 2 deliveries", text(eva))
+    assert re.search("Groups you examine .* Anna and Bjarne 2 deliveries", text(eva))
     assert "Chandra No deliveries yet" in text(eva)
     assert ["/admin/" in read(page).links for page in (anna, eva, admin)] == [False, False, True]
 
 
-def test_only_candidates_are_shown_the_form(group: AssignmentGroup) -> None:
-    """Examiners get the list alone."""
+def test_only_candidates_see_the_upload_form(group: AssignmentGroup) -> None:
+    """Examiners see only the list of deliveries."""
     url = f"/groups/{group.pk}/"
     assert 'type="file"' in html(browser("anna").get(url))
     assert 'type="file"' not in html(browser("eva").get(url))
 
 
-def test_script_is_told_plain_limits_where_numbers_are_grouped(
-    group: AssignmentGroup, settings: Any
-) -> None:
-    """It compares sizes with them; "20,971,520" is no number to it."""
+def test_limits_for_the_script_have_no_separators(group: AssignmentGroup, settings: Any) -> None:
+    """JavaScript cannot parse "20,971,520"."""
     settings.USE_THOUSAND_SEPARATOR = True
     settings.DELIVERY_STORE_UPLOAD_MAX_FILES = 1000
     page = html(browser(CANDIDATE).get(f"/groups/{group.pk}/"))
-    told = dict(re.findall(r'data-max-([\w-]+)="([^"]*)"', page))
-    assert told == {
+    limits = dict(re.findall(r'data-max-([\w-]+)="([^"]*)"', page))
+    assert limits == {
         "files": "1000",
         "bytes": str(settings.DELIVERY_STORE_UPLOAD_MAX_BYTES),
         "total-bytes": str(settings.DELIVERY_STORE_UPLOAD_MAX_TOTAL_BYTES),
@@ -281,101 +279,101 @@ def test_script_is_told_plain_limits_where_numbers_are_grouped(
 # -- Delivering --
 
 
-def test_delivery_without_a_script_shows_what_arrived(group: AssignmentGroup) -> None:
-    """Name, size and checksum of every file, a link to each, and that it is whole."""
+def test_delivery_without_script_shows_the_stored_files(group: AssignmentGroup) -> None:
+    """Name, size, checksum and link of every file, and a success message."""
     client = browser("anna")
-    answer = client.get(send(client, group, FILES).url)
+    response = client.get(send(client, group, FILES).url)
     delivery = Delivery.objects.get()
     assert (delivery.successful, delivery.delivered_by.username) == (True, "anna")
-    assert "Delivery 1 has arrived whole: 3 files, 16 bytes." in text(answer)
+    assert "Delivery 1 was received completely: 3 files, 16 bytes." in text(response)
     for file in delivery.files:
         digest = hashlib.sha256(FILES[file.filename]).hexdigest()
-        assert f"{file.filename} {file.size} bytes SHA-256 {digest}" in text(answer)
+        assert f"{file.filename} {file.size} bytes SHA-256 {digest}" in text(response)
         download = client.get(file.content.url)
         assert data_of(download) == FILES[file.filename]
-        assert file.content.url in read(answer).links
-    assert "<b>&.txt" not in html(answer)
+        assert file.content.url in read(response).links
+    assert "<b>&.txt" not in html(response)
 
 
-def test_script_is_told_where_the_delivery_is(group: AssignmentGroup) -> None:
-    """The page there says that it has arrived."""
+def test_script_gets_the_url_of_the_delivery(group: AssignmentGroup) -> None:
+    """The page there has the success message."""
     client = browser("anna")
-    answer = scripted(client, group, FILES)
-    assert answer.status_code == 201
-    page = client.get(answer.json()["url"])
-    assert "Delivery 1 has arrived whole" in text(page)
-    assert "has arrived whole" not in text(client.get(answer.json()["url"]))
+    response = scripted(client, group, FILES)
+    assert response.status_code == 201
+    page = client.get(response.json()["url"])
+    assert "Delivery 1 was received completely" in text(page)
+    assert "was received completely" not in text(client.get(response.json()["url"]))
 
 
 @pytest.mark.parametrize("by_script", [True, False])
-def test_faults_are_told_by_the_names_of_the_files(
-    group: AssignmentGroup, by_script: bool
-) -> None:
-    """Too large, too many, of one name: nothing is delivered, and the page says so."""
+def test_errors_name_the_files(group: AssignmentGroup, by_script: bool) -> None:
+    """Nothing is delivered, and the page says so."""
     client = browser("anna")
     files = {"fine.txt": b"x", "large.bin": bytes(20 * MiB + 1)}
-    answer = (scripted if by_script else send)(client, group, files)
-    fault = "“large.bin”: it has 20971521 bytes, at most 20971520 bytes are allowed."
+    response = (scripted if by_script else send)(client, group, files)
+    error = (
+        "“large.bin”: the file is too large: it has 20971521 bytes, the maximum is 20971520 bytes."
+    )
     if by_script:
-        assert (answer.status_code, answer.json()) == (
+        assert (response.status_code, response.json()) == (
             422,
-            {"errors": [fault], "perhaps_delivered": False},
+            {"errors": [error], "perhaps_delivered": False},
         )
     else:
-        assert f"Nothing was delivered. {fault}" in text(answer)
-        assert 'role="alert"' in html(answer)
+        assert f"Nothing was delivered. {error}" in text(response)
+        assert 'role="alert"' in html(response)
     assert not Delivery.objects.exists()
-    told = scripted(client, group, {str(n): b"" for n in range(51)}).json()
-    assert told["errors"] == ["You chose 51 files, at most 50 are allowed."]
+    data = scripted(client, group, {str(n): b"" for n in range(51)}).json()
+    assert data["errors"] == ["You chose 51 files. At most 50 files are allowed."]
 
 
 @pytest.mark.parametrize("by_script", [True, False])
-def test_full_disk_is_told_and_nothing_is_shown(
+def test_full_disk_is_reported(
     group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch, by_script: bool
 ) -> None:
-    """The words name the file; the group has no delivery afterwards."""
+    """The error names the file, and there is no delivery."""
     monkeypatch.setattr(FileMeta, "deliverystore", FullStore())
     client = browser("anna")
-    answer = (scripted if by_script else send)(client, group, {"a.txt": b"a"})
-    told = answer.json()["errors"][0] if by_script else text(answer)
-    assert "“a.txt” was not stored, because the store of the deliveries is full" in told
-    assert "None yet." in text(client.get(f"/groups/{group.pk}/"))
+    response = (scripted if by_script else send)(client, group, {"a.txt": b"a"})
+    message = response.json()["errors"][0] if by_script else text(response)
+    assert "“a.txt” was not stored, because the server has no space left" in message
+    assert "No deliveries yet." in text(client.get(f"/groups/{group.pk}/"))
     assert not Delivery.objects.exists()
 
 
-def test_request_without_its_end_is_refused(group: AssignmentGroup) -> None:
-    """What broke off is not delivered as if it were all."""
+def test_incomplete_request_is_rejected(group: AssignmentGroup) -> None:
+    """An interrupted upload is not delivered in part."""
     client = browser("anna")
-    answer = client.post(f"/groups/{group.pk}/", {"uploads": [SimpleUploadedFile("a", b"a")]})
-    assert "The upload broke off before its end" in text(answer)
+    response = client.post(f"/groups/{group.pk}/", {"uploads": [SimpleUploadedFile("a", b"a")]})
+    assert "The upload was interrupted" in text(response)
     assert not Delivery.objects.exists()
 
 
-def test_delivery_needs_the_token_of_the_page(group: AssignmentGroup) -> None:
-    """Another site cannot deliver for a student; the page of the refusal says what to do."""
-    answer = send(browser("anna", enforce_csrf_checks=True), group, FILES)
-    assert answer.status_code == 403
-    assert "This page was too old" in text(answer)
+def test_delivery_requires_a_csrf_token(group: AssignmentGroup) -> None:
+    """The error page explains what to do."""
+    response = send(browser("anna", enforce_csrf_checks=True), group, FILES)
+    assert response.status_code == 403
+    assert "This page has expired" in text(response)
     assert not Delivery.objects.exists()
 
 
-def test_too_many_files_for_django_are_a_page_of_the_site(group: AssignmentGroup) -> None:
-    """Its own refusal comes before the form's; the page says that nothing was delivered."""
-    answer = send(browser("anna"), group, {str(n): b"" for n in range(201)})
-    assert answer.status_code == 400
-    assert "Nothing was delivered." in text(answer)
+def test_too_many_files_for_django_have_an_error_page(group: AssignmentGroup) -> None:
+    """Django rejects them before the form does. The page says that nothing was delivered."""
+    response = send(browser("anna"), group, {str(n): b"" for n in range(201)})
+    assert response.status_code == 400
+    assert "Nothing was delivered." in text(response)
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])
-def test_other_methods_are_refused(group: AssignmentGroup, method: str) -> None:
-    """A page is read or sent."""
+def test_other_methods_are_not_allowed(group: AssignmentGroup, method: str) -> None:
+    """Pages accept only GET and HEAD, and POST for deliveries."""
     client = browser("anna")
     urls = ["/", f"/groups/{group.pk}/", f"/deliveries/{delivered(group).pk}/"]
     assert [getattr(client, method)(url).status_code for url in urls] == [405, 405, 405]
     assert [client.head(url).status_code for url in urls] == [200, 200, 200]
 
 
-# -- The pages themselves --
+# -- All pages --
 
 
 def urls(group: AssignmentGroup) -> list[str]:
@@ -384,7 +382,7 @@ def urls(group: AssignmentGroup) -> list[str]:
 
 
 class _Inline(HTMLParser):
-    """Finds what a strict content security policy blocks."""
+    """Find scripts and styles that a strict content security policy blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -398,31 +396,29 @@ class _Inline(HTMLParser):
 
 
 @pytest.mark.parametrize("name", ["", "anna", "eva", "admin"])
-def test_pages_have_a_strict_policy_and_nothing_that_it_blocks(
-    group: AssignmentGroup, name: str
-) -> None:
-    """No script and no style is written into a page."""
+def test_pages_comply_with_a_strict_policy(group: AssignmentGroup, name: str) -> None:
+    """They contain no inline scripts and styles."""
     client = browser(name) if name else Client()
     for url in urls(group):
-        answer = client.get(url)
-        assert answer.headers["Content-Security-Policy"] == POLICY
+        response = client.get(url)
+        assert response.headers["Content-Security-Policy"] == POLICY
         parser = _Inline()
-        parser.feed(html(answer))
+        parser.feed(html(response))
         assert parser.found == []
 
 
-def test_downloads_keep_the_policy_of_their_own(group: AssignmentGroup) -> None:
-    """What students made is sandboxed."""
+def test_downloads_have_their_own_policy(group: AssignmentGroup) -> None:
+    """Files of students are sandboxed."""
     file = delivered(group).files.first()
-    answer = browser("eva").get(file.content.url)
-    assert data_of(answer) == FILES[file.filename]
-    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    response = browser("eva").get(file.content.url)
+    assert data_of(response) == FILES[file.filename]
+    assert "sandbox" in response.headers["Content-Security-Policy"]
 
 
-def test_pages_take_as_many_queries_for_many_deliveries_as_for_few(
+def test_number_of_queries_is_constant(
     group: AssignmentGroup,
 ) -> None:
-    """Whatever there is, nothing is asked a row."""
+    """For any number of deliveries and groups."""
     client, numbers = browser("eva"), []
     for _ in range(2):
         pages = urls(group)
@@ -437,41 +433,43 @@ def test_pages_take_as_many_queries_for_many_deliveries_as_for_few(
     assert numbers[0] == numbers[1] <= 30
 
 
-# -- Fetching --
+# -- Archives --
 
 
-def zipped(answer: Any) -> dict[str, bytes]:
-    """Return the members of a zip by their names without folders."""
-    with zipfile.ZipFile(io.BytesIO(data_of(answer))) as archive:
+def zipped(response: Any) -> dict[str, bytes]:
+    """Return the members of a zip file by their names without folders."""
+    with zipfile.ZipFile(io.BytesIO(data_of(response))) as archive:
         return {name.rpartition("/")[2]: archive.read(name) for name in archive.namelist()}
 
 
-def fetched(client: Client, page: str, text: str) -> dict[str, bytes]:
-    """Follow the link of that text on a page, and return what it gives."""
+def download(client: Client, page: str, text: str) -> dict[str, bytes]:
+    """Follow the link with this text on a page, and return the members of the archive."""
     (url,) = re.findall(rf'href="([^"]+)">{text}</a>', html(client.get(page)))
     return zipped(client.get(url.replace("&amp;", "&")))
 
 
-def test_examiner_fetches_a_delivery_a_group_and_tonight(who: people.People) -> None:
-    """One link each, on the page where it is looked for."""
+def test_examiner_downloads_archives(who: people.People) -> None:
+    """Of a delivery, of a group, and of tonight's deliveries."""
     one = delivered(who.groups[0], {"old.txt": b"old"})
     delivered(who.groups[0], {"new.txt": b"new"})
     delivered(who.groups[1], {"other.txt": b"other"})
     eva = browser("eva")
-    assert fetched(eva, f"/deliveries/{one.pk}/", "All files as zip")["old.txt"] == b"old"
-    of_group = fetched(eva, f"/groups/{who.groups[0].pk}/", "All of this group as zip")
+    assert (
+        download(eva, f"/deliveries/{one.pk}/", r"Download all files \(zip\)")["old.txt"] == b"old"
+    )
+    of_group = download(eva, f"/groups/{who.groups[0].pk}/", r"Download all deliveries \(zip\)")
     assert {"old.txt", "new.txt"} <= of_group.keys()
-    tonight = fetched(eva, "/", "Tonight's deliveries as one zip")
+    tonight = download(eva, "/", r"Download tonight's deliveries \(zip\)")
     assert (tonight["new.txt"], tonight["other.txt"]) == (b"new", b"other")
     assert "old.txt" not in tonight
 
 
-def test_tonight_is_the_last_day_and_not_offered_if_nothing_was_delivered(
+def test_tonights_link_requires_a_recent_delivery(
     who: people.People,
 ) -> None:
-    """A link that leads nowhere helps nobody."""
+    """Without a delivery in the past 24 hours the link would lead nowhere."""
     delivery = delivered(who.groups[0])
-    link = "Tonight's deliveries as one zip"
+    link = "Download tonight's deliveries (zip)"
     assert link in text(browser("eva").get("/"))
     assert link not in text(browser("anna").get("/"))
     Delivery.objects.filter(pk=delivery.pk).update(
@@ -480,6 +478,6 @@ def test_tonight_is_the_last_day_and_not_offered_if_nothing_was_delivered(
     assert link not in text(browser("eva").get("/"))
 
 
-def test_settings_let_the_form_refuse_before_django_does(settings: Any) -> None:
-    """So that there are words instead of a bare 400."""
+def test_form_limit_is_below_djangos_limit(settings: Any) -> None:
+    """So that users see an error of the form instead of a status of 400."""
     assert settings.DATA_UPLOAD_MAX_NUMBER_FILES > settings.DELIVERY_STORE_UPLOAD_MAX_FILES

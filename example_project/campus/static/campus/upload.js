@@ -1,5 +1,5 @@
-// Without this script the form is sent as any form. With it files can be dropped and added one after
-// the other, what would be refused is told before it is sent, and the progress is announced.
+// Progressive enhancement of the upload form: drag and drop, files from several folders, early
+// validation and progress. Without this script the form is submitted as usual.
 "use strict";
 
 (() => {
@@ -8,7 +8,7 @@
   const input = form.querySelector("input[type=file]");
   const progress = form.querySelector("progress");
   let chosen = [];
-  let request = null; // the one that is on its way
+  let request = null; // the current upload
 
   const size = (bytes) => {
     const units = ["bytes", "KB", "MB", "GB"];
@@ -17,15 +17,15 @@
     return `${power ? bytes.toFixed(1) : bytes} ${units[power]}`;
   };
   const total = () => chosen.reduce((sum, file) => sum + file.size, 0);
-  const say = (text) => { part("state").textContent = text; };
+  const showState = (text) => { part("state").textContent = text; };
 
   // -- Choosing --
 
   const element = (tag, text, name) => {
-    const made = document.createElement(tag);
-    made.textContent = text;
-    made.className = name;
-    return made;
+    const node = document.createElement(tag);
+    node.textContent = text;
+    node.className = name;
+    return node;
   };
 
   const row = (file) => {
@@ -33,9 +33,9 @@
     remove.type = "button";
     remove.setAttribute("aria-label", `Remove ${file.name}`);
     remove.addEventListener("click", () => choose(chosen.filter((other) => other !== file)));
-    const made = document.createElement("li");
-    made.append(element("span", file.name, "name"), element("span", size(file.size), "size"), remove);
-    return made;
+    const node = document.createElement("li");
+    node.append(element("span", file.name, "name"), element("span", size(file.size), "size"), remove);
+    return node;
   };
 
   const choose = (files) => {
@@ -45,8 +45,8 @@
     input.files = transfer.files;
     part("list").replaceChildren(...files.map(row));
     part("chosen").hidden = !files.length;
-    say(files.length ? `${files.length} ${files.length === 1 ? "file" : "files"} chosen, ${size(total())}.` : "");
-    tell([]);
+    showState(files.length ? `${files.length} ${files.length === 1 ? "file" : "files"} chosen, ${size(total())}.` : "");
+    showErrors([]);
   };
 
   const same = (one, other) => one.name === other.name && one.size === other.size && one.lastModified === other.lastModified;
@@ -54,64 +54,68 @@
     choose([...chosen, ...[...files].filter((file) => !chosen.some((other) => same(file, other)))]);
   };
 
-  // -- Faults --
+  // -- Errors --
 
-  const tell = (faults, { perhapsDelivered = false } = {}) => {
-    const place = part("faults");
-    place.replaceChildren();
-    if (!faults.length) return;
+  const showErrors = (errors, { perhapsDelivered = false } = {}) => {
+    const box = part("faults");
+    box.replaceChildren();
+    if (!errors.length) return;
     const list = document.createElement("ul");
-    list.append(...faults.map((fault) => element("li", fault, "")));
-    if (!perhapsDelivered) place.append(element("p", "Nothing was delivered.", ""));
-    place.append(list);
-    place.focus();
+    list.append(...errors.map((error) => element("li", error, "")));
+    if (!perhapsDelivered) box.append(element("p", "Nothing was delivered.", ""));
+    box.append(list);
+    box.focus();
   };
 
-  // The server judges; this only saves the time of sending what it would refuse.
-  const foreseen = () => {
+  // The server validates the files again. This only avoids uploads that it would reject.
+  const validate = () => {
     const { maxFiles, maxBytes, maxTotalBytes } = form.dataset;
-    const faults = chosen
+    const errors = chosen
       .filter((file) => file.size > maxBytes)
-      .map((file) => `“${file.name}” has ${size(file.size)}, at most ${size(maxBytes)} are allowed.`);
-    if (chosen.length > maxFiles) faults.push(`You chose ${chosen.length} files, at most ${maxFiles} are allowed.`);
-    if (total() > maxTotalBytes) {
-      faults.push(`The files have ${size(total())} together, at most ${size(maxTotalBytes)} are allowed.`);
+      .map((file) => `“${file.name}”: the file is too large: it has ${size(file.size)}, the maximum is ${size(maxBytes)}.`);
+    if (chosen.length > maxFiles) {
+      errors.push(`You chose ${chosen.length} files. At most ${maxFiles} files are allowed.`);
     }
-    return faults;
+    if (total() > maxTotalBytes) {
+      errors.push(`The files are too large: together they have ${size(total())}, the maximum is ${size(maxTotalBytes)}.`);
+    }
+    return errors;
   };
 
   // -- Sending --
 
-  const sending = (begun) => {
-    request = begun;
+  const setRequest = (started) => {
+    request = started;
     progress.value = 0;
-    part("sending").hidden = !begun;
-    part("deliver").setAttribute("aria-disabled", String(Boolean(begun)));
+    part("sending").hidden = !started;
+    part("deliver").setAttribute("aria-disabled", String(Boolean(started)));
     part("cancel").setAttribute("aria-disabled", "false");
   };
 
-  // From then on it is the server's: it may well deliver what nobody waits for any more.
+  // The server may store the delivery from now on, even if the connection breaks.
   const isAllSent = () => progress.value === progress.max;
 
-  const failed = (faults, certainty) => {
-    sending(null);
-    say("");
-    tell(faults, certainty);
+  const failed = (errors, options) => {
+    setRequest(null);
+    showState("");
+    showErrors(errors, options);
   };
 
   const serverFailed = (status, perhapsDelivered) => {
-    const look = perhapsDelivered ? ": look in another tab whether this was delivered. If not, try" : ". Try";
-    failed([`The server failed (${status})${look} again later, or tell those who run this site.`], { perhapsDelivered });
+    const advice = perhapsDelivered
+      ? "Check in another tab whether your delivery was recorded before trying again."
+      : "Try again later, or contact the administrators.";
+    failed([`The server reported an error (${status}). ${advice}`], { perhapsDelivered });
   };
 
-  const loggedOut = () => failed(["You are not logged in any more: log in in another tab, and deliver again here."]);
+  const loggedOut = () => failed(["You are no longer logged in. Log in in another tab, then deliver again here."]);
 
   const broken = () => {
     const perhapsDelivered = isAllSent();
     failed(
       perhapsDelivered
-        ? ["The connection broke when all was sent: look in another tab whether it was delivered. Your files are still chosen."]
-        : ["The connection broke. Your files are still chosen: try again."],
+        ? ["The connection was lost after all files were sent. Check in another tab whether your delivery was recorded before trying again. Your files are still selected."]
+        : ["The connection was lost. Your files are still selected. Please try again."],
       { perhapsDelivered },
     );
   };
@@ -119,15 +123,15 @@
   const advance = ({ loaded, total: all }) => {
     const percent = Math.floor((100 * loaded) / all);
     const tenth = Math.floor(percent / 10);
-    // An announcement for each tenth: one for each event would be a torrent.
-    if (tenth > Math.floor(progress.value / 10)) say(`${10 * tenth} % sent.`);
+    // Announce every 10 % only: screen readers would read every change.
+    if (tenth > Math.floor(progress.value / 10)) showState(`${10 * tenth} % sent.`);
     progress.value = percent;
     if (!isAllSent()) return;
-    say("All is sent, and being stored.");
+    showState("All files were sent and are being stored.");
     part("cancel").setAttribute("aria-disabled", "true");
   };
 
-  const answered = () => {
+  const handleLoad = () => {
     const { status, response } = request;
     if (status === 201) {
       const { url } = response;
@@ -136,7 +140,7 @@
     } else if (response && response.errors) {
       failed(response.errors, { perhapsDelivered: response.perhaps_delivered });
     } else if (status === 413) {
-      failed(["The files are more than this server takes at once."]);
+      failed(["The files are too large for this server."]);
     } else if (status === 403 || request.responseURL !== form.action) {
       loggedOut();
     } else {
@@ -144,7 +148,7 @@
     }
   };
 
-  // Whoever has logged in again meanwhile has another token than the page.
+  // After another login the page's CSRF token is out of date.
   const renewToken = (html) => {
     const page = new DOMParser().parseFromString(html, "text/html");
     const token = page.querySelector("form[data-upload] [name=csrfmiddlewaretoken]");
@@ -153,41 +157,41 @@
   };
 
   const send = async () => {
-    const begun = new XMLHttpRequest();
-    tell([]);
-    sending(begun);
-    say("Sending.");
-    let answer;
+    const started = new XMLHttpRequest();
+    showErrors([]);
+    setRequest(started);
+    showState("Sending files.");
+    let response;
     let html;
     try {
-      answer = await fetch(form.action);
-      html = await answer.text();
+      response = await fetch(form.action);
+      html = await response.text();
     } catch {
-      if (request === begun) broken();
+      if (request === started) broken();
       return;
     }
-    if (request !== begun) return; // cancelled
-    if (!answer.ok) {
-      serverFailed(answer.status, false);
+    if (request !== started) return; // cancelled
+    if (!response.ok) {
+      serverFailed(response.status, false);
       return;
     }
     if (!renewToken(html)) {
       loggedOut();
       return;
     }
-    begun.open("POST", form.action);
-    begun.responseType = "json";
-    begun.setRequestHeader("Accept", "application/json");
-    begun.upload.addEventListener("progress", advance);
-    begun.addEventListener("load", answered);
-    begun.addEventListener("error", broken);
-    begun.send(new FormData(form));
+    started.open("POST", form.action);
+    started.responseType = "json";
+    started.setRequestHeader("Accept", "application/json");
+    started.upload.addEventListener("progress", advance);
+    started.addEventListener("load", handleLoad);
+    started.addEventListener("error", broken);
+    started.send(new FormData(form));
   };
 
   const cancel = () => {
     if (!request || isAllSent()) return;
     request.abort();
-    failed(["You cancelled. Your files are still chosen."]);
+    failed(["You cancelled the upload. Your files are still selected."]);
   };
 
   // -- Events --
@@ -201,12 +205,12 @@
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (request) return;
-    const faults = foreseen();
-    if (faults.length) tell(faults);
+    const errors = validate();
+    if (errors.length) showErrors(errors);
     else send();
   });
 
-  // A file that misses the field would replace the page.
+  // A file dropped outside of the field must not replace the page.
   const over = (event) => {
     event.preventDefault();
     form.classList.toggle("over", event.type === "dragover");
@@ -217,10 +221,10 @@
     const folders = items.map((item) => item.webkitGetAsEntry()).filter((entry) => entry && entry.isDirectory);
     const names = new Set(folders.map((folder) => folder.name));
     add([...event.dataTransfer.files].filter((file) => !names.has(file.name)));
-    tell([...names].map((name) => `“${name}” is a folder: drop the files that are in it.`));
+    showErrors([...names].map((name) => `“${name}” is a folder. Drop the files in it instead.`));
   });
   addEventListener("beforeunload", (event) => {
     if (request) event.preventDefault();
   });
-  add(input.files); // those that the browser remembers after a reload
+  add(input.files); // files that the browser keeps after a reload
 })();

@@ -1,1 +1,1 @@
-"""``demo``, ``runserver``, and ``slow_upload``, which the demo starts."""
+"""The commands ``demo``, ``runserver`` and ``slow_upload``."""

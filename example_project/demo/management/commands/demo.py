@@ -1,4 +1,4 @@
-"""``demo``: from nothing to a delivered store of real files."""
+"""``demo``: deliver real files to a new store, and check the results."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from demo import place, samples, server
+from demo import samples, server, workspace
 
 
 class Command(BaseCommand):
-    """Delivers a folder, reads it back, kills a writer, deletes a file; then the same on S3."""
+    """Run the steps of the demo."""
 
     help = (
-        "From nothing to a delivered store of real files: makes the database, delivers a folder, "
-        "reads it back, kills a writer, deletes a file; then delivers it to a server of S3 that "
-        "it starts and stops. What an earlier demo made is removed."
+        "Creates the database, delivers the files of a folder, reads them back, kills a process "
+        "during an upload, and deletes a file. Then delivers the files to an S3 server, which it "
+        "starts and stops. Removes the data of an earlier demo."
     )
-    # There may be no folder yet that a database could be in; they run once it is made.
+    # The checks run later, because the folder of the database may not exist yet.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,14 +30,14 @@ class Command(BaseCommand):
             "--source",
             type=Path,
             default=samples.DEFAULT_SOURCE,
-            help="The folder whose files are delivered, hidden ones apart; unless given the "
-            "source of Django's admin.",
+            help="The folder whose files are delivered, except hidden files. The default is the "
+            "source code of Django's admin.",
         )
         parser.add_argument(
             "--s3-server",
             choices=[*server.TITLES, "none"],
-            help="The server of S3 to start, an error if it cannot run here; 'none' leaves S3 "
-            "out. Unless given SeaweedFS, else moto, and it is no error if neither can run.",
+            help="The S3 server to start; it is an error if it cannot run. 'none' leaves S3 out. "
+            "The default is SeaweedFS, or else moto, or no server if neither can run.",
         )
 
     def handle(
@@ -51,18 +51,18 @@ class Command(BaseCommand):
             ) from exception
         from demo.tour import Tour
 
-        if place.store_kind() == "memory":
+        if workspace.store_kind() == "memory":
             raise CommandError(
-                "What the demo delivers is to be served afterwards, so it needs a store that "
-                "lasts: unset DELIVERY_STORE. 'runserver' fills the one in memory itself."
+                "The demo needs a persistent store, because its files are served afterwards: "
+                "unset DELIVERY_STORE. 'runserver' fills the store in memory itself."
             )
-        # A terminal may know fewer letters than the names of files have.
+        # The terminal's encoding may lack characters of the filenames.
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
         with ExitStack() as stack:
             try:
-                found = samples.find(source.absolute(), without=place.data_folder())
-                stack.enter_context(place.reserved())
-                place.empty()
+                found = samples.find(source.absolute(), without=workspace.data_folder())
+                stack.enter_context(workspace.reserved())
+                workspace.empty()
             except (OSError, ValueError, ImproperlyConfigured) as exception:
                 raise CommandError(str(exception)) from exception
             try:
@@ -72,4 +72,4 @@ class Command(BaseCommand):
             except KeyboardInterrupt as exception:
                 raise CommandError("Interrupted.", returncode=130) from exception
         if faults:
-            raise CommandError(f"A promise was broken: {'; '.join(faults)}.")
+            raise CommandError(f"The demo failed: {'; '.join(faults)}.")

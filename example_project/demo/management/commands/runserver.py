@@ -1,4 +1,4 @@
-"""``runserver``, with a store that has what the rows name."""
+"""``runserver``, with the data of the demo or with samples in memory."""
 
 from __future__ import annotations
 
@@ -9,47 +9,48 @@ from django.contrib.staticfiles.management.commands import runserver
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from demo import delivering, people, place, samples
+from demo import delivering, people, samples, workspace
 
 
 class Command(runserver.Command):
-    """Serves what the demo left on disk, or samples in memory."""
+    """Serve the data of the demo, or samples in memory."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if place.store_kind() == "memory":
-            # Bytes in memory are this process's own: a reload would lose them, and the logins.
+        if workspace.store_kind() == "memory":
+            # A reload would lose the files in memory and the sessions.
             options["use_reloader"] = False
-        elif not place.database().exists():
+        elif not workspace.database().exists():
             raise CommandError(
-                f"There is no database '{place.database()}' yet: run the command 'demo' first, or "
-                "serve samples in memory with DELIVERY_STORE=memory."
+                f"There is no database '{workspace.database()}' yet: run the command 'demo' "
+                "first, or serve samples in memory with DELIVERY_STORE=memory."
             )
-        # Its style sheets and scripts, without DEBUG too.
+        # Serve static files without DEBUG, too.
         options["insecure_serving"] = True
         super().handle(*args, **options)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
-        if place.store_kind() != "memory":
+        if workspace.store_kind() != "memory":
             super().inner_run(*args, **options)
             return
         with ExitStack() as stack:
             try:
-                stack.enter_context(place.reserved())
-                place.empty()
+                stack.enter_context(workspace.reserved())
+                workspace.empty()
             except OSError as exception:
                 raise CommandError(str(exception)) from exception
-            stack.callback(place.empty)  # rows that outlived the process would name no bytes
+            stack.callback(workspace.empty)  # the files are lost when the process ends
             self._deliver_in_memory()
             super().inner_run(*args, **options)
 
     def _deliver_in_memory(self) -> None:
         call_command("migrate", verbosity=0)
         everyone = people.create()
-        found = samples.find(samples.DEFAULT_SOURCE, without=place.data_folder())
+        found = samples.find(samples.DEFAULT_SOURCE, without=workspace.data_folder())
         delivered = delivering.deliver(samples.batches(found.files), everyone.groups)
         self.stdout.write(
-            f"Delivered {len(delivered)} files to a store in memory, gone when this server ends.\n"
-            f"Log in as '{people.ADMIN}' with the password '{everyone.password}', or with the "
-            f"same as '{people.STUDENT}', a student, or '{people.EXAMINER}', who examines.\n\n"
+            f"Delivered {len(delivered)} files to a store in memory, until the server stops.\n"
+            f"Log in as '{people.ADMIN}' with the password '{everyone.password}'. The student "
+            f"'{people.STUDENT}' and the examiner '{people.EXAMINER}' have the same "
+            "password.\n\n"
         )
         self.stdout.flush()

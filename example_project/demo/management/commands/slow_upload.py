@@ -1,4 +1,4 @@
-"""``slow_upload``: the writer that the demo kills."""
+"""``slow_upload``: the process that the demo kills."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from devilry_storage.deliveries.models import Delivery
 
 
 class Command(BaseCommand):
-    """Adds a large file to a delivery, slowly."""
+    """Add a large file to a delivery, slowly."""
 
     help = "Adds a file to an unfinished delivery, very slowly. The demo starts and kills it."
 

@@ -1,4 +1,4 @@
-"""The folder in which the demo keeps its database and its files, and which it may empty."""
+"""The data folder of the demo, with its database and files. The demo may empty it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.db import connections
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.resolving import store_for
 
-#: The script of all commands.
+#: The script that runs all commands.
 MANAGE = Path(__file__).parents[1] / "manage.py"
 
 SETTINGS = MANAGE.parent / "example" / "settings.py"
@@ -31,13 +31,13 @@ def data_folder() -> Path:
 
 
 def store_kind() -> str:
-    """Return what ``DELIVERY_STORE`` chose: ``disk``, ``memory`` or ``s3``."""
+    """Return the kind of store selected by ``DELIVERY_STORE``: ``disk``, ``memory`` or ``s3``."""
     kind: str = settings.STORE_KIND  # type: ignore[misc]
     return kind
 
 
 def database() -> Path:
-    """Return the SQLite file of the chosen store."""
+    """Return the SQLite file for the selected store."""
     return Path(settings.DATABASES["default"]["NAME"])
 
 
@@ -47,17 +47,17 @@ def store_folder() -> Path:
 
 
 def empty() -> None:
-    """Make the folder, or remove the chosen store's files and database from it.
+    """Create the data folder, or remove files and database of the selected store from it.
 
-    Raises FileExistsError for a folder that is not empty and not ours, and for a bucket that is
-    not empty; they are left untouched.
+    Raises FileExistsError, and removes nothing, if the folder is not empty and was not created by
+    the demo, or if the bucket is not empty.
     """
     folder = data_folder()
     _claim(folder)
     if store_kind() == "s3":
-        _look_at_the_bucket()
+        _check_bucket()
     connections.close_all()
-    for file in folder.glob(f"{database().name}*"):  # the journal of a crashed one, too
+    for file in folder.glob(f"{database().name}*"):  # including journals
         file.unlink()
     if store_kind() == "disk" and store_folder().exists():
         shutil.rmtree(store_folder())
@@ -69,27 +69,27 @@ def _claim(folder: Path) -> None:
         return
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
-            f"The demo empties its data folder, but did not make '{folder}' (there is no file "
-            f"'{MARK}' in it): move that away, or name another folder in EXAMPLE_DATA."
+            f"The demo empties its data folder, but did not create '{folder}' (it has no file "
+            f"'{MARK}'): move it away, or set EXAMPLE_DATA to another folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(_EXPLANATION)
 
 
-def _look_at_the_bucket() -> None:
+def _check_bucket() -> None:
     store = store_for(FileMeta)
     for entry in store.scan():
         raise FileExistsError(
-            f"The bucket of AWS_STORAGE_BUCKET_NAME has files already, '{entry.name}' for one, "
-            "and the demo removes none of them: empty it, or name another bucket."
+            f"The bucket of AWS_STORAGE_BUCKET_NAME already has files, such as '{entry.name}', "
+            "and the demo does not remove them: empty it, or use another bucket."
         )
 
 
 @contextmanager
 def reserved() -> Iterator[None]:
-    """Keep other demos and memory servers away from the database of the chosen store.
+    """Lock the database of the selected store against other demos and servers.
 
-    Raises BlockingIOError where one of them has it, FileExistsError as :func:`empty`.
+    Raises BlockingIOError if it is locked, FileExistsError as :func:`empty` does.
     """
     _claim(data_folder())
     with (data_folder() / f"{store_kind()}.lock").open("w") as file:
@@ -97,7 +97,7 @@ def reserved() -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exception:
             raise BlockingIOError(
-                f"Another demo or server is at work on '{database()}': end that, or name another "
-                "folder in EXAMPLE_DATA."
+                f"Another demo or server is using '{database()}': stop it, or set EXAMPLE_DATA to "
+                "another folder."
             ) from exception
         yield

@@ -1,0 +1,161 @@
+"""Functions that create the archive of rows, deliveries or a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.db.models import OuterRef, Subquery
+
+from .._compat import batched
+from ..models import AbstractDelivery
+from ..names import is_storage_name
+from ..resolving import store_for
+from ..storages.base import DeliveryStoreMixin
+from .entries import (
+    UNKNOWN,
+    LimitCounter,
+    Member,
+    RowFolders,
+    find_members,
+    local_date,
+    related_model,
+    row_date,
+    sorted_files,
+)
+from .paths import ArchivePaths
+from .zipping import MISSING, SUMS, Archive
+
+#: Number of names that are passed to ``without`` of of_folder() at once.
+_BATCH_SIZE = 1000
+
+
+def of_files(files: models.QuerySet[Any]) -> Archive:
+    """Return the archive of the files of rows, with paths ``<group>/<number>/<filename>``.
+
+    Rows without a group or delivery have shorter paths. All files are looked up immediately, so
+    that the length of the archive is known. Raises ArchiveTooLarge, or the store's exception if a
+    lookup fails.
+    """
+    store = store_for(files.model)
+    counter = LimitCounter()
+
+    def members() -> Iterator[Member]:
+        paths, row_folders = ArchivePaths([SUMS, MISSING]), RowFolders(files.model)
+        previous: list[Any] = []
+        date: tuple[int, ...] = ()
+        for row in sorted_files(files).iterator():
+            counter.add(row.size or 0)
+            size = UNKNOWN if row.size is None else row.size
+            folders = row_folders.of(row)
+            # Files of a delivery follow each other, so they share a date and a folder.
+            if folders != previous or not folders:
+                date = row_date(row)
+            if previous and folders != previous:
+                paths.close_folder(previous)
+            previous = folders
+            path = paths.add_file(folders, row.filename)
+            yield Member(path, row.content.name, size, row.sha256, date)
+
+    return Archive(store, *find_members(store, members(), counter))
+
+
+def of_deliveries(
+    deliveries: models.QuerySet[Any], files: models.QuerySet[Any] | None = None
+) -> Archive:
+    """Return the archive of the files of deliveries, as :func:`of_files` does.
+
+    It contains all files, or only those in ``files``, for example the files visible to a user.
+    """
+    rows = deliveries.model.filemeta_model()._base_manager.using(deliveries.db)
+    rows = rows.filter(delivery__in=deliveries.order_by().values("pk"))
+    if files is not None:
+        # By id, so that joins and deferred columns of that queryset do not affect this one.
+        rows = rows.filter(pk__in=files.order_by().values("pk"))
+    return of_files(rows)
+
+
+def of_folder(
+    store: DeliveryStoreMixin,
+    prefix: str,
+    without: Callable[[Iterable[str]], Container[str]] | None = None,
+) -> Archive:
+    """Return the archive of all files below a folder of a store, with their names in the store.
+
+    Files with invalid storage names are listed as missing. ``without`` returns which of the given
+    names to leave out; it is called once per batch of names. Raises ArchiveTooLarge, InvalidName.
+    """
+    paths, counter = ArchivePaths([SUMS, MISSING]), LimitCounter()
+    found, missing = [], []
+    for entries in batched(store.scan(prefix), _BATCH_SIZE):
+        # The folder may contain foreign files with arbitrary names.
+        readable = {entry.name for entry in entries if is_storage_name(entry.name)}
+        left_out = without(readable) if without is not None else ()
+        for entry in entries:
+            if entry.name in left_out:
+                continue
+            counter.add(entry.size)
+            *above, leaf = entry.name.removeprefix(f"{prefix}/").split("/")
+            path = paths.add_file([(folder, folder) for folder in above], leaf)
+            if entry.name in readable:
+                date = local_date(entry.modified)
+                found.append(Member(path, entry.name, entry.size, "", date))
+            else:
+                missing.append(path)
+    return Archive(store, sorted(found), sorted(missing))
+
+
+def latest_deliveries(
+    groups: models.QuerySet[Any],
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    model: type[AbstractDelivery] | None = None,
+) -> models.QuerySet[Any]:
+    """Return the last finished delivery of each group, in one query.
+
+    Only deliveries from ``since`` on and before ``until`` count. ``model`` is the model of the
+    deliveries. It is required if several models of deliveries refer to the groups' model;
+    otherwise ImproperlyConfigured is raised.
+    """
+    model = model or _delivery_model(groups.model)
+    deliveries = model._base_manager.using(groups.db).filter(
+        assignment_group__in=groups.order_by().values("pk")
+    )
+    return latest_of(deliveries, since, until)
+
+
+def latest_of(
+    deliveries: models.QuerySet[Any], since: datetime | None = None, until: datetime | None = None
+) -> models.QuerySet[Any]:
+    """Return the last finished delivery of each group among the deliveries, in one query."""
+    finished = deliveries.filter(successful=True)
+    if since is not None:
+        finished = finished.filter(time_of_delivery__gte=since)
+    if until is not None:
+        finished = finished.filter(time_of_delivery__lt=until)
+    of_group = finished.filter(assignment_group=OuterRef("assignment_group"))
+    last = of_group.order_by("-time_of_delivery", "-pk").values("pk")[:1]
+    latest: models.QuerySet[Any] = finished.filter(pk=Subquery(last))
+    return latest
+
+
+def _delivery_model(group: type[models.Model]) -> type[AbstractDelivery]:
+    found = [
+        model
+        for model in apps.get_models()
+        if issubclass(model, AbstractDelivery)
+        and not model._meta.proxy
+        and related_model(model, "assignment_group") is group
+    ]
+    if len(found) == 1:
+        return found[0]
+    labels = ", ".join(sorted(model._meta.label for model in found)) or "none"
+    raise ImproperlyConfigured(
+        f"{group._meta.label} needs one model of deliveries with a foreign key 'assignment_group' "
+        f"to it (found: {labels}): pass model=."
+    )
