@@ -28,7 +28,7 @@ from .deliveries import DeliveryAdmin
 from .files import FileMetaAdmin, FileMetaInline, NewFileMetaInline
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm
-from .stores import DeliveryStoreAdmin
+from .store_browser import DeliveryStoreAdmin
 from .tombstones import TombstoneAdmin
 
 __all__ = [

@@ -18,11 +18,11 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from ..models import AbstractFileMeta
+from .changelists import BoundedChangeList, BoundedPaginator
+from .columns import tell_kept
 from .failures import OF_THE_DATABASE, NotSaved, storing, told_of
-from .lists import BoundedChangeList, BoundedPaginator
 from .references import Reference, References, possible_id
 from .searching import Searching
-from .shown import tell_kept
 
 logger = logging.getLogger("devilry_storage")
 

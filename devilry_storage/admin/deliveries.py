@@ -17,12 +17,12 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..db.rows import lock_row
 from .actions import DeliveryActions
+from .columns import list_link, tell_kept
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
 from .references import possible_id
 from .searching import Matches, Searching, beginning
-from .shown import list_link, tell_kept
 
 #: So many groups, or users, whose name begins with a text are looked up.
 MOST_NAMED = 100

@@ -15,11 +15,11 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
 from .base import StoreAdmin
+from .columns import NOTHING, ShowsFiles, state_of, tell_kept
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm, StoredFormSet
 from .previews import Previews
-from .shown import NOTHING, ShowsFiles, state_of, tell_kept
 
 
 class FileMetaInline(ShowsFiles, admin.TabularInline):  # type: ignore[type-arg]

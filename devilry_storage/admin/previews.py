@@ -18,9 +18,9 @@ from django.views.decorators.http import require_safe
 
 from ..media_types import media_type
 from ..serving import COMPLETE, FAILED, recorder, serve
+from .columns import state_of
 from .failures import reason
-from .previewing import TEXT_BYTES, kind_of, text_of
-from .shown import state_of
+from .preview_text import TEXT_BYTES, kind_of, text_of
 
 logger = logging.getLogger("devilry_storage")
 

@@ -29,9 +29,9 @@ from ..registry import file_models
 from ..restoring import restore, take_back
 from ..tables.tombstone import TombstoneState
 from .base import StoreAdmin
+from .columns import NOTHING
 from .failures import reason
 from .permissions import LookedAt
-from .shown import NOTHING
 
 #: So many are restored or removed at a time, and told of one by one.
 AT_ONCE = 100

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from .. import admin as bases
-from ..admin.shown import list_link
+from ..admin.columns import list_link
 from .models import AssignmentGroup, Delivery, FileMeta
 
 

@@ -18,7 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devilry_storage.admin import DeliveryAdmin, ReferenceFilter, searching
-from devilry_storage.admin.lists import BoundedPaginator
+from devilry_storage.admin.changelists import BoundedPaginator
 from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from tests.harness.users import make_user

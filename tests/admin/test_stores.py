@@ -23,7 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from devilry_storage.admin import browsing
+from devilry_storage.admin import store_listing
 from devilry_storage.deletion.purging import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import StoreBrowser, Tombstone
@@ -226,7 +226,7 @@ def test_not_more_rows_than_a_bound_are_looked_for(
     browser: Client, kept: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A delivery of any number of rows makes a page that comes to an end."""
-    monkeypatch.setattr(browsing, "LOOKED_FOR", 2)
+    monkeypatch.setattr(store_listing, "LOOKED_FOR", 2)
     for row in delivered(7, a=b"1", b=b"2", c=b"3").files:
         kept.delete(row.content.name)
     kept.save("0/0/7/notes.txt", ContentFile(b"4"))

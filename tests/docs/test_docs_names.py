@@ -90,7 +90,12 @@ def test_each_command_is_there() -> None:
 def test_public_names_are_in_the_reference() -> None:
     """The reference has each name that a public module exports."""
     page = _page("reference")
-    for module in ("models.py", "storages/__init__.py", "testing/__init__.py", "admin/__init__.py"):
+    for module in (
+        "models.py",
+        "storages/__init__.py",
+        "testing/__init__.py",
+        "admin/__init__.py",
+    ):
         source = (ROOT / "devilry_storage" / module).read_text()
         for name in re.findall(r'^    "(\w+)",$', source, flags=re.MULTILINE):
             assert name in page, f"{module}.{name}"

@@ -38,9 +38,18 @@ from ..serving import serve_name
 from ..storages.base import DeliveryStoreMixin
 from ..store_info import describe
 from ..views.archives import archive_response
-from .browsing import LONGEST, folder_or_file, is_name, parents, printable, shown, sought, word
 from .failures import reason
 from .permissions import LookedAt
+from .store_listing import (
+    LONGEST,
+    folder_or_file,
+    is_name,
+    parents,
+    printable,
+    shown,
+    sought,
+    word,
+)
 
 #: No token of a page is longer.
 _LONGEST_TOKEN = 4 * LONGEST
