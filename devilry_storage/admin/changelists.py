@@ -1,4 +1,4 @@
-"""Lists of millions of rows: counted, paged and ordered only as far as indexes reach."""
+"""Lists of tables with millions of rows: bounded counts, and only orders that have an index."""
 
 from __future__ import annotations
 
@@ -13,65 +13,68 @@ from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from .searching import looked_up
+from .searching import unindexed_order
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Pages of the first rows: to count all of them would be to read all of them."""
+    """Paginate only the first rows, because counting all rows would read all of them."""
 
-    #: So many rows are counted and paged through at the most.
-    most = 10_000
+    #: The maximum number of rows to count and to show.
+    max_rows = 10_000
 
     @cached_property
     def _counted(self) -> int:
-        # In its order, which has an index, whatever the database believes of how many there are.
-        return Paginator(self.object_list[: self.most + 1], self.per_page).count
+        # Keep the order: it has an index, so no database reads more rows than the limit.
+        return Paginator(self.object_list[: self.max_rows + 1], self.per_page).count
 
     @cached_property
     def count(self) -> int:
-        return min(self._counted, self.most)
+        return min(self._counted, self.max_rows)
 
     @property
     def has_more(self) -> bool:
-        """Whether there are rows beyond those that are paged through."""
-        return self._counted > self.most
+        """Whether the list has more rows than the maximum."""
+        return self._counted > self.max_rows
 
 
 class BoundedChangeList(ChangeList):
-    """A list that reads the rows of its page, and of the others no more than their places."""
+    """A list that reads only the rows of its page; of earlier pages it reads the index."""
 
     model_admin: Any
     paginator: Any
 
     def get_ordering_field(self, field_name: Any) -> Any:
-        # Django hides the links of columns that are not sortable, but heeds a URL that names one.
+        # Django hides the links of columns that are not sortable, but accepts them in URLs.
         is_sortable = field_name in (self.sortable_by or ())
         return super().get_ordering_field(field_name) if is_sortable else None
 
     def get_queryset(self, *args: Any, **kwargs: Any) -> models.QuerySet[Any]:
         rows = super().get_queryset(*args, **kwargs)
-        was_cut = getattr(rows.query, "was_cut", None)
-        if was_cut is None:
+        is_partial = getattr(rows.query, "is_partial", None)
+        if is_partial is None:
             return rows
-        if was_cut:
-            self._say(_("Not all that begins so is shown: write more of it, or filter."))
-        return looked_up(rows)  # once more: Django 4.2 orders what was found
+        if is_partial:
+            self._add_note(
+                _("Only the first matches are shown. Refine your search or use a filter.")
+            )
+        return unindexed_order(rows)  # again, because Django 4.2 orders the rows itself
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        # What comes before the page is skipped in the index: without its columns, joins and sums.
-        shown = list(self.result_list.values_list("pk", flat=True))
-        rows = self.apply_select_related(self.root_queryset.filter(pk__in=shown))
+        # Skip the rows of earlier pages in the index, without their columns, joins and sums.
+        pks = list(self.result_list.values_list("pk", flat=True))
+        rows = self.apply_select_related(self.root_queryset.filter(pk__in=pks))
         rows = rows.order_by(*self.queryset.query.order_by)
         self.result_list = self.model_admin.with_totals(rows)
         if self.paginator.has_more:
             text = _(
-                "There are more than %(most)s; the first of them are shown: search, or filter."
+                "Only the first %(count)s rows are shown. Refine your search or use a filter."
             )
-            self._say(text % {"most": number_format(self.paginator.most, force_grouping=True)})
+            count = number_format(self.paginator.max_rows, force_grouping=True)
+            self._add_note(text % {"count": count})
 
-    def _say(self, text: str) -> None:
-        """Say something of the list, where it is told what can be searched."""
+    def _add_note(self, text: str) -> None:
+        """Add a note to the help text of the search."""
         note = format_html("<strong>{}</strong>", text)
         help_text = self.search_help_text
         self.search_help_text = format_html("{} {}", help_text, note) if help_text else note

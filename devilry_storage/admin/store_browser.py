@@ -1,15 +1,14 @@
-"""The store browser: the stores as they really lie, beside what the database says of them."""
+"""The store browser: the files of each store, with the rows and deleted files that name them."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from typing import Any, ClassVar, NamedTuple
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import router
 from django.http import (
@@ -20,9 +19,6 @@ from django.http import (
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
-from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, path, reverse
-from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from ..abstract_models.querysets import may_view
@@ -35,64 +31,67 @@ from ..integrity import State, Verdict, rows_named, tombstones_named
 from ..models import StoreBrowser, Tombstone
 from ..registry import ConfiguredStore, configured_stores, unconfigured
 from ..serving import serve_name
-from ..storages.base import DeliveryStoreMixin
 from ..store_info import describe
 from ..views.archives import archive_response
+from .base import ReadOnlyAdmin
 from .failures import reason
-from .permissions import LookedAt
 from .store_listing import (
-    LONGEST,
-    folder_or_file,
+    MAX_NAME_LENGTH,
+    describe_state,
+    find_file,
     is_name,
+    list_folder,
     parents,
     printable,
-    shown,
-    sought,
-    word,
+    resolve,
 )
+from .utils import admin_path, admin_url, format_datetime, render
 
-#: No token of a page is longer.
-_LONGEST_TOKEN = 4 * LONGEST
-
-_TEMPLATES = "admin/devilry_storage/storebrowser"
+#: The maximum length of the token of a page.
+_MAX_TOKEN_LENGTH = 4 * MAX_NAME_LENGTH
 
 
 class Link(NamedTuple):
-    """A text, and the URL behind it, ``""`` where there is none for this user."""
+    """A text and its URL, which is "" if the user may not follow it."""
 
     text: str
     url: str
 
 
 class Line(NamedTuple):
-    """A file on the page: ``owners`` are its row, delivery and user."""
+    """A file on a page; ``owners`` are its row, its delivery and its user."""
 
     leaf: str
     verdict: Verdict
-    word: str
+    state: str
     owners: list[Link]
     actions: list[Link]
 
 
 @admin.register(StoreBrowser)
-class DeliveryStoreAdmin(LookedAt):
-    """Shown to whoever has ``browse_store``; ``bury_orphan`` permits to have orphans removed.
+class DeliveryStoreAdmin(ReadOnlyAdmin):
+    """Browse the stores (permission ``browse_store``), delete unrecorded files (``bury_orphan``).
 
-    Rows are downloaded by who may view them, all else as what it is: bytes.
+    Files with a row can be downloaded by users who may view the row, from the download view.
     """
+
+    class Media:
+        css: ClassVar[Any] = {
+            "all": ["devilry_storage/admin.css", "devilry_storage/stores.css"],
+        }
 
     # -- Permissions --
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._permits(request, "browse_store")
+        return self._has_perm(request, "browse_store")
 
     def has_bury_permission(self, request: HttpRequest) -> bool:
-        return self._permits(request, "bury_orphan") and self.has_view_permission(request)
+        return self._has_perm(request, "bury_orphan") and self.has_view_permission(request)
 
     # -- URLs --
 
     def get_urls(self) -> list[Any]:
-        # Nothing of Django's own: they would ask a table that is not there.
+        # Without Django's own pages, which would query a table that does not exist.
         views: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
             "changelist": ("", self.changelist_view),
             "folder": ("<str:label>/", self.folder_view),
@@ -101,42 +100,34 @@ class DeliveryStoreAdmin(LookedAt):
             "archive": ("<str:label>/archive/", self.archive_view),
             "bury": ("<str:label>/bury/", self.bury_view),
         }
-        return [
-            path(route, self.admin_site.admin_view(view), name=self._url_name(page))
-            for page, (route, view) in views.items()
-        ]
+        return [admin_path(self, route, view, page) for page, (route, view) in views.items()]
 
-    def _url_name(self, page: str) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
+    def _url(self, page: str, configured: ConfiguredStore, **query: str) -> str:
+        label = configured.models[0]._meta.label_lower
+        return admin_url(self.admin_site, self.model, page, label, **query)
 
-    def _url(self, page: str, *args: str, **query: str) -> str:
-        name = f"admin:{self._url_name(page)}"
-        url = reverse(name, args=args, current_app=self.admin_site.name)
-        given = {key: value for key, value in query.items() if value}
-        return f"{url}?{urlencode(given)}" if given else url
+    # -- Lookups --
 
-    def _folder_url(self, configured: ConfiguredStore, folder: str, **query: str) -> str:
-        return self._url("folder", configured.models[0]._meta.label_lower, folder=folder, **query)
-
-    # -- What is asked for --
-
-    def _use(self, request: HttpRequest, label: str) -> ConfiguredStore:
-        """Return the store that a URL names; PermissionDenied, Http404."""
+    def _get_store(self, request: HttpRequest, label: str) -> ConfiguredStore:
+        """Return the store in a URL; raise PermissionDenied or Http404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         for configured in configured_stores():
             labels = {model._meta.label_lower for model in configured.models}
             if label in labels:
                 return configured
-        raise Http404(_("There is no such store."))
+        raise Http404(_("This store does not exist."))
 
-    def _name(self, request: HttpRequest, parameter: str) -> str:
+    def _get_name(self, request: HttpRequest, parameter: str) -> str:
         name = request.GET.get(parameter, "")
         if name and not is_name(name):
-            raise Http404(_("There is no such name."))
+            raise Http404(_("This name is invalid."))
         return name
 
-    # -- Pages --
+    def _using(self, configured: ConfiguredStore) -> str:
+        return router.db_for_write(configured.models[0])
+
+    # -- Stores and folders --
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -145,31 +136,30 @@ class DeliveryStoreAdmin(LookedAt):
         if not self.has_view_permission(request):
             raise PermissionDenied
         stores = [
-            (self._folder_url(configured, ""), describe(configured))
+            (self._url("folder", configured), describe(configured))
             for configured in configured_stores()
         ]
         problems = [problem for _model, problem in unconfigured()]
         context = {"title": _("Delivery stores"), "stores": stores, "problems": problems}
-        return self._answer(request, "list", {**context, **(extra_context or {})})
+        return self._render(request, "list", {**context, **(extra_context or {})})
 
     def folder_view(self, request: HttpRequest, label: str) -> HttpResponse:
-        """Show a page of a folder."""
-        configured = self._use(request, label)
-        folder, name = self._name(request, "folder"), self._name(request, "name")
+        """Show a page of a folder, and the file that was looked up."""
+        configured = self._get_store(request, label)
+        folder, name = self._get_name(request, "folder"), self._get_name(request, "name")
         after = request.GET.get("after", "")
-        if len(after) > _LONGEST_TOKEN:
-            raise Http404(_("There is no such page."))
+        if len(after) > _MAX_TOKEN_LENGTH:
+            raise Http404(_("This page does not exist."))
+        models = ", ".join(str(model._meta.verbose_name_plural) for model in configured.models)
         context: dict[str, Any] = {
-            "title": _("Store of %(models)s") % {"models": _models(configured)},
-            "use": configured,
-            "where": configured.store.location_text(),
-            "folder": folder,
+            "title": _("Store of %(models)s") % {"models": models},
+            "location": configured.store.location_text(),
             "parents": [
-                Link(part, self._folder_url(configured, each)) for each, part in parents(folder)
+                Link(leaf, self._url("folder", configured, folder=parent))
+                for parent, leaf in parents(folder)
             ],
-            "top": self._folder_url(configured, ""),
-            "jump": self._url("jump", configured.models[0]._meta.label_lower),
-            "after": after,
+            "top_url": self._url("folder", configured),
+            "jump_url": self._url("jump", configured),
             "name": name,
         }
         try:
@@ -177,142 +167,126 @@ class DeliveryStoreAdmin(LookedAt):
                 context["identity"] = summary(configured.models[0], self._using(configured))
             context |= self._page(request, configured, folder, after)
             if name:
-                found = sought(configured, name, self._using(configured))
-                context["sought"] = [self._line(request, configured, found)] if found else []
+                found = find_file(configured, name, self._using(configured))
+                context["found"] = [self._line(request, configured, found)] if found else []
         except (OSError, ImproperlyConfigured) as exception:
             context["problem"] = reason(exception)
-        return self._answer(request, "folder", context)
+        return self._render(request, "folder", context)
 
     def _page(
         self, request: HttpRequest, configured: ConfiguredStore, folder: str, after: str
     ) -> dict[str, Any]:
-        page = shown(configured, folder, after, self._using(configured))
-        listed = page.folders or any(verdict.entry for verdict in page.files)
-        following = page.next_token and self._folder_url(configured, folder, after=page.next_token)
-        archive = ""
-        if folder and listed and all(may_view(request.user, model) for model in configured.models):
-            archive = self._url("archive", configured.models[0]._meta.label_lower, folder=folder)
+        page = list_folder(configured, folder, after, self._using(configured))
+        has_entries = page.folders or any(verdict.entry for verdict in page.files)
+        archive_url = next_url = ""
+        if folder and has_entries and self._may_view_all(request, configured):
+            archive_url = self._url("archive", configured, folder=folder)
+        if page.next_token:
+            next_url = self._url("folder", configured, folder=folder, after=page.next_token)
         return {
-            # An unmounted disk looks like an empty one.
-            "problem": "" if listed or after else configured.store.unavailable_reason(),
+            # A disk that is not mounted looks like an empty one.
+            "problem": "" if has_entries or after else configured.store.unavailable_reason(),
             "folders": [
-                (each, self._folder_url(configured, each.name) if each.opens else "")
-                for each in page.folders
+                (
+                    subfolder,
+                    self._url("folder", configured, folder=subfolder.name)
+                    if subfolder.is_valid
+                    else "",
+                )
+                for subfolder in page.folders
             ],
             "lines": [self._line(request, configured, verdict) for verdict in page.files],
-            "archive": archive,
-            "first": after and self._folder_url(configured, folder),
-            "following": following,
+            "archive_url": archive_url,
+            "first_url": after and self._url("folder", configured, folder=folder),
+            "next_url": next_url,
         }
-
-    def _using(self, configured: ConfiguredStore) -> str:
-        return router.db_for_write(configured.models[0])
 
     def _line(self, request: HttpRequest, configured: ConfiguredStore, verdict: Verdict) -> Line:
         owners, row = [], verdict.row
         if row is not None:
             delivery = getattr(row, "delivery", None)
             user = getattr(delivery, "delivered_by", None)
-            owners = [self._link(request, each) for each in (row, delivery, user) if each]
+            owners = [self._link(request, owner) for owner in (row, delivery, user) if owner]
         elif verdict.tombstone is not None:
-            due = _moment(verdict.tombstone.due)
+            until = format_datetime(verdict.tombstone.due)
             link = self._link(request, verdict.tombstone)
-            owners = [Link(_("tombstone, due %(due)s") % {"due": due}, link.url)]
+            owners = [Link(_("Restorable until %(until)s") % {"until": until}, link.url)]
         leaf = printable(posixpath.basename(verdict.name))
         actions = self._actions(request, configured, verdict) if is_name(verdict.name) else []
-        return Line(leaf, verdict, word(verdict.state), owners, actions)
+        return Line(leaf, verdict, describe_state(verdict.state), owners, actions)
 
     def _link(self, request: HttpRequest, row: Any) -> Link:
-        """Return the text of a row with the URL of its page, where the user may see that."""
-        registry: Any = self.admin_site._registry  # get_model_admin is 5.0's
+        """Return a row's text, with the URL of its page if the user may view it."""
+        registry: Any = self.admin_site._registry  # get_model_admin() is new in Django 5.0
         model_admin = registry.get(type(row))
         url = ""
         if model_admin is not None and model_admin.has_view_permission(request, row):
-            url = self._reversed(row, "change")
+            url = admin_url(self.admin_site, row, "change", quote(row.pk))
         return Link(str(row), url)
-
-    def _reversed(self, row: Any, page: str) -> str:
-        name = f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}"
-        try:
-            return reverse(name, args=[row.pk], current_app=self.admin_site.name)
-        except NoReverseMatch:
-            return ""
 
     def _actions(
         self, request: HttpRequest, configured: ConfiguredStore, verdict: Verdict
     ) -> list[Link]:
-        label, name = configured.models[0]._meta.label_lower, verdict.name
+        name, row = verdict.name, verdict.row
         if verdict.entry is None:
             return []
-        found = []
-        if verdict.row is not None:
-            if may_view(request.user, type(verdict.row)):
-                found.append(Link(_("Download"), verdict.row.content.url))
-                found.append(Link(_("Preview"), self._reversed(verdict.row, "preview")))
-        elif self._may_fetch(request, verdict):
-            found.append(Link(_("Download bytes"), self._url("file", label, name=name)))
+        links = []
+        if row is not None:
+            if may_view(request.user, type(row)):
+                preview_url = admin_url(self.admin_site, row, "preview", quote(row.pk))
+                links.append(Link(_("Download"), row.content.url))
+                links.append(Link(_("Preview"), preview_url))
+        elif self._may_download(request, verdict):
+            links.append(Link(_("Download"), self._url("file", configured, name=name)))
         if verdict.state is State.ORPHAN and self.has_bury_permission(request):
-            found.append(Link(_("Remove"), self._url("bury", label, name=name)))
-        return [each for each in found if each.url]
+            links.append(Link(_("Delete"), self._url("bury", configured, name=name)))
+        return [link for link in links if link.url]
 
-    def _may_fetch(self, request: HttpRequest, verdict: Verdict) -> bool:
-        """Tell whether the user may have bytes without a row: deleted ones are not everybody's."""
+    def _may_download(self, request: HttpRequest, verdict: Verdict) -> bool:
+        """Return whether the user may download a file that does not have a row."""
         return verdict.tombstone is None or may_view(request.user, type(verdict.tombstone))
 
-    def _answer(self, request: HttpRequest, page: str, context: dict[str, Any]) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "stores_url": self._url("changelist"),
-            **context,
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, f"{_TEMPLATES}/{page}.html", context)
-
-    # -- What is done --
+    def _may_view_all(self, request: HttpRequest, configured: ConfiguredStore) -> bool:
+        return all(may_view(request.user, model) for model in configured.models)
 
     def jump_view(self, request: HttpRequest, label: str) -> HttpResponse:
-        """Go to a delivery by its id, or to a key, another name, or a folder."""
-        configured = self._use(request, label)
+        """Redirect to a delivery by its id, or to a key, any other name, or a folder."""
+        configured = self._get_store(request, label)
         to = request.GET.get("to", "")
         if not to.strip(" /"):
-            return HttpResponseRedirect(self._folder_url(configured, ""))
+            return HttpResponseRedirect(self._url("folder", configured))
         try:
-            folder, name = folder_or_file(configured, to, self._using(configured))
+            folder, name = resolve(configured, to, self._using(configured))
         except InvalidName as exception:
-            return self._told(request, configured, "", str(exception))
+            return self._redirect(request, configured, "", error=str(exception))
         except (OSError, ImproperlyConfigured) as exception:
-            return self._told(request, configured, "", reason(exception))
-        return HttpResponseRedirect(self._folder_url(configured, folder, name=name))
+            return self._redirect(request, configured, "", error=reason(exception))
+        return HttpResponseRedirect(self._url("folder", configured, folder=folder, name=name))
 
-    def _told(
-        self, request: HttpRequest, configured: ConfiguredStore, folder: str, text: str
-    ) -> HttpResponse:
-        self.message_user(request, text, messages.ERROR)
-        return HttpResponseRedirect(self._folder_url(configured, folder))
+    # -- Downloads --
 
     def file_view(self, request: HttpRequest, label: str) -> HttpResponseBase:
-        """Send bytes that no row names; those of a row are the download view's."""
-        return self._sent(request, label, "name", self._file)
+        """Send a file that does not have a row; files with a row have the download view."""
+        return self._send(request, label, "name", self._file)
 
     def _file(
         self, request: HttpRequest, configured: ConfiguredStore, name: str
     ) -> HttpResponseBase:
-        verdict = sought(configured, name, self._using(configured))
+        verdict = find_file(configured, name, self._using(configured))
         if verdict is None or verdict.entry is None or verdict.row is not None:
-            raise Http404(_("No bytes without a row lie there."))
-        if not self._may_fetch(request, verdict):
+            raise Http404(_("The store does not have a file without a row by this name."))
+        if not self._may_download(request, verdict):
             raise PermissionDenied
-        return serve_name(request, _store(configured), name)
+        return serve_name(request, configured.store, name)
 
     def archive_view(self, request: HttpRequest, label: str) -> HttpResponseBase:
-        """Send all that lies below a folder as one zip."""
-        return self._sent(request, label, "folder", self._archive)
+        """Send all files below a folder as a zip."""
+        return self._send(request, label, "folder", self._archive)
 
     def _archive(
         self, request: HttpRequest, configured: ConfiguredStore, folder: str
     ) -> HttpResponseBase:
-        if not all(may_view(request.user, model) for model in configured.models):
+        if not self._may_view_all(request, configured):
             raise PermissionDenied
         model, using = configured.models[0], self._using(configured)
 
@@ -321,73 +295,74 @@ class DeliveryStoreAdmin(LookedAt):
             return buried.keys() - rows_named(model, buried, using).keys()
 
         without = None if may_view(request.user, Tombstone) else deleted
-        archive = partial(of_folder, _store(configured), folder, without)
+        archive = partial(of_folder, configured.store, folder, without)
         return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")
 
-    def _sent(
+    def _send(
         self,
         request: HttpRequest,
         label: str,
         parameter: str,
         send: Callable[[HttpRequest, ConfiguredStore, str], HttpResponseBase],
     ) -> HttpResponseBase:
-        configured = self._use(request, label)
-        name = self._name(request, parameter)
+        configured = self._get_store(request, label)
+        name = self._get_name(request, parameter)
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not name:
-            raise Http404(_("There is no such name."))
+            raise Http404(_("This name is invalid."))
         try:
             return send(request, configured, name)
         except (OSError, ImproperlyConfigured) as exception:
-            return self._told(request, configured, "", reason(exception))
+            return self._redirect(request, configured, "", error=reason(exception))
+
+    # -- Deletion --
 
     def bury_view(self, request: HttpRequest, label: str) -> HttpResponse:
-        """Ask whether to have an orphan removed, and write its tombstone by POST."""
-        configured = self._use(request, label)
+        """Ask whether to delete an unrecorded file; on POST write its tombstone."""
+        configured = self._get_store(request, label)
         if not self.has_bury_permission(request):
             raise PermissionDenied
-        name = self._name(request, "name")
+        name = self._get_name(request, "name")
         folder = posixpath.dirname(name)
         try:
             if request.method == "POST":
                 return self._bury(request, configured, name)
-            verdict = sought(configured, name, self._using(configured)) if name else None
+            verdict = find_file(configured, name, self._using(configured)) if name else None
         except (OSError, ImproperlyConfigured) as exception:
-            return self._told(request, configured, folder, reason(exception))
+            return self._redirect(request, configured, folder, error=reason(exception))
         if verdict is None or verdict.state is not State.ORPHAN:
-            raise Http404(_("There is no such orphan."))
+            raise Http404(_("There is no unrecorded file with this name."))
         context = {
-            "title": _("Remove an orphan"),
+            "title": _("Delete an unrecorded file"),
             "entry": verdict.entry,
             "days": max(conf.retention, conf.grace).days,
-            "back": self._folder_url(configured, folder),
+            "folder_url": self._url("folder", configured, folder=folder),
         }
-        return self._answer(request, "bury", context)
+        return self._render(request, "bury", context)
 
     def _bury(self, request: HttpRequest, configured: ConfiguredStore, name: str) -> HttpResponse:
         folder = posixpath.dirname(name)
         try:
             tombstone = bury_orphan(configured.models[0], name, using=self._using(configured))
         except NotAnOrphan as exception:
-            return self._told(request, configured, folder, str(exception))
-        self.log_addition(request, tombstone, _("Had the orphan removed."))
-        text = _("'%(name)s' has a tombstone now: a purge removes the bytes after %(due)s.") % {
-            "name": name,
-            "due": _moment(tombstone.due),
-        }
-        self.message_user(request, text, messages.SUCCESS)
-        return HttpResponseRedirect(self._folder_url(configured, folder))
+            return self._redirect(request, configured, folder, error=str(exception))
+        self.log_addition(request, tombstone, _("Deleted an unrecorded file."))
+        text = _("“%(name)s” was deleted. It can be restored until %(until)s.")
+        values = {"name": name, "until": format_datetime(tombstone.due)}
+        self.message_user(request, text % values, messages.SUCCESS)
+        return HttpResponseRedirect(self._url("folder", configured, folder=folder))
 
+    # -- Helpers --
 
-def _store(configured: ConfiguredStore) -> DeliveryStoreMixin:
-    return configured.store
+    def _redirect(
+        self, request: HttpRequest, configured: ConfiguredStore, folder: str, *, error: str
+    ) -> HttpResponse:
+        """Redirect to a folder, which shows the error."""
+        self.message_user(request, error, messages.ERROR)
+        return HttpResponseRedirect(self._url("folder", configured, folder=folder))
 
-
-def _moment(time: datetime) -> str:
-    local = timezone.localtime(time) if timezone.is_aware(time) else time
-    return formats.date_format(local, "DATETIME_FORMAT")
-
-
-def _models(configured: ConfiguredStore) -> str:
-    return ", ".join(str(model._meta.verbose_name_plural) for model in configured.models)
+    def _render(self, request: HttpRequest, page: str, context: dict[str, Any]) -> HttpResponse:
+        stores_url = admin_url(self.admin_site, self.model, "changelist")
+        template = f"admin/devilry_storage/storebrowser/{page}.html"
+        return render(self, request, template, {"stores_url": stores_url, **context})

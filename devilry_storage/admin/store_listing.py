@@ -1,4 +1,4 @@
-"""What the store browser shows of one page of one folder; no HTTP."""
+"""Folders and files of a store with their state, without HTTP."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from ..registry import ConfiguredStore, FileModel
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import Entry, Page
 
-#: So many folders and files are on a page.
-LENGTH = 100
+#: The number of folders and files on a page.
+PAGE_LENGTH = 100
 
-#: No name is longer: S3's keys have at most 1,024 bytes
+#: The maximum length of a name: S3 keys have at most 1,024 bytes
 #: (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
-LONGEST = 1024
+MAX_NAME_LENGTH = 1024
 
-#: So many of the rows of one delivery are looked for in its folder.
-LOOKED_FOR = 1000
+#: The maximum number of rows of a delivery to look for in its folder.
+MAX_ROWS = 1000
 
 
 class Folder(NamedTuple):
-    """A folder on the page: its name, the last part of it, and what lies in it in words.
+    """A folder: its name, the last part of its name, and a description of its content.
 
-    ``opens`` is false where its name is one that the stores refuse.
+    ``is_valid`` is false if stores reject the name.
     """
 
     name: str
     leaf: str
-    ids: str
-    opens: bool
+    content: str
+    is_valid: bool
 
 
-class Shown(NamedTuple):
+class Listing(NamedTuple):
     """One page of a folder."""
 
     folders: list[Folder]
@@ -48,31 +48,31 @@ class Shown(NamedTuple):
 
 
 def is_name(name: str) -> bool:
-    """Tell whether the stores take the name."""
-    return len(name) <= LONGEST and is_storage_name(name)
+    """Return whether a name from a request is valid."""
+    return len(name) <= MAX_NAME_LENGTH and is_storage_name(name)
 
 
-def shown(configured: ConfiguredStore, folder: str, after: str, using: str) -> Shown:
-    """Return a page of a folder, ``""`` being the top; ``after`` is the token of the page before.
+def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str) -> Listing:
+    """Return a page of a folder; "" is the top folder, ``after`` the token of the previous page.
 
-    Sends one request for a listing, and a number of queries that depends only on the models that
-    use the store. Raises what the store raises where it cannot be asked.
+    It needs one listing of the store. The number of queries depends only on the number of models
+    that use the store. Errors of the store pass.
     """
     store = configured.store
     try:
-        page = store.page(folder, after=after, limit=LENGTH)
+        page = store.page(folder, after=after, limit=PAGE_LENGTH)
     except UnsafeEntry:
-        page = Page([], [], "")  # a symlink: to us there is no such folder
+        page = Page([], [], "")  # a symlink: the store does not have this folder
     model = configured.models[0]
     rows: dict[str, Any] = {}
     if not after and not page.next_token:
-        rows = _of_delivery(configured, folder, using)
-    verdicts = _compared(model, page.files, rows, store, using)
-    return Shown(_folders(page.folders, store), verdicts, page.next_token)
+        rows = _rows_of_delivery(configured, folder, using)
+    verdicts = _compare(model, page.files, rows, store, using)
+    return Listing(_folders(page.folders, store), verdicts, page.next_token)
 
 
-def sought(configured: ConfiguredStore, name: str, using: str) -> Verdict | None:
-    """Return what there is to say of one name, None if nothing lies or is recorded there."""
+def find_file(configured: ConfiguredStore, name: str, using: str) -> Verdict | None:
+    """Return the verdict on one name, None if neither the store nor a row has it."""
     store = configured.store
     entries = []
     try:
@@ -81,33 +81,33 @@ def sought(configured: ConfiguredStore, name: str, using: str) -> Verdict | None
         pass
     model = configured.models[0]
     rows = {} if entries else rows_named(model, [name], using)
-    verdicts = _compared(model, entries, rows, store, using)
+    verdicts = _compare(model, entries, rows, store, using)
     return verdicts[0] if verdicts else None
 
 
-def _compared(
+def _compare(
     model: FileModel,
     entries: list[Entry],
     rows: dict[str, Any],
     store: DeliveryStoreMixin,
     using: str,
 ) -> list[Verdict]:
-    # What is no valid name is recorded by nobody, and no text for the database.
+    # Rows have only valid names, and other names may not be text that a database accepts.
     names = [entry.name for entry in entries if is_name(entry.name)]
     rows = {**rows, **rows_named(model, names, using)}
     tombstones = tombstones_named(model, names, using)
     return list(compare(entries, rows, tombstones, store.is_key))
 
 
-def _of_delivery(configured: ConfiguredStore, folder: str, using: str) -> dict[str, Any]:
-    """Return the rows whose names should lie in a folder that the layout gives one delivery."""
+def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> dict[str, Any]:
+    """Return the rows whose files belong in this folder, if it is the folder of one delivery."""
     branches = configured.store.layout.branches([folder])
     if not branches or branches[0].ids.stop - branches[0].ids.start != 1:
         return {}
     found: dict[str, Any] = {}
     for model in configured.models:
         rows = model._base_manager.using(using).filter(begins_with("content", f"{folder}/", using))
-        for row in rows.order_by("pk")[:LOOKED_FOR]:
+        for row in rows.order_by("pk")[:MAX_ROWS]:
             if posixpath.dirname(row.content.name) == folder:
                 found[row.content.name] = row
     return found
@@ -116,58 +116,64 @@ def _of_delivery(configured: ConfiguredStore, folder: str, using: str) -> dict[s
 def _folders(names: list[str], store: DeliveryStoreMixin) -> list[Folder]:
     branches = {branch.name: branch.ids for branch in store.layout.branches(names)}
     return [
-        Folder(name, printable(posixpath.basename(name)), _ids(branches.get(name)), is_name(name))
+        Folder(
+            name,
+            printable(posixpath.basename(name)),
+            _describe_ids(branches.get(name)),
+            is_name(name),
+        )
         for name in names
     ]
 
 
-def _ids(ids: range | None) -> str:
+def _describe_ids(ids: range | None) -> str:
     if ids is None:
-        return _("foreign: no folder of the layout")
+        return _("Unknown: not a folder of the layout")
     if ids.stop - ids.start == 1:
-        return _("delivery %(id)d") % {"id": ids.start}
-    # The dash of ranges.
-    words = _("deliveries %(first)d–%(last)d")  # noqa: RUF001  # see above
-    return words % {"first": ids.start, "last": ids.stop - 1}
+        return _("Delivery %(id)d") % {"id": ids.start}
+    text = _("Deliveries %(first)d–%(last)d")  # noqa: RUF001  # an en dash, as in ranges
+    return text % {"first": ids.start, "last": ids.stop - 1}
 
 
 def printable(name: str) -> str:
-    """Return a name as text: one on a disk need not be any."""
+    """Return a name as text; names on a disk may contain any bytes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def parents(folder: str) -> Iterator[tuple[str, str]]:
-    """Yield (name, last part) of each folder on the way to a folder, itself last."""
+    """Yield name and last part of each parent of a folder, and then of the folder itself."""
     name = ""
     for part in folder.split("/") if folder else ():
         name = posixpath.join(name, part)
         yield name, part
 
 
-def folder_or_file(configured: ConfiguredStore, text: str, using: str) -> tuple[str, str]:
-    """Return (folder, name in it; ``""``: all of it) that somebody means by an id or a name.
+def resolve(configured: ConfiguredStore, text: str, using: str) -> tuple[str, str]:
+    """Return folder and name of the file that a text refers to; the name is "" for a folder.
 
-    Raises InvalidName, and what the store raises where it cannot be asked.
+    The text is the id of a delivery, a key, any other name, or a folder. Raise InvalidName for
+    other texts. Errors of the store pass.
     """
     store = configured.store
     text = text.strip().strip("/")
     if text.isascii() and text.isdecimal() and len(text) <= 20:
         return store.layout.folder(int(text)), ""
     name = validate_storage_name(text)
-    if len(name) > LONGEST:
-        raise InvalidName(_("The name is too long: no file has one of %d characters.") % len(name))
-    if sought(configured, name, using) is None:
+    if len(name) > MAX_NAME_LENGTH:
+        text = _("The name is too long: it has %(length)d characters, the maximum is %(limit)d.")
+        raise InvalidName(text % {"length": len(name), "limit": MAX_NAME_LENGTH})
+    if find_file(configured, name, using) is None:
         return name, ""
     return posixpath.dirname(name), name
 
 
-def word(state: State) -> str:
-    """Return the word for a state, and what it means."""
+def describe_state(state: State) -> str:
+    """Return the name of a state and its meaning."""
     return {
-        State.WHOLE: _("whole"),
-        State.MISSING: _("missing: a row names it, but nothing lies there"),
-        State.WRONG_SIZE: _("wrong size: not that of its row"),
-        State.TOMBSTONED: _("tombstoned: deleted, and kept until it is due"),
-        State.ORPHAN: _("orphan: no row and no tombstone names it"),
-        State.FOREIGN: _("foreign: no key, and no row names it"),
+        State.WHOLE: _("Whole"),
+        State.MISSING: _("Missing: a row names this file, but the store does not have it"),
+        State.WRONG_SIZE: _("Wrong size: another size is recorded"),
+        State.TOMBSTONED: _("Deleted file: it is kept until it is due"),
+        State.ORPHAN: _("Unrecorded file: its name is a valid key, but no row names it"),
+        State.FOREIGN: _("Unknown file: its name is not a key, and no row names it"),
     }[state]
