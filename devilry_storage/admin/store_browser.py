@@ -41,9 +41,9 @@ from .store_listing import (
     find_file,
     is_name,
     list_folder,
+    locate,
     parents,
     printable,
-    resolve,
 )
 from .utils import admin_path, admin_url, format_datetime, render
 
@@ -256,7 +256,7 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         if not to.strip(" /"):
             return HttpResponseRedirect(self._url("folder", configured))
         try:
-            folder, name = resolve(configured, to, self._using(configured))
+            folder, name = locate(configured, to, self._using(configured))
         except InvalidName as exception:
             return self._redirect(request, configured, "", error=str(exception))
         except (OSError, ImproperlyConfigured) as exception:

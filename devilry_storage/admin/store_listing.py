@@ -27,7 +27,7 @@ MAX_NAME_LENGTH = 1024
 MAX_ROWS = 1000
 
 
-class Folder(NamedTuple):
+class Subfolder(NamedTuple):
     """A folder: its name, the last part of its name, and a description of its content.
 
     ``is_valid`` is false if stores reject the name.
@@ -42,7 +42,7 @@ class Folder(NamedTuple):
 class Listing(NamedTuple):
     """One page of a folder."""
 
-    folders: list[Folder]
+    folders: list[Subfolder]
     files: list[Verdict]
     next_token: str
 
@@ -56,7 +56,7 @@ def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str
     """Return a page of a folder; "" is the top folder, ``after`` the token of the previous page.
 
     It needs one listing of the store. The number of queries depends only on the number of models
-    that use the store. Errors of the store pass.
+    that use the store. Errors of the store are raised.
     """
     store = configured.store
     try:
@@ -113,10 +113,10 @@ def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> d
     return found
 
 
-def _folders(names: list[str], store: DeliveryStoreMixin) -> list[Folder]:
+def _folders(names: list[str], store: DeliveryStoreMixin) -> list[Subfolder]:
     branches = {branch.name: branch.ids for branch in store.layout.branches(names)}
     return [
-        Folder(
+        Subfolder(
             name,
             printable(posixpath.basename(name)),
             _describe_ids(branches.get(name)),
@@ -148,11 +148,11 @@ def parents(folder: str) -> Iterator[tuple[str, str]]:
         yield name, part
 
 
-def resolve(configured: ConfiguredStore, text: str, using: str) -> tuple[str, str]:
+def locate(configured: ConfiguredStore, text: str, using: str) -> tuple[str, str]:
     """Return folder and name of the file that a text refers to; the name is "" for a folder.
 
     The text is the id of a delivery, a key, any other name, or a folder. Raise InvalidName for
-    other texts. Errors of the store pass.
+    other texts. Errors of the store are raised.
     """
     store = configured.store
     text = text.strip().strip("/")
