@@ -57,7 +57,7 @@ def kind_of(filemeta: Any) -> str:
 
 
 def text_of(filemeta: Any) -> Text | None:
-    """Read the beginning of a file; return None if it is not a text. Errors of the store are raised."""
+    """Read the beginning of a file; return None if it is not a text. Raise errors of the store."""
     name = filemeta.content.name
     # One more byte shows whether this is the whole file.
     data = b"".join(store_for(filemeta).stream(name, 0, TEXT_BYTES + 1))
