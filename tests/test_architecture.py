@@ -33,7 +33,8 @@ LAYERS = [
     {"archive", "checks", "restoring", "serving", "store_info", "usage"},
     {"forms", "views"},
     {"urls"},
-    {"apps", "admin", "management", "migrations", "templatetags"},
+    {"apps", "admin", "management", "migrations"},
+    {"templatetags"},
     {"deliveries"},
     {"testing"},
 ]

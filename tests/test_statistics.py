@@ -151,7 +151,7 @@ def test_the_dashboard_shows_sums_stores_and_what_waits(stored: None) -> None:
     assert "<rect" in page
     assert "Unfinished deliveries" in page
     assert "devilry_deliveries.FileMeta" in page
-    assert "Count anew" not in page
+    assert "Update statistics" not in page
 
 
 def test_the_dashboard_is_for_whoever_may_view_it(stored: None) -> None:
@@ -160,7 +160,7 @@ def test_the_dashboard_is_for_whoever_may_view_it(stored: None) -> None:
     assert Client().get(URL).status_code == 302
 
 
-def test_counting_anew_needs_a_permission_a_post_and_a_token(stored: None) -> None:
+def test_refresh_needs_permission_post_and_csrf_token(stored: None) -> None:
     """Each alone is not enough."""
     client = staff("view_monthlysum")
     assert client.post(f"{URL}refresh/").status_code == 403
@@ -173,7 +173,7 @@ def test_counting_anew_needs_a_permission_a_post_and_a_token(stored: None) -> No
     assert strict.post(f"{URL}refresh/").status_code == 403
     assert not MonthlySum.objects.exists()
     answer = client.post(f"{URL}refresh/", follow=True)
-    assert "All was counted anew." in answer.content.decode()
+    assert "Statistics updated." in answer.content.decode()
     assert MonthlySum.objects.exists()
 
 

@@ -1,4 +1,4 @@
-"""The table of who gets what: nine kinds of user, every kind of page, and every change."""
+"""The table of users and pages: nine kinds of users, every kind of page, and every change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 LABEL, DELIVERIES = "devilry_deliveries.filemeta", "devilry_deliveries.delivery"
 
-#: An id that no row has.
+#: An id without a row.
 ABSENT = 987654
 
 VIEW = ["view_filemeta"]
@@ -44,8 +44,8 @@ KINDS = (
     *("staff", "viewer", "keeper", "superuser"),
 )
 
-#: What is answered: L is the login page of the site, A that of the admin, G the thing itself;
-#: else a status.
+#: The responses: L is the login page of the site, A that of the admin, G the requested object.
+#: Other responses are given by their status.
 TABLE = """
                     anonymous inactive unrelated candidate examiner staff viewer keeper superuser
 file                    L        L        404        G        G      404    G     404      G
@@ -74,15 +74,15 @@ dashboard               A        A         A         A        A      403   403  
 stores                  A        A         A         A        A      403   403     G       G
 store                   A        A         A         A        A      403   403     G       G
 orphan                  A        A         A         A        A      403   403     G       G
-orphan_removal          A        A         A         A        A      403   403     G       G
+delete_orphan           A        A         A         A        A      403   403     G       G
 store_zip               A        A         A         A        A      403   403    403      G
 """
 
-#: Who may do what by POST, with the token of a page.
+#: The kinds of users that may make each change, by POST and with a CSRF token.
 CHANGES = {
     "restore": {"keeper", "superuser"},
-    "carry_out": {"keeper", "superuser"},
-    "carry_out_by_action": {"keeper", "superuser"},
+    "purge": {"keeper", "superuser"},
+    "purge_by_action": {"keeper", "superuser"},
     "restore_by_action": {"keeper", "superuser"},
     "bury": {"keeper", "superuser"},
     "refresh": {"keeper", "superuser"},
@@ -104,13 +104,13 @@ class Site(NamedTuple):
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with site_in(tmp_path / "store") as made:
-        yield made
+    with site_in(tmp_path / "store") as site:
+        yield site
 
 
 @contextmanager
 def site_in(folder: Path) -> Iterator[Site]:
-    """Give a site whose files lie in the folder."""
+    """Create a site whose store is in this folder."""
     store = FsHierDeliveryStore(str(folder))
     with override_deliverystore(store):
         group: Any = AssignmentGroup.objects.create(name="group")
@@ -126,8 +126,8 @@ def site_in(folder: Path) -> Iterator[Site]:
         yield Site(group, finished, unfinished, Tombstone.objects.get(), orphan)
 
 
-def browser(kind: str, site: Site) -> Client:
-    """Return the browser of a user of the kind; each POST in it needs a token."""
+def client_of(kind: str, site: Site) -> Client:
+    """Return the client of a user of this kind; it enforces CSRF checks."""
     client = Client(enforce_csrf_checks=True)
     if kind == "anonymous":
         return client
@@ -148,7 +148,7 @@ def browser(kind: str, site: Site) -> Client:
 
 
 def urls(site: Site) -> dict[str, str]:
-    """Return where each thing of the table is."""
+    """Return the URL of each row of the table."""
     file, late = site.finished.files.get(), site.unfinished.files.get()
 
     def public(page: str, *args: Any) -> str:
@@ -186,20 +186,20 @@ def urls(site: Site) -> dict[str, str]:
         "stores": url_for(StoreBrowser),
         "store": store("folder"),
         "orphan": store("file", orphan),
-        "orphan_removal": store("bury", orphan),
+        "delete_orphan": store("bury", orphan),
         "store_zip": store("archive", "?folder=0"),
     }
 
 
 def table() -> dict[str, dict[str, str]]:
-    """Return the table: of each thing what each kind of user gets."""
+    """Return the expected result for each kind of user, by the name of the row."""
     head, *lines = TABLE.strip().splitlines()
     assert tuple(head.split()) == KINDS
     return {name: dict(zip(KINDS, cells, strict=True)) for name, *cells in map(str.split, lines)}
 
 
-def got(client: Client, name: str, url: str) -> str:
-    """Return what is answered, in the words of the table."""
+def result_of(client: Client, name: str, url: str) -> str:
+    """Send a request and return the result as in the table."""
     if name == "range":
         answer = client.get(url, headers={"range": "bytes=2-4"})
     elif name == "head":
@@ -218,16 +218,16 @@ def got(client: Client, name: str, url: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_user_gets_what_the_table_says(kind: str, site: Site) -> None:
-    """Files, archives, previews, each page of the admin, and the store browser."""
-    client = browser(kind, site)
-    places = urls(site)
-    assert places.keys() == table().keys()
-    found = {name: got(client, name, url) for name, url in places.items()}
-    assert found == {name: cells[kind] for name, cells in table().items()}
+def test_users_get_the_results_of_the_table(kind: str, site: Site) -> None:
+    """Files, archives, previews, all pages of the admin, and the store browser."""
+    client = client_of(kind, site)
+    pages = urls(site)
+    assert pages.keys() == table().keys()
+    results = {name: result_of(client, name, url) for name, url in pages.items()}
+    assert results == {name: cells[kind] for name, cells in table().items()}
 
 
-# -- What is somebody else's, and what is not there --
+# -- Hidden and absent objects --
 
 
 REQUESTS: list[tuple[str, dict[str, str]]] = [
@@ -241,9 +241,9 @@ REQUESTS: list[tuple[str, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize("kind", ["anonymous", "inactive", "unrelated", "staff", "keeper"])
-def test_what_is_foreign_is_answered_as_what_is_absent(kind: str, site: Site) -> None:
-    """Same status, body and headers, for every method, range and condition."""
-    client = browser(kind, site)
+def test_hidden_and_absent_objects_have_equal_responses(kind: str, site: Site) -> None:
+    """Status, body and headers are equal for every method, range and condition."""
+    client = client_of(kind, site)
     file = site.finished.files.get()
     ids = {
         "download": file.pk,
@@ -252,29 +252,30 @@ def test_what_is_foreign_is_answered_as_what_is_absent(kind: str, site: Site) ->
     }
     for page, pk in ids.items():
         label = LABEL if page == "download" else DELIVERIES
-        here, nowhere = (
-            reverse(f"devilry_storage:{page}", args=[label, each]) for each in (pk, ABSENT)
+        hidden_url, absent_url = (
+            reverse(f"devilry_storage:{page}", args=[label, id_]) for id_ in (pk, ABSENT)
         )
         for method, headers in REQUESTS:
-            foreign = answered(client, method, here, headers)
-            assert foreign == answered(client, method, nowhere, headers), (page, method, headers)
+            hidden = response_to(client, method, hidden_url, headers)
+            absent = response_to(client, method, absent_url, headers)
+            assert hidden == absent, (page, method, headers)
 
 
-def answered(
+def response_to(
     client: Client, method: str, url: str, headers: dict[str, str]
 ) -> tuple[int, bytes, dict[str, str]]:
-    """Return status, body and headers, in which the URL itself is left out, and the clock."""
+    """Return status, body and headers, without the URL itself and the clock."""
     answer = getattr(client, method)(url, headers=headers)
-    told = {
+    sent = {
         key: value.replace(quote(url), "") for key, value in answer.items() if key != "Expires"
     }
-    return answer.status_code, b"".join(answer).replace(url.encode(), b""), told
+    return answer.status_code, b"".join(answer).replace(url.encode(), b""), sent
 
 
 @pytest.mark.parametrize("kind", ["unrelated", "staff"])
-def test_the_admin_tells_nobody_else_what_there_is(kind: str, site: Site) -> None:
-    """A page of a row that is there is refused as one of a row that is not."""
-    client = browser(kind, site)
+def test_admin_does_not_reveal_which_rows_exist(kind: str, site: Site) -> None:
+    """The response is the same for existing and absent rows."""
+    client = client_of(kind, site)
     file = site.finished.files.get()
     for row in (file, site.finished, site.group, site.tombstone):
         pages = ["change", "delete", "history"]
@@ -282,18 +283,18 @@ def test_the_admin_tells_nobody_else_what_there_is(kind: str, site: Site) -> Non
         pages += ["restore", "remove"] if row is site.tombstone else []
         name = f"admin:{row._meta.app_label}_{row._meta.model_name}"
         for page in pages:
-            there, absent = (
-                answered(client, "get", reverse(f"{name}_{page}", args=[pk]), {})
+            existing, absent = (
+                response_to(client, "get", reverse(f"{name}_{page}", args=[pk]), {})
                 for pk in (row.pk, ABSENT)
             )
-            assert there == absent, (row, page)
+            assert existing == absent, (row, page)
 
 
 # -- Changes --
 
 
 class Change(NamedTuple):
-    """Something that is done by POST, and what tells that it was."""
+    """A change by POST, and a function that returns whether it was made."""
 
     url: str
     data: dict[str, Any]
@@ -301,7 +302,7 @@ class Change(NamedTuple):
 
 
 def change(name: str, site: Site) -> Change:
-    file, places = site.finished.files.get(), urls(site)
+    file, pages = site.finished.files.get(), urls(site)
 
     def on_list(action: str, row: Any, **data: Any) -> dict[str, Any]:
         return {"action": action, "_selected_action": [row.pk], **data}
@@ -310,7 +311,7 @@ def change(name: str, site: Site) -> Change:
         return bool(FileMeta.objects.filter(filename="gone.txt").exists())
 
     def removing() -> bool:
-        # It is removed after the COMMIT, which does not come here.
+        # The file is removed after COMMIT, which this test does not reach.
         calls = [function for _savepoints, function, *_ in connection.run_on_commit]
         return any(getattr(call, "__name__", "") == "remove_committed" for call in calls)
 
@@ -318,28 +319,28 @@ def change(name: str, site: Site) -> Change:
     return {
         "restore": Change(url_of(site.tombstone, "restore"), {}, restored),
         "restore_by_action": Change(
-            places["tombstones"], on_list("restore_selected", site.tombstone), restored
+            pages["tombstones"], on_list("restore_selected", site.tombstone), restored
         ),
-        "carry_out": Change(places["remove"], {}, removing),
-        "carry_out_by_action": Change(places["tombstones"], remove, removing),
+        "purge": Change(pages["remove"], {}, removing),
+        "purge_by_action": Change(pages["tombstones"], remove, removing),
         "bury": Change(
-            places["orphan_removal"], {}, Tombstone.objects.filter(name=site.orphan).exists
+            pages["delete_orphan"], {}, Tombstone.objects.filter(name=site.orphan).exists
         ),
         "refresh": Change(
             reverse("admin:devilry_storage_monthlysum_refresh"), {}, MonthlySum.objects.exists
         ),
         "delete_file": Change(
-            places["delete_file"],
+            pages["delete_file"],
             {"post": "yes"},
             lambda: not FileMeta.objects.filter(pk=file.pk).exists(),
         ),
         "delete_delivery": Change(
-            places["delete_delivery"],
+            pages["delete_delivery"],
             {"post": "yes"},
             lambda: not Delivery.objects.filter(pk=site.finished.pk).exists(),
         ),
         "finish_by_action": Change(
-            places["deliveries"],
+            pages["deliveries"],
             on_list("finish", site.unfinished),
             Delivery.objects.filter(pk=site.unfinished.pk, successful=True).exists,
         ),
@@ -347,20 +348,20 @@ def change(name: str, site: Site) -> Change:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_change_needs_the_permission_a_post_and_a_token(
+def test_changes_need_permission_post_and_csrf_token(
     kind: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    """Without the token of a page it is refused to everybody; a GET changes nothing."""
+    """GET changes nothing, and POST without a token is rejected for all users."""
     for name, allowed in CHANGES.items():
         with subtests.test(name), transaction.atomic(), site_in(tmp_path / name) as site:
-            client, asked = browser(kind, site), change(name, site)
-            client.get(asked.url, asked.data)
-            assert not asked.done()
-            assert client.post(asked.url, asked.data).status_code == 403
-            assert not asked.done()
+            client, requested = client_of(kind, site), change(name, site)
+            client.get(requested.url, requested.data)
+            assert not requested.done()
+            assert client.post(requested.url, requested.data).status_code == 403
+            assert not requested.done()
             token = "a" * 32
             client.cookies["csrftoken"] = token
-            answer = client.post(asked.url, {**asked.data, "csrfmiddlewaretoken": token})
+            answer = client.post(requested.url, {**requested.data, "csrfmiddlewaretoken": token})
             assert answer.status_code in {302, 403}
-            assert asked.done() == (kind in allowed)
+            assert requested.done() == (kind in allowed)
             transaction.set_rollback(True)

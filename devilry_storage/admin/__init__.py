@@ -1,6 +1,6 @@
-"""Admin classes for any model of files or deliveries; tombstones and the dashboard, registered.
+"""Admin classes for any model of deliveries or files, and the admin of this app's own models.
 
-A site's own models, in an ``admin.py`` of its own::
+To use them for your own models, write an ``admin.py`` like this::
 
     from django.contrib import admin
 
@@ -19,7 +19,8 @@ A site's own models, in an ``admin.py`` of its own::
     class HomeworkAdmin(DeliveryAdmin):
         inlines = (HandinInline, NewHandinInline)
 
-Only admin modules import this one: it is where Django's autodiscovery looks for the app's own.
+Import this module only from admin modules. Django's autodiscovery imports it, and it registers
+deleted files, the store browser and the dashboard.
 """
 
 from .base import StoreAdmin
@@ -28,7 +29,7 @@ from .deliveries import DeliveryAdmin
 from .files import FileMetaAdmin, FileMetaInline, NewFileMetaInline
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm
-from .stores import DeliveryStoreAdmin
+from .store_browser import DeliveryStoreAdmin
 from .tombstones import TombstoneAdmin
 
 __all__ = [

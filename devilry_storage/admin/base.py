@@ -1,4 +1,4 @@
-"""What all our admin pages have in common: search, references, and failures that are told."""
+"""Base classes: StoreAdmin for models with files, ReadOnlyAdmin for pages without forms."""
 
 from __future__ import annotations
 
@@ -18,29 +18,48 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from ..models import AbstractFileMeta
-from .failures import OF_THE_DATABASE, NotSaved, storing, told_of
-from .lists import BoundedChangeList, BoundedPaginator
-from .references import Reference, References, possible_id
-from .searching import Searching
-from .shown import tell_kept
+from .changelists import BoundedChangeList, BoundedPaginator
+from .failures import DATABASE_ERRORS, NotSaved, failure_message, storing
+from .forms import RelatedMultipleSelect, RelatedSelect
+from .searching import PrefixSearchAdmin
+from .utils import parse_pk, report_deleted
 
 logger = logging.getLogger("devilry_storage")
 
 
-class StoreAdmin(Searching):
-    """The admin of a model that has to do with a delivery store; for any host of file inlines.
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows that cannot be added, changed or deleted; other permissions allow special actions."""
 
-    Nothing that fails while a form or an action is carried out is an error page: all of it is
-    rolled back, logged, and told. References to other models are autocompleted where the other
-    model's admin can be searched, and ids otherwise, never a list of everybody. A list counts and
-    pages through its first rows only, in an order that should have an index.
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def _has_perm(self, request: HttpRequest, codename: str) -> bool:
+        """Return whether the user has a permission of the model's app."""
+        allowed: bool = request.user.has_perm(f"{self.opts.app_label}.{codename}")
+        return allowed
+
+
+class StoreAdmin(PrefixSearchAdmin):
+    """The admin of a model whose pages show or upload files, for example with file inlines.
+
+    - If a form or an action fails, its changes are rolled back and logged, and the page shows the
+      reason instead of an error page.
+    - References to other models are autocompleted if the other model's admin has a search.
+      Otherwise their ids are typed in.
+    - A list counts and shows only its first rows. Its order should have an index.
     """
 
     # Autocompletion needs an order, too.
     ordering: ClassVar[Any] = ("-pk",)
     paginator = BoundedPaginator
     show_full_result_count = False
-    # To count what each choice of each filter has is to read all rows for each.
+    # Counts beside the choices of a filter would read all rows for each choice.
     if django.VERSION >= (5, 0):
         show_facets = admin.ShowFacets.NEVER
 
@@ -54,11 +73,13 @@ class StoreAdmin(Searching):
 
     def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
         super().__init__(model, admin_site)
-        # Those that can be autocompleted are, before this is asked.
+        # Autocompletion takes precedence where it is possible.
         self.raw_id_fields = [  # type: ignore[misc]  # depends on the model
             *self.raw_id_fields,
             *(name for name in self._references() if name not in self.raw_id_fields),
         ]
+
+    # -- References --
 
     def _references(self) -> list[str]:
         fields = [*self.opts.concrete_fields, *self.opts.local_many_to_many]
@@ -76,67 +97,70 @@ class StoreAdmin(Searching):
         return [*super().get_autocomplete_fields(request), *searchable]
 
     def _is_searchable(self, request: HttpRequest, name: str) -> bool:
-        registry: Any = self.admin_site._registry  # get_model_admin is 5.0's
-        other = registry.get(self.opts.get_field(name).related_model)
-        return other is not None and bool(other.get_search_fields(request))
+        registry: Any = self.admin_site._registry  # get_model_admin() is new in Django 5.0
+        related = registry.get(self.opts.get_field(name).related_model)
+        return related is not None and bool(related.get_search_fields(request))
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in self.get_autocomplete_fields(request):
-            widget = Reference(db_field, self.admin_site, using=kwargs.get("using"))
+            widget = RelatedSelect(db_field, self.admin_site, using=kwargs.get("using"))
             kwargs.setdefault("widget", widget)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in self.get_autocomplete_fields(request):
-            widget = References(db_field, self.admin_site, using=kwargs.get("using"))
+            widget = RelatedMultipleSelect(db_field, self.admin_site, using=kwargs.get("using"))
             kwargs.setdefault("widget", widget)
         return super().formfield_for_manytomany(db_field, request, **kwargs)
-
-    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
-        """Leave out, on the page of something new, the inlines of what is stored."""
-        inlines = super().get_inlines(request, obj)
-        return [each for each in inlines if obj is not None or not getattr(each, "stored", False)]
-
-    def get_list_select_related(self, request: HttpRequest) -> Any:
-        """Follow nullable references, too, which Django would query for each row."""
-        if given := super().get_list_select_related(request):
-            return given
-        shown = self.get_list_display(request)
-        return [name for name in self._references_to_one() if name in shown]
-
-    def _references_to_one(self) -> list[str]:
-        return [field.name for field in self.opts.concrete_fields if field.is_relation]
 
     # -- Lists --
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
 
+    def get_list_select_related(self, request: HttpRequest) -> Any:
+        """Also follow nullable references, which Django would query for each row."""
+        if given := super().get_list_select_related(request):
+            return given
+        columns = self.get_list_display(request)
+        relations = [field.name for field in self.opts.concrete_fields if field.is_relation]
+        return [name for name in relations if name in columns]
+
     def with_totals(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        """Return the rows of a list's page with what is counted for each, in the same query."""
+        """Return the rows of a page of the list, annotated with totals in the same query."""
         return rows
 
     def response_action(
         self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        """Refuse an action on all of a list that shows only the first of them."""
+        """Reject an action on all rows of a list that shows only the first ones."""
         everything = forms.BooleanField(required=False).clean(request.POST.get("select_across"))
         paginator = BoundedPaginator(queryset, self.list_per_page)
         if everything and paginator.has_more:
-            text = _("Nothing was done: there are more than %(most)s. Search, or filter, first.")
-            most = number_format(paginator.most, force_grouping=True)
-            self.message_user(request, text % {"most": most}, messages.ERROR)
+            text = _(
+                "Nothing was done: the list has more than %(count)s rows. Refine your search or "
+                "use a filter."
+            )
+            count = number_format(paginator.max_rows, force_grouping=True)
+            self.message_user(request, text % {"count": count}, messages.ERROR)
             return None
         return super().response_action(request, queryset, *args, **kwargs)
 
-    # -- Failures --
+    # -- Pages --
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        if from_field is None and possible_id(self.model, object_id) is None:
+        if from_field is None and parse_pk(self.model, object_id) is None:
             return None
         return super().get_object(request, object_id, from_field)
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        """Omit the inlines of stored files on the page of a new object."""
+        inlines = super().get_inlines(request, obj)
+        if obj is not None:
+            return list(inlines)
+        return [inline for inline in inlines if not getattr(inline, "stored", False)]
 
     def changeform_view(
         self,
@@ -146,12 +170,12 @@ class StoreAdmin(Searching):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         view = partial(super().changeform_view, request, object_id, form_url, extra_context)
-        return self._tell_failure(request, view)
+        return self._report_failure(request, view)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        # Before the row is looked for, which would tell that there is one.
+        # Before the lookup, so that the response does not depend on whether the row exists.
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         return super().history_view(request, object_id, extra_context)
@@ -160,28 +184,31 @@ class StoreAdmin(Searching):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         view = partial(super().delete_view, request, object_id, extra_context)
-        return self._tell_failure(request, view)
+        return self._report_failure(request, view)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         view = partial(super().changelist_view, request, extra_context)
-        return self._tell_failure(request, view)
+        return self._report_failure(request, view)
 
-    def _tell_failure(
+    def _report_failure(
         self, request: HttpRequest, view: Callable[[], HttpResponse]
     ) -> HttpResponse:
-        # Around the view, so that its transaction has been rolled back.
+        """Call a view; if its transaction fails, redirect to the same page with a message."""
         try:
             return view()
-        except (NotSaved, *OF_THE_DATABASE) as exception:
+        except (NotSaved, *DATABASE_ERRORS) as exception:
             if request.method != "POST":
                 raise
             logger.exception("%s failed.", request.path)
-            for _told in messages.get_messages(request):
-                pass  # successes that were told before the transaction failed are not told
-            self.message_user(request, told_of(exception), messages.ERROR)
+            # Discard the messages about changes that were rolled back.
+            for _message in messages.get_messages(request):
+                pass
+            self.message_user(request, failure_message(exception), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
+
+    # -- Saving --
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         if not issubclass(formset.model, AbstractFileMeta):
@@ -189,4 +216,4 @@ class StoreAdmin(Searching):
             return
         with storing():
             super().save_formset(request, form, formset, change)
-        tell_kept(self, request, sum(bool(row.content) for row in formset.deleted_objects))
+        report_deleted(self, request, sum(bool(row.content) for row in formset.deleted_objects))

@@ -1,18 +1,16 @@
-"""The dashboard: what is stored month by month, what waits, and where the stores are."""
+"""The dashboard: the stores, pending work, and the files of each month."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
@@ -20,14 +18,15 @@ from ..models import MonthlySum
 from ..registry import configured_stores, unconfigured
 from ..store_info import describe
 from ..usage import BOUND, Month, months, refresh, waiting
-from .permissions import LookedAt
+from .base import ReadOnlyAdmin
+from .utils import admin_path, admin_url, render
 
-#: A plot in units of its own: the browser makes it as wide as there is room.
+#: The size of a plot, and the gap between two bars, in the units of its SVG.
 _WIDTH, _HEIGHT, _GAP = 720, 120, 4
 
 
 class Bar(NamedTuple):
-    """A month in a plot, from ``y`` down to the bottom, and what it says."""
+    """The bar of a month, from ``y`` down to the bottom, and its value as text."""
 
     x: int
     y: int
@@ -38,54 +37,63 @@ class Bar(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """Something by month: its name, its bars, and the highest of them."""
+    """A bar chart by month: its name, its bars, and the highest bar."""
 
     name: str
     bars: list[Bar]
     highest: Bar
 
 
-def plots(found: Sequence[Month]) -> list[Plot]:
-    """Return a plot of each sum; none where nothing was counted."""
-    if not found:
+def plots(months: Sequence[Month]) -> list[Plot]:
+    """Return the plots of deliveries, files and bytes; an empty list without statistics."""
+    if not months:
         return []
-    counted: Any = partial(number_format, force_grouping=True)
+    as_number: Any = partial(number_format, force_grouping=True)
     return [
-        _plot(_("Deliveries"), found, [each.deliveries for each in found], counted),
-        _plot(_("Files"), found, [each.files for each in found], counted),
-        _plot(_("Size"), found, [each.size for each in found], filesizeformat),
+        _plot(_("Deliveries"), months, [month.deliveries for month in months], as_number),
+        _plot(_("Files"), months, [month.files for month in months], as_number),
+        _plot(_("Size"), months, [month.size for month in months], filesizeformat),
     ]
 
 
 def _plot(
-    name: str, found: Sequence[Month], values: Sequence[int], shown: Callable[[int], str]
+    name: str,
+    months: Sequence[Month],
+    values: Sequence[int],
+    as_text: Callable[[int], str],
 ) -> Plot:
-    # By the calendar: a month without files leaves a gap.
-    places = [12 * each.month.year + each.month.month for each in found]
-    step = max(_WIDTH // (places[-1] - places[0] + 1), 2)
+    # Positions follow the calendar, so that a month without files leaves a gap.
+    positions = [12 * month.month.year + month.month.month for month in months]
+    step = max(_WIDTH // (positions[-1] - positions[0] + 1), 2)
+    width = max(step - _GAP, 1)
     bars = []
-    for each, place, value in zip(found, places, values, strict=True):
+    for month, position, value in zip(months, positions, values, strict=True):
         height = _HEIGHT * value // (max(values) or 1)
-        left = (place - places[0]) * step
-        width = max(step - _GAP, 1)
-        bars.append(Bar(left, _HEIGHT - height, width, height, each.month, shown(value)))
+        left = (position - positions[0]) * step
+        bars.append(Bar(left, _HEIGHT - height, width, height, month.month, as_text(value)))
     return Plot(name, bars, max(bars, key=lambda bar: bar.height))
 
 
 @admin.register(MonthlySum)
-class DashboardAdmin(LookedAt):
-    """Shown to whoever may view monthly sums; ``refresh_statistics`` permits to count anew."""
+class DashboardAdmin(ReadOnlyAdmin):
+    """Show the dashboard to users who may view monthly sums (``view_monthlysum``).
+
+    The permission ``refresh_statistics`` allows users to refresh the sums.
+    """
+
+    class Media:
+        css: ClassVar[Any] = {
+            "all": ["devilry_storage/admin.css", "devilry_storage/dashboard.css"],
+        }
 
     def has_refresh_permission(self, request: HttpRequest) -> bool:
-        return self._permits(request, "refresh_statistics") and self.has_view_permission(request)
+        return self._has_perm(request, "refresh_statistics") and self.has_view_permission(request)
 
     def get_urls(self) -> list[Any]:
-        # Nothing but the dashboard: a single sum has no page.
-        name = f"{self.opts.app_label}_{self.opts.model_name}"
-        view = self.admin_site.admin_view
+        # Only the dashboard: single sums do not have pages.
         return [
-            path("", view(self.changelist_view), name=f"{name}_changelist"),
-            path("refresh/", view(self.refresh_view), name=f"{name}_refresh"),
+            admin_path(self, "", self.changelist_view, "changelist"),
+            admin_path(self, "refresh/", self.refresh_view, "refresh"),
         ]
 
     def changelist_view(
@@ -94,17 +102,15 @@ class DashboardAdmin(LookedAt):
         if not self.has_view_permission(request):
             raise PermissionDenied
         using = router.db_for_read(MonthlySum)
-        found = months(using=using)
-        counted = MonthlySum.objects.using(using).order_by("-refreshed").first()
+        counted = months(using=using)
+        latest = MonthlySum.objects.using(using).order_by("-refreshed").first()
         context = {
-            **self.admin_site.each_context(request),
-            "title": _("Delivery stores: dashboard"),
-            "opts": self.opts,
-            "months": found[::-1],
-            "plots": plots(found),
+            "title": _("Dashboard of the delivery stores"),
+            "months": counted[::-1],
+            "plots": plots(counted),
             "width": _WIDTH,
             "height": _HEIGHT,
-            "counted": counted and counted.refreshed,
+            "refreshed": latest and latest.refreshed,
             "waiting": waiting(using=using),
             "bound": BOUND,
             "stores": [describe(configured) for configured in configured_stores()],
@@ -112,16 +118,14 @@ class DashboardAdmin(LookedAt):
             "may_refresh": self.has_refresh_permission(request),
             **(extra_context or {}),
         }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/devilry_storage/dashboard.html", context)
+        return render(self, request, "admin/devilry_storage/dashboard.html", context)
 
     def refresh_view(self, request: HttpRequest) -> HttpResponse:
-        """Count anew; by POST alone."""
+        """Refresh the statistics; only POST is allowed."""
         if not self.has_refresh_permission(request):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         refresh(using=router.db_for_write(MonthlySum))
-        self.message_user(request, _("All was counted anew."), messages.SUCCESS)
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
-        return HttpResponseRedirect(reverse(name, current_app=self.admin_site.name))
+        self.message_user(request, _("Statistics updated."), messages.SUCCESS)
+        return HttpResponseRedirect(admin_url(self.admin_site, self.model, "changelist"))

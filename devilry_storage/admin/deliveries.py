@@ -1,4 +1,4 @@
-"""Deliveries, with their files inline."""
+"""Deliveries, with inlines for their files."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from .actions import DeliveryActions
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
-from .references import possible_id
-from .searching import Matches, Searching, beginning
-from .shown import list_link, tell_kept
+from .searching import Matches, PrefixSearchAdmin, prefix_matches
+from .utils import list_link, parse_pk, report_deleted
 
-#: So many groups, or users, whose name begins with a text are looked up.
-MOST_NAMED = 100
+#: The maximum number of groups, and of users, whose names match a text.
+MAX_NAMES = 100
 
 
 class DeliveryAdmin(DeliveryActions):
     """Deliveries of any subclass of AbstractDelivery.
 
-    ``inlines`` are subclasses of FileMetaInline and NewFileMetaInline for the model of its files.
+    ``inlines`` should have subclasses of FileMetaInline and NewFileMetaInline for its files.
     """
 
     list_display: Any = (
@@ -47,13 +46,13 @@ class DeliveryAdmin(DeliveryActions):
     sortable_by: ClassVar[Any] = ("time_of_delivery",)
     search_fields = ("pk",)
     search_help_text = gettext_lazy(
-        "An id of a delivery or file, or the beginning of a filename in it, of the name of who "
-        "delivered, or of their group's."
+        "The id of a delivery or file, or the beginning of a filename, a group name or a login "
+        "name."
     )
-    #: Fields that a finished delivery keeps as they are, where the model has them.
+    #: Fields that are read-only once a delivery is finished, if the model has them.
     kept_when_finished: Sequence[str] = ("assignment_group", "delivered_by")
 
-    # -- What is shown --
+    # -- Fields and columns --
 
     def with_totals(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
         files = self._files().filter(delivery=OuterRef("pk")).order_by().values("delivery")
@@ -71,7 +70,7 @@ class DeliveryAdmin(DeliveryActions):
 
     @admin.display(description=gettext_lazy("files"))
     def file_count(self, delivery: Any) -> int:
-        count: int = delivery._files  # of with_totals()
+        count: int = delivery._files  # from with_totals()
         return count
 
     @admin.display(description=gettext_lazy("size"))
@@ -80,12 +79,12 @@ class DeliveryAdmin(DeliveryActions):
 
     @admin.display(description=gettext_lazy("files"))
     def all_files(self, delivery: Any) -> str:
-        """The files as a whole, and the way to the list of them."""
+        """Show number and size of the files, with a link to their list."""
         delivery = self.with_totals(self.model._base_manager.filter(pk=delivery.pk)).get()
         count = self.file_count(delivery)
         text = ngettext("%(count)d file, %(size)s", "%(count)d files, %(size)s", count)
         if count > StoredFormSet.max_shown:
-            text = _("%(count)d files, %(size)s, the first %(shown)d of them below")
+            text = _("%(count)d files, %(size)s (below are the first %(shown)d)")
         shown = StoredFormSet.max_shown
         text %= {"count": count, "size": self.total_size(delivery), "shown": shown}
         query = {f"delivery__{self.opts.pk.name}__exact": delivery.pk}
@@ -106,17 +105,17 @@ class DeliveryAdmin(DeliveryActions):
             return given
         names = {field.name for field in self.opts.concrete_fields}
         kept = self.kept_when_finished if obj.successful else ()
-        shown = (*kept, "number", "successful", "time_of_delivery", "copy_of", "all_files")
-        return [*given, *(name for name in shown if name in {*names, "all_files"})]
+        fields = (*kept, "number", "successful", "time_of_delivery", "copy_of", "all_files")
+        return [*given, *(name for name in fields if name in {*names, "all_files"})]
 
     # -- Search --
 
     @property
-    def finds_beginnings(self) -> bool:
+    def searches_prefixes(self) -> bool:
         return True
 
     def id_query(self, number: int) -> Q:
-        # Not as a subquery, for which all deliveries would be read.
+        # As a subquery it would make the database read all deliveries.
         of_file = self._files().filter(pk=number).values_list("delivery", flat=True)
         return super().id_query(number) | Q(pk__in=list(of_file))
 
@@ -124,20 +123,20 @@ class DeliveryAdmin(DeliveryActions):
         self, request: HttpRequest, text: str, among: Collection[Any] | None = None
     ) -> Matches:
         matches = super().matches(request, text, among)
-        found = beginning(
+        found = prefix_matches(
             self._files(),
             "filename__istartswith",
             text,
             among=among,
             column="delivery",
-            most=self.most_found,
+            limit=self.max_matches,
         )
         matches.add(found)
-        for name, lookup in self._named():
-            self._add_named(matches, name, lookup, text, among)
+        for name, lookup in self._name_lookups():
+            self._add_by_name(matches, name, lookup, text, among)
         return matches
 
-    def _add_named(
+    def _add_by_name(
         self,
         matches: Matches,
         name: str,
@@ -145,7 +144,7 @@ class DeliveryAdmin(DeliveryActions):
         text: str,
         among: Collection[Any] | None,
     ) -> None:
-        """Add the deliveries of groups, or by users, whose name begins so."""
+        """Add the deliveries whose group or user has a name that begins with the text."""
         related: Any = self.opts.get_field(name).related_model
         others = related._base_manager.all()
         rows = self.model._base_manager.all()
@@ -153,16 +152,16 @@ class DeliveryAdmin(DeliveryActions):
         if among is not None:
             rows = rows.filter(pk__in=among)
             keys = set(rows.values_list(name, flat=True))
-        named = Matches(MOST_NAMED)
-        named.add(beginning(others, lookup, text, among=keys, most=MOST_NAMED))
+        named = Matches(MAX_NAMES)
+        named.add(prefix_matches(others, lookup, text, among=keys, limit=MAX_NAMES))
         found = rows.filter(**{f"{name}__in": named.pks}).values_list("pk", flat=True)
-        matches.add(list(found[: self.most_found + 1]))
+        matches.add(list(found[: self.max_matches + 1]))
         matches.complete &= named.complete
 
-    def _named(self) -> Iterator[tuple[str, str]]:
-        """Yield the references to what has a name, and the lookup of its beginning.
+    def _name_lookups(self) -> Iterator[tuple[str, str]]:
+        """Yield the foreign keys to users and groups, each with the lookup of its name.
 
-        Users are found by what they log in with, groups by the ``prefix_fields`` of their admin.
+        The name of a user is the login name. Groups have the ``prefix_fields`` of their admin.
         """
         for field in self.opts.concrete_fields:
             if field.name not in self.kept_when_finished or not field.is_relation:
@@ -171,28 +170,28 @@ class DeliveryAdmin(DeliveryActions):
             other = self.admin_site._registry.get(related)
             if related is get_user_model():
                 login = related._meta.get_field(related.USERNAME_FIELD)
-                if isinstance(login, models.CharField):  # numbers have no beginnings
+                if isinstance(login, models.CharField):  # no prefixes of numbers
                     yield field.name, f"{login.name}__startswith"
-            elif isinstance(other, Searching):
+            elif isinstance(other, PrefixSearchAdmin):
                 for prefix in other.prefix_fields:
                     yield field.name, f"{prefix}__istartswith"
 
-    # -- What is done --
+    # -- Saving and deleting --
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Return the delivery; in the transaction of a POST locked, so that it stays as it is."""
+        """Return the delivery; lock it in the transaction of a POST against concurrent changes."""
         using = router.db_for_write(self.model)
         if request.method == "POST" and connections[using].in_atomic_block and not from_field:
-            pk = possible_id(self.model, object_id)
+            pk = parse_pk(self.model, object_id)
             if pk is not None:
                 lock_row(self.model, pk, using)
         return super().get_object(request, object_id, from_field)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change and request.FILES:
-            # The page was made before the delivery was finished; else there are no file inputs.
+            # Only a page from before the delivery was finished has file inputs.
             with storing():
                 obj.refuse_finished()
         super().save_model(request, obj, form, change)
@@ -200,10 +199,10 @@ class DeliveryAdmin(DeliveryActions):
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         count = obj.files.filter(content__isnull=False).count()
         super().delete_model(request, obj)
-        tell_kept(self, request, count)
+        report_deleted(self, request, count)
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         files = self._files().filter(content__isnull=False, delivery__in=queryset.values("pk"))
         count = files.count()
         super().delete_queryset(request, queryset)
-        tell_kept(self, request, count)
+        report_deleted(self, request, count)

@@ -1,4 +1,4 @@
-"""What the admin says of what failed."""
+"""Failures as users of the admin see them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from django.utils.translation import gettext as _
 from ..error_messages import database_reason
 from ..exceptions import DeliveryFileNotFound
 
-#: What a database raises for what was sent, or because of what others do at the same time.
-OF_THE_DATABASE = (IntegrityError, OperationalError, DataError, OverflowError)
+#: Database errors that are caused by the submitted values or by concurrent changes.
+DATABASE_ERRORS = (IntegrityError, OperationalError, DataError, OverflowError)
 
 
 class NotSaved(Exception):
-    """What a page was asked to do was not done, and is rolled back; the text tells why."""
+    """The page was not saved, and its transaction is rolled back; the text is the reason."""
 
 
 @contextmanager
 def storing() -> Iterator[None]:
-    """Make whatever fails while files are stored a NotSaved, whichever backend raises what."""
+    """Raise NotSaved if the block fails, whatever the storage backend raises."""
     try:
         yield
     except NotSaved:
@@ -31,7 +31,7 @@ def storing() -> Iterator[None]:
 
 
 def reason(exception: BaseException) -> str:
-    """Return why something failed, for whoever works in the admin."""
+    """Return why something failed, in words for staff."""
     if why := database_reason(exception):
         return why
     if isinstance(exception, DeliveryFileNotFound):
@@ -41,9 +41,12 @@ def reason(exception: BaseException) -> str:
     return str(exception).rstrip(".") or type(exception).__name__
 
 
-def told_of(exception: Exception) -> str:
-    """Return the message about a form or action that failed."""
+def failure_message(exception: Exception) -> str:
+    """Return the message about a form or an action that failed."""
     if isinstance(exception, OperationalError):  # perhaps only the reply to COMMIT was lost
-        return _("The database failed or is busy: look whether this was saved, and try again.")
+        return _(
+            "The database failed or is busy: check whether your changes were saved before trying "
+            "again."
+        )
     why = str(exception) if isinstance(exception, NotSaved) else reason(exception)
     return _("Nothing was saved: %(reason)s.") % {"reason": why}

@@ -1,4 +1,4 @@
-"""Files: their own pages, and inline on the page of what they belong to."""
+"""Files: their own pages, and inlines for the pages of deliveries."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from django.contrib.admin.utils import quote
 from django.db import models
 from django.db.models import Q
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
 from .base import StoreAdmin
+from .columns import EMPTY_VALUE, FileColumns, store_state
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm, StoredFormSet
 from .previews import Previews
-from .shown import NOTHING, ShowsFiles, state_of, tell_kept
+from .utils import admin_url, report_deleted
 
 
-class FileMetaInline(ShowsFiles, admin.TabularInline):  # type: ignore[type-arg]
-    """The stored files, to be looked at and deleted. Its host is a :class:`StoreAdmin`.
+class FileMetaInline(FileColumns, admin.TabularInline):  # type: ignore[type-arg]
+    """The stored files of a row, which can be deleted. The parent needs a :class:`StoreAdmin`.
 
-    A site whose files have editable fields of their own names them in ``fields`` and gives back
+    For a model with editable fields, add them to ``fields`` and override
     ``has_change_permission``.
     """
 
-    #: Nothing can be stored of what is only being added.
+    #: Omits the inline on the page of a new row.
     stored = True
     formset = StoredFormSet
     fields: ClassVar[Any] = ("key", "human_size", "digest")
@@ -46,7 +46,7 @@ class FileMetaInline(ShowsFiles, admin.TabularInline):  # type: ignore[type-arg]
 
 
 class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
-    """Uploads of new files. Its host is a :class:`StoreAdmin`."""
+    """Uploads of new files. The parent needs a :class:`StoreAdmin`."""
 
     form = FileMetaForm
     fields: ClassVar[Any] = (("content", "filename"),)
@@ -57,13 +57,13 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
     def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:  # type: ignore[override]
         if isinstance(obj, AbstractDelivery) and obj.successful:
             return False
-        host = self.admin_site._registry.get(self.parent_model)
-        if obj is not None and host is not None and not host.has_change_permission(request, obj):
+        parent = self.admin_site._registry.get(self.parent_model)
+        if obj is not None and parent and not parent.has_change_permission(request, obj):
             return False
         return super().has_add_permission(request, obj)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # none but new ones
+        return False  # it shows only new files
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -72,10 +72,10 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
         return False
 
 
-class FileMetaAdmin(ShowsFiles, Previews, StoreAdmin):
-    """Files of any subclass of AbstractFileMeta: added by upload, looked at, deleted.
+class FileMetaAdmin(FileColumns, Previews, StoreAdmin):
+    """Files of any subclass of AbstractFileMeta: they can be uploaded, viewed and deleted.
 
-    A site whose files have editable fields of their own gives back ``has_change_permission``.
+    For a model with editable fields, override ``has_change_permission``.
     """
 
     form = FileMetaForm
@@ -84,7 +84,7 @@ class FileMetaAdmin(ShowsFiles, Previews, StoreAdmin):
     ordering: ClassVar[Any] = ("-created",)
     sortable_by: ClassVar[Any] = ("created",)
     prefix_fields = ("filename",)
-    search_help_text = _("An id of a file or delivery, or the beginning of a filename.")
+    search_help_text = _("The id of a file or delivery, or the beginning of a filename.")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -116,24 +116,23 @@ class FileMetaAdmin(ShowsFiles, Previews, StoreAdmin):
 
     @admin.display(description=_("content"))
     def links(self, filemeta: Any) -> str:
-        """The ways to the content: a preview, and the download where the site has one."""
+        """Link to the preview, and to the download if the site has one."""
         if not filemeta.content:
-            return NOTHING
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_preview"
-        preview = reverse(name, args=[quote(filemeta.pk)], current_app=self.admin_site.name)
-        links = [(preview, _("Preview"))]
+            return EMPTY_VALUE
+        preview_url = admin_url(self.admin_site, self.model, "preview", quote(filemeta.pk))
+        links = [(preview_url, _("Preview"))]
         if url := filemeta.content.url:
             links.append((url, _("Download")))
         return format_html_join(" · ", '<a href="{}">{}</a>', links)
 
     @admin.display(description=_("state in the store"))
     def state(self, filemeta: Any) -> str:
-        """What the store says; it is asked on the page of the file, not in lists."""
-        return state_of(filemeta).words
+        """Ask the store for the state; for the page of a file, not for lists."""
+        return store_state(filemeta).description
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = {"delivery": 0, "filename": 1, "content": 2}
-        return sorted(super().get_fields(request, obj), key=lambda name: first.get(name, 3))
+        order = {"delivery": 0, "filename": 1, "content": 2}
+        return sorted(super().get_fields(request, obj), key=lambda name: order.get(name, 3))
 
     def _has_delivery(self) -> bool:
         return any(field.name == "delivery" for field in self.opts.concrete_fields)
@@ -149,9 +148,9 @@ class FileMetaAdmin(ShowsFiles, Previews, StoreAdmin):
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         count = int(bool(obj.content))
         super().delete_model(request, obj)
-        tell_kept(self, request, count)
+        report_deleted(self, request, count)
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         count = queryset.filter(content__isnull=False).count()
         super().delete_queryset(request, queryset)
-        tell_kept(self, request, count)
+        report_deleted(self, request, count)

@@ -1,4 +1,4 @@
-"""Filters of lists in which no filter may read, or list, all that there is to choose from."""
+"""Filters for large tables: they do not read or list all values of a column."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .references import found_in, possible_value, searchable
+from .searching import related_admin, search_related
+from .utils import parse_value
 
 
 class StoredFilter(admin.SimpleListFilter):
-    """By whether there are bytes: a row has none while they are stored, or if that failed."""
+    """Filter by whether the upload of a file is complete."""
 
     title = gettext_lazy("stored")
     parameter_name = "stored"
@@ -31,15 +32,15 @@ class StoredFilter(admin.SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: models.QuerySet[Any]
     ) -> models.QuerySet[Any]:
-        wanted = {"yes": False, "no": True}.get(str(self.value()))
-        return queryset if wanted is None else queryset.filter(content__isnull=wanted)
+        is_null = {"yes": False, "no": True}.get(str(self.value()))
+        return queryset if is_null is None else queryset.filter(content__isnull=is_null)
 
 
 class _FormFilter(admin.FieldListFilter):
-    """A filter with a form beside its choices, which works without a script."""
+    """A filter with choices and a form, which works without JavaScript."""
 
-    #: The names of the form's fields; each after that of the model's field and two underscores,
-    #: by which Django's links drop them.
+    #: The names of the form's fields. In the query string the model's field and two underscores
+    #: precede them, so that Django's links remove them.
     inputs: Sequence[str] = ()
 
     def __init__(
@@ -52,8 +53,8 @@ class _FormFilter(admin.FieldListFilter):
         field_path: str,
     ) -> None:
         super().__init__(field, request, params, model, model_admin, field_path)
-        self.values = {name: self._taken(params, f"{field_path}__{name}") for name in self.inputs}
-        #: What the form has to send along, so that the other filters stay.
+        self.values = {name: self._pop(params, f"{field_path}__{name}") for name in self.inputs}
+        #: The parameters of the other filters, which the form also sends.
         self.others = [
             (name, value)
             for name, value in request.GET.items()
@@ -61,13 +62,13 @@ class _FormFilter(admin.FieldListFilter):
         ]
 
     @staticmethod
-    def _taken(params: dict[str, Any], name: str) -> str:
-        """Take a parameter out of those that are left to be lookups."""
+    def _pop(params: dict[str, Any], name: str) -> str:
+        """Remove a parameter, so that Django does not use it as a lookup, and return it."""
         value = params.pop(name, "")
-        return str(value[-1] if isinstance(value, list) else value)  # a text on Django 4.2
+        return str(value[-1] if isinstance(value, list) else value)  # Django 4.2 has no lists
 
     def fields(self) -> Iterator[dict[str, str]]:
-        """Yield what the form asks for: label, name and value of each field."""
+        """Yield label, name and value of each field of the form."""
         labels = self.labels()
         for name in self.inputs:
             yield {
@@ -82,7 +83,7 @@ class _FormFilter(admin.FieldListFilter):
 
 
 class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
-    """By date: Django's choices, and a first and a last day."""
+    """Filter by date: Django's choices, or a first and a last day."""
 
     template = "admin/devilry_storage/filter.html"
     kind = "date"
@@ -113,7 +114,7 @@ class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
         except ValueError:
             day = None
         if day is None:
-            raise IncorrectLookupParameters(f"{text!r} is no date: write it as 2026-01-31.")
+            raise IncorrectLookupParameters(f"Invalid date {text!r}: use the format 2026-01-31.")
         return day
 
     def _start(self, day: date) -> date | datetime:
@@ -124,10 +125,10 @@ class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
 
 
 class ReferenceFilter(_FormFilter):
-    """By a row of another model, which is searched for as in the list of that model.
+    """Filter by a related row, which is searched for as in the list of its model.
 
-    Nothing can be searched for where that model's admin has no search, or its rows are not for
-    the user's eyes; the filter is there for links to it even then.
+    If this model's admin has no search, or if the user may not view its rows, the filter only
+    works in links.
     """
 
     template = "admin/devilry_storage/filter.html"
@@ -146,16 +147,17 @@ class ReferenceFilter(_FormFilter):
         self.target = field.target_field
         self.lookup = f"{field_path}__{self.target.name}__exact"
         super().__init__(field, request, params, model, model_admin, field_path)
-        #: The row's id as text, "" for none; and the rows to choose from.
-        self.chosen = self._taken(dict(self.used_parameters), self.lookup)
-        if self.chosen and possible_value(self.target, self.chosen) is None:
-            raise IncorrectLookupParameters(f"{self.chosen!r} is no id.")
+        #: The value of the selected row as text, or "".
+        self.chosen = self._pop(dict(self.used_parameters), self.lookup)
+        if self.chosen and parse_value(self.target, self.chosen) is None:
+            raise IncorrectLookupParameters(f"Invalid id {self.chosen!r}.")
+        #: The rows to choose from, and a note about them.
         self.found: list[Any] = []
         self.note = ""
-        other = searchable(model_admin, field, request)
-        self._is_open = other is not None
-        if other is not None:
-            self._search(request, other)
+        related = related_admin(model_admin, field, request)
+        self._can_search = related is not None
+        if related is not None:
+            self._search(request, related)
         else:
             self.inputs = ()
 
@@ -166,25 +168,24 @@ class ReferenceFilter(_FormFilter):
         return [self.lookup]
 
     def has_output(self) -> bool:
-        # Without output Django would not filter.
-        return self._is_open or bool(self.chosen)
+        # Django ignores a filter without output.
+        return self._can_search or bool(self.chosen)
 
-    def _search(self, request: HttpRequest, other: Any) -> None:
+    def _search(self, request: HttpRequest, related: Any) -> None:
         if self.chosen:
-            self.found = list(
-                other.get_queryset(request).filter(**{self.target.name: self.chosen})
-            )
+            rows = related.get_queryset(request)
+            self.found = list(rows.filter(**{self.target.name: self.chosen}))
         term = self.values["search"]
         if not term:
             return
-        found, self.note = found_in(other, request, term)
+        found, self.note = search_related(related, request, term)
         self.found += [row for row in found if row not in self.found]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        mine = f"{self.field_path}__"
+        own = f"{self.field_path}__"
         yield {
             "selected": not self.chosen,
-            "query_string": changelist.get_query_string(remove=[mine]),
+            "query_string": changelist.get_query_string(remove=[own]),
             "display": _("All"),
         }
         names = {str(getattr(row, self.target.attname)): str(row) for row in self.found}
@@ -193,6 +194,6 @@ class ReferenceFilter(_FormFilter):
         for value, name in names.items():
             yield {
                 "selected": value == self.chosen,
-                "query_string": changelist.get_query_string({self.lookup: value}, [mine]),
+                "query_string": changelist.get_query_string({self.lookup: value}, [own]),
                 "display": name,
             }

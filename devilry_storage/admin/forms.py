@@ -1,11 +1,17 @@
-"""The forms of a new file and of a group to choose, and the formset of the stored files."""
+"""Forms, formsets and widgets of the pages of deliveries and files."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.contrib.admin.widgets import (
+    AutocompleteMixin,
+    AutocompleteSelect,
+    AutocompleteSelectMultiple,
+)
 from django.core.exceptions import ValidationError
 from django.forms.models import InlineForeignKeyField
 from django.http import HttpRequest
@@ -13,13 +19,31 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .failures import NotSaved
-from .references import found_in, possible_id, searchable
+from .searching import related_admin, search_related
+from .utils import parse_pk
+
+
+class _RelatedSelectMixin(AutocompleteMixin):
+    """Skip invalid ids when the form is shown again; Django's widgets raise for them."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        model = self.field.remote_field.model
+        valid = [pk for pk in value if parse_pk(model, pk) is not None]
+        return super().optgroups(name, valid, attr)
+
+
+class RelatedSelect(_RelatedSelectMixin, AutocompleteSelect):
+    """Select one related row, with autocompletion."""
+
+
+class RelatedMultipleSelect(_RelatedSelectMixin, AutocompleteSelectMultiple):
+    """Select related rows, with autocompletion."""
 
 
 class FileMetaForm(forms.ModelForm):  # type: ignore[type-arg]
     """A new file of any subclass of AbstractFileMeta, with ``filename`` and ``content``.
 
-    A filename that is left empty is the upload's, also for the check that filenames differ.
+    Without a filename the uploaded file's name is used, also when uniqueness is checked.
     """
 
     def clean(self) -> dict[str, Any]:
@@ -32,28 +56,28 @@ class FileMetaForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def validate_unique(self) -> None:
         super().validate_unique()
-        # Up to 5.2, Django leaves out the constraints that name the foreign key of an inline.
+        # Up to 5.2, Django skips constraints with the foreign key of an inline.
         inline = any(isinstance(field, InlineForeignKeyField) for field in self.fields.values())
         if inline and not hasattr(forms.ModelForm, "validate_constraints"):
-            judged = self.fields.keys() - self.errors.keys()
+            validated = self.fields.keys() - self.errors.keys()
             names = {field.name for field in self.instance._meta.concrete_fields}
             try:
-                self.instance.validate_constraints(exclude=names - judged)
+                self.instance.validate_constraints(exclude=names - validated)
             except ValidationError as exception:
-                told = {message for errors in self.errors.values() for message in errors}
-                self.add_error(None, [each for each in exception.messages if each not in told])
+                shown = {message for errors in self.errors.values() for message in errors}
+                self.add_error(None, [text for text in exception.messages if text not in shown])
 
 
 class StoredFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
-    """The stored files of a row, which can only be deleted."""
+    """The stored files of a row. They can be deleted, but not changed."""
 
-    #: So many are shown at the most: each takes two of the DATA_UPLOAD_MAX_NUMBER_FIELDS fields
-    #: that Django accepts, and a page of thousands helps nobody.
+    #: The maximum number of files to show. Each one needs two of the fields that Django allows
+    #: (``DATA_UPLOAD_MAX_NUMBER_FIELDS``).
     max_shown = 100
 
     @classmethod
     def get_default_prefix(cls) -> str:
-        # The plain prefix is that of the new files.
+        # The formset of the new files has the plain prefix.
         return f"stored-{super().get_default_prefix()}"
 
     def get_queryset(self) -> Any:
@@ -63,20 +87,20 @@ class StoredFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
 
     def clean(self) -> None:
         super().clean()
-        # Shown again, the page would put the rows that are left beside the boxes of others.
+        # If the page were shown again, checkboxes could end up beside other files.
         if any(form.instance.pk is None for form in self.initial_forms):
-            raise NotSaved(_("a file that the page showed was deleted meanwhile"))
+            raise NotSaved(_("a file on this page was deleted in the meantime"))
 
 
 class GroupForm(forms.Form):
-    """Asks for a group in two steps, without a script: a search, and a choice of what it found.
+    """Choose a group in two steps, without JavaScript: search, then select one of the matches.
 
-    Where groups have no admin in which the user may search, one is found by its id.
+    If the user may not search for groups, a group is found by its id.
     """
 
     search = forms.CharField(
         label=gettext_lazy("Search for a group"),
-        help_text=gettext_lazy("An id, or the beginning of the name."),
+        help_text=gettext_lazy("The id or the beginning of the name."),
         required=False,
     )
     group: Any = forms.ModelChoiceField(
@@ -84,23 +108,23 @@ class GroupForm(forms.Form):
     )
 
     def __init__(self, request: HttpRequest, model_admin: Any) -> None:
-        asked = request.POST if {"search_groups", "copy"} & request.POST.keys() else None
-        super().__init__(asked)
+        submitted = bool({"search_groups", "copy"} & request.POST.keys())
+        super().__init__(request.POST if submitted else None)
         field = model_admin.opts.get_field("assignment_group")
-        #: What the search did not find, in words.
+        #: A note about the matches, such as that there are others.
         self.note = ""
         found: list[Any] = []
-        other = searchable(model_admin, field, request)
+        groups = related_admin(model_admin, field, request)
         rows = field.related_model._base_manager.all()
         text = self["search"].value() or ""
-        if other is not None:
-            rows = other.get_queryset(request)
+        if groups is not None:
+            rows = groups.get_queryset(request)
             if text:
-                found, self.note = found_in(other, request, text)
-        elif possible_id(field.related_model, text) is not None:
+                found, self.note = search_related(groups, request, text)
+        elif parse_pk(field.related_model, text) is not None:
             found = list(rows.filter(pk=text))
-        chosen = possible_id(field.related_model, self["group"].value())
+        chosen = parse_pk(field.related_model, self["group"].value())
         pks = [*(row.pk for row in found), *([] if chosen is None else [chosen])]
         self.fields["group"].queryset = rows.filter(pk__in=pks)  # type: ignore[attr-defined]
-        #: Whether there is something to choose from.
+        #: Whether there are groups to choose from.
         self.has_choices = bool(found) or chosen is not None

@@ -1,4 +1,4 @@
-"""Searches in millions of rows: of each index no more is read than can be shown."""
+"""Searches in tables with millions of rows: they read a bounded part of each index."""
 
 from __future__ import annotations
 
@@ -11,141 +11,143 @@ from django.db import models
 from django.db.models import F, OrderBy, Q
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from ..db.indexes import InPrefixOrder, begins_with
 from ..views.base import LARGEST_ID
 
-#: Where a text has too many matches, so many rows of the list are looked through besides.
-LOOKED_THROUGH = 200
+#: How many of the first rows of a list to search if a text has too many matches.
+SCANNED_ROWS = 200
+
+#: The maximum number of related rows to choose from.
+MAX_CHOICES = 20
 
 
 class Matches:
-    """The primary keys of rows that a text finds: all of them, or the first of each kind."""
+    """The primary keys of matching rows: all of them, or the first ones of each kind."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.pks: list[Any] = []
         self.complete = True
 
     def add(self, pks: Sequence[Any]) -> None:
-        """Add those of one kind; more than ``most`` of them tell that there are more."""
-        self.pks += pks[: self.most]
-        self.complete &= len(pks) <= self.most
+        """Add the matches of one kind; more than ``limit`` mean that there are others."""
+        self.pks += pks[: self.limit]
+        self.complete &= len(pks) <= self.limit
 
 
-class Searching(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Finds ids by digits, and by text the beginnings of what has an index for them."""
+class PrefixSearchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Search ids by digits, and the beginnings of indexed fields by text."""
 
-    #: Fields of text whose beginnings a search finds, each with a
-    #: :class:`~devilry_storage.models.PrefixIndex`. Without any, ``search_fields`` say what does.
+    #: Fields that a text is searched in, each with a
+    #: :class:`~devilry_storage.models.PrefixIndex`. Without them ``search_fields`` is used.
     prefix_fields: Sequence[str] = ()
-    #: So many rows of each kind that begin with a text are looked up.
-    most_found = 500
+    #: The maximum number of matches of each kind.
+    max_matches = 500
 
     @property
-    def finds_beginnings(self) -> bool:
-        """Whether a search is one by :meth:`matches`."""
+    def searches_prefixes(self) -> bool:
+        """Whether a text is searched with :meth:`matches`."""
         return bool(self.prefix_fields)
 
     def get_search_fields(self, request: HttpRequest) -> Any:
-        # Also what tells Django that there is something to search by.
+        # Django shows the search field only if this is not empty.
         return super().get_search_fields(request) or self.prefix_fields
 
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """Find ids by digits, and by text what :meth:`matches` or :meth:`text_query` say."""
+        """Find rows by id if the term has only digits, else by text."""
         term = unicodedata.normalize("NFC", search_term.strip())
         if not term:
             return queryset, False
         if "\0" in term:
             return queryset.none(), False
         number = int(term[:20]) if term.isascii() and term.isdecimal() else None
-        if number is None and self.finds_beginnings:
-            return self._beginning_with(request, queryset, term), False
-        by_text = Q() if self.finds_beginnings else self.text_query(term)
+        if number is None and self.searches_prefixes:
+            return self._matching(request, queryset, term), False
+        by_text = Q() if self.searches_prefixes else self.text_query(term)
         if by_text is None:
             found, repeated = super().get_search_results(request, queryset, term)
-            return found | queryset.filter(self._of_id(number)), repeated
-        return queryset.filter(by_text if number is None else self._of_id(number)), False
+            return found | queryset.filter(self._by_id(number)), repeated
+        return queryset.filter(by_text if number is None else self._by_id(number)), False
 
     # -- By digits --
 
-    def _of_id(self, number: int | None) -> Q:
+    def _by_id(self, number: int | None) -> Q:
         if number is None or number > LARGEST_ID:
             return Q(pk__in=[])
         return self.id_query(number)
 
     def id_query(self, number: int) -> Q:
-        """Return the condition for digits that were searched."""
+        """Return the condition for a number that was searched for."""
         return Q(pk=number)
 
     # -- By text --
 
     def text_query(self, text: str) -> Q | None:
-        """Return the condition for a text that was searched; None: what ``search_fields`` say."""
+        """Return the condition for a text that was searched for; None uses ``search_fields``."""
         return None
 
-    def _beginning_with(
+    def _matching(
         self, request: HttpRequest, queryset: models.QuerySet[Any], text: str
     ) -> models.QuerySet[Any]:
         matches = self.matches(request, text)
-        pks, was_cut = set(matches.pks), False
+        pks, is_partial = set(matches.pks), False
         if not matches.complete:
-            first = list(queryset.values_list("pk", flat=True)[:LOOKED_THROUGH])
+            first = list(queryset.values_list("pk", flat=True)[:SCANNED_ROWS])
             pks.update(self.matches(request, text, among=first).pks)
-            # Unless that is all that the list has, as it is filtered.
-            was_cut = len(first) == LOOKED_THROUGH
-        found = looked_up(queryset.filter(pk__in=pks))
-        found.query.was_cut = was_cut  # type: ignore[attr-defined]  # for the list, which says so
+            # With fewer rows the filtered list was searched as a whole.
+            is_partial = len(first) == SCANNED_ROWS
+        found = unindexed_order(queryset.filter(pk__in=pks))
+        found.query.is_partial = is_partial  # type: ignore[attr-defined]  # for the note of the list
         return found
 
     def matches(
         self, request: HttpRequest, text: str, among: Collection[Any] | None = None
     ) -> Matches:
-        """Return what a text finds.
-
-        ``among``, where it is given, are the primary keys of the only rows to look through.
-        """
-        matches = Matches(self.most_found)
+        """Return the rows that match a text, if given only those with a primary key ``among``."""
+        matches = Matches(self.max_matches)
         rows = self.get_queryset(request)
         for field in self.prefix_fields:
             lookup = f"{field}__istartswith"
-            matches.add(beginning(rows, lookup, text, among=among, most=self.most_found))
+            matches.add(prefix_matches(rows, lookup, text, among=among, limit=self.max_matches))
         return matches
 
 
-def beginning(
+def prefix_matches(
     rows: models.QuerySet[Any],
     lookup: str,
     text: str,
     *,
-    most: int,
+    limit: int,
     among: Collection[Any] | None = None,
     column: str = "pk",
 ) -> list[Any]:
-    """Return a column of the rows whose field begins with the text, up to one more than ``most``.
+    """Return a column of the rows whose field begins with the text: at most ``limit + 1`` values.
 
     ``lookup`` is ``field__istartswith`` for a field with a PrefixIndex, or ``field__startswith``
-    for one with Django's own index. ``among``: only the rows with one of these in the column.
+    for a field with an index of Django's. ``among`` restricts the values of the column, and the
+    number of rows is then not limited.
     """
-    field, _, kind = lookup.rpartition("__")
+    field, _separator, kind = lookup.rpartition("__")
     exact = kind == "startswith"
     condition = begins_with(field, text, rows.db) if exact else Q(**{lookup: text})
     found = rows.order_by().filter(condition).values_list(column, flat=True)
     if among is not None:
         return list(found.filter(**{f"{column}__in": among}))
-    return list(found.order_by(InPrefixOrder(field, exact=exact))[: most + 1])
+    return list(found.order_by(InPrefixOrder(field, exact=exact))[: limit + 1])
 
 
-def looked_up(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
-    """Return the rows in the same order, but in one that no index has.
+def unindexed_order(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """Return the rows in the same order, but expressed so that no index can provide it.
 
-    A few rows are to be looked up by their keys, and sorted; a database that walks through a list
-    in its order until it has met enough of them may meet none before the end.
+    The database has to look up the few rows by their keys and sort them. If an index provided the
+    order, the database could read this index to its end to find them.
     """
-    found: models.QuerySet[Any] = rows.order_by(*map(_unindexed, rows.query.order_by))
-    return found
+    ordered: models.QuerySet[Any] = rows.order_by(*map(_unindexed, rows.query.order_by))
+    return ordered
 
 
 def _unindexed(ordering: Any) -> Any:
@@ -153,3 +155,27 @@ def _unindexed(ordering: Any) -> Any:
         return ordering
     name = ordering.lstrip("-")
     return OrderBy(Coalesce(F(name), F(name)), descending=ordering.startswith("-"))
+
+
+# -- Related rows --
+
+
+def related_admin(model_admin: Any, field: Any, request: HttpRequest) -> Any:
+    """Return the admin that searches the rows to which a field refers.
+
+    Return None if this admin has no search, or if the user may not view its rows.
+    """
+    related = model_admin.admin_site._registry.get(field.related_model)
+    if related is None or not related.get_search_fields(request):
+        return None
+    return related if related.has_view_permission(request) else None
+
+
+def search_related(related: Any, request: HttpRequest, text: str) -> tuple[list[Any], str]:
+    """Search in another admin; return the first rows and a note, "" if these are all rows."""
+    rows, repeated = related.get_search_results(request, related.get_queryset(request), text)
+    found = list((rows.distinct() if repeated else rows)[: MAX_CHOICES + 1])
+    if not found:
+        return [], _("No matches were found.")
+    note = _("More matches exist: refine your search.") if len(found) > MAX_CHOICES else ""
+    return found[:MAX_CHOICES], note

@@ -1,9 +1,10 @@
-"""Tombstones: looked at, restored, or carried out before their time."""
+"""Deleted files: their list, and buttons to restore them or to remove them permanently."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,8 +15,6 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -28,14 +27,13 @@ from ..models import Tombstone
 from ..registry import file_models
 from ..restoring import restore, take_back
 from ..tables.tombstone import TombstoneState
-from .base import StoreAdmin
+from .base import ReadOnlyAdmin, StoreAdmin
+from .columns import EMPTY_VALUE
 from .failures import reason
-from .permissions import LookedAt
-from .shown import NOTHING
+from .utils import admin_path, admin_url, render
 
-#: So many are restored or removed at a time, and told of one by one.
-AT_ONCE = 100
-
+#: The maximum number of files to restore or to remove at once.
+MAX_FILES = 100
 
 STATES = {
     TombstoneState.DELETED: gettext_lazy("Deleted"),
@@ -47,7 +45,7 @@ STATES = {
 
 
 class DueFilter(admin.SimpleListFilter):
-    """By whether the retention of the bytes is over."""
+    """Filter by whether files are due to be removed."""
 
     title = gettext_lazy("due")
     parameter_name = "due"
@@ -61,7 +59,7 @@ class DueFilter(admin.SimpleListFilter):
 
 
 class ModelFilter(admin.SimpleListFilter):
-    """By the model of the files; to ask the tombstones for theirs would be to read all."""
+    """Filter by the model of the files; the choices do not come from the tombstones' table."""
 
     title = gettext_lazy("model")
     parameter_name = "model"
@@ -76,23 +74,32 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(Tombstone)
-class TombstoneAdmin(LookedAt, StoreAdmin):
-    """What was deleted, and until when its bytes are kept.
+class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
+    """Show deleted files until their bytes are removed.
 
-    ``restore_tombstone`` permits to restore, ``purge_tombstone`` to remove before the time.
+    Users with the permission ``restore_tombstone`` may restore them. Users with the permission
+    ``purge_tombstone`` may remove them permanently before they are due.
     """
 
     actions: Any = ("restore_selected", "remove_selected")
     change_form_template = "admin/devilry_storage/tombstone/change_form.html"
     confirmation_template = "admin/devilry_storage/tombstone/remove_confirmation.html"
-    list_display: Any = ("name", "filename", "human_size", "state", "due", "model", "attempts")
+    list_display: Any = (
+        "name",
+        "filename",
+        "human_size",
+        "state",
+        "restorable_until",
+        "model",
+        "attempts",
+    )
     list_filter: ClassVar[Any] = (DueFilter, ModelFilter)
-    # What was deleted last comes first, as the retention is the same for all.
+    # The latest deletions first, as all files have the same retention.
     ordering: ClassVar[Any] = ("-due", "-pk")
     prefix_fields = ("name", "filename")
-    sortable_by: ClassVar[Any] = ("due",)
+    sortable_by: ClassVar[Any] = ("restorable_until",)
     search_help_text = gettext_lazy(
-        "An id of a delivery or file, or the beginning of a filename or key."
+        "The id of a delivery or file, or the beginning of a filename or key."
     )
     fields: ClassVar[Any] = (
         "filename",
@@ -103,7 +110,7 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         "sha256",
         "state",
         "created",
-        "due",
+        "restorable_until",
         "claimed",
         "attempts",
         "last_error",
@@ -113,12 +120,12 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
     # -- Permissions --
 
     def has_restore_permission(self, request: HttpRequest) -> bool:
-        return self._permits(request, "restore_tombstone") and self.has_view_permission(request)
+        return self._has_perm(request, "restore_tombstone") and self.has_view_permission(request)
 
-    def has_carry_out_permission(self, request: HttpRequest) -> bool:
-        return self._permits(request, "purge_tombstone") and self.has_view_permission(request)
+    def has_purge_permission(self, request: HttpRequest) -> bool:
+        return self._has_perm(request, "purge_tombstone") and self.has_view_permission(request)
 
-    # -- What is shown --
+    # -- Fields and columns --
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset: QuerySet[Any] = super().get_queryset(request).filter(done=None)
@@ -130,7 +137,11 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
 
     @admin.display(description=gettext_lazy("size"), ordering="size")
     def human_size(self, tombstone: Tombstone) -> str:
-        return NOTHING if tombstone.size is None else filesizeformat(tombstone.size)
+        return EMPTY_VALUE if tombstone.size is None else filesizeformat(tombstone.size)
+
+    @admin.display(description=gettext_lazy("restorable until"), ordering="due")
+    def restorable_until(self, tombstone: Tombstone) -> datetime:
+        return tombstone.due
 
     @admin.display(description=gettext_lazy("rows"))
     def kept_rows(self, tombstone: Tombstone) -> str:
@@ -140,18 +151,12 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
     def id_query(self, number: int) -> Q:
         return Q(file_id=number) | Q(delivery_id=number)
 
-    # -- What is done --
+    # -- Pages --
 
     def get_urls(self) -> list[Any]:
-        def url(route: str, view: Any, name: str) -> Any:
-            wrapped = self.admin_site.admin_view(view)
-            return path(
-                route, wrapped, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}"
-            )
-
         return [
-            url("<path:object_id>/restore/", self.restore_view, "restore"),
-            url("<path:object_id>/remove/", self.remove_view, "remove"),
+            admin_path(self, "<path:object_id>/restore/", self.restore_view, "restore"),
+            admin_path(self, "<path:object_id>/remove/", self.remove_view, "remove"),
             *super().get_urls(),
         ]
 
@@ -159,68 +164,96 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         state = context["original"].state
-        context["may_restore"] = (
-            state in {TombstoneState.DELETED, TombstoneState.ORPHAN}
-        ) and self.has_restore_permission(request)
-        context["may_carry_out"] = self.has_carry_out_permission(request)
+        is_restorable = state in {TombstoneState.DELETED, TombstoneState.ORPHAN}
+        context["may_restore"] = is_restorable and self.has_restore_permission(request)
+        context["may_purge"] = self.has_purge_permission(request)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Restore one; by POST alone."""
-        tombstone = self._asked_for(request, object_id, self.has_restore_permission)
+        """Restore a file on POST; redirect other requests to its page."""
+        tombstone = self._get_tombstone(request, object_id, self.has_restore_permission)
         if request.method != "POST":
             return HttpResponseRedirect(self._url("change", tombstone.pk))
-        return self._tell_failure(request, partial(self._restored, request, tombstone))
+        return self._report_failure(request, partial(self._restore_one, request, tombstone))
 
     def remove_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask whether to remove one for good, and do it by POST."""
-        tombstone = self._asked_for(request, object_id, self.has_carry_out_permission)
+        """Ask whether to remove a file permanently; remove it on POST."""
+        tombstone = self._get_tombstone(request, object_id, self.has_purge_permission)
         if request.method != "POST":
             return self._confirmation(request, [tombstone], action="")
         self._remove(request, [tombstone])
         return HttpResponseRedirect(self._url("changelist"))
 
-    def _asked_for(self, request: HttpRequest, object_id: str, permitted: Any) -> Any:
-        if not permitted(request):
+    def _get_tombstone(self, request: HttpRequest, object_id: str, has_permission: Any) -> Any:
+        if not has_permission(request):
             raise PermissionDenied
         tombstone = self.get_object(request, object_id)
         if tombstone is None:
-            raise Http404(_("This tombstone is gone: it was restored or removed meanwhile."))
+            raise Http404(_("This file was restored or removed in the meantime."))
         return tombstone
 
-    def _url(self, page: str, *args: Any) -> str:
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
-        return reverse(name, args=args, current_app=self.admin_site.name)
+    def _confirmation(
+        self, request: HttpRequest, tombstones: list[Tombstone], action: str
+    ) -> HttpResponse:
+        context = {
+            "title": _("Remove permanently"),
+            "tombstones": tombstones,
+            "total": sum(tombstone.size or 0 for tombstone in tombstones),
+            "action": action,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        }
+        return render(self, request, self.confirmation_template, context)
 
-    def _restored(self, request: HttpRequest, tombstone: Any) -> HttpResponse:
-        page = self._url("change", tombstone.pk)
-        is_gone = self._restore(request, [tombstone]) == 1
-        return HttpResponseRedirect(self._url("changelist") if is_gone else page)
+    def _url(self, page: str, *args: Any) -> str:
+        return admin_url(self.admin_site, self.model, page, *args)
+
+    # -- Actions --
 
     @admin.action(
         permissions=["restore"],
-        description=gettext_lazy("Restore selected files, with rows and ids"),
+        description=gettext_lazy("Restore selected %(verbose_name_plural)s"),
     )
     def restore_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Restore each that can be, and tell of the others why not."""
-        # The oldest first: of two deletes of one delivery it has the rows of both.
-        self._restore(request, queryset.order_by("pk")[:AT_ONCE])
+        """Restore the files; report those that cannot be restored."""
+        self._restore(request, self._limited(request, queryset))
 
     @admin.action(
-        permissions=["carry_out"], description=gettext_lazy("Remove selected files for good, now")
+        permissions=["purge"],
+        description=gettext_lazy("Remove selected %(verbose_name_plural)s permanently"),
     )
     def remove_selected(
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> HttpResponse | None:
-        """Remove the bytes of each now, after a page that asks."""
-        chosen = list(queryset.order_by("pk")[:AT_ONCE])
+        """Remove the files permanently, after a confirmation page."""
+        tombstones = self._limited(request, queryset)
         if "confirmed" not in request.POST:
-            return self._confirmation(request, chosen, action="remove_selected")
-        self._remove(request, chosen)
+            return self._confirmation(request, tombstones, action="remove_selected")
+        self._remove(request, tombstones)
         return None
 
-    def _restore(self, request: HttpRequest, tombstones: Iterable[Tombstone]) -> int:
-        """Restore them, report the result of each, and return how many could be."""
+    def _limited(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Tombstone]:
+        """Return the first files of an action, and report how many are left out."""
+        # The oldest first: the first of two deletes of one delivery has the rows of both.
+        tombstones = list(queryset.order_by("pk")[:MAX_FILES])
+        if left_out := queryset.count() - len(tombstones):
+            text = ngettext(
+                "At most %(limit)d files are processed at once: %(count)d file was left out.",
+                "At most %(limit)d files are processed at once: %(count)d files were left out.",
+                left_out,
+            )
+            values = {"limit": MAX_FILES, "count": left_out}
+            self.message_user(request, text % values, messages.WARNING)
+        return tombstones
+
+    # -- Restoring --
+
+    def _restore_one(self, request: HttpRequest, tombstone: Tombstone) -> HttpResponse:
+        page_url = self._url("change", tombstone.pk)
+        is_restored = self._restore(request, [tombstone]) == 1
+        return HttpResponseRedirect(self._url("changelist") if is_restored else page_url)
+
+    def _restore(self, request: HttpRequest, tombstones: Sequence[Tombstone]) -> int:
+        """Restore the files, report the results, and return how many were restored."""
         done = restored = 0
         for tombstone in tombstones:
             try:
@@ -236,7 +269,7 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
             restored += 1
             text = _("Restored %(name)s as %(row)s.") % {"name": tombstone, "row": row}
             self.log_change(request, tombstone, text)
-            self.log_change(request, row, _("Restored from a tombstone."))
+            self.log_change(request, row, _("Restored."))
         if restored:
             text = ngettext(
                 "%(count)d file was restored.", "%(count)d files were restored.", restored
@@ -245,14 +278,17 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
         return done
 
     def _take_back(self, request: HttpRequest, tombstone: Tombstone) -> None:
+        """Restore an unrecorded file under another name, and report this name."""
         name = take_back(tombstone)
-        text = _("%(old)s is stored as '%(name)s' now and can be adopted by that name.")
+        text = _("%(old)s was restored as “%(name)s” and can be adopted by this name.")
         text = text % {"old": tombstone, "name": name}
         self.message_user(request, text, messages.SUCCESS)
         self.log_change(request, tombstone, text)
 
-    def _remove(self, request: HttpRequest, tombstones: list[Tombstone]) -> None:
-        """Remove the bytes once the request's transaction, if there is one, is committed."""
+    # -- Removing --
+
+    def _remove(self, request: HttpRequest, tombstones: Sequence[Tombstone]) -> None:
+        """Remove the bytes, with ATOMIC_REQUESTS after the COMMIT of the request."""
         if not tombstones:
             return
         using = tombstones[0]._state.db or DEFAULT_DB_ALIAS
@@ -266,36 +302,20 @@ class TombstoneAdmin(LookedAt, StoreAdmin):
             remove_committed()
 
     def _remove_committed(
-        self, request: HttpRequest, tombstones: list[Tombstone], using: str
+        self, request: HttpRequest, tombstones: Sequence[Tombstone], using: str
     ) -> None:
         removed = 0
         for event in remove_now(tombstones, using=using):
             if event.result == "removed":
                 removed += 1
-                # Not by its name: files in other stores may have the same.
-                self.log_change(request, event.tombstone, _("Removed for good."))
+                # The tombstone, because files in different stores can have the same name.
+                self.log_change(request, event.tombstone, _("Removed permanently."))
             else:
                 self.message_user(request, f"{event.subject}: {event.reason}.", messages.ERROR)
         if removed:
             text = ngettext(
-                "%(count)d file was removed for good.",
-                "%(count)d files were removed for good.",
+                "%(count)d file was removed permanently.",
+                "%(count)d files were removed permanently.",
                 removed,
             )
             self.message_user(request, text % {"count": removed}, messages.SUCCESS)
-
-    def _confirmation(
-        self, request: HttpRequest, tombstones: list[Tombstone], action: str
-    ) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Remove for good"),
-            "opts": self.opts,
-            "media": self.media,
-            "tombstones": tombstones,
-            "total": sum(tombstone.size or 0 for tombstone in tombstones),
-            "action": action,
-            "action_checkbox_name": ACTION_CHECKBOX_NAME,
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, self.confirmation_template, context)

@@ -1,4 +1,4 @@
-"""Registers groups, deliveries and files."""
+"""The admin of groups, deliveries and files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from .. import admin as bases
-from ..admin.shown import list_link
+from ..admin.utils import list_link
 from .models import AssignmentGroup, Delivery, FileMeta
 
 
 @admin.register(AssignmentGroup)
 class AssignmentGroupAdmin(bases.StoreAdmin):
-    """Groups, with their candidates and examiners."""
+    """Groups with their candidates and examiners."""
 
     prefix_fields = ("name",)
-    most_found = 200
-    search_help_text = _("An id, or the beginning of the name.")
+    max_matches = 200
+    search_help_text = _("The id or the beginning of the name.")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         given = [*super().get_readonly_fields(request, obj)]
@@ -27,7 +27,7 @@ class AssignmentGroupAdmin(bases.StoreAdmin):
 
     @admin.display(description=_("deliveries"))
     def all_deliveries(self, group: AssignmentGroup) -> str:
-        """The way to the list of the group's deliveries, which is not counted here."""
+        """Link to the list of the group's deliveries; they are not counted."""
         query = {"assignment_group__id__exact": group.pk}
         return list_link(self.admin_site, Delivery, query, str(_("Deliveries of this group")))
 
@@ -46,7 +46,7 @@ class NewFileMetaInline(bases.NewFileMetaInline):
 
 @admin.register(Delivery)
 class DeliveryAdmin(bases.DeliveryAdmin):
-    """Deliveries, with their files."""
+    """Deliveries with their files."""
 
     inlines = (FileMetaInline, NewFileMetaInline)
     list_display: Any = (

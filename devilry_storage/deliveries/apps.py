@@ -1,11 +1,11 @@
-"""The app of the concrete models; its label leaves ``deliveries`` to the site's own."""
+"""The app with concrete models. Its label leaves ``deliveries`` free for apps of the site."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
 
 class DeliveriesConfig(AppConfig):
-    """Has models and admin, and nothing to do when it is ready."""
+    """Configuration of the app with concrete models."""
 
     name = "devilry_storage.deliveries"
     label = "devilry_deliveries"

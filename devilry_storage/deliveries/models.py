@@ -1,4 +1,4 @@
-"""Concrete models, for sites without course models of their own."""
+"""Models of groups, deliveries and files for sites without models of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..models import AbstractDelivery, AbstractFileMeta, PrefixIndex
 
 
 class AssignmentGroup(models.Model):
-    """Those who deliver together, and those who examine what they deliver."""
+    """Candidates who deliver together, and the examiners of their deliveries."""
 
     name = models.CharField(_("name"), max_length=255)
     candidates = models.ManyToManyField(
@@ -30,7 +30,7 @@ class AssignmentGroup(models.Model):
 
 
 class Delivery(AbstractDelivery):
-    """What an assignment group handed in at one time."""
+    """The files that a group hands in at one time."""
 
     assignment_group = models.ForeignKey(
         AssignmentGroup,
@@ -64,7 +64,7 @@ class Delivery(AbstractDelivery):
                 fields=["assignment_group", "number"], name="devilry_deliveries_number_unique"
             )
         ]
-        # What the admin orders by, and beside it what it filters by.
+        # For the ordering and the filter of the admin.
         indexes = [
             models.Index(fields=["time_of_delivery", "id"], name="devilry_deliveries_time"),
             models.Index(
@@ -92,7 +92,7 @@ class FileMeta(AbstractFileMeta):
         ]
         indexes = [
             models.Index(fields=["created", "id"], name="devilry_deliveries_created"),
-            # Few among millions: without an index of their own a database may read all the rest.
+            # For few rows among millions, for which a database might read the whole table.
             models.Index(
                 fields=["created", "id"],
                 condition=models.Q(content__isnull=True),

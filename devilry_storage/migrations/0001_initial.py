@@ -54,8 +54,8 @@ class Migration(migrations.Migration):
                 ("last_error", models.TextField(blank=True, verbose_name="last error")),
             ],
             options={
-                "verbose_name": "tombstone",
-                "verbose_name_plural": "tombstones",
+                "verbose_name": "deleted file",
+                "verbose_name_plural": "deleted files",
             },
         ),
         migrations.AddConstraint(

@@ -28,7 +28,7 @@ class MonthlySum(models.Model):
         verbose_name = _("monthly sum")
         verbose_name_plural = _("dashboard of the delivery stores")
         default_permissions = ("view",)
-        permissions = [("refresh_statistics", "Can have the statistics counted anew")]
+        permissions = [("refresh_statistics", "Can refresh the statistics")]
         constraints = [
             models.UniqueConstraint(
                 fields=["model", "month"], name="devilry_storage_monthly_unique"

@@ -77,13 +77,13 @@ class Tombstone(models.Model):
     objects = models.Manager.from_queryset(TombstoneQuerySet)()
 
     class Meta:
-        verbose_name = _("tombstone")
-        verbose_name_plural = _("tombstones")
+        verbose_name = _("deleted file")
+        verbose_name_plural = _("deleted files")
         permissions = [
             ("browse_store", "Can browse the delivery stores"),
-            ("bury_orphan", "Can have bytes without a row removed"),
+            ("bury_orphan", "Can delete unrecorded files"),
             ("restore_tombstone", "Can restore deleted files"),
-            ("purge_tombstone", "Can remove deleted files before their time"),
+            ("purge_tombstone", "Can remove deleted files permanently"),
         ]
         constraints = [
             # Whatever makes a row name an object, or buries one, waits here for the others.

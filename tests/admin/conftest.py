@@ -1,4 +1,4 @@
-"""Somebody logged in, a delivery, and a store that does what a test wants."""
+"""Fixtures of the admin's tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.testapp.stores import HookedStore, close_opened
 
 @pytest.fixture
 def browser(db: None) -> Client:
-    """A browser in which a superuser is logged in."""
+    """Return the client of a superuser."""
     client = Client()
     client.force_login(make_superuser())
     return client
@@ -22,8 +22,8 @@ def browser(db: None) -> Client:
 
 @pytest.fixture
 def group(db: None) -> AssignmentGroup:
-    made: AssignmentGroup = AssignmentGroup.objects.create(name="the group")
-    return made
+    group: AssignmentGroup = AssignmentGroup.objects.create(name="the group")
+    return group
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def delivery(group: AssignmentGroup) -> Delivery:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[HookedStore]:
-    """The store of the test's files, for as long as it lasts."""
-    made = HookedStore()
-    monkeypatch.setattr(FileMeta, "deliverystore", made)
-    yield made
+    """Use a store with hooks for FileMeta."""
+    store = HookedStore()
+    monkeypatch.setattr(FileMeta, "deliverystore", store)
+    yield store
     close_opened()

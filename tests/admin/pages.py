@@ -1,4 +1,4 @@
-"""A browser for tests: it reads a page's forms and sends what a real one would."""
+"""Pages for tests: parse the HTML of a response, and submit its forms as a browser does."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin
 
+from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.resolving import store_for
+from tests.harness.users import make_user
 
 INLINE = frozenset({"a", "b", "code", "em", "i", "span", "strong", "wbr"})
 VOID = frozenset({"br", "hr", "img", "input", "link", "meta", "wbr"})
@@ -28,7 +30,7 @@ class Element:
         self.children: list[Element | str] = []
 
     def find(self, tag: str = "", **attributes: str) -> Iterator[Element]:
-        """Yield what lies below and has the tag and attributes (``class_`` is one of its)."""
+        """Yield the descendants with this tag and these attributes (``class_`` is one class)."""
         for child in self.children:
             if isinstance(child, Element):
                 if child.matches(tag, attributes):
@@ -79,7 +81,7 @@ class _Parser(HTMLParser):
 
 
 class Form:
-    """A form, filled in as its page is."""
+    """A form with the values that its page has filled in."""
 
     def __init__(self, element: Element) -> None:
         self.action = element.attributes.get("action", "")
@@ -115,7 +117,7 @@ class Form:
             self.values.setdefault(name, []).append(value)
 
     def filled(self, changes: dict[str, Any], button: str) -> dict[str, Any]:
-        """Return what is sent; KeyError for what nobody could fill in."""
+        """Return the data to send; raise KeyError for a field that the form does not have."""
         sent: dict[str, Any] = dict(self.values)
         for name, value in changes.items():
             if name in self.boxes:
@@ -125,7 +127,7 @@ class Form:
             elif name in self.files or name in self.values:
                 sent[name] = value
             else:
-                raise KeyError(f"{name!r} is no field of the form: {sorted(self.names)}")
+                raise KeyError(f"The form does not have a field {name!r}: {sorted(self.names)}")
         if button:
             sent[button] = self.buttons[button]
         return sent
@@ -136,7 +138,7 @@ class Form:
 
 
 class Page:
-    """A page as it was answered, after redirects."""
+    """The response to a request, after redirects."""
 
     def __init__(self, client: Client, response: Any, url: str) -> None:
         self.client = client
@@ -155,10 +157,10 @@ class Page:
         return Form(next(self.root.find("form", id=id_)))
 
     def submit(self, id_: str, changes: Any = (), button: str = "") -> Page:
-        """Send a form with these changes, as if the button had been pressed.
+        """Submit a form with these changes, as if the button had been pressed.
 
-        A file input is given an upload, a box True or the values to tick. Without an id it is
-        the page's only form.
+        The value of a file input is an upload, that of a checkbox True or the values to tick.
+        Without an id, the only form of the page is submitted.
         """
         form = self.form(id_) if id_ else self.only_post_form()
         url = urljoin(self.url, form.action)
@@ -166,12 +168,12 @@ class Page:
         return Page(self.client, self.client.post(url, data, follow=True), url)
 
     def only_post_form(self) -> Form:
-        """Return the form of a page that has but one besides those around every page."""
-        around = {"logout-form"}
+        """Return the only form of the page that is not part of every page."""
+        common = {"logout-form"}
         forms = [
             form
             for form in self.root.find("form", method="post")
-            if form.attributes.get("id") not in around
+            if form.attributes.get("id") not in common
         ]
         (form,) = forms
         return Form(form)
@@ -183,36 +185,46 @@ class Page:
     @property
     def messages(self) -> list[str]:
         lists = self.root.find("ul", class_="messagelist")
-        return [item.text for each in lists for item in each.find("li")]
+        return [item.text for part in lists for item in part.find("li")]
 
     @property
     def errors(self) -> list[str]:
         lists = self.root.find("ul", class_="errorlist")
-        return [item.text for each in lists for item in each.find("li")]
+        return [item.text for part in lists for item in part.find("li")]
 
     @property
-    def refused(self) -> bool:
-        """Whether the page says that a form was not saved."""
-        told = [message for message in self.messages if message.startswith("Nothing was saved: ")]
-        return self.status == 200 and bool(self.errors or told)
+    def is_rejected(self) -> bool:
+        """Return whether the page reports that a form was not saved."""
+        failures = [text for text in self.messages if text.startswith("Nothing was saved: ")]
+        return self.status == 200 and bool(self.errors or failures)
 
     def rows(self) -> list[str]:
-        """Return the texts of a list page's rows."""
+        """Return the texts of the rows of a list."""
         (table,) = self.root.find("table", id="result_list")
         return [row.text for body in table.find("tbody") for row in body.find("tr")]
 
 
-# -- What the tests of the admin say of pages and files --
+# -- Helpers --
 
 
 def url_of(row: Any, page: str = "change") -> str:
-    """Return the URL of a row's page."""
+    """Return the URL of a page of a row."""
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}", args=[row.pk])
 
 
 def url_for(model: Any, page: str = "changelist") -> str:
-    """Return the URL of a model's page."""
+    """Return the URL of a page of a model."""
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}")
+
+
+def staff(*permissions: str) -> Client:
+    """Return the client of a staff user with exactly these permissions."""
+    user = make_user("clerk", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    assert user.user_permissions.count() == len(permissions)
+    client = Client()
+    client.force_login(user)
+    return client
 
 
 def upload(name: str = "upload.txt", data: bytes = b"uploaded") -> SimpleUploadedFile:
@@ -220,7 +232,7 @@ def upload(name: str = "upload.txt", data: bytes = b"uploaded") -> SimpleUploade
 
 
 def add_files(page: Page, *files: tuple[str, SimpleUploadedFile], button: str = "_save") -> Page:
-    """Fill in the page's new files, (filename, upload) each, and save it."""
+    """Fill in new files, pairs of filename and upload, and save the page."""
     filled: dict[str, Any] = {}
     for number, (filename, file) in enumerate(files):
         filled[f"filemetas-{number}-filename"] = filename
@@ -229,13 +241,13 @@ def add_files(page: Page, *files: tuple[str, SimpleUploadedFile], button: str = 
 
 
 def add_file(page: Page, delivery: Any, file: SimpleUploadedFile, filename: str = "") -> Page:
-    """Fill in the page of one new file, and save it."""
+    """Fill in the page of a new file and save it."""
     filled = {"delivery": delivery.pk, "filename": filename, "content": file}
     return page.submit("filemeta_form", filled, "_save")
 
 
 def contents(delivery: Any) -> dict[str, bytes]:
-    """Return the bytes of the delivery's rows, checked against what the rows say of them."""
+    """Return the contents of a delivery's files; check their recorded sizes and digests."""
     found = {}
     for row in delivery.files:
         with row.content.open() as file:
@@ -245,5 +257,5 @@ def contents(delivery: Any) -> dict[str, bytes]:
 
 
 def stored_names() -> list[str]:
-    """Return the names of all that lies in the store."""
+    """Return the names of all files in the store."""
     return sorted(entry.name for entry in store_for(FileMeta).scan())

@@ -1,4 +1,4 @@
-"""What can be done with the deliveries of a list: a zip, a look into the store, a copy."""
+"""Actions on the list of deliveries: download, integrity check, copy and delete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
 from django.core.files.base import ContentFile
 from django.test import Client
 from django.utils import timezone
@@ -21,35 +20,25 @@ from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.integrity import verify
 from devilry_storage.resolving import store_for
-from tests.harness.users import make_user
 from tests.testapp.stores import HookedStore, failure
 
-from .pages import Page, contents, url_for
+from .pages import Page, contents, staff, url_for
 
-#: What a copy needs: it shows its files to another group.
+#: The permissions to copy deliveries.
 COPY = ("add_delivery", "view_filemeta", "add_filemeta")
 
 MODELS = {"delivery", "filemeta", "assignmentgroup"}
 
 
 def choose(browser: Client, action: str, *deliveries: Delivery) -> Any:
-    """Carry out an action on deliveries of the list; the answer, after redirects."""
-    chosen = {"action": action, "_selected_action": [str(each.pk) for each in deliveries]}
-    return browser.post(url_for(Delivery), {**chosen, "index": "0"}, follow=True)
+    """Run an action on deliveries of the list and return the response, after redirects."""
+    selected = [str(delivery.pk) for delivery in deliveries]
+    data = {"action": action, "_selected_action": selected}
+    return browser.post(url_for(Delivery), {**data, "index": "0"}, follow=True)
 
 
-def page_of(browser: Client, answer: Any) -> Page:
-    return Page(browser, answer, url_for(Delivery))
-
-
-def staff(*permissions: str) -> Client:
-    """Return the browser of a member of the staff who may do just this."""
-    user = make_user("clerk", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    assert user.user_permissions.count() == len(permissions)
-    client = Client()
-    client.force_login(user)
-    return client
+def page_of(browser: Client, response: Any) -> Page:
+    return Page(browser, response, url_for(Delivery))
 
 
 def deliver(group: AssignmentGroup, *filenames: str, finish: bool = True) -> Delivery:
@@ -70,10 +59,10 @@ def logged(row: Any) -> list[tuple[int, str]]:
 # -- Download --
 
 
-def test_chosen_deliveries_are_downloaded_as_one_zip(
+def test_selected_deliveries_are_downloaded_as_zip(
     browser: Client, group: AssignmentGroup
 ) -> None:
-    """Those that were ticked, and no others."""
+    """The zip has the selected deliveries only."""
     first, second = deliver(group, "a.txt"), deliver(group, "b.txt")
     deliver(group, "c.txt")
     answer = choose(browser, "download", first, second)
@@ -85,29 +74,29 @@ def test_chosen_deliveries_are_downloaded_as_one_zip(
     assert names == ["the group/1/a.txt", "the group/2/b.txt", "SHA256SUMS"]
 
 
-def test_a_file_that_its_model_hides_is_not_in_the_zip(
+def test_zip_omits_files_hidden_by_visible_to(
     browser: Client, group: AssignmentGroup, secrets: None
 ) -> None:
-    """The admin asks the model whose eyes a file is for, as downloads do."""
+    """The action respects visible_to(), as downloads do."""
     answer: Any = choose(browser, "download", deliver(group, "a.txt", "secret.txt"))
     data = b"".join(answer.streaming_content)
     names = zipfile.ZipFile(io.BytesIO(data)).namelist()
     assert names == ["the group/1/a.txt", "SHA256SUMS"]
 
 
-def test_too_large_an_archive_is_told(
+def test_archive_over_the_limit_is_reported(
     browser: Client, group: AssignmentGroup, settings: Any
 ) -> None:
-    """As a message of the list, not as a page without a way back."""
+    """The list shows a message."""
     settings.DELIVERY_STORE_ARCHIVE_MAX_FILES = 1
     (message,) = page_of(browser, choose(browser, "download", deliver(group, "a", "b"))).messages
     assert "DELIVERY_STORE_ARCHIVE_MAX_FILES" in message
 
 
-def test_a_store_that_fails_makes_no_archive(
+def test_archive_of_failing_store_is_reported(
     browser: Client, group: AssignmentGroup, store: HookedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it says is told before the first byte."""
+    """The failure is found before the response begins."""
     delivery = deliver(group, "a")
 
     def fail(*args: Any, **kwargs: Any) -> Any:
@@ -133,10 +122,10 @@ def test_a_store_that_fails_makes_no_archive(
         (("view_delivery", "delete_delivery"), {"verify", "delete_selected"}),
     ],
 )
-def test_each_action_has_its_permission(
+def test_actions_need_permissions(
     permissions: tuple[str, ...], offered: set[str], group: AssignmentGroup
 ) -> None:
-    """What is not offered is not done, whatever is sent."""
+    """An action that is not offered is not run when it is submitted."""
     delivery = deliver(group, "a.txt", finish=False)
     browser = staff(*permissions)
     (select,) = Page.get(browser, url_for(Delivery)).root.find("select", name="action")
@@ -148,10 +137,10 @@ def test_each_action_has_its_permission(
     assert not LogEntry.objects.exists()
 
 
-def test_nobody_reads_files_by_copying_them_to_a_group_of_their_own(
+def test_copy_needs_permission_to_view_files(
     group: AssignmentGroup,
 ) -> None:
-    """Who may add deliveries, but not view files, copies none that others delivered."""
+    """Otherwise users could copy files to their own group to read them."""
     delivery = deliver(group, "a.txt")
     browser = staff("view_delivery", "add_delivery", "add_filemeta")
     own = AssignmentGroup.objects.create(name="own")
@@ -161,77 +150,81 @@ def test_nobody_reads_files_by_copying_them_to_a_group_of_their_own(
     assert Delivery.objects.get() == delivery
 
 
-# -- Verify --
+# -- Integrity check --
 
 
-def harm(row: FileMeta, data: bytes | None) -> None:
-    """Put other bytes in the place of a row's, or none."""
+def replace_bytes(row: FileMeta, data: bytes | None) -> None:
+    """Replace the bytes of a file, or delete them."""
     store: Any = store_for(row)
     store.delete(row.content.name)
     if data is not None:
         store.save(row.content.name, ContentFile(data))
 
 
-def test_what_is_not_as_it_should_be_is_told_of_each_file(
+def test_integrity_check_reports_problems_of_each_file(
     browser: Client, group: AssignmentGroup
 ) -> None:
-    """Missing, of another size, not stored, and bytes of no row; the others are noted as whole."""
-    whole, faulty = deliver(group, "a.txt"), deliver(group, "good", "gone", "torn", finish=False)
-    left = FileMeta.objects.create(delivery=faulty, filename="left")
-    rows = {row.filename: row for row in faulty.files}
-    harm(rows["gone"], None)
-    harm(rows["torn"], b"to")
+    """Missing files, wrong sizes, incomplete uploads and files without rows are reported."""
+    whole = deliver(group, "a.txt")
+    damaged = deliver(group, "good", "lost", "torn", finish=False)
+    pending = FileMeta.objects.create(delivery=damaged, filename="pending")
+    rows = {row.filename: row for row in damaged.files}
+    replace_bytes(rows["lost"], None)
+    replace_bytes(rows["torn"], b"to")
     store: Any = store_for(FileMeta)
-    folder = store.layout.folder(faulty.pk)
+    folder = store.layout.folder(damaged.pk)
     store.save(f"{folder}/999", ContentFile(b"orphan"))
     store.save(f"{folder}/notes.txt", ContentFile(b"foreign"))
     began = timezone.now()
-    page = page_of(browser, choose(browser, "verify", whole, faulty))
-    assert "2 deliveries were compared with the store." in page.text
-    assert "2 files are there" in page.text
+    page = page_of(browser, choose(browser, "verify", whole, damaged))
+    assert "2 deliveries were checked." in page.text
+    assert "2 files are in the store with their recorded sizes." in page.text
     (table,) = (
         table for part in page.root.find(class_="devilry-scroll") for table in part.find("table")
     )
-    told = [row.text for body in table.find("tbody") for row in body.find("tr")]
-    assert sorted(told) == sorted(
-        f"Delivery {faulty.pk} {rest}"
+    problems = [row.text for body in table.find("tbody") for row in body.find("tr")]
+    wrong_size = "Wrong size: 2 bytes in the store, but 4 bytes are recorded"
+    assert sorted(problems) == sorted(
+        f"Delivery {damaged.pk} {rest}"
         for rest in (
-            "left not stored (yet)",
-            f"gone {rows['gone'].content} missing: the store has no such file",
-            f"torn {rows['torn'].content} wrong size: 2 bytes in the store, not 4",
-            f"{folder}/999 6 bytes in the delivery's folder that no file is recorded for",
-            f"{folder}/notes.txt 7 bytes in the delivery's folder that no file is recorded for",
+            "pending Not stored",
+            f"lost {rows['lost'].content} Missing: the file is not in the store",
+            f"torn {rows['torn'].content} {wrong_size}",
+            f"{folder}/999 Unrecorded file of 6 bytes in the delivery's folder",
+            f"{folder}/notes.txt Unknown file of 7 bytes in the delivery's folder",
         )
     )
-    verified = {row.filename for row in FileMeta.objects.filter(verified_at__gte=began)}
-    assert verified == {"a.txt", "good"}
-    assert FileMeta.objects.get(pk=left.pk).verified_at is None
-    assert logged(whole) == [(CHANGE, "Verified against the store: 1 files are whole, 0 faults.")]
+    checked = {row.filename for row in FileMeta.objects.filter(verified_at__gte=began)}
+    assert checked == {"a.txt", "good"}
+    assert FileMeta.objects.get(pk=pending.pk).verified_at is None
+    assert logged(whole) == [(CHANGE, "Integrity check: 1 whole files, 0 problems.")]
 
 
-def test_filename_of_a_fault_is_escaped(browser: Client, group: AssignmentGroup) -> None:
-    """A student has chosen it."""
+def test_filename_of_a_problem_is_escaped(browser: Client, group: AssignmentGroup) -> None:
+    """Students choose filenames."""
     delivery = deliver(group, "a.txt")
-    harm(delivery.files.get(), None)
+    replace_bytes(delivery.files.get(), None)
     FileMeta.objects.update(filename="<script>alert(1)</script>")
     page = choose(browser, "verify", delivery).content.decode()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
 
 
-def test_whole_deliveries_have_no_faults(browser: Client, group: AssignmentGroup) -> None:
-    """And what was deleted, and has its tombstone, is none."""
+def test_integrity_check_of_whole_deliveries_finds_no_problems(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """Deleted files in the folder are not a problem."""
     delivery = deliver(group, "a", "b", finish=False)
     delivery.files.get(filename="b").delete()
     page = page_of(browser, choose(browser, "verify", delivery))
-    assert "There are no faults." in page.text
-    assert "One file is there, with the size that is recorded." in page.text
+    assert "No problems were found." in page.text
+    assert "One file is in the store with its recorded size." in page.text
 
 
-def test_a_store_that_cannot_be_asked_is_told_by_the_verification(
+def test_integrity_check_reports_failing_store(
     browser: Client, group: AssignmentGroup, store: HookedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is noted of what was not seen."""
+    """No file is recorded as checked."""
     delivery = deliver(group, "a")
 
     def fail(prefix: str = "") -> Any:
@@ -245,20 +238,20 @@ def test_a_store_that_cannot_be_asked_is_told_by_the_verification(
     assert FileMeta.objects.get().verified_at is None
 
 
-def test_bytes_that_were_replaced_meanwhile_are_not_noted_as_verified(
+def test_integrity_check_skips_bytes_replaced_meanwhile(
     browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The note is about the bytes that were seen."""
+    """The recorded time is about the bytes that were checked."""
     delivery = deliver(group, "a", finish=False)
 
-    def replace_afterwards(each: Any) -> Any:
-        found = list(verify(each))
+    def replace_afterwards(checked: Any) -> Any:
+        verdicts = list(verify(checked))
         row = delivery.files.get()
         row.content = ContentFile(b"another", name="a")
         row.save()
-        return found
+        return verdicts
 
-    monkeypatch.setattr("devilry_storage.admin.actions.verified", replace_afterwards)
+    monkeypatch.setattr(actions, "check_delivery", replace_afterwards)
     choose(browser, "verify", delivery)
     assert FileMeta.objects.get().verified_at is None
 
@@ -266,10 +259,10 @@ def test_bytes_that_were_replaced_meanwhile_are_not_noted_as_verified(
 # -- Copy --
 
 
-def test_deliveries_are_copied_to_a_group_that_was_searched(
+def test_deliveries_are_copied_to_the_selected_group(
     browser: Client, group: AssignmentGroup
 ) -> None:
-    """Chosen in a form: searched for by the beginning of its name, then ticked."""
+    """The group is found by the beginning of its name, then selected."""
     first, second = deliver(group, "a.txt"), deliver(group, "b.txt")
     before = timezone.now() - timedelta(days=1)
     Delivery.objects.filter(pk=first.pk).update(time_of_delivery=before)
@@ -290,8 +283,8 @@ def test_deliveries_are_copied_to_a_group_that_was_searched(
     assert logged(first) == []
 
 
-def test_deliveries_are_copied_where_numbers_are_grouped(browser: Client, settings: Any) -> None:
-    """The form sends ids, whatever the site writes numbers like."""
+def test_copy_form_ignores_thousand_separators(browser: Client, settings: Any) -> None:
+    """Ids in the form are not localized."""
     settings.USE_THOUSAND_SEPARATOR = True
     group = AssignmentGroup.objects.create(pk=23456, name="group")
     other = AssignmentGroup.objects.create(pk=34567, name="Other")
@@ -305,8 +298,8 @@ def test_deliveries_are_copied_where_numbers_are_grouped(browser: Client, settin
     assert other.deliveries.get().copy_of == delivery
 
 
-def test_nothing_is_copied_without_a_group(browser: Client, group: AssignmentGroup) -> None:
-    """A form that was sent without a choice, or with one that cannot be, is shown again."""
+def test_copy_needs_a_valid_group(browser: Client, group: AssignmentGroup) -> None:
+    """The form is shown again without a group or with an invalid one."""
     delivery = deliver(group, "a.txt")
     sent = {"action": "copy", "_selected_action": [str(delivery.pk)], "copy": "Copy"}
     for chosen in ({"search": "the"}, {"search": "the", "group": "99999"}, {"group": "x\0"}):
@@ -318,44 +311,46 @@ def test_nothing_is_copied_without_a_group(browser: Client, group: AssignmentGro
     assert Delivery.objects.get() == delivery
 
 
-def test_a_search_for_a_group_says_what_it_does_not_find(
+def test_group_search_reports_no_and_too_many_matches(
     browser: Client, group: AssignmentGroup
 ) -> None:
-    """Nothing, or more than there is room for."""
+    """A note says that there are no matches, or others."""
     delivery = deliver(group, "a.txt")
     AssignmentGroup.objects.bulk_create(AssignmentGroup(name=f"Team {n}") for n in range(21))
     page = page_of(browser, choose(browser, "copy", delivery))
-    nothing = page.submit("copy_form", {"search": "nobody"}, "search_groups")
-    assert "Nothing was found." in nothing.text
+    nothing = page.submit("copy_form", {"search": "unknown"}, "search_groups")
+    assert "No matches were found." in nothing.text
     many = page.submit("copy_form", {"search": "team"}, "search_groups")
-    assert "There are more: write more of it." in many.text
+    assert "More matches exist: refine your search." in many.text
     assert len(many.form("copy_form").boxes["group"]) == 20
 
 
-def test_what_cannot_be_copied_is_told(browser: Client, group: AssignmentGroup) -> None:
-    """Unfinished ones, and those whose bytes are gone; the others are copied."""
-    whole, unfinished, gone = (
+def test_copy_reports_unfinished_and_missing_files(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """The other deliveries are copied."""
+    whole, unfinished, lost = (
         deliver(group, "a.txt"),
         deliver(group, "b.txt", finish=False),
         deliver(group, "c.txt"),
     )
-    harm(gone.files.get(), None)
+    replace_bytes(lost.files.get(), None)
     other = AssignmentGroup.objects.create(name="other")
-    page = page_of(browser, choose(browser, "copy", whole, unfinished, gone))
-    assert "not finished: it cannot be copied" in page.text
+    page = page_of(browser, choose(browser, "copy", whole, unfinished, lost))
+    assert "not finished, cannot be copied" in page.text
     page = page.submit("copy_form", {"search": "other"}, "search_groups")
     page = page.submit("copy_form", {"group": [str(other.pk)]}, "copy")
-    told = "\n".join(page.messages)
-    assert "1 delivery was copied to “other”." in told
-    assert f"'{unfinished.pk}' is not finished" in told
-    assert f"Delivery {gone.pk}: The store has no file" in told
+    text = "\n".join(page.messages)
+    assert "1 delivery was copied to “other”." in text
+    assert f"'{unfinished.pk}' is not finished" in text
+    assert f"Delivery {lost.pk}: The store has no file" in text
     assert [copy.copy_of for copy in other.deliveries.all()] == [whole]
 
 
-def test_group_that_its_admin_hides_is_not_copied_to(
+def test_copy_rejects_groups_hidden_by_their_admin(
     browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a search nor an id leads to what the list of groups does not show."""
+    """Neither a search nor an id finds such a group."""
     delivery = deliver(group, "a.txt")
     hidden = AssignmentGroup.objects.create(name="hidden")
     shown = AssignmentGroup.objects.exclude(pk=hidden.pk)
@@ -368,8 +363,8 @@ def test_group_that_its_admin_hides_is_not_copied_to(
     assert Delivery.objects.count() == 2
 
 
-def test_whoever_may_not_see_groups_names_one_by_its_id(group: AssignmentGroup) -> None:
-    """There is no search for them, and no list."""
+def test_copy_without_permission_to_view_groups_needs_an_id(group: AssignmentGroup) -> None:
+    """Such users cannot search for groups."""
     delivery = deliver(group, "a.txt")
     other = AssignmentGroup.objects.create(name="other")
     browser = staff("view_delivery", *COPY)
@@ -382,18 +377,18 @@ def test_whoever_may_not_see_groups_names_one_by_its_id(group: AssignmentGroup) 
 
 
 @pytest.mark.parametrize("action", ["verify", "copy"])
-def test_not_too_many_are_worked_on_at_once(
+def test_actions_limit_the_number_of_deliveries(
     action: str, browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request comes to an end."""
-    monkeypatch.setattr(actions, "AT_ONCE", 1)
+    """This bounds the duration of a request."""
+    monkeypatch.setattr(actions, "MAX_DELIVERIES", 1)
     answer = choose(browser, action, deliver(group, "a"), deliver(group, "b"))
-    assert page_of(browser, answer).messages == ["Nothing was done: choose at most 1 at once."]
+    assert page_of(browser, answer).messages == ["Nothing was done: select at most 1 at once."]
     assert not LogEntry.objects.exists()
 
 
-def test_every_action_needs_a_token(browser: Client, group: AssignmentGroup) -> None:
-    """What changes something is never done for another site's page."""
+def test_actions_need_csrf_token(browser: Client, group: AssignmentGroup) -> None:
+    """All actions of the list are protected."""
     delivery = deliver(group, "a.txt")
     client = Client(enforce_csrf_checks=True)
     client.cookies = browser.cookies
@@ -406,10 +401,10 @@ def test_every_action_needs_a_token(browser: Client, group: AssignmentGroup) -> 
 
 @pytest.mark.parametrize("way", ["page", "selected"])
 @pytest.mark.parametrize("model", [Delivery, FileMeta])
-def test_the_confirmation_tells_of_tombstones(
+def test_delete_confirmation_shows_retention(
     way: str, model: Any, browser: Client, group: AssignmentGroup, settings: Any
 ) -> None:
-    """Until when what is deleted can be brought back, or that it cannot."""
+    """It says until when the files can be restored, or that they cannot."""
     delivery = deliver(group, "a.txt")
     row = delivery if model is Delivery else delivery.files.get()
 
@@ -419,6 +414,6 @@ def test_the_confirmation_tells_of_tombstones(
         chosen = {"action": "delete_selected", "_selected_action": str(row.pk), "index": "0"}
         return Page(browser, browser.post(url_for(model), chosen, follow=True), "").text
 
-    assert "A tombstone for each file keeps its row" in confirmation()
+    assert "The files can be restored until" in confirmation()
     settings.DELIVERY_STORE_RETENTION_DAYS = 0
-    assert "are removed from the store at once" in confirmation()
+    assert "The files will be removed permanently." in confirmation()

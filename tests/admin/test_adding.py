@@ -1,4 +1,4 @@
-"""Adding files: several at once, filenames from uploads, clashes, and stores that fail."""
+"""Adding files: several at once, filenames from uploads, clashes, and failing stores."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.testapp.stores import HookedStore
 
 from .pages import Page, add_file, add_files, contents, stored_names, upload, url_for, url_of
 
-#: Django 4.2 says "exists already" in words of its own.
+#: Part of the message about a duplicate, which differs between versions of Django.
 TAKEN = "already"
 ACUTE = "\u00e9"
 
 
-def test_a_delivery_is_added_with_several_files(browser: Client, group: AssignmentGroup) -> None:
-    """Several new files at once; those without a filename get the upload's."""
+def test_delivery_is_added_with_several_files(browser: Client, group: AssignmentGroup) -> None:
+    """Files without a filename get the name of the upload."""
     filled = {
         "assignment_group": group.pk,
         "filemetas-0-content": upload("first.txt", b"1"),
@@ -42,7 +42,7 @@ def test_a_delivery_is_added_with_several_files(browser: Client, group: Assignme
 
 
 def test_files_are_added_to_an_unfinished_delivery(browser: Client, delivery: Delivery) -> None:
-    """Uploads are added to what is there, as many as are sent."""
+    """The existing files stay."""
     delivery.add_file("old.txt", b"old")
     page = Page.get(browser, url_of(delivery))
     page = add_files(page, ("", upload("new.txt", b"n")), ("x", upload()), button="_continue")
@@ -51,8 +51,8 @@ def test_files_are_added_to_an_unfinished_delivery(browser: Client, delivery: De
     assert len(list(page.root.find("tr", class_="has_original"))) == 3
 
 
-def test_a_file_is_added_on_its_own_page(browser: Client, delivery: Delivery) -> None:
-    """The page of files adds one, too."""
+def test_file_is_added_on_its_own_page(browser: Client, delivery: Delivery) -> None:
+    """The admin of files adds single files."""
     page = add_file(Page.get(browser, url_for(FileMeta, "add")), delivery, upload())
     assert not page.errors
     assert contents(delivery) == {"upload.txt": b"uploaded"}
@@ -68,10 +68,10 @@ def test_a_file_is_added_on_its_own_page(browser: Client, delivery: Delivery) ->
         [("", ACUTE), ("", unicodedata.normalize("NFD", ACUTE))],
     ],
 )
-def test_new_files_of_one_name_are_a_form_error(
+def test_new_files_with_equal_names_are_a_form_error(
     names: list[tuple[str, str]], browser: Client, delivery: Delivery
 ) -> None:
-    """A clash among the new ones, however it comes about, is told and stores nothing."""
+    """Nothing is stored if new files have the same name."""
     files = [(filename, upload(name)) for filename, name in names]
     page = add_files(Page.get(browser, url_of(delivery)), *files)
     assert "Please correct the duplicate data for filename." in page.errors
@@ -82,10 +82,10 @@ def test_new_files_of_one_name_are_a_form_error(
 @pytest.mark.parametrize(
     ("filename", "name"), [(ACUTE, "a"), ("", unicodedata.normalize("NFD", ACUTE))]
 )
-def test_a_name_that_is_stored_already_is_a_form_error(
+def test_name_of_a_stored_file_is_a_form_error(
     filename: str, name: str, browser: Client, delivery: Delivery
 ) -> None:
-    """A clash with a stored file is told and stores nothing, on both pages."""
+    """Nothing is stored, on both pages."""
     delivery.add_file(ACUTE, b"old")
     page = add_files(Page.get(browser, url_of(delivery)), (filename, upload(name)))
     assert [TAKEN in error for error in page.errors] == [True]
@@ -99,10 +99,10 @@ def test_a_name_that_is_stored_already_is_a_form_error(
     "filename",
     ["..", "a/b.txt", "a\\b", "a\u202ename.txt", "\u200b", "a\x07", "x" * 256, "a\0b"],
 )
-def test_a_bad_filename_is_a_form_error(
+def test_invalid_filename_is_a_form_error(
     filename: str, browser: Client, delivery: Delivery
 ) -> None:
-    """What no download should be called is refused, and the page stays."""
+    """Nothing is stored, on both pages."""
     page = add_files(Page.get(browser, url_of(delivery)), (filename, upload()))
     assert len(page.errors) == 1
     page = add_file(Page.get(browser, url_for(FileMeta, "add")), delivery, upload(), filename)
@@ -111,8 +111,8 @@ def test_a_bad_filename_is_a_form_error(
     assert not stored_names()
 
 
-def test_an_upload_with_a_bad_name_is_a_form_error(browser: Client, delivery: Delivery) -> None:
-    """It needs a filename that is typed in."""
+def test_upload_with_invalid_name_is_a_form_error(browser: Client, delivery: Delivery) -> None:
+    """A valid filename makes the upload possible."""
     page = Page.get(browser, url_of(delivery))
     answer = add_files(page, ("", upload("...")))
     assert "it names a folder" in " ".join(answer.errors)
@@ -121,38 +121,38 @@ def test_an_upload_with_a_bad_name_is_a_form_error(browser: Client, delivery: De
     assert contents(delivery) == {"good.txt": b"uploaded"}
 
 
-def test_a_filename_without_a_file_is_a_form_error(browser: Client, delivery: Delivery) -> None:
-    """A row without bytes is not made by a forgotten upload."""
+def test_filename_without_a_file_is_a_form_error(browser: Client, delivery: Delivery) -> None:
+    """Otherwise the row would not get any content."""
     page = Page.get(browser, url_of(delivery))
     page = page.submit("delivery_form", {"filemetas-0-filename": "a.txt"}, "_save")
     assert "This field is required." in page.errors
     assert not delivery.files.exists()
 
 
-# -- What fails while it is stored --
+# -- Failures --
 
 
-def test_a_full_disk_is_told_and_leaves_no_row(
+def test_full_disk_is_reported_and_leaves_no_row(
     browser: Client, delivery: Delivery, store: HookedStore
 ) -> None:
-    """Disk full while adding: a message with the reason, no row; later the same works."""
+    """The same form succeeds once there is space."""
     store.fill_up()
     page = Page.get(browser, url_of(delivery))
     answer = add_files(page, ("a.txt", upload()))
-    told = "Nothing was saved: the delivery store failed: No space left on device."
-    assert answer.messages == [told]
+    message = "Nothing was saved: the delivery store failed: No space left on device."
+    assert answer.messages == [message]
     one = add_file(Page.get(browser, url_for(FileMeta, "add")), delivery, upload())
-    assert one.messages == [told]
+    assert one.messages == [message]
     assert not FileMeta.objects.exists()
     store.fill_up(room_for=1)
     assert not add_files(page, ("a.txt", upload())).errors
     assert contents(delivery) == {"a.txt": b"uploaded"}
 
 
-def test_one_file_that_fails_takes_the_others_with_it(
+def test_failure_of_one_file_rolls_back_the_page(
     browser: Client, group: AssignmentGroup, store: HookedStore
 ) -> None:
-    """What a page sends is saved as a whole or not at all; that is said, and nothing else."""
+    """A page is saved completely or not at all."""
     store.fill_up(room_for=1)
     filled = {
         "assignment_group": group.pk,
@@ -165,10 +165,10 @@ def test_one_file_that_fails_takes_the_others_with_it(
     assert not FileMeta.objects.exists()
 
 
-def test_a_file_that_fails_keeps_what_was_to_be_deleted(
+def test_failure_rolls_back_deletes_of_the_same_page(
     browser: Client, delivery: Delivery, store: HookedStore
 ) -> None:
-    """A delete in the same form is undone, and nobody is told of it."""
+    """The page does not report the delete."""
     delivery.add_file("old.txt", b"old")
     store.fill_up()
     filled = {"stored-filemetas-0-DELETE": True, "filemetas-0-content": upload()}
@@ -179,7 +179,7 @@ def test_a_file_that_fails_keeps_what_was_to_be_deleted(
 
 
 @pytest.mark.parametrize(
-    ("exception", "told"),
+    ("exception", "text"),
     [
         (RuntimeError("the cloud said 503"), "the cloud said 503."),
         (KeyError(), "KeyError."),
@@ -187,15 +187,15 @@ def test_a_file_that_fails_keeps_what_was_to_be_deleted(
         (DatabaseError("gone"), "the database failed or is busy"),
     ],
 )
-def test_whatever_a_store_raises_is_told(
+def test_any_exception_of_a_store_is_reported(
     exception: Exception,
-    told: str,
+    text: str,
     browser: Client,
     delivery: Delivery,
     store: HookedStore,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A backend with exceptions of its own is no error page; the log has the traceback."""
+    """The page shows a message, and the log has the traceback."""
 
     def fail(name: str) -> None:
         raise exception
@@ -204,16 +204,14 @@ def test_whatever_a_store_raises_is_told(
     page = add_files(Page.get(browser, url_of(delivery)), ("a.txt", upload()))
     (message,) = page.messages
     assert message.startswith("Nothing was saved: ")
-    assert told in message
+    assert text in message
     assert not FileMeta.objects.exists()
     logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
     assert [failure.__cause__ for failure in logged if failure] == [exception]
 
 
-def test_a_name_that_is_taken_after_the_form_was_judged_is_told(
-    browser: Client, delivery: Delivery
-) -> None:
-    """A race for a filename is a message, not an error page."""
+def test_filename_taken_after_validation_is_reported(browser: Client, delivery: Delivery) -> None:
+    """The race is reported as a message."""
 
     def rival(instance: Any, **kwargs: Any) -> None:
         FileMeta.objects.bulk_create([FileMeta(delivery=delivery, filename=instance.filename)])
@@ -229,8 +227,8 @@ def test_a_name_that_is_taken_after_the_form_was_judged_is_told(
     assert not FileMeta.objects.exists()
 
 
-def test_a_busy_database_is_told(browser: Client, delivery: Delivery) -> None:
-    """Where perhaps only the reply was lost, nobody is told that nothing was saved."""
+def test_busy_database_is_reported(browser: Client, delivery: Delivery) -> None:
+    """The message leaves open whether the changes were saved."""
 
     def busy(**kwargs: Any) -> None:
         raise OperationalError("database is locked")
@@ -241,19 +239,21 @@ def test_a_busy_database_is_told(browser: Client, delivery: Delivery) -> None:
         page = add_files(page, ("a.txt", upload()))
     finally:
         post_save.disconnect(busy, sender=Delivery)
-    assert page.messages == [
-        "The database failed or is busy: look whether this was saved, and try again."
-    ]
+    (message,) = page.messages
+    assert message == (
+        "The database failed or is busy: check whether your changes were saved before trying "
+        "again."
+    )
     assert not FileMeta.objects.exists()
 
 
-def test_a_failure_is_told_with_atomic_requests_too(
+def test_failure_is_reported_with_atomic_requests(
     browser: Client,
     delivery: Delivery,
     store: HookedStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """ATOMIC_REQUESTS puts a transaction around the admin's: the rollback is ours all the same."""
+    """The admin's own transaction is rolled back."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     store.fill_up(room_for=1)
     page = Page.get(browser, url_of(delivery))

@@ -1,4 +1,4 @@
-"""Every way to delete in the admin: rows go, tombstones come, bytes stay until they are due."""
+"""Deleting files in the admin: rows are deleted, and their bytes are kept until they are due."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .pages import Page, add_files, contents, stored_names, upload, url_for, url
 
 @pytest.fixture
 def filled(delivery: Delivery) -> Delivery:
-    """A finished delivery with two files, and a row without bytes that was left behind."""
+    """Return a finished delivery with two files, and a row without bytes."""
     delivery.add_files({"a.txt": b"a", "b.txt": b"bb"})
     delivery.finish()
-    FileMeta.objects.create(delivery=delivery, filename="left.txt")
+    FileMeta.objects.create(delivery=delivery, filename="pending.txt")
     return delivery
 
 
@@ -34,99 +34,97 @@ def delete_selected(browser: Client, *rows: Any) -> Page:
 
 
 def check_buried(*names: str) -> None:
-    """Check that exactly these have tombstones that a restore can use, and their bytes."""
+    """Check that exactly these files have tombstones, complete rows and their bytes."""
     assert sorted(names) == sorted(Tombstone.objects.values_list("name", flat=True))
-    for stone in Tombstone.objects.all():
-        with store_for(FileMeta).open(stone.name) as file:
-            assert len(file.read()) == stone.size
-        assert [row["model"] for row in stone.rows] == [
+    for tombstone in Tombstone.objects.all():
+        with store_for(FileMeta).open(tombstone.name) as file:
+            assert len(file.read()) == tombstone.size
+        assert [row["model"] for row in tombstone.rows] == [
             "devilry_deliveries.delivery",
             "devilry_deliveries.filemeta",
         ]
-        assert stone.due > timezone.now() + timedelta(days=29)
+        assert tombstone.due > timezone.now() + timedelta(days=29)
 
 
-def check_told(page: Page, text: str) -> None:
+def check_message(page: Page, text: str) -> None:
     due = timezone.localtime(timezone.now() + timedelta(days=30))
     until = formats.date_format(due, "DATE_FORMAT")
     assert any(text in message and until in message for message in page.messages), page.messages
 
 
-KEPT_1 = "The bytes of 1 file are kept in the store until"
-KEPT_2 = "The bytes of 2 files are kept in the store until"
+ONE_DELETED = "1 file was deleted. It can be restored until"
+TWO_DELETED = "2 files were deleted. They can be restored until"
 
 
-def test_the_box_beside_a_file_deletes_it(browser: Client, filled: Delivery) -> None:
-    """The files of a finished delivery can be deleted, too."""
+def test_checkbox_of_a_file_deletes_it(browser: Client, filled: Delivery) -> None:
+    """Files of a finished delivery can be deleted, too."""
     first = filled.files.get(filename="a.txt")
     page = Page.get(browser, url_of(filled))
     page = page.submit("delivery_form", {"stored-filemetas-0-DELETE": True}, "_save")
-    check_told(page, KEPT_1)
+    check_message(page, ONE_DELETED)
     check_buried(first.content.name)
-    assert set(filled.files.values_list("filename", flat=True)) == {"b.txt", "left.txt"}
+    assert set(filled.files.values_list("filename", flat=True)) == {"b.txt", "pending.txt"}
 
 
-def test_a_row_without_bytes_is_deleted_without_a_tombstone(
-    browser: Client, filled: Delivery
-) -> None:
-    """Nothing is kept of what never was."""
+def test_row_without_bytes_is_deleted_without_tombstone(browser: Client, filled: Delivery) -> None:
+    """There are no bytes to keep."""
     page = Page.get(browser, url_of(filled))
     page = page.submit("delivery_form", {"stored-filemetas-2-DELETE": True}, "_save")
-    assert not any("kept" in message for message in page.messages)
+    assert not any("restored" in message for message in page.messages)
     check_buried()
     assert set(contents(filled)) == {"a.txt", "b.txt"}
 
 
-def test_the_page_of_a_file_deletes_it(browser: Client, filled: Delivery) -> None:
-    """Deleted after the confirmation."""
+def test_file_is_deleted_on_its_page(browser: Client, filled: Delivery) -> None:
+    """The page asks for confirmation."""
     row = filled.files.get(filename="b.txt")
     page = Page.get(browser, url_of(row, "delete")).submit("")
-    check_told(page, KEPT_1)
+    check_message(page, ONE_DELETED)
     check_buried(row.content.name)
     assert not FileMeta.objects.filter(pk=row.pk).exists()
 
 
 def test_selected_files_are_deleted(browser: Client, filled: Delivery) -> None:
-    """Bulk delete of files, one of them without bytes."""
+    """One of them has no bytes."""
     rows = list(filled.files)
     page = delete_selected(browser, *rows)
-    check_told(page, KEPT_2)
+    check_message(page, TWO_DELETED)
     check_buried(*(row.content.name for row in rows if row.content))
     assert not FileMeta.objects.exists()
     assert Delivery.objects.get() == filled
 
 
-def test_a_delivery_takes_its_files_with_it(browser: Client, filled: Delivery) -> None:
-    """Delete of one delivery cascades to its files."""
+def test_deleted_delivery_deletes_its_files(browser: Client, filled: Delivery) -> None:
+    """The confirmation lists the files."""
     names = stored_names()
     confirmation = Page.get(browser, url_of(filled, "delete"))
-    for filename in ("a.txt", "b.txt", "left.txt"):
+    for filename in ("a.txt", "b.txt", "pending.txt"):
         assert filename in confirmation.text
-    check_told(confirmation.submit(""), KEPT_2)
+    check_message(confirmation.submit(""), TWO_DELETED)
     check_buried(*names)
     assert not Delivery.objects.exists()
     assert not FileMeta.objects.exists()
 
 
-def test_selected_deliveries_take_their_files_with_them(
+def test_deleted_deliveries_delete_their_files(
     browser: Client, filled: Delivery, group: AssignmentGroup
 ) -> None:
-    """Bulk delete of deliveries cascades, and leaves the others alone."""
+    """Other deliveries keep their files."""
     other, neighbour = Delivery.begin(group), Delivery.begin(group)
     other.add_file("c.txt", b"c")
     names = stored_names()
     neighbour.add_file("d.txt", b"d")
     page = delete_selected(browser, filled, other)
-    check_told(page, "The bytes of 3 files are kept in the store until")
+    check_message(page, "3 files were deleted. They can be restored until")
     check_buried(*names)
     assert Delivery.objects.get() == neighbour
     assert contents(neighbour) == {"d.txt": b"d"}
 
 
-def test_a_group_with_deliveries_is_protected(
+def test_group_with_deliveries_is_protected(
     browser: Client, filled: Delivery, group: AssignmentGroup
 ) -> None:
-    """Django's page lists what protects it; nothing is deleted, one by one or in bulk."""
+    """Django's page lists the deliveries, and the action deletes nothing."""
     page = Page.get(browser, url_of(group, "delete"))
     assert str(filled) in page.text
     browser.post(url_of(group, "delete"), {"post": "yes"})
@@ -139,29 +137,31 @@ def test_a_group_with_deliveries_is_protected(
     check_buried()
 
 
-def test_a_group_without_deliveries_is_deleted(browser: Client, group: AssignmentGroup) -> None:
-    """Nothing holds it."""
+def test_group_without_deliveries_is_deleted(browser: Client, group: AssignmentGroup) -> None:
+    """Nothing protects it."""
     page = Page.get(browser, url_of(group, "delete")).submit("")
     assert len(page.messages) == 1
     assert not AssignmentGroup.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_retention_the_bytes_go_at_once(
+def test_files_are_removed_immediately_without_retention(
     browser: Client, filled: Delivery, settings: Any
 ) -> None:
-    """The message does not promise what the settings do not keep."""
+    """The message says so."""
     settings.DELIVERY_STORE_RETENTION_DAYS = 0
     page = Page.get(browser, url_of(filled, "delete")).submit("")
-    assert "The bytes of 2 files are removed from the store now." in page.messages
+    assert "2 files were removed permanently." in page.messages
     assert not stored_names()
     assert not Tombstone.objects.filter(done=None).exists()
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", ["page", "selected"])
-def test_what_comes_between_a_delete_is_told(way: str, browser: Client, filled: Delivery) -> None:
-    """A row that is added while its delivery is deleted is a message, not an error page."""
+def test_integrity_error_during_delete_is_reported(
+    way: str, browser: Client, filled: Delivery
+) -> None:
+    """A concurrently added row causes a message instead of an error page."""
 
     def between(**kwargs: Any) -> None:
         raise IntegrityError("a foreign key points to it")
@@ -178,18 +178,18 @@ def test_what_comes_between_a_delete_is_told(way: str, browser: Client, filled: 
     check_buried()
 
 
-def test_a_page_with_a_file_that_is_gone_is_told(browser: Client, filled: Delivery) -> None:
-    """A box is never taken for that of another file, when one was deleted in between."""
+def test_outdated_page_deletes_no_other_file(browser: Client, filled: Delivery) -> None:
+    """A checkbox must not apply to another file if one was deleted in the meantime."""
     page = Page.get(browser, url_of(filled))
     filled.files.get(filename="a.txt").delete()
     page = page.submit("delivery_form", {"stored-filemetas-1-DELETE": True}, "_save")
     (message,) = page.messages
-    assert "a file that the page showed was deleted meanwhile" in message
+    assert "a file on this page was deleted in the meantime" in message
     assert filled.files.filter(filename="b.txt").exists()
 
 
-def test_a_deleted_name_can_be_added_again(browser: Client, delivery: Delivery) -> None:
-    """The tombstone's bytes are not touched by their successor."""
+def test_deleted_filename_can_be_added_again(browser: Client, delivery: Delivery) -> None:
+    """The deleted file keeps its bytes."""
     delivery.add_file("a.txt", b"old")
     page = Page.get(browser, url_of(delivery))
     page = page.submit("delivery_form", {"stored-filemetas-0-DELETE": True}, "_continue")

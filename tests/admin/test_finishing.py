@@ -1,4 +1,4 @@
-"""Finished deliveries: how the admin finishes them, and that they take no file."""
+"""Finished deliveries: the action that finishes them, and pages that must not change them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .pages import Page, add_file, add_files, contents, stored_names, upload, ur
 FINISHED = "is finished, so it gets no further files"
 
 
-def test_a_finished_delivery_takes_no_file(browser: Client, delivery: Delivery) -> None:
-    """There is nothing to add files with, and its group and number stay as they are."""
+def test_page_of_finished_delivery_has_no_uploads(browser: Client, delivery: Delivery) -> None:
+    """Its group and number are read-only."""
     delivery.add_file("a.txt", b"a")
     delivery.finish()
     form = Page.get(browser, url_of(delivery)).form("delivery_form")
@@ -31,10 +31,10 @@ def test_a_finished_delivery_takes_no_file(browser: Client, delivery: Delivery) 
     assert not form.names & {"assignment_group", "delivered_by", "number", "successful"}
 
 
-def test_uploads_to_a_delivery_finished_meanwhile_are_refused(
+def test_uploads_to_delivery_finished_meanwhile_are_rejected(
     browser: Client, delivery: Delivery
 ) -> None:
-    """The page was made before it was finished: nothing is added, and the page says so."""
+    """A page from before it was finished saves nothing."""
     delivery.add_file("a.txt", b"a")
     page = Page.get(browser, url_of(delivery))
     delivery.finish()
@@ -44,10 +44,8 @@ def test_uploads_to_a_delivery_finished_meanwhile_are_refused(
     assert len(stored_names()) == 1
 
 
-def test_saving_an_old_page_does_not_unfinish_the_delivery(
-    browser: Client, delivery: Delivery
-) -> None:
-    """A page that was made before the delivery was finished changes nothing of that."""
+def test_outdated_page_keeps_the_delivery_finished(browser: Client, delivery: Delivery) -> None:
+    """A page from before it was finished does not change it."""
     delivery.add_file("a.txt", b"a")
     page = Page.get(browser, url_of(delivery))
     delivery.finish()
@@ -58,10 +56,10 @@ def test_saving_an_old_page_does_not_unfinish_the_delivery(
     assert delivery.assignment_group.name == "the group"
 
 
-def test_the_page_of_files_refuses_a_finished_delivery(
+def test_new_file_for_finished_delivery_is_a_form_error(
     browser: Client, delivery: Delivery
 ) -> None:
-    """A form error, before any byte is stored."""
+    """Nothing is stored."""
     delivery.add_file("a.txt", b"a")
     delivery.finish()
     page = add_file(Page.get(browser, url_for(FileMeta, "add")), delivery, upload())
@@ -69,10 +67,10 @@ def test_the_page_of_files_refuses_a_finished_delivery(
     assert len(stored_names()) == 1
 
 
-def test_a_delivery_finished_while_bytes_move_is_told(
+def test_delivery_finished_during_upload_is_reported(
     browser: Client, delivery: Delivery, store: HookedStore
 ) -> None:
-    """A race after the form was judged is a message and leaves no row."""
+    """The race after validation leaves no row."""
     rows = Delivery.objects.filter(pk=delivery.pk)
     store.before = lambda name: rows.update(successful=True)
     page = add_file(Page.get(browser, url_for(FileMeta, "add")), delivery, upload())
@@ -81,7 +79,7 @@ def test_a_delivery_finished_while_bytes_move_is_told(
 
 
 class Finisher:
-    """Finishes a delivery in a thread and a connection of its own."""
+    """Finish a delivery in another thread and connection."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._pk = delivery.pk
@@ -96,7 +94,7 @@ class Finisher:
             connections.close_all()
 
     def has_to_wait(self, *args: Any) -> None:
-        """Begin, unless it has begun, and check that it does not come through."""
+        """Start the thread if necessary, and check that it waits."""
         if self._thread.ident is None:
             self._thread.start()
         assert not self._done.wait(0.5)
@@ -109,10 +107,10 @@ class Finisher:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_finish_waits_for_the_files_that_a_page_adds(
+def test_finish_waits_for_files_of_a_page(
     browser: Client, delivery: Delivery, store: HookedStore
 ) -> None:
-    """The admin holds the delivery while it adds files: all of them are in what is finished."""
+    """The admin locks the delivery, so that it is finished with all files."""
     delivery.add_file("a.txt", b"a")
     finisher = Finisher(delivery)
     page = Page.get(browser, url_of(delivery))
@@ -125,10 +123,10 @@ def test_finish_waits_for_the_files_that_a_page_adds(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_page_cannot_unfinish_what_is_finished_while_it_is_saved(
+def test_finish_waits_for_a_page_that_is_saved(
     browser: Client, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Saving writes every column as it was read: so nobody writes in between."""
+    """Otherwise saving would overwrite the columns of the finished delivery."""
     delivery.add_file("a.txt", b"a")
     finisher = Finisher(delivery)
     page = Page.get(browser, url_of(delivery))
@@ -150,12 +148,13 @@ def test_a_page_cannot_unfinish_what_is_finished_while_it_is_saved(
 
 def finish(browser: Client, *deliveries: Delivery) -> Page:
     page = Page.get(browser, url_for(Delivery))
-    chosen = {"action": "finish", "_selected_action": [str(each.pk) for each in deliveries]}
-    return page.submit("changelist-form", chosen, "index")
+    selected = [str(delivery.pk) for delivery in deliveries]
+    data = {"action": "finish", "_selected_action": selected}
+    return page.submit("changelist-form", data, "index")
 
 
-def test_the_action_finishes_what_can_be_finished(browser: Client, group: AssignmentGroup) -> None:
-    """Whole deliveries are finished in order; of the others the reasons are told."""
+def test_action_finishes_whole_deliveries(browser: Client, group: AssignmentGroup) -> None:
+    """They are finished in order, and the errors of the others are reported."""
     whole, empty, torn, missing, again = (Delivery.begin(group) for _ in range(5))
     for delivery in (whole, torn, missing, again):
         delivery.add_file("a.txt", b"abc")
@@ -166,22 +165,22 @@ def test_the_action_finishes_what_can_be_finished(browser: Client, group: Assign
     store.save(name, ContentFile(b"a"))
     store.delete(missing.files.get().content.name)
     page = finish(browser, whole, empty, torn, missing, again)
-    told = "\n".join(page.messages)
+    text = "\n".join(page.messages)
     assert len(page.messages) == 5
-    assert "1 delivery was finished." in told
-    assert f"'{empty.pk}' has no files" in told
-    assert "'a.txt' has 1 bytes in the store, not 3" in told
-    assert "'a.txt' is missing in the store" in told
-    assert f"'{again.pk}' is finished" in told
+    assert "1 delivery was finished." in text
+    assert f"'{empty.pk}' has no files" in text
+    assert "'a.txt' has 1 bytes in the store, not 3" in text
+    assert "'a.txt' is missing in the store" in text
+    assert f"'{again.pk}' is finished" in text
     numbers = dict(Delivery.objects.filter(successful=True).values_list("pk", "number"))
     assert numbers == {again.pk: 1, whole.pk: 2}
     assert LogEntry.objects.get().object_id == str(whole.pk)
 
 
-def test_a_store_that_fails_is_told_by_the_action(
+def test_action_reports_failing_store(
     browser: Client, delivery: Delivery, store: HookedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that cannot be asked finishes nothing."""
+    """The delivery is not finished."""
     delivery.add_file("a.txt", b"a")
 
     def fail(prefix: str = "") -> None:
@@ -194,8 +193,10 @@ def test_a_store_that_fails_is_told_by_the_action(
     assert not delivery.successful
 
 
-def test_not_every_reason_of_many_is_told(browser: Client, group: AssignmentGroup) -> None:
-    """Messages do not bury the page."""
+def test_action_reports_a_limited_number_of_errors(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """A last message has the number of the others."""
     page = finish(browser, *(Delivery.begin(group) for _ in range(13)))
     assert len(page.messages) == 11
-    assert page.messages[-1] == "So cannot 3 others."
+    assert page.messages[-1] == "... and 3 more could not be processed."

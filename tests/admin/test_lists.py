@@ -1,4 +1,4 @@
-"""Lists: search, filters, and a number of queries that does not grow with the rows."""
+"""Lists: search, filters, and queries whose number does not depend on the rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def found(browser: Client, model: Any, text: str) -> set[int]:
 
 @pytest.fixture
 def three(group: AssignmentGroup) -> list[Delivery]:
-    """Deliveries with a file each, whose ids differ from the deliveries'."""
+    """Return deliveries with two files each, whose ids differ from those of the deliveries."""
     FileMeta.objects.create(delivery=Delivery.begin(group), filename="z").delete()
     Delivery.objects.all().delete()
     deliveries = [Delivery.begin(group) for _ in range(3)]
@@ -56,22 +56,24 @@ BY_TEXT: list[tuple[str, set[int]]] = [
 ]
 
 
-def test_text_finds_the_beginning_of_a_filename(browser: Client, three: list[Delivery]) -> None:
-    """Deliveries by their files, files, and tombstones alike; wildcards are characters."""
+def test_text_finds_beginnings_of_filenames(browser: Client, three: list[Delivery]) -> None:
+    """In all lists; the wildcards of LIKE are plain characters."""
     wanted = {text: {three[number].pk for number in expected} for text, expected in BY_TEXT}
     rows = FileMeta.objects.exclude(filename="other")
     files = {text: rows.filter(pk__in=found(browser, FileMeta, text)) for text in wanted}
     assert {text: {row.delivery_id for row in files[text]} for text in wanted} == wanted
     assert {text: found(browser, Delivery, text) for text in wanted} == wanted
     rows.delete()
-    stones = {
+    tombstones = {
         text: Tombstone.objects.filter(pk__in=found(browser, Tombstone, text)) for text in wanted
     }
-    assert {text: {stone.rows[0]["pk"] for stone in stones[text]} for text in wanted} == wanted
+    assert {
+        text: {tombstone.rows[0]["pk"] for tombstone in tombstones[text]} for text in wanted
+    } == wanted
 
 
 def test_digits_find_ids(browser: Client, three: list[Delivery]) -> None:
-    """Those of the rows, of a delivery's files and of a file's delivery; never filenames."""
+    """They find ids of rows, of files and of deliveries, but not filenames."""
     delivery = three[2]
     row = delivery.add_file("77777", b"")
     for number in (delivery.pk, row.pk):
@@ -80,18 +82,18 @@ def test_digits_find_ids(browser: Client, three: list[Delivery]) -> None:
     assert found(browser, FileMeta, "77777") == found(browser, Delivery, "77777") == set()
     ids = (delivery.pk, row.pk)
     row.delete()
-    stone = Tombstone.objects.get()
+    tombstone = Tombstone.objects.get()
     for number in ids:
-        assert found(browser, Tombstone, str(number)) == {stone.pk}
-    assert found(browser, Tombstone, stone.name) == {stone.pk}
+        assert found(browser, Tombstone, str(number)) == {tombstone.pk}
+    assert found(browser, Tombstone, tombstone.name) == {tombstone.pk}
     assert found(browser, Tombstone, "77777") == set()
 
 
 @pytest.mark.parametrize("model", [Delivery, FileMeta, Tombstone])
-def test_an_impossible_search_finds_nothing(
+def test_invalid_search_finds_nothing(
     model: Any, browser: Client, three: list[Delivery], subtests: pytest.Subtests
 ) -> None:
-    """Numbers that no database has, other scripts' digits and NUL break no page."""
+    """Large numbers, other digits and NUL do not raise exceptions."""
     FileMeta.objects.filter(filename="other").first().delete()
     everything = set(model.objects.values_list("pk", flat=True))
     for text in "9" * 19, "9" * 20, "9" * 400, "9" * 5000, "\u0663", "\u00b2", "a\0b", "-1":
@@ -104,8 +106,8 @@ ARABIC = str.maketrans(
 )
 
 
-def test_digits_of_another_script_find_no_id(browser: Client, three: list[Delivery]) -> None:
-    """They are text, as any other; zeros before an id are digits."""
+def test_digits_of_other_scripts_find_no_id(browser: Client, three: list[Delivery]) -> None:
+    """They are searched as text. Leading zeros of ids are ignored."""
     delivery = three[2]
     row = delivery.add_file("a", b"")
     buried = delivery.add_file("b", b"")
@@ -117,8 +119,8 @@ def test_digits_of_another_script_find_no_id(browser: Client, three: list[Delive
         assert found(browser, model, str(pk).translate(ARABIC)) == set()
 
 
-def test_groups_are_found_by_id_and_the_beginning_of_the_name(browser: Client) -> None:
-    """In either case; a part of the name that no index has is not searched."""
+def test_groups_are_found_by_id_and_beginning_of_name(browser: Client) -> None:
+    """Upper and lower case are equal; other parts of the name are not searched."""
     first, second, third = (
         AssignmentGroup.objects.create(name=name) for name in ("Ab cd", "\u00c9f", "No. 4711")
     )
@@ -130,7 +132,7 @@ def test_groups_are_found_by_id_and_the_beginning_of_the_name(browser: Client) -
 
 
 def test_deliveries_are_found_by_group_and_user(browser: Client, three: list[Delivery]) -> None:
-    """By the beginnings of the group's name and of what the user logs in with."""
+    """By the beginnings of group names and login names."""
     other = AssignmentGroup.objects.create(name="Another group")
     by_ada = Delivery.begin(other, make_user("ada"))
     assert found(browser, Delivery, "another") == {by_ada.pk}
@@ -139,11 +141,11 @@ def test_deliveries_are_found_by_group_and_user(browser: Client, three: list[Del
     assert found(browser, Delivery, "group") == set()
 
 
-def test_filters_narrow_the_lists(browser: Client, three: list[Delivery]) -> None:
-    """By state, by date, by what is stored, and by what a row belongs to."""
+def test_filters_restrict_lists(browser: Client, three: list[Delivery]) -> None:
+    """By state, date, upload and related row."""
     first, *others = three
     first.finish()
-    left = FileMeta.objects.create(delivery=three[1], filename="left.txt")
+    pending = FileMeta.objects.create(delivery=three[1], filename="pending.txt")
     of_another = Delivery.begin(AssignmentGroup.objects.create(name="another"))
 
     def listed(model: Any, **chosen: str) -> set[int]:
@@ -153,57 +155,57 @@ def test_filters_narrow_the_lists(browser: Client, three: list[Delivery]) -> Non
     assert listed(Delivery, successful__exact="1") == {first.pk}
     assert listed(Delivery, successful__exact="0") == {
         of_another.pk,
-        *(each.pk for each in others),
+        *(delivery.pk for delivery in others),
     }
-    of_three = {each.pk for each in three}
+    of_three = {delivery.pk for delivery in three}
     assert listed(Delivery, assignment_group__id__exact=str(first.assignment_group_id)) == of_three
     assert listed(Delivery, time_of_delivery__gte="2000-01-01T00:00:00Z") == {
         of_another.pk,
         *of_three,
     }
     assert listed(Delivery, time_of_delivery__gte="2999-01-01T00:00:00Z") == set()
-    assert listed(FileMeta, stored="no") == {left.pk}
-    assert left.pk not in listed(FileMeta, stored="yes")
+    assert listed(FileMeta, stored="no") == {pending.pk}
+    assert pending.pk not in listed(FileMeta, stored="yes")
     assert len(listed(FileMeta, stored="nonsense")) == 7
     finished = set(first.files.values_list("pk", flat=True))
     assert listed(FileMeta, delivery__id__exact=str(first.pk)) == finished
 
 
-def test_a_list_of_deliveries_counts_their_files(browser: Client, three: list[Delivery]) -> None:
-    """How many and how big, without asking the store."""
+def test_list_of_deliveries_has_number_and_size_of_files(
+    browser: Client, three: list[Delivery]
+) -> None:
+    """The store is not needed for this."""
     three[0].add_file("big", b"x" * 4095)
     rows = Page.get(browser, url_for(Delivery)).rows()
     assert "3 4.0 KB" in rows[2]
     assert "2 1 byte" in rows[1]
 
 
-def test_a_tombstone_tells_filename_size_due_and_rows(
-    browser: Client, three: list[Delivery]
-) -> None:
-    """What was deleted can be recognised."""
+def test_deleted_file_shows_filename_size_and_rows(browser: Client, three: list[Delivery]) -> None:
+    """In the list and on its page."""
     row = three[0].files.get(filename="report.pdf")
     digest = row.sha256
     row.delete()
-    stone = Tombstone.objects.get()
+    tombstone = Tombstone.objects.get()
     (listed,) = Page.get(browser, url_for(Tombstone)).rows()
-    for part in (stone.name, "report.pdf", "1 byte"):
+    for part in (tombstone.name, "report.pdf", "1 byte"):
         assert part in listed
-    page = Page.get(browser, url_of(stone))
+    page = Page.get(browser, url_of(tombstone))
     assert digest in page.text
     (kept,) = page.root.find("pre")
-    assert json.loads(kept.text) == stone.rows
+    assert json.loads(kept.text) == tombstone.rows
 
 
-def test_tombstones_are_read_only(browser: Client, three: list[Delivery]) -> None:
-    """They go when their bytes go: nobody adds, changes or deletes one by hand."""
+def test_deleted_files_are_read_only(browser: Client, three: list[Delivery]) -> None:
+    """They cannot be added, changed or deleted."""
     three[0].files.first().delete()  # type: ignore[union-attr]
-    stone = Tombstone.objects.get()
+    tombstone = Tombstone.objects.get()
     assert browser.get(url_for(Tombstone, "add")).status_code == 403
-    assert browser.post(url_of(stone), {"due": "2000-01-01"}).status_code == 403
-    assert browser.post(url_of(stone, "delete"), {"post": "yes"}).status_code == 403
-    chosen = {"action": "delete_selected", "_selected_action": [str(stone.pk)], "post": "yes"}
+    assert browser.post(url_of(tombstone), {"due": "2000-01-01"}).status_code == 403
+    assert browser.post(url_of(tombstone, "delete"), {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [str(tombstone.pk)], "post": "yes"}
     browser.post(url_for(Tombstone), chosen)
-    assert Tombstone.objects.get() == stone
+    assert Tombstone.objects.get() == tombstone
 
 
 # -- Queries --
@@ -226,18 +228,18 @@ def fill(count: int) -> None:
 
 
 @pytest.mark.parametrize("model", [AssignmentGroup, Delivery, FileMeta, Tombstone])
-def test_a_list_asks_the_database_no_more_for_more_rows(model: Any, browser: Client) -> None:
-    """No query per row."""
+def test_queries_of_a_list_do_not_depend_on_its_rows(model: Any, browser: Client) -> None:
+    """No column needs a query per row."""
     fill(2)
     few = queries(browser, url_for(model))
     fill(6)
     assert queries(browser, url_for(model)) == few
 
 
-def test_a_delivery_asks_the_database_no_more_for_more_files(
+def test_queries_of_a_delivery_do_not_depend_on_its_files(
     browser: Client, delivery: Delivery
 ) -> None:
-    """No query per file, neither to show nor to save the page."""
+    """Neither to show nor to save the page."""
 
     def both() -> tuple[int, int]:
         shown = queries(browser, url_of(delivery))
@@ -247,7 +249,7 @@ def test_a_delivery_asks_the_database_no_more_for_more_files(
         return shown, len(captured)
 
     delivery.add_files({"a": b"", "b": b""})
-    both()  # what Django asks once and remembers
+    both()  # fills the caches of Django
     few = both()
     delivery.add_files({f"{number}": b"" for number in range(20)})
     assert both() == few
@@ -257,10 +259,8 @@ def test_a_delivery_asks_the_database_no_more_for_more_files(
 
 
 @pytest.mark.parametrize("field", ["assignment_group", "delivered_by"])
-def test_references_are_searched_not_listed(
-    field: str, browser: Client, group: AssignmentGroup
-) -> None:
-    """A page does not hold all groups and users, but asks for them."""
+def test_references_are_autocompleted(field: str, browser: Client, group: AssignmentGroup) -> None:
+    """The page does not list all groups and users."""
     ada = make_user("ada")
     page = Page.get(browser, url_for(Delivery, "add"))
     (select,) = page.root.find("select", name=field)
@@ -276,8 +276,8 @@ def test_references_are_searched_not_listed(
     assert [result["id"] for result in answer["results"]] == [str(wanted.pk)]
 
 
-def test_a_delivery_by_somebody_is_added(browser: Client, group: AssignmentGroup) -> None:
-    """Whatever the user model's primary key is."""
+def test_delivery_of_a_user_is_added(browser: Client, group: AssignmentGroup) -> None:
+    """This works with any primary key of users."""
     ada = make_user("ada")
     filled = {"assignment_group": group.pk, "delivered_by": ada.pk}
     page = Page.get(browser, url_for(Delivery, "add")).submit("delivery_form", filled, "_save")
@@ -286,8 +286,10 @@ def test_a_delivery_by_somebody_is_added(browser: Client, group: AssignmentGroup
     assert str(ada) in Page.get(browser, url_for(Delivery)).rows()[0]
 
 
-def test_a_group_gets_candidates_and_examiners(browser: Client, group: AssignmentGroup) -> None:
-    """Several users in each part."""
+def test_group_with_candidates_and_examiners_is_saved(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """Each role can have several users."""
     ada, grace = make_user("ada"), make_user("grace")
     filled = {"candidates": [ada.pk, grace.pk], "examiners": [grace.pk]}
     page = Page.get(browser, url_of(group)).submit("assignmentgroup_form", filled, "_save")
@@ -299,10 +301,10 @@ def test_a_group_gets_candidates_and_examiners(browser: Client, group: Assignmen
 BAD_IDS = ["abc", "99999999999999999999999", "a\0", "-5", "1.5"]
 
 
-def test_a_reference_that_cannot_be_is_told(
+def test_invalid_reference_is_a_form_error(
     browser: Client, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
-    """Whatever is sent in place of an id, the page comes back and says so."""
+    """The page is shown again for any text instead of an id."""
     for bad in BAD_IDS:
         forms = [
             (
@@ -319,6 +321,6 @@ def test_a_reference_that_cannot_be_is_told(
         ]
         for url, form, filled in forms:
             with subtests.test(form, bad=bad):
-                assert Page.get(browser, url).submit(form, filled, "_save").refused
+                assert Page.get(browser, url).submit(form, filled, "_save").is_rejected
     group.refresh_from_db()
     assert (group.name, FileMeta.objects.count()) == ("the group", 0)

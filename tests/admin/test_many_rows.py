@@ -1,4 +1,4 @@
-"""Lists of more rows than are counted, paged through, or looked up."""
+"""Lists with more rows than the maximum that they count, show or search."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devilry_storage.admin import DeliveryAdmin, ReferenceFilter, searching
-from devilry_storage.admin.lists import BoundedPaginator
+from devilry_storage.admin.changelists import BoundedPaginator
 from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from tests.harness.users import make_user
@@ -26,14 +26,14 @@ from tests.slow.explaining import recorded
 
 from .pages import Page, url_for
 
-MORE = "There are more than 3; the first of them are shown"
-CUT = "Not all that begins so is shown"
+MORE = "Only the first 3 rows are shown."
+PARTIAL = "Only the first matches are shown."
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let three rows be counted, on pages of two."""
-    monkeypatch.setattr(BoundedPaginator, "most", 3)
+    """Limit lists to three rows, on pages of two."""
+    monkeypatch.setattr(BoundedPaginator, "max_rows", 3)
     monkeypatch.setattr(DeliveryAdmin, "list_per_page", 2)
 
 
@@ -51,8 +51,8 @@ def listed(browser: Client, **query: str) -> list[int]:
 
 
 @pytest.mark.usefixtures("few")
-def test_more_rows_than_are_counted_are_told_of(browser: Client, group: AssignmentGroup) -> None:
-    """Three of them are on two pages, and words say that there are more."""
+def test_list_reports_rows_beyond_the_maximum(browser: Client, group: AssignmentGroup) -> None:
+    """The maximum of three rows is shown on two pages."""
     *_, third, second, first = deliveries(5, group)
     assert listed(browser) == [first.pk, second.pk]
     assert listed(browser, p="2") == [third.pk]
@@ -61,20 +61,18 @@ def test_more_rows_than_are_counted_are_told_of(browser: Client, group: Assignme
 
 
 @pytest.mark.usefixtures("few")
-def test_no_more_rows_than_are_counted_are_all_there_is(
-    browser: Client, group: AssignmentGroup
-) -> None:
-    """As many as are counted are not more."""
+def test_list_of_the_maximum_is_complete(browser: Client, group: AssignmentGroup) -> None:
+    """No note is shown."""
     deliveries(3, group)
-    assert "There are more" not in Page.get(browser, url_for(Delivery)).text
+    assert MORE not in Page.get(browser, url_for(Delivery)).text
 
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(("count", "done"), [(3, True), (4, False)])
-def test_an_action_on_all_rows_is_one_on_those_that_are_shown(
+def test_action_on_all_rows_needs_a_complete_list(
     count: int, done: bool, browser: Client, group: AssignmentGroup
 ) -> None:
-    """Whoever chooses all of three means three, not all that there may be beyond."""
+    """It is rejected if the list shows only the first rows."""
     chosen = deliveries(count, group)
     for delivery in chosen:
         delivery.add_file("a.txt", b"a")
@@ -85,12 +83,12 @@ def test_an_action_on_all_rows_is_one_on_those_that_are_shown(
         "index": "0",
     }
     answer = browser.post(url_for(Delivery), action, follow=True)
-    assert ("there are more than 3" in answer.content.decode()) is not done
+    assert ("the list has more than 3 rows" in answer.content.decode()) is not done
     assert Delivery.objects.filter(successful=True).count() == (count if done else 0)
 
 
-def test_an_order_without_an_index_is_not_heeded(browser: Client, group: AssignmentGroup) -> None:
-    """Only the time has a link to order by, and no URL orders by anything else."""
+def test_order_without_index_is_ignored(browser: Client, group: AssignmentGroup) -> None:
+    """Only the time can be sorted by, also in URLs."""
     first, second = deliveries(2, group)
     Delivery.objects.filter(pk=first.pk).update(number=1)
     columns = browser.get(url_for(Delivery)).context["cl"].list_display
@@ -105,13 +103,14 @@ def test_an_order_without_an_index_is_not_heeded(browser: Client, group: Assignm
     assert sorts == ["Time of delivery"]
 
 
-@pytest.mark.skipif(django.VERSION < (5, 0), reason="Django 4.2 counts no choices.")
+@pytest.mark.skipif(django.VERSION < (5, 0), reason="Django 4.2 does not count choices.")
 def test_choices_of_filters_are_not_counted(browser: Client, group: AssignmentGroup) -> None:
-    """To count them is to read every row for each, whatever the URL asks for."""
+    """Counting would read all rows for each choice."""
     deliveries(2, group)
     for model in (Delivery, FileMeta):
         page = Page.get(browser, f"{url_for(model)}?_facets=True")
-        assert not re.search(r"\(\d+\)", " ".join(each.text for each in page.root.find("details")))
+        filters = " ".join(details.text for details in page.root.find("details"))
+        assert not re.search(r"\(\d+\)", filters)
         assert "Show counts" not in page.text
 
 
@@ -119,32 +118,32 @@ def test_choices_of_filters_are_not_counted(browser: Client, group: AssignmentGr
 
 
 @pytest.fixture
-def two_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let two matches be looked up, and two rows be looked through."""
-    for each in (searching.Searching, AssignmentGroupAdmin):
-        monkeypatch.setattr(each, "most_found", 2)
-    monkeypatch.setattr(searching, "LOOKED_THROUGH", 2)
+def two_matches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limit searches to two matches and two scanned rows."""
+    for admin_class in (searching.PrefixSearchAdmin, AssignmentGroupAdmin):
+        monkeypatch.setattr(admin_class, "max_matches", 2)
+    monkeypatch.setattr(searching, "SCANNED_ROWS", 2)
 
 
-@pytest.mark.usefixtures("two_are_looked_up")
-def test_too_many_matches_are_the_first_and_the_newest(
+@pytest.mark.usefixtures("two_matches")
+def test_partial_search_finds_first_and_newest_matches(
     browser: Client, group: AssignmentGroup
 ) -> None:
-    """The first by name, and those among the first rows of the list; words say so."""
+    """The first by name, and those among the first rows of the list."""
     made = deliveries(6, group)
     for delivery, name in zip(made, ("b1", "a1", "a2", "b2", "b3", "c"), strict=True):
         delivery.add_file(f"x {name}", b"")
     found = listed(browser, q="x")
     assert found == [made[number].pk for number in (5, 4, 2, 1)]
-    assert CUT in Page.get(browser, f"{url_for(Delivery)}?q=x").text
-    assert CUT not in Page.get(browser, f"{url_for(Delivery)}?q=x+a").text
+    assert PARTIAL in Page.get(browser, f"{url_for(Delivery)}?q=x").text
+    assert PARTIAL not in Page.get(browser, f"{url_for(Delivery)}?q=x+a").text
 
 
-@pytest.mark.usefixtures("two_are_looked_up")
-def test_a_filter_makes_a_search_for_much_complete(
+@pytest.mark.usefixtures("two_matches")
+def test_search_in_short_filtered_list_is_complete(
     browser: Client, group: AssignmentGroup
 ) -> None:
-    """Where a filter leaves few rows, each of them is looked at, however common the name is."""
+    """All rows that match the filter are searched."""
     for delivery in deliveries(5, group):
         delivery.add_file("main.py", b"")
     of_another = Delivery.begin(AssignmentGroup.objects.create(name="another"))
@@ -153,43 +152,43 @@ def test_a_filter_makes_a_search_for_much_complete(
     query = {"q": "main", "assignment_group__id__exact": str(of_another.assignment_group_id)}
     assert listed(browser, **query) == [of_another.pk]
     answer = browser.get(url_for(Delivery), query)
-    assert CUT not in answer.content.decode()
+    assert PARTIAL not in answer.content.decode()
 
 
-@pytest.mark.usefixtures("two_are_looked_up")
-def test_too_many_groups_or_users_are_the_newest_deliveries(browser: Client) -> None:
-    """Names that many have are looked for in the first rows of the list besides."""
+@pytest.mark.usefixtures("two_matches")
+def test_partial_search_by_name_finds_newest_deliveries(browser: Client) -> None:
+    """Among the first rows of the list all matches are found."""
     made = []
     for number in range(4):
         group = AssignmentGroup.objects.create(name=f"Team {number}")
         made.append(Delivery.begin(group, make_user(f"user{number}")))
     for text in ("team", "user"):
-        # Which others come with them is the database's choice: keys may be random.
+        # The database chooses the others, as their keys may be random.
         assert listed(browser, q=text)[:2] == [made[3].pk, made[2].pk]
-        assert CUT in Page.get(browser, f"{url_for(Delivery)}?q={text}").text
+        assert PARTIAL in Page.get(browser, f"{url_for(Delivery)}?q={text}").text
 
 
-def test_users_are_found_by_the_beginning_of_what_they_log_in_with(
+def test_users_are_found_by_beginning_of_login_name(
     browser: Client, group: AssignmentGroup
 ) -> None:
-    """In the case in which it is written, as the index has it, on every database."""
+    """The case must match, on every database."""
     made = {name: Delivery.begin(group, make_user(name)) for name in ("alex", "alexa", "Alex")}
     assert listed(browser, q="alex") == [made["alexa"].pk, made["alex"].pk]
     assert listed(browser, q="Alex") == [made["Alex"].pk]
     assert listed(browser, q="ale%") == []
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="Slow proofs ask PostgreSQL.")
-def test_no_search_goes_through_all_users(browser: Client, group: AssignmentGroup) -> None:
-    """SQLite finds them by the index of what they log in with."""
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="The slow proofs cover PostgreSQL.")
+def test_search_uses_the_index_of_login_names(browser: Client, group: AssignmentGroup) -> None:
+    """SQLite does not scan the table of users."""
     mine = Delivery.begin(group, make_user("alex"))
     with recorded() as queries:
         assert listed(browser, q="alex") == [mine.pk]
     assert queries.whole_scans(get_user_model()._meta.db_table) == []
 
 
-def test_autocompletion_with_a_nul_finds_nothing(browser: Client) -> None:
-    """Django lets none into the search of a list; here it would come to the database."""
+def test_autocompletion_with_nul_finds_nothing(browser: Client) -> None:
+    """Django rejects NUL only in the search of a list."""
     AssignmentGroup.objects.create(name="a")
     query = {
         "app_label": "devilry_deliveries",
@@ -201,9 +200,9 @@ def test_autocompletion_with_a_nul_finds_nothing(browser: Client) -> None:
         assert len(answer["results"]) == count
 
 
-@pytest.mark.usefixtures("two_are_looked_up")
-def test_an_autocompletion_of_too_many_has_the_first(browser: Client) -> None:
-    """Somebody who has typed little has something to choose from."""
+@pytest.mark.usefixtures("two_matches")
+def test_partial_autocompletion_has_first_matches(browser: Client) -> None:
+    """A short text finds some of the groups."""
     groups = [AssignmentGroup.objects.create(name=f"Team {number}") for number in range(5)]
     query = {
         "app_label": "devilry_deliveries",
@@ -219,7 +218,7 @@ def test_an_autocompletion_of_too_many_has_the_first(browser: Client) -> None:
 
 
 def send(page: Page, name: str, value: str) -> Page:
-    """Fill in the form of a filter that has this field, and send it."""
+    """Submit the form of the filter that has this field."""
     (form,) = (
         form
         for details in page.root.find("details", class_="devilry-filter")
@@ -237,7 +236,7 @@ def send(page: Page, name: str, value: str) -> Page:
 
 
 def links(page: Page, title: str) -> dict[str, str]:
-    """Return the choices of a filter, with what each sends."""
+    """Return the choices of a filter with their query strings."""
     (details,) = page.root.find("details", **{"data-filter-title": title})
     return {link.text: link.attributes["href"] for link in details.find("a")}
 
@@ -247,8 +246,10 @@ def days_ago(delivery: Delivery, days: int) -> None:
     Delivery.objects.filter(pk=delivery.pk).update(time_of_delivery=time)
 
 
-def test_a_list_is_narrowed_to_a_period(browser: Client, group: AssignmentGroup) -> None:
-    """From a first day to a last one, both of them included; or without one of the two."""
+def test_period_filter_includes_first_and_last_day(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """Each of the two days can be omitted."""
     made = deliveries(4, group)
     for number, delivery in enumerate(made):
         days_ago(delivery, number)
@@ -264,10 +265,8 @@ def test_a_list_is_narrowed_to_a_period(browser: Client, group: AssignmentGroup)
     assert links(page, "time of delivery")["Any date"] == "?"
 
 
-def test_the_form_of_a_filter_keeps_the_other_filters(
-    browser: Client, group: AssignmentGroup
-) -> None:
-    """And the search; but not the page."""
+def test_form_of_a_filter_keeps_other_filters(browser: Client, group: AssignmentGroup) -> None:
+    """It also keeps the search, but not the page."""
     deliveries(1, group)
     url = f"{url_for(Delivery)}?q=the&successful__exact=0&p=1&time_of_delivery__until=2000-01-01"
     page = send(Page.get(browser, url), "time_of_delivery__until", "2999-01-01")
@@ -281,23 +280,23 @@ def test_the_form_of_a_filter_keeps_the_other_filters(
 
 
 @pytest.mark.parametrize("bad", ["yesterday", "2026-02-30", "9999-12-31", "\0"])
-def test_a_date_that_cannot_be_is_told(bad: str, browser: Client) -> None:
-    """No page breaks of what is typed into a URL."""
+def test_invalid_date_is_reported(bad: str, browser: Client) -> None:
+    """Django's list shows an error for an invalid query string."""
     answer = browser.get(url_for(Delivery), {"time_of_delivery__until": bad})
     assert answer["Location"] == f"{url_for(Delivery)}?e=1"
 
 
 @pytest.mark.parametrize("name", ["assignment_group__search", "q", "successful__exact"])
-def test_what_a_filter_sends_again_is_escaped(name: str, browser: Client) -> None:
-    """A link from elsewhere may have anything in it."""
+def test_parameters_in_forms_of_filters_are_escaped(name: str, browser: Client) -> None:
+    """A URL can have any text."""
     text = '"><script>alert(1)</script>'
     page = Page.get(browser, f"{url_for(Delivery)}?{urlencode({name: text})}")
     assert page.status == 200
     assert "<script>alert" not in page.html
 
 
-def test_a_group_to_filter_by_is_searched_not_listed(browser: Client) -> None:
-    """The page names no group until one is searched for; then those, to choose from."""
+def test_groups_of_a_filter_are_searched(browser: Client) -> None:
+    """The filter lists groups only after a search."""
     team, other = (AssignmentGroup.objects.create(name=name) for name in ("Team 1", "Other"))
     (mine,) = deliveries(1, team)
     deliveries(1, other)
@@ -311,22 +310,22 @@ def test_a_group_to_filter_by_is_searched_not_listed(browser: Client) -> None:
     selected = [item.text for item in page.root.find("li", class_="selected")]
     assert "Team 1" in selected
     assert links(page, title)["All"] == "?"
-    page = send(page, "assignment_group__search", "nobody")
-    assert "Nothing was found." in page.text
+    page = send(page, "assignment_group__search", "unknown")
+    assert "No matches were found." in page.text
     assert len(page.rows()) == 2
 
 
-def test_of_many_groups_the_first_are_to_choose_from(browser: Client) -> None:
-    """And words say that there are more."""
+def test_filter_lists_first_of_many_groups(browser: Client) -> None:
+    """A note says that there are others."""
     AssignmentGroup.objects.bulk_create(AssignmentGroup(name=f"Team {n}") for n in range(21))
     page = send(Page.get(browser, url_for(Delivery)), "assignment_group__search", "team")
     assert len(links(page, "assignment group")) == 1 + 20
-    assert "There are more: write more of it." in page.text
+    assert "More matches exist: refine your search." in page.text
 
 
 @isolate_apps("tests.testapp")
-def test_a_reference_by_another_column_is_filtered_by_that(rf: RequestFactory) -> None:
-    """What is sent need not look like an id then."""
+def test_filter_by_reference_to_another_column(rf: RequestFactory) -> None:
+    """The value need not be an id."""
 
     class Team(models.Model):
         code = models.CharField(max_length=9, unique=True)
@@ -347,10 +346,10 @@ def test_a_reference_by_another_column_is_filtered_by_that(rf: RequestFactory) -
     assert found.chosen == "INF1000"
 
 
-def test_users_who_log_in_by_a_number_are_not_searched_by_text(
+def test_numeric_login_names_are_not_searched(
     browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Numbers have no beginnings; the rest of the search works."""
+    """The other searches still work."""
     monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "id")
     delivery = Delivery.begin(group)
     delivery.add_file("essay.txt", b"")
@@ -358,14 +357,14 @@ def test_users_who_log_in_by_a_number_are_not_searched_by_text(
 
 
 @pytest.mark.parametrize("bad", ["abc", "9" * 30, "\0", ""])
-def test_a_group_that_cannot_be_breaks_no_list(bad: str, browser: Client) -> None:
-    """Whatever is typed into a URL."""
+def test_invalid_group_in_url_is_handled(bad: str, browser: Client) -> None:
+    """The response is a page or a redirect."""
     answer = browser.get(url_for(Delivery), {"assignment_group__id__exact": bad})
     assert answer.status_code in {200, 302}
 
 
-def test_who_may_not_see_groups_cannot_search_for_them(group: AssignmentGroup) -> None:
-    """A link to a group's deliveries works all the same."""
+def test_filter_without_permission_has_no_search(group: AssignmentGroup) -> None:
+    """Links with a group's id still work."""
     user = make_user("clerk", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename="view_delivery"))
     browser = Client()
@@ -378,8 +377,8 @@ def test_who_may_not_see_groups_cannot_search_for_them(group: AssignmentGroup) -
 
 
 @pytest.mark.parametrize("bad", ["abc", "9" * 30, "\0", ""])
-def test_who_may_not_see_groups_breaks_no_list_either(bad: str, group: AssignmentGroup) -> None:
-    """Ids are judged whoever sends them."""
+def test_invalid_group_without_permission_is_handled(bad: str, group: AssignmentGroup) -> None:
+    """The response is a page or a redirect."""
     user = make_user("clerk", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename="view_delivery"))
     browser = Client()
@@ -388,8 +387,8 @@ def test_who_may_not_see_groups_breaks_no_list_either(bad: str, group: Assignmen
     assert answer.status_code in {200, 302}
 
 
-def test_a_group_leads_to_its_deliveries(browser: Client, group: AssignmentGroup) -> None:
-    """By a link on its page."""
+def test_group_links_to_its_deliveries(browser: Client, group: AssignmentGroup) -> None:
+    """The link on its page filters the list."""
     deliveries(2, group)
     deliveries(1, AssignmentGroup.objects.create(name="another"))
     url = reverse("admin:devilry_deliveries_assignmentgroup_change", args=[group.pk])
@@ -415,11 +414,11 @@ def test_a_group_leads_to_its_deliveries(browser: Client, group: AssignmentGroup
         "?o=7",
     ],
 )
-@pytest.mark.usefixtures("two_are_looked_up")
-def test_more_rows_need_no_more_queries(
+@pytest.mark.usefixtures("two_matches")
+def test_queries_of_a_list_do_not_depend_on_the_table(
     query: str, browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is asked of the list; slow proofs ask it of millions of rows."""
+    """The slow proofs use millions of rows."""
     monkeypatch.setattr(DeliveryAdmin, "list_per_page", 4)
 
     def add(count: int) -> None:

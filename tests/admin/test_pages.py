@@ -1,4 +1,4 @@
-"""What the pages show, whatever the store does."""
+"""Pages of deliveries and files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODELS = (AssignmentGroup, Delivery, FileMeta, Tombstone)
 
 
 class DownStore(FsHierDeliveryStore):
-    """A store that cannot be reached."""
+    """A store that is not available."""
 
     def _fail(self, *args: Any, **kwargs: Any) -> Any:
         raise OSError(errno.EIO, "the disk is gone")
@@ -29,10 +29,10 @@ class DownStore(FsHierDeliveryStore):
     _open = _create = exists = size = listdir = scan = stream = delete_many = _fail
 
 
-def test_a_delivery_shows_name_size_digest_and_key_of_each_file(
+def test_delivery_shows_name_size_digest_and_key_of_files(
     browser: Client, delivery: Delivery
 ) -> None:
-    """Files are inline: name, size in human units, SHA-256, key."""
+    """Files are shown in an inline."""
     row = delivery.add_file("report.pdf", b"x" * 2048)
     page = Page.get(browser, url_of(delivery))
     (shown,) = page.root.find("tr", id="stored-filemetas-0")
@@ -41,20 +41,20 @@ def test_a_delivery_shows_name_size_digest_and_key_of_each_file(
     assert "1 file, 2.0 KB" in page.text
 
 
-def test_a_row_without_bytes_is_shown_as_such(browser: Client, delivery: Delivery) -> None:
-    """A row that is being stored, or was left behind, breaks no page."""
-    row = FileMeta.objects.create(delivery=delivery, filename="left.txt")
+def test_row_without_bytes_is_shown_as_not_stored(browser: Client, delivery: Delivery) -> None:
+    """On all pages with files."""
+    row = FileMeta.objects.create(delivery=delivery, filename="pending.txt")
     for url in (url_of(delivery), url_of(row), url_for(FileMeta)):
-        assert "not stored" in Page.get(browser, url).text
+        assert "Not stored" in Page.get(browser, url).text
 
 
-def test_a_stored_file_is_read_only(browser: Client, delivery: Delivery) -> None:
-    """Neither its name nor its content can be changed, whatever is sent."""
+def test_stored_file_is_read_only(browser: Client, delivery: Delivery) -> None:
+    """Forged values for its filename and content are ignored."""
     row = delivery.add_file("a.txt", b"first")
     page = Page.get(browser, url_of(delivery))
     form = page.form("delivery_form")
-    mine = {name for name in form.names if name.startswith("stored-filemetas-0-")}
-    assert mine == {f"stored-filemetas-0-{name}" for name in ("id", "delivery", "DELETE")}
+    names = {name for name in form.names if name.startswith("stored-filemetas-0-")}
+    assert names == {f"stored-filemetas-0-{name}" for name in ("id", "delivery", "DELETE")}
     forged = {"stored-filemetas-0-filename": "b.txt", "stored-filemetas-0-content": upload()}
     browser.post(page.url, {**form.filled({}, "_save"), **forged})
     browser.post(url_of(row), {"filename": "b.txt", "content": upload(), "_save": "1"})
@@ -63,10 +63,10 @@ def test_a_stored_file_is_read_only(browser: Client, delivery: Delivery) -> None
 
 
 @pytest.mark.usefixtures("without_downloads")
-def test_the_key_is_a_link_only_where_the_store_has_a_url(
+def test_key_is_a_link_if_the_store_has_urls(
     browser: Client, delivery: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store without URL makes no link, and none that leads nowhere."""
+    """Without a URL no empty link is shown."""
     monkeypatch.setattr(FileMeta, "deliverystore", FsHierDeliveryStore(location=tmp_path))
     row = delivery.add_file("a.txt", b"a")
     urls = (url_of(delivery), url_of(row), url_for(FileMeta))
@@ -80,19 +80,19 @@ def test_the_key_is_a_link_only_where_the_store_has_a_url(
         assert {link.text for link in links} - {"Download"} == {str(row.content)}
 
 
-@pytest.mark.parametrize("trouble", ["none", "down", "missing"])
-def test_every_page_opens_whatever_the_store_does(
-    trouble: str, browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failure", ["none", "down", "missing"])
+def test_pages_do_not_depend_on_the_store(
+    failure: str, browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No page asks the store: neither one that fails nor one that has lost the files."""
+    """They open if the store fails or has lost the files."""
     delivery, finished = Delivery.begin(group), Delivery.begin(group)
     row = delivery.add_file("a.txt", b"a")
     finished.add_file("b.txt", b"b")
     finished.add_file("c.txt", b"c").delete()
     finished.finish()
-    if trouble == "down":
+    if failure == "down":
         monkeypatch.setattr(FileMeta, "deliverystore", DownStore(location="/nonexistent"))
-    elif trouble == "missing":
+    elif failure == "missing":
         monkeypatch.setattr(FileMeta, "deliverystore", MemoryDeliveryStore())
     urls = [url_for(model) for model in MODELS]
     urls += [url_for(model, "add") for model in (AssignmentGroup, Delivery, FileMeta)]
@@ -104,8 +104,8 @@ def test_every_page_opens_whatever_the_store_does(
         assert (url, Page.get(browser, url).status) == (url, 200)
 
 
-def test_an_impossible_id_is_told(browser: Client, subtests: pytest.Subtests) -> None:
-    """Bad input gives a clear error, on no page an exception."""
+def test_invalid_id_is_reported(browser: Client, subtests: pytest.Subtests) -> None:
+    """Invalid ids in URLs do not raise exceptions."""
     ids = ["abc", "99999999999999999999999", "-1", "1.5", "a%00b"]
     for model, bad in itertools.product(MODELS, ids):
         with subtests.test(model._meta.label, bad=bad):
@@ -118,13 +118,13 @@ def test_an_impossible_id_is_told(browser: Client, subtests: pytest.Subtests) ->
                 browser.post(url.replace("/change/", other), {"post": "yes"})
 
 
-def test_only_the_first_files_of_many_are_on_the_page(browser: Client, delivery: Delivery) -> None:
-    """A delivery with more files than Django lets a form have fields is shown and saved."""
+def test_page_shows_first_of_many_files(browser: Client, delivery: Delivery) -> None:
+    """The page can be saved although Django limits the number of fields."""
     many = [FileMeta(delivery=delivery, filename=f"{number:04}.txt") for number in range(1200)]
     FileMeta.objects.bulk_create(many)
     page = Page.get(browser, url_of(delivery))
-    (link,) = (each for each in page.root.find("a") if each.text.startswith("1200 files"))
-    assert link.text == "1200 files, 0 bytes, the first 100 of them below"
+    (link,) = (a for a in page.root.find("a") if a.text.startswith("1200 files"))
+    assert link.text == "1200 files, 0 bytes (below are the first 100)"
     assert "1200 files" in Page.get(browser, link.attributes["href"]).text
     clash = add_files(page, ("1100.txt", upload()))
     assert "already" in " ".join(clash.errors)

@@ -1,18 +1,15 @@
-"""Who may do what in the admin: Django's own permissions."""
+"""Django's permissions in the admin."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
-from django.test import Client
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from tests.harness.users import make_user
 
-from .pages import Page, add_files, contents, upload, url_for, url_of
+from .pages import Page, add_files, contents, staff, upload, url_for, url_of
 
 MODELS = (AssignmentGroup, Delivery, FileMeta, Tombstone)
 
@@ -22,34 +19,25 @@ def row(delivery: Delivery) -> Any:
     return delivery.add_file("a.txt", b"a")
 
 
-def staff(*permissions: str) -> Client:
-    """Return the browser of a member of the staff who may do just this."""
-    user = make_user("clerk", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    assert user.user_permissions.count() == len(permissions)
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def test_staff_without_permissions_see_nothing(row: Any) -> None:
-    """To be staff is not enough."""
+    """The flag is_staff is not enough."""
     browser = staff()
     for url in (*(url_for(model) for model in MODELS), url_of(row), url_of(row.delivery)):
         assert browser.get(url).status_code == 403
 
 
 @pytest.mark.parametrize("page", ["history", "preview"])
-def test_page_does_not_tell_staff_without_permission_what_exists(page: str, row: Any) -> None:
-    """The answer is the same for a row that is there and for one that is not."""
+def test_pages_do_not_reveal_which_rows_exist(page: str, row: Any) -> None:
+    """The response is the same for existing and absent rows."""
     browser = staff("add_filemeta", "view_delivery")
-    there, not_there = (browser.get(url_of(each, page)) for each in (row, FileMeta(pk=10**6)))
-    assert there.status_code == not_there.status_code == 403
-    assert there.content == not_there.content
+    absent = FileMeta(pk=10**6)
+    existing, missing = (browser.get(url_of(file, page)) for file in (row, absent))
+    assert existing.status_code == missing.status_code == 403
+    assert existing.content == missing.content
 
 
-def test_who_may_only_view_a_delivery_changes_nothing(row: Any) -> None:
-    """Pages open, without anything to fill in, or an empty table for it; the list can be read."""
+def test_view_permission_allows_no_changes(row: Any) -> None:
+    """Pages and lists can be read."""
     browser = staff("view_delivery", "view_filemeta", "add_filemeta")
     delivery = row.delivery
     page = Page.get(browser, url_of(delivery))
@@ -69,8 +57,8 @@ def test_who_may_only_view_a_delivery_changes_nothing(row: Any) -> None:
     assert contents(delivery) == {"a.txt": b"a"}
 
 
-def test_files_are_added_by_who_may_add_files(row: Any) -> None:
-    """Without the permission to view or delete them, too."""
+def test_add_permission_allows_uploads(row: Any) -> None:
+    """The permissions to view or delete files are not needed."""
     browser = staff("view_delivery", "change_delivery", "add_filemeta")
     page = Page.get(browser, url_of(row.delivery))
     assert "a.txt" not in page.text
@@ -79,8 +67,8 @@ def test_files_are_added_by_who_may_add_files(row: Any) -> None:
     assert set(contents(row.delivery)) == {"a.txt", "b.txt"}
 
 
-def test_who_may_not_add_files_has_nothing_to_add_them_with(row: Any) -> None:
-    """To change a delivery is not to add files to it, whatever is sent."""
+def test_uploads_need_add_permission(row: Any) -> None:
+    """The permission to change the delivery is not enough."""
     browser = staff("change_delivery", "view_filemeta")
     page = Page.get(browser, url_of(row.delivery))
     form = page.form("delivery_form")
@@ -96,8 +84,8 @@ def test_who_may_not_add_files_has_nothing_to_add_them_with(row: Any) -> None:
     assert set(contents(row.delivery)) == {"a.txt"}
 
 
-def test_files_are_deleted_by_who_may_delete_files(row: Any) -> None:
-    """Beside each other: one who may not has no box, and a forged one is not heeded."""
+def test_deletes_need_delete_permission(row: Any) -> None:
+    """Without it there is no checkbox, and a forged one is ignored."""
     delivery = row.delivery
     browser = staff("change_delivery", "view_filemeta", "delete_delivery")
     page = Page.get(browser, url_of(delivery))
@@ -109,8 +97,8 @@ def test_files_are_deleted_by_who_may_delete_files(row: Any) -> None:
     assert not Tombstone.objects.exists()
 
 
-def test_only_who_may_change_deliveries_finishes_them(row: Any) -> None:
-    """The action is not offered to others, nor carried out for them."""
+def test_finish_needs_change_permission(row: Any) -> None:
+    """Without it the action is neither offered nor run."""
     browser = staff("view_delivery", "delete_delivery")
     assert "Finish selected" not in Page.get(browser, url_for(Delivery)).html
     chosen = {"action": "finish", "_selected_action": [str(row.delivery.pk)], "index": "0"}
@@ -119,8 +107,8 @@ def test_only_who_may_change_deliveries_finishes_them(row: Any) -> None:
     assert not row.delivery.successful
 
 
-def test_who_views_tombstones_needs_that_permission(row: Any) -> None:
-    """Those who may delete files do not see what was deleted."""
+def test_deleted_files_need_view_permission(row: Any) -> None:
+    """The permission to delete files is not enough."""
     row.delete()
     browser = staff("delete_filemeta", "view_filemeta")
     assert browser.get(url_for(Tombstone)).status_code == 403

@@ -1,4 +1,4 @@
-"""Restoring and removing in the admin: by whom, by which method, and what is told."""
+"""Deleted files in the admin: restoring, and removing permanently."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from unittest.mock import patch
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
 from django.core.files.base import ContentFile
 from django.db import connection
 from django.test import Client
@@ -24,7 +23,7 @@ from tests.harness.purging import left
 from tests.harness.users import make_user
 from tests.testapp.models import Course, Note, Paper
 
-from .pages import Page, url_for
+from .pages import Page, staff, url_for
 
 pytestmark = pytest.mark.django_db
 
@@ -36,20 +35,12 @@ def tombstone() -> Any:
     return Tombstone.objects.get()
 
 
-def staff(*codenames: str) -> Client:
-    user = make_user("staff", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def url(tombstone: Any, page: str) -> str:
     return reverse(f"admin:devilry_storage_tombstone_{page}", args=[tombstone.pk])
 
 
-def test_a_file_is_restored_by_a_button(tombstone: Any) -> None:
-    """By POST; the page says so, and the log too."""
+def test_button_restores_a_file(tombstone: Any) -> None:
+    """The page and the log say so."""
     client = staff("view_tombstone", "restore_tombstone")
     page = Page.get(client, url(tombstone, "change"))
     (form,) = [
@@ -69,7 +60,7 @@ def test_a_file_is_restored_by_a_button(tombstone: Any) -> None:
 
 
 def test_get_restores_and_removes_nothing(tombstone: Any) -> None:
-    """A link, an image or a crawler changes nothing."""
+    """Links, images and crawlers change nothing."""
     client = staff("view_tombstone", "restore_tombstone", "purge_tombstone")
     for page in ("restore", "remove"):
         assert client.get(url(tombstone, page)).status_code in {200, 302}
@@ -77,8 +68,8 @@ def test_get_restores_and_removes_nothing(tombstone: Any) -> None:
     assert not FileMeta.objects.exists()
 
 
-def test_each_needs_its_own_permission(tombstone: Any) -> None:
-    """Without it there is no button, and the answer is 403."""
+def test_restore_and_remove_need_their_permissions(tombstone: Any) -> None:
+    """Without it there is no button, and the response is 403."""
     client = staff("view_tombstone")
     text = Page.get(client, url(tombstone, "change")).html
     assert "restore/" not in text
@@ -95,16 +86,14 @@ def test_each_needs_its_own_permission(tombstone: Any) -> None:
 @pytest.mark.parametrize(
     ("page", "codename"), [("restore", "restore_tombstone"), ("remove", "purge_tombstone")]
 )
-def test_action_permission_alone_neither_restores_nor_removes(
-    page: str, codename: str, tombstone: Any
-) -> None:
-    """What a user may not view they may not act on, and no page shows what exists."""
+def test_restore_and_remove_need_view_permission(page: str, codename: str, tombstone: Any) -> None:
+    """Without it the response does not reveal which files exist."""
     client = staff(codename)
     absent = reverse(f"admin:devilry_storage_tombstone_{page}", args=[tombstone.pk + 1000])
     for method in (client.get, client.post):
-        there, not_there = method(url(tombstone, page)), method(absent)
-        assert there.status_code == not_there.status_code == 403
-        assert there.content == not_there.content
+        existing, missing = method(url(tombstone, page)), method(absent)
+        assert existing.status_code == missing.status_code == 403
+        assert existing.content == missing.content
     data = {"action": f"{page}_selected", "_selected_action": [tombstone.pk], "confirmed": "yes"}
     assert client.post(url_for(Tombstone), data).status_code == 403
     assert Tombstone.objects.exists()
@@ -112,8 +101,8 @@ def test_action_permission_alone_neither_restores_nor_removes(
     assert store_for(FileMeta).exists(tombstone.name)
 
 
-def test_a_forged_form_is_refused(tombstone: Any) -> None:
-    """Each change needs the token of the page."""
+def test_restore_and_remove_need_csrf_token(tombstone: Any) -> None:
+    """A POST without it is rejected."""
     user = make_user("staff", is_staff=True, is_superuser=True)
     client = Client(enforce_csrf_checks=True)
     client.force_login(user)
@@ -122,8 +111,8 @@ def test_a_forged_form_is_refused(tombstone: Any) -> None:
     assert Tombstone.objects.exists()
 
 
-def test_what_cannot_be_restored_is_told(tombstone: Any) -> None:
-    """And the tombstone stays."""
+def test_failed_restore_is_reported(tombstone: Any) -> None:
+    """The tombstone stays."""
     store_for(FileMeta).delete(tombstone.name)
     client = staff("view_tombstone", "restore_tombstone")
     answer = client.post(url(tombstone, "restore"), follow=True)
@@ -131,27 +120,27 @@ def test_what_cannot_be_restored_is_told(tombstone: Any) -> None:
     assert Tombstone.objects.exists()
 
 
-def test_a_file_is_removed_after_a_page_that_asks(tombstone: Any) -> None:
-    """Its bytes go before their time, and the tombstone with them."""
+def test_file_is_removed_after_confirmation(tombstone: Any) -> None:
+    """Its bytes are removed before they are due."""
     client = staff("view_tombstone", "purge_tombstone")
     page = Page.get(client, url(tombstone, "remove"))
     assert tombstone.name in page.text
     answer = page.submit("")
-    assert "1 file was removed for good." in answer.text
+    assert "1 file was removed permanently." in answer.text
     assert not left()
     assert not store_for(FileMeta).exists(tombstone.name)
 
 
-def test_the_log_tells_of_each_that_was_removed() -> None:
-    """Also where files in two stores have the same key."""
+def test_log_has_an_entry_for_each_removed_file() -> None:
+    """Also if files in two stores have the same key."""
     course = Course.objects.create(pk=7, title="course")
     group = AssignmentGroup.objects.create(name="group")
     delivery = Delivery.objects.create(pk=7, assignment_group=group)
-    made = [
+    files = [
         Paper(pk=70, delivery=course, filename="p", content=ContentFile(b"1", "p")),
         FileMeta(pk=70, delivery=delivery, filename="f", content=ContentFile(b"2", "f")),
     ]
-    for row in made:
+    for row in files:
         row.save()
         row.delete()
     tombstones = list(Tombstone.objects.all())
@@ -160,13 +149,15 @@ def test_the_log_tells_of_each_that_was_removed() -> None:
     client = staff("view_tombstone", "purge_tombstone")
     data = {"action": "remove_selected", "_selected_action": pks, "confirmed": "yes"}
     answer = client.post(url_for(Tombstone), data, follow=True)
-    assert "2 files were removed for good." in answer.content.decode()
+    assert "2 files were removed permanently." in answer.content.decode()
     logged = LogEntry.objects.values_list("object_id", "object_repr")
-    assert sorted(logged) == sorted((str(each.pk), str(each)) for each in tombstones)
+    assert sorted(logged) == sorted(
+        (str(tombstone.pk), str(tombstone)) for tombstone in tombstones
+    )
 
 
-def test_nothing_is_removed_from_a_store_that_looks_wrong(tombstone: Any) -> None:
-    """As by a purge: a row whose file is missing says that the disk may not be mounted."""
+def test_nothing_is_removed_from_a_suspicious_store(tombstone: Any) -> None:
+    """As in a purge: a missing file may mean that the disk is not mounted."""
     delivery = Delivery.objects.get()
     row = delivery.add_file("b.txt", b"bbb")
     store_for(FileMeta).delete(row.content.name)
@@ -177,8 +168,8 @@ def test_nothing_is_removed_from_a_store_that_looks_wrong(tombstone: Any) -> Non
     assert store_for(FileMeta).exists(tombstone.name)
 
 
-def test_many_are_restored_or_removed_at_once() -> None:
-    """By the actions of the list; removing asks before."""
+def test_selected_files_are_restored_or_removed() -> None:
+    """Removing asks for confirmation."""
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
     for row in delivery.add_files({name: name.encode() for name in "abcd"}):
         row.delete()
@@ -190,35 +181,40 @@ def test_many_are_restored_or_removed_at_once() -> None:
     data = {"action": "remove_selected", "_selected_action": [third, fourth]}
     page = Page(client, client.post(url_for(Tombstone), data, follow=True), url_for(Tombstone))
     answer = client.post(url_for(Tombstone), {**data, "confirmed": "yes"}, follow=True)
-    assert "2 files were removed for good." in answer.content.decode()
+    assert "2 files were removed permanently." in answer.content.decode()
     assert "2 files" in page.text
     assert [tombstone.pk for tombstone in left()] == [first, second]
 
 
-def test_not_more_than_a_page_are_restored_or_removed_at_once(
+def test_actions_limit_the_number_of_deleted_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The page that asks names those alone that are removed; the oldest come first."""
-    monkeypatch.setattr(tombstones, "AT_ONCE", 1)
+    """The oldest files are processed, and a message has the number of the others."""
+    monkeypatch.setattr(tombstones, "MAX_FILES", 1)
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
     for row in delivery.add_files({name: name.encode() for name in "abc"}):
         row.delete()
     client = staff("view_tombstone", "restore_tombstone", "purge_tombstone")
     chosen = list(Tombstone.objects.order_by("pk").values_list("pk", flat=True))
     data = {"action": "restore_selected", "_selected_action": chosen}
-    client.post(url_for(Tombstone), data)
+    page = Page(client, client.post(url_for(Tombstone), data, follow=True), url_for(Tombstone))
+    assert page.messages == [
+        "At most 1 files are processed at once: 2 files were left out.",
+        "1 file was restored.",
+    ]
     assert [row.filename for row in FileMeta.objects.all()] == ["a"]
     data["action"] = "remove_selected"
     page = Page(client, client.post(url_for(Tombstone), data, follow=True), url_for(Tombstone))
-    assert [each.name in page.text for each in left()] == [True, False, False]
+    assert page.messages == ["At most 1 files are processed at once: 2 files were left out."]
+    assert [tombstone.name in page.text for tombstone in left()] == [True, False, False]
     client.post(url_for(Tombstone), {**data, "confirmed": "yes"})
-    assert [each.pk for each in left()] == chosen[1:]
+    assert [tombstone.pk for tombstone in left()] == chosen[1:]
 
 
-def test_kept_row_is_escaped_on_the_page_of_its_tombstone(tombstone: Any) -> None:
-    """A student has chosen its filename; a store may have said anything of why it failed."""
+def test_recorded_row_is_escaped(tombstone: Any) -> None:
+    """Students choose filenames, and stores may raise any error."""
     hostile = "</pre><script>alert(1)</script>"
-    rows = [{**each, "fields": {**each["fields"], "filename": hostile}} for each in tombstone.rows]
+    rows = [{**row, "fields": {**row["fields"], "filename": hostile}} for row in tombstone.rows]
     Tombstone.objects.update(rows=rows, filename=hostile, last_error=hostile)
     client = staff("view_tombstone", "purge_tombstone")
     for target in (url(tombstone, "change"), url(tombstone, "remove"), url_for(Tombstone)):
@@ -227,8 +223,8 @@ def test_kept_row_is_escaped_on_the_page_of_its_tombstone(tombstone: Any) -> Non
     assert page.count("&lt;script&gt;alert") > 0
 
 
-def test_many_are_removed_where_numbers_are_grouped(settings: Any) -> None:
-    """The page that asks sends ids, whatever the site writes numbers like."""
+def test_remove_confirmation_ignores_thousand_separators(settings: Any) -> None:
+    """Ids in the form are not localized."""
     settings.USE_THOUSAND_SEPARATOR = True
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
     delivery.add_files({"a": b"a", "b": b"b"})
@@ -241,7 +237,7 @@ def test_many_are_removed_where_numbers_are_grouped(settings: Any) -> None:
     data = {"action": "remove_selected", "_selected_action": chosen}
     page = Page(client, client.post(url_for(Tombstone), data, follow=True), url_for(Tombstone))
     answer = page.submit("")
-    assert answer.messages == ["2 files were removed for good."]
+    assert answer.messages == ["2 files were removed permanently."]
     assert not left()
 
 
@@ -250,19 +246,19 @@ def test_many_are_removed_where_numbers_are_grouped(settings: Any) -> None:
 def test_files_are_removed_after_commit_under_atomic_requests(
     tombstone: Any, by_action: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not in the transaction of the request; the messages say what was done."""
+    """The messages report the result."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     client = staff("view_tombstone", "purge_tombstone")
     data = {"action": "remove_selected", "_selected_action": [tombstone.pk], "confirmed": "yes"}
     target = url_for(Tombstone) if by_action else url(tombstone, "remove")
     page = Page(client, client.post(target, data, follow=True), target)
-    assert page.messages == ["1 file was removed for good."]
+    assert page.messages == ["1 file was removed permanently."]
     assert not left()
     assert not store_for(FileMeta).exists(tombstone.name)
 
 
 def test_removed_file_is_no_longer_shown(tombstone: Any) -> None:
-    """Its tombstone only keeps the name from being used again."""
+    """Its tombstone only reserves the name."""
     client = staff("view_tombstone", "restore_tombstone")
     Tombstone.objects.update(claimed=timezone.now(), done=timezone.now())
     assert tombstone.name not in Page.get(client, url_for(Tombstone)).html
@@ -280,44 +276,42 @@ def test_removed_file_is_no_longer_shown(tombstone: Any) -> None:
     ],
     ids=["deleted", "orphan", "restored", "removal"],
 )
-def test_restore_button_is_shown_where_it_helps(
-    tombstone: Any, changed: Any, is_shown: bool
-) -> None:
-    """Not for what was restored already, nor for what is being removed."""
+def test_restore_button_depends_on_the_state(tombstone: Any, changed: Any, is_shown: bool) -> None:
+    """It is not shown for restored files and during a removal."""
     Tombstone.objects.update(**changed)
     page = Page.get(staff("view_tombstone", "restore_tombstone"), url(tombstone, "change"))
     assert ("Restore" in [form.text for form in page.root.find("form")]) is is_shown
 
 
-def test_a_claimed_orphan_is_shown_as_being_removed(tombstone: Any) -> None:
-    """It cannot be taken back any more."""
+def test_claimed_unrecorded_file_is_shown_as_being_removed(tombstone: Any) -> None:
+    """It cannot be restored."""
     Tombstone.objects.update(rows=[], file_id=None, delivery_id=None, claimed=timezone.now())
     page = Page.get(staff("view_tombstone"), url(tombstone, "change"))
     assert "Being removed" in page.text
     assert "Unrecorded file" not in page.text
 
 
-def test_due_tombstones_are_filtered_by_the_clock_of_the_database(tombstone: Any) -> None:
-    """As a purge finds them."""
+def test_due_filter_uses_the_clock_of_the_database(tombstone: Any) -> None:
+    """A purge uses it, too."""
     client = staff("view_tombstone")
     session = client.session
     session.set_expiry(timedelta(days=999))
     session.save()
-    there = timezone.now() + timedelta(days=365)
-    with patch.object(timezone, "now", lambda: there):
+    future = timezone.now() + timedelta(days=365)
+    with patch.object(timezone, "now", lambda: future):
         html = Page.get(client, f"{url_for(Tombstone)}?due=no").html
     assert tombstone.name in html
 
 
-def test_bytes_without_a_row_are_kept(tombstone: Any) -> None:
-    """They are stored under another name, too, by which they can be adopted."""
+def test_unrecorded_file_is_restored_under_another_name(tombstone: Any) -> None:
+    """The message has the new name."""
     Tombstone.objects.update(rows=[], file_id=None, delivery_id=None)
     client = staff("view_tombstone", "restore_tombstone")
     page = Page(client, client.post(url(tombstone, "restore"), follow=True), "")
     (message,) = page.messages
-    assert "and can be adopted by that name" in message
+    assert "and can be adopted by this name" in message
     assert page.url == url_for(Tombstone)
-    name = message.split("'")[1]
+    name = message.partition("“")[2].partition("”")[0]
     assert name != tombstone.name
     assert store_for(FileMeta).exists(name)
     assert LogEntry.objects.get().change_message.lower() == message.lower()
@@ -337,8 +331,8 @@ def test_bytes_without_a_row_are_kept(tombstone: Any) -> None:
         ("q=0/0/", ["new.txt", "note", "old.txt"]),
     ],
 )
-def test_tombstones_are_filtered_and_searched(query: str, found: list[str]) -> None:
-    """By what has an index: the time, the model, ids, and beginnings of names."""
+def test_deleted_files_are_filtered_and_searched(query: str, found: list[str]) -> None:
+    """By time, model, ids and beginnings of names."""
     group = AssignmentGroup.objects.create(name="group")
     Delivery.objects.bulk_create([Delivery(pk=70, assignment_group=group)])
     delivery = Delivery.objects.get()
@@ -358,8 +352,8 @@ def test_tombstones_are_filtered_and_searched(query: str, found: list[str]) -> N
     assert sorted(name for name in names for row in rows if f" {name} " in f" {row} ") == found
 
 
-def test_many_tombstones_are_listed_by_as_many_queries_as_few(tombstone: Any) -> None:
-    """None reads the kept rows one by one."""
+def test_queries_of_deleted_files_do_not_depend_on_their_number(tombstone: Any) -> None:
+    """The recorded rows are not queried one by one."""
     client = staff("view_tombstone", "restore_tombstone")
     client.get(url_for(Tombstone))
     with CaptureQueriesContext(connection) as few:
@@ -368,5 +362,5 @@ def test_many_tombstones_are_listed_by_as_many_queries_as_few(tombstone: Any) ->
     delivery.add_files({f"{n}.txt": b"x" for n in range(20)})
     FileMeta.objects.all().delete()
     with CaptureQueriesContext(connection) as many:
-        assert "21 tombstones" in client.get(url_for(Tombstone)).content.decode()
+        assert "21 deleted files" in client.get(url_for(Tombstone)).content.decode()
     assert len(many) == len(few)

@@ -1,4 +1,4 @@
-"""The admin classes with models and sites that are not the package's own."""
+"""The admin classes for other models and other sites."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CourseAdmin(bases.StoreAdmin):
 
 
 class BareDeliveryAdmin(bases.DeliveryAdmin):
-    """Without inlines, on a site that knows no users, groups or files."""
+    """Without inlines, for a site without admins of users, groups and files."""
 
 
 class ContentOnly(bases.NewFileMetaInline):
@@ -50,7 +50,7 @@ class BareFileAdmin(bases.DeliveryAdmin):
 
 
 class MarkedAdmin(bases.FileMetaAdmin):
-    """A file with a field of its own, which can be changed later."""
+    """A file with an additional editable field."""
 
     def has_change_permission(self, request: Any, obj: Any = None) -> bool:
         return admin.ModelAdmin.has_change_permission(self, request, obj)
@@ -66,8 +66,8 @@ urlpatterns = [path("admin/", admin.site.urls), path("other/", site.urls)]
 pytestmark = pytest.mark.urls(__name__)
 
 
-def test_files_of_a_plain_model_are_added_and_deleted(browser: Client) -> None:
-    """The host need not be a delivery: nothing of it is ever finished."""
+def test_inlines_work_for_any_parent_model(browser: Client) -> None:
+    """The parent need not be a delivery."""
     filled = {
         "title": "a course",
         "papers-0-title": "on trees",
@@ -86,8 +86,8 @@ def test_files_of_a_plain_model_are_added_and_deleted(browser: Client) -> None:
     assert Paper.objects.get() == second
 
 
-def test_a_model_with_search_fields_is_searched_as_django_does(browser: Client) -> None:
-    """By parts of what a site names, and by id as well."""
+def test_search_fields_are_used_without_prefix_fields(browser: Client) -> None:
+    """Ids are found as well."""
     first, second, third = (
         Course.objects.create(title=title) for title in ("Ab cd", "Ef", "No. 4711")
     )
@@ -102,8 +102,8 @@ def test_a_model_with_search_fields_is_searched_as_django_does(browser: Client) 
     assert found("9" * 30) == set()
 
 
-def test_a_file_without_delivery_is_added_found_and_shown(browser: Client) -> None:
-    """A model that overrides key_ids() has no delivery to show or to search by."""
+def test_file_without_delivery_is_added_found_and_shown(browser: Client) -> None:
+    """A model that overrides key_ids() need not have a delivery."""
     page = Page.get(browser, "/other/testapp/note/add/")
     page = page.submit("note_form", {"content": upload("note.txt")}, "_save")
     assert not page.errors
@@ -113,10 +113,8 @@ def test_a_file_without_delivery_is_added_found_and_shown(browser: Client) -> No
     assert note.content.name in Page.get(browser, f"/other/testapp/note/{note.pk}/change/").text
 
 
-def test_a_field_of_a_site_can_be_changed_and_the_file_cannot(
-    browser: Client, delivery: Delivery
-) -> None:
-    """What a subclass adds may stay editable: a multi-table child with a mark."""
+def test_additional_field_is_editable(browser: Client, delivery: Delivery) -> None:
+    """The file stays read-only, here in a multi-table child."""
     page = Page.get(browser, "/other/testapp/markedfile/add/")
     filled = {"delivery": delivery.pk, "content": upload("m.txt"), "mark": "B"}
     assert not page.submit("markedfile_form", filled, "_save").errors
@@ -129,14 +127,16 @@ def test_a_field_of_a_site_can_be_changed_and_the_file_cannot(
     assert store_for(row).exists(row)
 
 
-def test_a_proxy_has_the_same_pages(browser: Client, delivery: Delivery) -> None:
-    """Its rows are those of the model that declares the file."""
+def test_proxy_model_has_the_same_pages(browser: Client, delivery: Delivery) -> None:
+    """Its rows are those of the concrete model."""
     row = delivery.add_file("a.txt", b"a")
     assert "a.txt" in Page.get(browser, f"/other/testapp/proxyfile/{row.pk}/change/").text
 
 
-def test_without_other_admins_references_are_ids(browser: Client, group: AssignmentGroup) -> None:
-    """A site that registers neither users nor groups has no list of them, and no file list."""
+def test_references_to_models_without_admin_are_ids(
+    browser: Client, group: AssignmentGroup
+) -> None:
+    """There is also no link to the list of files."""
     page = Page.get(browser, "/other/devilry_deliveries/delivery/add/")
     assert "assignment_group" in page.form("delivery_form").values
     assert not list(page.root.find("select", name="assignment_group"))
@@ -148,35 +148,34 @@ def test_without_other_admins_references_are_ids(browser: Client, group: Assignm
 
 
 @pytest.mark.parametrize("bad", BAD_IDS)
-def test_an_id_that_cannot_be_is_told(bad: str, browser: Client) -> None:
-    """Typed in by hand where nothing is autocompleted."""
+def test_invalid_typed_id_is_a_form_error(bad: str, browser: Client) -> None:
+    """Ids are typed in without autocompletion."""
     page = Page.get(browser, "/other/devilry_deliveries/delivery/add/")
     filled = {"assignment_group": bad, "delivered_by": bad}
-    assert page.submit("delivery_form", filled, "_save").refused
+    assert page.submit("delivery_form", filled, "_save").is_rejected
 
 
-def test_an_inline_that_shows_only_the_file_tells_clashes(
-    browser: Client, group: AssignmentGroup
-) -> None:
-    """Filenames come from the uploads; two of one name are told, never an error page."""
+def test_inline_with_only_content_reports_clashes(browser: Client, group: AssignmentGroup) -> None:
+    """Filenames come from the uploads, and equal ones are a form error."""
     page = Page.get(browser, "/other/devilry_deliveries/delivery/add/")
     same = {"filemetas-0-content": upload("a.txt"), "filemetas-1-content": upload("a.txt")}
-    told = page.submit("delivery_form", {"assignment_group": str(group.pk), **same}, "_save")
-    assert told.refused
+    answer = page.submit("delivery_form", {"assignment_group": str(group.pk), **same}, "_save")
+    assert answer.is_rejected
     assert not FileMeta.objects.exists()
     two = {"filemetas-0-content": upload("a.txt"), "filemetas-1-content": upload("b.txt")}
     page.submit("delivery_form", {"assignment_group": str(group.pk), **two}, "_save")
     assert set(FileMeta.objects.values_list("filename", flat=True)) == {"a.txt", "b.txt"}
 
 
-def test_the_checks_of_the_admin_pass() -> None:
-    """Also for classes that a site registers without setting anything."""
-    for each in (admin.site, site):
-        assert [fault for model in each._registry.values() for fault in model.check()] == []
+def test_system_checks_of_the_admin_pass() -> None:
+    """Also for subclasses without any options."""
+    for admin_site in (admin.site, site):
+        errors = [model.check() for model in admin_site._registry.values()]
+        assert errors == [[]] * len(errors)
 
 
-def test_nothing_but_admin_modules_imports_the_admin() -> None:
-    """A site without django.contrib.admin can use the package."""
+def test_package_works_without_the_admin_app() -> None:
+    """Only admin modules import django.contrib.admin."""
     code = (
         "import sys; from django.conf import settings; settings.configure(INSTALLED_APPS=["
         "'django.contrib.auth', 'django.contrib.contenttypes', 'devilry_storage', "

@@ -1,4 +1,4 @@
-"""The store browser: what lies in a store, page by page, beside what is recorded of it."""
+"""The store browser: folders, states of files, downloads, and unrecorded files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from devilry_storage.admin import browsing
+from devilry_storage.admin import store_listing
 from devilry_storage.deletion.purging import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import StoreBrowser, Tombstone
@@ -35,8 +35,7 @@ from tests.harness.users import make_user
 from tests.slow.explaining import recorded
 from tests.testapp.models import Course, Handout, Paper
 
-from .pages import Page, url_for, url_of
-from .test_permissions import staff
+from .pages import Page, staff, url_for, url_of
 
 pytestmark = pytest.mark.django_db
 
@@ -44,26 +43,26 @@ LABEL = "devilry_deliveries.filemeta"
 
 
 @pytest.fixture(params=["disk", "memory"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """The store of FileMeta."""
-    made: Any = MemoryDeliveryStore()
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """Use this store for FileMeta."""
+    store: Any = MemoryDeliveryStore()
     if request.param == "disk":
-        made = FsHierDeliveryStore(str(tmp_path / "store"))
-    with override_deliverystore(made):
-        yield made
+        store = FsHierDeliveryStore(str(tmp_path / "store"))
+    with override_deliverystore(store):
+        yield store
 
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Iterator[Any]:
-    """The store of FileMeta, on disk; its folder is ``location``."""
-    made = FsHierDeliveryStore(str(tmp_path / "store"))
-    with override_deliverystore(made):
-        yield made
+    """Use a store on disk for FileMeta; its folder is ``location``."""
+    store = FsHierDeliveryStore(str(tmp_path / "store"))
+    with override_deliverystore(store):
+        yield store
 
 
 def delivered(pk: int | None = None, **files: bytes) -> Delivery:
-    group, _made = AssignmentGroup.objects.get_or_create(name="group")
-    student = make_user("kim") if not _made else make_user("alex")
+    group, is_new = AssignmentGroup.objects.get_or_create(name="group")
+    student = make_user("alex" if is_new else "kim")
     delivery: Delivery = Delivery.objects.create(
         pk=pk, assignment_group=group, delivered_by=student
     )
@@ -87,8 +86,8 @@ def rows_of(page: Page) -> list[str]:
     return [row.text for body in page.root.find("tbody") for row in body.find("tr")]
 
 
-def old(store: Any, name: str, data: bytes = b"orphan") -> str:
-    """Save a file that has lain there for long."""
+def save_old(store: Any, name: str, data: bytes = b"orphan") -> str:
+    """Save a file and make it nine days old."""
     saved: str = store.save(name, ContentFile(data))
     if isinstance(store, MemoryDeliveryStore):
         blob = store._blobs[saved]
@@ -100,47 +99,51 @@ def old(store: Any, name: str, data: bytes = b"orphan") -> str:
     return saved
 
 
-# -- Walking --
+# -- Folders and files --
 
 
-def test_a_walk_from_the_stores_to_a_file(browser: Client, kept: Any) -> None:
-    """Stores, folders with the ids that lie in them, files with what is recorded of them."""
+def test_pages_lead_from_stores_to_a_file(browser: Client, store: Any) -> None:
+    """Folders show the ids of deliveries, files their rows."""
     delivery = delivered(1005, essay=b"12345")
     row = delivery.files.get()
     index = Page.get(browser, reverse("admin:index"))
     assert "Delivery stores" in index.text
     page = Page.get(browser, url_for(StoreBrowser))
     assert LABEL.replace("filemeta", "FileMeta") in page.text
-    assert rows_of(seen(browser)) == ["0/ deliveries 0–999999"]
-    assert rows_of(seen(browser, folder="0")) == ["1/ deliveries 1000–1999"]
-    assert rows_of(seen(browser, folder="0/1")) == ["1005/ delivery 1005"]
+    assert rows_of(seen(browser)) == ["0/ Deliveries 0–999999"]
+    assert rows_of(seen(browser, folder="0")) == ["1/ Deliveries 1000–1999"]
+    assert rows_of(seen(browser, folder="0/1")) == ["1005/ Delivery 1005"]
     page = seen(browser, folder="0/1/1005")
     (line,) = rows_of(page)
-    for part in (str(row.pk), "whole", "5\xa0bytes".replace("\xa0", " "), "essay", "alex"):
+    for part in (str(row.pk), "Whole", "5\xa0bytes".replace("\xa0", " "), "essay", "alex"):
         assert part in line
     for link in (url_of(row), url_of(delivery), row.content.url):
         assert f'href="{link}"' in page.html
-    crumbs = next(page.root.find("div", class_="breadcrumbs"))
-    assert [a.text for a in crumbs.find("a")][-3:] == ["Store of files", "0", "1"]
+    breadcrumbs = next(page.root.find("ol", class_="breadcrumbs"))
+    texts = [item.text for item in breadcrumbs.find("li")]
+    assert texts[2:] == ["Delivery stores", "Store of files", "0", "1", "1005"]
 
 
-def test_every_state_is_told_in_words(browser: Client, kept: Any) -> None:
-    """Whole, missing, wrong size, tombstoned, orphan, foreign: no colour is needed."""
+def test_every_state_has_a_text(browser: Client, store: Any) -> None:
+    """The colour is not the only sign of a state."""
     delivery = delivered(7, whole=b"1", lost=b"22", cut=b"333", deleted=b"4444")
     names = {row.filename: row.content.name for row in delivery.files}
     for name in ("lost", "cut"):
-        kept.delete(names[name])
-    kept.save(names["cut"], ContentFile(b"3"))
+        store.delete(names[name])
+    store.save(names["cut"], ContentFile(b"3"))
     delivery.files.get(filename="deleted").delete()
-    kept.save("0/0/7/999999", ContentFile(b"5"))
-    kept.save("0/0/7/notes.txt", ContentFile(b"6"))
+    store.save("0/0/7/999999", ContentFile(b"5"))
+    store.save("0/0/7/notes.txt", ContentFile(b"6"))
     lines = rows_of(seen(browser, folder="0/0/7"))
-    words = ("whole", "wrong size: ", "tombstoned: ", "orphan: ", "foreign: ", "missing: ")
-    assert len(lines) == len(words)
-    for word in words:
-        assert sum(f" {word}" in line for line in lines) == 1, (word, lines)
-    kept.save("notes/essay.txt", ContentFile(b"7"))
-    assert "notes/ foreign: no folder of the layout" in rows_of(seen(browser))
+    states = (
+        *("Whole", "Wrong size: ", "Deleted file: ", "Unrecorded file: ", "Unknown file: "),
+        "Missing: ",
+    )
+    assert len(lines) == len(states)
+    for state in states:
+        assert sum(f" {state}" in line for line in lines) == 1, (state, lines)
+    store.save("notes/essay.txt", ContentFile(b"7"))
+    assert "notes/ Unknown: not a folder of the layout" in rows_of(seen(browser))
 
 
 @pytest.mark.parametrize(
@@ -159,94 +162,94 @@ def test_every_state_is_told_in_words(browser: Client, kept: Any) -> None:
         ("9" * 21, "9" * 21, ""),
     ],
 )
-def test_a_jump_leads_to_a_delivery_a_folder_or_a_name(
-    to: str, folder: str, name: str, browser: Client, kept: Any
+def test_jump_finds_deliveries_folders_and_names(
+    to: str, folder: str, name: str, browser: Client, store: Any
 ) -> None:
-    """Digits are a delivery's id, all else is a name, of a file if there is one."""
-    kept.save("old/essay", ContentFile(b"1"))
+    """Digits are the id of a delivery."""
+    store.save("old/essay", ContentFile(b"1"))
     if to.strip() == "99999999999999999999":
-        folder = kept.layout.folder(int(to))
+        folder = store.layout.folder(int(to))
     response = browser.get(url("jump", to=to))
     query = {key: value for key, value in (("folder", folder), ("name", name)) if value}
     assert response.status_code == 302
     assert response["Location"] == url(**query)
     page = seen(browser, **query)
-    assert not name or f"Asked for: {name}" in page.text
+    assert not name or f"Search: {name}" in page.text
 
 
-def test_a_key_that_is_missing_is_jumped_to(browser: Client, kept: Any) -> None:
-    """What a row names is shown, though nothing lies there."""
+def test_jump_finds_missing_file(browser: Client, store: Any) -> None:
+    """Its row is shown."""
     row = delivered(7, essay=b"1").files.get()
-    kept.delete(row.content.name)
+    store.delete(row.content.name)
     page = Page.get(browser, url("jump", to=row.content.name))
-    assert f"Asked for: {row.content.name}" in page.text
-    assert any("missing: " in line for line in rows_of(page))
+    assert f"Search: {row.content.name}" in page.text
+    assert any("Missing: " in line for line in rows_of(page))
 
 
-def test_a_folder_of_many_files_comes_in_pages(browser: Client, kept: Any) -> None:
-    """Each file once, in order, by the links to the next page."""
+def test_large_folder_has_several_pages(browser: Client, store: Any) -> None:
+    """Their links lead to each file once, in order."""
     for number in range(250):
-        kept.save(f"many/{number}", ContentFile(b""))
+        store.save(f"many/{number}", ContentFile(b""))
     page, found = seen(browser, folder="many"), []
     while True:
         found += [line.split()[0] for line in rows_of(page)]
-        following = list(page.root.find("a", rel="next"))
-        if not following:
+        links = list(page.root.find("a", rel="next"))
+        if not links:
             break
-        page = Page.get(browser, following[0].attributes["href"])
+        page = Page.get(browser, links[0].attributes["href"])
     assert found == [str(number) for number in range(250)]
     assert "First page" in page.text
 
 
 @pytest.mark.parametrize("count", [1, 90])
-def test_a_page_takes_as_many_queries_however_many_files(
-    count: int, browser: Client, kept: Any
+def test_queries_of_a_page_do_not_depend_on_its_files(
+    count: int, browser: Client, store: Any
 ) -> None:
-    """And one listing."""
+    """The number is constant."""
     delivered(7, **{f"file{number}": b"1" for number in range(count)})
-    seen(browser, folder="0/0/7")  # what is cached from then on
+    seen(browser, folder="0/0/7")  # fills caches
     with CaptureQueriesContext(connection) as queries:
         assert len(rows_of(seen(browser, folder="0/0/7"))) == count
     assert len(queries) == 5, [query["sql"] for query in queries]
 
 
-def test_owners_are_told_whatever_a_site_has_for_them(browser: Client) -> None:
-    """A delivery that is any row, by a generic relation, too; who delivered it as mere text."""
+def test_owners_of_other_models_are_shown(browser: Client) -> None:
+    """Such as a delivery by a generic relation, or a user as plain text."""
     course = Course.objects.create(pk=7, title="History", delivered_by="Professor <Kim>")
     for model, folder in ((Paper, "0/0/7"), (Handout, "0/0/0")):
         content = ContentFile(b"1", "essay")
         model.objects.create(filename="essay", delivery=course, content=content)
         page = Page.get(browser, url(label=model._meta.label_lower, folder=folder))
         (line,) = rows_of(page)
-        assert "whole" in line
+        assert "Whole" in line
         assert "History, Professor <Kim>" in line
 
 
-def test_not_more_rows_than_a_bound_are_looked_for(
-    browser: Client, kept: Any, monkeypatch: pytest.MonkeyPatch
+def test_number_of_missing_files_is_limited(
+    browser: Client, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A delivery of any number of rows makes a page that comes to an end."""
-    monkeypatch.setattr(browsing, "LOOKED_FOR", 2)
+    """This bounds the size of a page."""
+    monkeypatch.setattr(store_listing, "MAX_ROWS", 2)
     for row in delivered(7, a=b"1", b=b"2", c=b"3").files:
-        kept.delete(row.content.name)
-    kept.save("0/0/7/notes.txt", ContentFile(b"4"))
-    assert sum("missing: " in line for line in rows_of(seen(browser, folder="0/0/7"))) == 2
+        store.delete(row.content.name)
+    store.save("0/0/7/notes.txt", ContentFile(b"4"))
+    assert sum("Missing: " in line for line in rows_of(seen(browser, folder="0/0/7"))) == 2
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="Slow proofs ask PostgreSQL.")
-def test_a_folder_is_compared_with_its_own_rows_alone(browser: Client, kept: Any) -> None:
-    """SQLite finds those that are missing there by the index of names, not in all rows."""
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="The slow proofs cover PostgreSQL.")
+def test_missing_files_are_found_by_index(browser: Client, store: Any) -> None:
+    """SQLite does not scan the table of files."""
     row = delivered(7, essay=b"1").files.get()
     delivered(70, other=b"2")
-    kept.delete(row.content.name)
-    kept.save("0/0/7/notes.txt", ContentFile(b"3"))
+    store.delete(row.content.name)
+    store.save("0/0/7/notes.txt", ContentFile(b"3"))
     with recorded() as queries:
         (foreign, missing) = rows_of(seen(browser, folder="0/0/7"))
-    assert ("foreign" in foreign, "missing" in missing) == (True, True)
+    assert ("Unknown file" in foreign, "Missing" in missing) == (True, True)
     assert queries.whole_scans(FileMeta._meta.db_table) == []
 
 
-# -- Bytes --
+# -- Downloads --
 
 
 def _body(response: Any) -> bytes:
@@ -254,11 +257,9 @@ def _body(response: Any) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["0/0/7/999", "notes/<script>.html"])
-def test_bytes_without_a_row_are_attachments_of_no_type(
-    name: str, browser: Client, kept: Any
-) -> None:
-    """Whatever somebody put there runs in no browser."""
-    kept.save(name, ContentFile(b"<script>alert(1)</script>"))
+def test_files_without_rows_are_attachments(name: str, browser: Client, store: Any) -> None:
+    """Their type is application/octet-stream, so that no browser executes them."""
+    store.save(name, ContentFile(b"<script>alert(1)</script>"))
     page = seen(browser, folder=os.path.dirname(name))
     assert "<script>.html" not in page.html
     response = browser.get(url("file", name=name))
@@ -269,16 +270,16 @@ def test_bytes_without_a_row_are_attachments_of_no_type(
     assert "sandbox" in response["Content-Security-Policy"]
 
 
-def test_files_of_rows_are_not_sent_by_the_browser_of_stores(browser: Client, kept: Any) -> None:
-    """They have a download view, which knows who may see them."""
+def test_files_with_rows_are_not_sent(browser: Client, store: Any) -> None:
+    """Their download view checks permissions."""
     row = delivered(7, essay=b"1").files.get()
     assert browser.get(url("file", name=row.content.name)).status_code == 404
     assert browser.get(url("file", name="0/0/7/404")).status_code == 404
     assert browser.post(url("file", name="0/0/7/404")).status_code == 405
 
 
-def test_a_folder_is_downloaded_as_zip(browser: Client, kept: Any) -> None:
-    """All that lies below it."""
+def test_folder_is_downloaded_as_zip(browser: Client, store: Any) -> None:
+    """The zip has all files below the folder."""
     delivered(7, essay=b"1")
     page = seen(browser, folder="0/0")
     assert f'href="{url("archive", folder="0/0")}"' in page.html
@@ -289,26 +290,24 @@ def test_a_folder_is_downloaded_as_zip(browser: Client, kept: Any) -> None:
 
 
 @pytest.mark.parametrize("may_view", [True, False])
-def test_deleted_bytes_are_in_the_zip_of_a_folder_for_who_may_view_tombstones(
-    may_view: bool, kept: Any
-) -> None:
-    """As each of them is by itself; nothing else is left out, and nothing tells of them."""
+def test_zip_of_a_folder_has_deleted_files_if_permitted(may_view: bool, store: Any) -> None:
+    """They need the permission to view deleted files, as single downloads do."""
     delivery = delivered(7, essay=b"1", deleted=b"2")
     buried = delivery.files.get(filename="deleted")
     name = buried.content.name
     buried.delete()
-    kept.save("0/0/7/999", ContentFile(b"1"))
+    store.save("0/0/7/999", ContentFile(b"1"))
     permissions = ["browse_store", "view_filemeta", *(["view_tombstone"] if may_view else [])]
     clerk = staff(*permissions)
     assert clerk.get(url("file", name=name)).status_code == (200 if may_view else 403)
     data = _body(clerk.get(url("archive", folder="0/0/7")))
-    essay, deleted = (Path(each).name for each in (delivery.files.get().content.name, name))
+    essay, deleted = (Path(path).name for path in (delivery.files.get().content.name, name))
     expected = {essay, "999", "SHA256SUMS", *([deleted] if may_view else [])}
     assert set(zipfile.ZipFile(io.BytesIO(data)).namelist()) == expected
 
 
-def test_a_restored_file_is_in_the_zip_of_a_folder(kept: Any) -> None:
-    """Under its new name; the old one belongs to a tombstone."""
+def test_zip_of_a_folder_has_restored_file(store: Any) -> None:
+    """The file has its new name; the tombstone has the old one."""
     delivery = delivered(7, essay=b"1")
     delivery.files.get().delete()
     row = restore(Tombstone.objects.get())
@@ -317,8 +316,8 @@ def test_a_restored_file_is_in_the_zip_of_a_folder(kept: Any) -> None:
         assert posixpath.basename(row.content.name) in zipped.namelist()
 
 
-def test_file_with_row_and_tombstone_is_in_the_zip_of_a_folder(kept: Any) -> None:
-    """Such a row can only be written past this package; its file is there."""
+def test_zip_of_a_folder_has_file_with_row_and_tombstone(store: Any) -> None:
+    """The row takes precedence over the tombstone."""
     first, second = delivered(7, essay=b"1", other=b"2").files
     name = first.content.name
     first.delete()
@@ -331,8 +330,8 @@ def test_file_with_row_and_tombstone_is_in_the_zip_of_a_folder(kept: Any) -> Non
         assert posixpath.basename(name) in zipped.namelist()
 
 
-def test_a_foreign_file_of_any_name_does_not_end_the_zip_of_a_folder(on_disk: Any) -> None:
-    """Not even for who may not view tombstones, for whom the database is asked of each name."""
+def test_zip_of_a_folder_skips_invalid_names(on_disk: Any) -> None:
+    """The database is not queried for names that are not text."""
     on_disk.save("0/0/7/999", ContentFile(b"1"))
     for name in (b"a\xff", b"back\\slash", b"ctl\x01"):
         Path(on_disk.location, "0/0/7", os.fsdecode(name)).write_bytes(b"foreign")
@@ -343,7 +342,7 @@ def test_a_foreign_file_of_any_name_does_not_end_the_zip_of_a_folder(on_disk: An
         assert zipped.read("MISSING.txt") == b"a_\nback_slash\nctl_\n"
 
 
-# -- Who may --
+# -- Permissions --
 
 
 PAGES = {
@@ -356,15 +355,15 @@ PAGES = {
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_who_may_not_browse_sees_nothing(page: str, kept: Any) -> None:
-    """Nobody's login redirect for whoever is not staff, 403 inside the admin for who is."""
-    kept.save("0/0/7/999", ContentFile(b"1"))
+def test_pages_need_permission_to_browse(page: str, store: Any) -> None:
+    """Staff get 403, other users the login page."""
+    store.save("0/0/7/999", ContentFile(b"1"))
     target = url(page, **PAGES[page])
     clerk = staff("view_filemeta", "view_tombstone", "bury_orphan")
     for method in ("get", "post"):
         assert getattr(clerk, method)(target).status_code == 403
-        for nobody in (Client(), _logged_in(f"student-{method}")):
-            response = getattr(nobody, method)(target)
+        for client in (Client(), _logged_in(f"student-{method}")):
+            response = getattr(client, method)(target)
             assert response.status_code == 302
             assert response["Location"] == f"/admin/login/?next={quote(target)}"
     assert clerk.get(url_for(StoreBrowser)).status_code == 403
@@ -377,14 +376,14 @@ def _logged_in(name: str) -> Client:
     return client
 
 
-def test_who_may_browse_alone_neither_reads_files_nor_removes_orphans(kept: Any) -> None:
-    """Names and owners are shown; links are only to what the user may see."""
+def test_permission_to_browse_allows_no_downloads_or_deletes(store: Any) -> None:
+    """Names and owners are shown, without links."""
     delivery = delivered(7, essay=b"1", deleted=b"2")
     row = delivery.files.get(filename="essay")
     buried = delivery.files.get(filename="deleted")
     buried_name = buried.content.name
     buried.delete()
-    kept.save("0/0/7/999", ContentFile(b"1"))
+    store.save("0/0/7/999", ContentFile(b"1"))
     clerk = staff("browse_store")
     page = seen(clerk, folder="0/0/7")
     assert "essay" in page.text
@@ -410,10 +409,10 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("parameter", ["folder", "name", "after", "to"])
-def test_hostile_urls_show_nothing_of_elsewhere(
+def test_hostile_urls_reveal_nothing(
     parameter: str, browser: Client, on_disk: Any, tmp_path: Path
 ) -> None:
-    """Nothing outside, no word of what is there, and no error of the server."""
+    """No file outside of the store is shown, and no exception is raised."""
     on_disk.save("0/0/7/999", ContentFile(b"1"))
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -435,16 +434,16 @@ def test_hostile_urls_show_nothing_of_elsewhere(
 
 
 @pytest.mark.parametrize(("length", "status"), [(4096, 200), (4097, 404)])
-def test_token_of_page_has_a_longest_length(
+def test_length_of_page_token_is_limited(
     length: int, status: int, browser: Client, on_disk: Any
 ) -> None:
-    """What is longer was given by no store."""
+    """Longer tokens are rejected."""
     on_disk.save("0/0/7/999", ContentFile(b"1"))
     assert browser.get(url(folder="0/0/7", after="n" * length)).status_code == status
 
 
-def test_name_that_was_asked_for_is_escaped(browser: Client, kept: Any) -> None:
-    """A link from elsewhere may have anything in it."""
+def test_name_in_url_is_escaped(browser: Client, store: Any) -> None:
+    """A URL can have any text."""
     name = "<script>alert(1)<"
     assert "<script>alert" not in seen(browser, folder=name, name=f"{name}/a").html
     page = Page.get(browser, url("jump", to=name))
@@ -452,19 +451,17 @@ def test_name_that_was_asked_for_is_escaped(browser: Client, kept: Any) -> None:
     assert "&lt;script&gt;alert" in page.html
 
 
-def test_symlinked_folder_is_shown_as_one_without_files(
-    browser: Client, on_disk: Any, tmp_path: Path
-) -> None:
-    """The store has no such folder, and the page reports no failure of the store."""
+def test_symlinked_folder_is_shown_as_empty(browser: Client, on_disk: Any, tmp_path: Path) -> None:
+    """The page does not report a failure."""
     on_disk.save("0/0/7/999", ContentFile(b"1"))
     (Path(on_disk.location) / "link").symlink_to(tmp_path)
     page = seen(browser, folder="link")
-    assert "Nothing lies here." in page.text
-    assert "cannot be shown" not in page.text
+    assert "This folder is empty." in page.text
+    assert "cannot be listed" not in page.text
 
 
 def test_unknown_stores_and_raw_paths_are_404(browser: Client, on_disk: Any) -> None:
-    """The admin's own page for what is not there."""
+    """The admin's page for unknown URLs is shown."""
     for label in ("nothing", "auth.user", "..", "%2e%2e", "\0", LABEL.upper(), "9" * 3000):
         target = f"/admin/devilry_storage/storebrowser/{quote(label)}/"
         assert browser.get(target).status_code == 404, label
@@ -472,8 +469,8 @@ def test_unknown_stores_and_raw_paths_are_404(browser: Client, on_disk: Any) -> 
         assert browser.get(f"/admin/devilry_storage/storebrowser/{rest}").status_code == 404
 
 
-def test_names_that_are_no_text_are_shown_and_lead_nowhere(browser: Client, on_disk: Any) -> None:
-    """A disk takes any bytes for a name."""
+def test_names_with_invalid_bytes_are_shown_without_links(browser: Client, on_disk: Any) -> None:
+    """A disk allows any bytes in names."""
     on_disk.save("a/file.txt", ContentFile(b"1"))
     top = os.fsencode(on_disk.location) + b"/a/"
     os.mkdir(top + b"fold\xff")
@@ -482,34 +479,34 @@ def test_names_that_are_no_text_are_shown_and_lead_nowhere(browser: Client, on_d
     page = seen(browser, folder="a")
     assert "bad\\udcff" in page.text
     assert "fold\\udcff/" in page.text
-    assert sum("foreign" in line for line in rows_of(page)) == 3
+    assert sum("Unknown" in line for line in rows_of(page)) == 3
 
 
-# -- A store that cannot be asked --
+# -- Failing stores --
 
 
-def test_an_unmounted_disk_is_told(browser: Client, on_disk: Any, tmp_path: Path) -> None:
-    """It looks like an empty one, so the page says what it sees."""
+def test_unmounted_disk_is_reported(browser: Client, on_disk: Any, tmp_path: Path) -> None:
+    """It would otherwise look like an empty store."""
     row = delivered(7, essay=b"1").files.get()
     assert row.content
     os.rename(on_disk.location, tmp_path / "elsewhere")
     for query in ({}, {"folder": "0/0/7"}):
         page = seen(browser, **query)
-        assert "cannot be shown" in page.text
+        assert "cannot be listed" in page.text
         assert "is missing" in page.text
 
 
-def test_a_store_that_fails_is_told(
-    browser: Client, kept: Any, monkeypatch: pytest.MonkeyPatch
+def test_failing_store_is_reported(
+    browser: Client, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On every page, and no page is an error of the server."""
+    """On every page, with status 200."""
 
     def fail(*args: Any, **kwargs: Any) -> Any:
         raise OSError(5, "Input/output error")
 
-    kept.save("0/0/7/999", ContentFile(b"1"))
+    store.save("0/0/7/999", ContentFile(b"1"))
     for method in ("page", "size", "scan"):
-        monkeypatch.setattr(kept, method, fail)
+        monkeypatch.setattr(store, method, fail)
     assert "Input/output error" in seen(browser, folder="0/0/7").text
     for page, query in PAGES.items():
         response = browser.get(url(page, **query), follow=True)
@@ -517,57 +514,54 @@ def test_a_store_that_fails_is_told(
         assert "Input/output error" in response.content.decode()
 
 
-def test_dumpdata_passes_the_stores_by(kept: Any) -> None:
-    """There is no table behind them."""
+def test_dumpdata_skips_store_browser(store: Any) -> None:
+    """Its model does not have a table."""
     for options in ({}, {"use_base_manager": True}):
         out = StringIO()
         call_command("dumpdata", "devilry_storage", stdout=out, **options)
         assert "deliverystore" not in out.getvalue()
 
 
-# -- Removing orphans --
+# -- Unrecorded files --
 
 
-def _aged_row(pk: int = 50) -> Any:
-    """Return the row of a file that was stored lately, with ids above those of the orphans."""
-    row = delivered(pk, essay=b"1").files.get()
-    return row
+def _recent_row(pk: int = 50) -> Any:
+    """Return the row of a recently stored file; its id is higher than those of the orphans."""
+    return delivered(pk, essay=b"1").files.get()
 
 
-def test_an_orphan_is_removed_by_tombstone_and_purge(browser: Client, kept: Any) -> None:
-    """After a page that asks; the log says who did it."""
-    row = _aged_row()
-    name = old(kept, f"0/0/7/{row.pk}_aB3dE6g")
+def test_unrecorded_file_is_deleted_and_purged(browser: Client, store: Any) -> None:
+    """The page asks for confirmation, and the log has an entry."""
+    row = _recent_row()
+    name = save_old(store, f"0/0/7/{row.pk}_aB3dE6g")
     page = seen(browser, folder="0/0/7")
     assert url("bury", name=name) in page.html
     page = Page.get(browser, url("bury", name=name))
     assert name in page.text
     assert not Tombstone.objects.exists()
     page = page.submit("", {})
-    assert any("has a tombstone now" in message for message in page.messages)
+    assert any("can be restored until" in message for message in page.messages)
     tombstone = Tombstone.objects.get()
     assert (tombstone.name, tombstone.size, tombstone.rows) == (name, 6, [])
     assert tombstone.due > timezone.now() + timedelta(days=29)
     entry = LogEntry.objects.get()
-    assert (entry.object_id, "orphan removed" in entry.change_message) == (
-        str(tombstone.pk),
-        True,
-    )
-    assert any("tombstoned: " in line for line in rows_of(seen(browser, folder="0/0/7")))
+    assert entry.object_id == str(tombstone.pk)
+    assert "eleted an unrecorded file" in entry.change_message
+    assert any("Deleted file: " in line for line in rows_of(seen(browser, folder="0/0/7")))
     Tombstone.objects.update(created=timezone.now() - timedelta(days=2))
     past_due()
     assert [event.result for event in purge()] == ["removed"]
-    assert not kept.exists(name)
-    assert kept.exists(row.content.name)
+    assert not store.exists(name)
+    assert store.exists(row.content.name)
 
 
-def test_only_an_orphan_is_asked_about_and_removed(browser: Client, kept: Any) -> None:
-    """Not a file that a row or a tombstone names, a foreign or a missing one."""
+def test_only_unrecorded_files_can_be_deleted(browser: Client, store: Any) -> None:
+    """Not whole, missing, deleted or unknown files."""
     delivery = delivered(7, whole=b"1", lost=b"2", deleted=b"3")
     names = {row.filename: row.content.name for row in delivery.files}
-    kept.delete(names["lost"])
+    store.delete(names["lost"])
     delivery.files.get(filename="deleted").delete()
-    kept.save("0/0/7/notes.txt", ContentFile(b"4"))
+    store.save("0/0/7/notes.txt", ContentFile(b"4"))
     before = list(Tombstone.objects.values_list("pk", flat=True))
     for name in (*names.values(), "0/0/7/notes.txt", "0/0/7/none", ""):
         target = url("bury", name=name)
@@ -576,10 +570,10 @@ def test_only_an_orphan_is_asked_about_and_removed(browser: Client, kept: Any) -
     assert list(Tombstone.objects.values_list("pk", flat=True)) == before
 
 
-def test_removing_needs_the_token_of_a_form(kept: Any) -> None:
-    """A foreign page cannot have it done."""
-    row = _aged_row()
-    name = old(kept, f"0/0/7/{row.pk}_aB3dE6g")
+def test_delete_needs_csrf_token(store: Any) -> None:
+    """A POST without it is rejected."""
+    row = _recent_row()
+    name = save_old(store, f"0/0/7/{row.pk}_aB3dE6g")
     user = staff("browse_store", "bury_orphan")
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = user.cookies

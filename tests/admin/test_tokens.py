@@ -1,4 +1,4 @@
-"""Forms of the admin's own pages, sent as they are to a site that checks their tokens."""
+"""CSRF tokens in the forms of the admin's own pages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from devilry_storage.testing import override_deliverystore
 from tests.harness.users import make_superuser
 
 from .pages import Form, Page, url_for, url_of
-from .test_stores import old, url
+from .test_stores import save_old, url
 
 
 @pytest.fixture
 def strict(db: None) -> Client:
-    """A browser in which a superuser is logged in, of a site that checks tokens."""
+    """Return the client of a superuser that enforces CSRF checks."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(make_superuser())
     return client
@@ -32,49 +32,51 @@ def tombstone(delivery: Delivery) -> Any:
 
 
 def send(page: Page, action: str = "") -> Page:
-    """Send the page's form to a URL that ends so, as a browser does."""
+    """Submit the form of the page whose action ends with this text."""
     (form,) = (
-        Form(each)
-        for each in page.root.find("form", method="post")
-        if each.attributes.get("action", "").endswith(action)
-        and each.attributes.get("id") != "logout-form"
+        Form(form)
+        for form in page.root.find("form", method="post")
+        if form.attributes.get("action", "").endswith(action)
+        and form.attributes.get("id") != "logout-form"
     )
     target = form.action or page.url
     return Page(page.client, page.client.post(target, form.values, follow=True), target)
 
 
-def test_button_that_restores_has_a_token(strict: Client, tombstone: Any) -> None:
-    """It stands on the page of the tombstone."""
+def test_restore_button_has_csrf_token(strict: Client, tombstone: Any) -> None:
+    """The button of a deleted file."""
     page = send(Page.get(strict, url_of(tombstone)), "/restore/")
     assert page.messages == ["1 file was restored."]
 
 
-def test_page_that_asks_before_removing_has_a_token(strict: Client, tombstone: Any) -> None:
-    """The page of one tombstone."""
+def test_remove_confirmation_has_csrf_token(strict: Client, tombstone: Any) -> None:
+    """The page for one deleted file."""
     page = send(Page.get(strict, url_of(tombstone, "remove")))
-    assert page.messages == ["1 file was removed for good."]
+    assert page.messages == ["1 file was removed permanently."]
 
 
-def test_page_that_asks_about_an_orphan_has_a_token(strict: Client, delivery: Delivery) -> None:
+def test_delete_confirmation_of_unrecorded_file_has_csrf_token(
+    strict: Client, delivery: Delivery
+) -> None:
     """Its form writes the tombstone."""
     with override_deliverystore(MemoryDeliveryStore()) as store:
         row = delivery.add_file("a.txt", b"a")
-        name = old(store, f"{row.content.name}_aB3dE6g")
+        name = save_old(store, f"{row.content.name}_aB3dE6g")
         page = send(Page.get(strict, url("bury", name=name)))
     assert page.status == 200
     assert Tombstone.objects.get().name == name
 
 
-def test_button_that_counts_again_has_a_token(strict: Client, delivery: Delivery) -> None:
-    """It stands on the dashboard."""
+def test_dashboard_button_has_csrf_token(strict: Client, delivery: Delivery) -> None:
+    """The button that updates the statistics."""
     delivery.add_file("a.txt", b"a")
     page = send(Page.get(strict, url_for(MonthlySum)), "/refresh/")
     assert page.status == 200
     assert MonthlySum.objects.exists()
 
 
-def test_page_that_asks_for_a_group_has_a_token(strict: Client, group: AssignmentGroup) -> None:
-    """Its form searches for groups, and copies the delivery."""
+def test_copy_form_has_csrf_token(strict: Client, group: AssignmentGroup) -> None:
+    """The form searches for groups and copies deliveries."""
     delivery = Delivery.begin(group)
     delivery.add_file("a.txt", b"a")
     delivery.finish()

@@ -1,4 +1,4 @@
-"""The example site, served by a process of its own, windows on it, and what is done in them."""
+"""The example site in another process, windows on it, and helpers for uploads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Open = Callable[..., Window]
 
-#: What the rows of a database of the example project say of finished deliveries.
+#: A query for the files of finished deliveries of the example project.
 FINISHED = """
     SELECT filename, size, sha256, content FROM devilry_deliveries_filemeta
     WHERE delivery_id IN (SELECT id FROM devilry_deliveries_delivery WHERE successful)
@@ -30,7 +30,7 @@ FINISHED = """
 
 @dataclass
 class Campus:
-    """The served site, what its demo printed, and the cookies of those who have logged in."""
+    """The running site, the output of its demo, and the cookies of logged-in users."""
 
     server: Server
     shown: Shown
@@ -41,14 +41,14 @@ class Campus:
         return self.server.url
 
     def at(self, url: str) -> Campus:
-        """Return the same site as it is reached by another URL."""
+        """Return the same site with another URL."""
         return Campus(replace(self.server, url=url), self.shown)
 
     def password(self) -> str:
         return self.shown.password()
 
     def cookies_of(self, user: str) -> list[Any]:
-        """Log in, once, and return the cookies as a browser takes them."""
+        """Log in once and return the cookies in the format of Playwright."""
         if user not in self.cookies:
             opener = self.server.site(user, self.password())
             (jar,) = (
@@ -67,7 +67,7 @@ class Campus:
         return self.shown.rows(FINISHED, self.database)
 
     def deliveries(self) -> int:
-        """Return how many deliveries there are, finished or not."""
+        """Return the number of deliveries, finished or not."""
         query = "SELECT count(*) FROM devilry_deliveries_delivery"
         ((count,),) = self.shown.rows(query, self.database)
         number: int = count
@@ -75,7 +75,7 @@ class Campus:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Let the server wait before it writes any row."""
+        """Lock the database, so that the server waits before it writes."""
         with closing(sqlite3.connect(self.shown.data / self.database)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield
@@ -88,7 +88,7 @@ class Campus:
 
 @contextmanager
 def running(folder: Path, **more: str) -> Iterator[Campus]:
-    """Run a demo of two small files below the folder, and serve it."""
+    """Run the demo with two small files in this folder, and serve its site."""
     source = folder / "source"
     source.mkdir()
     (source / "a.txt").write_text("a")
@@ -101,7 +101,7 @@ def running(folder: Path, **more: str) -> Iterator[Campus]:
 
 @contextmanager
 def windows(browser: Browser, campus: Campus) -> Iterator[Open]:
-    """Give what opens windows on the site, closed in the end."""
+    """Yield a function that opens windows on the site; close them at the end."""
     with ExitStack() as stack:
 
         def open_window(
@@ -121,12 +121,12 @@ def windows(browser: Browser, campus: Campus) -> Iterator[Open]:
         yield open_window
 
 
-# -- What is delivered --
+# -- Uploads --
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A file on this machine that is to be delivered."""
+    """A local file to deliver."""
 
     path: Path
     size: int
@@ -144,25 +144,25 @@ def written(folder: Path, files: dict[str, bytes]) -> list[Sent]:
 
 
 def drop(window: Window, paths: Sequence[Path], selector: str = "input[type=file]") -> None:
-    """Drag files from the desktop and drop them on an element, as the mouse does it."""
+    """Drag files from the desktop and drop them on an element."""
     box = window.page.locator(selector).bounding_box()
     assert box is not None
     session = window.context.new_cdp_session(window.page)
-    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    position = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
-        session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+        session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **position})
     session.detach()
 
 
 def choose(window: Window, sent: Sequence[Sent]) -> None:
-    """Choose files by the file input."""
-    window.page.set_input_files("input[type=file]", [each.path for each in sent])
+    """Choose files with the file input."""
+    window.page.set_input_files("input[type=file]", [file.path for file in sent])
 
 
 @contextmanager
 def slow_line(window: Window, bytes_a_second: int) -> Iterator[None]:
-    """Let the window send slowly."""
+    """Limit the upload rate of the window."""
     session = window.context.new_cdp_session(window.page)
     limits = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_a_second}
     session.send("Network.enable")
@@ -172,12 +172,12 @@ def slow_line(window: Window, bytes_a_second: int) -> Iterator[None]:
 
 
 def deliver(window: Window) -> None:
-    """Press the button and wait for the page of what has arrived."""
+    """Press the button and wait for the page of the delivery."""
     window.page.click("[data-deliver]")
     window.page.wait_for_url("**/deliveries/*/")
 
 
-def faults(window: Window) -> list[str]:
-    """Wait for the words that tell why nothing was delivered."""
+def errors(window: Window) -> list[str]:
+    """Wait for the errors of the upload form and return their texts."""
     window.page.wait_for_selector("[role=alert] li")
     return window.page.locator("[role=alert] li").all_inner_texts()

@@ -1,6 +1,6 @@
-"""The example site on disk, and windows on it.
+"""Fixtures with the example site.
 
-A module asks for them by ``pytest_plugins = ["tests.browser.campus_fixtures"]``.
+A module uses them with ``pytest_plugins = ["tests.browser.campus_fixtures"]``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def campus(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Campus]:
-    """The site on disk, one for all tests of a process."""
+    """Return a site with its store on disk, one for each process."""
     with running(tmp_path_factory.mktemp("campus")) as site:
         yield site
 
 
 @pytest.fixture
 def opened(browser: Browser, campus: Campus) -> Iterator[Open]:
-    """Opens windows on the site, by a user's name, a width, a scheme, with scripts or without."""
+    """Return a function that opens windows on the site."""
     with windows(browser, campus) as open_window:
         yield open_window

@@ -1,4 +1,4 @@
-"""Chromium, a live server, and what Django's own admin pages do wrong."""
+"""Fixtures: Chromium, a live server, and accessibility problems of Django's own admin pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-#: The widths and colour schemes that pages are looked at in.
+#: The widths and colour schemes of the tests.
 LOOKS = [(1280, "light"), (1280, "dark"), (320, "light"), (320, "dark")]
 
 
@@ -31,9 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium, one for all tests of a process."""
+    """Return Chromium, one for each process."""
     machine.need(machine.CHROMIUM)
-    # Playwright's event loop runs in this thread, where Django would refuse the database.
+    # Playwright runs an event loop in this thread, in which Django does not allow queries.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
         with running() as browser:
@@ -44,7 +44,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_browser(browser: Browser, live_server: Any) -> Iterator[Windows]:
-    """Opens windows on the site of the tests."""
+    """Return a function that opens windows on the live server."""
     windows = Windows(browser, live_server.url)
     yield windows
     windows.close()
@@ -52,15 +52,15 @@ def open_browser(browser: Browser, live_server: Any) -> Iterator[Windows]:
 
 @pytest.fixture
 def admin(transactional_db: None) -> Any:
-    """A superuser."""
+    """Return a superuser."""
     return make_superuser()
 
 
 @pytest.fixture(params=LOOKS, ids=lambda look: f"{look[0]}-{look[1]}")
 def look(request: pytest.FixtureRequest) -> tuple[int, str]:
-    """A width and a colour scheme: a test that asks for it runs in each."""
-    chosen: tuple[int, str] = request.param
-    return chosen
+    """Return a width and a colour scheme; a test with this fixture runs with each."""
+    width_and_scheme: tuple[int, str] = request.param
+    return width_and_scheme
 
 
 _STOCK = [
@@ -73,7 +73,7 @@ _STOCK = [
 ]
 
 
-#: Found once in a process: looking takes as long as several tests.
+#: A cache, as the search takes as long as several tests.
 _found_on_stock: set[str] = set()
 
 
@@ -81,9 +81,9 @@ _found_on_stock: set[str] = set()
 def stock_violations(
     open_browser: Windows, admin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> set[str]:
-    """The rules that Django's own admin pages violate gravely: no fault of ours.
+    """Return the rules that Django's own admin pages violate.
 
-    Pages with what ours have, too: a long name, and a text that helps to search.
+    They have a long name and a help text of the search, as the pages of the package.
     """
     from django.contrib.admin import site
     from django.contrib.auth.models import Group
@@ -91,7 +91,7 @@ def stock_violations(
     if _found_on_stock:
         return _found_on_stock
     monkeypatch.setattr(site._registry[Group], "search_help_text", "A part of the name.")
-    name = "a group with a name that is as long as that of a file which somebody delivered"
+    name = "a group with a name that is as long as the name of a file that a student delivered"
     group, _ = Group.objects.get_or_create(name=name)
     for scheme in ("light", "dark"):
         window = open_browser(admin, scheme=scheme)

@@ -1,4 +1,4 @@
-"""A term's deliveries, as an administrator finds them: whole ones, and all that can be wrong."""
+"""Deliveries of a term, with all problems that an administrator may find."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Queue:
 
 
 def picture(width: int = 320, height: int = 200) -> bytes:
-    """Return a PNG with colours that run into each other."""
+    """Return a PNG with colour gradients."""
     lines = b"".join(
         b"\0" + bytes(c for x in range(width) for c in (x * 255 // width, y, 160))
         for y in range(height)
@@ -62,9 +62,9 @@ FILES = {
 
 
 def fill(store: FsHierDeliveryStore) -> Delivery:
-    """Deliver for every student, and leave an orphan, a foreign name, a gap and a tombstone.
+    """Deliver for every student, with files in all states, in different months.
 
-    Returns the delivery beside which the orphan lies. Each delivery's files are of another month.
+    Return the delivery whose folder has the files in other states.
     """
     deliveries = []
     for number, name in enumerate(_STUDENTS):

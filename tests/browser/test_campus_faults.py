@@ -1,4 +1,4 @@
-"""Uploads that cannot be: clear words, nothing half-stored to be seen, nothing to choose again."""
+"""Failing uploads: clear messages, no visible partial deliveries, and files that stay chosen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.harness.mounting import tmpfs
 from tests.harness.tcp_proxy import Proxy
 from tests.harness.waiting import eventually
 
-from .campus import Campus, choose, deliver, drop, faults, running, slow_line, windows, written
+from .campus import Campus, choose, deliver, drop, errors, running, slow_line, windows, written
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
@@ -34,15 +34,15 @@ TOO_LARGE = 20 * MiB + 1
 
 
 @pytest.fixture(autouse=True)
-def untouched(campus: Campus) -> Iterator[None]:
-    """Whatever a test delivers in the end, nothing unfinished is left."""
+def nothing_unfinished(campus: Campus) -> Iterator[None]:
+    """Check that no test leaves an unfinished delivery."""
     yield
     unfinished = "SELECT id FROM devilry_deliveries_delivery WHERE NOT successful"
     assert campus.shown.rows(unfinished) == []
 
 
 def listed(window: Window) -> int:
-    """Return how many deliveries the page of the group shows."""
+    """Return the number of deliveries on the page of the group."""
     other = window.context.new_page()
     other.goto(f"{window.url}{GROUP}")
     count = other.locator("#deliveries ~ .files li").count()
@@ -54,10 +54,10 @@ def press(window: Window) -> None:
     window.page.click("[data-deliver]")
 
 
-def test_too_large_file_is_told_before_anything_is_sent(
+def test_too_large_file_is_reported_before_upload(
     campus: Campus, opened: Open, tmp_path: Path
 ) -> None:
-    """Nobody waits for a refusal; once the file is removed the others are delivered."""
+    """The other files can be delivered once it is removed."""
     sent = written(tmp_path / "sent", {"small.txt": b"s", "large.bin": bytes(TOO_LARGE)})
     before = campus.deliveries()
     window = opened("anna")
@@ -66,7 +66,7 @@ def test_too_large_file_is_told_before_anything_is_sent(
     window.page.on("request", lambda request: requests.append(request.method))
     choose(window, sent)
     press(window)
-    assert faults(window) == [
+    assert errors(window) == [
         "“large.bin”: the file is too large: it has 20.0 MB, the maximum is 20.0 MB."
     ]
     assert "POST" not in requests
@@ -79,10 +79,8 @@ def test_too_large_file_is_told_before_anything_is_sent(
     window.assert_sound()
 
 
-def test_server_refuses_what_the_script_did_not_foresee(
-    campus: Campus, opened: Open, tmp_path: Path
-) -> None:
-    """The script only saves time; the server's words are shown in the page, the files kept."""
+def test_error_of_the_server_is_shown(campus: Campus, opened: Open, tmp_path: Path) -> None:
+    """The script shows the server's message and keeps the chosen files."""
     sent = written(tmp_path / "sent", {"small.txt": b"s", "large.bin": bytes(TOO_LARGE)})
     before = campus.deliveries()
     window = opened("anna")
@@ -90,10 +88,10 @@ def test_server_refuses_what_the_script_did_not_foresee(
     window.page.evaluate("document.querySelector('[data-upload]').dataset.maxBytes = 1e12")
     choose(window, sent)
     press(window)
-    told = (
+    message = (
         "“large.bin”: the file is too large: it has 20971521 bytes, the maximum is 20971520 bytes."
     )
-    assert faults(window) == [told]
+    assert errors(window) == [message]
     assert window.faults == [f"422: {window.url}{GROUP}"]
     assert campus.deliveries() == before
     window.page.click("[aria-label='Remove large.bin']")
@@ -101,30 +99,28 @@ def test_server_refuses_what_the_script_did_not_foresee(
     assert window.page.locator("main .files .name").all_inner_texts() == ["small.txt"]
 
 
-def test_too_large_file_without_a_script_is_told_on_the_page(
+def test_too_large_file_is_reported_without_script(
     campus: Campus, opened: Open, tmp_path: Path
 ) -> None:
-    """The page comes back with the words, and the list of deliveries is as it was."""
+    """Nothing is delivered."""
     sent = written(tmp_path / "sent", {"large.bin": bytes(TOO_LARGE)})
     before = campus.deliveries()
     window = opened("anna", script=False)
     window.go(GROUP)
-    drop(window, [each.path for each in sent])
+    drop(window, [file.path for file in sent])
     press(window)
-    told = (
+    message = (
         "“large.bin”: the file is too large: it has 20971521 bytes, the maximum is 20971520 bytes."
     )
-    assert faults(window) == [told]
+    assert errors(window) == [message]
     assert "Nothing was delivered." in window.page.locator("[role=alert]").inner_text()
     assert campus.deliveries() == before
     window.assert_sound()
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_full_disk_is_told_and_nothing_of_it_is_shown(
-    campus: Campus, opened: Open, tmp_path: Path, script: bool
-) -> None:
-    """The file is named; with the script it is still chosen, and arrives once there is room."""
+def test_full_disk_is_reported(campus: Campus, opened: Open, tmp_path: Path, script: bool) -> None:
+    """The message names the file. With the script it stays chosen and can be sent again."""
     need(MOUNTS)
     sent = written(tmp_path / "sent", {"essay.pdf": bytes(MiB)})
     before = campus.deliveries()
@@ -135,11 +131,11 @@ def test_full_disk_is_told_and_nothing_of_it_is_shown(
     mark = (own / "store.json").read_bytes()
     with tmpfs(campus.shown.store, "256k"):
         (own / "tmp").mkdir(parents=True, mode=0o700)
-        (own / "store.json").write_bytes(mark)  # otherwise it is not the store's disk
-        drop(window, [each.path for each in sent])
+        (own / "store.json").write_bytes(mark)  # the mark of the store
+        drop(window, [file.path for file in sent])
         press(window)
-        (told,) = faults(window)
-        assert "“essay.pdf” was not stored, because the server has no space left" in told
+        (message,) = errors(window)
+        assert "“essay.pdf” was not stored, because the server has no space left" in message
         assert campus.deliveries() == before
         assert listed(window) == shown
     if script:
@@ -150,8 +146,8 @@ def test_full_disk_is_told_and_nothing_of_it_is_shown(
 
 
 @pytest.mark.servers
-def test_dead_s3_is_told_and_nothing_of_it_is_shown(browser: Browser, tmp_path: Path) -> None:
-    """The words name the file and no server; the page shows the deliveries that there were."""
+def test_unreachable_s3_is_reported(browser: Browser, tmp_path: Path) -> None:
+    """The message names the file and no server."""
     server = s3servers.need("moto")
     sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
     with ExitStack() as alive:
@@ -171,11 +167,11 @@ def test_dead_s3_is_told_and_nothing_of_it_is_shown(browser: Browser, tmp_path: 
             deliver(window)
             window.go(GROUP)
             before, shown = site.deliveries(), listed(window)
-            alive.close()  # nobody listens there any more
+            alive.close()  # stops the proxy
             choose(window, sent)
             press(window)
-            (told,) = faults(window)
-            assert told == (
+            (message,) = errors(window)
+            assert message == (
                 "Nothing was delivered: “essay.pdf” was not stored, because the file storage does "
                 "not respond; try again later."
             )
@@ -183,10 +179,8 @@ def test_dead_s3_is_told_and_nothing_of_it_is_shown(browser: Browser, tmp_path: 
             assert listed(window) == shown >= 1
 
 
-def test_cancelled_upload_delivers_nothing_and_can_be_sent_again(
-    campus: Campus, opened: Open, tmp_path: Path
-) -> None:
-    """What had arrived by then is not taken for all of it."""
+def test_cancelled_upload_delivers_nothing(campus: Campus, opened: Open, tmp_path: Path) -> None:
+    """The files can be sent again."""
     files = {f"{number}.bin": bytes(MiB) for number in range(5)}
     sent = written(tmp_path / "sent", files)
     before = campus.deliveries()
@@ -197,17 +191,17 @@ def test_cancelled_upload_delivers_nothing_and_can_be_sent_again(
         press(window)
         window.page.get_by_text(re.compile("^[1-8]0 % sent")).wait_for()
         window.page.click("[data-cancel]")
-        assert faults(window) == ["You cancelled the upload. Your files are still selected."]
+        assert errors(window) == ["You cancelled the upload. Your files are still selected."]
         assert window.page.locator("[data-sending]").is_hidden()
     deliver(window)
     assert window.page.locator("main .files li").count() == 5
     assert campus.deliveries() == before + 1
 
 
-def test_cancelled_upload_stays_cancelled_whatever_is_answered_later(
+def test_late_response_to_cancelled_upload_is_ignored(
     campus: Campus, opened: Open, tmp_path: Path
 ) -> None:
-    """As what the page asks before it sends anything."""
+    """Such as that to the request which precedes the upload."""
     sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
     before = campus.deliveries()
     window = opened("anna")
@@ -221,37 +215,35 @@ def test_cancelled_upload_stays_cancelled_whatever_is_answered_later(
     window.page.route(f"**{GROUP}", hold)
     press(window)
     window.page.click("[data-cancel]")
-    assert faults(window) == ["You cancelled the upload. Your files are still selected."]
-    (asked,) = held
+    assert errors(window) == ["You cancelled the upload. Your files are still selected."]
+    (request,) = held
     with window.page.expect_event("requestfailed"):
-        asked.abort()
-    assert faults(window) == ["You cancelled the upload. Your files are still selected."]
+        request.abort()
+    assert errors(window) == ["You cancelled the upload. Your files are still selected."]
     window.page.unroute(f"**{GROUP}")
     assert campus.deliveries() == before
     deliver(window)
     assert campus.deliveries() == before + 1
 
 
-def test_failing_server_is_told_before_anything_is_sent(
+def test_failing_server_is_reported_before_upload(
     campus: Campus, opened: Open, tmp_path: Path
 ) -> None:
-    """Nothing was delivered, and nobody is told to log in."""
+    """The message does not ask users to log in."""
     sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
     window = opened("anna")
     window.go(GROUP)
     choose(window, sent)
     window.page.route(f"**{GROUP}", lambda route: route.fulfill(status=503))
     press(window)
-    assert faults(window) == [
+    assert errors(window) == [
         "The server reported an error (503). Try again later, or contact the administrators."
     ]
     assert "Nothing was delivered." in window.page.locator("[role=alert]").inner_text()
 
 
-def test_broken_connection_is_told_and_the_files_are_still_chosen(
-    campus: Campus, opened: Open, tmp_path: Path
-) -> None:
-    """A student in a train."""
+def test_broken_connection_is_reported(campus: Campus, opened: Open, tmp_path: Path) -> None:
+    """The files stay chosen and can be sent again."""
     sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
     before = campus.deliveries()
     window = opened("anna")
@@ -259,7 +251,7 @@ def test_broken_connection_is_told_and_the_files_are_still_chosen(
     choose(window, sent)
     window.context.set_offline(True)
     press(window)
-    assert faults(window) == [
+    assert errors(window) == [
         "The connection was lost. Your files are still selected. Please try again."
     ]
     window.context.set_offline(False)
@@ -268,10 +260,10 @@ def test_broken_connection_is_told_and_the_files_are_still_chosen(
     assert window.page.locator("main .files .name").all_inner_texts() == ["essay.pdf"]
 
 
-def test_what_is_all_sent_is_not_called_off_any_more(
+def test_complete_upload_cannot_be_cancelled(
     browser: Browser, campus: Campus, tmp_path: Path
 ) -> None:
-    """The server delivers it, whoever has gone: nobody is told that it did not."""
+    """The server delivers it, and the page does not report a failure."""
     sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
     before = len(campus.finished())
     with (
@@ -287,16 +279,16 @@ def test_what_is_all_sent_is_not_called_off_any_more(
             window.page.click("[data-cancel]", force=True)
             assert window.page.locator("[data-sending]").is_visible()
             proxy.close()
-            (told,) = faults(window)
-        assert told.startswith(
+            (message,) = errors(window)
+        assert message.startswith(
             "The connection was lost after all files were sent. Check in another tab"
         )
         assert "Nothing was delivered." not in window.page.locator("[role=alert]").inner_text()
     assert eventually(lambda: len(campus.finished()) == before + 1)
 
 
-def test_ended_session_is_told_in_the_page(campus: Campus, opened: Open, tmp_path: Path) -> None:
-    """Logging in again in another tab is enough: the files need not be chosen again."""
+def test_ended_session_is_reported(campus: Campus, opened: Open, tmp_path: Path) -> None:
+    """After a login in another tab the same files can be delivered."""
     sent = written(tmp_path / "sent", {"essay.pdf": b"An essay."})
     before = campus.deliveries()
     window = opened("anna")
@@ -304,7 +296,7 @@ def test_ended_session_is_told_in_the_page(campus: Campus, opened: Open, tmp_pat
     choose(window, sent)
     window.context.clear_cookies(name="sessionid")
     press(window)
-    assert faults(window) == [
+    assert errors(window) == [
         "You are no longer logged in. Log in in another tab, then deliver again here."
     ]
     assert campus.deliveries() == before

@@ -1,4 +1,4 @@
-"""Every page of the example site in every look, as it is seen and as axe-core sees it."""
+"""Every page of the example site in all widths and colour schemes, with axe-core."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .campus import Campus, choose, deliver, faults, slow_line, written
+from .campus import Campus, choose, deliver, errors, slow_line, written
 from .conftest import LOOKS
 from .window import HEIGHT
 
@@ -45,16 +45,16 @@ def group(window: Window, folder: Path) -> None:
 
 
 def chosen(window: Window, folder: Path) -> None:
-    """Files are chosen, one of them too large, and the button was pressed."""
+    """Choose files, one of them too large, and press the button."""
     window.go(GROUP)
     files = {LONG: b"x" * 70_000, "x" * 200: b"", "large.bin": bytes(21 * 1024**2)}
     choose(window, written(folder / "chosen", files))
     window.page.click("[data-deliver]")
-    faults(window)
+    errors(window)
 
 
 def delivered(window: Window, folder: Path) -> None:
-    """The page after a delivery."""
+    """Open the page that is shown after a delivery."""
     window.go(GROUP)
     choose(window, written(folder / "delivered", {LONG: b"x" * 70_000, "x" * 200: b""}))
     deliver(window)
@@ -70,7 +70,7 @@ def absent(window: Window, folder: Path) -> None:
     window.faults.clear()
 
 
-#: The pages, and who looks at them.
+#: The users and the pages that they open.
 PAGES: list[tuple[str, Callable[[Window, Path], None]]] = [
     ("", welcome),
     ("", login),
@@ -90,20 +90,20 @@ PAGES: list[tuple[str, Callable[[Window, Path], None]]] = [
 def test_page_is_sound_in_every_look(
     opened: Open, tmp_path: Path, user: str, page: Callable[[Window, Path], None]
 ) -> None:
-    """At 1280 and 320 pixels, light and dark; axe-core finds nothing grave in either scheme."""
+    """At 1280 and 320 pixels, light and dark, axe-core finds no serious problem."""
     window = opened(user)
     page(window, tmp_path)
     for width, scheme in LOOKS:
         window.page.set_viewport_size({"width": width, "height": HEIGHT})
         window.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        window.screenshot(f"campus-{user or 'nobody'}-{page.__name__}-{width}-{scheme}")
+        window.screenshot(f"campus-{user or 'anonymous'}-{page.__name__}-{width}-{scheme}")
         window.assert_sound()
         if (width, scheme) in {(1280, "light"), (320, "dark")}:
             assert window.violations() == {}
 
 
 def test_page_is_sound_while_files_are_sent(opened: Open, tmp_path: Path) -> None:
-    """The bar has a label, and what is pressed in vain says so."""
+    """The progress bar has a label, and the button is marked as disabled."""
     window = opened("anna", width=320)
     window.go(GROUP)
     choose(window, written(tmp_path / "sent", {"large.bin": bytes(5 * 1024**2)}))
@@ -116,11 +116,11 @@ def test_page_is_sound_while_files_are_sent(opened: Open, tmp_path: Path) -> Non
         window.assert_sound()
         assert window.violations() == {}
         window.page.click("[data-cancel]")
-        faults(window)
+        errors(window)
 
 
 def test_admin_is_reached_from_the_front_page(opened: Open) -> None:
-    """By staff, in one step."""
+    """Staff have a link to it."""
     window = opened("admin")
     window.go("/")
     window.page.click("nav a[href='/admin/']")
@@ -128,10 +128,10 @@ def test_admin_is_reached_from_the_front_page(opened: Open) -> None:
     window.assert_sound()
 
 
-def test_examiner_downloads_what_was_delivered(
+def test_examiner_downloads_files_and_archives(
     campus: Campus, opened: Open, tmp_path: Path
 ) -> None:
-    """From the front page to one file, one delivery, and tonight's deliveries."""
+    """Single files, a delivery, and the latest deliveries."""
     sent = written(tmp_path / "sent", {"essay.txt": b"An essay.", "blåbær.txt": b"berry"})
     window = opened("anna")
     window.go(GROUP)
@@ -148,13 +148,13 @@ def test_examiner_downloads_what_was_delivered(
         return path
 
     members = names_in(download("Tonight's deliveries"))
-    assert {each.path.name for each in sent} <= members
+    assert {file.path.name for file in sent} <= members
     window.page.click("main a:has-text('Anna and Bjarne')")
     window.page.click(".files .name >> nth=0")
-    assert {each.path.name for each in sent} <= names_in(download("Download all files"))
-    for each in sent:
-        file = download(each.path.name)
-        assert (file.name, file.read_bytes()) == (each.path.name, each.path.read_bytes())
+    assert {file.path.name for file in sent} <= names_in(download("Download all files"))
+    for file in sent:
+        file = download(file.path.name)
+        assert (file.name, file.read_bytes()) == (file.path.name, file.path.read_bytes())
     window.assert_sound()
 
 

@@ -1,4 +1,4 @@
-"""Uploads through the example site: dropped, chosen, by keyboard, without a script."""
+"""Uploads to the example site: dropped, chosen, by keyboard, and without script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .campus import Campus, Sent, choose, deliver, drop, faults, slow_line, written
+from .campus import Campus, Sent, choose, deliver, drop, errors, slow_line, written
 
 if TYPE_CHECKING:
     from .campus import Open
@@ -19,7 +19,7 @@ pytest_plugins = ["tests.browser.campus_fixtures"]
 
 GROUP = "/groups/1/"
 
-#: Notes on the page what a screen reader would say, and what the bar shows.
+#: Records the announcements for screen readers and the values of the progress bar.
 LISTEN = """
     window.heard = []; window.seen = [];
     const state = document.querySelector('[role=status][data-state]');
@@ -36,7 +36,7 @@ LISTEN = """
 
 @pytest.fixture
 def thirty(tmp_path: Path) -> list[Sent]:
-    """Files of 0 bytes to 1.5 MB, of names that need escapes or are in other scripts."""
+    """Return files of 0 bytes to 1.5 MB, with unusual names."""
     odd = ["blåbær.txt", "наука.txt", "论文.pdf", "a & b <c>.txt", 'it\'s "it".md', "empty"]
     names = [*odd, *(f"part {number}.bin" for number in range(30 - len(odd)))]
     chance = random.Random(4)
@@ -50,38 +50,38 @@ def thirty(tmp_path: Path) -> list[Sent]:
 
 
 def shown(window: Window) -> set[tuple[str, str]]:
-    """Return name and SHA-256 of the files that the page says have arrived."""
+    """Return name and SHA-256 of the files on the page of a delivery."""
     rows = window.page.locator("main .files li")
     names = rows.locator(".name").all_inner_texts()
     return set(zip(names, rows.locator("code").all_inner_texts(), strict=True))
 
 
 def arriving(path: Path) -> str:
-    """Return the name under which browsers send the file (HTML, "Multipart form data")."""
+    """Return the filename that browsers send (HTML, "Multipart form data")."""
     return path.name.replace('"', "%22")
 
 
 def expected(sent: list[Sent]) -> set[tuple[str, str]]:
-    return {(arriving(each.path), each.sha256) for each in sent}
+    return {(arriving(file.path), file.sha256) for file in sent}
 
 
 def stored(campus: Campus, sent: list[Sent]) -> bool:
-    """Tell whether rows and store have each of these files with its size and bytes."""
+    """Check that rows and store have each of these files with its size and bytes."""
     rows = {(name, size, digest): key for name, size, digest, key in campus.finished()}
-    for each in sent:
-        key = rows[arriving(each.path), each.size, each.sha256]
+    for file in sent:
+        key = rows[arriving(file.path), file.size, file.sha256]
         data = (campus.shown.store / key).read_bytes()
-        assert hashlib.sha256(data).hexdigest() == each.sha256
+        assert hashlib.sha256(data).hexdigest() == file.sha256
     return True
 
 
-def test_thirty_dropped_files_arrive_whole_with_a_progress_that_is_announced(
+def test_thirty_dropped_files_are_delivered(
     campus: Campus, opened: Open, thirty: list[Sent]
 ) -> None:
-    """A drop of the desktop's files on the field; then names, sizes and checksums are right."""
+    """The progress is announced, and names, sizes and checksums are shown."""
     window = opened("anna")
     window.go(GROUP)
-    drop(window, [each.path for each in thirty])
+    drop(window, [file.path for file in thirty])
     assert "30 files chosen" in window.page.locator("[data-state]").inner_text()
     assert window.page.locator("[data-list] li").count() == 30
     window.page.evaluate(LISTEN)
@@ -98,12 +98,12 @@ def test_thirty_dropped_files_arrive_whole_with_a_progress_that_is_announced(
     assert heard[0] == "Sending files."
     assert heard[-1] == "All files were sent and are being stored."
     assert {text for text in heard if text.endswith(" % sent.")} >= {"50 % sent."}
-    assert len(heard) <= 13  # a word for each tenth, not for each event
+    assert len(heard) <= 13  # one announcement for each tenth
     window.assert_sound()
 
 
 def test_files_dropped_beside_the_field_are_chosen_too(opened: Open, tmp_path: Path) -> None:
-    """A near miss adds them to those that are chosen, and does not replace the page."""
+    """They are added to the chosen files and do not replace the page."""
     one, two = written(tmp_path / "two", {"1.txt": b"1", "2.txt": b"2"})
     window = opened("anna")
     window.go(GROUP)
@@ -111,31 +111,27 @@ def test_files_dropped_beside_the_field_are_chosen_too(opened: Open, tmp_path: P
     drop(window, [two.path], "h1")
     assert window.page.locator("[data-list] .name").all_inner_texts() == ["1.txt", "2.txt"]
     window.page.click("[aria-label='Remove 1.txt']")
-    drop(window, [two.path])  # the same again is no second one
+    drop(window, [two.path])  # a duplicate is ignored
     deliver(window)
     assert shown(window) == expected([two])
     window.assert_sound()
 
 
-def test_dropped_folder_is_told_and_the_files_beside_it_are_taken(
-    opened: Open, tmp_path: Path
-) -> None:
-    """Browsers hand a folder over as if it were a file, which cannot be read."""
+def test_dropped_folder_is_reported(opened: Open, tmp_path: Path) -> None:
+    """Browsers present a folder as a file that cannot be read. Other files are kept."""
     (one,) = written(tmp_path / "files", {"1.txt": b"1"})
     folder = tmp_path / "a folder"
     folder.mkdir()
     window = opened("anna")
     window.go(GROUP)
     drop(window, [folder, one.path])
-    assert faults(window) == ["“a folder” is a folder. Drop the files in it instead."]
+    assert errors(window) == ["“a folder” is a folder. Drop the files in it instead."]
     deliver(window)
     assert shown(window) == expected([one])
 
 
-def test_two_files_of_one_name_are_told_and_one_can_be_removed(
-    opened: Open, tmp_path: Path
-) -> None:
-    """Neither takes the place of the other unseen."""
+def test_duplicate_filename_is_reported(opened: Open, tmp_path: Path) -> None:
+    """Neither file replaces the other."""
     (one,) = written(tmp_path / "one", {"main.py": b"1"})
     (two,) = written(tmp_path / "two", {"main.py": b"22"})
     window = opened("anna")
@@ -143,14 +139,14 @@ def test_two_files_of_one_name_are_told_and_one_can_be_removed(
     drop(window, [one.path])
     drop(window, [two.path])
     window.page.click("[data-deliver]")
-    assert faults(window) == ["Duplicate filename “main.py”: filenames must be unique."]
+    assert errors(window) == ["Duplicate filename “main.py”: filenames must be unique."]
     window.page.locator("[aria-label='Remove main.py']").first.click()
     deliver(window)
     assert shown(window) == expected([two])
 
 
 def test_delivery_by_keyboard_alone(campus: Campus, opened: Open, tmp_path: Path) -> None:
-    """From the login to the downloaded file no mouse is needed, and the focus is seen."""
+    """From the login to the download, with a visible focus."""
     sent = written(tmp_path / "sent", {"essay.txt": b"An essay."})
     window = opened()
     page, keyboard = window.page, window.page.keyboard
@@ -181,7 +177,7 @@ def test_delivery_by_keyboard_alone(campus: Campus, opened: Open, tmp_path: Path
     with page.expect_file_chooser() as chooser:
         keyboard.press("Space")
     assert chooser.value.is_multiple()
-    chooser.value.set_files([each.path for each in sent])
+    chooser.value.set_files([file.path for file in sent])
     tab_to("[data-deliver]")
     keyboard.press("Enter")
     page.wait_for_url("**/deliveries/*/")
@@ -194,7 +190,7 @@ def test_delivery_by_keyboard_alone(campus: Campus, opened: Open, tmp_path: Path
 
 
 def test_skip_link_leads_to_the_content(opened: Open) -> None:
-    """It is the first stop, and seen when it has the focus."""
+    """It is the first link and visible with focus."""
     window = opened("anna")
     window.go(GROUP)
     window.page.keyboard.press("Tab")
@@ -206,12 +202,12 @@ def test_skip_link_leads_to_the_content(opened: Open) -> None:
     assert window.page.evaluate("document.activeElement.id") == "content"
 
 
-def test_form_without_a_script_delivers(campus: Campus, opened: Open, tmp_path: Path) -> None:
-    """A plain form: no progress, the same page of what has arrived."""
+def test_form_works_without_script(campus: Campus, opened: Open, tmp_path: Path) -> None:
+    """It leads to the same page, without progress."""
     sent = written(tmp_path / "sent", {"1.txt": b"1", "2.txt": b"22", "empty": b""})
     window = opened("anna", script=False)
     window.go(GROUP)
-    drop(window, [each.path for each in sent])  # the browser's own, onto the field
+    drop(window, [file.path for file in sent])  # handled by the browser itself
     deliver(window)
     assert "was received completely: 3 files" in window.page.locator(".messages").inner_text()
     assert shown(window) == expected(sent)
@@ -219,8 +215,8 @@ def test_form_without_a_script_delivers(campus: Campus, opened: Open, tmp_path: 
     window.assert_sound()
 
 
-def test_nothing_chosen_is_told_by_the_browser(campus: Campus, opened: Open) -> None:
-    """The field is required: nothing is sent."""
+def test_browser_requires_a_file(campus: Campus, opened: Open) -> None:
+    """Without a file nothing is sent."""
     before = campus.deliveries()
     window = opened("anna")
     window.go(GROUP)

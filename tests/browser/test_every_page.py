@@ -1,8 +1,8 @@
-"""Every page of the admin for the package's models, in every look, and the manual's pictures.
+"""Every page of the admin for the package's models, and the screenshots of the manual.
 
-The pictures of the manual are made anew by::
+To renew the screenshots, run::
 
-    DEVILRY_STORAGE_SCREENSHOTS=docs/images pytest -m browser -k picture
+    DEVILRY_STORAGE_SCREENSHOTS=docs/images pytest -m browser -k screenshots
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STORE = "/admin/devilry_storage/storebrowser/devilry_deliveries.filemeta/"
 
 
 class SchoolStore(FsHierDeliveryStore):
-    """Says that it is where a site would have it, for the pictures."""
+    """A store that shows a typical location in screenshots."""
 
     def location_text(self) -> str:
         return "/srv/deliveries"
@@ -42,13 +42,13 @@ class SchoolStore(FsHierDeliveryStore):
 
 @pytest.fixture
 def delivery(admin: Any, tmp_path: Path) -> Iterator[Delivery]:
-    """One of a term's deliveries, in which all is wrong that can be."""
+    """Return a delivery whose folder has files in all states."""
     with override_deliverystore(SchoolStore(tmp_path / "deliveries")) as store:
         yield fill(store)
 
 
 def pages() -> Iterator[str]:
-    """Yield the path of each page of each model, for its last row where it is one of a row."""
+    """Yield the path of each page of each model, with the id of its last row if necessary."""
     yield reverse("admin:index")
     for app in sorted(APPS):
         yield reverse("admin:app_list", args=[app])
@@ -74,8 +74,9 @@ def pages() -> Iterator[str]:
 def test_every_page_is_sound_in_every_look(
     open_browser: Windows, admin: Any, delivery: Delivery, stock_violations: set[str]
 ) -> None:
-    """Nothing fails, nothing needs scrolling sideways, and axe-core finds what it finds in
-    Django's own pages, or in Django's own boxes that delete rows of a table.
+    """No request fails, no page is too wide, and axe-core finds no new problems.
+
+    The checkboxes that delete inline rows are Django's own.
     """
     faults: dict[str, Any] = {}
     seen = set()
@@ -84,7 +85,7 @@ def test_every_page_is_sound_in_every_look(
         for path in pages():
             answer = window.go(path)
             assert answer is not None
-            if answer.status == 403:  # of what is never added, changed or deleted
+            if answer.status == 403:  # rows that are read-only
                 window.faults.clear()
                 continue
             seen.add(path)
@@ -103,16 +104,16 @@ def test_every_page_is_sound_in_every_look(
     assert len(seen) > 20
 
 
-def test_pictures_of_the_manual(
+def test_screenshots_of_the_manual(
     open_browser: Windows, admin: Any, delivery: Delivery, opened: Open
 ) -> None:
-    """They are made of pages as they are, and those show what the manual speaks of."""
+    """The pages have the content that the manual describes."""
     window = open_browser(admin)
     folder = str(delivery.files.earliest("pk").content.name).rpartition("/")[0]
     preview = FileMeta.objects.filter(filename="queue.py").latest("pk")
     months = "section:has(#months-title)"
     shown = {
-        "store-browser": (f"{STORE}?folder={folder}", "orphan", ""),
+        "store-browser": (f"{STORE}?folder={folder}", "Unrecorded file", ""),
         "deliveries": (
             reverse("admin:devilry_deliveries_delivery_changelist"),
             "Exercise 3",

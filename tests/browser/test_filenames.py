@@ -1,4 +1,4 @@
-"""The hostile names as filenames: saved by Chromium under them, from the site or from S3."""
+"""Hostile filenames: Chromium saves files under them, and the admin shows them as text."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ NAMES = sorted({line.filename for line in TABLE if line.filename})
 
 
 def saved_by_chromium(name: str) -> str:
-    """Return the name that Chromium makes of a file's on Linux: one that hurts on no system.
+    """Return the name under which Chromium saves a file on Linux.
 
-    What some system refuses becomes ``_``, and so does what cannot be seen; no name begins or
-    ends with a dot. Nothing else is changed.
+    Characters that are invisible or not allowed on some system become ``_``. Dots at both ends
+    are removed.
     """
     if not name.strip("-_"):
         return "download"
@@ -50,7 +50,7 @@ def _is_replaced(character: str) -> bool:
 
 
 def saved_names(window: Window, paths: Iterable[str]) -> Iterator[str]:
-    """Yield the name under which Chromium saves what lies at each path."""
+    """Yield the name under which Chromium saves the response to each path."""
     for path in paths:
         with window.page.expect_download() as saved:
             try:
@@ -62,18 +62,18 @@ def saved_names(window: Window, paths: Iterable[str]) -> Iterator[str]:
         saved.value.cancel()
 
 
-def test_the_rule_is_about_few_names() -> None:
-    """Most are saved as they are, and what is changed is changed into something like it."""
-    kept = [name for name in NAMES if saved_by_chromium(name) == name]
-    assert len(kept) > len(NAMES) / 2
+def test_most_names_are_saved_unchanged() -> None:
+    """saved_by_chromium() changes less than half of them."""
+    unchanged = [name for name in NAMES if saved_by_chromium(name) == name]
+    assert len(unchanged) > len(NAMES) / 2
     assert saved_by_chromium("Øving 1 «én» (2).tar.gz") == "Øving 1 «én» (2).tar.gz"
 
 
 @pytest.mark.parametrize("way", ["stream", pytest.param("redirect", marks=pytest.mark.servers)])
-def test_each_name_is_the_one_of_the_file_that_is_saved(
+def test_files_are_saved_under_their_names(
     open_browser: Windows, admin: Any, settings: Any, tmp_path: Path, way: str
 ) -> None:
-    """Whoever sends the file: Django, or S3 to which a redirect leads; nothing is injected."""
+    """From Django, and from S3 by a redirect."""
     settings.DELIVERY_STORE_SERVE = way
     settings.DELIVERY_STORE_REDIRECT_MIN_BYTES = 0
     store: FsHierDeliveryStore | S3DeliveryStore
@@ -94,8 +94,8 @@ def test_each_name_is_the_one_of_the_file_that_is_saved(
     assert window.faults == []
 
 
-def test_the_admin_shows_each_name_as_text(open_browser: Windows, admin: Any) -> None:
-    """In lists, forms and confirmations: none becomes markup, and nothing runs."""
+def test_admin_shows_names_as_text(open_browser: Windows, admin: Any) -> None:
+    """In lists, forms and confirmations."""
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
     rows = delivery.add_files({name: [b"x"] for name in NAMES})
     window = open_browser(admin)

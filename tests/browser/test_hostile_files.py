@@ -1,4 +1,4 @@
-"""What a student delivers to hurt whoever opens it, and what becomes of it in their Chromium."""
+"""Hostile files of students, and their effects in the Chromium of an examiner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.harness.users import make_user
 
 from .window import Window, Windows
 
-#: A path that a script asks for, if one runs.
+#: A path that executed scripts request.
 RAN = "/ran/"
 
 _SCRIPT = f"fetch('{RAN}'); new Image().src = '{RAN}?image'; alert('ran'); document.title = 'ran';"
@@ -26,7 +26,7 @@ _XHTML = f'<html xmlns="http://www.w3.org/1999/xhtml">{_RUN}</html>'
 
 
 def pdf(script: str = "", content: str = "") -> bytes:
-    """Return a page of 200 by 200 points with that content, and a script run when it is opened."""
+    """Return a PDF page of 200 by 200 points with this content, and a script run on opening."""
     action = f"/OpenAction << /S /JavaScript /JS ({script}) >>" if script else ""
     objects = [
         f"<< /Type /Catalog /Pages 2 0 R {action} >>",
@@ -34,11 +34,11 @@ def pdf(script: str = "", content: str = "") -> bytes:
         "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] /Contents 4 0 R >>",
         f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
     ]
-    body, places = "%PDF-1.7\n", []
-    for number, each in enumerate(objects, 1):
-        places.append(len(body))
-        body += f"{number} 0 obj\n{each}\nendobj\n"
-    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    body, offsets = "%PDF-1.7\n", []
+    for number, text in enumerate(objects, 1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n{text}\nendobj\n"
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
     trailer = f"trailer << /Root 1 0 R /Size {len(objects) + 1} >>"
     ends = f"startxref\n{len(body)}\n%%EOF\n"
     size = len(objects) + 1
@@ -62,7 +62,7 @@ FILES = {
     "page.pdf": _HTML.encode(),
 }
 
-#: As which type a server would send them that thinks of no harm.
+#: The types with which a server without protection sends the files.
 NAIVE = {
     "page.html": "text/html",
     "page.xhtml": "application/xhtml+xml",
@@ -71,7 +71,7 @@ NAIVE = {
 
 
 class Mail(NamedTuple):
-    """Files of a student's, and a window of their examiner's that has seen what ran."""
+    """Files of a student, and the window of an examiner that records executed scripts."""
 
     window: Window
     rows: dict[str, Any]
@@ -83,7 +83,7 @@ class Mail(NamedTuple):
         return path + query
 
     def open(self, path: str) -> None:
-        """Go there, as by a link in a mail, whether it is shown or saved."""
+        """Follow a link to a path, which is shown or saved."""
         try:
             self.window.go(path)
         except Error as error:
@@ -92,7 +92,7 @@ class Mail(NamedTuple):
 
 
 def delivered(open_browser: Windows, files: dict[str, bytes]) -> Mail:
-    """Return these files as a student has delivered them to an examiner."""
+    """Deliver these files to an examiner."""
     group = AssignmentGroup.objects.create(name="group")
     examiner = make_user("examiner")
     group.examiners.add(examiner)
@@ -111,7 +111,7 @@ def mail(open_browser: Windows) -> Mail:
 
 
 def watch(page: Page, ran: list[str]) -> None:
-    """Note what a script of the page does that one notices."""
+    """Record the visible effects of scripts of the page."""
 
     def dismiss(dialog: Any) -> None:
         ran.append(f"a dialog: {dialog.message}")
@@ -122,29 +122,29 @@ def watch(page: Page, ran: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", NAIVE)
-def test_from_a_naive_server_it_would_run(mail: Mail, name: str) -> None:
-    """The files are dangerous, and whatever runs is seen."""
+def test_files_are_dangerous_without_protection(mail: Mail, name: str) -> None:
+    """A server that sends their types lets them run, and this is recorded."""
     page = mail.window.page
     page.route(
         "**/naive/", lambda route: route.fulfill(body=FILES[name], content_type=NAIVE[name])
     )
     mail.window.go("/naive/")
-    assert any(RAN in each for each in mail.ran)
+    assert any(RAN in effect for effect in mail.ran)
     assert "a dialog: ran" in mail.ran
 
 
 @pytest.mark.parametrize("query", ["", "?inline"])
-def test_an_examiner_who_opens_a_file_runs_nothing_of_it(mail: Mail, query: str) -> None:
-    """By its URL, asked to be shown or not: it is saved, or shown as text or as a picture."""
+def test_opening_a_file_executes_nothing(mail: Mail, query: str) -> None:
+    """It is saved, or shown as text or as an image."""
     for name in FILES:
         mail.open(mail.path(name, query))
-    # Whatever was to run has run before this page is there.
+    # Scripts would have run before this page is loaded.
     mail.window.go("/accounts/login/")
     assert mail.ran == []
 
 
-def test_a_page_of_the_site_that_embeds_a_file_runs_nothing_of_it(mail: Mail) -> None:
-    """As a frame, an object, a script, a style or a picture."""
+def test_embedding_a_file_executes_nothing(mail: Mail) -> None:
+    """As a frame, an object, a script, a style or an image."""
     page = mail.window.page
     for name in FILES:
         mail.window.go("/accounts/login/")
@@ -156,7 +156,7 @@ def test_a_page_of_the_site_that_embeds_a_file_runs_nothing_of_it(mail: Mail) ->
                 const element = document.createElement(tag);
                 element.rel = "stylesheet";
                 element.onload = element.onerror = resolve;
-                // A frame whose file is saved tells nobody.
+                // No event is sent if the file of a frame is saved.
                 setTimeout(resolve, 300);
                 element[attribute] = url;
                 document.body.append(element);
@@ -166,8 +166,8 @@ def test_a_page_of_the_site_that_embeds_a_file_runs_nothing_of_it(mail: Mail) ->
     assert mail.ran == []
 
 
-def test_what_is_shown_is_text_and_nothing_else(mail: Mail) -> None:
-    """A page that calls itself text is read, not run."""
+def test_text_file_is_shown_as_text(mail: Mail) -> None:
+    """HTML in it is not interpreted."""
     mail.open(mail.path("text.txt", "?inline"))
     page = mail.window.page
     assert page.evaluate("document.contentType") == "text/plain"
@@ -176,7 +176,7 @@ def test_what_is_shown_is_text_and_nothing_else(mail: Mail) -> None:
 
 
 def share_of(color: tuple[int, int, int], page: Page) -> float:
-    """Return how much of what a page shows has that colour."""
+    """Return the share of the pixels of a page that have this colour."""
     picture = base64.b64encode(page.screenshot()).decode()
     blank = page.context.new_page()
     try:
@@ -200,15 +200,15 @@ def share_of(color: tuple[int, int, int], page: Page) -> float:
     return share
 
 
-def test_a_pdf_is_saved_unless_the_site_has_it_shown(open_browser: Windows, settings: Any) -> None:
-    """Then Chromium shows the page: its pixels are those that the file draws."""
+def test_pdf_is_shown_only_if_allowed(open_browser: Windows, settings: Any) -> None:
+    """If it is shown, its pixels have the colour that it draws."""
     mail = delivered(open_browser, {"green.pdf": pdf(content="0 1 0 rg 0 0 200 200 re f")})
     page = mail.window.page
     with page.expect_download() as saved:
         mail.open(mail.path("green.pdf", "?inline"))
     assert saved.value.suggested_filename == "green.pdf"
     settings.DELIVERY_STORE_INLINE_TYPES = ["application/pdf"]
-    # Another URL, for of the first one Chromium remembers how it was answered.
+    # Another URL, as Chromium caches the response to the first one.
     mail.open(mail.path("green.pdf", "?inline=1"))
     until = time.monotonic() + 30
     while (share := share_of((0, 255, 0), page)) < 0.05 and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""The store browser as it looks, and a walk through it by keyboard alone."""
+"""The store browser in Chromium: in every look, and by keyboard."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ FOLDER = f"{URL}devilry_deliveries.filemeta/"
 
 
 @pytest.fixture
-def kept(transactional_db: None, tmp_path: Path) -> Any:
-    """A store in which one delivery has a file in every state."""
-    # A path that reads well in the manual's picture, wherever the tests run.
+def store(transactional_db: None, tmp_path: Path) -> Any:
+    """Use a store in which one delivery has files in all states."""
     store = FsHierDeliveryStore(str(tmp_path / "deliveries"))
     with override_deliverystore(store):
         group = AssignmentGroup.objects.create(name="Group 4")
@@ -51,16 +50,20 @@ PAGES = {
     "store": FOLDER,
     "store-branches": f"{FOLDER}?folder=0",
     "store-delivery": f"{FOLDER}?folder=0/1/1005",
-    "store-asked": f"{FOLDER}?folder=0/1/1005&name=0/1/1005/999999",
-    "store-nothing": f"{FOLDER}?folder=no/such/folder",
+    "store-found": f"{FOLDER}?folder=0/1/1005&name=0/1/1005/999999",
+    "store-empty": f"{FOLDER}?folder=no/such/folder",
     "store-orphan": f"{FOLDER}bury/?name=0/1/1005/999999",
 }
 
 
-def test_each_page_looks_as_the_admin_does(
-    open_browser: Windows, admin: Any, kept: Any, look: tuple[int, str], stock_violations: set[str]
+def test_pages_are_sound_in_every_look(
+    open_browser: Windows,
+    admin: Any,
+    store: Any,
+    look: tuple[int, str],
+    stock_violations: set[str],
 ) -> None:
-    """Sound, no wider than the window, and nothing grave beyond Django's own pages."""
+    """No page is too wide, and axe-core finds no problems that Django's pages do not have."""
     width, scheme = look
     window = open_browser(admin, width=width, scheme=scheme)
     for name, path in PAGES.items():
@@ -71,21 +74,21 @@ def test_each_page_looks_as_the_admin_does(
         assert violations.keys() <= stock_violations, (name, violations)
 
 
-def test_a_store_that_is_gone_is_told(
-    open_browser: Windows, admin: Any, kept: Any, look: tuple[int, str]
+def test_missing_store_is_reported(
+    open_browser: Windows, admin: Any, store: Any, look: tuple[int, str]
 ) -> None:
-    """As an error note of the admin's."""
-    kept_at = Path(kept.location)
-    kept_at.rename(kept_at.with_name("elsewhere"))
+    """The page has an error note."""
+    location = Path(store.location)
+    location.rename(location.with_name("elsewhere"))
     window = open_browser(admin, width=look[0], scheme=look[1])
     window.go(FOLDER)
     window.screenshot(f"store-gone-{look[0]}-{look[1]}")
-    assert "cannot be shown" in window.page.get_by_role("alert").inner_text()
+    assert "cannot be listed" in window.page.get_by_role("alert").inner_text()
     window.assert_sound()
 
 
-def _press_to(window: Window, text: str) -> None:
-    """Press Tab until what has this text has the focus, and can be seen to have it."""
+def _tab_to(window: Window, text: str) -> None:
+    """Press Tab until the element with this text has the focus."""
     for _time in range(80):
         window.page.keyboard.press("Tab")
         focused = window.page.evaluate(
@@ -94,29 +97,29 @@ def _press_to(window: Window, text: str) -> None:
         )
         if focused == text:
             return
-    raise AssertionError(f"{text!r} is not reached")
+    raise AssertionError(f"{text!r} cannot be reached")
 
 
 def _enter(window: Window) -> None:
-    """Press Enter, which leads to another page."""
+    """Press Enter and wait for the next page."""
     with window.page.expect_navigation():
         window.page.keyboard.press("Enter")
 
 
-def test_a_walk_by_keyboard_alone(open_browser: Windows, admin: Any, kept: Any) -> None:
-    """From the admin's first page to a file, then to another delivery, and an orphan's end."""
+def test_store_browser_works_by_keyboard(open_browser: Windows, admin: Any, store: Any) -> None:
+    """From the index of the admin to a file, and to the deletion of an unrecorded file."""
     window = open_browser(admin)
     window.go(reverse("admin:index"))
-    store = "devilry_storage.storages.filesystem.FsHierDeliveryStore"
-    for text in ("Delivery stores", store, "0/", "1/", "1005/"):
-        _press_to(window, text)
+    name = "devilry_storage.storages.filesystem.FsHierDeliveryStore"
+    for text in ("Delivery stores", name, "0/", "1/", "1005/"):
+        _tab_to(window, text)
         _enter(window)
     assert window.page.get_by_text("essay.pdf").count() == 1
-    _press_to(window, "jump-to")
+    _tab_to(window, "jump-to")
     window.page.keyboard.type("17")
     _enter(window)
-    for text in ("Remove: 8", "Yes, write the tombstone"):
-        _press_to(window, text)
+    for text in ("Delete: 8", "Yes, delete"):
+        _tab_to(window, text)
         _enter(window)
     assert "0/0/17/8" in window.page.locator("ul.messagelist").inner_text()
     window.assert_sound()

@@ -1,4 +1,4 @@
-"""Tombstones and the dashboard in Chromium: in every look, and by keyboard alone."""
+"""Deleted files and the dashboard in Chromium: in every look, and by keyboard."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGES = {
 
 @pytest.fixture
 def tombstone(admin: Any) -> Any:
-    """One of the tombstones of a site with files of half a year."""
+    """Return the last tombstone of a site with files of six months."""
     group = AssignmentGroup.objects.create(name="Anna and Bo")
     for month, files in ((1, 3), (2, 8), (3, 5), (5, 12), (6, 2)):
         delivery = Delivery.begin(group, admin)
@@ -37,7 +37,7 @@ def tombstone(admin: Any) -> Any:
         FileMeta.objects.filter(delivery=delivery).update(created=created)
     refresh()
     Delivery.begin(group, admin)
-    name = "a-rather-long-name-of-a-program-that-prints-what-it-was-asked-to-print.py"
+    name = "a-rather-long-name-of-a-program-that-prints-all-of-its-arguments-in-order.py"
     delivery.files[0].delete()
     other = Delivery.begin(group, admin)
     other.add_file(name, b"print()").delete()
@@ -51,7 +51,7 @@ def tombstone(admin: Any) -> Any:
 def test_page_is_sound_in_every_look(
     open_browser: Windows, admin: Any, tombstone: Any, stock_violations: set[str], page: str
 ) -> None:
-    """It fits, nothing fails in it, and axe-core finds no more than on Django's own pages."""
+    """No page is too wide, and axe-core finds no problems that Django's pages do not have."""
     for width, scheme in LOOKS:
         window = open_browser(admin, width=width, scheme=scheme)
         window.go(PAGES[page].format(pk=tombstone.pk))
@@ -62,7 +62,7 @@ def test_page_is_sound_in_every_look(
 
 
 def press(window: Window, name: str) -> None:
-    """Go to something by Tab, as often as that takes, and press it."""
+    """Press Tab until the element with this text has the focus, then Enter."""
     for _ in range(80):
         window.page.keyboard.press("Tab")
         focused = "document.activeElement"
@@ -71,11 +71,11 @@ def press(window: Window, name: str) -> None:
             with window.page.expect_navigation():
                 window.page.keyboard.press("Enter")
             return
-    raise AssertionError(f"{name!r} is not reached by the keyboard.")
+    raise AssertionError(f"{name!r} cannot be reached by keyboard.")
 
 
 def test_file_is_restored_by_keyboard(open_browser: Windows, admin: Any, tombstone: Any) -> None:
-    """From the page of its tombstone."""
+    """On the page of the deleted file."""
     window = open_browser(admin)
     window.go(PAGES["tombstone"].format(pk=tombstone.pk))
     press(window, "Restore")
@@ -85,25 +85,25 @@ def test_file_is_restored_by_keyboard(open_browser: Windows, admin: Any, tombsto
 
 
 def test_file_is_removed_by_keyboard(open_browser: Windows, admin: Any, tombstone: Any) -> None:
-    """After a page that asks."""
+    """The page asks for confirmation."""
     window = open_browser(admin)
     window.go(PAGES["tombstone"].format(pk=tombstone.pk))
-    press(window, "Remove for good…")
+    press(window, "Remove permanently…")
     assert Tombstone.objects.filter(pk=tombstone.pk).exists()
-    press(window, "Yes, remove for good")
-    assert "1 file was removed for good." in window.page.content()
+    press(window, "Yes, remove permanently")
+    assert "1 file was removed permanently." in window.page.content()
     assert Tombstone.objects.get(pk=tombstone.pk).done is not None
     window.assert_sound()
 
 
-def test_sums_are_counted_anew_by_keyboard(
+def test_statistics_are_updated_by_keyboard(
     open_browser: Windows, admin: Any, tombstone: Any
 ) -> None:
-    """By the button of the dashboard, which works without a script."""
+    """The button of the dashboard works without script."""
     MonthlySum.objects.all().delete()
     window = open_browser(admin)
     window.go(DASHBOARD)
-    assert "Nothing was counted yet" in window.page.content()
-    press(window, "Count anew")
+    assert "There are no statistics yet" in window.page.content()
+    press(window, "Update statistics")
     assert window.page.locator("svg[role=img]").count() == 3
     window.assert_sound()

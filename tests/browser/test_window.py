@@ -1,4 +1,4 @@
-"""The window of the tests sees what goes wrong in it."""
+"""The window for tests records the faults of a page."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from .window import Windows
 
 
-def test_a_sound_page_is_found_sound(open_browser: Windows, look: tuple[int, str]) -> None:
-    """Django's own login page, in every look."""
+def test_login_page_is_sound(open_browser: Windows, look: tuple[int, str]) -> None:
+    """Django's own page has no faults in any look."""
     width, scheme = look
     window = open_browser(width=width, scheme=scheme)
     window.go("/admin/login/")
@@ -17,17 +17,17 @@ def test_a_sound_page_is_found_sound(open_browser: Windows, look: tuple[int, str
     window.assert_sound()
 
 
-def test_whoever_is_logged_in_has_the_admin(open_browser: Windows, admin: Any) -> None:
-    """The cookie is taken."""
+def test_window_is_logged_in(open_browser: Windows, admin: Any) -> None:
+    """The session cookie is accepted."""
     window = open_browser(admin)
     window.go("/admin/")
     assert window.page.locator("#user-tools").is_visible()
 
 
-def test_a_missing_file_a_script_that_fails_and_a_page_too_wide_are_found(
+def test_faults_of_a_page_are_recorded(
     open_browser: Windows,
 ) -> None:
-    """Each of the faults is seen, so that none passes by."""
+    """Missing files, failing scripts and pages that are too wide."""
     window = open_browser()
     window.go("/nowhere/")
     assert window.faults == [f"404: {window.url}/nowhere/"]
@@ -39,8 +39,8 @@ def test_a_missing_file_a_script_that_fails_and_a_page_too_wide_are_found(
     assert window.overflow() > 0
 
 
-def test_an_image_without_a_text_is_a_grave_violation(open_browser: Windows) -> None:
-    """axe-core runs, and finds something."""
+def test_image_without_text_is_a_violation(open_browser: Windows) -> None:
+    """axe-core runs and reports problems."""
     window = open_browser()
     window.go("/admin/login/")
     before = window.violations().keys()

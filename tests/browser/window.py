@@ -1,4 +1,4 @@
-"""A window of Chromium: what it shows, what went wrong in it, and a picture of it."""
+"""Windows of Chromium that record the faults of a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCREENSHOTS = "DEVILRY_STORAGE_SCREENSHOTS"
 
-#: Without these Chromium asks for hosts that no test has.
+#: These options prevent requests to other hosts.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -32,12 +32,12 @@ ARGUMENTS = [
 
 HEIGHT = 800
 
-#: The impacts of axe's that break the use of a page for somebody.
-GRAVE = {"serious", "critical"}
+#: The impacts of problems that tests report.
+SERIOUS = {"serious", "critical"}
 
 
 def chromium() -> str | None:
-    """Return the path of the machine's Chromium."""
+    """Return the path of the installed Chromium."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -55,7 +55,7 @@ def running() -> Iterator[Browser]:
 
 
 class Window:
-    """A page of a browser's own context, logged in as ``user`` if there is one."""
+    """A page in its own browser context, logged in as ``user`` if given."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.url = url
@@ -68,7 +68,7 @@ class Window:
         self.page.on("requestfailed", lambda request: self._on_failure(request.url))
 
     def _on_console(self, message: Any) -> None:
-        # Of an answer with an error it says less than the answer.
+        # _on_response() reports failed responses.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.faults.append(f"console: {message.text}")
 
@@ -77,7 +77,7 @@ class Window:
             self.faults.append(f"{response.status}: {response.url}")
 
     def _on_failure(self, url: str) -> None:
-        # A download is a navigation that does not arrive.
+        # Downloads are reported as failed, too.
         if urlsplit(url).path.startswith(settings.STATIC_URL):
             self.faults.append(f"failed: {url}")
 
@@ -86,14 +86,14 @@ class Window:
         return self.page.goto(self.url + path)
 
     def log_in(self, user: Any) -> None:
-        """Log in by the cookie that the login page would set."""
+        """Set the session cookie of a user."""
         client = Client()
         client.force_login(user)
         cookie = client.cookies[settings.SESSION_COOKIE_NAME]
         self.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": self.url}])
 
     def screenshot(self, name: str, part: str = "") -> Path | None:
-        """Store a picture of the whole page, or of one element, if there is a folder for it."""
+        """Save a screenshot of the page or of one element, if the folder for them is set."""
         folder = os.environ.get(SCREENSHOTS)
         if not folder:
             return None
@@ -106,31 +106,31 @@ class Window:
         return path
 
     def overflow(self) -> int:
-        """Return by how many pixels the page can be scrolled sideways."""
+        """Return by how many pixels the page is too wide."""
         width: int = self.page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         return width
 
     def violations(self) -> dict[str, str]:
-        """Return what axe-core finds grave: the rule's id, and where it is violated."""
-        # The field that completes what one types is Django's own, whatever page it is on.
+        """Return the serious problems that axe-core finds: the rule and the elements."""
+        # The autocompletion fields are Django's own.
         context = {"exclude": [".select2-container"]}
-        found = Axe().run(self.page, context=context).response["violations"]
+        violations = Axe().run(self.page, context=context).response["violations"]
         return {
-            each["id"]: "; ".join(node["html"] for node in each["nodes"])
-            for each in found
-            if each["impact"] in GRAVE
+            violation["id"]: "; ".join(node["html"] for node in violation["nodes"])
+            for violation in violations
+            if violation["impact"] in SERIOUS
         }
 
     def assert_sound(self) -> None:
-        """Nothing failed on the page, and it needs no scrolling sideways."""
+        """Check that nothing failed on the page and that it is not too wide."""
         assert self.faults == []
         assert self.overflow() <= 0
 
 
 class Windows:
-    """Opens windows on one site and closes them all."""
+    """Open windows on one site, and close them all."""
 
     def __init__(self, browser: Browser, url: str) -> None:
         self._browser = browser
@@ -140,7 +140,7 @@ class Windows:
     def __call__(
         self, user: Any = None, *, width: int = 1280, scheme: str = "light", url: str = ""
     ) -> Window:
-        """Open a window of a width in pixels and a colour scheme, ``light`` or ``dark``."""
+        """Open a window with a width in pixels and a colour scheme, ``light`` or ``dark``."""
         context = self._browser.new_context(
             viewport={"width": width, "height": HEIGHT},
             color_scheme="dark" if scheme == "dark" else "light",

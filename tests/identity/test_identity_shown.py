@@ -21,8 +21,7 @@ from devilry_storage.models import StoreMark
 from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.testing import override_deliverystore
 
-from ..admin.pages import Page
-from ..admin.test_permissions import staff
+from ..admin.pages import Page, staff
 from ..harness.identity import (
     PRODUCTION,
     STAGING,
@@ -221,7 +220,7 @@ def test_new_site_has_no_warning(tmp_path: Path) -> None:
     ("key", "words"),
     [
         (PRODUCTION, "This site may remove files."),
-        (STAGING, "This site removes no files: The store 'deliveries'"),
+        (STAGING, "This site may not remove files: The store 'deliveries'"),
     ],
 )
 def test_page_of_the_store_shows_its_identity(key: str, words: str, entry: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""What of a file can be shown to look at: text in lines, a raster image, or nothing.
+"""Text for previews of files, and the decision how a file is previewed.
 
-Nothing is ever run: a page of HTML, a drawing in SVG and a script are text.
+Content that a browser could execute, such as HTML, SVG and scripts, is shown as text.
 """
 
 from __future__ import annotations
@@ -18,29 +18,25 @@ from ..media_types import media_type
 from ..resolving import store_for
 from ..serving import sent_type
 
-#: So many bytes of a text are shown.
+#: The maximum number of bytes of a text to show.
 TEXT_BYTES = 64 * 1024
 
-#: Larger images are not shown: they are of no use in a page, and of some harm to a browser.
+#: The maximum size of an image to show; larger ones can exhaust the memory of a browser.
 IMAGE_BYTES = 20 * 1024**2
 
-RASTER_TYPES = frozenset(each for each in SAFE_TYPES if each.startswith("image/"))
+RASTER_TYPES = frozenset(name for name in SAFE_TYPES if name.startswith("image/"))
 
-# Media types of texts, also of those that are sent as no text, lest they are run.
+# Media types of texts, also of those that downloads send with another type for safety.
 _TEXTS = re.compile(r"text/.*|application/(json|javascript|sql|x-sh|x-tex|xml)|.*\+(json|xml)")
 
-# Rare in a text that is one: control characters other than white space, escape and form feed.
+# Control characters that are rare in texts; backspace, white space and escape are not.
 _BINARY = re.compile(r"[\x00-\x07\x0e-\x1a\x1c-\x1f]")
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 
 
 class Text(NamedTuple):
-    """The beginning of a text.
-
-    ``lines`` are safe HTML; ``encoding`` is what it was read as; ``is_whole`` tells whether there
-    is no more of it.
-    """
+    """The beginning of a text: its lines as HTML, its encoding, and whether this is all of it."""
 
     lines: list[SafeString]
     encoding: str
@@ -48,9 +44,9 @@ class Text(NamedTuple):
 
 
 def kind_of(filemeta: Any) -> str:
-    """Return by name and size what a file may be shown as: image, pdf, text, or "" for nothing.
+    """Return how to preview a file by its name and size: "image", "pdf", "text", or "" for none.
 
-    Whether a text is one is only seen in its bytes.
+    The bytes of a "text" may turn out not to be text.
     """
     if not filemeta.content:
         return ""
@@ -61,12 +57,12 @@ def kind_of(filemeta: Any) -> str:
 
 
 def text_of(filemeta: Any) -> Text | None:
-    """Read the beginning of a file; None if it is no text. Raises what the store raises."""
+    """Read the beginning of a file; return None if it is not a text. Raise errors of the store."""
     name = filemeta.content.name
-    # One byte more tells whether that is all.
+    # One more byte shows whether this is the whole file.
     data = b"".join(store_for(filemeta).stream(name, 0, TEXT_BYTES + 1))
     is_whole = len(data) <= TEXT_BYTES
-    decoded = _decoded(data[:TEXT_BYTES], is_whole, _is_called_text(filemeta.filename))
+    decoded = _decode(data[:TEXT_BYTES], is_whole, _has_text_name(filemeta.filename))
     if decoded is None:
         return None
     text, encoding = decoded
@@ -76,30 +72,31 @@ def text_of(filemeta: Any) -> Text | None:
     return Text([visible(line) for line in lines], encoding, is_whole)
 
 
-def _is_called_text(filename: str) -> bool:
+def _has_text_name(filename: str) -> bool:
     guessed = media_type(filename)
     return sent_type(filename) == "text/plain" or _TEXTS.fullmatch(guessed) is not None
 
 
-def _decoded(data: bytes, is_whole: bool, called_text: bool) -> tuple[str, str] | None:
+def _decode(data: bytes, is_whole: bool, has_text_name: bool) -> tuple[str, str] | None:
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(data, final=is_whole)
     except UnicodeDecodeError:
-        return (data.decode("latin-1"), "ISO 8859-1 (Latin-1)") if called_text else None
-    if _BINARY.search(text) and not called_text:
+        return (data.decode("latin-1"), "ISO 8859-1 (Latin-1)") if has_text_name else None
+    if _BINARY.search(text) and not has_text_name:
         return None
     return text, "UTF-8"
 
 
 def visible(line: str) -> SafeString:
-    """Return HTML of a line of text in which every character can be seen.
+    """Return a line of text as HTML, with a visible mark for each invisible character.
 
-    Control characters, and those that turn, join or hide what is around them, stand as marks.
+    These are control characters, and characters that change the direction of text, join or hide
+    their neighbours.
     """
-    # Plain lines, nearly all of them, are escaped at once.
+    # Most lines do not need any mark.
     if line.isprintable() or not any(map(_is_invisible, line)):
         return escape(line)
-    parts = (_mark(each) if _is_invisible(each) else escape(each) for each in line)
+    parts = (_mark(char) if _is_invisible(char) else escape(char) for char in line)
     return mark_safe("".join(parts))  # noqa: S308  # each part is escaped
 
 
@@ -109,7 +106,7 @@ def _is_invisible(character: str) -> bool:
 
 def _mark(character: str) -> SafeString:
     code = ord(character)
-    # The pictures of control characters, Unicode's block from U+2400 on.
+    # The Unicode block "Control Pictures" begins at U+2400.
     picture = chr(0x2400 + code) if code < 0x20 else chr(0x2421) if code == 0x7F else ""
     shown = picture or f"U+{code:04X}"
     name = unicodedata.name(character, f"U+{code:04X}")

@@ -1,0 +1,179 @@
+"""Folders and files of a store with their state, without HTTP."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from django.utils.translation import gettext as _
+
+from ..db.indexes import begins_with
+from ..exceptions import InvalidName, UnsafeEntry
+from ..integrity import State, Verdict, compare, rows_named, tombstones_named
+from ..names import is_storage_name, validate_storage_name
+from ..registry import ConfiguredStore, FileModel
+from ..storages.base import DeliveryStoreMixin
+from ..storages.protocols import Entry, Page
+
+#: The number of folders and files on a page.
+PAGE_LENGTH = 100
+
+#: The maximum length of a name: S3 keys have at most 1,024 bytes
+#: (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+MAX_NAME_LENGTH = 1024
+
+#: The maximum number of rows of a delivery to look for in its folder.
+MAX_ROWS = 1000
+
+
+class Subfolder(NamedTuple):
+    """A folder: its name, the last part of its name, and a description of its content.
+
+    ``is_valid`` is false if stores reject the name.
+    """
+
+    name: str
+    leaf: str
+    content: str
+    is_valid: bool
+
+
+class Listing(NamedTuple):
+    """One page of a folder."""
+
+    folders: list[Subfolder]
+    files: list[Verdict]
+    next_token: str
+
+
+def is_name(name: str) -> bool:
+    """Return whether a name from a request is valid."""
+    return len(name) <= MAX_NAME_LENGTH and is_storage_name(name)
+
+
+def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str) -> Listing:
+    """Return a page of a folder; "" is the top folder, ``after`` the token of the previous page.
+
+    It needs one listing of the store. The number of queries depends only on the number of models
+    that use the store. Errors of the store are raised.
+    """
+    store = configured.store
+    try:
+        page = store.page(folder, after=after, limit=PAGE_LENGTH)
+    except UnsafeEntry:
+        page = Page([], [], "")  # a symlink: the store does not have this folder
+    model = configured.models[0]
+    rows: dict[str, Any] = {}
+    if not after and not page.next_token:
+        rows = _rows_of_delivery(configured, folder, using)
+    verdicts = _compare(model, page.files, rows, store, using)
+    return Listing(_folders(page.folders, store), verdicts, page.next_token)
+
+
+def find_file(configured: ConfiguredStore, name: str, using: str) -> Verdict | None:
+    """Return the verdict on one name, None if neither the store nor a row has it."""
+    store = configured.store
+    entries = []
+    try:
+        entries.append(Entry(name, store.size(name), store.get_modified_time(name)))
+    except (FileNotFoundError, UnsafeEntry):
+        pass
+    model = configured.models[0]
+    rows = {} if entries else rows_named(model, [name], using)
+    verdicts = _compare(model, entries, rows, store, using)
+    return verdicts[0] if verdicts else None
+
+
+def _compare(
+    model: FileModel,
+    entries: list[Entry],
+    rows: dict[str, Any],
+    store: DeliveryStoreMixin,
+    using: str,
+) -> list[Verdict]:
+    # Rows have only valid names, and other names may not be text that a database accepts.
+    names = [entry.name for entry in entries if is_name(entry.name)]
+    rows = {**rows, **rows_named(model, names, using)}
+    tombstones = tombstones_named(model, names, using)
+    return list(compare(entries, rows, tombstones, store.is_key))
+
+
+def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> dict[str, Any]:
+    """Return the rows whose files belong in this folder, if it is the folder of one delivery."""
+    branches = configured.store.layout.branches([folder])
+    if not branches or branches[0].ids.stop - branches[0].ids.start != 1:
+        return {}
+    found: dict[str, Any] = {}
+    for model in configured.models:
+        rows = model._base_manager.using(using).filter(begins_with("content", f"{folder}/", using))
+        for row in rows.order_by("pk")[:MAX_ROWS]:
+            if posixpath.dirname(row.content.name) == folder:
+                found[row.content.name] = row
+    return found
+
+
+def _folders(names: list[str], store: DeliveryStoreMixin) -> list[Subfolder]:
+    branches = {branch.name: branch.ids for branch in store.layout.branches(names)}
+    return [
+        Subfolder(
+            name,
+            printable(posixpath.basename(name)),
+            _describe_ids(branches.get(name)),
+            is_name(name),
+        )
+        for name in names
+    ]
+
+
+def _describe_ids(ids: range | None) -> str:
+    if ids is None:
+        return _("Unknown: not a folder of the layout")
+    if ids.stop - ids.start == 1:
+        return _("Delivery %(id)d") % {"id": ids.start}
+    text = _("Deliveries %(first)d–%(last)d")  # noqa: RUF001  # an en dash, as in ranges
+    return text % {"first": ids.start, "last": ids.stop - 1}
+
+
+def printable(name: str) -> str:
+    """Return a name as text; names on a disk may contain any bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def parents(folder: str) -> Iterator[tuple[str, str]]:
+    """Yield name and last part of each parent of a folder, and then of the folder itself."""
+    name = ""
+    for part in folder.split("/") if folder else ():
+        name = posixpath.join(name, part)
+        yield name, part
+
+
+def locate(configured: ConfiguredStore, text: str, using: str) -> tuple[str, str]:
+    """Return folder and name of the file that a text refers to; the name is "" for a folder.
+
+    The text is the id of a delivery, a key, any other name, or a folder. Raise InvalidName for
+    other texts. Errors of the store are raised.
+    """
+    store = configured.store
+    text = text.strip().strip("/")
+    if text.isascii() and text.isdecimal() and len(text) <= 20:
+        return store.layout.folder(int(text)), ""
+    name = validate_storage_name(text)
+    if len(name) > MAX_NAME_LENGTH:
+        text = _("The name is too long: it has %(length)d characters, the maximum is %(limit)d.")
+        raise InvalidName(text % {"length": len(name), "limit": MAX_NAME_LENGTH})
+    if find_file(configured, name, using) is None:
+        return name, ""
+    return posixpath.dirname(name), name
+
+
+def describe_state(state: State) -> str:
+    """Return the name of a state and its meaning."""
+    return {
+        State.WHOLE: _("Whole"),
+        State.MISSING: _("Missing: a row names this file, but the store does not have it"),
+        State.WRONG_SIZE: _("Wrong size: another size is recorded"),
+        State.TOMBSTONED: _("Deleted file: it is kept until it is due"),
+        State.ORPHAN: _("Unrecorded file: its name is a valid key, but no row names it"),
+        State.FOREIGN: _("Unknown file: its name is not a key, and no row names it"),
+    }[state]

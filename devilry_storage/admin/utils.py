@@ -1,0 +1,129 @@
+"""URLs, pages, ids, dates and messages that several admin classes use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.translation import ngettext
+
+from ..conf import conf
+from ..views.base import LARGEST_ID
+
+# -- URLs --
+
+
+def url_name(model: Any, page: str) -> str:
+    """Return the URL name of a page of a model (a class or a row), without the namespace."""
+    return f"{model._meta.app_label}_{model._meta.model_name}_{page}"
+
+
+def admin_path(
+    model_admin: admin.ModelAdmin[Any],
+    route: str,
+    view: Callable[..., HttpResponseBase],
+    page: str,
+) -> URLPattern:
+    """Return the URL pattern of an additional page of a model, for staff only."""
+    wrapped = model_admin.admin_site.admin_view(view)
+    return path(route, wrapped, name=url_name(model_admin.model, page))
+
+
+def admin_url(admin_site: admin.AdminSite, model: Any, page: str, *args: Any, **query: Any) -> str:
+    """Return the URL of a page of a model (a class or a row), "" if the site does not have it.
+
+    Primary keys in ``args`` must be quoted. Empty values of the query are left out.
+    """
+    try:
+        url = reverse(f"admin:{url_name(model, page)}", args=args, current_app=admin_site.name)
+    except NoReverseMatch:
+        return ""
+    given = {name: value for name, value in query.items() if value}
+    return f"{url}?{urlencode(given)}" if given else url
+
+
+def list_link(admin_site: admin.AdminSite, model: Any, query: dict[str, Any], text: str) -> str:
+    """Return the text, as a link to a filtered list if the site has this list."""
+    url = admin_url(admin_site, model, "changelist", **query)
+    return format_html('<a href="{}">{}</a>', url, text) if url else text
+
+
+# -- Pages --
+
+
+def render(
+    model_admin: admin.ModelAdmin[Any],
+    request: HttpRequest,
+    template: str,
+    context: dict[str, Any],
+) -> TemplateResponse:
+    """Render a page of a model with the context that the templates of the admin need."""
+    request.current_app = model_admin.admin_site.name
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "opts": model_admin.opts,
+        "media": model_admin.media,
+        **context,
+    }
+    return TemplateResponse(request, template, context)
+
+
+# -- Ids --
+
+
+def parse_pk(model: Any, value: Any) -> Any:
+    """Return a value from a request as a primary key of the model, None if it is invalid."""
+    return parse_value(model._meta.pk, value)
+
+
+def parse_value(field: Any, value: Any) -> Any:
+    """Return a value from a request as a value of the field, None if it is invalid."""
+    try:
+        parsed = field.to_python(value)
+    except ValidationError:
+        return None
+    # Django 4.2 does not check the range of integers.
+    return None if isinstance(parsed, int) and abs(parsed) > LARGEST_ID else parsed
+
+
+# -- Dates and messages --
+
+
+def format_datetime(value: datetime) -> str:
+    """Format a datetime in the current time zone and language."""
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    return formats.date_format(local, "DATETIME_FORMAT")
+
+
+def restorable_until() -> str:
+    """Return until when files that are deleted now can be restored, as text."""
+    return format_datetime(timezone.now() + conf.retention)
+
+
+def report_deleted(model_admin: admin.ModelAdmin[Any], request: HttpRequest, count: int) -> None:
+    """Add a message about the files that were deleted: until when they can be restored."""
+    if not count:
+        return
+    if conf.retention:
+        text = ngettext(
+            "%(count)d file was deleted. It can be restored until %(until)s.",
+            "%(count)d files were deleted. They can be restored until %(until)s.",
+            count,
+        )
+    else:
+        text = ngettext(
+            "%(count)d file was removed permanently.",
+            "%(count)d files were removed permanently.",
+            count,
+        )
+    values = {"count": count, "until": restorable_until()}
+    model_admin.message_user(request, text % values, messages.INFO)
