@@ -21,11 +21,6 @@ from ...harness.disk import DATA, KEY, NAME, folders_above, read, store_at, visi
 from ...harness.machine import ROOT, need
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
 @pytest.fixture(params=[0o000, 0o022, 0o027, 0o077])
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)

@@ -13,11 +13,6 @@ from ...harness.machine import MOUNTS, need
 from ...harness.mounting import remount, tmpfs
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
 def test_a_full_disk_shows_nothing_and_a_later_save_works(root: Path) -> None:
     """ENOSPC reaches the caller, nothing is visible, the space is free again."""
     need(MOUNTS)

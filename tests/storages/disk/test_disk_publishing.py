@@ -23,11 +23,6 @@ from ...harness.disk import DATA, KEY, NAME, OTHER, read, store_at, visible
 TEMPS = ".devilry-storage/tmp"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
 def temps(root: Path) -> list[str]:
     return sorted(os.listdir(root / TEMPS))
 

@@ -13,11 +13,6 @@ from ...harness.disk import DATA, KEY, NAME, OTHER, folders_above, store_at
 from ...harness.machine import PROC, need
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
 class Syncs:
     """Stands in for os.fsync: notes the paths, and fails once for each of ``failing``."""
 
