@@ -53,13 +53,13 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "            with tree.explaining_denial():\n",
         "            if True:\n",
-        (f"{DISK_MODES}test_temp_files_of_another_user_name_the_remedy",),
+        (f"{DISK_MODES}test_denied_temp_folder_names_the_remedy",),
     ),
     Guard(
         "storages/staged.py",
         "0o666 if tree.file_mode is None else 0o600",
         "0o666",
-        (f"{DISK_MODES}test_temp_file_is_private_until_it_has_its_mode",),
+        (f"{DISK_MODES}test_temp_file_is_private_while_it_is_written",),
     ),
     Guard(
         "storages/staged.py",
@@ -71,19 +71,19 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "            os.fchmod(self._fd, self._tree.file_mode)",
         "            pass",
-        (f"{DISK_MODES}test_file_permissions_mode_is_exact_whatever_the_umask",),
+        (f"{DISK_MODES}test_modes_of_options_are_exact",),
     ),
     Guard(
         "storages/staged.py",
         "self._tree.give_group(self._fd, self._folder)",
         "os.fstat(self._fd)",
-        (f"{DISK_MODES}test_what_is_stored_gets_the_roots_group",),
+        (f"{DISK_MODES}test_files_and_folders_get_the_group_of_the_root",),
     ),
     Guard(
         "storages/staged.py",
         "            sync(self._fd)",
         "            pass",
-        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+        (f"{DISK_SYNCS}test_save_syncs_the_file_and_its_new_folders",),
     ),
     Guard(
         "storages/staged.py",
@@ -93,7 +93,7 @@ GUARDS: list[Guard] = [
             "                return True"
         ),
         "                return True",
-        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+        (f"{DISK_SYNCS}test_save_syncs_the_file_and_its_new_folders",),
     ),
     Guard(
         "storages/staged.py",
@@ -103,7 +103,7 @@ GUARDS: list[Guard] = [
             "                sync(folder)"
         ),
         "            self._check_replaced(leaf, folder, name)",
-        (f"{DISK_SYNCS}test_delete_and_replace_sync_the_folder",),
+        (f"{DISK_SYNCS}test_delete_and_rewrite_sync_the_folder",),
     ),
     Guard(
         "storages/staged.py",
@@ -134,7 +134,7 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "            return self._is_ours(leaf, folder)",
         "            return False",
-        (f"{DISK_PUBLISHING}test_link_whose_reply_was_lost_keeps_the_name",),
+        (f"{DISK_PUBLISHING}test_save_accepts_a_repeated_link",),
     ),
     Guard(
         "storages/staged.py",
@@ -146,19 +146,19 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "exception.errno in _NO_HARD_LINKS",
         "False",
-        (f"{DISK_PUBLISHING}test_file_system_without_hard_links_is_named",),
+        (f"{DISK_PUBLISHING}test_file_system_without_hard_links_is_named_in_the_error",),
     ),
     Guard(
         "storages/staged.py",
         ("            except FileNotFoundError:\n                continue  # likewise"),
         ("            except FileNotFoundError:\n                raise"),
-        (f"{DISK_PUBLISHING}test_folder_that_vanishes_during_a_save_is_made_again",),
+        (f"{DISK_PUBLISHING}test_save_recreates_a_folder_that_vanishes",),
     ),
     Guard(
         "storages/staged.py",
         "                continue  # removed, being empty, between our making and our entering it",
         "                raise",
-        (f"{DISK_PUBLISHING}test_folder_that_vanishes_during_a_save_is_made_again",),
+        (f"{DISK_PUBLISHING}test_save_recreates_a_folder_that_vanishes",),
     ),
     Guard(
         "storages/staged.py",
@@ -248,7 +248,7 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "            os.close(os.dup(self._fd))\n",
         "            pass\n",
-        (f"{DISK_PUBLISHING}test_failing_close_without_durability_publishes_nothing",),
+        (f"{DISK_PUBLISHING}test_failing_close_publishes_nothing",),
     ),
     Guard(
         "storages/staged.py",
@@ -272,7 +272,7 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         ("        except OSError as exception:\n            logger.warning("),
         ("        except ZeroDivisionError as exception:\n            logger.warning("),
-        (f"{DISK_PUBLISHING}test_temp_file_that_cannot_be_removed_fails_no_save",),
+        (f"{DISK_PUBLISHING}test_save_ignores_a_failing_removal_of_its_temp_file",),
     ),
     # -- storages/tree.py --
     Guard(
@@ -285,37 +285,37 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         "_walk(TEMP_FOLDER, _PRIVATE, create=create)",
         "_walk(TEMP_FOLDER, self.folder_mode, create=create)",
-        (f"{DISK_MODES}test_folders_of_temp_files_are_private",),
+        (f"{DISK_MODES}test_temp_folders_are_private",),
     ),
     Guard(
         "storages/tree.py",
         "        with self.explaining_denial():\n            return self._walk",
         "        if True:\n            return self._walk",
-        (f"{DISK_MODES}test_temp_files_of_another_user_name_the_remedy",),
+        (f"{DISK_MODES}test_denied_temp_folder_names_the_remedy",),
     ),
     Guard(
         "storages/tree.py",
         "            if not os.path.lexists(own):\n                raise",
         "            if False:\n                raise",
-        (f"{DISK_MODES}test_root_that_may_not_be_written_has_the_systems_error",),
+        (f"{DISK_MODES}test_unwritable_root_raises_the_system_error",),
     ),
     Guard(
         "storages/tree.py",
         "_READ = os.O_RDONLY | NOFOLLOW | ",
         "_READ = os.O_RDONLY | ",
-        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read |",),
+        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read",),
     ),
     Guard(
         "storages/tree.py",
         'getattr(os, "O_NONBLOCK", 0) | CLOEXEC',
         "CLOEXEC",
-        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read |",),
+        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read",),
     ),
     Guard(
         "storages/tree.py",
         "            self._regular(os.fstat(file), name)",
         "            pass",
-        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read |",),
+        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read",),
     ),
     Guard(
         "storages/tree.py",
@@ -327,31 +327,31 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         "                self._unmake(folder, fd)",
         "                pass",
-        (f"{DISK_SYNCS}test_a_retry_syncs_the_folder_whose_sync_had_failed",),
+        (f"{DISK_SYNCS}test_retry_syncs_a_folder_whose_sync_failed",),
     ),
     Guard(
         "storages/tree.py",
         "            sync(above)",
         "            pass",
-        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+        (f"{DISK_SYNCS}test_save_syncs_the_file_and_its_new_folders",),
     ),
     Guard(
         "storages/tree.py",
         "            return False  # another process made it just now",
         "            raise",
-        (f"{DISK_PUBLISHING}test_folder_that_another_process_made_is_used",),
+        (f"{DISK_PUBLISHING}test_save_uses_a_folder_that_another_process_created",),
     ),
     Guard(
         "storages/tree.py",
         "        if mode is not None:\n",
         "        if False:\n",
-        (f"{DISK_MODES}test_directory_permissions_mode_is_exact_for_intermediate_folders_too",),
+        (f"{DISK_MODES}test_modes_of_options_are_exact",),
     ),
     Guard(
         "storages/tree.py",
         "mode | (os.fstat(fd).st_mode & stat.S_ISGID)",
         "mode",
-        (f"{DISK_MODES}test_folders_below_a_setgid_root_stay_setgid",),
+        (f"{DISK_MODES}test_setgid_bit_is_inherited",),
     ),
     Guard(
         "storages/tree.py",
@@ -369,7 +369,7 @@ GUARDS: list[Guard] = [
             "                        with suppress(ZeroDivisionError):\n"
             "                            yield"
         ),
-        (f"{DISK_PUBLISHING}test_scan_passes_over_files_that_vanish",),
+        (f"{DISK_PUBLISHING}test_scan_skips_files_that_vanish",),
     ),
     Guard(
         "storages/tree.py",
@@ -393,14 +393,14 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         "                    is_made = False\n",
         "                    return False\n",
-        (f"{DISK_PUBLISHING}test_duplicate_whose_reply_was_lost_keeps_the_name",),
+        (f"{DISK_PUBLISHING}test_duplicate_accepts_a_repeated_link",),
     ),
     Guard(
         "storages/tree.py",
         "                if not os.path.samestat(there, os.fstat(source)):\n",
         "                if False:\n",
         (
-            f"{DISK_PUBLISHING}test_duplicate_takes_no_name_of_another_file",
+            f"{DISK_PUBLISHING}test_duplicate_does_not_use_the_name_of_another_file",
             f"{DISK_PUBLISHING}test_duplicate_of_an_exchanged_file_fails",
         ),
     ),
@@ -427,31 +427,31 @@ GUARDS: list[Guard] = [
         "                with suppress(FileNotFoundError):\n"
         "                    return self._link(source.fileno(), name, other)\n",
         "                return self._link(source.fileno(), name, other)\n",
-        (f"{DISK_PUBLISHING}test_duplicate_makes_a_folder_that_vanishes_again",),
+        (f"{DISK_PUBLISHING}test_duplicate_recreates_a_folder_that_vanishes",),
     ),
     Guard(
         "storages/tree.py",
         "                self.stat(name)\n        raise",
         "        raise",
-        (f"{DISK_PUBLISHING}test_duplicate_of_a_file_that_is_removed_meanwhile_ends",),
+        (f"{DISK_PUBLISHING}test_duplicate_of_a_vanishing_file_fails_at_once",),
     ),
     Guard(
         "storages/tree.py",
         "            os.utime(fd)\n",
         "",
-        (f"{DISK_PUBLISHING}test_time_is_that_of_new_files",),
+        (f"{DISK_PUBLISHING}test_current_time_is_that_of_new_files",),
     ),
     Guard(
         "storages/tree.py",
         "            return time.time()  # nothing was stored yet\n",
         "            raise\n",
-        (f"{DISK_PUBLISHING}test_time_is_that_of_new_files",),
+        (f"{DISK_PUBLISHING}test_current_time_is_that_of_new_files",),
     ),
     Guard(
         "storages/filesystem.py",
         "return self._time(self._tree.time())",
         "return super().current_time()",
-        (f"{DISK_PUBLISHING}test_time_is_that_of_the_file_system",),
+        (f"{DISK_PUBLISHING}test_current_time_is_that_of_the_file_system",),
     ),
     Guard(
         "storages/filesystem.py",
@@ -463,7 +463,7 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         ("            if self.durable:\n                sync(fd)"),
         "            pass",
-        (f"{DISK_SYNCS}test_delete_and_replace_sync_the_folder",),
+        (f"{DISK_SYNCS}test_delete_and_rewrite_sync_the_folder",),
     ),
     Guard(
         "storages/tree.py",
@@ -494,19 +494,19 @@ GUARDS: list[Guard] = [
         "storages/filesystem.py",
         ("        if place.split(os.sep)[0] == os.pardir:\n            return None\n"),
         "",
-        (f"{DISK_OPTIONS}test_only_files_below_media_root_have_a_url",),
+        (f"{DISK_OPTIONS}test_only_stores_below_media_root_have_a_base_url",),
     ),
     Guard(
         "storages/filesystem.py",
         "prune=self.is_key(name)",
         "prune=False",
-        (f"{DISK_PUBLISHING}test_delete_removes_the_emptied_folder_of_a_delivery_alone",),
+        (f"{DISK_PUBLISHING}test_delete_removes_only_empty_folders_of_deliveries",),
     ),
     Guard(
         "storages/filesystem.py",
         "prune=self.is_key(name)",
         "prune=True",
-        (f"{DISK_PUBLISHING}test_delete_removes_the_emptied_folder_of_a_delivery_alone",),
+        (f"{DISK_PUBLISHING}test_delete_removes_only_empty_folders_of_deliveries",),
     ),
     # -- storages/contract.py --
     Guard(
@@ -875,13 +875,13 @@ GUARDS: list[Guard] = [
         "storages/options.py",
         "not 0 < value <= 0o7777",
         "not 0 <= value <= 0o7777",
-        (f"{DISK_OPTIONS}test_impossible_option_is_refused",),
+        (f"{DISK_OPTIONS}test_invalid_option_value_is_rejected",),
     ),
     Guard(
         "storages/options.py",
         "or value < 2:",
         "or value < 1:",
-        (f"{DISK_OPTIONS}test_impossible_option_is_refused",),
+        (f"{DISK_OPTIONS}test_invalid_option_value_is_rejected",),
     ),
     Guard(
         "storages/options.py",
@@ -1629,7 +1629,7 @@ GUARDS: list[Guard] = [
             "                    except ZeroDivisionError:\n"
             "                        continue  # published"
         ),
-        (f"{DISK_PUBLISHING}test_temp_files_that_vanish_are_passed_over",),
+        (f"{DISK_PUBLISHING}test_stale_temps_skips_files_that_vanish",),
     ),
     Guard(
         "storages/tree.py",
@@ -1649,7 +1649,7 @@ GUARDS: list[Guard] = [
             "        raise ImproperlyConfigured(\n"
             '            f"{type(store).__name__} has no option'
         ),
-        (f"{DISK_OPTIONS}test_unknown_option_is_refused",),
+        (f"{DISK_OPTIONS}test_unknown_option_is_rejected",),
     ),
     # -- storages/s3/store.py --
     Guard(

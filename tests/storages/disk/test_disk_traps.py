@@ -120,7 +120,7 @@ def test_symlinked_folder_at_any_level_is_unsafe(root: Path, tmp_path: Path, lev
     victim.write_bytes(b"not yours")
     plant(root, level).symlink_to(outside, target_is_directory=True)
     store = store_at(root)
-    operations = (
+    operations: tuple[Callable[[FsHierDeliveryStore], object], ...] = (
         *READS.values(),
         lambda store: store.save(KEY, ContentFile(DATA)),
         lambda store: store.save(OTHER, ContentFile(DATA)),
