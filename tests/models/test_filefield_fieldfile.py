@@ -13,8 +13,9 @@ import pytest
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, storages
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.template import Context, Template
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.resolving import store_for
@@ -268,11 +269,21 @@ def test_a_nameless_file_without_filename(store: FailingStore, delivery: Deliver
     assert picture(store) == before
 
 
-@pytest.mark.parametrize("name", ["dir/../a.txt", "/etc/a.txt", "a.txt"])
+@pytest.mark.parametrize("name", ["dir/../a.txt", "/etc/a.txt", "a.txt", "../../a.txt"])
 def test_folders_in_the_name_of_an_upload_are_dropped(name: str, delivery: Delivery) -> None:
-    """The filename is the last part of the upload's name, and never part of a path."""
     row = FileMeta.objects.create(delivery=delivery, content=upload(name=name))
     assert row.filename == "a.txt"
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc/outside", r"..\..\outside", "%2e%2e%2fx"])
+def test_name_of_an_upload_is_not_part_of_the_key(name: str, delivery: Delivery) -> None:
+    """The key is made of ids (CVE-2021-31542)."""
+    request = RequestFactory().post("/", {"file": upload(name=name)})
+    for number, content in enumerate([SimpleUploadedFile(name, b"x"), request.FILES["file"]]):
+        row: Any = FileMeta(delivery=delivery, filename=f"{number}.txt", content=content)
+        row.save()
+        assert row.content.name.endswith(f"/{delivery.pk}/{row.pk}")
+        assert row.filename == f"{number}.txt"
 
 
 def test_an_empty_file(store: FailingStore, delivery: Delivery) -> None:
