@@ -100,7 +100,7 @@ LOOKING = [
         "deletion/removal.py",
         "return (problem if rows.filter(pk=row.pk, content=name).exists() else",
         "return (problem if True else",
-        (f"{TRANSACTIONS}test_newest_row_may_be_deleted_while_it_is_looked_up",),
+        (f"{TRANSACTIONS}test_purge_ignores_a_newest_row_that_is_deleted_meanwhile",),
     ),
     Guard(
         "deletion/removal.py",
@@ -360,7 +360,7 @@ REMOVING = [
         "deletion/removal.py",
         "transaction.on_commit(remove_committed, using=using, robust=True)",
         "transaction.on_commit(remove_committed, using=using)",
-        (f"{TRANSACTIONS}test_removal_that_fails_after_commit_is_no_error_of_the_delete",),
+        (f"{TRANSACTIONS}test_delete_ignores_a_removal_that_fails_after_commit",),
     ),
     Guard(
         "deletion/removal.py",
@@ -447,13 +447,13 @@ BURYING = [
         "deletion/burying.py",
         "Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)",
         "Q(model=label(model)), name__in=list(names)",
-        (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded[testapp.note]",),
+        (f"{TRANSACTIONS}test_late_tombstone_gives_the_file_another_name[testapp.note]",),
     ),
     Guard(
         "deletion/burying.py",
         "name__in=list(names)",
         "name__in=[]",
-        (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded",),
+        (f"{TRANSACTIONS}test_late_tombstone_gives_the_file_another_name",),
     ),
     Guard(
         "deletion/burying.py",
@@ -477,7 +477,7 @@ BURYING = [
         "    if naming",
         (
             f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",
-            f"{TRANSACTIONS}test_bytes_that_a_row_of_another_model_adopts_are_not_adopted",
+            f"{TRANSACTIONS}test_bytes_adopted_by_another_model_are_not_adopted",
         ),
     ),
     Guard(
@@ -496,7 +496,7 @@ BURYING = [
         "deletion/burying.py",
         "for other in sharing(declaring, store_for(declaring)):",
         "for other in [declaring]:",
-        (f"{TRANSACTIONS}test_bytes_that_a_row_of_another_model_adopts_are_not_adopted",),
+        (f"{TRANSACTIONS}test_bytes_adopted_by_another_model_are_not_adopted",),
     ),
     Guard(
         "deletion/burying.py",
@@ -768,15 +768,15 @@ SAVING = [
         "db/rows.py",
         "rows.update(**{pk: F(pk)})",
         "pass",
-        (f"{TRANSACTIONS}test_transaction_that_begins_with_us_waits_for_the_write_lock",),
+        (f"{TRANSACTIONS}test_first_statement_waits_for_the_write_lock",),
     ),
     Guard(
         "db/rows.py",
         "rows.select_for_update(no_key=True)",
         "rows",
         (
-            f"{TRANSACTIONS}test_delivery_finished_during_wait_takes_no_file",
-            f"{TRANSACTIONS}test_content_replaced_during_wait_is_buried",
+            f"{TRANSACTIONS}test_delivery_finished_while_waiting_takes_no_file",
+            f"{TRANSACTIONS}test_content_replaced_while_waiting_is_buried",
         ),
         needs=("postgres",),
     ),
@@ -796,7 +796,7 @@ SAVING = [
         "db/rows.py",
         "rows.select_for_update(no_key=True)",
         "rows.select_for_update()",
-        (f"{TRANSACTIONS}test_locked_delivery_can_be_referred_to",),
+        (f"{TRANSACTIONS}test_row_of_a_locked_delivery_can_be_inserted",),
         needs=("postgres",),
     ),
     Guard(
@@ -833,13 +833,13 @@ SAVING = [
         "abstract_models/filemeta.py",
         "delivery = row._delivery(using, get)",
         "pass",
-        (f"{TRANSACTIONS}test_new_content_is_refused_when_moved_into_finished_delivery",),
+        (f"{TRANSACTIONS}test_replacement_fails_when_moved_into_a_finished_delivery",),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "fresh = may_be_used or self.is_buried(key, using)",
         "fresh = may_be_used",
-        (f"{TRANSACTIONS}test_purge_before_a_new_row_under_an_old_id_is_recorded",),
+        (f"{TRANSACTIONS}test_new_row_with_an_old_id_survives_a_purge",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -851,7 +851,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         "pk=self.pk, created=self.created, content__isnull=True",
         "pk=self.pk, content__isnull=True",
-        (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over",),
+        (f"{TRANSACTIONS}test_failing_writer_keeps_a_row_taken_over_from_it",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -887,7 +887,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         '{"content__isnull": True, "created": self.created}',
         '{"created": self.created}',
-        (f"{TRANSACTIONS}test_row_that_another_save_stores_into_keeps_those_bytes[create]",),
+        (f"{TRANSACTIONS}test_added_file_does_not_replace_concurrent_content[create]",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -895,7 +895,7 @@ SAVING = [
         '{"content__isnull": True, "created": models.F("created")}',
         (
             f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails[add_file-being stored]",
-            f"{TRANSACTIONS}test_row_under_the_same_id_keeps_its_own_bytes[create]",
+            f"{TRANSACTIONS}test_new_row_with_the_same_id_gets_no_content[create]",
         ),
     ),
     Guard(
@@ -908,13 +908,13 @@ SAVING = [
         "abstract_models/filemeta.py",
         '        self.__dict__.pop("_is_taken_over", None)\n',
         "",
-        (f"{TRANSACTIONS}test_row_taken_over_is_replaced_by_later_saves",),
+        (f"{TRANSACTIONS}test_later_saves_replace_content_of_a_taken_over_row",),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "                if is_computed:",
         "                if False:",
-        (f"{TRANSACTIONS}test_time_computed_by_the_database_does_not_stop_a_save",),
+        (f"{TRANSACTIONS}test_save_accepts_a_time_computed_by_the_database",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -935,19 +935,19 @@ SAVING = [
         "abstract_models/filemeta.py",
         "                delivery.refuse_finished()\n            if also is not None:",
         "                pass\n            if also is not None:",
-        (f"{TRANSACTIONS}test_new_content_is_refused_when_finished_meanwhile",),
+        (f"{TRANSACTIONS}test_replacement_fails_when_the_delivery_is_finished_meanwhile",),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "                if self.is_buried(name, using):",
         "                if False:",
-        (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded",),
+        (f"{TRANSACTIONS}test_late_tombstone_gives_the_file_another_name",),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "            rows = rows.filter(unused(type(row), [name], using))\n",
         "            pass\n",
-        (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded",),
+        (f"{TRANSACTIONS}test_late_tombstone_gives_the_file_another_name",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -992,7 +992,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         "        return self._row_and_delivery(using, lock_row)",
         "        return self._row_and_delivery(using, read_row)",
-        (f"{TRANSACTIONS}test_content_replaced_during_wait_is_buried",),
+        (f"{TRANSACTIONS}test_content_replaced_while_waiting_is_buried",),
         needs=("postgres",),
     ),
     Guard(
@@ -1007,7 +1007,7 @@ SAVING = [
         "                delivery.refuse_finished()\n            self.filename",
         "using, read_row)\n            if isinstance(delivery, AbstractDelivery):\n"
         "                delivery.refuse_finished()\n            self.filename",
-        (f"{TRANSACTIONS}test_delivery_finished_during_wait_takes_no_file[adopt]",),
+        (f"{TRANSACTIONS}test_delivery_finished_while_waiting_takes_no_file[adopt]",),
         needs=("postgres",),
     ),
     Guard(
@@ -1020,7 +1020,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         "            reserve(declaring, name, using)\n",
         "",
-        (f"{TRANSACTIONS}test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted",),
+        (f"{TRANSACTIONS}test_bytes_adopted_and_deleted_meanwhile_are_not_adopted",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -1069,7 +1069,7 @@ SAVING = [
         "abstract_models/bulk.py",
         "content__isnull=True, created__in=created",
         "content__isnull=True",
-        (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over[add_files]",),
+        (f"{TRANSACTIONS}test_failing_writer_keeps_a_row_taken_over_from_it[add_files]",),
     ),
     Guard(
         "abstract_models/bulk.py",
@@ -1081,31 +1081,31 @@ SAVING = [
         "abstract_models/bulk.py",
         "            delivery._lock_unfinished(using)\n",
         "",
-        (f"{TRANSACTIONS}test_many_files_are_refused_when_finished_meanwhile",),
+        (f"{TRANSACTIONS}test_add_files_fails_when_the_delivery_is_finished_meanwhile",),
     ),
     Guard(
         "abstract_models/bulk.py",
         "keys[filename] in used): filename",
         "False): filename",
-        (f"{TRANSACTIONS}test_purge_before_the_bytes_of_many_are_recorded",),
+        (f"{TRANSACTIONS}test_files_of_add_files_survive_a_purge",),
     ),
     Guard(
         "abstract_models/bulk.py",
         "        unused(model, names, using),\n",
         "",
-        (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_of_many_is_heeded",),
+        (f"{TRANSACTIONS}test_late_tombstone_fails_add_files",),
     ),
     Guard(
         "abstract_models/bulk.py",
         "used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}",
         "pass",
-        (f"{TRANSACTIONS}test_files_of_rows_taken_over_get_other_names",),
+        (f"{TRANSACTIONS}test_taken_over_rows_get_alternative_names",),
     ),
     Guard(
         "abstract_models/bulk.py",
         "        content__isnull=True,\n        created__in",
         "        created__in",
-        (f"{TRANSACTIONS}test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes",),
+        (f"{TRANSACTIONS}test_add_files_keeps_content_that_another_save_stored",),
     ),
     Guard(
         "abstract_models/bulk.py",
@@ -1113,7 +1113,7 @@ SAVING = [
         "",
         (
             f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails[add_files-being stored]",
-            f"{TRANSACTIONS}test_row_under_the_same_id_keeps_its_own_bytes[add_files]",
+            f"{TRANSACTIONS}test_new_row_with_the_same_id_gets_no_content[add_files]",
         ),
     ),
     Guard(
@@ -1197,14 +1197,14 @@ DELIVERING = [
         "abstract_models/delivery.py",
         "of_it.select_for_update(skip_locked=True)",
         "of_it.select_for_update()",
-        (f"{TRANSACTIONS}test_finish_passes_by_tombstones_that_are_held",),
+        (f"{TRANSACTIONS}test_finish_does_not_wait_for_locked_tombstones",),
         needs=("postgres",),
     ),
     Guard(
         "abstract_models/delivery.py",
         "    lock_row(group, delivery.assignment_group_id, using)\n",
         "",
-        (f"{TRANSACTIONS}test_finish_waits_for_lock_of_the_group",),
+        (f"{TRANSACTIONS}test_finish_waits_for_the_lock_of_the_group",),
         needs=("postgres",),
     ),
     Guard(
@@ -1229,7 +1229,7 @@ DELIVERING = [
         "abstract_models/delivery.py",
         "mine = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
         "mine = self.files.filter(pk=row.pk, content__isnull=True)",
-        (f"{TRANSACTIONS}test_failing_writer_keeps_row_that_was_taken_over[again]",),
+        (f"{TRANSACTIONS}test_failing_writer_keeps_a_row_taken_over_from_it[again]",),
     ),
     Guard(
         "abstract_models/delivery.py",
@@ -1272,7 +1272,7 @@ DELIVERING = [
         "timezone.utc if settings.USE_TZ else None",
         "timezone.utc",
         (
-            f"{TRANSACTIONS}test_takeover_without_time_zones",
+            f"{TRANSACTIONS}test_takeover_works_without_time_zones",
             f"{PURGE}test_without_time_zones_files_are_kept_restored_and_purged",
         ),
     ),
@@ -1280,7 +1280,7 @@ DELIVERING = [
         "abstract_models/delivery.py",
         "                self._refuse_taken(rows.exclude(pk__in=left_behind), exception)\n",
         "",
-        (f"{TRANSACTIONS}test_filename_taken_at_the_same_time_is_a_clear_error",),
+        (f"{TRANSACTIONS}test_filename_taken_meanwhile_raises_file_exists_error",),
     ),
 ]
 
@@ -1445,7 +1445,7 @@ RESTORED = [
         "restoring.py",
         "kept = _unclaimed(lock_row(Tombstone, kept.pk, using), subject)",
         "kept = _unclaimed(Tombstone.objects.using(using).filter(pk=kept.pk).first(), subject)",
-        (f"{TRANSACTIONS}test_file_removed_during_wait_is_not_restored",),
+        (f"{TRANSACTIONS}test_file_removed_while_waiting_is_not_restored",),
         needs=("postgres",),
     ),
     Guard(
