@@ -803,31 +803,37 @@ SAVING = [
         "abstract_models/filemeta.py",
         "super().save(force_insert=(models.Model,), using=using)",
         "super().save(using=using)",
-        (f"{REFUSED}test_a_taken_pk", f"{REFUSED}test_a_taken_pk_of_a_child"),
+        (
+            f"{REFUSED}test_save_of_a_new_row_rejects_a_taken_pk",
+            f"{REFUSED}test_save_of_a_child_rejects_a_taken_pk",
+        ),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "super().save(force_insert=(models.Model,), using=using)",
         "super().save(force_insert=True, using=using)",
-        (f"{REFUSED}test_a_taken_pk_of_a_child", f"{REFUSED}test_a_taken_pk_of_a_plain_parent"),
+        (
+            f"{REFUSED}test_save_of_a_child_rejects_a_taken_pk",
+            f"{REFUSED}test_save_rejects_the_taken_pk_of_a_plain_parent",
+        ),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "if self._state.db not in {None, using}:",
         "if False:",
-        (f"{REFUSED}test_save_to_another_alias",),
+        (f"{REFUSED}test_save_rejects_another_database",),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "if pending is not None:\n            self._refuse_in_vain(using)",
         "if False:\n            self._refuse_in_vain(using)",
-        (f"{REFUSED}test_new_files_of_a_finished_delivery",),
+        (f"{REFUSED}test_finished_delivery_takes_no_file",),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "            self._refuse_in_vain(using)\n            self._store(",
         "            self._store(",
-        (f"{REFUSED}test_new_files_of_a_finished_delivery",),
+        (f"{REFUSED}test_finished_delivery_takes_no_file",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -845,7 +851,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         "if transaction.get_connection(using).needs_rollback:\n            return",
         "if False:\n            return",
-        (f"{INSTANCES}test_a_broken_transaction_is_left_to_its_owner",),
+        (f"{INSTANCES}test_failing_source_in_a_broken_transaction_sends_no_statement",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -863,13 +869,13 @@ SAVING = [
         "abstract_models/filemeta.py",
         'if "delivery" not in columns or not self._is_moved(using):',
         "if True:",
-        (f"{REFUSED}test_new_files_of_a_finished_delivery",),
+        (f"{REFUSED}test_finished_delivery_takes_no_file",),
     ),
     Guard(
         "abstract_models/filemeta.py",
         'return loaded_columns(self) - {*CONTENT_FIELDS, "created", "verified_at"}',
         'return loaded_columns(self) - {*CONTENT_FIELDS, "created"}',
-        (f"{INSTANCES}test_stale_instance_keeps_later_verification",),
+        (f"{INSTANCES}test_stale_save_keeps_a_later_verification",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -921,8 +927,8 @@ SAVING = [
         "return update_fields - CONTENT_FIELDS",
         "return update_fields",
         (
-            f"{INSTANCES}test_a_stale_instance_brings_no_name_back",
-            f"{INSTANCES}test_size_and_hash_are_the_stores",
+            f"{INSTANCES}test_stale_save_does_not_write_the_old_name",
+            f"{INSTANCES}test_save_does_not_write_assigned_size_and_hash",
         ),
     ),
     Guard(
@@ -1063,7 +1069,7 @@ SAVING = [
         "abstract_models/bulk.py",
         "    delivery.refuse_finished()\n",
         "",
-        (f"{REFUSED}test_new_files_of_a_finished_delivery",),
+        (f"{REFUSED}test_finished_delivery_takes_no_file",),
     ),
     Guard(
         "abstract_models/bulk.py",
@@ -1120,7 +1126,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         '        if "filename" in columns:\n',
         "        if False:\n",
-        (f"{REFUSED}test_rename_to_invalid_filename",),
+        (f"{REFUSED}test_save_rejects_invalid_filenames",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -1289,13 +1295,16 @@ FIELDS_AND_STORES = [
         "fields.py",
         "if not self._is_stored(value):\n            raise NotCommitted",
         "if False:\n            raise NotCommitted",
-        (f"{REFUSED}test_bulk_create", f"{REFUSED}test_update_with_text"),
+        (
+            f"{REFUSED}test_bulk_create_rejects_pending_files",
+            f"{REFUSED}test_update_rejects_files_and_text",
+        ),
     ),
     Guard(
         "fields.py",
         "if self.is_pending_file:\n            raise NotCommitted",
         "if False:\n            raise NotCommitted",
-        (f"{REFUSED}test_copies_of_an_unsaved_upload",),
+        (f"{REFUSED}test_instance_with_an_unsaved_upload_cannot_be_copied",),
     ),
     Guard(
         "fields.py",
@@ -1313,7 +1322,7 @@ FIELDS_AND_STORES = [
         "fields.py",
         "if file.instance is not instance:",
         "if False:",
-        (f"{INSTANCES}test_a_copy_of_a_stored_row_reads_and_saves",),
+        (f"{INSTANCES}test_copy_of_an_instance_reads_and_saves_the_same_row",),
     ),
     Guard(
         "fields.py",
@@ -1373,13 +1382,13 @@ FIELDS_AND_STORES = [
         "fields.py",
         "value._committed and value.field.model is self.model",
         "value._committed",
-        (f"{REFUSED}test_update_with_file_of_another_model",),
+        (f"{REFUSED}test_update_rejects_files_and_text",),
     ),
     Guard(
         "fields.py",
         "isinstance(value, StoredName) or not value",
         "True",
-        (f"{REFUSED}test_update_with_text",),
+        (f"{REFUSED}test_update_rejects_files_and_text",),
     ),
     Guard(
         "fields.py",

@@ -14,6 +14,7 @@ import pytest
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
+from django.db import IntegrityError
 from django.test import override_settings
 from django.utils import timezone
 
@@ -397,6 +398,18 @@ def test_a_deleted_delivery(store: FailingStore, delivery: Delivery, row: Any) -
     before = picture(store)
     with pytest.raises(Delivery.DoesNotExist):
         stale.finish()
+    assert picture(store) == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleted_delivery_takes_no_file(store: FailingStore) -> None:
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    Delivery.objects.all().delete()
+    before = picture(store)
+    with pytest.raises(IntegrityError):
+        delivery.add_file("a.txt", b"a")
+    with pytest.raises(IntegrityError):
+        delivery.add_files({"a.txt": b"a"})
     assert picture(store) == before
 
 

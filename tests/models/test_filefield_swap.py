@@ -145,10 +145,7 @@ def test_files_of_one_store_are_read_by_the_same_kind_of_another_interval(tmp_pa
         ("FsDeliveryStore", {}),
     ]
     for number, (store, options) in enumerate(stores):
-        given = {
-            "BACKEND": f"{PATH}.{store}",
-            "OPTIONS": {"location": str(tmp_path), **options},
-        }
+        given = {"BACKEND": f"{PATH}.{store}", "OPTIONS": {"location": str(tmp_path), **options}}
         with override_settings(STORAGES={**OTHERS, "deliveries": given}):
             delivery.add_file(f"{number}.txt", f"{number}")
             for row in delivery.files:
