@@ -186,7 +186,7 @@ CLAIMING = [
         "Tombstone.objects.using(using).filter(pk__in=chosen).update",
         (
             f"{PURGE}test_purge_waits_for_a_restore_and_leaves_it_alone",
-            f"{ISOLATION}test_tombstone_is_claimed_by_one_of_two_sessions[read committed]",
+            f"{ISOLATION}test_only_one_session_claims_a_tombstone[read committed]",
         ),
         needs=("postgres",),
     ),
@@ -441,7 +441,7 @@ BURYING = [
         "deletion/burying.py",
         "Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)",
         "Q(alias__in=aliases), name__in=list(names)",
-        (f"{ADOPT}test_file_of_a_tombstone_under_another_alias",),
+        (f"{ADOPT}test_file_of_a_tombstone_is_rejected",),
     ),
     Guard(
         "deletion/burying.py",
@@ -460,8 +460,8 @@ BURYING = [
         "            guard.save(force_insert=True, using=using)\n",
         "",
         (
-            f"{ISOLATION}test_burying_waits_for_a_row_that_names_the_bytes",
-            f"{ISOLATION}test_bytes_that_are_being_buried_get_no_row",
+            f"{ISOLATION}test_burying_waits_for_rows_that_name_the_bytes",
+            f"{ISOLATION}test_row_cannot_name_bytes_that_are_being_buried",
         ),
         needs=("postgres",),
     ),
@@ -469,7 +469,7 @@ BURYING = [
         "deletion/burying.py",
         "            Tombstone.objects.using(using).filter(pk=guard.pk).delete()\n",
         "",
-        (f"{ADOPT}test_any_valid_name",),
+        (f"{ADOPT}test_file_of_any_valid_name_is_adopted",),
     ),
     Guard(
         "deletion/burying.py",
@@ -538,7 +538,7 @@ BURYING = [
         "tables/tombstone.py",
         'fields=["name", "alias"], name="devilry_storage_tombstone_name"',
         'fields=["name", "alias", "model"], name="devilry_storage_tombstone_name"',
-        ("tests/models/test_filefield_swap.py::test_no_migration_follows_a_swap",),
+        ("tests/models/test_filefield_swap.py::test_another_store_needs_no_migration",),
     ),
 ]
 
@@ -785,10 +785,10 @@ SAVING = [
         '== "repeatable read"',
         '== "no level"',
         (
-            f"{ISOLATION}test_finish_looks_at_every_stored_file[repeatable read-add_file]",
-            f"{ISOLATION}test_finish_looks_at_every_stored_file[repeatable read-add_files]",
-            f"{ISOLATION}test_number_follows_those_of_other_sessions",
-            f"{ISOLATION}test_level_set_in_the_transaction_counts",
+            f"{ISOLATION}test_finish_sees_changes_by_other_sessions[repeatable read-add_file]",
+            f"{ISOLATION}test_finish_sees_changes_by_other_sessions[repeatable read-add_files]",
+            f"{ISOLATION}test_deliveries_of_a_group_get_different_numbers",
+            f"{ISOLATION}test_level_set_in_the_transaction_is_used",
         ),
         needs=("postgres",),
     ),
@@ -1005,7 +1005,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         "name = validate_storage_name(name)",
         "pass",
-        (f"{ADOPT}test_an_invalid_name",),
+        (f"{ADOPT}test_invalid_name_is_rejected",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -1020,7 +1020,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         "                delivery.refuse_finished()\n            self.filename",
         "                pass\n            self.filename",
-        (f"{ADOPT}test_errors_of_the_row",),
+        (f"{ADOPT}test_invalid_row_is_not_inserted",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -1033,7 +1033,7 @@ SAVING = [
         "        refuse_named_by_row(declaring, name, using)\n        if buried_names"
         "(declaring, [name], using):\n            raise named_by_tombstone(name)\n",
         "",
-        (f"{ADOPT}test_file_that_is_used_is_not_read",),
+        (f"{ADOPT}test_file_in_use_is_not_read",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -1051,7 +1051,7 @@ SAVING = [
         "db/rows.py",
         "        and field.attname not in deferred\n",
         "",
-        (f"{STALE}test_a_deferred_column_stays",),
+        (f"{STALE}test_save_does_not_write_deferred_columns",),
     ),
     Guard(
         "storages/content.py",
@@ -1155,13 +1155,13 @@ DELIVERING = [
         "abstract_models/delivery.py",
         'loaded_columns(self) - {"number", "successful"}',
         "loaded_columns(self)",
-        (f"{STALE}test_a_stale_save_does_not_unfinish_a_delivery",),
+        (f"{STALE}test_stale_save_does_not_unfinish_a_delivery",),
     ),
     Guard(
         "abstract_models/delivery.py",
         'update_fields -= {"time_of_delivery"}',
         "pass",
-        (f"{STALE}test_a_stale_save_does_not_unfinish_a_delivery",),
+        (f"{STALE}test_stale_save_does_not_unfinish_a_delivery",),
     ),
     Guard(
         "abstract_models/delivery.py",
@@ -1334,7 +1334,7 @@ FIELDS_AND_STORES = [
         "resolving.py",
         "if isinstance(store, DeliveryStoreMixin):\n        return store\n",
         "if True:\n        return store\n",
-        (f"{STORES}test_what_is_no_delivery_store_is_refused",),
+        (f"{STORES}test_other_storages_are_rejected",),
     ),
     Guard(
         "resolving.py",
@@ -1352,13 +1352,13 @@ FIELDS_AND_STORES = [
         "abstract_models/querysets.py",
         'f"{prefix}{GROUP}__in": examined, f"{prefix}successful": True',
         'f"{prefix}{GROUP}__in": examined',
-        (f"{VISIBLE}test_examiners_see_what_is_finished",),
+        (f"{VISIBLE}test_rows_depend_on_the_roles_in_the_groups",),
     ),
     Guard(
         "abstract_models/querysets.py",
         'view_{meta.model_name}"',
         'change_{meta.model_name}"',
-        (f"{VISIBLE}test_holders_of_the_permission_see_all",),
+        (f"{VISIBLE}test_users_with_the_view_permission_see_all_rows",),
     ),
     Guard(
         "tables/store_browser.py",
@@ -1400,9 +1400,7 @@ FIELDS_AND_STORES = [
         "fields.py",
         'str(file) if self._is_stored(file) else ""',
         "str(file)",
-        (
-            "tests/models/test_filefield_restore.py::test_a_pending_file_is_not_serialised_as_stored",
-        ),
+        ("tests/models/test_filefield_restore.py::test_pending_file_is_not_serialised",),
     ),
     Guard(
         "fields.py",
@@ -1420,19 +1418,19 @@ FIELDS_AND_STORES = [
         "abstract_models/querysets.py",
         ' or not {"candidates", "examiners"} <= _names(group):',
         ":",
-        (f"{VISIBLE}test_groups_without_candidates",),
+        (f"{VISIBLE}test_group_model_without_candidates_needs_the_permission",),
     ),
     Guard(
         "abstract_models/querysets.py",
         'groups.filter(candidates=user).values("pk")',
         'groups.values("pk")',
-        (f"{VISIBLE}test_others_see_nothing",),
+        (f"{VISIBLE}test_rows_depend_on_the_roles_in_the_groups",),
     ),
     Guard(
         "db/indexes.py",
         '"{} COLLATE NOCASE"',
         '"{}"',
-        (f"{PREFIX_INDEX}test_beginnings_are_found_by_the_index",),
+        (f"{PREFIX_INDEX}test_istartswith_uses_the_index",),
     ),
     Guard(
         "db/indexes.py",
