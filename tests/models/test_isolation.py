@@ -44,10 +44,11 @@ def level(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[st
 
 
 @pytest.fixture
-def delivery(transactional_db: None) -> Any:
-    """Return an unfinished delivery of two files, and store bytes to adopt."""
+def delivery(transactional_db: None) -> Iterator[Any]:
+    """Return an unfinished delivery of two files, beside bytes to adopt; check the end state."""
     store_for(FileMeta).save(FOUND, ContentFile(NEW))
-    return state.deliveries(1, files=2)[0]
+    yield state.deliveries(1, files=2)[0]
+    assert state.faults() == []
 
 
 @contextmanager
@@ -139,7 +140,6 @@ def test_finish_sees_changes_by_other_sessions(
     stored = delivery.files.filter(content__isnull=False).values_list("content", flat=True)
     assert set(seen) == set(stored)
     assert Delivery.objects.get(pk=delivery.pk).number == 1
-    assert state.faults() == []
 
 
 @pytest.mark.parametrize("act", [*STORING, finish])
@@ -154,7 +154,6 @@ def test_finished_delivery_takes_no_file(
     assert [state.stored(row) for row in delivery.files] == [state.CONTENT, state.CONTENT]
     assert not Tombstone.objects.exists()
     assert Delivery.objects.get(pk=delivery.pk).number == 1
-    assert state.faults() == []
 
 
 def test_finish_sees_content_removed_by_other_sessions(delivery: Any, level: str) -> None:
@@ -209,7 +208,6 @@ def test_finish_sees_files_restored_by_other_sessions(delivery: Any, level: str)
         elsewhere(restore, tombstone)
         finish(mine)
     assert Delivery.objects.get(pk=delivery.pk).successful == (level == "read committed")
-    assert state.faults() == []
 
 
 def test_file_is_not_restored_into_a_finished_delivery(delivery: Any, level: str) -> None:
@@ -220,7 +218,6 @@ def test_file_is_not_restored_into_a_finished_delivery(delivery: Any, level: str
         elsewhere(finish, delivery)
         restore(tombstone)
     assert delivery.files.count() == 1
-    assert state.faults() == []
 
 
 # -- Adopted and buried names --
@@ -359,4 +356,3 @@ def test_purged_name_is_not_used_again(level: str, delivery: Any) -> None:
         with failing(level):
             again.save()
     assert name not in state.live_names()
-    assert state.faults() == []
