@@ -218,9 +218,3 @@ def test_models_of_every_kind_adopt_files(store: FailingStore, delivery: Deliver
     assert Page.objects.get().title == "page"
     with pytest.raises(FileExistsError, match=f"devilry_deliveries.FileMeta '{child.pk}'"):
         ProxyFile.objects.adopt("imports/b", delivery=delivery)
-
-
-def test_adopt_is_a_queryset_method(store: FailingStore, delivery: Delivery) -> None:
-    store.save("imports/a.txt", ContentFile(b"adopted"))
-    row = FileMeta.objects.using("default").adopt("imports/a.txt", delivery=delivery)
-    assert row._state.db == "default"

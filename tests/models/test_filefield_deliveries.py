@@ -516,9 +516,7 @@ def test_filemeta_model_is_neither_proxy_nor_child() -> None:
     assert Delivery.filemeta_model() is FileMeta
 
 
-def test_row_of_a_child_model_is_a_file_of_the_delivery(
-    store: FailingStore, delivery: Delivery
-) -> None:
+def test_row_of_a_child_model_is_a_delivered_file(store: FailingStore, delivery: Delivery) -> None:
     MarkedFile.objects.create(
         delivery=delivery, filename="child.txt", content=Source(b"child"), mark="A"
     )

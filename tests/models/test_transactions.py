@@ -133,8 +133,8 @@ def test_save_outside_a_rolled_back_savepoint_is_committed(delivery: Any) -> Non
 
 
 @remove_at_once
-def test_only_the_deletes_of_a_rolled_back_savepoint_keep_their_bytes() -> None:
-    """Deletes before and after the savepoint are committed."""
+def test_deletes_around_a_rolled_back_savepoint_are_committed() -> None:
+    """Only the rolled-back delete keeps its bytes."""
     first, middle, last = state.deliveries(1, files=3)[0].files
     name = last.content.name
     with transaction.atomic():
@@ -980,7 +980,7 @@ def test_lost_commit_of_a_replacement_keeps_the_new_bytes(row: Any) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("days", [0, 30])
-def test_lost_commit_of_a_delete_leaves_the_bytes_to_a_purge(row: Any, days: int) -> None:
+def test_lost_commit_of_a_delete_leaves_bytes_to_purge(row: Any, days: int) -> None:
     """The caller does not know of the COMMIT, so nothing is removed after it."""
     name = row.content.name
     with override_settings(DELIVERY_STORE_RETENTION_DAYS=days):

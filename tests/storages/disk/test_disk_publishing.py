@@ -137,15 +137,6 @@ def test_failing_close_publishes_nothing(root: Path, monkeypatch: pytest.MonkeyP
 # -- Links --
 
 
-def test_save_accepts_a_repeated_link(root: Path, fail_once: Callable[..., None]) -> None:
-    """NFS may repeat a link() that succeeded: the existing name is the file itself."""
-    store = store_at(root)
-    fail_once("link", errno.EEXIST, after=True)
-    assert store.save(KEY, ContentFile(DATA)) == KEY
-    assert visible(root) == [KEY]
-    assert read(store, KEY) == DATA
-
-
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_file_system_without_hard_links_is_named_in_the_error(
     root: Path, fail_once: Callable[..., None], number: int
@@ -159,25 +150,27 @@ def test_file_system_without_hard_links_is_named_in_the_error(
     assert visible(root) == temps(root) == []
 
 
-@pytest.mark.parametrize("call", ["mkdir", "link"])
-def test_save_recreates_a_folder_that_vanishes(
-    root: Path, fail_once: Callable[..., None], call: str
+@pytest.mark.parametrize(
+    ("call", "number", "after"),
+    [
+        # A concurrent delete removes the empty folder.
+        ("mkdir", errno.ENOENT, False),
+        ("link", errno.ENOENT, False),
+        # Another process creates the folder first.
+        ("mkdir", errno.EEXIST, True),
+        # NFS repeats a link() that succeeded: the existing name is the file itself.
+        ("link", errno.EEXIST, True),
+    ],
+)
+def test_save_succeeds_despite_races(
+    root: Path, fail_once: Callable[..., None], call: str, number: int, after: bool
 ) -> None:
-    """A concurrent delete removes the empty folder."""
     store = store_at(root)
     store.save(NAME, ContentFile(DATA))
-    fail_once(call, errno.ENOENT)
+    fail_once(call, number, after=after)
     assert store.save(KEY, ContentFile(DATA)) == KEY
+    assert visible(root) == [KEY, NAME]
     assert read(store, KEY) == DATA
-
-
-def test_save_uses_a_folder_that_another_process_created(
-    root: Path, fail_once: Callable[..., None]
-) -> None:
-    store = store_at(root)
-    store.save(NAME, ContentFile(DATA))
-    fail_once("mkdir", errno.EEXIST, after=True)
-    assert store.save(KEY, ContentFile(DATA)) == KEY
 
 
 # -- Concurrent listings and deletes --
@@ -223,13 +216,17 @@ def test_delete_removes_only_empty_folders_of_deliveries(root: Path) -> None:
 # -- Duplicates --
 
 
-def test_duplicate_accepts_a_repeated_link(root: Path, fail_once: Callable[..., None]) -> None:
-    """As save() does."""
+@pytest.mark.parametrize(("number", "after"), [(errno.ENOENT, False), (errno.EEXIST, True)])
+def test_duplicate_succeeds_despite_races(
+    root: Path, fail_once: Callable[..., None], number: int, after: bool
+) -> None:
+    """A concurrent delete removes the empty folder, or NFS repeats the link()."""
     store = store_at(root)
     store.save(NAME, ContentFile(DATA))
-    fail_once("link", errno.EEXIST, after=True)
+    fail_once("link", number, after=after)
     other = store.duplicate(NAME, KEY)
     assert visible(root) == sorted([NAME, other])
+    assert read(store, other) == DATA
 
 
 def test_duplicate_does_not_use_the_name_of_another_file(
@@ -245,15 +242,6 @@ def test_duplicate_does_not_use_the_name_of_another_file(
     monkeypatch.setattr(FsHierDeliveryStore, "_candidates", candidates)
     assert store.duplicate(NAME, KEY) == OTHER
     assert (read(store, KEY), read(store, OTHER)) == (b"another's", DATA)
-
-
-def test_duplicate_recreates_a_folder_that_vanishes(
-    root: Path, fail_once: Callable[..., None]
-) -> None:
-    store = store_at(root)
-    store.save(NAME, ContentFile(DATA))
-    fail_once("link", errno.ENOENT)
-    assert read(store, store.duplicate(NAME, KEY)) == DATA
 
 
 def test_duplicate_of_a_vanishing_file_fails_at_once(
