@@ -374,7 +374,7 @@ def test_purge_ignores_a_newest_row_that_is_deleted_meanwhile(delivery: Any, row
     row.delete()
     Tombstone.objects.update(due=timezone.now())
     with patch.object(store, "size", others_delete):
-        # Of a store that is empty now, though a tombstone is left, the purge may say so.
+        # The purge may also report that the store is empty although a tombstone is left.
         assert [event.result for event in purge() if event.subject == name] == ["removed"]
     assert not FileMeta.objects.exists()
     Tombstone.objects.all().delete()  # of the bytes that others_delete() has deleted
@@ -737,7 +737,7 @@ def error_after_wait(
 
     with held(rows, then):
         thread = in_a_thread(run)
-        thread.join(1)  # it has read by then what it reads without a lock
+        thread.join(1)  # by then it has sent all queries without a lock
     thread.join(30)
     assert not thread.is_alive()
     return raised[0] if raised else None
@@ -844,7 +844,7 @@ def in_a_thread(act: Callable[[], object]) -> threading.Thread:
 
 
 class Gone:
-    """Lets every statement fail once the source of the bytes was read."""
+    """Execute wrapper that fails every statement after the source of the bytes was read."""
 
     def __init__(self) -> None:
         self.is_gone = False

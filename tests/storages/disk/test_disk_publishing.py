@@ -37,7 +37,7 @@ class Breaking(ContentFile):  # type: ignore[type-arg]  # not generic at run tim
 
 @pytest.fixture
 def fail_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let a system call fail once, in its stead or (``after``) after it was carried out."""
+    """Return a function that lets a system call fail once, ``after`` its work or instead."""
 
     def fail(name: str, number: int, *, after: bool = False) -> None:
         errors, original = [OSError(number, os.strerror(number))], getattr(os, name)

@@ -45,7 +45,7 @@ def no_hang(seconds: int = 10) -> Iterator[None]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder beside the root with one file, which must not change."""
+    """Return a folder beside the root with one file, which must not change."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "17").write_bytes(b"not yours")
