@@ -302,9 +302,7 @@ def test_finish_sets_number_time_and_state(store: FailingStore, group: Assignmen
     assert [row.filename for row in delivery.files] == ["a.txt", "b.txt", "c.txt"]
 
 
-def test_finished_delivery_cannot_be_finished_again(
-    store: FailingStore, delivery: Delivery, row: Any
-) -> None:
+def test_finished_delivery_cannot_be_finished_again(delivery: Delivery, row: Any) -> None:
     """Whether its instance is stale or not."""
     stale = Delivery.objects.get(pk=delivery.pk)
     delivery.finish()
@@ -373,7 +371,7 @@ def test_finish_names_ten_faults_and_counts_the_others(
     assert str(caught.value).count("is missing") == 10
 
 
-def test_empty_delivery_cannot_be_finished(store: FailingStore, delivery: Delivery) -> None:
+def test_empty_delivery_cannot_be_finished(delivery: Delivery) -> None:
     with pytest.raises(DeliveryIncomplete, match="has no files: add one"):
         delivery.finish()
     assert not Delivery.objects.get().successful
@@ -402,9 +400,7 @@ def test_deleted_delivery_takes_no_file(store: FailingStore) -> None:
     assert picture(store) == before
 
 
-def test_files_of_a_finished_delivery_can_be_deleted(
-    store: FailingStore, delivery: Delivery, row: Any
-) -> None:
+def test_files_of_a_finished_delivery_can_be_deleted(delivery: Delivery, row: Any) -> None:
     """And renamed, but not replaced."""
     other = delivery.add_file("other.txt", b"other")
     delivery.finish()
@@ -471,9 +467,7 @@ def test_copy_is_a_finished_delivery_with_its_own_bytes(
         assert len(row.content.read()) == row.size
 
 
-def test_unfinished_delivery_cannot_be_copied(
-    store: FailingStore, delivery: Delivery, row: Any
-) -> None:
+def test_unfinished_delivery_cannot_be_copied(delivery: Delivery, row: Any) -> None:
     with pytest.raises(DeliveryStateError, match="not finished and cannot be copied: finish it"):
         delivery.copy(delivery.assignment_group)
     assert Delivery.objects.count() == 1
@@ -501,7 +495,7 @@ def test_failing_copy_leaves_nothing(
     assert delivery.copy(delivery.assignment_group).files.get().content.read() == OLD_BYTES
 
 
-def test_copy_leaves_out_rows_without_content(store: FailingStore, delivery: Delivery) -> None:
+def test_copy_leaves_out_rows_without_content(delivery: Delivery) -> None:
     delivery.add_files({"a.txt": b"a", "b.txt": b"b"})
     delivery.finish()
     delivery.files.get(filename="a.txt").content.delete()
@@ -516,7 +510,7 @@ def test_filemeta_model_is_neither_proxy_nor_child() -> None:
     assert Delivery.filemeta_model() is FileMeta
 
 
-def test_row_of_a_child_model_is_a_delivered_file(store: FailingStore, delivery: Delivery) -> None:
+def test_row_of_a_child_model_is_a_delivered_file(delivery: Delivery) -> None:
     MarkedFile.objects.create(
         delivery=delivery, filename="child.txt", content=Source(b"child"), mark="A"
     )

@@ -52,9 +52,7 @@ def test_copy_of_an_instance_reads_and_saves_the_same_row(
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda row: pickle.loads(pickle.dumps(row))])
-def test_copy_of_a_pending_removal_removes_the_file(
-    copied: Any, store: FailingStore, row: Any
-) -> None:
+def test_copy_of_a_pending_removal_removes_the_file(copied: Any, row: Any) -> None:
     name = row.content.name
     row.content = None
     twin = copied(row)
@@ -63,7 +61,7 @@ def test_copy_of_a_pending_removal_removes_the_file(
     assert buried() == [name]
 
 
-def test_shallow_copy_has_its_own_pending_file(store: FailingStore, delivery: Delivery) -> None:
+def test_shallow_copy_has_its_own_pending_file(delivery: Delivery) -> None:
     """Saving it leaves the file of the first instance pending."""
     row = FileMeta(delivery=delivery, filename="one.txt", content=upload())
     twin = copy.copy(row)
@@ -120,7 +118,7 @@ def test_save_with_pk_none_and_missing_bytes_inserts_nothing(
 # -- Stale instances --
 
 
-def test_stale_save_does_not_write_the_old_name(store: FailingStore, row: Any) -> None:
+def test_stale_save_does_not_write_the_old_name(row: Any) -> None:
     """Content is only written after an assignment."""
     stale = FileMeta.objects.get()
     row.content = upload()
@@ -156,7 +154,7 @@ def test_changed_content_is_not_verified(row: Any) -> None:
         assert (row.verified_at, FileMeta.objects.get().verified_at) == (None, None)
 
 
-def test_stale_delete_of_content_removes_the_current_bytes(store: FailingStore, row: Any) -> None:
+def test_stale_delete_of_content_removes_the_current_bytes(row: Any) -> None:
     stale = FileMeta.objects.get()
     old = row.content.name
     row.content = upload()
@@ -201,7 +199,7 @@ def test_saving_a_deleted_instance_inserts_a_new_row(store: FailingStore, row: A
     assert buried() == [name]
 
 
-def test_save_of_a_row_that_is_deleted_meanwhile_fails(store: FailingStore, row: Any) -> None:
+def test_save_of_a_row_that_is_deleted_meanwhile_fails(row: Any) -> None:
     class Slow(ContentFile):  # type: ignore[type-arg]
         def chunks(self, chunk_size: int | None = None) -> Any:
             FileMeta.objects.all().delete()
@@ -256,7 +254,7 @@ def test_deferred_content_is_loaded_on_access(store: FailingStore, row: Any) -> 
         assert deferred.content.read() == OLD_BYTES
 
 
-def test_refresh_from_db_discards_pending_content(store: FailingStore, row: Any) -> None:
+def test_refresh_from_db_discards_pending_content(row: Any) -> None:
     """As in Django. A refresh of other fields does not."""
     row.content = upload()
     row.refresh_from_db(fields=["filename"])
@@ -307,7 +305,7 @@ def test_get_or_create_and_update_or_create_keep_the_content(
 # -- Failures of the database --
 
 
-def test_failing_update_keeps_the_old_content(store: FailingStore, row: Any) -> None:
+def test_failing_update_keeps_the_old_content(row: Any) -> None:
     """New content and a taken filename in one save."""
     row.delivery.add_file("taken.txt", b"taken")
     old = row.content.name

@@ -253,9 +253,7 @@ def test_finished_delivery_takes_no_file(
     assert {**picture(store), "store": before["store"]} == before
 
 
-def test_file_can_move_to_another_unfinished_delivery(
-    store: FailingStore, delivery: Delivery, row: Any
-) -> None:
+def test_file_can_move_to_another_unfinished_delivery(delivery: Delivery, row: Any) -> None:
     """Its bytes keep their name."""
     name = row.content.name
     row.delivery = other = Delivery.begin(delivery.assignment_group)

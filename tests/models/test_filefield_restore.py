@@ -83,7 +83,7 @@ def test_loaded_rows_name_the_same_bytes(
         assert len(row.content.read()) == row.size
 
 
-def test_fixture_without_content_loads_null(store: FailingStore, delivery: Delivery) -> None:
+def test_fixture_without_content_loads_null(delivery: Delivery) -> None:
     """An empty name is loaded as null."""
     for pk, content in ((1, ""), (2, None)):
         fields = {"delivery": delivery.pk, "filename": f"{pk}.txt", "content": content}
@@ -176,7 +176,7 @@ def test_cascade_of_other_models_is_restored(store: FailingStore) -> None:
     )
 
 
-def test_tombstone_describes_the_file(store: FailingStore, row: Any) -> None:
+def test_tombstone_describes_the_file(row: Any) -> None:
     """Name, size, hash, model and when it is due."""
     name, sha256 = row.content.name, row.sha256
     row.delete()
@@ -187,7 +187,7 @@ def test_tombstone_describes_the_file(store: FailingStore, row: Any) -> None:
     assert buried() == [name]
 
 
-def test_tombstone_of_removed_content_has_its_row(store: FailingStore, row: Any) -> None:
+def test_tombstone_of_removed_content_has_its_row(row: Any) -> None:
     name = row.content.name
     row.content.delete()
     (record,) = [saved for saved in Tombstone.objects.get().rows if "content" in saved["fields"]]

@@ -234,9 +234,7 @@ def test_deleted_child_is_buried_once(of: str, store: FailingStore, delivery: De
     assert stored(store) == {tombstone.name: OLD_BYTES}
 
 
-def test_deleted_row_without_content_has_no_tombstone(
-    store: FailingStore, delivery: Delivery
-) -> None:
+def test_deleted_row_without_content_has_no_tombstone(delivery: Delivery) -> None:
     row = FileMeta.objects.create(delivery=delivery, filename="empty.txt")
     row.content.delete()
     row.content = None

@@ -191,7 +191,7 @@ def test_error_of_a_receiver_is_logged(
     assert len(stored(store)) == 3
 
 
-def test_receiver_can_delete_the_file(store: FailingStore, delivery: Delivery) -> None:
+def test_receiver_can_delete_the_file(delivery: Delivery) -> None:
     """It runs after the transaction."""
 
     def scan(instance: Any, **kwargs: Any) -> None:

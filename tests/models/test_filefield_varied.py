@@ -41,20 +41,10 @@ def test_with_django_cleanup_and_a_second_database() -> None:
         for key, value in os.environ.items()
         if not key.startswith(("PYTEST", "DJANGO", "DEVILRY_STORAGE_PROOF"))
     }
+    options = f"-X dev -W error -m pytest --ds {VARIED} -p no:cacheprovider -q".split()
+    files = [folder / f"test_filefield_{name}.py" for name in ("rows", "signals", "varied")]
     done = subprocess.run(
-        [
-            *(sys.executable, "-X", "dev", "-W", "error", "-m", "pytest"),
-            *(
-                "--ds",
-                VARIED,
-                "-p",
-                "no:cacheprovider",
-                "-q",
-                "-k",
-                "autocommit or each_change or varied",
-            ),
-            *(folder / f"test_filefield_{name}.py" for name in ("rows", "signals", "varied")),
-        ],
+        [sys.executable, *options, "-k", "autocommit or each_change or varied", *files],
         cwd=folder.parents[1],
         env=environment,
         capture_output=True,
