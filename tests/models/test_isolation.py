@@ -5,6 +5,7 @@ The result is right, or the transaction fails with a serialization failure.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -226,6 +227,7 @@ def test_file_is_not_restored_into_a_finished_delivery(delivery: Any, level: str
 def raw(delivery: Any) -> None:
     """Save a row that names the bytes, as loaddata does."""
     row = FileMeta(pk=7007, delivery=delivery, filename="raw.txt", content=StoredName(FOUND))
+    row.size, row.sha256 = len(NEW), hashlib.sha256(NEW).hexdigest()
     row.save_base(raw=True)
 
 
