@@ -153,8 +153,8 @@ def test_examiner_downloads_files_and_archives(
     window.page.click(".files .name >> nth=0")
     assert {file.path.name for file in sent} <= names_in(download("Download all files"))
     for file in sent:
-        file = download(file.path.name)
-        assert (file.name, file.read_bytes()) == (file.path.name, file.path.read_bytes())
+        saved = download(file.path.name)
+        assert (saved.name, saved.read_bytes()) == (file.path.name, file.path.read_bytes())
     window.assert_sound()
 
 

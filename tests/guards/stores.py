@@ -47,19 +47,19 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "os.O_CREAT | os.O_EXCL | NOFOLLOW",
         "os.O_CREAT | NOFOLLOW",
-        (f"{DISK_TRAPS}test_temp_file_is_never_a_planted_entry",),
+        (f"{DISK_TRAPS}test_save_does_not_open_planted_temp_files",),
     ),
     Guard(
         "storages/staged.py",
         "            with tree.explaining_denial():\n",
         "            if True:\n",
-        (f"{DISK_MODES}test_temp_files_of_another_user_name_the_remedy",),
+        (f"{DISK_MODES}test_denied_temp_folder_names_the_remedy",),
     ),
     Guard(
         "storages/staged.py",
         "0o666 if tree.file_mode is None else 0o600",
         "0o666",
-        (f"{DISK_MODES}test_temp_file_is_private_until_it_has_its_mode",),
+        (f"{DISK_MODES}test_temp_file_is_private_while_it_is_written",),
     ),
     Guard(
         "storages/staged.py",
@@ -71,19 +71,19 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "            os.fchmod(self._fd, self._tree.file_mode)",
         "            pass",
-        (f"{DISK_MODES}test_file_permissions_mode_is_exact_whatever_the_umask",),
+        (f"{DISK_MODES}test_modes_of_options_are_exact",),
     ),
     Guard(
         "storages/staged.py",
         "self._tree.give_group(self._fd, self._folder)",
         "os.fstat(self._fd)",
-        (f"{DISK_MODES}test_what_is_stored_gets_the_roots_group",),
+        (f"{DISK_MODES}test_files_and_folders_get_the_group_of_the_root",),
     ),
     Guard(
         "storages/staged.py",
         "            sync(self._fd)",
         "            pass",
-        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+        (f"{DISK_SYNCS}test_save_syncs_the_file_and_its_new_folders",),
     ),
     Guard(
         "storages/staged.py",
@@ -93,7 +93,7 @@ GUARDS: list[Guard] = [
             "                return True"
         ),
         "                return True",
-        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+        (f"{DISK_SYNCS}test_save_syncs_the_file_and_its_new_folders",),
     ),
     Guard(
         "storages/staged.py",
@@ -103,13 +103,13 @@ GUARDS: list[Guard] = [
             "                sync(folder)"
         ),
         "            self._check_replaced(leaf, folder, name)",
-        (f"{DISK_SYNCS}test_delete_and_replace_sync_the_folder",),
+        (f"{DISK_SYNCS}test_delete_and_rewrite_sync_the_folder",),
     ),
     Guard(
         "storages/staged.py",
         "                self._tree.stat_in(folder, leaf, name)",
         "                pass",
-        (f"{DISK_TRAPS}test_a_planted_entry_is_neither_deleted_nor_replaced",),
+        (f"{DISK_TRAPS}test_planted_entry_is_unsafe",),
     ),
     Guard(
         "storages/staged.py",
@@ -134,7 +134,7 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "            return self._is_ours(leaf, folder)",
         "            return False",
-        (f"{DISK_PUBLISHING}test_link_whose_reply_was_lost_keeps_the_name",),
+        (f"{DISK_PUBLISHING}test_save_succeeds_despite_races",),
     ),
     Guard(
         "storages/staged.py",
@@ -146,19 +146,19 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "exception.errno in _NO_HARD_LINKS",
         "False",
-        (f"{DISK_PUBLISHING}test_file_system_without_hard_links_is_named",),
+        (f"{DISK_PUBLISHING}test_file_system_without_hard_links_is_named_in_the_error",),
     ),
     Guard(
         "storages/staged.py",
         ("            except FileNotFoundError:\n                continue  # likewise"),
         ("            except FileNotFoundError:\n                raise"),
-        (f"{DISK_PUBLISHING}test_folder_that_vanishes_during_a_save_is_made_again",),
+        (f"{DISK_PUBLISHING}test_save_succeeds_despite_races",),
     ),
     Guard(
         "storages/staged.py",
         "                continue  # a delete removed the empty folder",
         "                raise",
-        (f"{DISK_PUBLISHING}test_folder_that_vanishes_during_a_save_is_made_again",),
+        (f"{DISK_PUBLISHING}test_save_succeeds_despite_races",),
     ),
     Guard(
         "storages/staged.py",
@@ -182,7 +182,7 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         "                follow_symlinks=False,\n            )\n",
         "            )\n",
-        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",),
+        (f"{DISK_TRAPS}test_exchanged_temp_file_fails_the_save",),
     ),
     Guard(
         "storages/staged.py",
@@ -192,69 +192,69 @@ GUARDS: list[Guard] = [
         ),
         "",
         (
-            f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",
-            f"{DISK_TRAPS}test_entry_that_replaces_a_linked_file_fails_the_save",
+            f"{DISK_TRAPS}test_exchanged_temp_file_fails_the_save",
+            f"{DISK_TRAPS}test_entry_that_replaces_the_linked_file_fails_the_save",
         ),
     ),
     Guard(
         "storages/staged.py",
         "        self._check_temp(name)\n        assert self._name is not None\n        try:\n",
         "        assert self._name is not None\n        try:\n",
-        (f"{DISK_TRAPS}test_exchanged_temp_file_is_not_published",),
+        (f"{DISK_TRAPS}test_exchanged_temp_file_fails_the_save",),
     ),
     Guard(
         "storages/staged.py",
         "            self._check_temp(name)\n            assert",
         "            assert",
-        (f"{DISK_TRAPS}test_exchanged_temp_file_replaces_no_file",),
+        (f"{DISK_TRAPS}test_rewrite_does_not_publish_exchanged_temp_files",),
     ),
     Guard(
         "storages/staged.py",
         "            self._check_replaced(leaf, folder, name)\n",
         "",
-        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_rename_is_an_error",),
+        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_rename_fails_the_rewrite",),
     ),
     Guard(
         "storages/staged.py",
         "            self._check_temp(name)\n            raise self._explained",
         "            raise self._explained",
-        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",),
+        (f"{DISK_TRAPS}test_exchanged_temp_file_fails_the_save",),
     ),
     Guard(
         "storages/staged.py",
         " and there.st_nlink == 1",
         "",
-        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_rename_is_an_error",),
+        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_rename_fails_the_rewrite",),
     ),
     Guard(
         "storages/staged.py",
         "if not plain or os.fstat(self._fd).st_nlink:",
         "if not plain:",
-        (f"{DISK_TRAPS}test_file_moved_away_before_the_rename_is_an_error",),
+        (f"{DISK_TRAPS}test_temp_file_moved_before_the_rename_fails_the_rewrite",),
     ),
     Guard(
         "storages/staged.py",
         "if not plain or os.fstat(self._fd).st_nlink:",
         "if True:",
-        (f"{DISK_TRAPS}test_rewrites_at_once_both_succeed",),
+        (f"{DISK_TRAPS}test_concurrent_rewrites_both_succeed",),
     ),
     Guard(
         "storages/staged.py",
         "        if self._is_ours(self._name, self._folder):\n            os.unlink",
         "        if True:\n            os.unlink",
-        (f"{DISK_TRAPS}test_temp_file_exchanged_after_the_link_is_left_alone",),
+        (f"{DISK_TRAPS}test_temp_file_exchanged_after_the_link_is_kept",),
     ),
     Guard(
         "storages/staged.py",
         "            os.close(os.dup(self._fd))\n",
         "            pass\n",
-        (f"{DISK_PUBLISHING}test_failing_close_without_durability_publishes_nothing",),
+        (f"{DISK_PUBLISHING}test_failing_close_publishes_nothing",),
     ),
     Guard(
         "storages/staged.py",
         "        self._sealed = True\n",
         "        self._sealed = True\n        self._close_file()\n",
-        (f"{DISK_TRAPS}test_temp_file_exchanged_before_the_link_fails_the_save",),
+        (f"{DISK_TRAPS}test_exchanged_temp_file_fails_the_save",),
     ),
     Guard(
         "storages/staged.py",
@@ -272,92 +272,92 @@ GUARDS: list[Guard] = [
         "storages/staged.py",
         ("        except OSError as exception:\n            logger.warning("),
         ("        except ZeroDivisionError as exception:\n            logger.warning("),
-        (f"{DISK_PUBLISHING}test_temp_file_that_cannot_be_removed_fails_no_save",),
+        (f"{DISK_PUBLISHING}test_save_ignores_a_failing_removal_of_its_temp_file",),
     ),
     # -- storages/tree.py --
     Guard(
         "storages/tree.py",
         "_FOLDER = _ROOT | NOFOLLOW",
         "_FOLDER = _ROOT",
-        (f"{DISK_TRAPS}test_a_planted_symlink_of_a_folder_leads_nowhere",),
+        (f"{DISK_TRAPS}test_symlinked_folder_at_any_level_is_unsafe",),
     ),
     Guard(
         "storages/tree.py",
         "_walk(TEMP_FOLDER, _PRIVATE, create=create)",
         "_walk(TEMP_FOLDER, self.folder_mode, create=create)",
-        (f"{DISK_MODES}test_folders_of_temp_files_are_private",),
+        (f"{DISK_MODES}test_temp_folders_are_private",),
     ),
     Guard(
         "storages/tree.py",
         "        with self.explaining_denial():\n            return self._walk",
         "        if True:\n            return self._walk",
-        (f"{DISK_MODES}test_temp_files_of_another_user_name_the_remedy",),
+        (f"{DISK_MODES}test_denied_temp_folder_names_the_remedy",),
     ),
     Guard(
         "storages/tree.py",
         "            if not os.path.lexists(own):\n                raise",
         "            if False:\n                raise",
-        (f"{DISK_MODES}test_root_that_may_not_be_written_has_the_systems_error",),
+        (f"{DISK_MODES}test_unwritable_root_raises_the_system_error",),
     ),
     Guard(
         "storages/tree.py",
         "_READ = os.O_RDONLY | NOFOLLOW | ",
         "_READ = os.O_RDONLY | ",
-        (f"{DISK_TRAPS}test_entry_planted_after_the_look_is_not_read",),
+        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read",),
     ),
     Guard(
         "storages/tree.py",
         'getattr(os, "O_NONBLOCK", 0) | CLOEXEC',
         "CLOEXEC",
-        (f"{DISK_TRAPS}test_entry_planted_after_the_look_is_not_read",),
+        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read",),
     ),
     Guard(
         "storages/tree.py",
         "            self._regular(os.fstat(file), name)",
         "            pass",
-        (f"{DISK_TRAPS}test_entry_planted_after_the_look_is_not_read",),
+        (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read",),
     ),
     Guard(
         "storages/tree.py",
         ("            self.stat_in(fd, leaf, name)\n            file = os.open("),
         "            file = os.open(",
-        (f"{DISK_TRAPS}test_a_planted_entry_is_not_read",),
+        (f"{DISK_TRAPS}test_planted_entry_is_unsafe",),
     ),
     Guard(
         "storages/tree.py",
         "                self._unmake(folder, fd)",
         "                pass",
-        (f"{DISK_SYNCS}test_a_retry_syncs_the_folder_whose_sync_had_failed",),
+        (f"{DISK_SYNCS}test_retry_syncs_a_folder_whose_sync_failed",),
     ),
     Guard(
         "storages/tree.py",
         "            sync(above)",
         "            pass",
-        (f"{DISK_SYNCS}test_a_save_syncs_the_file_and_every_folder_that_got_an_entry",),
+        (f"{DISK_SYNCS}test_save_syncs_the_file_and_its_new_folders",),
     ),
     Guard(
         "storages/tree.py",
         "            return False  # made by another process",
         "            raise",
-        (f"{DISK_PUBLISHING}test_folder_that_another_process_made_is_used",),
+        (f"{DISK_PUBLISHING}test_save_succeeds_despite_races",),
     ),
     Guard(
         "storages/tree.py",
         "        if mode is not None:\n",
         "        if False:\n",
-        (f"{DISK_MODES}test_directory_permissions_mode_is_exact_for_intermediate_folders_too",),
+        (f"{DISK_MODES}test_modes_of_options_are_exact",),
     ),
     Guard(
         "storages/tree.py",
         "mode | (os.fstat(fd).st_mode & stat.S_ISGID)",
         "mode",
-        (f"{DISK_MODES}test_folders_below_a_setgid_root_stay_setgid",),
+        (f"{DISK_MODES}test_setgid_bit_is_inherited",),
     ),
     Guard(
         "storages/tree.py",
         "{errno.ENOENT, errno.ENAMETOOLONG}",
         "{errno.ENOENT}",
-        (f"{HOSTILE_NAMES}test_a_name_too_long_for_the_disk_is_never_there",),
+        (f"{HOSTILE_NAMES}test_too_long_name_is_a_missing_file",),
     ),
     Guard(
         "storages/tree.py",
@@ -369,7 +369,7 @@ GUARDS: list[Guard] = [
             "                        with suppress(ZeroDivisionError):\n"
             "                            yield"
         ),
-        (f"{DISK_PUBLISHING}test_scan_passes_over_files_that_vanish",),
+        (f"{DISK_PUBLISHING}test_scan_skips_files_that_vanish",),
     ),
     Guard(
         "storages/tree.py",
@@ -381,7 +381,7 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         "found = self.stat_in(fd, leaf, name).st_size",
         "found = os.stat(leaf, dir_fd=fd, follow_symlinks=False).st_size",
-        (f"{DISK_TRAPS}test_a_planted_entry_is_neither_deleted_nor_replaced",),
+        (f"{DISK_TRAPS}test_planted_entry_is_unsafe",),
     ),
     Guard(
         "storages/tree.py",
@@ -393,14 +393,14 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         "                    is_made = False\n",
         "                    return False\n",
-        (f"{DISK_PUBLISHING}test_duplicate_whose_reply_was_lost_keeps_the_name",),
+        (f"{DISK_PUBLISHING}test_duplicate_succeeds_despite_races",),
     ),
     Guard(
         "storages/tree.py",
         "                if not os.path.samestat(there, os.fstat(source)):\n",
         "                if False:\n",
         (
-            f"{DISK_PUBLISHING}test_duplicate_takes_no_name_of_another_file",
+            f"{DISK_PUBLISHING}test_duplicate_does_not_use_the_name_of_another_file",
             f"{DISK_PUBLISHING}test_duplicate_of_an_exchanged_file_fails",
         ),
     ),
@@ -427,31 +427,31 @@ GUARDS: list[Guard] = [
         "                with suppress(FileNotFoundError):\n"
         "                    return self._link(source.fileno(), name, other)\n",
         "                return self._link(source.fileno(), name, other)\n",
-        (f"{DISK_PUBLISHING}test_duplicate_makes_a_folder_that_vanishes_again",),
+        (f"{DISK_PUBLISHING}test_duplicate_succeeds_despite_races",),
     ),
     Guard(
         "storages/tree.py",
         "                self.stat(name)\n        raise",
         "        raise",
-        (f"{DISK_PUBLISHING}test_duplicate_of_a_file_that_is_removed_meanwhile_ends",),
+        (f"{DISK_PUBLISHING}test_duplicate_of_a_vanishing_file_fails_at_once",),
     ),
     Guard(
         "storages/tree.py",
         "            os.utime(fd)\n",
         "",
-        (f"{DISK_PUBLISHING}test_time_is_that_of_new_files",),
+        (f"{DISK_PUBLISHING}test_current_time_is_that_of_new_files",),
     ),
     Guard(
         "storages/tree.py",
         "            return time.time()  # nothing is stored yet\n",
         "            raise\n",
-        (f"{DISK_PUBLISHING}test_time_is_that_of_new_files",),
+        (f"{DISK_PUBLISHING}test_current_time_is_that_of_new_files",),
     ),
     Guard(
         "storages/filesystem.py",
         "return self._time(self._tree.time())",
         "return super().current_time()",
-        (f"{DISK_PUBLISHING}test_time_is_that_of_the_file_system",),
+        (f"{DISK_PUBLISHING}test_current_time_is_that_of_the_file_system",),
     ),
     Guard(
         "storages/filesystem.py",
@@ -463,7 +463,7 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         ("            if self.durable:\n                sync(fd)"),
         "            pass",
-        (f"{DISK_SYNCS}test_delete_and_replace_sync_the_folder",),
+        (f"{DISK_SYNCS}test_delete_and_rewrite_sync_the_folder",),
     ),
     Guard(
         "storages/tree.py",
@@ -488,25 +488,25 @@ GUARDS: list[Guard] = [
         "storages/filesystem.py",
         ("        except (FileNotFoundError, UnsafeEntry):\n            return False"),
         ("        except FileNotFoundError:\n            return False"),
-        (f"{DISK_TRAPS}test_a_planted_entry_is_in_no_listing",),
+        (f"{DISK_TRAPS}test_planted_entry_is_unsafe",),
     ),
     Guard(
         "storages/filesystem.py",
         ("        if relative.split(os.sep)[0] == os.pardir:\n            return None\n"),
         "",
-        (f"{DISK_OPTIONS}test_only_files_below_media_root_have_a_url",),
+        (f"{DISK_OPTIONS}test_only_stores_below_media_root_have_a_base_url",),
     ),
     Guard(
         "storages/filesystem.py",
         "prune=self.is_key(name)",
         "prune=False",
-        (f"{DISK_PUBLISHING}test_delete_removes_the_emptied_folder_of_a_delivery_alone",),
+        (f"{DISK_PUBLISHING}test_delete_removes_only_empty_folders_of_deliveries",),
     ),
     Guard(
         "storages/filesystem.py",
         "prune=self.is_key(name)",
         "prune=True",
-        (f"{DISK_PUBLISHING}test_delete_removes_the_emptied_folder_of_a_delivery_alone",),
+        (f"{DISK_PUBLISHING}test_delete_removes_only_empty_folders_of_deliveries",),
     ),
     # -- storages/_django.py --
     Guard(
@@ -568,7 +568,7 @@ GUARDS: list[Guard] = [
             "            raise FileNotFoundError"
         ),
         "            raise FileNotFoundError",
-        (f"{BACKENDS}test_error_of_a_backend_about_a_stored_file_is_kept",),
+        (f"{BACKENDS}test_error_of_a_stored_file_is_not_translated",),
     ),
     Guard(
         "storages/_django.py",
@@ -593,7 +593,7 @@ GUARDS: list[Guard] = [
         "storages/protocols.py",
         " or (is_buried is not None and is_buried(key))",
         "",
-        (f"{BACKENDS}test_name_of_a_tombstone_is_not_used",),
+        (f"{BACKENDS}test_write_open_does_not_use_names_of_tombstones",),
     ),
     Guard(
         "storages/protocols.py",
@@ -684,7 +684,7 @@ GUARDS: list[Guard] = [
         "storages/base.py",
         "            except Exception as exception:  # noqa: BLE001  # backends",
         "            except ValueError as exception:  #",
-        (f"{BACKENDS}test_failure_of_a_backend_to_delete_is_told_with_its_name",),
+        (f"{BACKENDS}test_delete_many_returns_the_errors_of_the_backend",),
     ),
     Guard(
         "storages/base.py",
@@ -702,7 +702,7 @@ GUARDS: list[Guard] = [
         "storages/base.py",
         ('        if self.listdir("") == ([], []):\n            return "the store is empty"\n'),
         "",
-        (f"{BACKENDS}test_empty_store_is_absent",),
+        (f"{BACKENDS}test_empty_store_is_unavailable",),
     ),
     # -- storages/chunks.py, storages/spool.py, storages/writer.py --
     Guard(
@@ -715,13 +715,13 @@ GUARDS: list[Guard] = [
         "storages/spool.py",
         "tempfile.TemporaryFile(buffering=0)",
         "tempfile.TemporaryFile()",
-        (f"{SPOOLS}test_forked_child_that_ends_leaves_a_spool_on_disk_alone",),
+        (f"{SPOOLS}test_child_that_exits_leaves_the_spool_alone",),
     ),
     Guard(
         "storages/spool.py",
         "        view = view[file.write(view) :]",
         ("        file.write(view)\n        break"),
-        (f"{SPOOLS}test_a_spool_gives_back_what_a_disk_took_in_parts",),
+        (f"{SPOOLS}test_spool_returns_the_added_bytes",),
     ),
     Guard(
         "storages/writer.py",
@@ -781,7 +781,7 @@ GUARDS: list[Guard] = [
         "storages/spool.py",
         "        self._owner.require(self.name)\n        # SpooledTemporaryFile",
         "        # SpooledTemporaryFile",
-        (f"{SPOOLS}test_forked_child_cannot_add_to_a_spool",),
+        (f"{SPOOLS}test_child_cannot_add_to_a_spool",),
     ),
     Guard(
         "storages/writer.py",
@@ -793,7 +793,7 @@ GUARDS: list[Guard] = [
         "storages/writer.py",
         ("        except BaseException:\n            self._broken = True"),
         ("        except Exception:\n            self._broken = True"),
-        (f"{SPOOLS}test_a_writer_that_was_interrupted_in_a_write_stores_nothing",),
+        (f"{SPOOLS}test_writer_interrupted_in_a_write_stores_nothing",),
     ),
     Guard(
         "storages/chunks.py",
@@ -806,31 +806,31 @@ GUARDS: list[Guard] = [
         "storages/content.py",
         "                self._failure = exception\n",
         "",
-        (f"{CONTENTS}test_a_source_that_broke_is_not_whole_at_the_second_attempt",),
+        (f"{CONTENTS}test_second_attempt_at_a_broken_source_fails",),
     ),
     Guard(
         "storages/content.py",
         ("        if not _has_djangos_chunks(file):\n            return False"),
         "        pass",
-        (f"{CONTENTS}test_every_content_is_stored_as_it_means_itself",),
+        (f"{CONTENTS}test_every_content_is_stored_whole",),
     ),
     Guard(
         "storages/content.py",
         ("    if not _has_djangos_chunks(content):\n        return False\n"),
         "",
-        (f"{BACKENDS}test_backend_that_reads_gets_bytes_that_seek",),
+        (f"{BACKENDS}test_backend_gets_seekable_bytes",),
     ),
     Guard(
         "storages/content.py",
         "regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)",
         "regular = True",
-        (f"{CONTENTS}test_file_that_only_says_that_it_seeks_is_stored_whole",),
+        (f"{CONTENTS}test_file_that_is_not_really_seekable_is_stored_whole",),
     ),
     Guard(
         "storages/content.py",
         "return isinstance(content.read(0), bytes)",
         "return True",
-        (f"{BACKENDS}test_backend_that_reads_gets_bytes_that_seek",),
+        (f"{BACKENDS}test_backend_gets_seekable_bytes",),
     ),
     # -- storages/memory.py --
     Guard(
@@ -847,7 +847,7 @@ GUARDS: list[Guard] = [
         "storages/paging.py",
         're.compile("0|[1-9][0-9]*")',
         're.compile("[0-9]+")',
-        (f"{PAGING}test_numbers_come_by_value_and_before_names",),
+        (f"{PAGING}test_numbers_are_sorted_by_value_before_names",),
     ),
     Guard(
         "storages/paging.py",
@@ -859,26 +859,26 @@ GUARDS: list[Guard] = [
         "storages/paging.py",
         'if len(first) > limit else ""',
         'if len(first) >= limit else ""',
-        (f"{PAGING}test_file_named_as_a_folder_is_on_a_page_of_its_own",),
+        (f"{PAGING}test_file_and_folder_of_one_name_are_two_entries",),
     ),
     Guard(
         "storages/paging.py",
         '        slash = "" if self.is_file else "/"',
         '        slash = ""',
-        (f"{PAGING}test_file_named_as_a_folder_is_on_a_page_of_its_own",),
+        (f"{PAGING}test_file_and_folder_of_one_name_are_two_entries",),
     ),
     # -- storages/options.py --
     Guard(
         "storages/options.py",
         "not 0 < value <= 0o7777",
         "not 0 <= value <= 0o7777",
-        (f"{DISK_OPTIONS}test_impossible_option_is_refused",),
+        (f"{DISK_OPTIONS}test_invalid_option_value_is_rejected",),
     ),
     Guard(
         "storages/options.py",
         "or value < 2:",
         "or value < 1:",
-        (f"{DISK_OPTIONS}test_impossible_option_is_refused",),
+        (f"{DISK_OPTIONS}test_invalid_option_value_is_rejected",),
     ),
     Guard(
         "storages/options.py",
@@ -1624,7 +1624,7 @@ GUARDS: list[Guard] = [
             "                    except ZeroDivisionError:\n"
             "                        continue  # published"
         ),
-        (f"{DISK_PUBLISHING}test_temp_files_that_vanish_are_passed_over",),
+        (f"{DISK_PUBLISHING}test_stale_temps_skips_files_that_vanish",),
     ),
     Guard(
         "storages/tree.py",
@@ -1644,7 +1644,7 @@ GUARDS: list[Guard] = [
             "        raise ImproperlyConfigured(\n"
             '            f"{type(store).__name__} has no option'
         ),
-        (f"{DISK_OPTIONS}test_unknown_option_is_refused",),
+        (f"{DISK_OPTIONS}test_unknown_option_is_rejected",),
     ),
     # -- storages/s3/store.py --
     Guard(

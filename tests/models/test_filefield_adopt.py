@@ -1,4 +1,4 @@
-"""adopt(): bytes that lie in the store already get a row, which is like any other."""
+"""adopt(): rows for bytes that are in the store already."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.testapp.stores import OLD_BYTES, FailingStore
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db
 
-# What stores of the past have left, and what a person may have put there.
+# Names by earlier stores and by administrators.
 NAMES = [
     "0/1/1005/17",
     "0/1/1005/17_aB3dE6g",
@@ -45,15 +45,17 @@ NAMES = [
 
 @pytest.mark.usefixtures("without_downloads")
 @pytest.mark.parametrize("name", NAMES)
-def test_any_valid_name(name: str, store: FailingStore, delivery: Delivery) -> None:
-    """The name is what the row says, key or not; it reads, serves, replaces and deletes."""
+def test_file_of_any_valid_name_is_adopted(
+    name: str, store: FailingStore, delivery: Delivery
+) -> None:
+    """Key or not. It can be read, served, copied, replaced and deleted."""
     store.save(name, ContentFile(b"adopted bytes"))
     row = FileMeta.objects.adopt(name, delivery=delivery, filename="adopted.txt")
-    for each in (row, FileMeta.objects.get()):
-        assert (each.content.name, each.size, each.filename) == (name, 13, "adopted.txt")
-        assert each.sha256 == hashlib.sha256(b"adopted bytes").hexdigest()
-        assert each.content.read() == b"adopted bytes"
-        assert (each.content.size, each.content.url) == (13, "")
+    for adopted in (row, FileMeta.objects.get()):
+        assert (adopted.content.name, adopted.size, adopted.filename) == (name, 13, "adopted.txt")
+        assert adopted.sha256 == hashlib.sha256(b"adopted bytes").hexdigest()
+        assert adopted.content.read() == b"adopted bytes"
+        assert (adopted.content.size, adopted.content.url) == (13, "")
     delivery.finish()
     twin = delivery.copy(delivery.assignment_group)
     assert twin.files.get().content.read() == b"adopted bytes"
@@ -62,8 +64,10 @@ def test_any_valid_name(name: str, store: FailingStore, delivery: Delivery) -> N
     assert stored(store)[name] == b"adopted bytes"
 
 
-def test_new_content_for_an_adopted_file(store: FailingStore, delivery: Delivery) -> None:
-    """It goes to a name of the layout; the adopted one is buried."""
+def test_new_content_of_an_adopted_file_gets_a_key(
+    store: FailingStore, delivery: Delivery
+) -> None:
+    """The adopted file is buried."""
     store.save("imports/a.txt", ContentFile(b"adopted"))
     row = FileMeta.objects.adopt("imports/a.txt", delivery=delivery)
     row.content = ContentFile(b"new", "new.txt")
@@ -72,8 +76,8 @@ def test_new_content_for_an_adopted_file(store: FailingStore, delivery: Delivery
     assert buried() == ["imports/a.txt"]
 
 
-def test_filename_and_hash(store: FailingStore, delivery: Delivery) -> None:
-    """The filename is the name's last part unless given; a given SHA-256 saves the reading."""
+def test_filename_is_the_last_part_of_the_name(store: FailingStore, delivery: Delivery) -> None:
+    """With a given SHA-256 the file is not read."""
     store.save("imports/a.txt", ContentFile(b"adopted"))
     store.save("imports/b.txt", ContentFile(b"adopted"))
     row = FileMeta.objects.adopt("imports/a.txt", delivery=delivery)
@@ -83,8 +87,8 @@ def test_filename_and_hash(store: FailingStore, delivery: Delivery) -> None:
     assert (row.sha256, row.size) == ("ab" * 32, 7)
 
 
-def test_an_explicit_pk(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """A free id may be given, as an importer does; a taken one is refused."""
+def test_pk_may_be_given(store: FailingStore, delivery: Delivery, row: Any) -> None:
+    """As importers do. A taken one is rejected."""
     store.save("imports/a.txt", ContentFile(b"adopted"))
     before = picture(store)
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -94,8 +98,8 @@ def test_an_explicit_pk(store: FailingStore, delivery: Delivery, row: Any) -> No
     assert FileMeta.objects.get(pk=40_000) == adopted
 
 
-def test_a_missing_file(store: FailingStore, delivery: Delivery) -> None:
-    """There is no such file, or a folder of that name: FileNotFoundError, no row."""
+def test_missing_file_is_rejected(store: FailingStore, delivery: Delivery) -> None:
+    """So is a folder."""
     store.save("imports/a.txt", ContentFile(b"adopted"))
     for name in ("imports/b.txt", "imports", "0/0/1/1"):
         with pytest.raises(DeliveryFileNotFound, match=name) as caught:
@@ -109,10 +113,10 @@ def test_a_missing_file(store: FailingStore, delivery: Delivery) -> None:
     "name",
     ["", "/etc/passwd", "../a", "a/../b", "./a", "a//b", "a\\b", "a\x00", ".devilry-storage/x"],
 )
-def test_an_invalid_name(
+def test_invalid_name_is_rejected(
     name: str, store: FailingStore, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that means no file in the store is refused before the store sees it."""
+    """Before any access to the store."""
 
     def size(name: str) -> int:
         raise AssertionError("the store was asked")
@@ -123,8 +127,8 @@ def test_an_invalid_name(
     assert not FileMeta.objects.exists()
 
 
-def test_a_file_of_a_row(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """Two rows never name one object; the error says whose it is."""
+def test_file_of_a_row_is_rejected(store: FailingStore, delivery: Delivery, row: Any) -> None:
+    """Two rows never name one object. The error names the row."""
     before = picture(store)
     with pytest.raises(
         FileExistsError, match=rf"is the file of devilry_deliveries.FileMeta '{row.pk}'"
@@ -133,35 +137,27 @@ def test_a_file_of_a_row(store: FailingStore, delivery: Delivery, row: Any) -> N
     assert picture(store) == before
 
 
-def test_a_file_of_a_tombstone(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """What a tombstone names may go at any time."""
+def test_file_of_a_tombstone_is_rejected(
+    store: FailingStore, delivery: Delivery, row: Any
+) -> None:
+    """Also if the alias of the store has changed since."""
     name = row.content.name
     row.delete()
-    before = picture(store)
-    with pytest.raises(FileExistsError, match="belongs to a deleted file"):
-        FileMeta.objects.adopt(name, delivery=delivery, filename="mine.txt")
-    assert picture(store) == before
+    for alias in ("deliveries", "earlier"):
+        Tombstone.objects.update(alias=alias)
+        before = picture(store)
+        with pytest.raises(FileExistsError, match="belongs to a deleted file"):
+            FileMeta.objects.adopt(name, delivery=delivery, filename="mine.txt")
+        assert picture(store) == before
     Tombstone.objects.all().delete()
     adopted = FileMeta.objects.adopt(name, delivery=delivery, filename="mine.txt")
     assert adopted.content.read() == OLD_BYTES
 
 
-def test_file_of_a_tombstone_under_another_alias(
-    store: FailingStore, delivery: Delivery, row: Any
-) -> None:
-    """The alias of the store may have been changed; the file is the same."""
-    name = row.content.name
-    row.delete()
-    Tombstone.objects.update(alias="earlier")
-    with pytest.raises(FileExistsError, match="belongs to a deleted file"):
-        FileMeta.objects.adopt(name, delivery=delivery)
-    assert not FileMeta.objects.exists()
-
-
-def test_file_that_is_used_is_not_read(
+def test_file_in_use_is_not_read(
     store: FailingStore, delivery: Delivery, row: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be large; the refusal needs only its name."""
+    """It may be large, and the error needs only its name."""
     deleted = delivery.add_file("deleted.txt", b"deleted")
     deleted.delete()
     read: list[str] = []
@@ -177,8 +173,8 @@ def test_file_that_is_used_is_not_read(
     assert read == []
 
 
-def test_errors_of_the_row(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """A taken or bad filename, a missing or finished delivery: no row, the file stays."""
+def test_invalid_row_is_not_inserted(store: FailingStore, delivery: Delivery, row: Any) -> None:
+    """A taken or invalid filename, or a missing or finished delivery."""
     store.save("imports/a.txt", ContentFile(b"adopted"))
     before = picture(store)
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -195,8 +191,8 @@ def test_errors_of_the_row(store: FailingStore, delivery: Delivery, row: Any) ->
     assert picture(store) == before
 
 
-def test_a_store_that_fails(store: FailingStore, delivery: Delivery) -> None:
-    """What cannot be read is not adopted; it can be tried again."""
+def test_unreadable_file_is_not_adopted(store: FailingStore, delivery: Delivery) -> None:
+    """It can be adopted later."""
     store.save("imports/a.txt", ContentFile(b"adopted"))
     before = picture(store)
     store.unreadable = True
@@ -207,8 +203,8 @@ def test_a_store_that_fails(store: FailingStore, delivery: Delivery) -> None:
     FileMeta.objects.adopt("imports/a.txt", delivery=delivery)
 
 
-def test_other_models(store: FailingStore, delivery: Delivery) -> None:
-    """Proxy, multi-table child, model without delivery, with a plain parent."""
+def test_models_of_every_kind_adopt_files(store: FailingStore, delivery: Delivery) -> None:
+    """A proxy, a multi-table child, and models without delivery or with a plain parent."""
     for name in "abcd":
         store.save(f"imports/{name}", ContentFile(name.encode()))
     course = Course.objects.create(title="course")
@@ -222,10 +218,3 @@ def test_other_models(store: FailingStore, delivery: Delivery) -> None:
     assert Page.objects.get().title == "page"
     with pytest.raises(FileExistsError, match=f"devilry_deliveries.FileMeta '{child.pk}'"):
         ProxyFile.objects.adopt("imports/b", delivery=delivery)
-
-
-def test_using(store: FailingStore, delivery: Delivery) -> None:
-    """adopt() is a method of the queryset, too."""
-    store.save("imports/a.txt", ContentFile(b"adopted"))
-    row = FileMeta.objects.using("default").adopt("imports/a.txt", delivery=delivery)
-    assert row._state.db == "default"

@@ -1,4 +1,4 @@
-"""Deliveries: begun, given files in every form, finished, numbered, copied."""
+"""Deliveries: adding files, finishing, numbers and copies."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
+from django.db import IntegrityError
 from django.test import override_settings
 from django.utils import timezone
 
@@ -37,7 +38,7 @@ DATA = "blåbær\n".encode() * 3
 
 
 class Broken(Exception):
-    """What a source raises."""
+    """Raised by a source of bytes."""
 
 
 def break_off() -> Iterator[bytes]:
@@ -46,10 +47,10 @@ def break_off() -> Iterator[bytes]:
 
 
 def temporary(path: Path) -> TemporaryUploadedFile:
-    made = TemporaryUploadedFile("sent.bin", "text/plain", len(DATA), None)
-    made.write(DATA)
-    made.seek(0)
-    return made
+    upload = TemporaryUploadedFile("sent.bin", "text/plain", len(DATA), None)
+    upload.write(DATA)
+    upload.seek(0)
+    return upload
 
 
 FORMS: dict[str, Callable[[Path], Any]] = {
@@ -76,22 +77,22 @@ FORMS: dict[str, Callable[[Path], Any]] = {
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    made = tmp_path / "source.txt"
-    made.write_bytes(DATA)
-    return made
+    path = tmp_path / "source.txt"
+    path.write_bytes(DATA)
+    return path
 
 
 # -- add_file --
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_a_file_in_every_form(
+def test_content_in_every_form_is_stored(
     many: bool, path: Path, store: FailingStore, delivery: Delivery, subtests: pytest.Subtests
 ) -> None:
-    """add_file() and add_files() take whatever a site has; an open file stays open."""
-    for form, made in FORMS.items():
+    """An open file stays open."""
+    for form, create in FORMS.items():
         with subtests.test(form), taken_back(store):
-            content = made(path)
+            content = create(path)
             try:
                 if many:
                     (row,) = delivery.add_files({"added.txt": content})
@@ -106,10 +107,9 @@ def test_a_file_in_every_form(
             assert stored(store) == {store.layout.key(delivery.pk, row.pk): DATA}
 
 
-def test_an_empty_file(
+def test_empty_content_is_stored(
     store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
-    """Nothing at all is an empty file."""
     contents: list[Any] = [b"", "", [], [b"", ""], iter(()), io.BytesIO()]
     for content in contents:
         with subtests.test(content=content), taken_back(store):
@@ -120,10 +120,10 @@ def test_an_empty_file(
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_content_that_is_none(
+def test_unsupported_content_is_rejected(
     many: bool, store: FailingStore, delivery: Delivery, subtests: pytest.Subtests
 ) -> None:
-    """What cannot be read leaves no trace, and says what it is."""
+    """It leaves no trace, and the file can be added later."""
     contents: list[tuple[Any, type[Exception]]] = [
         (break_off(), Broken),
         (5, TypeError),
@@ -146,10 +146,10 @@ def test_content_that_is_none(
             delivery.add_file("bad.txt", b"good now")
 
 
-def test_a_bad_filename(
+def test_invalid_filename_is_rejected(
     store: FailingStore, delivery: Delivery, subtests: pytest.Subtests
 ) -> None:
-    """A filename that would hurt whoever downloads it is refused before anything is stored."""
+    """Such filenames could harm users who download the file."""
     names: list[Any] = ["", " ", "..", "a/b", "a\\b", "a\x00", "x" * 256, None, b"a"]
     before = picture(store)
     for name in names:
@@ -161,8 +161,8 @@ def test_a_bad_filename(
             assert picture(store) == before
 
 
-def test_a_taken_filename(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """Another file of the same name: an error that says so; the first one stays."""
+def test_taken_filename_is_rejected(store: FailingStore, delivery: Delivery, row: Any) -> None:
+    """Filenames are unique in a delivery."""
     before = picture(store)
     with pytest.raises(FileExistsError, match=r"'old\.txt' .* exists already: use another"):
         delivery.add_file("old.txt", b"new")
@@ -175,9 +175,10 @@ def test_a_taken_filename(store: FailingStore, delivery: Delivery, row: Any) -> 
 # -- add_files --
 
 
-def test_many_files(store: FailingStore, delivery: Delivery) -> None:
-    """Many files of mixed sizes, stored several at a time, come back in their order."""
+def test_add_files_stores_many_files_concurrently(store: FailingStore, delivery: Delivery) -> None:
+    """Files of mixed sizes and one of many chunks. Their rows are returned in order."""
     files = {f"file {n:03}.txt": bytes([n % 256]) * (n * 37) for n in range(150)}
+    large = hashlib.sha256(b"seed").digest() * 100_000
     threads = set()
 
     class Watched(ContentFile):  # type: ignore[type-arg]
@@ -185,7 +186,10 @@ def test_many_files(store: FailingStore, delivery: Delivery) -> None:
             threads.add(threading.current_thread().name)
             return super().chunks(chunk_size)
 
-    rows = delivery.add_files({name: Watched(data) for name, data in files.items()})
+    contents: dict[str, Any] = {name: Watched(data) for name, data in files.items()}
+    contents["large.bin"] = (large[at : at + 4096] for at in range(0, len(large), 4096))
+    files["large.bin"] = large
+    rows = delivery.add_files(contents)
     assert [row.filename for row in rows] == list(files)
     for row in FileMeta.objects.all():
         data = files[row.filename]
@@ -194,26 +198,14 @@ def test_many_files(store: FailingStore, delivery: Delivery) -> None:
         assert (row.size, row.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert len(threads) > 1
     assert threading.current_thread().name not in threads
+    assert delivery.add_files({}) == []
     delivery.finish()
 
 
-def test_no_files(store: FailingStore, delivery: Delivery) -> None:
-    """Nothing to add adds nothing."""
-    assert delivery.add_files({}) == []
-
-
-def test_a_large_file_among_many(store: FailingStore, delivery: Delivery) -> None:
-    """A file of many chunks is stored whole beside small ones."""
-    large = hashlib.sha256(b"seed").digest() * 100_000
-    rows = delivery.add_files(
-        {"large.bin": (large[at : at + 4096] for at in range(0, len(large), 4096)), "a": b"a"}
-    )
-    assert rows[0].size == len(large) == store.size(rows[0].content.name)
-    assert rows[0].sha256 == hashlib.sha256(large).hexdigest()
-
-
-def test_one_of_many_fails(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """If one fails none is added: no row, no tombstone; published bytes may be left, nobody's."""
+def test_failing_content_fails_add_files(
+    store: FailingStore, delivery: Delivery, row: Any
+) -> None:
+    """No row and no tombstone is added. Published bytes may be left as orphans."""
     before = picture(store)
     files = {**{f"{n}.txt": b"good" for n in range(20)}, "bad.txt": break_off()}
     with pytest.raises(Broken) as caught:
@@ -226,23 +218,23 @@ def test_one_of_many_fails(store: FailingStore, delivery: Delivery, row: Any) ->
     assert after == before
     assert all(store.is_key(name) for name in orphans)
     rows = delivery.add_files({**files, "bad.txt": b"good"})
-    assert {each.content.read() for each in rows} == {b"good"}
+    assert {row.content.read() for row in rows} == {b"good"}
     delivery.finish()
 
 
-def test_names_that_are_one_in_unicode(delivery: Delivery) -> None:
-    """Two spellings of one name are one name."""
+def test_add_files_rejects_equivalent_filenames(delivery: Delivery) -> None:
+    """Two spellings of one name in Unicode."""
     with pytest.raises(FileExistsError, match="given twice"):
         delivery.add_files({"\u00e5": b"one", "a\u030a": b"two"})
     assert not FileMeta.objects.exists()
 
 
-# -- Taking over what a dead writer left --
+# -- Abandoned rows --
 
 
 @pytest.fixture
-def left_behind(delivery: Delivery) -> Any:
-    """A row without content, as a writer leaves it that was killed two hours ago."""
+def abandoned(delivery: Delivery) -> Any:
+    """Return a row of a writer that was killed two hours ago, without content."""
     row = FileMeta.objects.create(delivery=delivery, filename="left.txt")
     FileMeta.objects.update(created=timezone.now() - timedelta(hours=2))
     row.refresh_from_db()
@@ -250,10 +242,10 @@ def left_behind(delivery: Delivery) -> Any:
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_a_row_left_behind_is_taken_over(
-    many: bool, store: FailingStore, delivery: Delivery, left_behind: Any
+def test_abandoned_row_is_taken_over(
+    many: bool, store: FailingStore, delivery: Delivery, abandoned: Any
 ) -> None:
-    """After the grace time the row, and its id, is used by who adds a file of that name."""
+    """Another file of that name reuses the row, and its id, after the grace time."""
 
     def add(content: Any) -> Any:
         if many:
@@ -270,19 +262,19 @@ def test_a_row_left_behind_is_taken_over(
         after = picture(store)
         after.pop("store")
         before.pop("store")
-        assert after == before, "a take-over that failed can be tried again"
+        assert after == before, "a failed takeover can be repeated"
         row = add(b"taken over")
-    assert row.pk == left_behind.pk
+    assert row.pk == abandoned.pk
     assert row.content.read() == b"taken over"
-    assert row.created > left_behind.created
+    assert row.created > abandoned.created
     assert buried() == []
     delivery.finish()
 
 
-def test_one_take_over_that_is_too_early_gives_back_the_others(
-    store: FailingStore, delivery: Delivery, left_behind: Any
+def test_early_takeover_gives_back_the_other_rows(
+    store: FailingStore, delivery: Delivery, abandoned: Any
 ) -> None:
-    """Of several names one is still being stored: none is taken."""
+    """One of several names is still being stored."""
     FileMeta.objects.create(delivery=delivery, filename="young.txt")
     before = picture(store)
     hour = override_settings(DELIVERY_STORE_GRACE_HOURS=1)
@@ -294,8 +286,8 @@ def test_one_take_over_that_is_too_early_gives_back_the_others(
 # -- finish --
 
 
-def test_finish(store: FailingStore, group: AssignmentGroup) -> None:
-    """A finished delivery has number, time and user; its instance knows, and so does the row."""
+def test_finish_sets_number_time_and_state(store: FailingStore, group: AssignmentGroup) -> None:
+    """In the instance and in the database."""
     user = make_user("candidate")
     before = timezone.now()
     delivery = Delivery.begin(group, user)
@@ -304,25 +296,25 @@ def test_finish(store: FailingStore, group: AssignmentGroup) -> None:
     delivery.add_files({"b.txt": b"b", "c.txt": b"c"})
     begun = delivery.time_of_delivery
     delivery.finish()
-    for each in (delivery, Delivery.objects.get()):
-        assert (each.number, each.successful) == (1, True)
-        assert before <= begun <= each.time_of_delivery <= timezone.now()
+    for finished in (delivery, Delivery.objects.get()):
+        assert (finished.number, finished.successful) == (1, True)
+        assert before <= begun <= finished.time_of_delivery <= timezone.now()
     assert [row.filename for row in delivery.files] == ["a.txt", "b.txt", "c.txt"]
 
 
-def test_finish_twice(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """A finished delivery is not finished again, whatever the instance knows."""
+def test_finished_delivery_cannot_be_finished_again(delivery: Delivery, row: Any) -> None:
+    """Whether its instance is stale or not."""
     stale = Delivery.objects.get(pk=delivery.pk)
     delivery.finish()
     known = Delivery.objects.values().get()
-    for each in (delivery, stale):
+    for finished in (delivery, stale):
         with pytest.raises(DeliveryFinished, match="Begin another delivery"):
-            each.finish()
+            finished.finish()
     assert Delivery.objects.values().get() == known
 
 
-def spoil(store: FailingStore, row: Any, how: str) -> str:
-    """Damage a stored file, and return what is then said about it."""
+def damage(store: FailingStore, row: Any, how: str) -> str:
+    """Damage a stored file and return a pattern of the error message."""
     name = row.content.name
     if how == "missing":
         store.delete(name)
@@ -346,18 +338,20 @@ def spoil(store: FailingStore, row: Any, how: str) -> str:
     return r"'adopted\.txt' has 5 bytes in the store, not 7"
 
 
-SPOILT = ["missing", "size", "empty", "removed", "adopted missing", "adopted size"]
+DAMAGES = ["missing", "size", "empty", "removed", "adopted missing", "adopted size"]
 
 
-@pytest.mark.parametrize("how", SPOILT)
-def test_a_delivery_that_is_not_whole(
+@pytest.mark.parametrize("how", DAMAGES)
+def test_incomplete_delivery_cannot_be_finished(
     how: str, store: FailingStore, delivery: Delivery, row: Any
 ) -> None:
-    """finish() looks up every file in the store: what is wrong is named, and to be repaired."""
+    """finish() looks up each file in the store and names those that are damaged."""
     delivery.add_file("good.txt", b"good")
-    words = spoil(store, row, how)
+    message = damage(store, row, how)
     before, known = picture(store), state(delivery)
-    with pytest.raises(DeliveryIncomplete, match=f"cannot be finished: {words}.*Add these files"):
+    with pytest.raises(
+        DeliveryIncomplete, match=f"cannot be finished: {message}.*Add these files"
+    ):
         delivery.finish()
     assert (picture(store), state(delivery)) == (before, known)
     delivery.files.exclude(filename="good.txt").delete()
@@ -365,8 +359,9 @@ def test_a_delivery_that_is_not_whole(
     assert Delivery.objects.get().successful
 
 
-def test_many_faults_are_counted(store: FailingStore, delivery: Delivery) -> None:
-    """Ten are named, the others counted."""
+def test_finish_names_ten_faults_and_counts_the_others(
+    store: FailingStore, delivery: Delivery
+) -> None:
     delivery.add_files({f"{n}.txt": b"data" for n in range(13)})
     store.delete_many(stored(store))
     with pytest.raises(
@@ -376,22 +371,15 @@ def test_many_faults_are_counted(store: FailingStore, delivery: Delivery) -> Non
     assert str(caught.value).count("is missing") == 10
 
 
-def test_an_empty_delivery(store: FailingStore, delivery: Delivery) -> None:
-    """A delivery without files is not finished."""
+def test_empty_delivery_cannot_be_finished(delivery: Delivery) -> None:
     with pytest.raises(DeliveryIncomplete, match="has no files: add a file"):
         delivery.finish()
     assert not Delivery.objects.get().successful
 
 
-def test_adopted_files_outside_of_the_folder(store: FailingStore, delivery: Delivery) -> None:
-    """An adopted file is looked up where it lies."""
-    store.save("imported/a.txt", ContentFile(b"imported"))
-    FileMeta.objects.adopt("imported/a.txt", delivery=delivery)
-    delivery.finish()
-
-
-def test_a_deleted_delivery(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """Nothing can be done with a delivery that is gone."""
+def test_deleted_delivery_cannot_be_finished(
+    store: FailingStore, delivery: Delivery, row: Any
+) -> None:
     stale = Delivery.objects.get(pk=delivery.pk)
     delivery.delete()
     before = picture(store)
@@ -400,10 +388,20 @@ def test_a_deleted_delivery(store: FailingStore, delivery: Delivery, row: Any) -
     assert picture(store) == before
 
 
-def test_deleting_from_a_finished_delivery(
-    store: FailingStore, delivery: Delivery, row: Any
-) -> None:
-    """Files of a finished delivery may be removed and deleted, and renamed; not replaced."""
+@pytest.mark.django_db(transaction=True)
+def test_deleted_delivery_takes_no_file(store: FailingStore) -> None:
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
+    Delivery.objects.all().delete()
+    before = picture(store)
+    with pytest.raises(IntegrityError):
+        delivery.add_file("a.txt", b"a")
+    with pytest.raises(IntegrityError):
+        delivery.add_files({"a.txt": b"a"})
+    assert picture(store) == before
+
+
+def test_files_of_a_finished_delivery_can_be_deleted(delivery: Delivery, row: Any) -> None:
+    """And renamed, but not replaced."""
     other = delivery.add_file("other.txt", b"other")
     delivery.finish()
     row.filename = "renamed.txt"
@@ -418,16 +416,18 @@ def test_deleting_from_a_finished_delivery(
         delivery.add_file("new.txt", b"new")
 
 
-def test_numbers(store: FailingStore, group: AssignmentGroup) -> None:
-    """Numbers count the finished deliveries of a group, in the order of finishing."""
+def test_numbers_count_the_finished_deliveries_of_a_group(
+    store: FailingStore, group: AssignmentGroup
+) -> None:
+    """In the order of finishing. Numbers are not reused."""
     other = AssignmentGroup.objects.create(name="other")
     first, second, third, elsewhere = (
-        Delivery.begin(each) for each in (group, group, group, other)
+        Delivery.begin(owner) for owner in (group, group, group, other)
     )
     for delivery in (second, first, elsewhere, third):
         delivery.add_file("a.txt", b"a")
         delivery.finish()
-    assert [each.number for each in (first, second, third, elsewhere)] == [2, 1, 3, 1]
+    assert [numbered.number for numbered in (first, second, third, elsewhere)] == [2, 1, 3, 1]
     first.delete()
     last = Delivery.begin(group)
     last.add_file("a.txt", b"a")
@@ -438,8 +438,10 @@ def test_numbers(store: FailingStore, group: AssignmentGroup) -> None:
 # -- copy --
 
 
-def test_copy(store: FailingStore, group: AssignmentGroup) -> None:
-    """A copy is finished, has bytes of its own, the next number, and time and user as before."""
+def test_copy_is_a_finished_delivery_with_its_own_bytes(
+    store: FailingStore, group: AssignmentGroup
+) -> None:
+    """It has the next number, and the time and user of the original."""
     user = make_user("candidate")
     delivery = Delivery.begin(group, user)
     delivery.add_files({"a.txt": b"a", "b.txt": b"b", "empty.txt": b""})
@@ -447,10 +449,11 @@ def test_copy(store: FailingStore, group: AssignmentGroup) -> None:
     other = AssignmentGroup.objects.create(name="other")
     for number in (1, 2):
         twin = Delivery.objects.get(pk=delivery.pk).copy(other)
-        for each in (twin, Delivery.objects.get(pk=twin.pk)):
-            assert (each.number, each.successful) == (number, True)
-            assert (each.assignment_group, each.copy_of) == (other, delivery)
-            assert (each.time_of_delivery, each.delivered_by) == (delivery.time_of_delivery, user)
+        for copied in (twin, Delivery.objects.get(pk=twin.pk)):
+            assert (copied.number, copied.successful) == (number, True)
+            assert (copied.assignment_group, copied.copy_of) == (other, delivery)
+            assert copied.time_of_delivery == delivery.time_of_delivery
+            assert copied.delivered_by == user
         assert [(row.filename, row.content.read()) for row in twin.files] == [
             ("a.txt", b"a"),
             ("b.txt", b"b"),
@@ -464,20 +467,17 @@ def test_copy(store: FailingStore, group: AssignmentGroup) -> None:
         assert len(row.content.read()) == row.size
 
 
-def test_an_unfinished_delivery_is_not_copied(
-    store: FailingStore, delivery: Delivery, row: Any
-) -> None:
-    """There is nothing to be copied yet."""
+def test_unfinished_delivery_cannot_be_copied(delivery: Delivery, row: Any) -> None:
     with pytest.raises(DeliveryStateError, match="because it is not finished: finish it first"):
         delivery.copy(delivery.assignment_group)
     assert Delivery.objects.count() == 1
 
 
 @pytest.mark.parametrize("failure", ["full", "nearly_full", "unreadable", "missing"])
-def test_a_copy_that_fails(
+def test_failing_copy_leaves_nothing(
     failure: str, store: FailingStore, delivery: Delivery, row: Any
 ) -> None:
-    """Then there is no copy; it can be tried again."""
+    """It can be repeated."""
     delivery.finish()
     name = row.content.name
     before, known = picture(store), state(delivery)
@@ -495,8 +495,7 @@ def test_a_copy_that_fails(
     assert delivery.copy(delivery.assignment_group).files.get().content.read() == OLD_BYTES
 
 
-def test_files_that_were_removed_are_not_copied(store: FailingStore, delivery: Delivery) -> None:
-    """What the delivery has no bytes of any more, its copy has no row of."""
+def test_copy_leaves_out_rows_without_content(delivery: Delivery) -> None:
     delivery.add_files({"a.txt": b"a", "b.txt": b"b"})
     delivery.finish()
     delivery.files.get(filename="a.txt").content.delete()
@@ -504,16 +503,14 @@ def test_files_that_were_removed_are_not_copied(store: FailingStore, delivery: D
     assert [row.filename for row in twin.files] == ["b.txt"]
 
 
-# -- The parts that a site sees --
+# -- Models and stores --
 
 
-def test_the_model_of_the_files() -> None:
-    """The model whose foreign key 'delivery' it is; proxies and children are no others."""
+def test_filemeta_model_is_neither_proxy_nor_child() -> None:
     assert Delivery.filemeta_model() is FileMeta
 
 
-def test_files_of_a_child_model_are_files(store: FailingStore, delivery: Delivery) -> None:
-    """A multi-table child's row is one of the delivery's files, and looked up like any."""
+def test_row_of_a_child_model_is_a_delivered_file(delivery: Delivery) -> None:
     MarkedFile.objects.create(
         delivery=delivery, filename="child.txt", content=Source(b"child"), mark="A"
     )
@@ -521,8 +518,8 @@ def test_files_of_a_child_model_are_files(store: FailingStore, delivery: Deliver
     delivery.finish()
 
 
-def test_the_stores_own_interface(store: FailingStore, delivery: Delivery) -> None:
-    """The original's five methods take rows: write, exists, read, copy, remove."""
+def test_store_methods_accept_rows(store: FailingStore, delivery: Delivery) -> None:
+    """Those of Devilry: write, exists, read, copy and remove."""
     row = FileMeta.objects.create(delivery=delivery, filename="a.txt")
     other = FileMeta.objects.create(delivery=delivery, filename="b.txt")
     assert store_for(row) is store
@@ -549,10 +546,9 @@ def test_the_stores_own_interface(store: FailingStore, delivery: Delivery) -> No
 
 
 @pytest.mark.parametrize("error", [Broken, KeyboardInterrupt])
-def test_a_writer_that_is_left_by_an_exception(
+def test_writer_left_by_an_exception_keeps_the_old_bytes(
     error: type[BaseException], store: FailingStore, row: Any
 ) -> None:
-    """The old bytes stay in store and row."""
     before, known = picture(store), state(row)
     with pytest.raises(error), store.write_open(row) as writer:
         writer.write(b"half")

@@ -1,4 +1,4 @@
-"""Forms, serializers, requests: what is wrong is said in the form, what fails leaves no trace."""
+"""Validation, forms, serializers and requests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ import pytest
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
-from django.core.files.uploadedfile import (
-    SimpleUploadedFile,
-    TemporaryUploadedFile,
-    UploadedFile,
-)
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile, UploadedFile
 from django.db import connections
 from django.forms import inlineformset_factory
 from django.test import Client
@@ -23,8 +19,8 @@ from rest_framework.serializers import ModelSerializer
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from tests.testapp.forms import FileForm, FileSerializer, UploadForm
 from tests.testapp.models import MarkedFile, Note, ProxyFile
-from tests.testapp.pictures import buried, picture, state, stored
-from tests.testapp.stores import OLD_BYTES, FailingStore, Source
+from tests.testapp.pictures import buried, picture, stored
+from tests.testapp.stores import FailingStore, Source
 
 pytest_plugins = ["tests.testapp.fixtures"]
 pytestmark = pytest.mark.django_db
@@ -42,25 +38,25 @@ def files(*uploads: UploadedFile[Any]) -> MultiValueDict[str, UploadedFile[Any]]
 
 
 def upload(name: str = "upload.txt", data: bytes = b"upload") -> SimpleUploadedFile:
-    """Return an upload whose name is as the client sent it."""
-    made: Any = SimpleUploadedFile("name", data, "text/plain")
-    made._name = name
-    return cast(SimpleUploadedFile, made)
+    """Return an upload with the unchecked name that a client sent."""
+    upload: Any = SimpleUploadedFile("name", data, "text/plain")
+    upload._name = name
+    return cast(SimpleUploadedFile, upload)
 
 
 # -- full_clean --
 
 
-def test_a_row_without_a_file_is_not_valid(delivery: Delivery) -> None:
-    """The file may be NULL in the database, for rows whose bytes are on their way; not here."""
+def test_full_clean_rejects_a_row_without_file(delivery: Delivery) -> None:
+    """Although the column may be NULL while the bytes are stored."""
     with pytest.raises(ValidationError) as caught:
         FileMeta(delivery=delivery, filename="a.txt").full_clean()
     assert list(caught.value.message_dict) == ["content"]
 
 
 @pytest.mark.parametrize("name", ["a/b.txt", "a\\b", "..", "a\x00b", "a\u202eb", " ", "x" * 256])
-def test_a_bad_filename_is_not_valid(name: str, delivery: Delivery) -> None:
-    """The same names are refused that save() refuses."""
+def test_full_clean_rejects_invalid_filenames(name: str, delivery: Delivery) -> None:
+    """save() rejects them, too."""
     row = FileMeta(delivery=delivery, filename=name, content=upload())
     with pytest.raises(ValidationError) as caught:
         row.full_clean()
@@ -71,7 +67,7 @@ def test_a_bad_filename_is_not_valid(name: str, delivery: Delivery) -> None:
 
 
 def test_filenames_are_normalised(delivery: Delivery) -> None:
-    """NFC, whether it was validated or not."""
+    """To NFC, by full_clean() and by add_file()."""
     row = FileMeta(delivery=delivery, filename="bla\u030ab\u00e6r", content=upload())
     row.full_clean()
     assert row.filename == "bl\u00e5b\u00e6r"
@@ -81,8 +77,8 @@ def test_filenames_are_normalised(delivery: Delivery) -> None:
         delivery.add_file("\u00e5", b"")
 
 
-def test_a_stored_row_is_valid(row: Any) -> None:
-    """A row is valid as it came from the database, and with new content."""
+def test_full_clean_accepts_stored_rows(row: Any) -> None:
+    """Unchanged and with new content."""
     row.full_clean()
     row.content = upload()
     row.full_clean()
@@ -90,19 +86,7 @@ def test_a_stored_row_is_valid(row: Any) -> None:
     row.full_clean()
 
 
-def test_new_content_for_a_finished_delivery_is_not_valid(delivery: Delivery, row: Any) -> None:
-    """What save() would refuse is said before."""
-    delivery.finish()
-    row.full_clean()
-    row.content = upload()
-    with pytest.raises(ValidationError, match="is finished"):
-        row.full_clean()
-    with pytest.raises(ValidationError, match="is finished"):
-        FileMeta(delivery_id=delivery.pk, filename="a.txt", content=upload()).full_clean()
-
-
-def test_new_content_for_a_deleted_row_is_not_valid(row: Any) -> None:
-    """The row is gone: a form says so."""
+def test_full_clean_rejects_content_of_a_deleted_row(row: Any) -> None:
     FileMeta.objects.get().delete()
     row.content = upload()
     with pytest.raises(ValidationError, match="was deleted"):
@@ -112,8 +96,8 @@ def test_new_content_for_a_deleted_row_is_not_valid(row: Any) -> None:
 # -- Forms --
 
 
-def test_the_form_field_takes_empty_files_and_has_no_clear_box() -> None:
-    """An empty file is a delivered file; a file is removed by deleting its row."""
+def test_form_field_accepts_empty_files_and_cannot_be_cleared() -> None:
+    """A file is removed by deleting its row."""
     for model in (FileMeta, ProxyFile, MarkedFile, Note):
         field = forms.modelform_factory(model, fields=["content"]).base_fields["content"]
         assert isinstance(field, forms.FileField)
@@ -122,23 +106,20 @@ def test_the_form_field_takes_empty_files_and_has_no_clear_box() -> None:
         assert field.required
 
 
-def test_an_empty_upload_is_stored(delivery: Delivery) -> None:
-    """Django's own default refuses it."""
+def test_form_stores_an_empty_upload(delivery: Delivery) -> None:
     form = FileForm({"delivery": delivery.pk, "filename": ""}, files(upload(data=b"")))
     row = form.save()
     assert (row.filename, row.size, row.content.read()) == ("upload.txt", 0, b"")
 
 
-def test_a_form_without_a_file_is_invalid(store: FailingStore, delivery: Delivery) -> None:
-    """A new row needs a file; what is no upload is none."""
+def test_form_without_upload_is_invalid(store: FailingStore, delivery: Delivery) -> None:
     for data in ({}, {"content": "0/0/1/1"}):
         form = FileForm({"delivery": delivery.pk, "filename": "a", **data}, files())
         assert list(form.errors) == ["content"]
     assert (stored(store), FileMeta.objects.count()) == ({}, 0)
 
 
-def test_a_change_without_an_upload_keeps_the_file(store: FailingStore, row: Any) -> None:
-    """A form that changes the filename leaves the file alone."""
+def test_change_form_without_upload_keeps_the_file(row: Any) -> None:
     name = row.content.name
     form = FileForm({"delivery": row.delivery_id, "filename": "renamed.txt"}, instance=row)
     assert form.fields["content"].widget.attrs == {}
@@ -147,8 +128,8 @@ def test_a_change_without_an_upload_keeps_the_file(store: FailingStore, row: Any
     assert (fresh.filename, fresh.content.name, buried()) == ("renamed.txt", name, [])
 
 
-def test_a_large_upload_is_copied(delivery: Delivery) -> None:
-    """An upload in a temporary file is copied, not moved or linked."""
+def test_large_upload_is_copied(delivery: Delivery) -> None:
+    """The temporary file is neither moved nor linked."""
     with TemporaryUploadedFile("large.bin", "text/plain", 6, None) as large:
         large.write(b"large!")
         large.seek(0)
@@ -161,8 +142,8 @@ def test_a_large_upload_is_copied(delivery: Delivery) -> None:
 
 
 @pytest.mark.parametrize("form_class", [FileForm, UploadForm])
-def test_a_taken_filename_is_a_form_error(form_class: Any, row: Any, store: FailingStore) -> None:
-    """Typed or taken from the upload, shown in the form or not."""
+def test_taken_filename_is_a_form_error(form_class: Any, row: Any, store: FailingStore) -> None:
+    """Typed or taken from the upload, with and without the field in the form."""
     before = picture(store)
     data = {"delivery": row.delivery_id, "filename": ""}
     form = form_class(data, files(upload("old.txt")))
@@ -173,10 +154,10 @@ def test_a_taken_filename_is_a_form_error(form_class: Any, row: Any, store: Fail
 
 
 @pytest.mark.parametrize("name", ["a\u202eb", "a\\b", " "])
-def test_a_bad_name_of_an_upload_is_a_form_error(
+def test_invalid_name_of_an_upload_is_a_form_error(
     name: str, delivery: Delivery, store: FailingStore
 ) -> None:
-    """The client names the upload: whatever it sends is judged before anything is stored."""
+    """Nothing is stored."""
     data = {"delivery": delivery.pk, "filename": ""}
     form: Any = FileForm(data, files(upload(name)))
     assert list(form.errors) == ["filename"]
@@ -186,17 +167,22 @@ def test_a_bad_name_of_an_upload_is_a_form_error(
     assert stored(store) == {}
 
 
-def test_a_form_for_a_finished_delivery_is_invalid(delivery: Delivery, row: Any) -> None:
-    """The form says that the delivery is finished."""
+def test_form_of_a_finished_delivery_is_invalid(delivery: Delivery, row: Any) -> None:
+    """So is the validation of new content. That of the stored row passes."""
     delivery.finish()
+    row.full_clean()
+    row.content = upload()
+    for instance in (row, FileMeta(delivery_id=delivery.pk, filename="a", content=upload())):
+        with pytest.raises(ValidationError, match="is finished"):
+            instance.full_clean()
     form: Any = FileForm({"delivery": delivery.pk, "filename": "a.txt"}, files(upload()))
     assert "is finished" in str(form.errors["__all__"])
     form = UploadForm({"delivery": delivery.pk}, files(upload()), instance=row)
     assert "is finished" in str(form.errors["__all__"])
 
 
-def test_a_form_that_sets_its_delivery_afterwards(delivery: Delivery) -> None:
-    """The usual view: save(commit=False), set what the form does not show, save()."""
+def test_delivery_can_be_set_after_commit_false(delivery: Delivery) -> None:
+    """As views do that do not show the delivery in their form."""
     form = forms.modelform_factory(FileMeta, fields=["content"])({}, files(upload()))
     row = form.save(commit=False)
     assert row.content.read() == b"upload"
@@ -207,14 +193,13 @@ def test_a_form_that_sets_its_delivery_afterwards(delivery: Delivery) -> None:
 
 
 def formset_of(delivery: Delivery, *uploads: SimpleUploadedFile) -> Any:
-    made: Any = inlineformset_factory(Delivery, FileMeta, fields=["content"], extra=2)
+    formset: Any = inlineformset_factory(Delivery, FileMeta, fields=["content"], extra=2)
     management = {"f-TOTAL_FORMS": 2, "f-INITIAL_FORMS": 0}
-    given = MultiValueDict({f"f-{i}-content": [each] for i, each in enumerate(uploads)})
-    return made(management, given, instance=delivery, prefix="f")
+    sent = MultiValueDict({f"f-{i}-content": [upload] for i, upload in enumerate(uploads)})
+    return formset(management, sent, instance=delivery, prefix="f")
 
 
-def test_a_formset_of_two_new_files(delivery: Delivery) -> None:
-    """Two uploads at once get the filenames of their uploads."""
+def test_formset_takes_the_filenames_of_the_uploads(delivery: Delivery) -> None:
     formset = formset_of(delivery, upload("a.txt"), upload("b.txt", b"b"))
     assert formset.is_valid(), formset.errors
     formset.save()
@@ -225,14 +210,14 @@ def test_a_formset_of_two_new_files(delivery: Delivery) -> None:
     ]
 
 
-def test_a_taken_filename_is_an_error_of_the_formset(delivery: Delivery, row: Any) -> None:
-    """The formset sets the delivery, so that Django would leave out its constraint."""
+def test_taken_filename_is_a_formset_error(delivery: Delivery, row: Any) -> None:
+    """The formset sets the delivery, so Django would leave out the constraint."""
     formset = formset_of(delivery, upload("old.txt"), upload("b.txt"))
     assert formset.errors == [{"__all__": [TAKEN]}, {}]
 
 
-def test_a_formset_that_fails_can_be_saved_again(delivery: Delivery, store: FailingStore) -> None:
-    """The second file fails: its row is not there, the first one is; the rest works again."""
+def test_failing_formset_can_be_saved_again(delivery: Delivery, store: FailingStore) -> None:
+    """The first file is stored. The second one fails and leaves no row."""
     broken = Source(b"broken", "b.txt")
     formset = formset_of(delivery, upload("a.txt"), broken)
     assert formset.is_valid(), formset.errors
@@ -250,8 +235,8 @@ def test_a_formset_that_fails_can_be_saved_again(delivery: Delivery, store: Fail
 
 
 @pytest.mark.usefixtures("without_downloads")
-def test_a_serializer_shows_a_file(row: Any) -> None:
-    """A private file has no URL: the representation breaks on nothing."""
+def test_serializer_represents_a_private_file(row: Any) -> None:
+    """Its URL is empty."""
     assert FileSerializer(row).data == {
         "id": row.pk,
         "delivery": row.delivery_id,
@@ -260,8 +245,8 @@ def test_a_serializer_shows_a_file(row: Any) -> None:
     }
 
 
-def test_an_invalid_serializer_stores_nothing(store: FailingStore, row: Any) -> None:
-    """What is no file, has a bad name, or a taken one, is an error of its field."""
+def test_invalid_serializer_stores_nothing(store: FailingStore, row: Any) -> None:
+    """The content is not a file, or a filename is invalid or taken."""
     before = picture(store)
     data = {"delivery": row.delivery_id, "filename": "a.txt", "content": upload()}
     for change in (
@@ -270,48 +255,47 @@ def test_an_invalid_serializer_stores_nothing(store: FailingStore, row: Any) -> 
         {"filename": "old.txt"},
         {"delivery": 0},
     ):
-        made = FileSerializer(data={**data, **change})
-        assert not made.is_valid()
-        assert made.errors
+        serializer = FileSerializer(data={**data, **change})
+        assert not serializer.is_valid()
+        assert serializer.errors
     assert not FileSerializer(row, data={"content": "text"}, partial=True).is_valid()
     assert picture(store) == before
 
 
-def test_a_serializer_update_without_a_file(store: FailingStore, row: Any) -> None:
-    """Partial means partial."""
+def test_partial_serializer_update_keeps_the_file(row: Any) -> None:
     name = row.content.name
-    made = FileSerializer(row, data={"filename": "renamed.txt"}, partial=True)
-    assert made.is_valid(), made.errors
-    made.save()
+    serializer = FileSerializer(row, data={"filename": "renamed.txt"}, partial=True)
+    assert serializer.is_valid(), serializer.errors
+    serializer.save()
     fresh = FileMeta.objects.get()
     assert (fresh.filename, fresh.content.name) == ("renamed.txt", name)
     assert buried() == []
 
 
-def test_an_upload_named_like_a_stored_file_is_valid(
+def test_serializer_accepts_an_upload_named_like_a_stored_file(
     store: FailingStore, delivery: Delivery
 ) -> None:
-    """The serializer asks whether content is unique: the upload's name is nobody's stored name."""
+    """The name of an upload is not compared with stored names."""
     store.save("upload.txt", ContentFile(b"adopted"))
     FileMeta.objects.adopt("upload.txt", delivery=delivery, filename="a.txt")
-    made = FileSerializer(
+    serializer = FileSerializer(
         data={"delivery": delivery.pk, "filename": "b.txt", "content": upload("upload.txt")}
     )
-    assert made.is_valid(), made.errors
-    assert made.save().content.read() == b"upload"
+    assert serializer.is_valid(), serializer.errors
+    assert serializer.save().content.read() == b"upload"
 
 
-def test_a_serializer_of_a_model_without_delivery(store: FailingStore) -> None:
-    """The name comes from the upload where the client sends none."""
+def test_serializer_takes_the_filename_of_the_upload(store: FailingStore) -> None:
+    """Of a model without delivery."""
 
     class NoteSerializer(ModelSerializer):  # type: ignore[type-arg]
         class Meta:
             model = Note
             fields = ("filename", "content")
 
-    made = NoteSerializer(data={"content": upload()})
-    assert made.is_valid(), made.errors
-    note = made.save()
+    serializer = NoteSerializer(data={"content": upload()})
+    assert serializer.is_valid(), serializer.errors
+    note = serializer.save()
     assert (note.filename, note.content.read()) == ("upload.txt", b"upload")
 
 
@@ -327,8 +311,10 @@ def atomic_requests(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
 
 @pytest.mark.urls("tests.testapp.urls")
 @pytest.mark.django_db(transaction=True)
-def test_a_request(atomic_requests: bool, store: FailingStore, delivery: Delivery) -> None:
-    """A view stores an upload; one whose store fails leaves no trace; it can be sent again."""
+def test_failing_request_leaves_no_trace(
+    atomic_requests: bool, store: FailingStore, delivery: Delivery
+) -> None:
+    """It can be repeated."""
     client = Client(raise_request_exception=False)
 
     def send(**data: Any) -> Any:
@@ -349,10 +335,10 @@ def test_a_request(atomic_requests: bool, store: FailingStore, delivery: Deliver
 
 @pytest.mark.urls("tests.testapp.urls")
 @pytest.mark.django_db(transaction=True)
-def test_a_request_that_fails_after_the_store(
+def test_request_that_fails_after_storing(
     atomic_requests: bool, store: FailingStore, delivery: Delivery
 ) -> None:
-    """Rolled back, there is no row, and the bytes are an orphan; else the row has its bytes."""
+    """With ATOMIC_REQUESTS the bytes become an orphan, otherwise the row is kept."""
     client = Client(raise_request_exception=False)
     data = {"delivery": delivery.pk, "filename": "", "content": upload(), "fail": "yes"}
     assert client.post("/receive/", data).status_code == 500
@@ -363,17 +349,3 @@ def test_a_request_that_fails_after_the_store(
     assert client.post("/receive/", data).status_code == 200
     for row in FileMeta.objects.all():
         assert row.content.read() == b"upload"
-
-
-def test_old_bytes_stay_while_a_form_fails(store: FailingStore, row: Any) -> None:
-    """A change form whose store fails keeps row and file; the form can be saved again."""
-    form = UploadForm({"delivery": row.delivery_id}, files(upload()), instance=row)
-    assert form.is_valid()
-    known, before = state(row), picture(store)
-    store.nearly_full = True
-    with pytest.raises(OSError, match="No space"):
-        form.save()
-    assert (state(row), picture(store)) == (known, before)
-    assert FileMeta.objects.get().content.read() == OLD_BYTES
-    store.nearly_full = False
-    assert form.save().content.read() == b"upload"

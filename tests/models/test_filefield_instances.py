@@ -1,4 +1,4 @@
-"""Instances: copied, pickled, stale, deferred, deleted; saved in part, in savepoints, again."""
+"""Instances that are copied, stale, deferred, deleted or saved in part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
-from tests.testapp.models import MarkedFile, Page, Paper, ProxyFile
+from tests.testapp.models import Course, MarkedFile, Page, Paper, ProxyFile
 from tests.testapp.pictures import buried, picture, state, stored
 from tests.testapp.stores import OLD_BYTES, FailingStore
 
@@ -33,10 +33,9 @@ def upload(data: bytes = b"upload") -> ContentFile[bytes]:
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda row: pickle.loads(pickle.dumps(row))]
 )
-def test_a_copy_of_a_stored_row_reads_and_saves(
+def test_copy_of_an_instance_reads_and_saves_the_same_row(
     copied: Any, store: FailingStore, row: Any
 ) -> None:
-    """A copy of an instance is another instance of the same row."""
     row.content.open()
     before = picture(store)
     twin = copied(row)
@@ -53,8 +52,7 @@ def test_a_copy_of_a_stored_row_reads_and_saves(
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda row: pickle.loads(pickle.dumps(row))])
-def test_a_copy_of_a_pending_removal_removes(copied: Any, store: FailingStore, row: Any) -> None:
-    """A removal that is pending is pending in the copy, too: there are no bytes to lose."""
+def test_copy_of_a_pending_removal_removes_the_file(copied: Any, row: Any) -> None:
     name = row.content.name
     row.content = None
     twin = copied(row)
@@ -63,10 +61,8 @@ def test_a_copy_of_a_pending_removal_removes(copied: Any, store: FailingStore, r
     assert buried() == [name]
 
 
-def test_a_shallow_copy_has_a_pending_file_of_its_own(
-    store: FailingStore, delivery: Delivery
-) -> None:
-    """copy.copy() of an instance with an upload is a second row; the first stays pending."""
+def test_shallow_copy_has_its_own_pending_file(delivery: Delivery) -> None:
+    """Saving it leaves the file of the first instance pending."""
     row = FileMeta(delivery=delivery, filename="one.txt", content=upload())
     twin = copy.copy(row)
     twin.filename = "two.txt"
@@ -74,14 +70,14 @@ def test_a_shallow_copy_has_a_pending_file_of_its_own(
     twin.save()
     assert state(row) == before
     row.save()
-    assert {each.filename: each.content.read() for each in FileMeta.objects.all()} == {
+    assert {saved.filename: saved.content.read() for saved in FileMeta.objects.all()} == {
         "one.txt": b"upload",
         "two.txt": b"upload",
     }
 
 
-def test_pk_none_copies_the_bytes(store: FailingStore, row: Any) -> None:
-    """Two rows never share bytes."""
+def test_save_with_pk_none_copies_the_bytes(store: FailingStore, row: Any) -> None:
+    """Two rows never share bytes. Without content there is nothing to copy."""
     original = FileMeta.objects.get()
     row.pk = None
     row.filename = "twin.txt"
@@ -90,19 +86,14 @@ def test_pk_none_copies_the_bytes(store: FailingStore, row: Any) -> None:
     assert stored(store) == {original.content.name: OLD_BYTES, row.content.name: OLD_BYTES}
     original.delete()
     assert FileMeta.objects.get().content.read() == OLD_BYTES
-
-
-def test_pk_none_without_content_is_a_row_without_content(delivery: Delivery) -> None:
-    """There is nothing to copy then."""
-    row = FileMeta.objects.create(delivery=delivery, filename="a.txt")
-    row.pk = None
-    row.filename = "b.txt"
+    row.content.delete()
+    row.pk, row.filename = None, "empty.txt"
     row.save()
     assert FileMeta.objects.filter(content=None).count() == 2
 
 
-def test_pk_none_with_deferred_content_is_refused(store: FailingStore, row: Any) -> None:
-    """Whose bytes would be copied is not known any more: an error, as in Django, no empty row."""
+def test_save_with_pk_none_and_deferred_content_fails(store: FailingStore, row: Any) -> None:
+    """The row whose bytes to copy is not known any more."""
     row = FileMeta.objects.defer("content").get()
     before = picture(store)
     row.pk = None
@@ -112,8 +103,9 @@ def test_pk_none_with_deferred_content_is_refused(store: FailingStore, row: Any)
     assert picture(store) == before
 
 
-def test_pk_none_with_missing_bytes_is_no_row(store: FailingStore, row: Any) -> None:
-    """Bytes that are not there cannot be copied."""
+def test_save_with_pk_none_and_missing_bytes_inserts_nothing(
+    store: FailingStore, row: Any
+) -> None:
     store.delete(row.content.name)
     before = picture(store)
     row.pk, row.filename = None, "twin.txt"
@@ -126,8 +118,8 @@ def test_pk_none_with_missing_bytes_is_no_row(store: FailingStore, row: Any) -> 
 # -- Stale instances --
 
 
-def test_a_stale_instance_brings_no_name_back(store: FailingStore, row: Any) -> None:
-    """Content that was not assigned since it was loaded is never written."""
+def test_stale_save_does_not_write_the_old_name(row: Any) -> None:
+    """Content is only written after an assignment."""
     stale = FileMeta.objects.get()
     row.content = upload()
     row.save()
@@ -140,8 +132,8 @@ def test_a_stale_instance_brings_no_name_back(store: FailingStore, row: Any) -> 
     assert (fresh.content.name, fresh.sha256) == (row.content.name, row.sha256)
 
 
-def test_stale_instance_keeps_later_verification(row: Any) -> None:
-    """A save writes verified_at only where update_fields names it."""
+def test_stale_save_keeps_a_later_verification(row: Any) -> None:
+    """verified_at is only written if update_fields names it."""
     stale, now = FileMeta.objects.get(), timezone.now()
     FileMeta.objects.update(verified_at=now)
     stale.filename = "renamed.txt"
@@ -154,7 +146,6 @@ def test_stale_instance_keeps_later_verification(row: Any) -> None:
 
 
 def test_changed_content_is_not_verified(row: Any) -> None:
-    """New content has not been verified, and neither has removed content."""
     for change in (upload(), None):
         FileMeta.objects.update(verified_at=timezone.now())
         row.refresh_from_db()
@@ -163,8 +154,7 @@ def test_changed_content_is_not_verified(row: Any) -> None:
         assert (row.verified_at, FileMeta.objects.get().verified_at) == (None, None)
 
 
-def test_a_stale_instance_does_not_remove_twice(store: FailingStore, row: Any) -> None:
-    """What is removed is what the row names now."""
+def test_stale_delete_of_content_removes_the_current_bytes(row: Any) -> None:
     stale = FileMeta.objects.get()
     old = row.content.name
     row.content = upload()
@@ -177,8 +167,8 @@ def test_a_stale_instance_does_not_remove_twice(store: FailingStore, row: Any) -
     assert len(buried()) == 2
 
 
-def test_a_deleted_row_is_not_resurrected(store: FailingStore, row: Any) -> None:
-    """A stale instance of a deleted row cannot be saved, with or without new content."""
+def test_stale_save_of_a_deleted_row_fails(store: FailingStore, row: Any) -> None:
+    """With new content and without."""
     stale = FileMeta.objects.get()
     row.delete()
     before = picture(store)
@@ -199,8 +189,8 @@ def test_a_deleted_row_is_not_resurrected(store: FailingStore, row: Any) -> None
     assert picture(store) == before
 
 
-def test_a_deleted_instance_saved_again_is_a_new_row(store: FailingStore, row: Any) -> None:
-    """As in Django: delete() clears the pk, and save() inserts; the bytes are copied."""
+def test_saving_a_deleted_instance_inserts_a_new_row(store: FailingStore, row: Any) -> None:
+    """As in Django, delete() clears the pk. The bytes are copied."""
     name = row.content.name
     row.delete()
     row.save()
@@ -209,9 +199,7 @@ def test_a_deleted_instance_saved_again_is_a_new_row(store: FailingStore, row: A
     assert buried() == [name]
 
 
-def test_a_row_deleted_while_its_bytes_are_stored(store: FailingStore, row: Any) -> None:
-    """The row is not there any more when its bytes are recorded: an error, no row."""
-
+def test_save_of_a_row_that_is_deleted_meanwhile_fails(row: Any) -> None:
     class Slow(ContentFile):  # type: ignore[type-arg]
         def chunks(self, chunk_size: int | None = None) -> Any:
             FileMeta.objects.all().delete()
@@ -227,29 +215,24 @@ def test_a_row_deleted_while_its_bytes_are_stored(store: FailingStore, row: Any)
 # -- Parts of a row --
 
 
-def test_update_fields_without_content_leaves_it_pending(store: FailingStore, row: Any) -> None:
-    """With update_fields content is stored only if they name it."""
-    row.content = upload()
-    row.filename = "renamed.txt"
-    row.save(update_fields=["filename"])
-    assert FileMeta.objects.get().content.read() == OLD_BYTES
+def test_save_writes_only_the_update_fields(store: FailingStore, row: Any) -> None:
+    """Content that they do not name is left pending."""
+    row.content, row.filename = upload(), "renamed.txt"
     row.save(update_fields=[])
     assert list(stored(store).values()) == [OLD_BYTES]
     row.save(update_fields=["content"])
     fresh = FileMeta.objects.get()
-    assert (fresh.filename, fresh.content.read()) == ("renamed.txt", b"upload")
-
-
-def test_update_fields_with_content_alone(row: Any) -> None:
-    """Other columns are not written with it."""
-    row.content, row.filename = upload(), "renamed.txt"
-    row.save(update_fields={"content"})
-    fresh = FileMeta.objects.get()
     assert (fresh.filename, fresh.content.read()) == ("old.txt", b"upload")
+    row.content = upload(b"again")
+    row.save(update_fields=["filename"])
+    fresh = FileMeta.objects.get()
+    assert (fresh.filename, fresh.content.read()) == ("renamed.txt", b"upload")
+    row.save(update_fields={"content"})
+    assert FileMeta.objects.get().content.read() == b"again"
 
 
-def test_size_and_hash_are_the_stores(row: Any) -> None:
-    """Nothing but the store step writes content, size and SHA-256."""
+def test_save_does_not_write_assigned_size_and_hash(row: Any) -> None:
+    """Only stored bytes change them."""
     sha256 = row.sha256
     row.size, row.sha256 = 5, "forged"
     row.save()
@@ -261,8 +244,7 @@ def test_size_and_hash_are_the_stores(row: Any) -> None:
     assert FileMeta.objects.get(pk=new.pk).size == 6
 
 
-def test_deferred_content_is_loaded_when_asked_for(store: FailingStore, row: Any) -> None:
-    """defer() and only() change what is loaded, nothing else."""
+def test_deferred_content_is_loaded_on_access(store: FailingStore, row: Any) -> None:
     for rows in (FileMeta.objects.defer("content"), FileMeta.objects.only("filename")):
         deferred = rows.get()
         before = picture(store)
@@ -272,8 +254,8 @@ def test_deferred_content_is_loaded_when_asked_for(store: FailingStore, row: Any
         assert deferred.content.read() == OLD_BYTES
 
 
-def test_refresh_from_db_forgets_what_is_pending(store: FailingStore, row: Any) -> None:
-    """As in Django; a refresh of other fields does not."""
+def test_refresh_from_db_discards_pending_content(row: Any) -> None:
+    """As in Django. A refresh of other fields does not."""
     row.content = upload()
     row.refresh_from_db(fields=["filename"])
     assert row.content.read() == b"upload"
@@ -284,13 +266,8 @@ def test_refresh_from_db_forgets_what_is_pending(store: FailingStore, row: Any) 
     row.content = None
     row.refresh_from_db(fields=["content"])
     row.save()
-    assert FileMeta.objects.get().content.name == row.content.name
-
-
-def test_refresh_from_db_sees_what_others_stored(row: Any) -> None:
-    """The name, and the bytes, are those of the row as it is now."""
-    assert row.content.read() == OLD_BYTES
     fresh = FileMeta.objects.get()
+    assert fresh.content.name == row.content.name
     fresh.content = upload()
     fresh.save()
     row.refresh_from_db()
@@ -298,8 +275,7 @@ def test_refresh_from_db_sees_what_others_stored(row: Any) -> None:
     assert row.content.read() == b"upload"
 
 
-def test_select_for_update(store: FailingStore, row: Any) -> None:
-    """A row that the caller locked may be read, replaced, removed and deleted."""
+def test_locked_row_can_be_replaced_and_deleted(store: FailingStore, row: Any) -> None:
     with transaction.atomic():
         locked = FileMeta.objects.select_for_update().get()
         assert locked.content.read() == OLD_BYTES
@@ -310,21 +286,16 @@ def test_select_for_update(store: FailingStore, row: Any) -> None:
     assert sorted(stored(store)) == buried()
 
 
-def test_get_or_create_gets_without_storing(store: FailingStore, row: Any) -> None:
-    """Where there is a row, nothing is stored."""
-    before = picture(store)
-    same, created = FileMeta.objects.get_or_create(
-        delivery=row.delivery, filename="old.txt", defaults={"content": upload()}
-    )
-    assert (same, created) == (row, False)
-    assert picture(store) == before
-
-
-def test_update_or_create_of_other_fields_leaves_the_content(
+def test_get_or_create_and_update_or_create_keep_the_content(
     store: FailingStore, row: Any
 ) -> None:
-    """Django names the content among the fields to be saved, although it was not assigned."""
-    name = row.content.name
+    """Django passes the content to save() as a field to update, although it was not assigned."""
+    before, name = picture(store), row.content.name
+    result = FileMeta.objects.get_or_create(
+        delivery=row.delivery, filename="old.txt", defaults={"content": upload()}
+    )
+    assert result == (row, False)
+    assert picture(store) == before
     FileMeta.objects.update_or_create(pk=row.pk, defaults={"filename": "renamed.txt"})
     fresh = FileMeta.objects.get()
     assert (fresh.filename, fresh.content.name) == ("renamed.txt", name)
@@ -334,8 +305,8 @@ def test_update_or_create_of_other_fields_leaves_the_content(
 # -- Failures of the database --
 
 
-def test_a_failing_update_keeps_the_old_content(store: FailingStore, row: Any) -> None:
-    """New content and a taken filename in one save: the row stays as it was, and named bytes."""
+def test_failing_update_keeps_the_old_content(row: Any) -> None:
+    """New content and a taken filename in one save."""
     row.delivery.add_file("taken.txt", b"taken")
     old = row.content.name
     row.content, row.filename = upload(), "taken.txt"
@@ -349,10 +320,8 @@ def test_a_failing_update_keeps_the_old_content(store: FailingStore, row: Any) -
     assert (row.content.read(), buried()) == (b"upload", [old])
 
 
-def test_a_failing_receiver_of_post_save_leaves_no_row(
-    store: FailingStore, delivery: Delivery
-) -> None:
-    """post_save of a new row comes before its bytes; if a receiver raises there is no row."""
+def test_failing_post_save_receiver_leaves_no_row(store: FailingStore, delivery: Delivery) -> None:
+    """post_save of a new row is sent before its bytes are stored."""
 
     def fail(**kwargs: Any) -> None:
         raise RuntimeError("no")
@@ -369,13 +338,10 @@ def test_a_failing_receiver_of_post_save_leaves_no_row(
     row.save()
 
 
-def test_a_broken_transaction_is_left_to_its_owner(
+def test_failing_source_in_a_broken_transaction_sends_no_statement(
     store: FailingStore, delivery: Delivery
 ) -> None:
-    """In a transaction that is marked for rollback nothing more is sent; the error is the first.
-
-    The rollback takes the row.
-    """
+    """No statement is sent in a transaction marked for rollback, which removes the row."""
 
     class Breaking(ContentFile):  # type: ignore[type-arg]
         def chunks(self, chunk_size: int | None = None) -> Any:
@@ -389,66 +355,11 @@ def test_a_broken_transaction_is_left_to_its_owner(
     assert stored(store) == {}
 
 
-def test_a_rolled_back_savepoint_keeps_the_old_content(store: FailingStore, row: Any) -> None:
-    """What is rolled back was never replaced, removed or deleted; bytes of nobody may stay."""
-    before = FileMeta.objects.values().get()
-
-    def roll_back(change: Any) -> None:
-        try:
-            with transaction.atomic():
-                change(FileMeta.objects.get())
-                raise RuntimeError("roll back")
-        except RuntimeError:
-            pass
-        assert FileMeta.objects.values().get() == before
-        assert buried() == []
-        assert FileMeta.objects.get().content.read() == OLD_BYTES
-
-    roll_back(lambda fresh: fresh.content.save("new.txt", upload()))
-    roll_back(lambda fresh: fresh.content.delete())
-    roll_back(lambda fresh: fresh.delete())
-    roll_back(lambda fresh: fresh.delivery.delete())
-    roll_back(lambda fresh: fresh.delivery.finish())
-    roll_back(lambda fresh: fresh.delivery.add_file("new.txt", b"new"))
-
-
-def test_a_name_that_a_rollback_left_is_not_overwritten(
-    store: FailingStore, delivery: Delivery
-) -> None:
-    """SQLite hands a rolled-back id out again: the orphan at its key stays as it is."""
-    store.save(store.layout.key(delivery.pk, 1), ContentFile(b"orphan 1"))
-    row: Any = FileMeta(pk=1, delivery=delivery, filename="a.txt", content=upload())
-    row.save()
-    assert row.content.read() == b"upload"
-    assert row.content.name.startswith(f"{store.layout.key(delivery.pk, 1)}_")
-    assert sorted(stored(store).values()) == [b"orphan 1", b"upload"]
-
-
-def test_a_key_with_a_tombstone_is_taken(store: FailingStore, delivery: Delivery) -> None:
-    """The bytes of a tombstone may go at any time: no row ever names them again."""
-    first: Any = FileMeta(pk=1, delivery=delivery, filename="a.txt", content=upload(b"first"))
-    first.save()
-    name = first.content.name
-    first.delete()
-    store.delete(name)
-    second = FileMeta(pk=1, delivery=delivery, filename="a.txt", content=upload(b"second"))
-    second.save()
-    assert second.content.name != name
-    assert second.content.read() == b"second"
-    third = FileMeta(pk=2, delivery=delivery, filename="b.txt", content=upload(b"third"))
-    third.save()
-    (fourth,) = delivery.add_files({"c.txt": b"fourth"})
-    fourth.delete()
-    assert {each.content.read() for each in FileMeta.objects.all()} == {b"second", b"third"}
-
-
 # -- Several tables --
 
 
-def test_a_child_that_fails_leaves_none_of_its_rows(
-    store: FailingStore, delivery: Delivery
-) -> None:
-    """All the rows that the insert made go again; ids are as before in the whole chain."""
+def test_failing_save_of_a_child_leaves_no_row(store: FailingStore, delivery: Delivery) -> None:
+    """Neither in the parent's table nor in its own, and the ids are as before."""
     row: Any = MarkedFile(delivery=delivery, filename="a.txt", content=upload(), mark="A")
     before, known = picture(store), state(row)
     store.full = True
@@ -461,10 +372,8 @@ def test_a_child_that_fails_leaves_none_of_its_rows(
     assert MarkedFile.objects.get().content.read() == b"upload"
 
 
-def test_the_parent_and_the_proxy_see_the_childs_file(
-    store: FailingStore, delivery: Delivery
-) -> None:
-    """They are one file, whoever looks; assigning it from one to the other changes nothing."""
+def test_parent_proxy_and_child_share_one_file(store: FailingStore, delivery: Delivery) -> None:
+    """Assigning it from one to the other changes nothing."""
     child = MarkedFile.objects.create(delivery=delivery, filename="a.txt", content=upload())
     before = picture(store)
     for row in (FileMeta.objects.get(), ProxyFile.objects.get(), child.filemeta_ptr):
@@ -476,10 +385,8 @@ def test_the_parent_and_the_proxy_see_the_childs_file(
     assert picture(store) == before
 
 
-def test_a_plain_parent_is_renamed_with_the_file(store: FailingStore, db: None) -> None:
-    """Columns of the parent are saved as well, with new content or without."""
-    from tests.testapp.models import Course
-
+def test_save_writes_columns_of_a_plain_parent(store: FailingStore, db: None) -> None:
+    """With new content and without."""
     course = Course.objects.create(title="course")
     paper = Paper.objects.create(delivery=course, title="one", filename="a", content=upload())
     paper.title = "two"
@@ -494,19 +401,18 @@ def test_a_plain_parent_is_renamed_with_the_file(store: FailingStore, db: None) 
     assert len(buried()) == 2
 
 
-# -- What is sent --
+# -- Queries and signals --
 
 
-def test_a_plain_save_stays_cheap(row: Any) -> None:
-    """A stored row without new content: a look whether it was moved, and the UPDATE."""
+def test_save_without_new_content_sends_few_queries(row: Any) -> None:
+    """The UPDATE, and a lookup whether the row was moved."""
     row.filename = "renamed.txt"
     with CaptureQueriesContext(connection) as queries:
         row.save()
-    assert len(queries) <= 3, [each["sql"] for each in queries]
+    assert len(queries) <= 3, [query["sql"] for query in queries]
 
 
-def test_signals_of_django_are_sent_once(delivery: Delivery) -> None:
-    """pre_save and post_save are sent once a save, created only for a new row."""
+def test_pre_save_and_post_save_are_sent_once(delivery: Delivery) -> None:
     seen: list[Any] = []
 
     def see(created: bool | None = None, **kwargs: Any) -> None:

@@ -1,9 +1,10 @@
-"""What is refused, each with an error that says what to do; nothing is stored, changed or lost."""
+"""Rejected operations: the error names a remedy, and nothing is stored, changed or lost."""
 
 from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,31 +30,26 @@ def upload() -> Any:
 
 @pytest.fixture
 def unchanged(store: FailingStore, row: FileMeta) -> Any:
-    """Check after the test that rows, bytes and tombstones are as before."""
+    """Assert after the test that rows, bytes and tombstones are as before."""
     before = picture(store)
     yield
     assert picture(store) == before
 
 
-# -- What writes rows without storing --
+# -- Writes that store no bytes --
 
 
-def test_bulk_create(unchanged: None, delivery: Delivery) -> None:
-    """bulk_create() would write the name of bytes that nobody stored."""
+@pytest.mark.parametrize("ignore_conflicts", [False, True])
+def test_bulk_create_rejects_pending_files(
+    ignore_conflicts: bool, unchanged: None, delivery: Delivery
+) -> None:
+    """It would write the name of bytes that were not stored."""
     new = FileMeta(delivery=delivery, filename="new.txt", content=upload())
     with pytest.raises(NotCommitted, match=r"'upload\.txt'.* only save\(\)"), transaction.atomic():
-        FileMeta.objects.bulk_create([new])
+        FileMeta.objects.bulk_create([new], ignore_conflicts=ignore_conflicts)
 
 
-def test_bulk_create_that_ignores_conflicts(unchanged: None, delivery: Delivery) -> None:
-    """The same with ignore_conflicts, which could not tell either."""
-    new = FileMeta(delivery=delivery, filename="new.txt", content=upload())
-    with pytest.raises(NotCommitted), transaction.atomic():
-        FileMeta.objects.bulk_create([new], ignore_conflicts=True)
-
-
-def test_bulk_update(unchanged: None, row: Any) -> None:
-    """bulk_update() of a pending file, or of a pending removal, is refused."""
+def test_bulk_update_rejects_pending_changes(unchanged: None, row: Any) -> None:
     row.content = upload()
     with pytest.raises(NotCommitted, match="bulk_update"), transaction.atomic():
         FileMeta.objects.bulk_update([row], ["content"])
@@ -62,36 +58,28 @@ def test_bulk_update(unchanged: None, row: Any) -> None:
         FileMeta.objects.bulk_update([row], ["content"])
 
 
-def test_update_with_a_file(unchanged: None) -> None:
-    """update() with a file would write "Raw content"."""
-    with pytest.raises(NotCommitted, match=r"update\(\)"), transaction.atomic():
-        FileMeta.objects.update(content=upload())
+UPDATES: dict[str, Callable[[], Any]] = {
+    "file": upload,
+    "pending file": lambda: FileMeta(content=upload()).content,
+    # Bytes of another row, or missing ones.
+    "file of another model": lambda: (
+        Note(pk=1, filename="note.txt", content=StoredName("0/0/0/1")).content
+    ),
+    "text": lambda: "somewhere/else.txt",
+}
 
 
-def test_update_with_a_pending_file(unchanged: None, delivery: Delivery) -> None:
-    """update() with the pending file of an instance is refused like the file."""
-    pending = FileMeta(delivery=delivery, content=upload())
-    with pytest.raises(NotCommitted), transaction.atomic():
-        FileMeta.objects.update(content=pending.content)
+@pytest.mark.parametrize("kind", UPDATES)
+def test_update_rejects_files_and_text(kind: str, unchanged: None) -> None:
+    message = {"file": r"update\(\)", "text": r"adopt\(\)"}.get(kind)
+    with pytest.raises(NotCommitted, match=message), transaction.atomic():
+        FileMeta.objects.update(content=UPDATES[kind]())
 
 
-def test_update_with_file_of_another_model(unchanged: None) -> None:
-    """update() with a stored file of another model would name bytes of another row."""
-    note = Note(pk=1, filename="note.txt", content=StoredName("0/0/0/1"))
-    with pytest.raises(NotCommitted), transaction.atomic():
-        FileMeta.objects.update(content=note.content)
-
-
-def test_update_with_text(unchanged: None) -> None:
-    """update() with text would name bytes that may not exist: adopt() looks first."""
-    with pytest.raises(NotCommitted, match=r"adopt\(\)"), transaction.atomic():
-        FileMeta.objects.update(content="somewhere/else.txt")
-
-
-def test_bulk_writes_without_pending_files_work(
+def test_bulk_writes_accept_stored_content(
     store: FailingStore, delivery: Delivery, row: Any
 ) -> None:
-    """Rows without content, other columns, stored names and expressions pass."""
+    """Rows without content, other columns, stored names and expressions."""
     (new,) = FileMeta.objects.bulk_create([FileMeta(delivery=delivery, filename="bulk.txt")])
     new.content = upload()
     new.save()
@@ -105,12 +93,11 @@ def test_bulk_writes_without_pending_files_work(
     assert buried() == []
 
 
-# -- What would lose or forge bytes --
+# -- Operations that would lose or forge bytes --
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "a\x00", "x" * 256])
-def test_rename_to_invalid_filename(name: str, unchanged: None, row: Any) -> None:
-    """A stored row is not renamed to a filename that is dangerous to download."""
+def test_save_rejects_invalid_filenames(name: str, unchanged: None, row: Any) -> None:
     for update_fields in (None, ["filename"]):
         row.filename = name
         with pytest.raises(InvalidFilename):
@@ -121,26 +108,22 @@ def test_rename_to_invalid_filename(name: str, unchanged: None, row: Any) -> Non
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
-def test_copies_of_an_unsaved_upload(copied: Any, unchanged: None, row: Any) -> None:
-    """A pickle or deep copy of an instance with an unsaved upload would lose the upload."""
-    row.content = upload()
-    before = state(row)
-    with pytest.raises(NotCommitted, match=r"upload 'upload\.txt' is not saved: save it first"):
-        copied(row)
-    assert state(row) == before
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
-def test_copies_of_a_new_instance_with_an_upload(
-    copied: Any, unchanged: None, delivery: Delivery
+def test_instance_with_an_unsaved_upload_cannot_be_copied(
+    copied: Any, unchanged: None, delivery: Delivery, row: Any
 ) -> None:
-    """The same of an instance that has no row yet."""
-    with pytest.raises(NotCommitted):
-        copied(FileMeta(delivery=delivery, filename="new.txt", content=upload()))
+    """A deep copy or pickle would lose the upload, of a stored and of a new row."""
+    row.content = upload()
+    for instance in (row, FileMeta(delivery=delivery, filename="new.txt", content=upload())):
+        before = state(instance)
+        with pytest.raises(
+            NotCommitted, match=r"upload 'upload\.txt' is not saved: save it first"
+        ):
+            copied(instance)
+        assert state(instance) == before
 
 
-def test_save_to_another_alias(unchanged: None, row: Any) -> None:
-    """A stored row belongs to the database that it came from, as its bytes belong to the row."""
+def test_save_rejects_another_database(unchanged: None, row: Any) -> None:
+    """The bytes belong to the row in the database that it came from."""
     row.filename = "renamed.txt"
     before = state(row)
     with pytest.raises(ValueError, match=r"stored in database 'default'.* saved to 'other'"):
@@ -151,8 +134,8 @@ def test_save_to_another_alias(unchanged: None, row: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["0/0/1/2", "name.txt", "/etc/passwd", "../x"])
-def test_text_assigned_to_content(value: str, unchanged: None, row: Any) -> None:
-    """Text is no file; the error names adopt()."""
+def test_content_rejects_text(value: str, unchanged: None, row: Any) -> None:
+    """The error names adopt()."""
     with pytest.raises(ValueError, match=r"objects\.adopt\("):
         row.content = value
     with pytest.raises(ValueError, match=r"objects\.adopt\("):
@@ -161,14 +144,13 @@ def test_text_assigned_to_content(value: str, unchanged: None, row: Any) -> None
 
 
 @pytest.mark.parametrize("value", [b"bytes", 5, object(), ["a"], F("filename")])
-def test_other_things_assigned_to_content(value: Any, unchanged: None, row: Any) -> None:
-    """What is neither a file nor nothing is refused at once."""
+def test_content_rejects_values_that_are_not_files(value: Any, unchanged: None, row: Any) -> None:
     with pytest.raises(ValueError, match=r"to FileMeta\.content: assign a File"):
         row.content = value
 
 
-def test_insert_and_update_at_once(unchanged: None, delivery: Delivery) -> None:
-    """As in Django: save() inserts or updates."""
+def test_save_rejects_forced_insert_and_update(unchanged: None, delivery: Delivery) -> None:
+    """As in Django."""
     new = FileMeta(delivery=delivery, filename="new.txt", content=upload())
     with pytest.raises(ValueError, match="insert and update"):
         new.save(force_insert=True, update_fields=["content"])
@@ -179,70 +161,75 @@ def test_insert_and_update_at_once(unchanged: None, delivery: Delivery) -> None:
 # -- A taken pk --
 
 
-def taken(save: Any) -> None:
+def assert_taken(save: Any) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         save()
 
 
 @pytest.mark.parametrize("content", [None, "upload"])
 @pytest.mark.parametrize("force_insert", [False, True])
-def test_a_taken_pk(
+def test_save_of_a_new_row_rejects_a_taken_pk(
     content: Any, force_insert: bool, unchanged: None, delivery: Delivery, row: FileMeta
 ) -> None:
-    """A new instance never takes over a row, which is somebody else's with its bytes."""
+    """A new instance never takes over the bytes of a row."""
     new = FileMeta(pk=row.pk, delivery=delivery, filename="new.txt", content=content and upload())
     before = state(new)
-    taken(lambda: new.save(force_insert=force_insert))
+    assert_taken(lambda: new.save(force_insert=force_insert))
     assert state(new) == before
 
 
-def test_a_taken_pk_in_create(unchanged: None, delivery: Delivery, row: FileMeta) -> None:
-    """create() with a taken pk is refused, and so is get_or_create()."""
+def test_create_rejects_a_taken_pk(unchanged: None, delivery: Delivery, row: FileMeta) -> None:
     fields: dict[str, Any] = {"delivery": delivery, "filename": "new.txt", "content": upload()}
-    taken(lambda: FileMeta.objects.create(pk=row.pk, **fields))
-    taken(lambda: FileMeta.objects.get_or_create(pk=row.pk, filename="new.txt", defaults=fields))
+    assert_taken(lambda: FileMeta.objects.create(pk=row.pk, **fields))
+    assert_taken(
+        lambda: FileMeta.objects.get_or_create(pk=row.pk, filename="new.txt", defaults=fields)
+    )
 
 
-def test_a_taken_pk_of_a_child(unchanged: None, delivery: Delivery, row: FileMeta) -> None:
-    """A multi-table child never takes over the row of its parent."""
+def test_save_of_a_child_rejects_a_taken_pk(
+    unchanged: None, delivery: Delivery, row: FileMeta
+) -> None:
+    """Nor does it take over the row of its parent."""
     for fields in ({"pk": row.pk}, {"id": row.pk}, {"filemeta_ptr": row}):
         new = MarkedFile(delivery=delivery, filename="new.txt", content=upload(), **fields)
-        taken(new.save)
-        taken(lambda: new.save(force_insert=True))  # noqa: B023
+        assert_taken(new.save)
+        assert_taken(lambda: new.save(force_insert=True))  # noqa: B023
 
 
-def test_a_taken_pk_of_a_plain_parent(store: FailingStore, db: None) -> None:
-    """A file with a plain parent takes over no row of it, which a failure would then delete."""
+def test_save_rejects_the_taken_pk_of_a_plain_parent(store: FailingStore, db: None) -> None:
+    """A failing store would otherwise delete that row."""
     course = Course.objects.create(title="course")
     page = Page.objects.create(title="page")
     before = picture(store)
     for full in (False, True):
         store.full = full
-        taken(Paper(page_ptr=page, delivery=course, filename="a.txt", content=upload()).save)
-        taken(Paper(pk=page.pk, delivery=course, filename="a.txt", content=upload()).save)
-        taken(Paper(id=page.pk, delivery=course, filename="a.txt", content=upload()).save)
+        assert_taken(
+            Paper(page_ptr=page, delivery=course, filename="a.txt", content=upload()).save
+        )
+        assert_taken(Paper(pk=page.pk, delivery=course, filename="a.txt", content=upload()).save)
+        assert_taken(Paper(id=page.pk, delivery=course, filename="a.txt", content=upload()).save)
     assert picture(store) == before
     assert Page.objects.get().title == "page"
 
 
-def test_a_taken_filename(unchanged: None, delivery: Delivery) -> None:
-    """Filenames are unique in a delivery, by the database; nothing is stored for a second one."""
-    taken(FileMeta(delivery=delivery, filename="old.txt", content=upload()).save)
+def test_save_rejects_a_taken_filename(unchanged: None, delivery: Delivery) -> None:
+    """The database enforces it; nothing is stored."""
+    assert_taken(FileMeta(delivery=delivery, filename="old.txt", content=upload()).save)
 
 
 # -- Finished deliveries --
 
 
-def test_new_files_of_a_finished_delivery(
+def test_finished_delivery_takes_no_file(
     store: FailingStore, delivery: Delivery, row: Any
 ) -> None:
-    """A finished delivery takes no file, however it comes; no byte is stored in vain."""
+    """No byte is stored, unless the instance of the delivery is stale."""
     other = Delivery.begin(delivery.assignment_group)
     elsewhere = other.add_file("elsewhere.txt", b"elsewhere")
+    stale = Delivery.objects.get(pk=delivery.pk)
     delivery.finish()
     before = picture(store)
-    fresh = Delivery.objects.get(pk=delivery.pk)
-    for known in (delivery, fresh):
+    for known in (delivery, Delivery.objects.get(pk=delivery.pk)):
         with pytest.raises(DeliveryFinished, match=r"is finished, .* Begin another delivery"):
             known.add_file("new.txt", b"new")
         with pytest.raises(DeliveryFinished):
@@ -262,25 +249,14 @@ def test_new_files_of_a_finished_delivery(
             elsewhere.save()
         elsewhere.refresh_from_db()
     assert picture(store) == before
+    for add in (stale.add_file, lambda name, content: stale.add_files({name: content})):
+        with pytest.raises(DeliveryFinished):
+            add("new.txt", b"new")
+    assert {**picture(store), "store": before["store"]} == before
 
 
-def test_a_stale_delivery_takes_no_file(store: FailingStore, delivery: Delivery, row: Any) -> None:
-    """Finished meanwhile is finished, whatever the instance of the delivery knows."""
-    stale = Delivery.objects.get(pk=delivery.pk)
-    delivery.finish()
-    rows = FileMeta.objects.count()
-    with pytest.raises(DeliveryFinished):
-        stale.add_file("new.txt", b"new")
-    with pytest.raises(DeliveryFinished):
-        stale.add_files({"new.txt": b"new"})
-    assert FileMeta.objects.count() == rows
-    assert buried() == []
-
-
-def test_a_file_moves_between_unfinished_deliveries(
-    store: FailingStore, delivery: Delivery, row: Any
-) -> None:
-    """A row may go to another delivery; its bytes stay where they are, found by the row."""
+def test_file_can_move_to_another_unfinished_delivery(delivery: Delivery, row: Any) -> None:
+    """Its bytes keep their name."""
     name = row.content.name
     row.delivery = other = Delivery.begin(delivery.assignment_group)
     row.save()

@@ -1,4 +1,4 @@
-"""Rows out of files: fixtures, and tombstones, whose rows bring a deleted delivery back."""
+"""Rows from fixtures, and from tombstones of deleted deliveries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 def to_the_millisecond(of: Picture) -> Picture:
-    """Return the picture as Django serialises it: times to the millisecond."""
+    """Return the picture with times to the millisecond, as Django serialises them."""
 
     def cut(value: Any) -> Any:
         if hasattr(value, "microsecond"):
@@ -41,7 +41,7 @@ def to_the_millisecond(of: Picture) -> Picture:
 
 @pytest.fixture
 def everything(store: FailingStore, group: AssignmentGroup) -> Any:
-    """A finished delivery of all kinds of files, an unfinished one beside it, other models."""
+    """Return a finished delivery of all kinds of files; add an unfinished one beside it."""
     user = make_user("candidate")
     delivery = Delivery.begin(group, user)
     delivery.add_files({"a.txt": b"a", "empty.txt": b""})
@@ -60,8 +60,10 @@ def everything(store: FailingStore, group: AssignmentGroup) -> Any:
 # -- Fixtures --
 
 
-def test_dumpdata_and_loaddata(store: FailingStore, everything: Any, tmp_path: Path) -> None:
-    """Rows that are dumped and loaded name the same bytes; loaded over rows they change none."""
+def test_loaded_rows_name_the_same_bytes(
+    store: FailingStore, everything: Any, tmp_path: Path
+) -> None:
+    """Loaded over existing rows, they change nothing."""
     Note.objects.create(filename="note.txt", content=Source(b"note"))
     course = Course.objects.create(title="course")
     Paper.objects.create(delivery=course, filename="a.txt", content=Source(b"p"), title="page")
@@ -81,18 +83,17 @@ def test_dumpdata_and_loaddata(store: FailingStore, everything: Any, tmp_path: P
         assert len(row.content.read()) == row.size
 
 
-def test_a_fixture_without_content(store: FailingStore, delivery: Delivery) -> None:
-    """An empty name in a fixture is a row without content, as null is."""
+def test_fixture_without_content_loads_null(delivery: Delivery) -> None:
+    """An empty name is loaded as null."""
     for pk, content in ((1, ""), (2, None)):
         fields = {"delivery": delivery.pk, "filename": f"{pk}.txt", "content": content}
         record = {"model": "devilry_deliveries.filemeta", "pk": pk, "fields": fields}
-        for each in serializers.deserialize("python", [record]):
-            each.save()
+        for deserialized in serializers.deserialize("python", [record]):
+            deserialized.save()
     assert list(FileMeta.objects.values_list("content", flat=True)) == [None, None]
 
 
-def test_a_pending_file_is_not_serialised_as_stored(delivery: Delivery) -> None:
-    """A dump of rows in the database never sees an upload; nor does one of instances."""
+def test_pending_file_is_not_serialised(delivery: Delivery) -> None:
     row = FileMeta(delivery=delivery, filename="a.txt", content=Source(b"a"))
     (record,) = serializers.serialize("python", [row])
     assert record["fields"]["content"] in {"", None}
@@ -102,7 +103,7 @@ def test_a_pending_file_is_not_serialised_as_stored(delivery: Delivery) -> None:
 
 
 def restored_all(tombstones: Any) -> None:
-    """Restore from tombstones alone, deliveries first, and let the old names be forgotten."""
+    """Restore all tombstones, deliveries first, and delete the old bytes and tombstones."""
     for tombstone in tombstones.order_by("pk"):
         restore(tombstone)
     for tombstone in tombstones:
@@ -111,18 +112,18 @@ def restored_all(tombstones: Any) -> None:
 
 
 def without_names(of: Picture) -> Picture:
-    """Return the picture without the names of contents, which a restore changes."""
-    found = to_the_millisecond(of)
-    for table in found.values():
+    """Return the picture without the names of stored files, which a restore changes."""
+    result = to_the_millisecond(of)
+    for table in result.values():
         for row in table if isinstance(table, list) else []:
             if row.get("content"):
                 row["content"] = "any"
-    return {**found, "store": sorted(found["store"].values())}
+    return {**result, "store": sorted(result["store"].values())}
 
 
 @pytest.mark.parametrize("how", ["instance", "queryset", "files first", "rows one by one"])
 def test_deleted_delivery_is_restored(how: str, store: FailingStore, everything: Any) -> None:
-    """With the same ids, numbers and bytes, under other names; the neighbour untouched."""
+    """With the same ids, numbers and bytes, but other names."""
     before = picture(store)
     known = list(Tombstone.objects.values_list("pk", flat=True))
     pk = everything.pk
@@ -156,8 +157,8 @@ def test_deleted_delivery_is_restored(how: str, store: FailingStore, everything:
     assert MarkedFile.objects.get().mark == "A"
 
 
-def test_cascade_of_another_model_is_restored(store: FailingStore) -> None:
-    """A file without delivery, and one with a plain parent, whose row comes first."""
+def test_cascade_of_other_models_is_restored(store: FailingStore) -> None:
+    """A model without delivery, and one with a plain parent."""
     course = Course.objects.create(title="course")
     Paper.objects.create(delivery=course, filename="a.txt", content=Source(b"p"), title="page")
     Note.objects.create(filename="note.txt", content=Source(b"note"))
@@ -175,8 +176,8 @@ def test_cascade_of_another_model_is_restored(store: FailingStore) -> None:
     )
 
 
-def test_a_tombstone_says_what_a_person_asks(store: FailingStore, row: Any) -> None:
-    """Name, size, hash and model of the file, and when it will be gone."""
+def test_tombstone_describes_the_file(row: Any) -> None:
+    """Name, size, hash, model and when it is due."""
     name, sha256 = row.content.name, row.sha256
     row.delete()
     tombstone = Tombstone.objects.get()
@@ -186,10 +187,9 @@ def test_a_tombstone_says_what_a_person_asks(store: FailingStore, row: Any) -> N
     assert buried() == [name]
 
 
-def test_a_removed_file_keeps_what_its_row_said(store: FailingStore, row: Any) -> None:
-    """The tombstone of content that was taken from a row has the row with its content."""
+def test_tombstone_of_removed_content_has_its_row(row: Any) -> None:
     name = row.content.name
     row.content.delete()
-    (record,) = [each for each in Tombstone.objects.get().rows if "content" in each["fields"]]
+    (record,) = [saved for saved in Tombstone.objects.get().rows if "content" in saved["fields"]]
     assert (record["pk"], record["fields"]["content"]) == (row.pk, name)
     assert record["fields"]["size"] == len(OLD_BYTES)

@@ -1,4 +1,4 @@
-"""FileField semantics, row by row: what is stored, and that a store that fails leaves no trace."""
+"""Every way to store, replace and remove the file of a row, with working and failing stores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAILURES = ("full", "nearly_full", "unreadable")
 
 
 def fail(store: FailingStore, file: Source, failure: str | None) -> None:
-    """Let the store, or the source, fail from now on."""
+    """Let the store or the source fail from now on; None lets them work again."""
     store.full = failure == "full"
     store.nearly_full = failure == "nearly_full"
     store.unreadable = file.broken = failure == "unreadable"
@@ -34,16 +34,16 @@ def check_stored(row: Any, store: FailingStore) -> None:
     fresh = type(row)._base_manager.get(pk=row.pk)
     assert stored(store)[fresh.content.name] == NEW_BYTES
     assert (fresh.size, fresh.sha256) == (len(NEW_BYTES), hashlib.sha256(NEW_BYTES).hexdigest())
-    for each in (fresh, row):
-        assert (each.content.name, each.size, each.sha256) == (
+    for instance in (fresh, row):
+        assert (instance.content.name, instance.size, instance.sha256) == (
             fresh.content.name,
             fresh.size,
             fresh.sha256,
         )
-        with each.content.open() as file:
+        with instance.content.open() as file:
             assert file.read() == NEW_BYTES
-        assert each.content.size == len(NEW_BYTES)
-        assert each.content._committed
+        assert instance.content.size == len(NEW_BYTES)
+        assert instance.content._committed
     assert not row._state.adding
     assert store.layout.parse(fresh.content.name) == fresh.key_ids()
 
@@ -51,10 +51,10 @@ def check_stored(row: Any, store: FailingStore) -> None:
 # -- New rows --
 
 
-def test_a_new_row_gets_its_bytes(
+def test_new_row_gets_its_bytes(
     store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
-    """Every way to store a file in a new row ends with a row and its bytes, at its key."""
+    """At its key."""
     for way, new in rows.NEW.items():
         with subtests.test(way), taken_back(store):
             instance, save = new(Delivery.begin(group), Source(NEW_BYTES))
@@ -67,10 +67,10 @@ def test_a_new_row_gets_its_bytes(
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_new_row_that_fails_leaves_no_trace(
+def test_new_row_with_a_failing_store_leaves_no_trace(
     failure: str, store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
-    """A failing store leaves no row, bytes, tombstone; the instance can be saved again."""
+    """No row, bytes or tombstone. The instance can be saved again."""
     for way in rows.NEW:
         with subtests.test(way), taken_back(store):
             new_row_fails(way, failure, store, Delivery.begin(group))
@@ -82,7 +82,7 @@ def new_row_fails(way: str, failure: str, store: FailingStore, delivery: Deliver
     before = picture(store)
     known = instance and state(instance)
     if way == "fieldfile_save":
-        known["content"] = (way, False, file)  # pending from here on
+        known["content"] = (way, False, file)  # now pending
     fail(store, file, failure)
     with pytest.raises(OSError, match=r"No space left|Input/output error"):
         save()
@@ -105,7 +105,7 @@ def old_row(group: AssignmentGroup) -> Any:
 def test_new_content_buries_the_old(
     store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
-    """Every way to replace a file keeps the row, names fresh bytes and buries the old ones."""
+    """The row is kept, and names new bytes."""
     for way, replace in rows.REPLACE.items():
         with subtests.test(way), taken_back(store):
             row = old_row(group)
@@ -123,10 +123,10 @@ def test_new_content_buries_the_old(
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_new_content_that_fails_leaves_the_old(
+def test_new_content_with_a_failing_store_keeps_the_old(
     failure: str, store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
-    """A failing store neither nulls nor deletes the row; the instance can be saved again."""
+    """The instance can be saved again."""
     for way in rows.REPLACE:
         with subtests.test(way), taken_back(store):
             new_content_fails(way, failure, store, old_row(group))
@@ -139,7 +139,7 @@ def new_content_fails(way: str, failure: str, store: FailingStore, row: Any) -> 
     before = picture(store)
     known = instance and state(instance)
     if way == "by_fieldfile":
-        known["content"] = ("upload.txt", False, file)  # pending from here on
+        known["content"] = ("upload.txt", False, file)  # now pending
     fail(store, file, failure)
     with pytest.raises(OSError, match=r"No space left|Input/output error"):
         save()
@@ -150,8 +150,8 @@ def new_content_fails(way: str, failure: str, store: FailingStore, row: Any) -> 
     assert stored(store)[old] == OLD_BYTES
 
 
-def test_new_content_of_a_child(store: FailingStore, delivery: Delivery) -> None:
-    """The content of a multi-table child is replaced with the parent's row and the child's."""
+def test_new_content_of_a_child_buries_the_old(store: FailingStore, delivery: Delivery) -> None:
+    """The rows of parent and child are updated together."""
     row = MarkedFile.objects.create(delivery=delivery, filename="a", content=Source(OLD_BYTES))
     old = row.content.name
     for failure in FAILURES:
@@ -169,13 +169,13 @@ def test_new_content_of_a_child(store: FailingStore, delivery: Delivery) -> None
     assert buried() == [old]
 
 
-# -- No content, no row --
+# -- Removed content and deleted rows --
 
 
 def test_removed_content_is_buried(
     store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
-    """Every way to take the file from a row keeps the row, and the bytes until they are due."""
+    """The row is kept."""
     for way, remove in rows.REMOVE.items():
         with subtests.test(way), taken_back(store):
             row = old_row(group)
@@ -192,10 +192,9 @@ def test_removed_content_is_buried(
             assert fresh.content.name != name
 
 
-def test_a_deleted_row_is_buried(
+def test_deleted_row_is_buried(
     store: FailingStore, group: AssignmentGroup, subtests: pytest.Subtests
 ) -> None:
-    """Every way to delete a row keeps its bytes until they are due."""
     for way, delete in rows.DELETE.items():
         with subtests.test(way), taken_back(store):
             row = old_row(group)
@@ -205,13 +204,13 @@ def test_a_deleted_row_is_buried(
             assert stored(store)[name] == OLD_BYTES
             assert buried() == sorted(stored(store))
             (tombstone,) = Tombstone.objects.filter(name=name)
-            models = [each["model"] for each in tombstone.rows]
+            models = [record["model"] for record in tombstone.rows]
             assert models == ["devilry_deliveries.delivery", "devilry_deliveries.filemeta"]
 
 
 @pytest.mark.parametrize("of", ["child", "parent", "proxy", "cascade", "queryset"])
-def test_a_deleted_child_is_buried_once(of: str, store: FailingStore, delivery: Delivery) -> None:
-    """A multi-table child and its parent are one file: one tombstone, which holds both rows."""
+def test_deleted_child_is_buried_once(of: str, store: FailingStore, delivery: Delivery) -> None:
+    """The tombstone has the rows of child and parent."""
     child = MarkedFile.objects.create(
         delivery=delivery, filename="a", mark="A", content=Source(OLD_BYTES)
     )
@@ -227,7 +226,7 @@ def test_a_deleted_child_is_buried_once(of: str, store: FailingStore, delivery: 
         MarkedFile.objects.all().delete()
     assert not FileMeta.objects.exists()
     (tombstone,) = Tombstone.objects.all()
-    assert [each["model"] for each in tombstone.rows] == [
+    assert [record["model"] for record in tombstone.rows] == [
         "devilry_deliveries.delivery",
         "devilry_deliveries.filemeta",
         "testapp.markedfile",
@@ -235,10 +234,7 @@ def test_a_deleted_child_is_buried_once(of: str, store: FailingStore, delivery: 
     assert stored(store) == {tombstone.name: OLD_BYTES}
 
 
-def test_rows_without_content_are_deleted_without_a_tombstone(
-    store: FailingStore, delivery: Delivery
-) -> None:
-    """Where there are no bytes there is nothing to bury."""
+def test_deleted_row_without_content_has_no_tombstone(delivery: Delivery) -> None:
     row = FileMeta.objects.create(delivery=delivery, filename="empty.txt")
     row.content.delete()
     row.content = None
@@ -247,21 +243,11 @@ def test_rows_without_content_are_deleted_without_a_tombstone(
     assert buried() == []
 
 
-def test_deletes_of_models_without_delivery(store: FailingStore) -> None:
-    """A model without a delivery, and one with a plain parent, bury their files too."""
-    note = Note.objects.create(filename="note.txt", content=Source(OLD_BYTES))
-    name = note.content.name
-    note.delete()
-    assert buried() == [name]
-    assert Tombstone.objects.get().rows[0]["model"] == "testapp.note"
-
-
-# -- Without a transaction around the test --
+# -- Autocommit --
 
 
 @pytest.mark.django_db(transaction=True)
 def test_every_way_fails_without_a_trace_in_autocommit(store: FailingStore) -> None:
-    """The same for every way and failure where each statement commits on its own."""
     group = AssignmentGroup.objects.create(name="group")
     for failure in ("full", "unreadable"):
         for way in rows.NEW:
@@ -274,8 +260,7 @@ def test_every_way_fails_without_a_trace_in_autocommit(store: FailingStore) -> N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_way_works_in_autocommit(store: FailingStore) -> None:
-    """Every way to remove and to delete keeps the bytes, where each statement commits."""
+def test_every_way_buries_the_bytes_in_autocommit(store: FailingStore) -> None:
     group = AssignmentGroup.objects.create(name="group")
     for way in (*rows.REMOVE.values(), *rows.DELETE.values()):
         row = old_row(group)

@@ -1,4 +1,4 @@
-"""Which store a model uses: the order, and the ways to say it; the original page's example."""
+"""The store that a model uses: the ways to configure it and their order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMet
 from devilry_storage.fields import DeliveryFileField
 from devilry_storage.models import AbstractFileMeta, Tombstone
 from devilry_storage.resolving import NoStore, WrongStore, resolve, store_for
-from devilry_storage.storages import FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import FsDeliveryStore, MemoryDeliveryStore
 from devilry_storage.testing import override_deliverystore
 from tests.harness.users import make_user
 from tests.testapp.models import MarkedFile, Note, ProxyFile
@@ -35,16 +35,16 @@ DJANGOS = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
 STATIC = settings.STORAGES["staticfiles"]
 
 
-def configured(**given: Any) -> Any:
-    return override_settings(STORAGES={"default": DJANGOS, "staticfiles": STATIC, **given})
+def configured(**backends: Any) -> Any:
+    return override_settings(STORAGES={"default": DJANGOS, "staticfiles": STATIC, **backends})
 
 
 # -- The order --
 
 
 @isolate_apps("tests.testapp")
-def test_the_order() -> None:
-    """Class attribute, field, "deliveries", DELIVERY_STORE_BACKEND, default storage; else none."""
+def test_stores_are_resolved_in_order() -> None:
+    """Class attribute, field, "deliveries", DELIVERY_STORE_BACKEND, default storage."""
     of_field = MemoryDeliveryStore()
 
     class Own(AbstractFileMeta):
@@ -82,13 +82,13 @@ def test_the_order() -> None:
 
 
 @isolate_apps("tests.testapp")
-def test_a_field_takes_a_store_an_alias_or_a_callable() -> None:
-    """Resolved at each use, so that settings may change and nothing is made at import."""
-    made: list[MemoryDeliveryStore] = []
+def test_field_accepts_an_alias_or_a_callable() -> None:
+    """Both are resolved at each use, and not when models are imported."""
+    stores: list[MemoryDeliveryStore] = []
 
-    def make() -> MemoryDeliveryStore:
-        made.append(MemoryDeliveryStore())
-        return made[-1]
+    def create() -> MemoryDeliveryStore:
+        stores.append(MemoryDeliveryStore())
+        return stores[-1]
 
     class ByAlias(AbstractFileMeta):
         content = DeliveryFileField(storage="handins")
@@ -97,13 +97,13 @@ def test_a_field_takes_a_store_an_alias_or_a_callable() -> None:
             app_label = "testapp"
 
     class ByCallable(AbstractFileMeta):
-        content = DeliveryFileField(storage=make)
+        content = DeliveryFileField(storage=create)
 
         class Meta:
             app_label = "testapp"
 
-    assert made == []
-    assert store_for(ByCallable) is made[-1]
+    assert stores == []
+    assert store_for(ByCallable) is stores[-1]
     with configured(handins=MEMORY):
         assert store_for(ByAlias) is storages["handins"]
     with configured(handins={"BACKEND": "devilry_storage.storages.FsDeliveryStore"}):
@@ -115,29 +115,28 @@ def test_a_field_takes_a_store_an_alias_or_a_callable() -> None:
 
 
 @pytest.mark.parametrize("way", ["alias", "attribute", "backend"])
-def test_what_is_no_delivery_store_is_refused(way: str, monkeypatch: Any) -> None:
-    """The error says what it is, where it comes from, and what a delivery store is."""
+def test_other_storages_are_rejected(way: str, monkeypatch: Any) -> None:
+    """The error names the storage and where it is configured."""
     path = "django.core.files.storage.InMemoryStorage"
     with configured(**({"deliveries": DJANGOS} if way == "alias" else {})):
         if way == "attribute":
             monkeypatch.setattr(FileMeta, "deliverystore", "default")
         backend = path if way == "backend" else None
-        given = override_settings(DELIVERY_STORE_BACKEND=backend)
-        with given, pytest.raises(WrongStore, match="InMemoryStorage', which is no delivery"):
+        setting = override_settings(DELIVERY_STORE_BACKEND=backend)
+        with setting, pytest.raises(WrongStore, match="InMemoryStorage', which is no delivery"):
             store_for(FileMeta)
 
 
-def test_a_backend_that_cannot_be_imported() -> None:
-    """The error names the setting, the path, and one that works."""
+def test_backend_that_cannot_be_imported_is_rejected() -> None:
     path = "devilry.apps.core.deliverystore.FsDeliveryStore"
-    given = override_settings(DELIVERY_STORE_BACKEND=path)
+    setting = override_settings(DELIVERY_STORE_BACKEND=path)
     error = pytest.raises(WrongStore, match=rf"DELIVERY_STORE_BACKEND '{path}' cannot be imp")
-    with configured(), given, error:
+    with configured(), setting, error:
         store_for(FileMeta)
 
 
 def test_proxy_and_child_use_the_store_of_their_parent(monkeypatch: Any) -> None:
-    """The model that declares the field has the say."""
+    """The model that declares the field decides."""
     monkeypatch.setattr(FileMeta, "deliverystore", MemoryDeliveryStore())
     monkeypatch.setattr(ProxyFile, "deliverystore", MemoryDeliveryStore())
     monkeypatch.setattr(MarkedFile, "deliverystore", MemoryDeliveryStore())
@@ -146,8 +145,8 @@ def test_proxy_and_child_use_the_store_of_their_parent(monkeypatch: Any) -> None
 
 
 @pytest.mark.django_db
-def test_a_model_with_a_store_of_its_own() -> None:
-    """A callable given to the field: the notes lie apart from the deliveries' files."""
+def test_model_uses_the_store_of_its_field() -> None:
+    """The deliveries' store does not have its files."""
     assert store_for(Note) is notes_store()
     note = Note.objects.create(filename="a.txt", content=Source(b"note"))
     name = note.content.name
@@ -160,29 +159,16 @@ def test_a_model_with_a_store_of_its_own() -> None:
 # -- Settings --
 
 
-def test_override_settings_reaches_the_store() -> None:
-    """Each setting is read at each use."""
+def test_settings_are_read_at_each_use() -> None:
     with override_settings(DEVILRY_FSHIERDELIVERYSTORE_INTERVAL=10):
         assert store_for(FileMeta).layout.key(210, 5) == "2/1/210/5"
     assert store_for(FileMeta).layout.key(210, 5) == "0/0/210/5"
 
 
-@pytest.mark.parametrize("store", [FsDeliveryStore, FsHierDeliveryStore])
-def test_the_original_settings(store: Any, tmp_path: Path) -> None:
-    """DELIVERY_STORE_BACKEND and DELIVERY_STORE_ROOT, as on the original's page."""
-    path = f"devilry_storage.storages.{store.__name__}"
-    for folder in (tmp_path / "one", str(tmp_path / "two")):
-        given = override_settings(DELIVERY_STORE_BACKEND=path, DELIVERY_STORE_ROOT=folder)
-        with configured(), given:
-            assert type(store_for(FileMeta)) is store
-            store_for(FileMeta).save("a.txt", ContentFile(b"a"))
-            assert Path(folder, "a.txt").read_bytes() == b"a"
-
-
 @pytest.mark.usefixtures("without_downloads")
 @pytest.mark.django_db
-def test_the_default_storage_serves_ordinary_names_too(tmp_path: Path) -> None:
-    """As the default storage a delivery store is also Django's storage, with a URL."""
+def test_store_can_be_the_default_storage(tmp_path: Path) -> None:
+    """It has a URL, and stores ordinary names."""
     backend = {"BACKEND": "devilry_storage.storages.FsHierDeliveryStore"}
     with configured(default=backend), override_settings(MEDIA_ROOT=tmp_path, MEDIA_URL="/m/"):
         delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
@@ -194,8 +180,8 @@ def test_the_default_storage_serves_ordinary_names_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(django.VERSION >= (5, 1), reason="the setting is gone")
-def test_the_default_storage_by_the_old_setting(tmp_path: Path) -> None:
-    """Django 4.2 without STORAGES: DEFAULT_FILE_STORAGE names the store."""
+def test_default_file_storage_setting_names_the_store(tmp_path: Path) -> None:
+    """Django 4.2 without STORAGES."""
     script = """
         import django
         from django.conf import settings
@@ -218,7 +204,7 @@ def test_the_default_storage_by_the_old_setting(tmp_path: Path) -> None:
 
         from django.core.management import call_command
         from devilry_storage.deliveries.models import AssignmentGroup, Delivery
-        from devilry_storage.store import resolve
+        from devilry_storage.resolving import resolve
 
         call_command("migrate", verbosity=0)
         delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
@@ -244,8 +230,7 @@ def test_the_default_storage_by_the_old_setting(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_the_class_attribute_in_a_test() -> None:
-    """override_deliverystore() gives a model a store, and takes it back."""
+def test_override_deliverystore_restores_the_store() -> None:
     before = store_for(FileMeta)
     with override_deliverystore() as store:
         assert store_for(FileMeta) is store
@@ -256,7 +241,7 @@ def test_the_class_attribute_in_a_test() -> None:
     assert store_for(FileMeta) is before
 
 
-# The original's page (devilry.apps.core.deliverystore), only its import paths changed.
+# From Devilry's manual (devilry.apps.core.deliverystore), with other import paths.
 EXAMPLE = """
     from django.test import TestCase
     from devilry_storage.deliveries.models import FileMeta, Delivery
@@ -272,9 +257,8 @@ EXAMPLE = """
 
 
 @pytest.mark.django_db
-def test_the_example_of_the_original_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It works here as it is written there; its text is stored as it says."""
-    monkeypatch.setattr(FileMeta, "deliverystore", None)  # takes back what the example sets
+def test_example_of_devilrys_manual_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileMeta, "deliverystore", None)  # undoes the assignment of the example
     user = make_user("user")
     group = AssignmentGroup.objects.create(name="assignmentgroup")
     names: dict[str, Any] = {"assignmentgroup": group, "user": user, "__name__": __name__}
@@ -289,12 +273,12 @@ def test_the_example_of_the_original_page(monkeypatch: pytest.MonkeyPatch) -> No
     assert stored(FileMeta.deliverystore) == {row.content.name: b"helloworld"}
 
 
-# -- The shape of a model --
+# -- Models and fields --
 
 
 @isolate_apps("tests.testapp")
-def test_a_model_needs_a_delivery_or_key_ids() -> None:
-    """The layout's integers come from somewhere: without either it is an error that says so."""
+def test_key_ids_need_a_delivery() -> None:
+    """The error names the missing attribute."""
 
     class Loose(AbstractFileMeta):
         class Meta:
@@ -305,8 +289,8 @@ def test_a_model_needs_a_delivery_or_key_ids() -> None:
 
 
 @isolate_apps("tests.testapp")
-def test_a_field_of_another_name_is_a_field_of_django() -> None:
-    """null, unique, 255 characters; what the model says more, counts."""
+def test_field_is_a_file_field_with_its_own_defaults() -> None:
+    """Options of the model override them."""
 
     class Short(AbstractFileMeta):
         content = DeliveryFileField("file", max_length=100)

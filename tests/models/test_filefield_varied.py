@@ -1,4 +1,4 @@
-"""The same with django-cleanup installed, and with rows in another database than the default."""
+"""Tests with django-cleanup, and with rows in another database than the default."""
 
 from __future__ import annotations
 
@@ -34,27 +34,17 @@ varied = pytest.mark.skipif(
 @pytest.mark.skipif(settings.DATABASE != "sqlite", reason="the same on SQLite")
 @pytest.mark.skipif("other" in settings.DATABASES, reason="runs itself")
 def test_with_django_cleanup_and_a_second_database() -> None:
-    """The tests that commit pass with django-cleanup, and those of a second database."""
+    """Run this module there, and the tests that commit."""
     folder = Path(__file__).parent
     environment = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("PYTEST", "DJANGO", "DEVILRY_STORAGE_PROOF"))
     }
+    options = f"-X dev -W error -m pytest --ds {VARIED} -p no:cacheprovider -q".split()
+    files = [folder / f"test_filefield_{name}.py" for name in ("rows", "signals", "varied")]
     done = subprocess.run(
-        [
-            *(sys.executable, "-X", "dev", "-W", "error", "-m", "pytest"),
-            *(
-                "--ds",
-                VARIED,
-                "-p",
-                "no:cacheprovider",
-                "-q",
-                "-k",
-                "autocommit or other or every",
-            ),
-            *(folder / f"test_filefield_{name}.py" for name in ("rows", "signals", "varied")),
-        ],
+        [sys.executable, *options, "-k", "autocommit or each_change or varied", *files],
         cwd=folder.parents[1],
         env=environment,
         capture_output=True,
@@ -69,13 +59,10 @@ def test_with_django_cleanup_and_a_second_database() -> None:
 @varied
 @pytest.mark.django_db(transaction=True)
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=30)
-def test_django_cleanup_removes_nothing_of_ours(
+def test_django_cleanup_removes_no_delivered_file(
     store: FailingStore, delivery: Delivery, caplog: Any
 ) -> None:
-    """It deletes a row's files after the COMMIT; ours are buried, and stay until they are due.
-
-    Every row is in autocommit, where django-cleanup works at once.
-    """
+    """Buried files are kept until they are due. In autocommit django-cleanup works at once."""
     row = delivery.add_file("a.txt", b"first")
     row.content = ContentFile(b"second", "b.txt")
     row.save()
@@ -98,7 +85,7 @@ def test_django_cleanup_removes_nothing_of_ours(
 
 @pytest.fixture
 def other(store: FailingStore) -> Any:
-    """An unfinished delivery in the other database."""
+    """Return an unfinished delivery in the other database."""
     group = AssignmentGroup.objects.using("other").create(name="group")
     delivery = Delivery(assignment_group=group)
     delivery.save(using="other")
@@ -107,16 +94,16 @@ def other(store: FailingStore) -> Any:
 
 @varied
 @pytest.mark.django_db(databases=["default", "other"], transaction=True)
-def test_a_delivery_in_another_database(store: FailingStore, other: Any) -> None:
-    """Everything that belongs to a row happens in the row's own database."""
-    told: list[str] = []
+def test_delivery_in_another_database_uses_no_other(store: FailingStore, other: Any) -> None:
+    """Rows, tombstones and signals."""
+    names: list[str] = []
 
-    def tell(instance: Any, name: str, **kwargs: Any) -> None:
+    def receive(instance: Any, name: str, **kwargs: Any) -> None:
         assert FileMeta.objects.using("other").count() or kwargs["signal"] is file_removed
-        told.append(name)
+        names.append(name)
 
-    file_stored.connect(tell)
-    file_removed.connect(tell)
+    file_stored.connect(receive)
+    file_removed.connect(receive)
     try:
         row = other.add_file("a.txt", b"a")
         (second,) = other.add_files({"b.txt": b"b"})
@@ -131,9 +118,9 @@ def test_a_delivery_in_another_database(store: FailingStore, other: Any) -> None
         adopted = FileMeta.objects.using("other").adopt("adopted.txt", delivery=other)
         note = Note(filename="n.txt", content=ContentFile(b"n"))
         note.save(using="other")
-        for each in (row, second, new, created, adopted, note):
-            assert each._state.db == "other"
-            assert type(each).objects.using("other").get(pk=each.pk).content.read()
+        for saved in (row, second, new, created, adopted, note):
+            assert saved._state.db == "other"
+            assert type(saved).objects.using("other").get(pk=saved.pk).content.read()
         with pytest.raises(ValueError, match="saved to 'default'"):
             row.save(using="default")
         other.finish()
@@ -144,10 +131,10 @@ def test_a_delivery_in_another_database(store: FailingStore, other: Any) -> None
         row.content.delete()
         other.delete()
     finally:
-        file_stored.disconnect(tell)
-        file_removed.disconnect(tell)
+        file_stored.disconnect(receive)
+        file_removed.disconnect(receive)
     assert Tombstone.objects.using("other").count() == 6
-    assert len(told) == 18
+    assert len(names) == 18
     for model in (AssignmentGroup, Delivery, FileMeta, Note, Tombstone):
         assert not model._base_manager.using("default").exists()
 
@@ -155,8 +142,9 @@ def test_a_delivery_in_another_database(store: FailingStore, other: Any) -> None
 @varied
 @pytest.mark.django_db(databases=["default", "other"], transaction=True)
 @pytest.mark.parametrize("failure", ["full", "nearly_full"])
-def test_a_failure_in_another_database(failure: str, store: FailingStore, other: Any) -> None:
-    """It leaves no trace there either."""
+def test_failing_store_leaves_no_trace_in_another_database(
+    failure: str, store: FailingStore, other: Any
+) -> None:
     row = other.add_file("a.txt", b"a")
     before = list(FileMeta.objects.using("other").values())
     setattr(store, failure, True)

@@ -1,4 +1,4 @@
-"""visible_to(): who may see which rows."""
+"""visible_to(): the rows that a user may see."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ def examiner() -> Any:
 
 @pytest.fixture
 def deliveries(store: FailingStore, candidate: Any, examiner: Any) -> dict[str, Delivery]:
-    """Two groups, each with a finished and an unfinished delivery, each of these with a file."""
-    made = {}
+    """Return two groups' finished and unfinished deliveries, with one file per delivery."""
+    deliveries = {}
     for name in ("mine", "theirs"):
         group = AssignmentGroup.objects.create(name=name)
         if name == "mine":
             group.candidates.add(candidate)
             group.examiners.add(examiner)
         for state in ("finished", "unfinished"):
-            made[f"{name}, {state}"] = delivery = Delivery.begin(group)
+            deliveries[f"{name}, {state}"] = delivery = Delivery.begin(group)
             delivery.add_file("a.txt", b"data")
             if state == "finished":
                 delivery.finish()
-    return made
+    return deliveries
 
 
 def seen(deliveries: dict[str, Delivery], user: Any) -> set[str]:
-    """Return what a user sees, which is the same of deliveries and of files."""
+    """Return the deliveries that a user sees; those of the files must be the same."""
     by_model = []
     for model in MODELS:
         rows = model.objects.visible_to(user)
         ids = [row.pk if model is Delivery else row.delivery_id for row in rows]
         assert len(ids) == len(set(ids)), "a row is seen once"
-        by_model.append({name for name, each in deliveries.items() if each.pk in ids})
+        by_model.append({name for name, shown in deliveries.items() if shown.pk in ids})
     assert by_model[0] == by_model[1]
     return by_model[0]
 
@@ -70,43 +70,33 @@ def permit(user: Any, *models: Any, action: str = "view") -> Any:
     return type(user).objects.get(pk=user.pk)  # permissions are cached
 
 
-def test_candidates_see_the_deliveries_of_their_groups(deliveries: Any, candidate: Any) -> None:
-    """Finished or not."""
-    assert seen(deliveries, candidate) == MINE
-
-
-def test_examiners_see_what_is_finished(deliveries: Any, examiner: Any) -> None:
-    """Of their own groups."""
-    assert seen(deliveries, examiner) == {"mine, finished"}
-
-
-def test_candidate_and_examiner_of_different_groups(deliveries: Any, candidate: Any) -> None:
-    """Each group counts for itself."""
-    deliveries["theirs, finished"].assignment_group.examiners.add(candidate)
-    assert seen(deliveries, candidate) == MINE | {"theirs, finished"}
-
-
-def test_candidate_and_examiner_of_one_group(deliveries: Any, candidate: Any) -> None:
-    """Sees all of it, each row once."""
-    deliveries["mine, finished"].assignment_group.examiners.add(candidate)
-    assert seen(deliveries, candidate) == MINE
-
-
-def test_others_see_nothing(deliveries: Any) -> None:
-    """Whoever is signed in and unrelated; whoever delivered, but left the group."""
-    unrelated = make_user("unrelated")
-    assert seen(deliveries, unrelated) == set()
-    Delivery.objects.update(delivered_by=unrelated)
-    assert seen(deliveries, unrelated) == set()
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        ({"candidates": "mine"}, MINE),
+        ({"examiners": "mine"}, {"mine, finished"}),
+        ({"candidates": "mine", "examiners": "theirs"}, {*MINE, "theirs, finished"}),
+        ({"candidates": "mine", "examiners": "mine"}, MINE),
+        ({}, set()),
+    ],
+)
+def test_rows_depend_on_the_roles_in_the_groups(
+    deliveries: Any, roles: dict[str, str], expected: set[str]
+) -> None:
+    """Having delivered counts for nothing."""
+    user = make_user("user")
+    Delivery.objects.update(delivered_by=user)
+    for role, name in roles.items():
+        getattr(AssignmentGroup.objects.get(name=name), role).add(user)
+    assert seen(deliveries, user) == expected
 
 
 def test_anonymous_users_see_nothing(deliveries: Any) -> None:
-    """Nobody in particular."""
     assert seen(deliveries, AnonymousUser()) == set()
 
 
-def test_holders_of_the_permission_see_all(deliveries: Any) -> None:
-    """The permission to view that model, not another one."""
+def test_users_with_the_view_permission_see_all_rows(deliveries: Any) -> None:
+    """Of that model only."""
     user = make_user("staff", is_staff=True)
     assert seen(deliveries, user) == set()
     user = permit(user, *MODELS, action="change")
@@ -117,13 +107,12 @@ def test_holders_of_the_permission_see_all(deliveries: Any) -> None:
     assert seen(deliveries, permit(user, Delivery)) == MINE | THEIRS
 
 
-def test_superusers_see_all(deliveries: Any) -> None:
-    """As everywhere in Django."""
+def test_superusers_see_all_rows(deliveries: Any) -> None:
     assert seen(deliveries, make_superuser()) == MINE | THEIRS
 
 
 def test_inactive_users_see_nothing(deliveries: Any, candidate: Any, examiner: Any) -> None:
-    """Whatever they were: candidate, examiner, staff, superuser."""
+    """Candidates, examiners, staff and superusers."""
     staff = permit(make_user("staff", is_staff=True), *MODELS)
     for user in (candidate, examiner, staff, make_superuser()):
         user.is_active = False
@@ -131,8 +120,8 @@ def test_inactive_users_see_nothing(deliveries: Any, candidate: Any, examiner: A
         assert seen(deliveries, type(user).objects.get(pk=user.pk)) == set()
 
 
-def test_it_is_a_queryset(deliveries: Any, candidate: Any) -> None:
-    """It narrows what was asked for, and can be narrowed, counted and sliced."""
+def test_visible_to_is_a_queryset_method(deliveries: Any, candidate: Any) -> None:
+    """It can be filtered before and after."""
     rows = FileMeta.objects.filter(delivery__successful=True).visible_to(candidate)
     assert [row.delivery for row in rows] == [deliveries["mine, finished"]]
     assert rows.filter(filename="a.txt").count() == 1
@@ -142,15 +131,18 @@ def test_it_is_a_queryset(deliveries: Any, candidate: Any) -> None:
     assert not theirs.filemetas.visible_to(candidate).exists()
 
 
-def test_one_query(deliveries: Any, examiner: Any, django_assert_num_queries: Any) -> None:
-    """Permissions once, rows once, however many groups there are."""
+def test_visible_to_sends_one_query(
+    deliveries: Any, examiner: Any, django_assert_num_queries: Any
+) -> None:
+    """For any number of groups."""
     examiner.get_all_permissions()
     with django_assert_num_queries(1):
         list(FileMeta.objects.visible_to(examiner))
 
 
-def test_proxy_and_child(deliveries: Any, candidate: Any, examiner: Any) -> None:
-    """They are files of deliveries; the permission is that of the model that is asked."""
+def test_proxy_and_child_have_their_own_permissions(
+    deliveries: Any, candidate: Any, examiner: Any
+) -> None:
     assert ProxyFile.objects.visible_to(candidate).count() == 2
     MarkedFile.objects.create(
         delivery=deliveries["mine, unfinished"], filename="b.txt", content=Source(b"b")
@@ -163,9 +155,7 @@ def test_proxy_and_child(deliveries: Any, candidate: Any, examiner: Any) -> None
 
 
 @isolate_apps("tests.testapp")
-def test_groups_without_candidates(candidate: Any) -> None:
-    """Where a group has no candidates or examiners, only the permission counts."""
-
+def test_group_model_without_candidates_needs_the_permission(candidate: Any) -> None:
     class Team(models.Model):
         class Meta:
             app_label = "testapp"
@@ -179,8 +169,7 @@ def test_groups_without_candidates(candidate: Any) -> None:
     assert list(HandIn.objects.visible_to(candidate)) == []
 
 
-def test_models_without_groups(store: FailingStore, candidate: Any) -> None:
-    """Rows go to holders of the permission only."""
+def test_model_without_groups_needs_the_permission(store: FailingStore, candidate: Any) -> None:
     course = Course.objects.create(title="course")
     Paper.objects.create(delivery=course, filename="a.txt", content=Source(b"a"), title="page")
     Note.objects.create(filename="a.txt", content=Source(b"a"))

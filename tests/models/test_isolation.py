@@ -1,7 +1,11 @@
-"""Each isolation level of PostgreSQL gives the right result or a serialization failure."""
+"""Concurrent sessions at each isolation level of PostgreSQL.
+
+The result is right, or the transaction fails with a serialization failure.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,16 +39,17 @@ FOUND = "found/there.txt"
 
 @pytest.fixture(params=["read committed", "repeatable read", "serializable"])
 def level(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[str]:
-    """Each isolation level, as the site's settings have it."""
+    """Set each isolation level, as in the settings of a site."""
     with isolation_level(request.param):
         yield request.param
 
 
 @pytest.fixture
-def delivery(transactional_db: None) -> Any:
-    """An unfinished delivery of two files, and bytes to adopt."""
+def delivery(transactional_db: None) -> Iterator[Any]:
+    """Return an unfinished delivery of two files, beside bytes to adopt; check the end state."""
     store_for(FileMeta).save(FOUND, ContentFile(NEW))
-    return state.deliveries(1, files=2)[0]
+    yield state.deliveries(1, files=2)[0]
+    assert state.faults() == []
 
 
 @contextmanager
@@ -62,7 +67,7 @@ def failing(level: str, at_read_committed: type[Exception] | None = None) -> Ite
         yield
 
 
-# -- What other sessions do --
+# -- Operations of other sessions --
 
 
 def add_file(delivery: Any) -> None:
@@ -111,53 +116,38 @@ STORING = [add_file, add_files, take_over, create, replace, adopt, move]
 
 
 def elsewhere(act: Callable[[Any], object], row: Any) -> None:
-    """Act on the row in another session, and commit."""
+    """Call ``act`` with the row in another session, and commit."""
     thread = in_a_thread(lambda: act(type(row)._base_manager.get(pk=row.pk)))
     thread.join(30)
     assert not thread.is_alive()
 
 
-# -- finish() and what it has to see --
+# -- finish() --
 
 
 @pytest.mark.parametrize("act", [*STORING, delete])
 def test_finish_sees_changes_by_other_sessions(
     delivery: Any, level: str, act: Callable[[Any], None]
 ) -> None:
-    """In a transaction that has read before them, it sees them or fails."""
+    """It looks up every stored file, or fails, in a transaction that read before the change."""
+    seen: list[Any] = []
     with failing(level), transaction.atomic():
         mine = Delivery.objects.get(pk=delivery.pk)
         elsewhere(act, delivery)
-        finish(mine)
+        seen += finish(mine)
     if level != "read committed":
         assert not Delivery.objects.get(pk=delivery.pk).successful
-        finish(delivery)
-    assert Delivery.objects.get(pk=delivery.pk).number == 1
-    assert state.faults() == []
-
-
-@pytest.mark.parametrize("act", [*STORING, delete])
-def test_finish_looks_at_every_stored_file(
-    delivery: Any, level: str, act: Callable[[Any], None]
-) -> None:
-    """Of a delivery that another session has changed."""
-    seen: list[Any] = []
-    try:
-        with transaction.atomic():
-            mine = Delivery.objects.get(pk=delivery.pk)
-            elsewhere(act, delivery)
-            seen += finish(mine)
-    except OperationalError:
         seen = finish(delivery)
-    there = delivery.files.filter(content__isnull=False).values_list("content", flat=True)
-    assert set(seen) == set(there)
+    stored = delivery.files.filter(content__isnull=False).values_list("content", flat=True)
+    assert set(seen) == set(stored)
+    assert Delivery.objects.get(pk=delivery.pk).number == 1
 
 
 @pytest.mark.parametrize("act", [*STORING, finish])
 def test_finished_delivery_takes_no_file(
     delivery: Any, level: str, act: Callable[[Any], None]
 ) -> None:
-    """In a transaction that has read the delivery when it was not finished."""
+    """In a transaction that has read the unfinished delivery."""
     with failing(level, DeliveryFinished), transaction.atomic():
         mine = Delivery.objects.get(pk=delivery.pk)
         elsewhere(finish, delivery)
@@ -165,11 +155,10 @@ def test_finished_delivery_takes_no_file(
     assert [state.stored(row) for row in delivery.files] == [state.CONTENT, state.CONTENT]
     assert not Tombstone.objects.exists()
     assert Delivery.objects.get(pk=delivery.pk).number == 1
-    assert state.faults() == []
 
 
-def test_removed_content_is_seen_by_finish(delivery: Any, level: str) -> None:
-    """At READ COMMITTED the row without content is refused."""
+def test_finish_sees_content_removed_by_other_sessions(delivery: Any, level: str) -> None:
+    """At READ COMMITTED the row without content is rejected."""
     with failing(level, ValueError), transaction.atomic():
         mine = Delivery.objects.get(pk=delivery.pk)
         elsewhere(remove, delivery)
@@ -181,7 +170,7 @@ def test_removed_content_is_seen_by_finish(delivery: Any, level: str) -> None:
 
 
 def numbered(group: Any, act: str) -> Callable[[Any], object]:
-    """Return what gives the next number of the group, by finish() or by copy()."""
+    """Return a function that takes the next number of the group, by finish() or copy()."""
     if act == "finish":
         unfinished = state.deliveries(1, files=1, owner=group)[0]
         return lambda _: Delivery.objects.get(pk=unfinished.pk).finish()
@@ -192,10 +181,10 @@ def numbered(group: Any, act: str) -> Callable[[Any], object]:
 
 @pytest.mark.parametrize("other", ["finish", "copy"])
 @pytest.mark.parametrize("act", ["finish", "copy"])
-def test_number_follows_those_of_other_sessions(
+def test_deliveries_of_a_group_get_different_numbers(
     transactional_db: None, level: str, act: str, other: str
 ) -> None:
-    """In a transaction that has read before, two deliveries of a group get two numbers."""
+    """In a transaction that has read before."""
     group = state.group()
     mine, others = numbered(group, act), numbered(group, other)
     with failing(level), transaction.atomic():
@@ -213,7 +202,6 @@ def test_number_follows_those_of_other_sessions(
 
 
 def test_finish_sees_files_restored_by_other_sessions(delivery: Any, level: str) -> None:
-    """A restore counts as any other change of the delivery."""
     delivery.files.first().delete()
     tombstone = Tombstone.objects.get()
     with failing(level), transaction.atomic():
@@ -221,26 +209,25 @@ def test_finish_sees_files_restored_by_other_sessions(delivery: Any, level: str)
         elsewhere(restore, tombstone)
         finish(mine)
     assert Delivery.objects.get(pk=delivery.pk).successful == (level == "read committed")
-    assert state.faults() == []
 
 
-def test_file_is_not_restored_into_finished_delivery(delivery: Any, level: str) -> None:
-    """Nor if the restore is part of a transaction that has read before the finish."""
+def test_file_is_not_restored_into_a_finished_delivery(delivery: Any, level: str) -> None:
+    """In a transaction that has read the unfinished delivery."""
     delivery.files.first().delete()
     with failing(level, NotRestorable), transaction.atomic():
         tombstone = Tombstone.objects.get()
         elsewhere(finish, delivery)
         restore(tombstone)
     assert delivery.files.count() == 1
-    assert state.faults() == []
 
 
-# -- Names that become a row's, or are buried --
+# -- Adopted and buried names --
 
 
 def raw(delivery: Any) -> None:
     """Save a row that names the bytes, as loaddata does."""
     row = FileMeta(pk=7007, delivery=delivery, filename="raw.txt", content=StoredName(FOUND))
+    row.size, row.sha256 = len(NEW), hashlib.sha256(NEW).hexdigest()
     row.save_base(raw=True)
 
 
@@ -252,7 +239,7 @@ def bury() -> None:
 
 @contextmanager
 def waiting(act: Callable[[], object]) -> Iterator[list[Exception]]:
-    """Act in another session, which waits for this one's transaction; give what was raised."""
+    """Call ``act`` in another session, which waits for this transaction; yield its errors."""
     raised: list[Exception] = []
 
     def run() -> None:
@@ -270,10 +257,10 @@ def waiting(act: Callable[[], object]) -> Iterator[list[Exception]]:
 
 
 @pytest.mark.parametrize("act", [adopt, raw])
-def test_burying_waits_for_a_row_that_names_the_bytes(
+def test_burying_waits_for_rows_that_name_the_bytes(
     delivery: Any, level: str, act: Callable[[Any], object]
 ) -> None:
-    """Once the row is committed the bytes are not an orphan."""
+    """After its COMMIT the bytes are not an orphan."""
     with waiting(bury) as raised:
         act(delivery)
     assert len(raised) == 1
@@ -282,10 +269,10 @@ def test_burying_waits_for_a_row_that_names_the_bytes(
 
 
 @pytest.mark.parametrize("act", [adopt, raw])
-def test_bytes_that_are_being_buried_get_no_row(
+def test_row_cannot_name_bytes_that_are_being_buried(
     delivery: Any, level: str, act: Callable[[Any], object]
 ) -> None:
-    """What would name them waits, and fails once they have their tombstone."""
+    """It waits for the tombstone and fails."""
 
     def act_in_a_transaction() -> None:
         with transaction.atomic():
@@ -298,8 +285,8 @@ def test_bytes_that_are_being_buried_get_no_row(
     assert not FileMeta.objects.filter(content=FOUND).exists()
 
 
-def test_tombstone_is_claimed_by_one_of_two_sessions(delivery: Any, level: str) -> None:
-    """A claim that had to wait looks at the tombstone again."""
+def test_only_one_session_claims_a_tombstone(delivery: Any, level: str) -> None:
+    """A claim that had to wait reads the tombstone again."""
     delivery.files.first().delete()
     Tombstone.objects.update(due=state.LONG_AGO)
     counts: list[int] = []
@@ -314,15 +301,15 @@ def test_tombstone_is_claimed_by_one_of_two_sessions(delivery: Any, level: str) 
 
 @contextmanager
 def repeatable_read() -> Iterator[None]:
-    """A transaction that sets its level itself."""
+    """Run a transaction that sets its own level."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         yield
 
 
-def test_level_set_in_the_transaction_counts(delivery: Any) -> None:
-    """It is the transaction's own level that is looked at, not that of the settings."""
+def test_level_set_in_the_transaction_is_used(delivery: Any) -> None:
+    """Not that of the settings."""
 
     def add(current: Any) -> None:
         with repeatable_read():
@@ -334,8 +321,8 @@ def test_level_set_in_the_transaction_counts(delivery: Any) -> None:
         finish(mine)
 
 
-def test_read_committed_writes_no_more(delivery: Any) -> None:
-    """The level is read by a statement that is sent anyway, and the delivery is not written."""
+def test_read_committed_sends_no_extra_statement(delivery: Any) -> None:
+    """The level is read by a statement that is sent anyway."""
     with CaptureQueriesContext(connection) as captured:
         add_file(delivery)
     queries = [query["sql"] for query in captured]
@@ -345,8 +332,7 @@ def test_read_committed_writes_no_more(delivery: Any) -> None:
     assert len(captured) == len(queries) + 2
 
 
-def test_group_without_lock_conflict_is_unaffected(delivery: Any, level: str) -> None:
-    """Deliveries of different groups are finished at once at any level."""
+def test_other_groups_can_finish_concurrently(delivery: Any, level: str) -> None:
     other = state.deliveries(1, files=1, owner=AssignmentGroup.objects.create(name="other"))[0]
     with transaction.atomic():
         mine = Delivery.objects.get(pk=delivery.pk)
@@ -355,8 +341,8 @@ def test_group_without_lock_conflict_is_unaffected(delivery: Any, level: str) ->
     assert Delivery.objects.get(pk=delivery.pk).successful
 
 
-def test_name_that_was_purged_is_not_used_again(level: str, delivery: Any) -> None:
-    """A row is inserted with the id of one that was deleted since the transaction has begun."""
+def test_purged_name_is_not_used_again(level: str, delivery: Any) -> None:
+    """The id of a row that was deleted since the transaction began is reused."""
     row = delivery.files.first()
     name = row.content.name
 
@@ -372,4 +358,3 @@ def test_name_that_was_purged_is_not_used_again(level: str, delivery: Any) -> No
         with failing(level):
             again.save()
     assert name not in state.live_names()
-    assert state.faults() == []

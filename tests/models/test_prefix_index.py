@@ -1,4 +1,4 @@
-"""PrefixIndex: the database finds the beginnings of a text by it."""
+"""PrefixIndex: an index for searches of the beginning of a text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def plan(rows: QuerySet[Any]) -> str:
-    """Return how the database finds the rows, if it is not to read the whole table."""
+    """Return the query plan; PostgreSQL must not scan the whole table."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
@@ -32,18 +32,18 @@ def plan(rows: QuerySet[Any]) -> str:
         (AssignmentGroup, "name__istartswith", "devilry_deliveries_group_name"),
     ],
 )
-def test_beginnings_are_found_by_the_index(model: Any, lookup: str, index: str) -> None:
-    """Also those with characters that mean something to LIKE, and in either case."""
+def test_istartswith_uses_the_index(model: Any, lookup: str, index: str) -> None:
+    """Also with wildcards of LIKE in the text, and in either case."""
     for text in ("Report", "100%_\\"):
-        found = plan(model.objects.filter(**{lookup: text}))
-        assert index in found
-        # Some of it, not all from its beginning to its end.
-        assert "Index Cond" in found or "SEARCH" in found, found
+        explained = plan(model.objects.filter(**{lookup: text}))
+        assert index in explained
+        # A range of the index, not all of it.
+        assert "Index Cond" in explained or "SEARCH" in explained, explained
 
 
 @pytest.mark.postgres
 def test_index_is_bytewise_on_postgresql() -> None:
-    """In the order of another collation LIKE has no use for it."""
+    """LIKE cannot use an index in the order of another collation."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT indexdef FROM pg_indexes WHERE indexname = 'devilry_deliveries_beginning'"
@@ -52,25 +52,24 @@ def test_index_is_bytewise_on_postgresql() -> None:
     assert "text_pattern_ops" in definition
 
 
-def test_the_first_matches_in_its_order_need_no_sorting() -> None:
-    """So that not more is read than is asked for."""
+def test_first_matches_are_not_sorted() -> None:
+    """Only the requested rows are read."""
     rows = FileMeta.objects.filter(filename__istartswith="a").order_by(InPrefixOrder("filename"))
-    found = plan(rows[:10])
-    assert "devilry_deliveries_beginning" in found
-    assert "Sort" not in found
-    assert "TEMP B-TREE" not in found
+    explained = plan(rows[:10])
+    assert "devilry_deliveries_beginning" in explained
+    assert "Sort" not in explained
+    assert "TEMP B-TREE" not in explained
 
 
-def test_matches_come_in_the_order_of_the_index() -> None:
-    """Whatever their case is."""
+def test_matches_are_ordered_regardless_of_case() -> None:
     names = ["b", "A2", "a1", "B", "a3"]
     AssignmentGroup.objects.bulk_create(AssignmentGroup(name=name) for name in names)
     rows = AssignmentGroup.objects.filter(name__istartswith="a").order_by(InPrefixOrder("name"))
     assert [row.name for row in rows] == ["a1", "A2", "a3"]
 
 
-def test_a_migration_names_what_was_given_only() -> None:
-    """No other word of PostgreSQL's is in it, so that SQLite can carry it out."""
+def test_index_deconstructs_without_operator_classes() -> None:
+    """They would fail on SQLite."""
     index = PrefixIndex(fields=["filename"], name="handin_filename")
     written, imports = MigrationWriter.serialize(index)
     assert written == (

@@ -1,4 +1,4 @@
-"""An instance that knows less than the database does not undo what it does not know."""
+"""Saving an instance of a delivery that is not up to date."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def delivery() -> Delivery:
-    """A delivery with one file."""
+    """Return a delivery with one file."""
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
     delivery.add_file("a.txt", b"a")
     return delivery
 
 
-def test_a_stale_save_does_not_unfinish_a_delivery(delivery: Delivery) -> None:
-    """State, number and time stay; what the instance did change is saved."""
+def test_stale_save_does_not_unfinish_a_delivery(delivery: Delivery) -> None:
+    """State, number and time are kept. Columns that were changed are saved."""
     stale = Delivery.objects.get(pk=delivery.pk)
     other = AssignmentGroup.objects.create(name="another group")
     delivery.finish()
@@ -37,8 +37,8 @@ def test_a_stale_save_does_not_unfinish_a_delivery(delivery: Delivery) -> None:
         FileMeta.objects.create(delivery=now, content=ContentFile(b"b", name="b.txt"))
 
 
-def test_named_fields_are_written(delivery: Delivery) -> None:
-    """An importer says so where it means it."""
+def test_update_fields_are_written(delivery: Delivery) -> None:
+    """As importers need."""
     time = timezone.now() - timedelta(days=9)
     delivery.number, delivery.successful, delivery.time_of_delivery = 7, True, time
     delivery.save(update_fields=["number", "successful", "time_of_delivery"])
@@ -46,8 +46,8 @@ def test_named_fields_are_written(delivery: Delivery) -> None:
     assert (now.number, now.successful, now.time_of_delivery) == (7, True, time)
 
 
-def test_whoever_knows_of_the_finish_may_change_its_time(delivery: Delivery) -> None:
-    """An importer brings the time along from elsewhere."""
+def test_time_of_a_finished_delivery_can_be_changed(delivery: Delivery) -> None:
+    """By an instance that is up to date."""
     delivery.finish()
     known = Delivery.objects.get(pk=delivery.pk)
     known.time_of_delivery = time = timezone.now() - timedelta(days=9)
@@ -55,15 +55,13 @@ def test_whoever_knows_of_the_finish_may_change_its_time(delivery: Delivery) -> 
     assert Delivery.objects.get(pk=delivery.pk).time_of_delivery == time
 
 
-def test_a_deferred_column_stays(delivery: Delivery) -> None:
-    """Only what was loaded is written."""
+def test_save_does_not_write_deferred_columns(delivery: Delivery) -> None:
     loaded = Delivery.objects.only("assignment_group").get(pk=delivery.pk)
     loaded.save()
     assert loaded.get_deferred_fields() >= {"number", "delivered_by_id", "copy_of_id"}
 
 
-def test_a_stale_save_does_not_bring_a_deleted_delivery_back(delivery: Delivery) -> None:
-    """The row is gone, with its files; saving it is an error."""
+def test_stale_save_of_a_deleted_delivery_fails(delivery: Delivery) -> None:
     stale = Delivery.objects.get(pk=delivery.pk)
     delivery.delete()
     with pytest.raises(DatabaseError), transaction.atomic():
@@ -71,8 +69,7 @@ def test_a_stale_save_does_not_bring_a_deleted_delivery_back(delivery: Delivery)
     assert not Delivery.objects.exists()
 
 
-def test_a_delivery_saved_as_a_new_one_is_written_whole(delivery: Delivery) -> None:
-    """With pk=None it is an INSERT like any other."""
+def test_save_with_pk_none_inserts_every_column(delivery: Delivery) -> None:
     delivery.pk = None
     delivery.save()
     assert Delivery.objects.count() == 2

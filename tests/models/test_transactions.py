@@ -1,4 +1,4 @@
-"""Rows, tombstones and bytes agree, whatever a transaction does or the database fails at."""
+"""Rows, tombstones and bytes agree after rollbacks, races and errors of the database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
@@ -26,7 +26,6 @@ from devilry_storage.exceptions import DeliveryFinished, NotRestorable
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
-from devilry_storage.signals import file_removed, file_stored
 from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.storages.content import IterableFile
 from devilry_storage.testing import override_deliverystore
@@ -45,21 +44,22 @@ remove_at_once = override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
 
 
 class Undone(Exception):
-    """What a caller's transaction is rolled back by."""
+    """Rolls the transaction of a caller back."""
 
 
 @contextmanager
 def undone() -> Iterator[None]:
-    """A transaction (or savepoint) that is rolled back at its end."""
+    """Roll the block back, in a transaction or savepoint."""
     with pytest.raises(Undone), transaction.atomic():
         yield
         raise Undone
 
 
 @pytest.fixture
-def delivery() -> Any:
-    """An unfinished delivery of two files."""
-    return state.deliveries(1, files=2)[0]
+def delivery() -> Iterator[Any]:
+    """Return an unfinished delivery of two files; check after the test that all agrees."""
+    yield state.deliveries(1, files=2)[0]
+    assert state.faults() == []
 
 
 @pytest.fixture
@@ -67,57 +67,39 @@ def row(delivery: Any) -> Any:
     return delivery.files.first()
 
 
-@pytest.fixture
-def sent() -> Iterator[list[str]]:
-    """The names of the signals that were sent."""
-    names: list[str] = []
-
-    def stored(**kwargs: Any) -> None:
-        names.append("stored")
-
-    def removed(**kwargs: Any) -> None:
-        names.append("removed")
-
-    file_stored.connect(stored)
-    file_removed.connect(removed)
-    yield names
-    file_stored.disconnect(stored)
-    file_removed.disconnect(removed)
-
-
 def again(row: Any, data: bytes = NEW) -> None:
     row.content = ContentFile(data, name="again.txt")
     row.save()
 
 
+def during(act: Callable[[], object], data: bytes = NEW) -> Iterator[bytes]:
+    """Yield bytes, and call ``act`` on another connection before the end of the source."""
+    yield data
+    in_a_thread(act).join()
+
+
 # -- Rollback --
 
 
-def test_rollback_after_a_save_leaves_an_orphan_and_no_row(delivery: Any, sent: list[str]) -> None:
-    """Django has no hook for a rollback, so nothing is removed then. Nobody hears of the file."""
+def test_rolled_back_save_leaves_an_orphan_and_no_row(delivery: Any) -> None:
+    """Django has no hook for a rollback, so the bytes are not removed then."""
     with undone():
         delivery.add_file("late.txt", NEW)
     assert delivery.files.count() == 2
     assert len(state.orphans()) == 1
-    assert state.faults() == []
-    assert sent == []
 
 
-def test_rollback_after_a_replacement_keeps_the_old_bytes(row: Any, sent: list[str]) -> None:
-    """Row and bytes are as before, and no tombstone names them."""
+def test_rolled_back_replacement_keeps_the_old_bytes(row: Any) -> None:
+    """No tombstone names them."""
     with undone():
         again(row)
     assert state.stored(row) == OLD
     assert not state.left()
-    assert state.faults() == []
-    assert sent == []
 
 
 @pytest.mark.parametrize("days", [0, 30])
-def test_rollback_after_a_delete_keeps_row_and_bytes(
-    delivery: Any, row: Any, sent: list[str], days: int
-) -> None:
-    """No removal before COMMIT, however it was deleted."""
+def test_rolled_back_delete_keeps_row_and_bytes(delivery: Any, row: Any, days: int) -> None:
+    """Nothing is removed before COMMIT."""
     with override_settings(DELIVERY_STORE_RETENTION_DAYS=days):
         with undone():
             row.delete()
@@ -127,13 +109,11 @@ def test_rollback_after_a_delete_keeps_row_and_bytes(
             delivery.files.first().content.delete()
         with undone():
             Delivery.objects.get(pk=delivery.pk).delete()
-    assert [state.stored(each) for each in delivery.files] == [OLD, OLD]
+    assert [state.stored(file) for file in delivery.files] == [OLD, OLD]
     assert not state.left()
-    assert state.faults() == []
-    assert sent == []
 
 
-def test_rollback_after_finish_lets_it_be_finished_again(delivery: Any) -> None:
+def test_rolled_back_finish_can_be_repeated(delivery: Any) -> None:
     """The number is not used up."""
     with undone():
         delivery.finish()
@@ -143,52 +123,34 @@ def test_rollback_after_finish_lets_it_be_finished_again(delivery: Any) -> None:
     assert current.number == 1
 
 
-def test_only_the_outer_save_of_a_rolled_back_savepoint_is_there(delivery: Any) -> None:
-    """Inner rolled back, outer committed."""
+def test_save_outside_a_rolled_back_savepoint_is_committed(delivery: Any) -> None:
     with transaction.atomic():
         delivery.add_file("outer.txt", NEW)
         with undone():
             delivery.add_file("inner.txt", NEW)
     names = set(delivery.files.values_list("filename", flat=True))
     assert names == {"0.txt", "1.txt", "outer.txt"}
-    assert state.faults() == []
 
 
 @remove_at_once
-def test_only_what_was_deleted_after_a_rolled_back_savepoint_is_removed(
-    delivery: Any, row: Any, sent: list[str]
-) -> None:
-    """A delete in a savepoint that is rolled back, then one that is committed."""
-    other = delivery.files.last()
-    name = other.content.name
+def test_deletes_around_a_rolled_back_savepoint_are_committed() -> None:
+    """Only the rolled-back delete keeps its bytes."""
+    first, middle, last = state.deliveries(1, files=3)[0].files
+    name = last.content.name
     with transaction.atomic():
+        first.delete()
         with undone():
-            row.delete()
-        other.delete()
+            middle.delete()
+        last.delete()
         assert name in state.names(), "removed before COMMIT"
-    assert state.stored(delivery.files.get()) == OLD
-    assert state.names() == state.live_names()
-    assert not state.left()
-    assert sent == ["removed"]
-
-
-@remove_at_once
-def test_only_what_was_deleted_before_a_rolled_back_savepoint_is_removed(
-    delivery: Any, row: Any
-) -> None:
-    """A delete that is committed, with one in a savepoint that is rolled back after it."""
-    with transaction.atomic():
-        row.delete()
-        with undone():
-            delivery.files.all().delete()
-    assert state.stored(delivery.files.get()) == OLD
+    assert state.stored(FileMeta.objects.get()) == OLD
     assert state.names() == state.live_names()
     assert not state.left()
 
 
 @remove_at_once
-def test_delete_that_was_rolled_back_is_forgotten_by_the_next_transaction(delivery: Any) -> None:
-    """The connection remembers a name; the table, which is asked, does not."""
+def test_next_transaction_ignores_a_rolled_back_delete(delivery: Any) -> None:
+    """The connection remembers the name, but the table of tombstones decides."""
     first, last = delivery.files
     with undone():
         first.delete()
@@ -198,19 +160,17 @@ def test_delete_that_was_rolled_back_is_forgotten_by_the_next_transaction(delive
 
 
 @remove_at_once
-def test_replacement_in_a_rolled_back_savepoint_is_not_removed_after_all(row: Any) -> None:
-    """Replaced twice, the second time in vain: the bytes of the first replacement live."""
+def test_rolled_back_second_replacement_keeps_the_first(row: Any) -> None:
     with transaction.atomic():
         again(row)
         with undone():
-            again(FileMeta.objects.get(pk=row.pk), b"in vain")
+            again(FileMeta.objects.get(pk=row.pk), b"rolled back")
     assert state.stored(row) == NEW
-    assert state.faults() == []
     assert len(state.names()) == 3, "the other file, the new bytes, and the orphan of the rollback"
 
 
-def test_id_that_a_rollback_gave_back_stores_again(delivery: Any) -> None:
-    """SQLite hands the id out again, so that an orphan lies at the key of a new row."""
+def test_reused_id_of_a_rollback_stores_under_another_name(delivery: Any) -> None:
+    """SQLite reuses the id, so the key of the new row is that of an orphan."""
     with undone():
         lost = delivery.add_file("a.txt", OLD)
     row = delivery.add_file("a.txt", NEW)
@@ -219,59 +179,22 @@ def test_id_that_a_rollback_gave_back_stores_again(delivery: Any) -> None:
         assert row.content.name.startswith(f"{lost.content.name}_")
     assert state.stored(row) == NEW
     assert state.bytes_under(lost.content.name) == OLD
-    assert state.faults() == []
 
 
-# -- Instances that do not know --
-
-
-def test_saving_a_stale_instance_does_not_name_replaced_bytes_again(row: Any) -> None:
-    """Content that was not assigned is never written."""
-    stale = FileMeta.objects.get(pk=row.pk)
-    again(row)
-    stale.filename = "renamed.txt"
-    stale.save()
-    assert state.stored(row) == NEW
-    assert FileMeta.objects.get(pk=row.pk).filename == "renamed.txt"
-    assert state.faults() == []
-
-
-def test_saving_a_stale_instance_does_not_bring_a_deleted_row_back(row: Any) -> None:
-    """It is an error, where Django would insert the row, without bytes."""
-    stale = FileMeta.objects.get(pk=row.pk)
-    row.delete()
-    with pytest.raises(DatabaseError):
-        stale.save()
-    assert not FileMeta.objects.filter(pk=stale.pk).exists()
-    assert state.faults() == []
-
-
-def test_storing_by_a_stale_instance_of_a_deleted_row_fails(row: Any) -> None:
-    """The bytes are an orphan, the instance is as before."""
-    stale = FileMeta.objects.get(pk=row.pk)
-    row.delete()
-    stale.content = ContentFile(NEW, name="again.txt")
-    with pytest.raises(FileMeta.DoesNotExist):
-        stale.save()
-    assert stale.content.is_pending_file
-    assert state.faults() == []
-
-
-def test_deleting_a_stale_instance_buries_the_bytes_that_live(row: Any) -> None:
-    """The tombstone names what the row names, not what the instance remembers."""
+def test_deleting_a_stale_instance_buries_the_current_bytes(row: Any) -> None:
+    """The tombstone names the content of the row, not that of the instance."""
     stale = FileMeta.objects.get(pk=row.pk)
     again(row)
     stale.delete()
     assert state.buried_names() >= {row.content.name, stale.content.name}
     assert state.orphans() == set()
-    assert state.faults() == []
 
 
-# -- Purge and keys that are used again --
+# -- Purges and reused keys --
 
 
 def after_each_creation(act: Callable[[str], object]) -> Any:
-    """Do something with each name as soon as its bytes are stored, before they are recorded."""
+    """Call ``act`` with each name between the storing and the recording of its bytes."""
     writer = DeliveryStoreMixin.writer
 
     def writer_that_acts(self: Any, key: str, *, record: Any, **options: Any) -> Any:
@@ -285,7 +208,7 @@ def after_each_creation(act: Callable[[str], object]) -> Any:
 
 
 def purged_after_its_bytes() -> Any:
-    """Let somebody purge as soon as the next bytes are stored, before they are recorded."""
+    """Purge on another connection once the next bytes are stored, before they are recorded."""
     purges: list[threading.Thread] = []
 
     def purge_once(name: str) -> None:
@@ -298,15 +221,15 @@ def purged_after_its_bytes() -> Any:
 
 @contextmanager
 def buried_without_bytes() -> Iterator[None]:
-    """What a purge has left that was killed before its COMMIT: tombstones, but no bytes."""
+    """Simulate a purge that was killed before its COMMIT: delete the bytes of all tombstones."""
     yield
     Tombstone.objects.update(due=timezone.now())
     for name in state.buried_names():
         store_for(FileMeta).delete(name)
 
 
-def test_purge_before_a_new_row_under_an_old_id_is_recorded(delivery: Any, row: Any) -> None:
-    """Nobody stores under a key that a tombstone names, even if it is free."""
+def test_new_row_with_an_old_id_survives_a_purge(delivery: Any, row: Any) -> None:
+    """Bytes are never stored under a key that a tombstone names."""
     new = FileMeta(pk=row.pk, delivery=delivery, filename="again.txt")
     new.content = ContentFile(NEW, name="again.txt")
     with buried_without_bytes():
@@ -314,11 +237,10 @@ def test_purge_before_a_new_row_under_an_old_id_is_recorded(delivery: Any, row: 
     with purged_after_its_bytes():
         new.save()
     assert state.stored(new) == NEW
-    assert state.faults() == []
 
 
 def test_nothing_is_stored_under_a_buried_key(delivery: Any, row: Any) -> None:
-    """A record would be refused there, and what was stored would be left to the next purge."""
+    """It could not be recorded, and the next purge would remove it."""
     new = FileMeta(pk=row.pk, delivery=delivery, filename="again.txt")
     new.content = ContentFile(NEW, name="again.txt")
     with buried_without_bytes():
@@ -329,19 +251,18 @@ def test_nothing_is_stored_under_a_buried_key(delivery: Any, row: Any) -> None:
     assert created == [new.content.name]
 
 
-def test_purge_before_a_row_that_lost_its_content_has_some_again(row: Any) -> None:
-    """Likewise, through the store's own interface."""
+def test_rewritten_row_survives_a_purge(row: Any) -> None:
+    """By write_open()."""
     store = store_for(FileMeta)
     with buried_without_bytes():
         store.remove(row)
     with purged_after_its_bytes(), store.write_open(row) as writer:
         writer.write(NEW)
     assert state.stored(row) == NEW
-    assert state.faults() == []
 
 
-def test_purge_before_the_bytes_of_many_are_recorded(delivery: Any, row: Any) -> None:
-    """Likewise, where many are added at once and ids are handed out again."""
+def test_files_of_add_files_survive_a_purge(delivery: Any, row: Any) -> None:
+    """Where ids are reused."""
     with buried_without_bytes():
         row.delete()
     name = Tombstone.objects.get().name
@@ -350,12 +271,11 @@ def test_purge_before_the_bytes_of_many_are_recorded(delivery: Any, row: Any) ->
     with purged_after_its_bytes():
         rows = delivery.add_files({"a.txt": NEW, "b.txt": NEW})
     assert name not in state.names()
-    assert [state.stored(each) for each in rows] == [NEW, NEW]
-    assert state.faults() == []
+    assert [state.stored(file) for file in rows] == [NEW, NEW]
 
 
-def test_purge_waits_for_nobody_and_takes_no_uncommitted_bytes(delivery: Any, row: Any) -> None:
-    """A row under an old id is not committed when purge runs, elsewhere."""
+def test_purge_does_not_wait_and_keeps_uncommitted_bytes(delivery: Any, row: Any) -> None:
+    """A new row with an old id is not committed when the purge runs."""
     key = row.content.name
     FileMeta.objects.filter(pk=row.pk).delete()
     Tombstone.objects.update(due=timezone.now())
@@ -368,12 +288,11 @@ def test_purge_waits_for_nobody_and_takes_no_uncommitted_bytes(delivery: Any, ro
     elsewhere.join()
     assert key not in state.names()
     assert state.stored(new) == NEW
-    assert state.faults() == []
 
 
 @pytest.mark.parametrize("model", ["devilry_deliveries.filemeta", "testapp.note"])
-def test_tombstone_that_comes_after_the_bytes_is_heeded(delivery: Any, model: str) -> None:
-    """Another row, of any model in the store, named the key: the bytes get another name."""
+def test_late_tombstone_gives_the_file_another_name(delivery: Any, model: str) -> None:
+    """A row of any model in the store may have had the key."""
     names: list[str] = []
 
     def bury_the_first(name: str) -> None:
@@ -390,38 +309,29 @@ def test_tombstone_that_comes_after_the_bytes_is_heeded(delivery: Any, model: st
     with override_deliverystore("deliveries", model=Note):
         assert [event.result for event in purge()] == ["removed"]
     assert state.stored(row) == NEW
-    assert state.faults() == []
 
 
-def test_tombstone_that_comes_after_the_bytes_of_many_is_heeded(delivery: Any) -> None:
-    """None of the files is added, and the error says why."""
-
-    def source() -> Iterator[bytes]:
-        yield NEW
-        in_a_thread(bury_first).join()
+def test_late_tombstone_fails_add_files(delivery: Any) -> None:
+    """No file is added."""
 
     def bury_first() -> None:
         name = store_for(FileMeta).layout.key(*delivery.files.get(filename="a.txt").key_ids())
         Tombstone.objects.create(
-            model="devilry_deliveries.filemeta",
-            alias="deliveries",
-            name=name,
-            due=timezone.now(),
+            model="devilry_deliveries.filemeta", alias="deliveries", name=name, due=timezone.now()
         )
 
     with pytest.raises(FileExistsError, match="belongs to a deleted file"):
-        delivery.add_files({"a.txt": NEW, "b.txt": source()})
+        delivery.add_files({"a.txt": NEW, "b.txt": during(bury_first)})
     assert delivery.files.count() == 2
-    assert state.faults() == []
 
 
 @pytest.mark.parametrize("is_purged", [False, True], ids=["buried", "purged"])
-def test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted(
+def test_bytes_adopted_and_deleted_meanwhile_are_not_adopted(
     delivery: Any, is_purged: bool
 ) -> None:
-    """Meanwhile their hash was computed: a row must not name what is to be removed, or gone."""
+    """It happens while their hash is computed."""
     store = store_for(FileMeta)
-    name = store.save("lying/there.txt", ContentFile(NEW))
+    name = store.save("found/there.txt", ContentFile(NEW))
     stream = store.stream
 
     def stream_while_others_work(name: str) -> Iterator[bytes]:
@@ -438,11 +348,10 @@ def test_bytes_that_somebody_else_adopts_and_deletes_are_not_adopted(
     with patch.object(store, "stream", stream_while_others_work), refused:
         FileMeta.objects.adopt(name, delivery=delivery)
     assert delivery.files.count() == 2
-    assert state.faults() == []
 
 
-def test_bytes_that_a_row_of_another_model_adopts_are_not_adopted(delivery: Any) -> None:
-    """Meanwhile their hash was computed; two rows never name one object."""
+def test_bytes_adopted_by_another_model_are_not_adopted(delivery: Any) -> None:
+    """Two rows never name one object."""
     store = store_for(FileMeta)
     name = store.save("found/there.txt", ContentFile(NEW))
     stream = store.stream
@@ -461,8 +370,8 @@ def test_bytes_that_a_row_of_another_model_adopts_are_not_adopted(delivery: Any)
     assert delivery.files.count() == 2
 
 
-def test_newest_row_may_be_deleted_while_it_is_looked_up(delivery: Any, row: Any) -> None:
-    """Its missing bytes are no sign of a wrong store: what is due is removed nevertheless."""
+def test_purge_ignores_a_newest_row_that_is_deleted_meanwhile(delivery: Any, row: Any) -> None:
+    """Its missing bytes do not mean that this is a wrong store."""
     newest, store = delivery.files.last(), store_for(FileMeta)
     size = store.size
 
@@ -476,28 +385,23 @@ def test_newest_row_may_be_deleted_while_it_is_looked_up(delivery: Any, row: Any
     row.delete()
     Tombstone.objects.update(due=timezone.now())
     with patch.object(store, "size", others_delete):
-        # Of a store that is empty now, though a tombstone is left, the purge may say so.
+        # The purge may also report that the store is empty although a tombstone is left.
         assert [event.result for event in purge() if event.subject == name] == ["removed"]
     assert not FileMeta.objects.exists()
+    Tombstone.objects.all().delete()  # of the bytes that others_delete() has deleted
 
 
-def test_row_of_many_that_somebody_else_stores_into_keeps_those_bytes(delivery: Any) -> None:
-    """add_files() records its bytes in rows that are still empty, or in none."""
-
-    def source() -> Iterator[bytes]:
-        yield NEW
-        other = in_a_thread(lambda: again(FileMeta.objects.get(filename="a.txt"), OLD))
-        other.join()
-
+def test_add_files_keeps_content_that_another_save_stored(delivery: Any) -> None:
+    """It records its bytes in empty rows only."""
+    source = during(lambda: again(FileMeta.objects.get(filename="a.txt"), OLD))
     with pytest.raises(FileExistsError, match="[Aa]nother upload"):
-        delivery.add_files({"a.txt": NEW, "b.txt": source()})
+        delivery.add_files({"a.txt": NEW, "b.txt": source})
     assert state.stored(delivery.files.get(filename="a.txt")) == OLD
     assert not delivery.files.filter(filename="b.txt").exists()
-    assert state.faults() == []
 
 
-def test_files_of_rows_taken_over_get_other_names(delivery: Any) -> None:
-    """The writer that the row was taken over from may store under its key at any time."""
+def test_taken_over_rows_get_alternative_names(delivery: Any) -> None:
+    """The previous writer may store under the key at any time."""
     FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
     new, late = sorted(
         delivery.add_files({"late.txt": NEW, "new.txt": NEW}),
@@ -508,17 +412,12 @@ def test_files_of_rows_taken_over_get_other_names(delivery: Any) -> None:
     assert late.content.name != key(*late.key_ids())
 
 
-def test_row_of_many_that_is_deleted_meanwhile_is_an_error(delivery: Any) -> None:
-    """None of the files is added."""
-
-    def source() -> Iterator[bytes]:
-        yield NEW
-        in_a_thread(lambda: FileMeta.objects.filter(filename="a.txt").delete()).join()
-
+def test_row_deleted_meanwhile_fails_add_files(delivery: Any) -> None:
+    """No file is added."""
+    source = during(lambda: FileMeta.objects.filter(filename="a.txt").delete())
     with pytest.raises(FileMeta.DoesNotExist, match="was deleted"):
-        delivery.add_files({"a.txt": NEW, "b.txt": source()})
+        delivery.add_files({"a.txt": NEW, "b.txt": source})
     assert delivery.files.count() == 2
-    assert state.faults() == []
 
 
 # -- Rows that another writer takes over --
@@ -528,10 +427,10 @@ def test_row_of_many_that_is_deleted_meanwhile_is_an_error(delivery: Any) -> Non
 def taken_over(
     delivery: Any, *, fails: bool = True, stores: bool = False
 ) -> Iterator[Callable[[], Iterator[bytes]]]:
-    """Give a source of bytes whose row another writer takes over while it is read.
+    """Yield a source of bytes whose row another writer takes over while it is read.
 
     ``fails``: the source raises then. ``stores``: the other writer has stored its bytes by then,
-    instead of when the block has ended.
+    otherwise it stores them at the end of the block.
     """
     taken, over = threading.Event(), threading.Event()
     writers: list[threading.Thread] = []
@@ -564,25 +463,19 @@ def taken_over(
 
 
 @pytest.mark.parametrize("way", ["add_file", "add_files", "again"])
-def test_failing_writer_keeps_row_that_was_taken_over(delivery: Any, way: str) -> None:
+def test_failing_writer_keeps_a_row_taken_over_from_it(delivery: Any, way: str) -> None:
     """The row of the second writer is neither deleted nor given back."""
-    if way == "again":  # the first writer takes over a row itself
-        FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
     with taken_over(delivery) as source:
         with pytest.raises(Undone):
-            if way == "add_files":
-                delivery.add_files({"late.txt": source(), "other.txt": NEW})
-            else:
-                delivery.add_file("late.txt", source())
+            add_late(delivery, way, source())
         row = delivery.files.get(filename="late.txt")
         assert row.created > state.LONG_AGO
     assert state.stored(row) == NEW
     assert not delivery.files.filter(filename="other.txt").exists()
-    assert state.faults() == []
 
 
 def add_late(delivery: Any, way: str, content: Any) -> None:
-    """Add a file by add_file(), with a new row or again one left behind, or in another way."""
+    """Add late.txt in one of the ways. "again" takes over an abandoned row."""
     if way == "add_files":
         delivery.add_files({"late.txt": content, "other.txt": NEW})
     elif way == "create":
@@ -608,46 +501,36 @@ def test_writer_whose_row_was_taken_over_fails(delivery: Any, way: str, stores: 
     assert not delivery.files.filter(filename="other.txt").exists()
     assert not state.left()
     assert OLD in {state.bytes_under(name) for name in state.orphans()}
-    assert state.faults() == []
 
 
 @pytest.mark.parametrize("way", ADDING)
-def test_row_that_another_save_stores_into_keeps_those_bytes(delivery: Any, way: str) -> None:
-    """What adds a file records it in a row without content, or not at all."""
-
-    def source() -> Iterator[bytes]:
-        yield OLD
-        in_a_thread(lambda: again(FileMeta.objects.get(filename="late.txt"))).join()
-
+def test_added_file_does_not_replace_concurrent_content(delivery: Any, way: str) -> None:
+    """Adding a file records it only in a row without content."""
+    source = during(lambda: again(FileMeta.objects.get(filename="late.txt")), OLD)
     with pytest.raises(FileExistsError, match="[Aa]nother upload"):
-        add_late(delivery, way, source())
+        add_late(delivery, way, source)
     assert state.stored(delivery.files.get(filename="late.txt")) == NEW
     assert not delivery.files.filter(filename="other.txt").exists()
     assert not state.left()
-    assert state.faults() == []
 
 
 @pytest.mark.parametrize("way", ADDING)
-def test_row_under_the_same_id_keeps_its_own_bytes(delivery: Any, way: str) -> None:
-    """SQLite gives the id of a row that was deleted to the next one."""
+def test_new_row_with_the_same_id_gets_no_content(delivery: Any, way: str) -> None:
+    """SQLite reuses the id of a deleted row."""
 
     def insert_another() -> None:
         row = delivery.files.get(filename="late.txt")
         FileMeta.objects.filter(pk=row.pk).delete()
         FileMeta.objects.create(pk=row.pk, delivery=delivery, filename="another.txt")
 
-    def source() -> Iterator[bytes]:
-        yield OLD
-        in_a_thread(insert_another).join()
-
     with pytest.raises(FileExistsError, match="[Aa]nother upload"):
-        add_late(delivery, way, source())
+        add_late(delivery, way, during(insert_another, OLD))
     assert not delivery.files.get(filename="another.txt").content
     assert not delivery.files.filter(filename="late.txt").exists()
 
 
 def test_stale_save_does_not_undo_a_takeover(delivery: Any) -> None:
-    """It writes no time, so that the row does not look left behind again."""
+    """It does not write the time, so the row does not look abandoned again."""
     FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
     stale = FileMeta.objects.get(filename="late.txt")
 
@@ -659,11 +542,9 @@ def test_stale_save_does_not_undo_a_takeover(delivery: Any) -> None:
 
     row = delivery.add_file("late.txt", source())
     assert state.stored(row) == OLD
-    assert state.faults() == []
 
 
-def test_row_taken_over_is_replaced_by_later_saves(delivery: Any) -> None:
-    """Only the call that takes the row over adds content."""
+def test_later_saves_replace_content_of_a_taken_over_row(delivery: Any) -> None:
     FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
     row = delivery.add_file("late.txt", OLD)
     again(row)
@@ -674,8 +555,8 @@ def test_row_taken_over_is_replaced_by_later_saves(delivery: Any) -> None:
 @pytest.mark.parametrize(
     ("way", "most"), [("add_file", 9), ("add_files", 10), ("create", 8), ("again", 14)]
 )
-def test_adding_sends_few_statements(delivery: Any, way: str, most: int) -> None:
-    """Neither the clock nor the state of the row costs one, nor does a transaction's level."""
+def test_adding_a_file_sends_few_statements(delivery: Any, way: str, most: int) -> None:
+    """Neither the clock, the state of the row nor the isolation level costs one."""
     with CaptureQueriesContext(connection) as captured:
         add_late(delivery, way, iter([NEW]))
     if connection.vendor == "sqlite":  # where each lock begins with a write
@@ -685,7 +566,7 @@ def test_adding_sends_few_statements(delivery: Any, way: str, most: int) -> None
 
 @pytest.mark.parametrize("days", [365, -365], ids=["ahead", "behind"])
 def test_takeover_uses_the_clock_of_the_database(delivery: Any, days: int) -> None:
-    """The clock of a host that is off makes no row look left behind."""
+    """A wrong clock of the host does not make a row look abandoned."""
     FileMeta.objects.create(delivery=delivery, filename="young.txt")
     FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
     now = timezone.now
@@ -698,8 +579,8 @@ def test_takeover_uses_the_clock_of_the_database(delivery: Any, days: int) -> No
 
 
 @override_settings(USE_TZ=False, TIME_ZONE="America/New_York", DELIVERY_STORE_GRACE_HOURS=1)
-def test_takeover_without_time_zones(delivery: Any) -> None:
-    """Datetimes are local then, on SQLite too, whose clock has UTC."""
+def test_takeover_works_without_time_zones(delivery: Any) -> None:
+    """Datetimes are local then, but the clock of SQLite is in UTC."""
     FileMeta.objects.create(delivery=delivery, filename="young.txt")
     FileMeta.objects.create(
         delivery=delivery, filename="late.txt", created=timezone.now() - timedelta(hours=2)
@@ -710,8 +591,7 @@ def test_takeover_without_time_zones(delivery: Any) -> None:
     assert abs(row.created - timezone.now()) < timedelta(minutes=1)
 
 
-def test_time_computed_by_the_database_does_not_stop_a_save(delivery: Any) -> None:
-    """The row is known by having no content alone."""
+def test_save_accepts_a_time_computed_by_the_database(delivery: Any) -> None:
     content = ContentFile(NEW, "late.txt")
     row = FileMeta.objects.create(
         delivery=delivery, filename="late.txt", created=Now(), content=content
@@ -721,7 +601,7 @@ def test_time_computed_by_the_database_does_not_stop_a_save(delivery: Any) -> No
 
 @pytest.mark.parametrize("how", ["taken over", "stored"])
 def test_row_changed_since_it_was_read_is_not_taken_over(delivery: Any, how: str) -> None:
-    """Of two writers who find the same row left behind, one gets it."""
+    """Only one of two writers takes over the same abandoned row."""
     left = FileMeta.objects.create(delivery=delivery, filename="late.txt", created=state.LONG_AGO)
     take_over = Delivery._take_over
 
@@ -738,12 +618,11 @@ def test_row_changed_since_it_was_read_is_not_taken_over(delivery: Any, how: str
     ):
         delivery.add_file("late.txt", OLD)
     assert state.stored(left) == (NEW if how == "stored" else None)
-    assert state.faults() == []
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["add_file", "add_files"])
-def test_filename_taken_at_the_same_time_is_a_clear_error(delivery: Any, many: bool) -> None:
-    """A row that is inserted between the look and the INSERT keeps its name."""
+@pytest.mark.parametrize("way", ["add_file", "add_files"])
+def test_filename_taken_meanwhile_raises_file_exists_error(delivery: Any, way: str) -> None:
+    """The row that was inserted after the lookup is kept."""
     claimed = Delivery._claimed
 
     @contextmanager
@@ -756,92 +635,71 @@ def test_filename_taken_at_the_same_time_is_a_clear_error(delivery: Any, many: b
         patch.object(Delivery, "_claimed", claimed_late),
         pytest.raises(FileExistsError, match=r"'late\.txt' .* is being added by another upload"),
     ):
-        if many:
-            delivery.add_files({"late.txt": NEW, "other.txt": NEW})
-        else:
-            delivery.add_file("late.txt", NEW)
+        add_late(delivery, way, NEW)
     assert not delivery.files.get(filename="late.txt").content
     assert delivery.files.count() == 3
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["add_file", "add_files"])
-def test_error_after_the_record_keeps_the_row(delivery: Any, many: bool) -> None:
-    """A row with content is not deleted: the reply to its COMMIT may have been lost."""
+@contextmanager
+def lost_reply(is_recorded: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Raise after the COMMIT that records the bytes, and expect the error in the caller."""
     atomic_exit = transaction.Atomic.__exit__
 
     def exit_and_fail(self: Any, *exception: Any) -> None:
         atomic_exit(self, *exception)
-        recorded = delivery.files.filter(filename="late.txt", content__isnull=False)
-        if not connection.in_atomic_block and recorded.exists():
+        if not connection.in_atomic_block and is_recorded():
             raise OperationalError("the reply is lost")
 
     with (
         patch.object(transaction.Atomic, "__exit__", exit_and_fail),
         pytest.raises(OperationalError, match="the reply is lost"),
     ):
-        if many:
-            delivery.add_files({"late.txt": NEW})
-        else:
-            delivery.add_file("late.txt", NEW)
-    assert state.stored(delivery.files.get(filename="late.txt")) == NEW
-    assert state.faults() == []
+        yield
+
+
+@pytest.mark.parametrize("way", ["add_file", "add_files"])
+def test_error_after_the_record_keeps_the_row(delivery: Any, way: str) -> None:
+    """A row with content is not deleted: the reply to its COMMIT may have been lost."""
+    recorded = delivery.files.filter(filename="late.txt", content__isnull=False)
+    with lost_reply(recorded.exists):
+        add_late(delivery, way, NEW)
+    assert state.stored(recorded.get()) == NEW
 
 
 def test_error_after_the_record_restores_the_instance(row: Any) -> None:
-    """Written through the store's own interface, it knows the old content, as before."""
-    known, atomic_exit = row.content.name, transaction.Atomic.__exit__
-
-    def exit_and_fail(self: Any, *exception: Any) -> None:
-        atomic_exit(self, *exception)
-        if not connection.in_atomic_block:
-            raise OperationalError("the reply is lost")
-
-    with (
-        patch.object(transaction.Atomic, "__exit__", exit_and_fail),
-        pytest.raises(OperationalError, match="the reply is lost"),
-        store_for(row).write_open(row) as writer,
-    ):
+    """Written by write_open(), it has its old content again."""
+    known = row.content.name
+    with lost_reply(), store_for(row).write_open(row) as writer:
         writer.write(NEW)
     assert (row.content.name, row.size) == (known, len(OLD))
     assert state.stored(row) == NEW
-    assert state.faults() == []
 
 
-# -- Deliveries that are finished while bytes move --
+# -- Deliveries that are finished during an upload --
 
 
-def test_new_content_is_refused_when_finished_meanwhile(delivery: Any, row: Any) -> None:
+def test_replacement_fails_when_the_delivery_is_finished_meanwhile(
+    delivery: Any, row: Any
+) -> None:
     """The row keeps the bytes with which the delivery was finished."""
-
-    def source() -> Iterator[bytes]:
-        yield NEW
-        in_a_thread(lambda: Delivery.objects.get(pk=delivery.pk).finish()).join()
-
-    row.content = IterableFile(source(), "again.txt")
+    source = during(lambda: Delivery.objects.get(pk=delivery.pk).finish())
+    row.content = IterableFile(source, "again.txt")
     with pytest.raises(DeliveryFinished):
         row.save()
     assert state.stored(row) == OLD
     assert Delivery.objects.get(pk=delivery.pk).successful
     assert not state.left()
-    assert state.faults() == []
 
 
-def test_many_files_are_refused_when_finished_meanwhile(delivery: Any) -> None:
-    """No row of theirs is left."""
-
-    def source() -> Iterator[bytes]:
-        yield NEW
-        finished = Delivery.objects.filter(pk=delivery.pk)
-        in_a_thread(lambda: finished.update(successful=True)).join()
-
+def test_add_files_fails_when_the_delivery_is_finished_meanwhile(delivery: Any) -> None:
+    source = during(lambda: Delivery.objects.filter(pk=delivery.pk).update(successful=True))
     with pytest.raises(DeliveryFinished):
-        delivery.add_files({"late.txt": source()})
+        delivery.add_files({"late.txt": source})
     assert delivery.files.count() == 2
-    assert state.faults() == []
 
 
-def test_new_content_is_refused_when_moved_into_finished_delivery(row: Any) -> None:
-    """The delivery that counts is that of the row in the database."""
+def test_replacement_fails_when_moved_into_a_finished_delivery(row: Any) -> None:
+    """The delivery of the row in the database decides."""
     (finished,) = state.deliveries(1, files=1, owner=row.delivery.assignment_group)
     FileMeta.objects.filter(pk=row.pk).update(delivery=finished, filename="moved.txt")
     finished.finish()
@@ -857,7 +715,7 @@ def test_new_content_is_refused_when_moved_into_finished_delivery(row: Any) -> N
 
 @contextmanager
 def held(rows: Any, then: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Lock rows on another connection until the end of the block; ``then`` is its last act."""
+    """Lock rows on another connection until the end of the block, then call ``then`` there."""
     locked, over = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -879,7 +737,7 @@ def held(rows: Any, then: Callable[[], object] = lambda: None) -> Iterator[None]
 def error_after_wait(
     act: Callable[[], object], rows: Any, then: Callable[[], object]
 ) -> Exception | None:
-    """Act while another connection holds the rows and changes them; return what was raised."""
+    """Return the error of ``act``, which waits for rows that another connection changes."""
     raised: list[Exception] = []
 
     def run() -> None:
@@ -890,7 +748,7 @@ def error_after_wait(
 
     with held(rows, then):
         thread = in_a_thread(run)
-        thread.join(1)  # it has read by then what it reads without a lock
+        thread.join(1)  # by then it has sent all queries without a lock
     thread.join(30)
     assert not thread.is_alive()
     return raised[0] if raised else None
@@ -898,27 +756,27 @@ def error_after_wait(
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("act", ["replace", "add_files", "adopt", "finish"])
-def test_delivery_finished_during_wait_takes_no_file(delivery: Any, row: Any, act: str) -> None:
-    """The state of the delivery is read when it is locked, not before."""
-    store_for(FileMeta).save("lying/there.txt", ContentFile(NEW))
+def test_delivery_finished_while_waiting_takes_no_file(delivery: Any, row: Any, act: str) -> None:
+    """The state of the delivery is read when it is locked."""
+    store_for(FileMeta).save("found/there.txt", ContentFile(NEW))
     acts: dict[str, Callable[[], object]] = {
         "replace": lambda: again(row),
         "add_files": lambda: delivery.add_files({"late.txt": NEW}),
-        "adopt": lambda: FileMeta.objects.adopt("lying/there.txt", delivery=delivery),
+        "adopt": lambda: FileMeta.objects.adopt("found/there.txt", delivery=delivery),
         "finish": delivery.finish,
     }
     rows = Delivery.objects.filter(pk=delivery.pk)
     error = error_after_wait(acts[act], rows, lambda: rows.update(successful=True, number=7))
     assert isinstance(error, DeliveryFinished)
-    assert [state.stored(each) for each in delivery.files] == [OLD, OLD]
+    assert [state.stored(file) for file in delivery.files] == [OLD, OLD]
     assert rows.get().number == 7
     assert not state.left()
 
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("act", ["remove", "delete"])
-def test_content_replaced_during_wait_is_buried(act: str) -> None:
-    """The tombstone names what the row names when it is locked, of a row without delivery, too."""
+def test_content_replaced_while_waiting_is_buried(act: str) -> None:
+    """Also of a row without delivery."""
     note = Note.objects.create(filename="note.txt", content=ContentFile(OLD, "note.txt"))
     act_on_note = note.content.delete if act == "remove" else note.delete
     rows = Note.objects.filter(pk=note.pk)
@@ -929,8 +787,8 @@ def test_content_replaced_during_wait_is_buried(act: str) -> None:
 
 
 @pytest.mark.postgres
-def test_file_removed_during_wait_is_not_restored(row: Any) -> None:
-    """A purge that is at work on a file ends before the file is restored."""
+def test_file_removed_while_waiting_is_not_restored(row: Any) -> None:
+    """The purge of a file ends before the file is restored."""
     row.content.delete()
     tombstone = Tombstone.objects.get()
 
@@ -945,8 +803,8 @@ def test_file_removed_during_wait_is_not_restored(row: Any) -> None:
 
 
 @pytest.mark.postgres
-def test_finish_waits_for_lock_of_the_group(delivery: Any) -> None:
-    """Two deliveries of a group that are finished at once get two numbers."""
+def test_finish_waits_for_the_lock_of_the_group(delivery: Any) -> None:
+    """So concurrent deliveries of a group get different numbers."""
     groups = AssignmentGroup.objects.filter(pk=delivery.assignment_group_id)
     with held(groups):
         thread = in_a_thread(delivery.finish)
@@ -957,8 +815,8 @@ def test_finish_waits_for_lock_of_the_group(delivery: Any) -> None:
 
 
 @pytest.mark.postgres
-def test_finish_passes_by_tombstones_that_are_held(delivery: Any, row: Any) -> None:
-    """Who restores the file waits for the delivery, so finish() does not wait for them."""
+def test_finish_does_not_wait_for_locked_tombstones(delivery: Any, row: Any) -> None:
+    """A restore locks them and waits for the delivery."""
     row.delete()
     with held(Tombstone.objects.all()):
         thread = in_a_thread(delivery.finish)
@@ -968,8 +826,7 @@ def test_finish_passes_by_tombstones_that_are_held(delivery: Any, row: Any) -> N
 
 
 @pytest.mark.postgres
-def test_locked_delivery_can_be_referred_to(delivery: Any) -> None:
-    """A row that only refers to the delivery is inserted while it is locked."""
+def test_row_of_a_locked_delivery_can_be_inserted(delivery: Any) -> None:
     with transaction.atomic():
         lock_row(Delivery, delivery.pk, "default")
         thread = in_a_thread(
@@ -998,7 +855,7 @@ def in_a_thread(act: Callable[[], object]) -> threading.Thread:
 
 
 class Gone:
-    """Lets every statement fail from the moment on at which the source of the bytes breaks it."""
+    """Execute wrapper that fails every statement after the source of the bytes was read."""
 
     def __init__(self) -> None:
         self.is_gone = False
@@ -1013,10 +870,8 @@ class Gone:
         self.is_gone = True
 
 
-def test_database_that_dies_between_bytes_and_record_leaves_a_row_to_take_over(
-    delivery: Any,
-) -> None:
-    """The row cannot be deleted again: the error says so, and past the grace time it is reused."""
+def test_database_failure_before_the_record_leaves_an_abandoned_row(delivery: Any) -> None:
+    """The row cannot be deleted. It is taken over after the grace time."""
     gone = Gone()
     with connection.execute_wrapper(gone), pytest.raises(OperationalError) as caught:
         delivery.add_file("late.txt", gone.source())
@@ -1031,11 +886,10 @@ def test_database_that_dies_between_bytes_and_record_leaves_a_row_to_take_over(
     row = delivery.add_file("late.txt", NEW)
     assert row.pk == left.pk
     assert state.stored(row) == NEW
-    assert state.faults() == []
 
 
-def test_database_that_dies_between_bytes_and_record_restores_the_instance(delivery: Any) -> None:
-    """It has its file still, and no id: it can be saved under another name."""
+def test_database_failure_before_the_record_restores_the_instance(delivery: Any) -> None:
+    """It is unsaved again, with its file, and can be saved with another name."""
     row, gone = FileMeta(delivery=delivery, filename="late.txt"), Gone()
     row.content = IterableFile(gone.source(), "late.txt")
     pending = row.content
@@ -1047,11 +901,10 @@ def test_database_that_dies_between_bytes_and_record_restores_the_instance(deliv
     row.filename = "other.txt"
     again(row)
     assert state.stored(row) == NEW
-    assert state.faults() == []
 
 
-def test_database_that_dies_before_many_are_recorded_adds_none(delivery: Any) -> None:
-    """add_files() names the first cause, not what came of deleting its rows again."""
+def test_database_failure_before_the_record_fails_add_files(delivery: Any) -> None:
+    """The error is the first one, not that of deleting the rows."""
     gone = Gone()
     with connection.execute_wrapper(gone), pytest.raises(OperationalError) as caught:
         delivery.add_files({"late.txt": NEW, "later.txt": gone.source()})
@@ -1061,14 +914,13 @@ def test_database_that_dies_before_many_are_recorded_adds_none(delivery: Any) ->
     delivery.files.filter(content__isnull=True).update(created=state.LONG_AGO)
     rows = delivery.add_files({"late.txt": NEW, "later.txt": NEW})
     assert [state.stored(row) for row in rows] == [NEW, NEW]
-    assert state.faults() == []
 
 
 @remove_at_once
-def test_removal_that_fails_after_commit_is_no_error_of_the_delete(
+def test_delete_ignores_a_removal_that_fails_after_commit(
     row: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rows are deleted and that is told; the tombstone stays for a purge."""
+    """The failure is logged, and the tombstone is left for a purge."""
     name = row.content.name
     with patch(
         "devilry_storage.deletion.removal.refusal", side_effect=OperationalError("it is gone")
@@ -1085,7 +937,7 @@ def test_removal_that_fails_after_commit_is_no_error_of_the_delete(
 
 @contextmanager
 def through_proxy() -> Iterator[Proxy]:
-    """Let Django's connection pass a proxy."""
+    """Connect to PostgreSQL through a proxy."""
     known = dict(connection.settings_dict)
     connection.close()
     try:
@@ -1099,7 +951,7 @@ def through_proxy() -> Iterator[Proxy]:
 
 @contextmanager
 def lost_commit() -> Iterator[None]:
-    """The server commits, but its answer is lost: the caller sees an error."""
+    """Lose the reply to the COMMIT of the block and expect the caller's error."""
     with through_proxy() as proxy:
         proxy.swallow_reply(to=b"COMMIT")
         with pytest.raises(OperationalError):
@@ -1108,16 +960,9 @@ def lost_commit() -> Iterator[None]:
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("many", [False, True], ids=["add_file", "add_files"])
-def test_lost_commit_of_a_new_file_keeps_the_row(delivery: Any, many: bool) -> None:
-    """Who "cleaned up" would delete what is committed. A second try is told that it is there."""
-
-    def store(content: Any) -> None:
-        if many:
-            delivery.add_files({"late.txt": content})
-        else:
-            delivery.add_file("late.txt", content)
-
+@pytest.mark.parametrize("way", ["add_file", "add_files"])
+def test_lost_commit_of_a_new_file_keeps_the_row(delivery: Any, way: str) -> None:
+    """The row may be committed, so it is not deleted. A second attempt finds the file."""
     with through_proxy() as proxy:
 
         def source() -> Iterator[bytes]:
@@ -1125,17 +970,16 @@ def test_lost_commit_of_a_new_file_keeps_the_row(delivery: Any, many: bool) -> N
             proxy.swallow_reply(to=b"COMMIT")  # of the record; the row is there
 
         with pytest.raises(OperationalError):
-            store(source())
+            add_late(delivery, way, source())
         assert proxy.fired == 1
     assert state.stored(delivery.files.get(filename="late.txt")) == NEW
     with pytest.raises(FileExistsError, match="exists already"):
-        store(NEW)
-    assert state.faults() == []
+        add_late(delivery, way, NEW)
 
 
 @pytest.mark.postgres
 def test_lost_commit_of_a_replacement_keeps_the_new_bytes(row: Any) -> None:
-    """The old ones have a tombstone; the instance can be saved again."""
+    """The old ones have a tombstone. The instance can be saved again."""
     with lost_commit():
         again(row)
     assert state.stored(row) == NEW
@@ -1143,27 +987,25 @@ def test_lost_commit_of_a_replacement_keeps_the_new_bytes(row: Any) -> None:
     row.save()
     assert state.stored(row) == NEW
     assert Tombstone.objects.count() == 2
-    assert state.faults() == []
 
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("days", [0, 30])
-def test_lost_commit_of_a_delete_leaves_the_bytes_to_a_purge(row: Any, days: int) -> None:
-    """Nobody knows that it is committed, so nothing is removed right after it."""
+def test_lost_commit_of_a_delete_leaves_bytes_to_purge(row: Any, days: int) -> None:
+    """The caller does not know of the COMMIT, so nothing is removed after it."""
     name = row.content.name
     with override_settings(DELIVERY_STORE_RETENTION_DAYS=days):
         with lost_commit():
             row.delete()
         assert state.buried_names() == {name}
-        assert state.faults() == []
     Tombstone.objects.update(due=timezone.now())
     assert [event.result for event in purge()] == ["removed"]
     assert state.names() == state.live_names()
 
 
 @pytest.mark.postgres
-def test_lost_commit_of_finish_leaves_it_finished(delivery: Any) -> None:
-    """The instance does not know; a second try says that it is finished."""
+def test_lost_commit_of_finish_leaves_the_delivery_finished(delivery: Any) -> None:
+    """A second attempt raises DeliveryFinished."""
     with lost_commit():
         delivery.finish()
     assert not delivery.successful
@@ -1172,17 +1014,17 @@ def test_lost_commit_of_finish_leaves_it_finished(delivery: Any) -> None:
     assert Delivery.objects.get(pk=delivery.pk).number == 1
 
 
-# -- SQLite's one write lock --
+# -- The write lock of SQLite --
 
 
 @contextmanager
-def somebody_writes() -> Iterator[None]:
-    """Another connection has written and waits for the readers to commit."""
+def concurrent_write() -> Iterator[None]:
+    """Write on another connection, whose COMMIT waits for the readers."""
     written, result = threading.Event(), []
 
     def write() -> None:
         with transaction.atomic():
-            state.group("somebody's")
+            state.group("concurrent")
             written.set()
         result.append("committed")
 
@@ -1195,10 +1037,8 @@ def somebody_writes() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("operate", ["add_file", "add_files", "replace", "delete", "finish"])
-def test_locked_database_is_the_callers_error_and_loses_nothing(
-    delivery: Any, row: Any, operate: str
-) -> None:
-    """In a transaction that has read before somebody wrote, SQLite refuses to write."""
+def test_locked_database_raises_and_loses_nothing(delivery: Any, row: Any, operate: str) -> None:
+    """SQLite cannot write in a transaction that read before another wrote."""
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL has row locks.")
     acts = {
@@ -1208,23 +1048,22 @@ def test_locked_database_is_the_callers_error_and_loses_nothing(
         "delete": row.delete,
         "finish": delivery.finish,
     }
-    # Whoever waits for us goes on when our transaction is over.
+    # The other connection continues when this transaction is over.
     locked = pytest.raises(OperationalError, match="locked")
     with ExitStack() as over, locked, transaction.atomic():
         assert FileMeta.objects.count() == 2
-        over.enter_context(somebody_writes())
+        over.enter_context(concurrent_write())
         acts[operate]()
-    assert [state.stored(each) for each in delivery.files] == [OLD, OLD]
+    assert [state.stored(file) for file in delivery.files] == [OLD, OLD]
     assert state.names() == state.live_names()
     assert not state.left()
     if operate == "replace":
         assert row.content.is_pending_file
     acts[operate]()
-    assert state.faults() == []
 
 
-def test_transaction_that_begins_with_us_waits_for_the_write_lock(delivery: Any) -> None:
-    """Nothing is read before the lock is taken: SQLite would refuse to write then."""
+def test_first_statement_waits_for_the_write_lock(delivery: Any) -> None:
+    """After a read, SQLite could not wait for it."""
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL has row locks.")
     row = FileMeta(delivery_id=delivery.pk, filename="later.txt")
@@ -1238,7 +1077,7 @@ def test_transaction_that_begins_with_us_waits_for_the_write_lock(delivery: Any)
 
         def write(begun: threading.Event = begun) -> None:
             with transaction.atomic():
-                state.group("somebody's")
+                state.group("concurrent")
                 begun.set()
                 time.sleep(0.1)
 
@@ -1248,4 +1087,3 @@ def test_transaction_that_begins_with_us_waits_for_the_write_lock(delivery: Any)
             act()
         thread.join()
     assert delivery.files.count() == 5
-    assert state.faults() == []

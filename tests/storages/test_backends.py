@@ -1,4 +1,4 @@
-"""Storages of others under the mixin: their answers become those of Django's contract."""
+"""Third-party storages with the mixin: it adapts their behaviour to Django's contract."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .test_contents import Streamed
 
 
 class ServiceError(Exception):
-    """What the client of a service raises, whatever went wrong."""
+    """The only error that the client of a service raises."""
 
 
 class Service(InMemoryStorage):
-    """A storage with errors of its own; it reads what it stores, and overwrites if it can."""
+    """A storage with its own errors, which calls read() and overwrites files."""
 
     failing = False
 
@@ -46,19 +46,18 @@ class Service(InMemoryStorage):
 
 
 class ServiceStore(DeliveryStoreMixin, Service):
-    """The same as a delivery store."""
+    """The service as a delivery store."""
 
 
-def test_error_of_a_backend_about_a_missing_file_says_so() -> None:
-    """Whatever the backend raises then, it is a FileNotFoundError."""
+def test_error_of_a_missing_file_is_translated() -> None:
     with pytest.raises(FileNotFoundError) as caught:
         ServiceStore().size("a.txt")
     assert caught.value.filename == "a.txt"
     assert isinstance(caught.value.__cause__, ServiceError)
 
 
-def test_error_of_a_backend_about_a_stored_file_is_kept() -> None:
-    """Else a file would be taken for lost because of a service that fails."""
+def test_error_of_a_stored_file_is_not_translated() -> None:
+    """The file would seem lost because of a failing service."""
     store: Any = ServiceStore()
     store.save("a.txt", ContentFile(b"data"))
     store.failing = True
@@ -66,23 +65,23 @@ def test_error_of_a_backend_about_a_stored_file_is_kept() -> None:
         store.size("a.txt")
 
 
-def test_available_name_of_a_backend_that_overwrites_is_free() -> None:
-    """A form or field that asks for a name does not get a taken one."""
+def test_get_available_name_never_returns_a_taken_name() -> None:
+    """Although the backend overwrites files."""
     store = ServiceStore()
     store.save("a.txt", ContentFile(b"data"))
     assert store.get_available_name("a.txt") != "a.txt"
 
 
-def test_empty_store_is_absent() -> None:
-    """A purge asks: an unmounted disk looks like a store without files."""
+def test_empty_store_is_unavailable() -> None:
+    """An unmounted disk looks like a store without files."""
     store = ServiceStore()
     assert store.unavailable_reason() == "the store is empty"
     store.save("a/b.txt", ContentFile(b"data"))
     assert store.unavailable_reason() == ""
 
 
-def test_failure_of_a_backend_to_delete_is_told_with_its_name() -> None:
-    """Whatever it raises, the others are deleted too."""
+def test_delete_many_returns_the_errors_of_the_backend() -> None:
+    """It continues after any error."""
     store: Any = ServiceStore()
     store.failing = True
     failures = store.delete_many(["a.txt", "b.txt"])
@@ -95,16 +94,16 @@ def test_failure_of_a_backend_to_delete_is_told_with_its_name() -> None:
 @pytest.mark.parametrize(
     "content", [Streamed(), ContentFile("stream"), File(StringIO("stream"))], ids=repr
 )
-def test_backend_that_reads_gets_bytes_that_seek(content: Any) -> None:
-    """Chunks that come once, and text, are spooled for it."""
+def test_backend_gets_seekable_bytes(content: Any) -> None:
+    """One-time chunks and text are spooled."""
     store = ServiceStore()
     store.save("a.txt", content)
     with store.open("a.txt") as file:
         assert file.read() == b"stream"
 
 
-def test_name_of_a_tombstone_is_not_used() -> None:
-    """The record knows of it; its bytes may be removed at any time."""
+def test_write_open_does_not_use_names_of_tombstones() -> None:
+    """Their bytes may be removed at any time."""
     store = MemoryDeliveryStore()
     row: Any = PlainFileMeta(store, 1005, 17)
     row.is_buried = lambda name: name == "0/1/1005/17"

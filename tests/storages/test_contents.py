@@ -1,4 +1,4 @@
-"""Contents that others make, in a store whose ``_create()`` is its own, however it reads."""
+"""Unusual contents, in a store whose ``_create()`` uses read() or chunks()."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALTERNATIVES = [f"alternative{number}" for number in range(1, 9)]
 
 
 class OwnStore(DeliveryStoreMixin, InMemoryStorage):
-    """Creates conditionally as a client of a network's service would: it reads, and then asks."""
+    """A store that reads the content before it checks the name, as network clients do."""
 
     by_read = True
     failing = 0
@@ -64,7 +64,7 @@ def store(request: pytest.FixtureRequest) -> OwnStore:
 
 
 class Decrypting(_AnyFile):
-    """Its bytes are not those of its file."""
+    """A file whose bytes differ from those of its underlying file."""
 
     file: Any
 
@@ -77,7 +77,7 @@ class Decrypting(_AnyFile):
 
 
 class Duck:
-    """It has chunks and a name, which is all that save() asks for."""
+    """The minimum that save() requires: chunks and a name."""
 
     name = "duck.txt"
 
@@ -95,7 +95,7 @@ def body() -> Any:
 
 
 class Streamed(_AnyFile):
-    """Its chunks come once; its file is empty."""
+    """A file whose chunks can be read once; its underlying file is empty."""
 
     def __init__(self) -> None:
         super().__init__(ContentFile(b""), "s.txt")
@@ -115,7 +115,7 @@ CONTENTS: dict[bytes, Callable[[], Any]] = {
 }
 
 
-def test_every_content_is_stored_as_it_means_itself(subtests: pytest.Subtests) -> None:
+def test_every_content_is_stored_whole(subtests: pytest.Subtests) -> None:
     """Under the first name or the fourth, by read() or by chunks()."""
     for data, taken, by_read in itertools.product(CONTENTS, (0, 1, 3), (True, False)):
         with subtests.test(data=data, taken=taken, by_read=by_read):
@@ -128,8 +128,8 @@ def test_every_content_is_stored_as_it_means_itself(subtests: pytest.Subtests) -
             assert store.stored == dict.fromkeys(occupied, b"taken")
 
 
-def test_file_that_only_says_that_it_seeks_is_stored_whole(store: OwnStore) -> None:
-    """A compressed one over a pipe, read for a name that was taken."""
+def test_file_that_is_not_really_seekable_is_stored_whole(store: OwnStore) -> None:
+    """A compressed file in a pipe, under an alternative name."""
     ours, theirs = os.pipe()
     os.write(theirs, gzip.compress(b"data"))
     os.close(theirs)
@@ -140,8 +140,8 @@ def test_file_that_only_says_that_it_seeks_is_stored_whole(store: OwnStore) -> N
     assert store.stored == {"a.txt": b"taken", name: b"data"}
 
 
-def test_what_an_upload_knows_of_itself_is_kept() -> None:
-    """Also where its bytes have to be kept: the media type that a browser gave."""
+def test_content_type_of_an_upload_is_kept() -> None:
+    """Even if its bytes are spooled."""
 
     class Odd(SimpleUploadedFile):
         def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
@@ -152,8 +152,8 @@ def test_what_an_upload_knows_of_itself_is_kept() -> None:
     assert store.types == ["text/x-odd"]
 
 
-def test_a_source_that_broke_is_not_whole_at_the_second_attempt(store: OwnStore) -> None:
-    """A store that tries again after an error would else take the beginning for all of it."""
+def test_second_attempt_at_a_broken_source_fails(store: OwnStore) -> None:
+    """It must not take the first chunks for the whole file."""
 
     class Breaking:
         name = "b.txt"

@@ -1,4 +1,4 @@
-"""A store's own objects: created once, whole, bounded when read, and out of every listing."""
+"""Internal objects of a store: created once, read up to a limit, and never listed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS = [
 
 @pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """An empty store; one of them is on a server that ignores conditional writes."""
+    """Return an empty store. The server "racing" ignores conditional writes."""
     if request.param == "disk":
         return store_at(tmp_path / "store")
     server = s3servers.need("seaweedfs" if request.param == "racing" else request.param)
@@ -37,9 +37,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 def own(store: Any) -> OwnObjects:
-    found: OwnObjects | None = store.own_objects
-    assert found is not None
-    return found
+    objects: OwnObjects | None = store.own_objects
+    assert objects is not None
+    return objects
 
 
 def test_object_is_created_once(store: Any) -> None:
@@ -54,39 +54,40 @@ def test_object_is_replaced(store: Any) -> None:
         assert own(store).read("sites/1") == data
 
 
-def test_missing_object_is_none(store: Any) -> None:
+def test_missing_object_is_read_as_none(store: Any) -> None:
     assert own(store).read("store.json") is None
     assert own(store).names("sites") == []
 
 
-def test_names_are_those_of_the_folder(store: Any) -> None:
+def test_names_lists_the_objects_of_a_folder(store: Any) -> None:
     for path in ("sites/2", "sites/1", "store.json"):
         own(store).create(path, b"{}")
     assert sorted(own(store).names("sites")) == ["1", "2"]
 
 
-def test_long_object_is_read_in_part(store: Any) -> None:
+def test_read_returns_only_the_first_bytes_of_a_long_object(store: Any) -> None:
     own(store).create("store.json", b"x" * 100_000)
     assert own(store).read("store.json") == b"x" * (LONGEST_OWN + 1)
 
 
-def test_own_objects_are_in_no_listing_and_under_no_name(store: Any) -> None:
+def test_own_objects_cannot_be_listed_or_named(store: Any) -> None:
     own(store).create("store.json", b"{}")
     own(store).create("sites/1", b"{}")
     assert list(store.scan()) == []
     assert store.listdir("") == ([], [])
     assert (store.page("").folders, store.page("").files) == ([], [])
-    for use in (store.open, store.size, store.delete, lambda name: store.save(name, _file())):
+    for operate in (
+        store.open,
+        store.size,
+        store.delete,
+        lambda name: store.save(name, ContentFile(b"data")),
+    ):
         with pytest.raises(InvalidName):
-            use(".devilry-storage/store.json")
+            operate(".devilry-storage/store.json")
     assert own(store).read("store.json") == b"{}"
 
 
-def _file() -> ContentFile[bytes]:
-    return ContentFile(b"data")
-
-
-def test_one_of_many_creators_succeeds(store: Any) -> None:
+def test_only_one_of_many_creators_succeeds(store: Any) -> None:
     if getattr(store, "allow_races", False):
         pytest.skip("allow_races=True declares that this may fail.")
     barrier = Barrier(8)
@@ -101,33 +102,33 @@ def test_one_of_many_creators_succeeds(store: Any) -> None:
     assert own(store).read("store.json") == str(created.index(True)).encode()
 
 
-def test_option_leaves_own_objects_out(tmp_path: Path) -> None:
+def test_store_without_identity_has_no_own_objects(tmp_path: Path) -> None:
     assert FsHierDeliveryStore(str(tmp_path), identity=False).own_objects is None
     assert MemoryDeliveryStore().own_objects is None
     assert S3DeliveryStore(bucket_name="handins", identity=False).own_objects is None
 
 
 def test_planted_symlink_is_not_followed(tmp_path: Path) -> None:
-    found = own(store_at(tmp_path / "store"))
-    found.create("store.json", b"{}")
+    objects = own(store_at(tmp_path / "store"))
+    objects.create("store.json", b"{}")
     mark = tmp_path / "store" / ".devilry-storage" / "store.json"
     mark.rename(tmp_path / "outside")
     mark.symlink_to(tmp_path / "outside")
     with pytest.raises(UnsafeEntry):
-        found.read("store.json")
+        objects.read("store.json")
     with pytest.raises(UnsafeEntry):
-        found.replace("store.json", b"new")
+        objects.replace("store.json", b"new")
     assert (tmp_path / "outside").read_bytes() == b"{}"
 
 
-def test_volume_is_another_after_the_folder_was_exchanged(tmp_path: Path) -> None:
+def test_volume_changes_when_the_folder_is_exchanged(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    found = own(store_at(root))
-    assert found.volume() is None
-    found.create("store.json", b"{}")
-    first = found.volume()
+    objects = own(store_at(root))
+    assert objects.volume() is None
+    objects.create("store.json", b"{}")
+    first = objects.volume()
     assert first is not None
     root.rename(tmp_path / "away")
-    assert found.volume() is None
+    assert objects.volume() is None
     shutil.copytree(tmp_path / "away", root)
-    assert found.volume() not in {None, first}
+    assert objects.volume() not in {None, first}

@@ -1,4 +1,4 @@
-"""The order of a folder's pages, and the tokens by which they go on."""
+"""The order and the tokens of a folder's pages."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from devilry_storage.storages import MemoryDeliveryStore
 from devilry_storage.storages.paging import page_of, position
 
 
-def test_numbers_come_by_value_and_before_names() -> None:
-    """Only what a layout writes is a number: no other spelling, no other script."""
+def test_numbers_are_sorted_by_value_before_names() -> None:
+    """Only numbers as a layout writes them: "017" and other scripts are names."""
     expected = ["0", "2", "10", "200", "017", "1a", "a", "٣"]
     positions = [position(leaf, is_file=True) for leaf in reversed(expected)]
-    shown, following = page_of(positions, lambda each: each, "", 100)
-    assert [each.leaf for each in shown] == expected
+    shown, following = page_of(positions, lambda item: item, "", 100)
+    assert [item.leaf for item in shown] == expected
     assert following == ""
 
 
-def test_file_named_as_a_folder_is_on_a_page_of_its_own() -> None:
-    """A store of objects may have both; the token of the one is not that of the other."""
+def test_file_and_folder_of_one_name_are_two_entries() -> None:
+    """A store of objects may have both, so their tokens differ."""
     store = MemoryDeliveryStore()
     for name in ("a/b", "a/b/c"):
         store.save(name, ContentFile(b"data"))
@@ -29,14 +29,14 @@ def test_file_named_as_a_folder_is_on_a_page_of_its_own() -> None:
     assert second.next_token == ""
 
 
-def test_token_of_any_name_goes_on_after_it() -> None:
+def test_token_of_any_name_is_ascii_and_continues_after_it() -> None:
     """Names on a disk need not be Unicode, and may look like tokens."""
     leaves = sorted(["%41", "a b", "a+", "é", "\udcff"])
     positions = [position(leaf, is_file=True) for leaf in leaves]
     seen, after = [], ""
     for _ in leaves:
-        shown, after = page_of(positions, lambda each: each, after, 1)
+        shown, after = page_of(positions, lambda item: item, after, 1)
         after.encode("ascii")
-        seen += [each.leaf for each in shown]
+        seen += [item.leaf for item in shown]
     assert seen == leaves
     assert after == ""

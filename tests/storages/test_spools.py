@@ -1,4 +1,4 @@
-"""What waits in a temporary file is whole, or its writer is told that there was no room."""
+"""Temporary files of spools and writers: whole, or an error where the disk is full."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOM = MEMORY // 2
 
 
 class Cramped(io.FileIO):
-    """A file on a disk that has little room: the last write that fits in part takes that part."""
+    """A file on an almost full disk: the last write is short."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+b")
@@ -38,12 +38,12 @@ class Cramped(io.FileIO):
 
 @pytest.fixture
 def cramped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let every temporary file lie on such a disk, as the system's full /tmp would be."""
+    """Create temporary files on an almost full disk."""
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: Cramped(tmp_path / "spool"))
 
 
 class Halting(io.FileIO):
-    """A file of which each write takes a part of what it is given, as any write may."""
+    """A file whose writes are short, as any write may be."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+b")
@@ -61,21 +61,21 @@ def in_chunks(add: Callable[[bytes], object]) -> None:
         add(b"x" * CHUNK)
 
 
-WAYS = pytest.mark.parametrize("write", [in_one_write, in_chunks])
+WRITES = pytest.mark.parametrize("write", [in_one_write, in_chunks])
 
 
-@WAYS
+@WRITES
 @pytest.mark.usefixtures("cramped")
-def test_no_room_for_a_spool_is_an_error(write: Callable[..., None]) -> None:
-    """Also at the moment when it moves from memory to the disk."""
+def test_full_disk_fails_the_spool(write: Callable[..., None]) -> None:
+    """Even when the spool moves from memory to the disk."""
     with Spool(MEMORY) as spool, pytest.raises(OSError, match="No space left"):
         write(spool.add)
 
 
-@WAYS
+@WRITES
 @pytest.mark.usefixtures("cramped")
-def test_no_room_for_a_writer_stores_nothing(write: Callable[..., None]) -> None:
-    """Else the row would know a size and a SHA-256 of bytes that are nowhere."""
+def test_full_disk_fails_the_writer_and_stores_nothing(write: Callable[..., None]) -> None:
+    """The row would have the size and SHA-256 of bytes that are not stored."""
     store = MemoryDeliveryStore()
     row = PlainFileMeta(store, 1005, 17)
     with pytest.raises(OSError, match="No space left"), store.write_open(row) as writer:
@@ -84,12 +84,10 @@ def test_no_room_for_a_writer_stores_nothing(write: Callable[..., None]) -> None
     assert row.content is None
 
 
-@WAYS
+@WRITES
 @pytest.mark.usefixtures("cramped")
-def test_a_writer_whose_write_failed_stores_nothing_whatever_follows(
-    write: Callable[..., None],
-) -> None:
-    """Who goes on after the error would store a file with a hole."""
+def test_writer_with_a_failed_write_stores_nothing(write: Callable[..., None]) -> None:
+    """A later write would leave a hole in the file."""
     store = MemoryDeliveryStore()
     row = PlainFileMeta(store, 1005, 17)
     writer = store.write_open(row)
@@ -103,10 +101,8 @@ def test_a_writer_whose_write_failed_stores_nothing_whatever_follows(
 
 
 @pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
-def test_a_writer_that_was_interrupted_in_a_write_stores_nothing(
-    error: type[BaseException],
-) -> None:
-    """The bytes may be there already, but not be counted yet: a task's time limit, a signal."""
+def test_writer_interrupted_in_a_write_stores_nothing(error: type[BaseException]) -> None:
+    """The bytes may be written but not counted yet."""
     store = MemoryDeliveryStore()
     row = PlainFileMeta(store, 1005, 17)
     writer = store.write_open(row)
@@ -127,12 +123,14 @@ def test_a_writer_that_was_interrupted_in_a_write_stores_nothing(
     assert list(store.scan()) == []
 
 
-@WAYS
-def test_a_spool_gives_back_what_a_disk_took_in_parts(
-    write: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@WRITES
+@pytest.mark.parametrize("short_writes", [False, True])
+def test_spool_returns_the_added_bytes(
+    write: Callable[..., None], short_writes: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also what moved there from memory: SpooledTemporaryFile would leave a hole."""
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: Halting(tmp_path / "spool"))
+    """From memory and from the disk. SpooledTemporaryFile would leave a hole at a short write."""
+    if short_writes:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: Halting(tmp_path / "spool"))
     added = []
     with Spool(MEMORY) as spool:
 
@@ -140,30 +138,16 @@ def test_a_spool_gives_back_what_a_disk_took_in_parts(
             added.append(data)
             spool.add(data)
 
-        spool.add(b"first")
-        write(add)
-        assert b"".join(spool.chunks()) == b"".join([b"first", *added])
-
-
-@WAYS
-def test_a_spool_gives_back_what_was_added(write: Callable[..., None]) -> None:
-    """From memory and from the disk."""
-    added = []
-    with Spool(MEMORY) as spool:
-
-        def add(data: bytes) -> None:
-            added.append(data)
-            spool.add(data)
-
+        add(b"first")
         write(add)
         assert b"".join(spool.chunks()) == b"".join(added)
-        spool.add(b"more")
-        assert b"".join(spool.chunks()) == b"".join([*added, b"more"])
+        add(b"more")
+        assert b"".join(spool.chunks()) == b"".join(added)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
-def test_forked_child_that_ends_leaves_a_spool_on_disk_alone() -> None:
-    """Its copy of the writer has nothing in it that would be written a second time."""
+def test_child_that_exits_leaves_the_spool_alone() -> None:
+    """Its copy has no buffer that would be written again."""
     store, data = MemoryDeliveryStore(), os.urandom(MEMORY + 1000)
     row = PlainFileMeta(store, 1005, 17)
     writer = store.write_open(row)
@@ -175,8 +159,8 @@ def test_forked_child_that_ends_leaves_a_spool_on_disk_alone() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
-def test_forked_child_cannot_add_to_a_spool() -> None:
-    """Parent and child share the file on disk, and the position in it."""
+def test_child_cannot_add_to_a_spool() -> None:
+    """Parent and child share the file and its position."""
     data = os.urandom(MEMORY + 1000)
     with Spool(MEMORY, "essay.txt") as spool:
         spool.add(data)

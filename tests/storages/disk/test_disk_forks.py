@@ -1,4 +1,4 @@
-"""A process that forks while it writes: the child's copy of the writer is not the child's file."""
+"""Processes that fork while they write: the child cannot use its copy of the writer."""
 
 from __future__ import annotations
 
@@ -22,23 +22,6 @@ from ...harness.disk import DATA, KEY, NAME, read, store_at, visible
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
 
 
-def test_a_child_that_ends_leaves_its_parents_unpublished_bytes_alone(tmp_path: Path) -> None:
-    """It drops its copy of the writer, as at exit; the parent still publishes."""
-    store = store_at(tmp_path / "root")
-    writer = store.open(NAME, "wb")
-    writer.write(DATA)
-    with warnings.catch_warnings():
-        # CPython warns of fork() beside threads; this child touches none of them.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        writer.discard()
-        os._exit(0)
-    os.waitpid(child, 0)
-    writer.close()
-    assert read(store, NAME) == DATA
-
-
 Open = Callable[[FsHierDeliveryStore], Any]
 
 
@@ -54,26 +37,27 @@ OPEN = pytest.mark.parametrize(("open_writer", "name"), [(open_row, KEY), (open_
 
 
 @OPEN
-def test_child_that_uses_its_parents_writer_gets_the_remedy(
+def test_child_cannot_use_the_writer_of_its_parent(
     tmp_path: Path, open_writer: Open, name: str
 ) -> None:
-    """The error names both processes; nothing of the child's is in the parent's file."""
+    """The error names the parent. The child may discard its copy; nothing of it is stored."""
     store = store_at(tmp_path / "root")
     writer = open_writer(store)
     writer.write(DATA)
 
     def use() -> list[str]:
-        said = []
-        for act in (lambda: writer.write(b"of the child"), writer.close):
+        messages = []
+        for operate in (lambda: writer.write(b"of the child"), writer.close):
             with pytest.raises(RuntimeError) as caught:
-                act()
-            said.append(str(caught.value))
-        return said
+                operate()
+            messages.append(str(caught.value))
+        return messages
 
-    (said,) = in_processes(use)
-    for text in said:
-        assert f"The writer of {name!r} belongs to process {os.getpid()}" in text
-        assert "Open a writer in the process that uses it" in text
+    messages, discarded = in_processes(use, writer.discard)
+    assert discarded is None
+    for message in messages:
+        assert f"The writer of {name!r} belongs to process {os.getpid()}" in message
+        assert "Open a writer in the process that uses it" in message
     assert visible(store_root(store)) == []
     writer.write(DATA)
     writer.close()
@@ -85,10 +69,10 @@ def store_root(store: FsHierDeliveryStore) -> Path:
 
 
 @OPEN
-def test_child_that_leaves_with_publishes_nothing(
+def test_child_that_leaves_the_with_block_publishes_nothing(
     tmp_path: Path, open_writer: Open, name: str
 ) -> None:
-    """By its end or by an error, as if the writer were its own."""
+    """Neither normally nor by an error."""
     store = store_at(tmp_path / "root")
     with open_writer(store) as writer:
         writer.write(DATA)
@@ -100,19 +84,18 @@ def test_child_that_leaves_with_publishes_nothing(
                 return False
             return True
 
-        found = in_processes(lambda: leave(None), lambda: leave(SystemExit))
-        assert found == [False, True]
+        assert in_processes(lambda: leave(None), lambda: leave(SystemExit)) == [False, True]
         assert visible(store_root(store)) == []
     assert read(store, name) == DATA
 
 
 class Forking(ContentFile):  # type: ignore[type-arg]  # not generic at run time
-    """A content that forks while it is read; the child goes on reading some bytes of its own."""
+    """Content that forks while it is read. The child continues with its own chunks."""
 
-    def __init__(self, root: Path, of_child: list[bytes]) -> None:
+    def __init__(self, root: Path, child_chunks: list[bytes]) -> None:
         super().__init__(b"")
         self.root = root
-        self.of_child = of_child
+        self.child_chunks = child_chunks
         self.child = -1
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
@@ -125,16 +108,16 @@ class Forking(ContentFile):  # type: ignore[type-arg]  # not generic at run time
             assert visible(self.root) == []
             yield DATA
         else:
-            yield from self.of_child
+            yield from self.child_chunks
 
 
-@pytest.mark.parametrize("of_child", [[b"of the child"], []])
-def test_child_that_goes_on_with_a_save_stores_nothing(
-    tmp_path: Path, of_child: list[bytes]
+@pytest.mark.parametrize("child_chunks", [[b"of the child"], []])
+def test_child_that_continues_a_save_stores_nothing(
+    tmp_path: Path, child_chunks: list[bytes]
 ) -> None:
-    """The source forked, and the child returned from it into the save."""
+    """The source forked, and the child returned from it into save()."""
     store = store_at(tmp_path / "root")
-    content = Forking(store_root(store), of_child)
+    content = Forking(store_root(store), child_chunks)
     try:
         store.save(KEY, content)
     finally:
@@ -159,8 +142,8 @@ writer.close()
 """
 
 
-def test_interpreter_of_a_child_that_shuts_down_removes_nothing(tmp_path: Path) -> None:
-    """Its copy of the writer is dropped then, without a warning; the parent still publishes."""
+def test_child_that_exits_leaves_the_writer_alone(tmp_path: Path) -> None:
+    """Its copy is dropped without a warning, and the parent can still publish."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "root")],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Options of the stores on disk and in memory: what is impossible is refused, by name."""
+"""Options of the stores on disk and in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from devilry_storage.storages import (
 
 NO_MODE = [0, -1, 0o10000, True, "640", 6.4]
 NO_INTERVAL = [1, 0, -10, True, "10", 10.0]
-IMPOSSIBLE: dict[str, list[Any]] = {
+INVALID: dict[str, list[Any]] = {
     "location": ["", 17, b"", True],
     "base_url": [17, b"/media/", Path("/media")],
     "file_permissions_mode": NO_MODE,
@@ -30,19 +30,19 @@ IMPOSSIBLE: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [(name, value) for name, values in IMPOSSIBLE.items() for value in values]
+    ("option", "value"), [(name, value) for name, values in INVALID.items() for value in values]
 )
-def test_impossible_option_is_refused(option: str, value: Any) -> None:
+def test_invalid_option_value_is_rejected(option: str, value: Any) -> None:
     """The error names the option, its value and the store."""
     with pytest.raises(ImproperlyConfigured) as caught:
         FsHierDeliveryStore(**{"location": "/srv", option: value})
-    said = f"Invalid value {value!r} for option {option!r} of FsHierDeliveryStore: "
-    assert str(caught.value).startswith(said)
+    message = f"Invalid value {value!r} for option {option!r} of FsHierDeliveryStore: "
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("store", [FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore])
-def test_unknown_option_is_refused(store: Callable[..., DeliveryStoreMixin]) -> None:
-    """It may be a misspelt one whose value is a secret: only its name is shown."""
+def test_unknown_option_is_rejected(store: Callable[..., DeliveryStoreMixin]) -> None:
+    """Its value may be a secret, so only its name is shown."""
     with pytest.raises(ImproperlyConfigured, match="has no option 'secret'") as caught:
         store(secret="hidden")
     assert "hidden" not in str(caught.value)
@@ -52,9 +52,8 @@ def test_unknown_option_is_refused(store: Callable[..., DeliveryStoreMixin]) -> 
     ("location", "url"),
     [("media", "/media/"), ("media/a/b", "/media/a/b/"), ("media-b", None), ("", None)],
 )
-def test_only_files_below_media_root_have_a_url(
+def test_only_stores_below_media_root_have_a_base_url(
     tmp_path: Path, location: str, url: str | None
 ) -> None:
-    """Nothing outside of MEDIA_ROOT is at MEDIA_URL."""
     with override_settings(MEDIA_ROOT=str(tmp_path / "media"), MEDIA_URL="/media/"):
         assert FsHierDeliveryStore(tmp_path / location).base_url == url

@@ -1,4 +1,4 @@
-"""How a file on disk gets its name: temp files, link() and its errors, and races beside it."""
+"""How a file on disk gets its name: temp files, link() and its errors, and races."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ from ...harness.disk import DATA, KEY, NAME, OTHER, read, store_at, visible
 TEMPS = ".devilry-storage/tmp"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
 def temps(root: Path) -> list[str]:
     return sorted(os.listdir(root / TEMPS))
 
 
 class Breaking(ContentFile):  # type: ignore[type-arg]  # not generic at run time
-    """A content that cannot be read to its end."""
+    """Content that cannot be read to its end."""
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
         yield b"part"
         raise TimeoutError("the pipe")
 
 
-def once(error: OSError, really: Callable[..., Any], *, first: bool) -> Callable[..., Any]:
-    """Return a system call that fails once, then works; ``first``: works before it fails."""
-    left = [error]
+@pytest.fixture
+def fail_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that lets a system call fail once, ``after`` its work or instead."""
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not left:
-            return really(*args, **kwargs)
-        if first:
-            really(*args, **kwargs)
-        raise left.pop()
+    def fail(name: str, number: int, *, after: bool = False) -> None:
+        errors, original = [OSError(number, os.strerror(number))], getattr(os, name)
 
-    return call
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not errors:
+                return original(*args, **kwargs)
+            if after:
+                original(*args, **kwargs)
+            raise errors.pop()
+
+        monkeypatch.setattr(os, name, call)
+
+    return fail
 
 
 # -- Temp files --
 
 
 def test_save_leaves_no_temp_file(root: Path) -> None:
-    """Neither under a free name nor under a taken one, nor a replaced file."""
+    """Under a free and a taken name, and when a file is rewritten."""
     store = store_at(root)
     store.save(KEY, ContentFile(DATA))
     store.save(KEY, ContentFile(DATA))
@@ -68,7 +68,7 @@ def test_save_leaves_no_temp_file(root: Path) -> None:
 
 
 def test_failed_save_leaves_no_temp_file(root: Path) -> None:
-    """The content broke off, or the writer was left by an exception."""
+    """The content broke off, or an exception left the writer."""
     store = store_at(root)
     with pytest.raises(TimeoutError):
         store.save(KEY, Breaking(b""))
@@ -78,13 +78,12 @@ def test_failed_save_leaves_no_temp_file(root: Path) -> None:
     assert temps(root) == []
 
 
-def test_temp_file_that_cannot_be_removed_fails_no_save(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_save_ignores_a_failing_removal_of_its_temp_file(
+    root: Path, fail_once: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The file has its name already; what stays is removed as a stale temp file."""
+    """The file has its name already. A purge removes the stale temp file."""
     store = store_at(root)
-    error = OSError(errno.EIO, os.strerror(errno.EIO))
-    monkeypatch.setattr(os, "unlink", once(error, os.unlink, first=False))
+    fail_once("unlink", errno.EIO)
     with caplog.at_level(logging.WARNING, "devilry_storage"):
         assert store.save(KEY, ContentFile(DATA)) == KEY
     assert read(store, KEY) == DATA
@@ -93,15 +92,15 @@ def test_temp_file_that_cannot_be_removed_fails_no_save(
 
 
 def test_short_writes_store_the_whole_content(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """write(2) may take less than it is given."""
+    """write(2) may write less than it is given."""
     store, data = store_at(root), os.urandom(10_000)
-    really = os.write
-    monkeypatch.setattr(os, "write", lambda fd, given: really(fd, given[:1000]))
+    original = os.write
+    monkeypatch.setattr(os, "write", lambda fd, given: original(fd, given[:1000]))
     store.save(KEY, ContentFile(data))
     assert read(store, KEY) == data
 
 
-def test_temp_files_that_vanish_are_passed_over(root: Path) -> None:
+def test_stale_temps_skips_files_that_vanish(root: Path) -> None:
     """Another purge removed them, or their writers published them."""
     store = store_at(root)
     store.save(KEY, ContentFile(DATA))
@@ -114,19 +113,17 @@ def test_temp_files_that_vanish_are_passed_over(root: Path) -> None:
     assert list(found) == []
 
 
-def test_failing_close_without_durability_publishes_nothing(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """NFS reports at a close that it could not write: before the file has its name."""
+def test_failing_close_publishes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS reports write errors when the file is closed."""
     store = store_at(root, durable=False)
     store.save(OTHER, ContentFile(DATA))
-    really = os.close
+    original = os.close
     failed: list[int] = []
 
     def close(fd: int) -> None:
-        temp = stat.S_ISREG(os.fstat(fd).st_mode)
-        really(fd)
-        if temp and not failed:
+        is_temp = stat.S_ISREG(os.fstat(fd).st_mode)
+        original(fd)
+        if is_temp and not failed:
             failed.append(fd)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -140,25 +137,12 @@ def test_failing_close_without_durability_publishes_nothing(
 # -- Links --
 
 
-def test_link_whose_reply_was_lost_keeps_the_name(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """NFS may repeat a link() that was done: the name that exists is the file itself."""
-    store = store_at(root)
-    error = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    monkeypatch.setattr(os, "link", once(error, os.link, first=True))
-    assert store.save(KEY, ContentFile(DATA)) == KEY
-    assert visible(root) == [KEY]
-    assert read(store, KEY) == DATA
-
-
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_file_system_without_hard_links_is_named(
-    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+def test_file_system_without_hard_links_is_named_in_the_error(
+    root: Path, fail_once: Callable[..., None], number: int
 ) -> None:
-    """The error says what is wrong with the place; nothing is stored."""
     store = store_at(root)
-    monkeypatch.setattr(os, "link", once(OSError(number, "planned"), os.link, first=False))
+    fail_once("link", number)
     with pytest.raises(OSError, match="no hard links") as caught:
         store.save(KEY, ContentFile(DATA))
     assert caught.value.errno == number
@@ -166,35 +150,34 @@ def test_file_system_without_hard_links_is_named(
     assert visible(root) == temps(root) == []
 
 
-@pytest.mark.parametrize("call", ["mkdir", "link"])
-def test_folder_that_vanishes_during_a_save_is_made_again(
-    root: Path, monkeypatch: pytest.MonkeyPatch, call: str
+@pytest.mark.parametrize(
+    ("call", "number", "after"),
+    [
+        # A concurrent delete removes the empty folder.
+        ("mkdir", errno.ENOENT, False),
+        ("link", errno.ENOENT, False),
+        # Another process creates the folder first.
+        ("mkdir", errno.EEXIST, True),
+        # NFS repeats a link() that succeeded: the existing name is the file itself.
+        ("link", errno.EEXIST, True),
+    ],
+)
+def test_save_succeeds_despite_races(
+    root: Path, fail_once: Callable[..., None], call: str, number: int, after: bool
 ) -> None:
-    """A delete empties and removes it before the new file is in it."""
     store = store_at(root)
     store.save(NAME, ContentFile(DATA))
-    error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    monkeypatch.setattr(os, call, once(error, getattr(os, call), first=False))
+    fail_once(call, number, after=after)
     assert store.save(KEY, ContentFile(DATA)) == KEY
+    assert visible(root) == [KEY, NAME]
     assert read(store, KEY) == DATA
 
 
-def test_folder_that_another_process_made_is_used(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of two savers that find no folder the second one finds it made."""
-    store = store_at(root)
-    store.save(NAME, ContentFile(DATA))
-    error = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    monkeypatch.setattr(os, "mkdir", once(error, os.mkdir, first=True))
-    assert store.save(KEY, ContentFile(DATA)) == KEY
-
-
-# -- Listings and deletes beside each other --
+# -- Concurrent listings and deletes --
 
 
 def test_folder_is_a_missing_file(root: Path) -> None:
-    """It cannot be opened, and to delete it is no error and removes nothing."""
+    """It cannot be opened. Deleting it is not an error and removes nothing."""
     store = store_at(root)
     store.save(KEY, ContentFile(DATA))
     for folder in ("0", "0/1/1005"):
@@ -204,8 +187,8 @@ def test_folder_is_a_missing_file(root: Path) -> None:
     assert visible(root) == [KEY]
 
 
-def test_scan_passes_over_files_that_vanish(root: Path) -> None:
-    """They were there when the folder was read, but not when they were looked at."""
+def test_scan_skips_files_that_vanish(root: Path) -> None:
+    """They are deleted after their folder was read."""
     store = store_at(root)
     names = {store.save(f"0/1/1005/{number}", ContentFile(DATA)) for number in range(3)}
     found = store.scan()
@@ -215,8 +198,8 @@ def test_scan_passes_over_files_that_vanish(root: Path) -> None:
     assert list(found) == []
 
 
-def test_delete_removes_the_emptied_folder_of_a_delivery_alone(root: Path) -> None:
-    """Neither the folder of an ordinary name, nor one that has other files."""
+def test_delete_removes_only_empty_folders_of_deliveries(root: Path) -> None:
+    """Not those of ordinary names, and none with other files."""
     store = store_at(root)
     for name in (KEY, OTHER, NAME, "top.txt"):
         store.save(name, ContentFile(DATA))
@@ -230,25 +213,25 @@ def test_delete_removes_the_emptied_folder_of_a_delivery_alone(root: Path) -> No
     assert visible(root) == []
 
 
-# -- Second names --
+# -- Duplicates --
 
 
-def test_duplicate_whose_reply_was_lost_keeps_the_name(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("number", "after"), [(errno.ENOENT, False), (errno.EEXIST, True)])
+def test_duplicate_succeeds_despite_races(
+    root: Path, fail_once: Callable[..., None], number: int, after: bool
 ) -> None:
-    """As a save does: the name that exists is the file itself."""
+    """A concurrent delete removes the empty folder, or NFS repeats the link()."""
     store = store_at(root)
     store.save(NAME, ContentFile(DATA))
-    error = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    monkeypatch.setattr(os, "link", once(error, os.link, first=True))
+    fail_once("link", number, after=after)
     other = store.duplicate(NAME, KEY)
     assert visible(root) == sorted([NAME, other])
+    assert read(store, other) == DATA
 
 
-def test_duplicate_takes_no_name_of_another_file(
+def test_duplicate_does_not_use_the_name_of_another_file(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes the next one."""
     store = store_at(root)
     store.save(NAME, ContentFile(DATA))
     store.save(KEY, ContentFile(b"another's"))
@@ -261,18 +244,7 @@ def test_duplicate_takes_no_name_of_another_file(
     assert (read(store, KEY), read(store, OTHER)) == (b"another's", DATA)
 
 
-def test_duplicate_makes_a_folder_that_vanishes_again(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A delete empties and removes it before the new name is in it."""
-    store = store_at(root)
-    store.save(NAME, ContentFile(DATA))
-    error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    monkeypatch.setattr(os, "link", once(error, os.link, first=False))
-    assert read(store, store.duplicate(NAME, KEY)) == DATA
-
-
-def test_duplicate_of_a_file_that_is_removed_meanwhile_ends(
+def test_duplicate_of_a_vanishing_file_fails_at_once(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not try a thousand times."""
@@ -295,18 +267,18 @@ def test_duplicate_of_a_file_that_is_removed_meanwhile_ends(
 def test_duplicate_of_an_exchanged_file_fails(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Neither a file outside of the store nor another's gets the name."""
+    """No file outside of the store gets the name."""
     store = store_at(root)
     store.save(NAME, ContentFile(DATA))
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
-    really = os.link
+    original = os.link
 
     def link(source: str, target: str, **options: Any) -> None:
         if when == "before":
             (root / NAME).unlink()
             (root / NAME).symlink_to(outside)
-        really(source, target, **options)
+        original(source, target, **options)
         if when == "after":
             os.unlink(target, dir_fd=options["dst_dir_fd"])
             os.symlink(outside, target, dir_fd=options["dst_dir_fd"])
@@ -318,8 +290,10 @@ def test_duplicate_of_an_exchanged_file_fails(
     assert outside.read_bytes() == b"precious"
 
 
-def test_time_is_that_of_the_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock of the host, which may not be that of the file server, does not count."""
+def test_current_time_is_that_of_the_file_system(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the host may differ from that of the file server."""
     store = store_at(root)
     store.save(NAME, ContentFile(DATA))
     now = datetime.now(timezone.utc)
@@ -334,8 +308,8 @@ def test_time_is_that_of_the_file_system(root: Path, monkeypatch: pytest.MonkeyP
     assert abs(store.current_time() - now) < timedelta(minutes=1)
 
 
-def test_time_is_that_of_new_files(root: Path) -> None:
-    """Before anything is stored, and however old the folder of temp files is."""
+def test_current_time_is_that_of_new_files(root: Path) -> None:
+    """With nothing stored yet, and with an old temp folder."""
     store = store_at(root)
     assert abs(store.current_time().timestamp() - time.time()) < 60
     store.save(NAME, ContentFile(DATA))

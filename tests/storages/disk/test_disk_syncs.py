@@ -1,4 +1,4 @@
-"""Durable when acknowledged: which files and folders are synced before a call returns."""
+"""Files and folders that are synced before a call returns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,8 @@ from ...harness.disk import DATA, KEY, NAME, OTHER, folders_above, store_at
 from ...harness.machine import PROC, need
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
 class Syncs:
-    """Stands in for os.fsync: notes the paths, and fails once for each of ``failing``."""
+    """Replacement of os.fsync that records paths and fails once for each path in ``failing``."""
 
     def __init__(self) -> None:
         self.paths: list[Path] = []
@@ -41,10 +36,8 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
     return syncs
 
 
-def test_a_save_syncs_the_file_and_every_folder_that_got_an_entry(
-    root: Path, syncs: Syncs
-) -> None:
-    """The new root's entry in its parent too; a second save only its own entry."""
+def test_save_syncs_the_file_and_its_new_folders(root: Path, syncs: Syncs) -> None:
+    """The parent of a new root, too. A second save syncs only its own folder."""
     store = store_at(root, durable=True)
     store.save(KEY, ContentFile(DATA))
     assert {root.parent, root, *folders_above(root, KEY)} <= set(syncs.paths)
@@ -56,8 +49,8 @@ def test_a_save_syncs_the_file_and_every_folder_that_got_an_entry(
     assert folder == root / "0/1/1005"
 
 
-def test_delete_and_replace_sync_the_folder(root: Path, syncs: Syncs) -> None:
-    """A deleted file does not come back, and a replaced one is the new one, after a power cut."""
+def test_delete_and_rewrite_sync_the_folder(root: Path, syncs: Syncs) -> None:
+    """After a power cut, no deleted file and no old bytes are back."""
     store = store_at(root, durable=True)
     store.save(KEY, ContentFile(DATA))
     store.save(NAME, ContentFile(DATA))
@@ -71,7 +64,6 @@ def test_delete_and_replace_sync_the_folder(root: Path, syncs: Syncs) -> None:
 
 
 def test_duplicate_syncs_the_folder_of_the_new_name(root: Path, syncs: Syncs) -> None:
-    """A row that names it must have its file after a power cut."""
     store = store_at(root, durable=True)
     store.save(NAME, ContentFile(DATA))
     store.save(KEY, ContentFile(DATA))
@@ -81,10 +73,8 @@ def test_duplicate_syncs_the_folder_of_the_new_name(root: Path, syncs: Syncs) ->
 
 
 @pytest.mark.parametrize("folder", ["", "0", "0/1"])
-def test_a_retry_syncs_the_folder_whose_sync_had_failed(
-    root: Path, syncs: Syncs, folder: str
-) -> None:
-    """That the folder is there already tells nothing about its entry's being on the disk."""
+def test_retry_syncs_a_folder_whose_sync_failed(root: Path, syncs: Syncs, folder: str) -> None:
+    """The folder exists, but its entry may not be on the disk."""
     root.mkdir()
     store = store_at(root, durable=True)
     store.save("9/9/9999999/1", ContentFile(DATA))
@@ -96,8 +86,7 @@ def test_a_retry_syncs_the_folder_whose_sync_had_failed(
     assert root / folder in syncs.paths
 
 
-def test_without_durability_nothing_is_synced(root: Path, syncs: Syncs) -> None:
-    """``durable=False`` is for throw-away data; it turns off fsync and nothing else."""
+def test_store_that_is_not_durable_syncs_nothing(root: Path, syncs: Syncs) -> None:
     store = store_at(root)
     store.save(KEY, ContentFile(DATA))
     store.delete(KEY)

@@ -1,4 +1,7 @@
-"""Never outside: symlinks, FIFOs, devices and hard links planted below the root."""
+"""Entries that another program plants in a store on disk: each is an UnsafeEntry.
+
+What any store on disk does with them is tested by the conformance suite.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,16 @@ from devilry_storage.storages.tree import Tree
 from ...harness.disk import DATA, KEY, NAME, OTHER, plant, read, store_at, visible
 from ...harness.machine import DEVICES, ZERO, ZERO_DEVICE, need
 
+Trap = Callable[[Path, Path], None]
+"""Create an entry at a path, which may lead to a folder outside of the store."""
+
 
 @contextmanager
 def no_hang(seconds: int = 10) -> Iterator[None]:
-    """Turn a call that blocks for ever into a failure."""
+    """Fail if the block hangs, as at a FIFO."""
 
     def give_up(number: int, frame: object) -> None:
-        raise AssertionError(f"it hung for {seconds} s")
+        raise AssertionError(f"blocked for {seconds} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(seconds)
@@ -38,13 +44,8 @@ def no_hang(seconds: int = 10) -> Iterator[None]:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-@pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder beside the root, with one file that no store may touch."""
+    """Return a folder beside the root with one file, which must not change."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "17").write_bytes(b"not yours")
@@ -52,9 +53,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def untouched(outside: Path) -> bool:
-    return [path.name for path in outside.iterdir()] == ["17"] and (
-        outside / "17"
-    ).read_bytes() == b"not yours"
+    return {path.name: path.read_bytes() for path in outside.iterdir()} == {"17": b"not yours"}
 
 
 def symlink_to_file(path: Path, outside: Path) -> None:
@@ -86,98 +85,60 @@ READS: dict[str, Callable[[FsHierDeliveryStore], object]] = {
 
 
 @TRAPS
-def test_a_planted_entry_is_not_read(
-    root: Path, outside: Path, trap: Callable[[Path, Path], None], subtests: pytest.Subtests
+def test_planted_entry_is_unsafe(
+    root: Path, outside: Path, trap: Trap, subtests: pytest.Subtests
 ) -> None:
-    """A symlink, FIFO or device in place of a stored file is refused, at once."""
-    trap(plant(root, KEY), outside)
-    for act, read_it in READS.items():
-        with subtests.test(act), no_hang(), pytest.raises(UnsafeEntry):
-            read_it(store_at(root))
-
-
-@TRAPS
-def test_a_planted_entry_is_in_no_listing(
-    root: Path, outside: Path, trap: Callable[[Path, Path], None]
-) -> None:
-    """Listings name stored files only, and what is no stored file does not exist."""
+    """It is not read, listed, deleted or replaced, and a save takes another name."""
     store = store_at(root)
     store.save(OTHER, ContentFile(DATA))
     trap(plant(root, KEY), outside)
+    trap(plant(root, NAME), outside)
+    for method, read_from in READS.items():
+        with subtests.test(method), no_hang(), pytest.raises(UnsafeEntry):
+            read_from(store)
     with no_hang():
         assert not store.exists(KEY)
         assert store.listdir("0/1/1005") == ([], ["18"])
         assert [entry.name for entry in store.scan()] == [OTHER]
-
-
-@TRAPS
-def test_a_save_over_a_planted_entry_takes_another_name(
-    root: Path, outside: Path, trap: Callable[[Path, Path], None]
-) -> None:
-    """The name is taken by the trap; nothing is written through it."""
-    trap(plant(root, KEY), outside)
-    store = store_at(root)
-    with no_hang():
-        told = store.save(KEY, ContentFile(DATA))
-    assert told != KEY
-    assert read(store, told) == DATA
-    assert untouched(outside)
-
-
-@TRAPS
-def test_a_planted_entry_is_neither_deleted_nor_replaced(
-    root: Path, outside: Path, trap: Callable[[Path, Path], None]
-) -> None:
-    """Whoever planted it takes it away; deleting and replacing through us is refused."""
-    trap(plant(root, KEY), outside)
-    trap(plant(root, NAME), outside)
-    store = store_at(root)
-    with no_hang():
         with pytest.raises(UnsafeEntry):
             store.delete(KEY)
         with pytest.raises(UnsafeEntry), store.open(NAME, "wb") as writer:
             writer.write(DATA)
+        alternative = store.save(KEY, ContentFile(DATA))
+    assert alternative != KEY
+    assert read(store, alternative) == DATA
     assert os.path.lexists(root / KEY)
     assert os.path.lexists(root / NAME)
     assert untouched(outside)
 
 
 @pytest.mark.parametrize("level", ["0", "0/1", "0/1/1005"])
-def test_a_planted_symlink_of_a_folder_leads_nowhere(
-    root: Path, outside: Path, level: str
-) -> None:
-    """No part of a name is followed out of the root, to read, list, save or delete."""
-    (outside / "1" / "1005").mkdir(parents=True)
-    (outside / "1005").mkdir()
-    for folder in ("1/1005", "1005", "."):
-        (outside / folder / "17").write_bytes(b"not yours")
-    before = sorted(outside.rglob("*"))
+def test_symlinked_folder_at_any_level_is_unsafe(root: Path, tmp_path: Path, level: str) -> None:
+    """No part of a name is followed out of the root."""
+    outside = tmp_path / "outside"
+    victim = plant(outside, KEY.removeprefix(f"{level}/"))
+    victim.write_bytes(b"not yours")
     plant(root, level).symlink_to(outside, target_is_directory=True)
     store = store_at(root)
-    for read_it in READS.values():
+    operations: tuple[Callable[[FsHierDeliveryStore], object], ...] = (
+        *READS.values(),
+        lambda store: store.save(KEY, ContentFile(DATA)),
+        lambda store: store.save(OTHER, ContentFile(DATA)),
+        lambda store: store.delete(KEY),
+    )
+    for operate in operations:
         with pytest.raises(UnsafeEntry):
-            read_it(store)
-    for refused in (
-        lambda: store.save(KEY, ContentFile(DATA)),
-        lambda: store.save(OTHER, ContentFile(DATA)),
-        lambda: store.delete(KEY),
-    ):
-        with pytest.raises(UnsafeEntry):
-            refused()
+            operate(store)
     assert not store.exists(KEY)
     assert list(store.scan()) == []
-    assert list(store.scan("0")) == [] if level != "0" else True
-    folders, files = store.listdir(os.path.dirname(level))
-    assert os.path.basename(level) not in folders + files
-    assert sorted(outside.rglob("*")) == before
-    assert (outside / "17").read_bytes() == b"not yours"
+    assert store.listdir(os.path.dirname(level)) == ([], [])
+    assert [path for path in outside.rglob("*") if path.is_file()] == [victim]
+    assert victim.read_bytes() == b"not yours"
 
 
 @pytest.mark.parametrize("planted", [".devilry-storage", ".devilry-storage/tmp"])
-def test_the_stores_own_folder_as_a_symlink_is_refused(
-    root: Path, outside: Path, planted: str
-) -> None:
-    """No temp file is written out of the root either."""
+def test_symlinked_temp_folder_is_refused(root: Path, outside: Path, planted: str) -> None:
+    """No temp file is written outside of the root."""
     plant(root, planted).symlink_to(outside, target_is_directory=True)
     store = store_at(root)
     with pytest.raises(UnsafeEntry):
@@ -193,13 +154,10 @@ def hard_link(path: Path, outside: Path) -> None:
 
 
 @pytest.mark.parametrize("trap", [hard_link, symlink_to_file, dangling_symlink])
-def test_temp_file_is_never_a_planted_entry(
-    root: Path,
-    outside: Path,
-    trap: Callable[[Path, Path], None],
-    monkeypatch: pytest.MonkeyPatch,
+def test_save_does_not_open_planted_temp_files(
+    root: Path, outside: Path, trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An entry under the name that a temp file would get is not opened."""
+    """The name of the temp file exists already."""
     monkeypatch.setattr("secrets.token_hex", lambda length: "guessed")
     trap(plant(root, ".devilry-storage/tmp/guessed"), outside)
     store = store_at(root)
@@ -212,49 +170,22 @@ def test_temp_file_is_never_a_planted_entry(
 
 
 @pytest.mark.parametrize("trap", [symlink_to_file, fifo, device])
-def test_entry_planted_after_the_look_is_not_read(
-    root: Path,
-    outside: Path,
-    trap: Callable[[Path, Path], None],
-    monkeypatch: pytest.MonkeyPatch,
+def test_entry_planted_between_stat_and_open_is_not_read(
+    root: Path, outside: Path, trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stored file is exchanged between the look at it and the opening."""
     store = store_at(root)
     store.save(KEY, ContentFile(DATA))
-    really = Tree.stat_in
+    stat_in = Tree.stat_in
 
-    def look_and_exchange(self: Tree, fd: int, leaf: str, name: str) -> os.stat_result:
-        status = really(self, fd, leaf, name)
+    def stat_and_exchange(self: Tree, fd: int, leaf: str, name: str) -> os.stat_result:
+        status = stat_in(self, fd, leaf, name)
         (root / name).unlink()
         trap(root / name, outside)
         return status
 
-    monkeypatch.setattr(Tree, "stat_in", look_and_exchange)
+    monkeypatch.setattr(Tree, "stat_in", stat_and_exchange)
     with no_hang(), pytest.raises(OSError, match="symbolic links|Not touched"):
         store.open(KEY)
-
-
-def test_a_hard_link_reads_as_the_file_that_it_is(root: Path, outside: Path) -> None:
-    """Deleting our name leaves the other name its bytes."""
-    os.link(outside / "17", plant(root, KEY))
-    store = store_at(root)
-    assert read(store, KEY) == b"not yours"
-    store.delete(KEY)
-    assert not store.exists(KEY)
-    assert untouched(outside)
-
-
-def test_writing_to_a_hard_link_leaves_the_other_name_its_bytes(root: Path, outside: Path) -> None:
-    """Saving takes another name, and replacing an ordinary name replaces the link."""
-    os.link(outside / "17", plant(root, KEY))
-    os.link(outside / "17", plant(root, NAME))
-    store = store_at(root)
-    assert store.save(KEY, ContentFile(DATA)) != KEY
-    with store.open(NAME, "wb") as writer:
-        writer.write(DATA)
-    assert read(store, NAME) == DATA
-    assert read(store, KEY) == b"not yours"
-    assert untouched(outside)
 
 
 # -- Entries that are exchanged during a save --
@@ -262,12 +193,9 @@ def test_writing_to_a_hard_link_leaves_the_other_name_its_bytes(root: Path, outs
 TEMPS = ".devilry-storage/tmp"
 FOREIGN = b"not what was saved"
 
-Exchange = Callable[[Path, Path], None]
-"""Puts something else in the place of an entry; gets its path and a folder outside."""
-
 
 def nothing(path: Path, outside: Path) -> None:
-    """Leave the place empty."""
+    """Leave the name free."""
 
 
 def file(path: Path, outside: Path) -> None:
@@ -287,19 +215,14 @@ EXCHANGES = [nothing, file, folder, symlink_to_file, dangling_symlink, hard_link
 FOLDER_EXCHANGES = [nothing, file, folder, symlink_to_folder, fifo]
 
 
-def error_of(exchange: Exchange) -> type[OSError]:
-    """Return what is raised: a file that was only removed, as a purge does, is not an attack."""
-    return OSError if exchange is nothing else UnsafeEntry
-
-
-def exchange_temp(root: Path, outside: Path, exchange: Exchange) -> None:
+def exchange_temp(root: Path, outside: Path, exchange: Trap) -> None:
     (temp,) = (root / TEMPS).iterdir()
     temp.unlink()
     exchange(temp, outside)
 
 
 class Exchanging(ContentFile):  # type: ignore[type-arg]  # not generic at run time
-    """A content that calls back before and after its only chunk."""
+    """Content that calls a function before and after its only chunk."""
 
     def __init__(self, before: Callable[[], object], after: Callable[[], object]) -> None:
         super().__init__(DATA)
@@ -320,18 +243,16 @@ def save_and_exchange(
     exchange: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
-    """Save DATA under KEY, and exchange something once at the step."""
-    left = [exchange]
+    """Save DATA under KEY and call ``exchange`` at the step of the first attempt."""
+    pending, original = [exchange], os.link
 
-    def at(this: str) -> None:
-        if this == step and left:
-            left.pop()()
-
-    really = os.link
+    def at(reached: str) -> None:
+        if reached == step and pending:
+            pending.pop()()
 
     def link(*args: Any, **kwargs: Any) -> None:
         at("before the link")
-        really(*args, **kwargs)
+        original(*args, **kwargs)
         at("after the link")
 
     monkeypatch.setattr(os, "link", link)
@@ -341,43 +262,35 @@ def save_and_exchange(
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
-@pytest.mark.parametrize("step", STEPS[:2])
-def test_exchanged_temp_file_is_not_published(
-    root: Path, outside: Path, step: str, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", STEPS[:3])
+def test_exchanged_temp_file_fails_the_save(
+    root: Path, outside: Path, step: str, exchange: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The save raises, nothing gets the name, and what was planted stays where it is."""
-    store = store_at(root)
-    with pytest.raises(error_of(exchange), match="nothing is stored"):
+    """A planted entry is not removed. One that was linked keeps the name, but is an error."""
+    store, is_linked = store_at(root), step == STEPS[2]
+    error = pytest.raises(
+        OSError if exchange is nothing else UnsafeEntry,
+        match="exchanged|was removed" if is_linked else "nothing is stored",
+    )
+    with error as caught:
         save_and_exchange(store, step, lambda: exchange_temp(root, outside, exchange), monkeypatch)
-    assert visible(root) == []
+    if exchange is nothing:
+        assert not isinstance(caught.value, (UnsafeEntry, FileNotFoundError))
+        assert is_linked or "try again" in str(caught.value)
+    assert visible(root) == ([KEY] if is_linked and exchange not in {nothing, folder} else [])
     assert len(os.listdir(root / TEMPS)) == (exchange is not nothing)
     assert untouched(outside)
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_temp_file_exchanged_before_the_link_fails_the_save(
-    root: Path, outside: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was linked is not the file that was written: an error, and it is left there."""
-    store = store_at(root)
-    with pytest.raises(error_of(exchange), match="exchanged|was removed"):
-        save_and_exchange(
-            store, "before the link", lambda: exchange_temp(root, outside, exchange), monkeypatch
-        )
-    assert visible(root) == ([] if exchange in {nothing, folder} else [KEY])
-    assert len(os.listdir(root / TEMPS)) == (exchange is not nothing)
-    assert untouched(outside)
-
-
-@pytest.mark.parametrize("exchange", EXCHANGES)
-def test_temp_file_exchanged_after_the_link_is_left_alone(
+def test_temp_file_exchanged_after_the_link_is_kept(
     root: Path,
     outside: Path,
-    exchange: Exchange,
+    exchange: Trap,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The file has its name; what was planted may be the only name of some other file."""
+    """The save succeeds. The planted entry may be the only name of another file."""
     store = store_at(root)
     with caplog.at_level(logging.WARNING, "devilry_storage"):
         saved = save_and_exchange(
@@ -393,15 +306,15 @@ def test_temp_file_exchanged_after_the_link_is_left_alone(
 @pytest.mark.parametrize("exchange", FOLDER_EXCHANGES)
 @pytest.mark.parametrize("level", [".devilry-storage", TEMPS])
 @pytest.mark.parametrize("step", STEPS)
-def test_folder_of_temp_files_exchanged_during_a_save_is_not_entered_again(
+def test_save_keeps_using_an_exchanged_temp_folder(
     root: Path,
     outside: Path,
     step: str,
     level: str,
-    exchange: Exchange,
+    exchange: Trap,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The save goes on in the folder that it has opened."""
+    """The folder is opened once."""
     store = store_at(root)
 
     def exchange_folder() -> None:
@@ -415,10 +328,10 @@ def test_folder_of_temp_files_exchanged_during_a_save_is_not_entered_again(
 
 
 @pytest.mark.parametrize("exchange", [file, folder, symlink_to_file, dangling_symlink, fifo])
-def test_entry_that_replaces_a_linked_file_fails_the_save(
-    root: Path, outside: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+def test_entry_that_replaces_the_linked_file_fails_the_save(
+    root: Path, outside: Path, exchange: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has the name is not the file that was written; it is not deleted."""
+    """The name leads to another file. That entry is not deleted."""
     store = store_at(root)
 
     def exchange_file() -> None:
@@ -432,25 +345,10 @@ def test_entry_that_replaces_a_linked_file_fails_the_save(
     assert untouched(outside)
 
 
-def test_removed_temp_file_is_not_called_unsafe(
-    root: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A purge removes those of writers that take longer than the grace time."""
-    store = store_at(root)
-    with pytest.raises(OSError, match="Try again") as caught:
-        save_and_exchange(
-            store,
-            "after the write",
-            lambda: exchange_temp(root, outside, nothing),
-            monkeypatch,
-        )
-    assert not isinstance(caught.value, (UnsafeEntry, FileNotFoundError))
-
-
-def test_file_deleted_right_after_the_link_is_linked_again(
+def test_file_deleted_after_the_link_is_linked_again(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if the delete had come before: a save that returns has its file."""
+    """As if the delete had come first: a save that returns has stored its file."""
     store = store_at(root)
     assert save_and_exchange(store, "after the link", (root / KEY).unlink, monkeypatch) == KEY
     assert read(store, KEY) == DATA
@@ -463,14 +361,14 @@ def rewrite_and_exchange(
     *,
     step: str,
 ) -> None:
-    """Replace NAME, and exchange something after the write, before or after the rename."""
-    really = os.rename
+    """Rewrite NAME and call ``exchange`` at the step."""
+    original = os.rename
 
     def rename(*args: Any, **kwargs: Any) -> None:
-        monkeypatch.setattr(os, "rename", really)
+        monkeypatch.setattr(os, "rename", original)
         if step == "before the rename":
             exchange()
-        really(*args, **kwargs)
+        original(*args, **kwargs)
         if step == "after the rename":
             exchange()
 
@@ -482,13 +380,14 @@ def rewrite_and_exchange(
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_exchanged_temp_file_replaces_no_file(
-    root: Path, outside: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+def test_rewrite_does_not_publish_exchanged_temp_files(
+    root: Path, outside: Path, exchange: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old bytes stay, and so does what was planted."""
+    """The old bytes are kept, and so is the planted entry."""
     store = store_at(root)
     store.save(NAME, ContentFile(b"old"))
-    with pytest.raises(error_of(exchange), match="nothing is stored"):
+    error = OSError if exchange is nothing else UnsafeEntry
+    with pytest.raises(error, match="nothing is stored"):
         rewrite_and_exchange(
             store,
             lambda: exchange_temp(root, outside, exchange),
@@ -501,10 +400,10 @@ def test_exchanged_temp_file_replaces_no_file(
 
 
 @pytest.mark.parametrize("exchange", [symlink_to_file, dangling_symlink, hard_link, fifo])
-def test_temp_file_exchanged_before_the_rename_is_an_error(
-    root: Path, outside: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+def test_temp_file_exchanged_before_the_rename_fails_the_rewrite(
+    root: Path, outside: Path, exchange: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The writer does not report success for what it did not write."""
+    """The writer does not report success for bytes that it did not write."""
     store = store_at(root)
     with pytest.raises(UnsafeEntry, match="belongs to another file"):
         rewrite_and_exchange(
@@ -517,10 +416,10 @@ def test_temp_file_exchanged_before_the_rename_is_an_error(
     assert untouched(outside)
 
 
-def test_file_moved_away_before_the_rename_is_an_error(
+def test_temp_file_moved_before_the_rename_fails_the_rewrite(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the writer wrote has another name, so that it was not another writer's rename."""
+    """The written file has another name, so it was not replaced by another writer."""
     store = store_at(root)
 
     def exchange() -> None:
@@ -532,7 +431,7 @@ def test_file_moved_away_before_the_rename_is_an_error(
         rewrite_and_exchange(store, exchange, monkeypatch, step="before the rename")
 
 
-def test_rewrites_at_once_both_succeed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_rewrites_both_succeed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one wins: another writer's file under the name is not an error."""
     store = store_at(root)
 
@@ -544,7 +443,7 @@ def test_rewrites_at_once_both_succeed(root: Path, monkeypatch: pytest.MonkeyPat
     assert read(store, NAME) == b"other"
 
 
-def test_delete_right_after_a_rewrite_is_not_an_error(
+def test_delete_after_a_rewrite_is_not_an_error(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer had published its bytes."""

@@ -1,4 +1,4 @@
-"""Full, read-only, missing, mounted into, swapped: places on disk as administrators make them."""
+"""Disks that are full, read-only, missing, mounted over or swapped."""
 
 from __future__ import annotations
 
@@ -13,13 +13,8 @@ from ...harness.machine import MOUNTS, need
 from ...harness.mounting import remount, tmpfs
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-def test_a_full_disk_shows_nothing_and_a_later_save_works(root: Path) -> None:
-    """ENOSPC reaches the caller, nothing is visible, the space is free again."""
+def test_full_disk_stores_nothing_and_a_later_save_succeeds(root: Path) -> None:
+    """The space of the failed save is free again."""
     need(MOUNTS)
     with tmpfs(root, "256k"):
         store = store_at(root)
@@ -32,8 +27,7 @@ def test_a_full_disk_shows_nothing_and_a_later_save_works(root: Path) -> None:
         assert store.size(KEY) == 200_000
 
 
-def test_a_full_disk_keeps_what_is_there(root: Path) -> None:
-    """A disk that fills up takes nothing from the files that are stored already."""
+def test_full_disk_keeps_stored_files(root: Path) -> None:
     need(MOUNTS)
     with tmpfs(root, "256k"):
         store = store_at(root)
@@ -47,8 +41,8 @@ def test_a_full_disk_keeps_what_is_there(root: Path) -> None:
         assert read(store, KEY) == read(store, NAME) == DATA
 
 
-def test_a_mount_below_the_root_is_a_clear_error(root: Path) -> None:
-    """Another file system below the root cannot be linked into: the error says so."""
+def test_save_into_a_mount_below_the_root_is_rejected(root: Path) -> None:
+    """Another file system cannot be linked into."""
     need(MOUNTS)
     with tmpfs(root / "0", "256k"):
         store = store_at(root)
@@ -59,8 +53,7 @@ def test_a_mount_below_the_root_is_a_clear_error(root: Path) -> None:
         assert store.save("1/0/1000000/1", ContentFile(DATA)) == "1/0/1000000/1"
 
 
-def test_a_file_in_a_mount_below_the_root_is_not_replaced_halfway(root: Path) -> None:
-    """Replacing across file systems fails as clearly, and the old bytes stay."""
+def test_rewrite_in_a_mount_below_the_root_keeps_old_bytes(root: Path) -> None:
     need(MOUNTS)
     with tmpfs(root / "avatars", "256k"):
         store = store_at(root)
@@ -72,24 +65,24 @@ def test_a_file_in_a_mount_below_the_root_is_not_replaced_halfway(root: Path) ->
         assert read(store, NAME) == b"old"
 
 
-def test_a_store_that_is_remounted_read_only_reads_and_refuses_to_write(root: Path) -> None:
-    """EROFS reaches the caller of save and delete, nothing is lost, and writable works again."""
+def test_read_only_store_reads_and_rejects_writes(root: Path) -> None:
+    """It can be written again once it is remounted."""
     need(MOUNTS)
     with tmpfs(root, "256k"):
         store = store_at(root)
         store.save(KEY, ContentFile(DATA))
         remount(root, "ro")
-        for act in (lambda: store.save(OTHER, ContentFile(DATA)), lambda: store.delete(KEY)):
+        for operate in (lambda: store.save(OTHER, ContentFile(DATA)), lambda: store.delete(KEY)):
             with pytest.raises(OSError, match="Read-only file system"):
-                act()
+                operate()
         assert read(store, KEY) == DATA
         assert [entry.name for entry in store.scan()] == [KEY]
         remount(root, "rw")
         assert store.save(OTHER, ContentFile(DATA)) == OTHER
 
 
-def test_a_missing_root_is_an_empty_store_until_something_is_saved(root: Path) -> None:
-    """Reading makes no root; the first save makes it."""
+def test_missing_root_is_an_empty_store(root: Path) -> None:
+    """Only a save creates it."""
     store = store_at(root / "deep" / "down")
     assert not store.exists(KEY)
     assert store.listdir("") == ([], [])
@@ -102,16 +95,15 @@ def test_a_missing_root_is_an_empty_store_until_something_is_saved(root: Path) -
     assert read(store, KEY) == DATA
 
 
-def test_a_root_that_is_a_file_is_an_error_that_leaves_it_alone(root: Path) -> None:
-    """The store neither replaces nor reads a file that lies where the root should."""
+def test_root_that_is_a_file_is_left_alone(root: Path) -> None:
     root.write_bytes(b"not a folder")
     with pytest.raises(NotADirectoryError):
         store_at(root).save(KEY, ContentFile(DATA))
     assert root.read_bytes() == b"not a folder"
 
 
-def test_a_root_that_is_a_symlink_is_resolved_at_each_use(tmp_path: Path) -> None:
-    """An administrator may swap the disk under a symlink without a restart."""
+def test_root_that_is_a_symlink_is_resolved_at_each_use(tmp_path: Path) -> None:
+    """An administrator may swap the disk without a restart."""
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     link = tmp_path / "root"
