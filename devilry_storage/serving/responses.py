@@ -113,7 +113,7 @@ def _response(request: HttpRequest, file: File, record: partial[None]) -> HttpRe
 
 
 def _streamed(
-    request: HttpRequest, file: File, outcome: rfc9110.Outcome, record: partial[None]
+    request: HttpRequest, file: File, outcome: rfc9110.Evaluation, record: partial[None]
 ) -> HttpResponseBase:
     if outcome.stop - outcome.start == file.size:
         chunks = file.store.stream(file.name, sha256=file.sha256 or None)

@@ -115,9 +115,7 @@ def test_instance_with_an_unsaved_upload_cannot_be_copied(
     row.content = upload()
     for instance in (row, FileMeta(delivery=delivery, filename="new.txt", content=upload())):
         before = state(instance)
-        with pytest.raises(
-            NotCommitted, match=r"upload 'upload\.txt' is not saved: save it first"
-        ):
+        with pytest.raises(NotCommitted, match=r"'upload\.txt' is not saved: save it first"):
             copied(instance)
         assert state(instance) == before
 

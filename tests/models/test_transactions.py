@@ -246,7 +246,7 @@ def test_nothing_is_stored_under_a_buried_key(delivery: Any, row: Any) -> None:
     with buried_without_bytes():
         row.delete()
     created: list[str] = []
-    with after_each_creation(created.append):
+    with after_each_creation(created.append), purged_after_its_bytes():
         new.save()
     assert created == [new.content.name]
 

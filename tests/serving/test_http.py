@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 
 from devilry_storage.rfc9110 import (
-    Outcome,
+    Evaluation,
     Representation,
     byte_range,
     content_disposition,
@@ -40,7 +40,7 @@ def test_evaluate_follows_rfc_9110() -> None:
         (str(case), outcome)
         for case in CASES
         if (outcome := evaluate(case.method, case.filled(**VALUES), files[case.file]))
-        != Outcome(case.status, case.start, case.stop)
+        != Evaluation(case.status, case.start, case.stop)
     ]
     assert wrong == []
 
@@ -56,7 +56,7 @@ def test_conditions_without_validators_are_ignored() -> None:
         {"Range": "bytes=2-4", "If-Range": ""},
     ]
     outcomes = [(headers, evaluate("GET", headers, Representation(10))) for headers in requests]
-    assert outcomes == [(headers, Outcome(200, 0, 10)) for headers in requests]
+    assert outcomes == [(headers, Evaluation(200, 0, 10)) for headers in requests]
 
 
 @given(st.text(), st.integers(0, 2**70))

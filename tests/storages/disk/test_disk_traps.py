@@ -276,7 +276,7 @@ def test_exchanged_temp_file_fails_the_save(
         save_and_exchange(store, step, lambda: exchange_temp(root, outside, exchange), monkeypatch)
     if exchange is nothing:
         assert not isinstance(caught.value, (UnsafeEntry, FileNotFoundError))
-        assert is_linked or "try again" in str(caught.value)
+        assert is_linked or "Try again" in str(caught.value)
     assert visible(root) == ([KEY] if is_linked and exchange not in {nothing, folder} else [])
     assert len(os.listdir(root / TEMPS)) == (exchange is not nothing)
     assert untouched(outside)
