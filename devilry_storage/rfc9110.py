@@ -27,7 +27,7 @@ class Representation(NamedTuple):
     modified: int | None = None
 
 
-class Outcome(NamedTuple):
+class Evaluation(NamedTuple):
     """The status code (200, 206, 304, 412 or 416) and range of bytes to respond with.
 
     ``stop`` is exclusive.
@@ -38,20 +38,20 @@ class Outcome(NamedTuple):
     stop: int = 0
 
 
-def evaluate(method: str, headers: Mapping[str, str], current: Representation) -> Outcome:
+def evaluate(method: str, headers: Mapping[str, str], current: Representation) -> Evaluation:
     """Evaluate the conditions and the range of a GET or HEAD request (section 13.2.2).
 
     ``headers`` are the request's, with case-insensitive names.
     """
     if status := _precondition(headers, current):
-        return Outcome(status)
+        return Evaluation(status)
     # Section 14.2: Range is defined for GET only.
     if method == "GET" and "Range" in headers and _if_range(headers.get("If-Range"), current):
         bounds = byte_range(headers["Range"], current.size)
         if bounds is not None:
             start, stop = bounds
-            return Outcome(206, start, stop) if start < stop else Outcome(416)
-    return Outcome(200, 0, current.size)
+            return Evaluation(206, start, stop) if start < stop else Evaluation(416)
+    return Evaluation(200, 0, current.size)
 
 
 # -- Conditions: section 13 --
@@ -139,7 +139,7 @@ def _bounded(digits: str, limit: int) -> int:
     return limit if length > len(str(limit)) else min(int(significant or "0"), limit)
 
 
-def content_range(current: Representation, outcome: Outcome) -> str:
+def content_range(current: Representation, outcome: Evaluation) -> str:
     """Return the Content-Range of a response with status 206 or 416 (section 14.4)."""
     if outcome.status == 416:
         return f"bytes */{current.size}"
