@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 
 from ._compat import batched
 from .registry import FileModel, sharing
 from .resolving import store_for
+from .schema import DELIVERY, foreign_key
 from .storages.protocols import Entry
 from .tables.tombstone import Tombstone
 
@@ -140,12 +140,9 @@ def _owners(model: Any) -> list[str]:
     A site may have anything else by these names, which no query can follow.
     """
     owners: list[str] = []
-    for name in ("delivery", "delivered_by"):
-        try:
-            field = model._meta.get_field(name)
-        except FieldDoesNotExist:
-            break
-        if not field.concrete or not (field.many_to_one or field.one_to_one):
+    for name in (DELIVERY, "delivered_by"):
+        field = foreign_key(model, name)
+        if field is None:
             break
         owners.append(LOOKUP_SEP.join([*owners, name]))
         model = field.related_model

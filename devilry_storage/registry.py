@@ -10,6 +10,7 @@ from django.db import models
 
 from .fields import DeliveryFileField
 from .resolving import resolve
+from .schema import declaring_model
 from .storages.base import DeliveryStoreMixin
 
 FileModel = type[models.Model]
@@ -23,12 +24,6 @@ def file_models() -> list[FileModel]:
         if not model._meta.proxy
         and any(isinstance(field, DeliveryFileField) for field in model._meta.local_fields)
     ]
-
-
-def declaring_model(model: FileModel) -> FileModel:
-    """Return the model in whose table the file is: the one that a proxy or child inherits from."""
-    declaring: FileModel = model._meta.get_field("content").model
-    return declaring
 
 
 def label(model: FileModel) -> str:

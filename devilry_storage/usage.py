@@ -14,6 +14,7 @@ from django.utils import timezone
 from .db.clock import DatabaseNow
 from .models import AbstractDelivery, MonthlySum, Tombstone
 from .registry import FileModel, file_models
+from .schema import DELIVERY, has_column
 
 #: What a page counts itself it counts up to this.
 BOUND = 1000
@@ -48,10 +49,9 @@ def refresh(*, using: str = DEFAULT_DB_ALIAS) -> list[MonthlySum]:
 
 
 def _counted(model: FileModel, using: str, now: Any) -> list[MonthlySum]:
-    names = {field.name for field in model._meta.concrete_fields}
     deliveries: Any = (
-        Count("delivery", distinct=True)
-        if "delivery" in names
+        Count(DELIVERY, distinct=True)
+        if has_column(model, DELIVERY)
         else models.Value(0, output_field=models.BigIntegerField())
     )
     # The site's, whatever that of somebody is who has this counted.

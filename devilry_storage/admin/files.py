@@ -14,6 +14,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
+from ..schema import has_column
 from .base import StoreAdmin
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
@@ -136,7 +137,7 @@ class FileMetaAdmin(ShowsFiles, Previews, StoreAdmin):
         return sorted(super().get_fields(request, obj), key=lambda name: first.get(name, 3))
 
     def _has_delivery(self) -> bool:
-        return any(field.name == "delivery" for field in self.opts.concrete_fields)
+        return has_column(self.model, "delivery")
 
     def id_query(self, number: int) -> Q:
         query = super().id_query(number)

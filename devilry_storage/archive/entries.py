@@ -8,7 +8,6 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.utils import timezone
 
@@ -16,6 +15,7 @@ from .._compat import batched
 from ..conf import conf
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
+from ..schema import delivery_model, group_model
 from ..storages.base import DeliveryStoreMixin
 
 #: The size of a file of which the database does not know it.
@@ -65,10 +65,10 @@ def in_order(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """Return the rows of files, those of a group and of a delivery together."""
     model = files.model
     related, order = [], []
-    delivery = related_model(model, "delivery")
+    delivery = delivery_model(model)
     if delivery is not None:
         related.append("delivery")
-        if related_model(delivery, "assignment_group") is not None:
+        if group_model(delivery) is not None:
             related.append("delivery__assignment_group")
             order.append("delivery__assignment_group_id")
         if issubclass(delivery, AbstractDelivery):
@@ -78,24 +78,12 @@ def in_order(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
     return files.select_related(*related) if related else files
 
 
-def related_model(model: type[models.Model], name: str) -> type[models.Model] | None:
-    """Return the model that a foreign key leads to, None where there is no such field."""
-    try:
-        field = model._meta.get_field(name)
-    except FieldDoesNotExist:
-        return None
-    related = field.related_model if field.concrete else None
-    return related if isinstance(related, type) else None
-
-
 class Owners:
     """Says of a row in which folders its file lies: group, then number of the delivery."""
 
     def __init__(self, model: type[models.Model]) -> None:
-        self._delivery = related_model(model, "delivery")
-        self._has_group = self._delivery is not None and (
-            related_model(self._delivery, "assignment_group") is not None
-        )
+        self._delivery = delivery_model(model)
+        self._has_group = self._delivery is not None and (group_model(self._delivery) is not None)
         # Asked once, for it may query the database.
         self._names: dict[Any, str] = {}
 

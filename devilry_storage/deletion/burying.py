@@ -16,8 +16,9 @@ from django.db.models.expressions import Combinable
 from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..fields import StoredName
-from ..registry import FileModel, declaring_model, label, sharing
+from ..registry import FileModel, label, sharing
 from ..resolving import resolve, store_for
+from ..schema import declaring_model
 from ..signals import file_removed, send_after_commit
 from ..tables.tombstone import Tombstone
 from .removal import remove_after_commit, store_label

@@ -17,6 +17,7 @@ from ..exceptions import NotAnOrphan
 from ..integrity import State, compare, rows_named, tombstones_named
 from ..registry import FileModel, label, sharing
 from ..resolving import resolve
+from ..schema import DELIVERY, has_column
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import Entry
 from ..tables.tombstone import Tombstone
@@ -156,7 +157,7 @@ def _highest(model: FileModel, store: DeliveryStoreMixin, using: str) -> tuple[i
             delivery_id, file_id = row.key_ids()
             files.append(file_id or 0)
             deliveries.append(delivery_id or 0)
-            if any(field.name == "delivery" for field in row._meta.concrete_fields):
+            if has_column(type(row), DELIVERY):
                 deliveries.append(rows.aggregate(highest=Max("delivery"))["highest"] or 0)
     return max(files), max(deliveries)
 

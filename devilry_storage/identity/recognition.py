@@ -20,8 +20,9 @@ from django.utils import timezone
 
 from ..db.transactions import has_transaction, is_in_test_case
 from ..exceptions import StoreFailure, StoreInUse, StoreNotRecognised
-from ..registry import FileModel, declaring_model, file_models, sharing
+from ..registry import FileModel, file_models, sharing
 from ..resolving import resolve
+from ..schema import declaring_model
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import OwnObjects
 from ..tables.store_mark import StoreMark

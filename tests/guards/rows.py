@@ -984,7 +984,7 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        '        and sender._meta.get_field("content").model is sender._meta.concrete_model\n',
+        "        and declaring_model(sender) is sender._meta.concrete_model\n",
         "        and not sender._meta.proxy\n",
         (f"{ROWS}test_a_deleted_child_is_buried_once", f"{ROWS}test_a_deleted_row_is_buried"),
     ),
