@@ -20,7 +20,7 @@ from .deletion.burying import named_by_tombstone
 from .deletion.removal import store_label
 from .exceptions import NotRestorable
 from .fields import StoredName
-from .identity.recognition import check_writing
+from .identity import check_writing
 from .registry import labelled
 from .resolving import store_for
 from .signals import file_stored, send_after_commit

@@ -7,7 +7,6 @@ from typing import Any
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
-
 #: Names of the foreign keys from a file to its delivery, and from a delivery to its group.
 DELIVERY = "delivery"
 GROUP = "assignment_group"

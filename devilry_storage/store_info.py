@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 
 from .conf import conf
-from .identity import recognition
+from .identity import summary
 from .registry import ConfiguredStore, FileModel
 from .storages.base import DeliveryStoreMixin
 from .storages.protocols import FLAGS, Finding
@@ -50,7 +50,7 @@ def recognised(model: FileModel, using: str) -> Iterator[Finding]:
 
     Sends requests and writes nothing; yields nothing where no mark is remembered.
     """
-    known = recognition.summary(model, using)
+    known = summary(model, using)
     if known is None:
         return
     if known.uuid is not None:

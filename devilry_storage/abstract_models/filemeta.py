@@ -29,7 +29,7 @@ from ..deletion.burying import (
 )
 from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename
 from ..fields import DeliveryFieldFile, DeliveryFileField, StoredName
-from ..identity.recognition import check_writing
+from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
 from ..resolving import store_for
 from ..schema import declaring_model, delivery_field

@@ -21,7 +21,7 @@ from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..db.transactions import durable_transaction
 from ..exceptions import WrongSize
-from ..identity.recognition import accepted_at, before_removing, is_same_disk, note_removal
+from ..identity import accepted_at, before_removing, is_same_disk, note_removal
 from ..registry import FileModel, label, sharing
 from ..resolving import resolve, store_for
 from ..storages.base import DeliveryStoreMixin

@@ -25,7 +25,7 @@ from devilry_storage.db.clock import DatabaseNow
 from devilry_storage.deletion import purging, removal
 from devilry_storage.deletion.purging import SAMPLE, Event, purge, remove_now
 from devilry_storage.deliveries.models import Delivery, FileMeta
-from devilry_storage.identity import recognition as identities
+from devilry_storage.identity import permission
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
@@ -1051,7 +1051,7 @@ def test_dry_run_writes_nothing_into_the_store(root: Path) -> None:
 def test_delete_without_retention_asks_for_the_identity_once(root: Path) -> None:
     """A permission counts for five minutes, as long as the same folder is there."""
     files = list(delivered(a=b"1", b=b"2", c=b"3", d=b"4").files)
-    with patch.object(identities, "_removing", wraps=identities._removing) as asked:
+    with patch.object(permission, "permit", wraps=permission.permit) as asked:
         files[0].delete()
         files[1].delete()
         assert asked.call_count == 1

@@ -15,7 +15,7 @@ from django.test.utils import override_settings
 
 from devilry_storage.deletion.purging import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.identity import recognition
+from devilry_storage.identity import forget
 from devilry_storage.identity.marks import read_mark, read_sites
 from devilry_storage.models import StoreMark, Tombstone
 from devilry_storage.resolving import store_for
@@ -60,7 +60,7 @@ def site(key: str = PRODUCTION, **more: Any) -> Iterator[None]:
 
 def restart() -> None:
     """Forget what this process has seen of stores."""
-    recognition.forget(using="default")
+    forget(using="default")
 
 
 def empty_database() -> None:

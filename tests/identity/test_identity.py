@@ -27,9 +27,16 @@ from devilry_storage.deletion.orphans import bury_orphan
 from devilry_storage.deletion.purging import purge, remove_now
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotAnOrphan, StoreInUse, StoreNotRecognised
-from devilry_storage.identity import recognition
+from devilry_storage.identity import (
+    MarkedStore,
+    accept,
+    accepted_at,
+    check_writing,
+    recognition,
+    removal_problem,
+    writing,
+)
 from devilry_storage.identity.marks import note_site, read_mark, read_sites
-from devilry_storage.identity.recognition import accept, accepted_at, removal_problem
 from devilry_storage.identity.sites import digests
 from devilry_storage.models import StoreMark, Tombstone
 from devilry_storage.resolving import store_for
@@ -622,7 +629,7 @@ def test_two_aliases_of_one_place_remove_nothing(
         with site():
             Note(filename="n").content.save("n.txt", ContentFile(b"note"))
             assert StoreMark.objects.count() == 2
-            assert_keeps("are one place", "'again'")
+            assert_keeps("name the same store", "'again'")
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -685,7 +692,7 @@ def test_odd_mark_stops_removing_not_storing(
     with site():
         store_one()
         assert "store.json" in caplog.text
-        assert_keeps("the store cannot be asked", "store.json")
+        assert_keeps("the store cannot be checked", "store.json")
     assert own().read("store.json") == ODD[case][:4097]
 
 
@@ -694,7 +701,7 @@ def test_mark_with_an_invalid_field_is_odd(field: str, root: Path) -> None:
     production()
     mark = root / ".devilry-storage" / "store.json"
     mark.write_text(json.dumps({**json.loads(mark.read_text()), field: CHANGED[field]}))
-    assert "the store cannot be asked" in removal_problem(FileMeta, "default")
+    assert "the store cannot be checked" in removal_problem(FileMeta, "default")
 
 
 def test_mark_that_is_too_long_is_odd(root: Path) -> None:
@@ -716,7 +723,7 @@ def test_unreadable_mark_stops_removing_not_storing(
         store_one()
         store_one()
         assert caplog.text.count("cannot be recognised") == 1
-        assert_keeps("the store cannot be asked")
+        assert_keeps("the store cannot be checked")
 
 
 # -- What has no identity --
@@ -843,7 +850,7 @@ def test_two_first_writers_make_one_mark(entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(recognition, "read_mark"), (recognition.Marked, "remembered")]
+    ("owner", "name"), [(recognition, "read_mark"), (MarkedStore, "remembered")]
 )
 def test_another_writer_makes_the_mark_between_two_looks(
     root: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
@@ -854,11 +861,11 @@ def test_another_writer_makes_the_mark_between_two_looks(
     def read_then_let_the_other_write(argument: Any) -> Any:
         seen = read(argument)
         monkeypatch.undo()
-        recognition.check_writing(FileMeta, "default")
+        check_writing(FileMeta, "default")
         return seen
 
     monkeypatch.setattr(owner, name, read_then_let_the_other_write)
-    recognition.check_writing(FileMeta, "default")
+    check_writing(FileMeta, "default")
     assert StoreMark.objects.get().uuid == mark_uuid()
 
 
@@ -914,13 +921,13 @@ def test_look_is_repeated_when_the_folder_is_another(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
-    settle = recognition._settle
+    settle = recognition.settle
 
     def counted(found: Any, **how: Any) -> Any:
         looks.append(found)
         return settle(found, **how)
 
-    monkeypatch.setattr(recognition, "_settle", counted)
+    monkeypatch.setattr(writing, "settle", counted)
     production()
     with site():
         store_one()

@@ -100,9 +100,9 @@ def test_server_that_cannot_be_asked_stops_removing_not_storing(
     restart()
     proxy.fault("GetObject", fault)
     store_one()
-    assert "cannot be recognised, and files are stored all the same" in caplog.text
+    assert "cannot be recognised; files are stored anyway" in caplog.text
     proxy.fault("GetObject", fault)
-    assert_keeps("the store cannot be asked", fault.code)
+    assert_keeps("the store cannot be checked", fault.code)
     assert (sites(), mark_uuid()) == (1, StoreMark.objects.get().uuid)
 
 

@@ -1,4 +1,4 @@
-"""``manage.py deliverystore_identity``: see :mod:`devilry_storage.identity.recognition`."""
+"""``manage.py deliverystore_identity``: see :mod:`devilry_storage.identity`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from devilry_storage.exceptions import StoreInUse
-from devilry_storage.identity.recognition import Marked, Status, accept, marked, status
+from devilry_storage.identity import MarkedStore, Status, accept, marked, status
 from devilry_storage.registry import configured_stores, sharing
 
 
@@ -73,19 +73,19 @@ class Command(BaseCommand):
         if failures:
             raise CommandError(f"{failures} stores could not be shown or accepted: see above.")
 
-    def _accept(self, found: Marked, *, force: bool) -> None:
+    def _accept(self, found: MarkedStore, *, force: bool) -> None:
         remembered = accept(found.model, found.using, force=force)
         self.stdout.write(f"{found.alias}: accepted the mark '{remembered.uuid}'.")
 
 
-def _marked(using: str) -> Iterator[Marked]:
+def _marked(using: str) -> Iterator[MarkedStore]:
     for configured in configured_stores():
         found = marked(configured.models[0], using)
         if found is not None:
             yield found
 
 
-def _lines(found: Marked, shown: Status) -> Iterator[str]:
+def _lines(found: MarkedStore, shown: Status) -> Iterator[str]:
     yield ", ".join(model._meta.label for model in sharing(found.model, found.store, strict=False))
     yield f"  alias       {shown.alias}"
     yield f"  location    {shown.location}"
