@@ -31,6 +31,11 @@ def label(model: FileModel) -> str:
     return declaring_model(model)._meta.label_lower
 
 
+def store_label(model: FileModel) -> str:
+    """Return what tombstones have as the store of a model: its alias, or the model's label."""
+    return resolve(model).alias or label(model)
+
+
 def labelled(name: str) -> FileModel | None:
     """Return the model of files with this label, None if there is none."""
     return next((model for model in file_models() if label(model) == name), None)

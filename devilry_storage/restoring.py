@@ -17,11 +17,10 @@ from .conf import conf
 from .db.clock import DatabaseNow
 from .db.rows import lock_row, read_row, take_write_lock
 from .deletion.burying import named_by_tombstone
-from .deletion.removal import store_label
 from .exceptions import NotRestorable
 from .fields import StoredName
 from .identity import check_writing
-from .registry import labelled
+from .registry import labelled, store_label
 from .resolving import store_for
 from .signals import file_stored, send_after_commit
 from .storages.base import DeliveryStoreMixin

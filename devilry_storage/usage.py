@@ -11,7 +11,6 @@ from django.db.models import Count, DateField, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
-from .db.clock import DatabaseNow
 from .models import AbstractDelivery, MonthlySum, Tombstone
 from .registry import FileModel, file_models
 from .schema import DELIVERY, has_column
@@ -104,7 +103,7 @@ def waiting(*, using: str = DEFAULT_DB_ALIAS) -> list[Waiting]:
         for model in apps.get_models()
         if issubclass(model, AbstractDelivery) and not model._meta.proxy
     ]
-    due = Tombstone.objects.using(using).filter(due__lte=DatabaseNow(), done=None)
+    due = Tombstone.objects.using(using).past_due().not_done()
     return [*found, Waiting("due", _bounded(due))]
 
 

@@ -28,7 +28,7 @@ from django.utils.translation import gettext as _
 from ..abstract_models.querysets import may_view
 from ..archive import of_folder
 from ..conf import conf
-from ..deletion.orphans import bury_orphan
+from ..deletion import bury_orphan
 from ..exceptions import InvalidName, NotAnOrphan
 from ..identity import summary
 from ..integrity import State, Verdict, rows_named, tombstones_named

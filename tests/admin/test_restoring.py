@@ -172,7 +172,7 @@ def test_nothing_is_removed_from_a_store_that_looks_wrong(tombstone: Any) -> Non
     store_for(FileMeta).delete(row.content.name)
     client = staff("view_tombstone", "purge_tombstone")
     answer = client.post(url(tombstone, "remove"), follow=True)
-    assert "nothing was removed" in answer.content.decode()
+    assert "Nothing was removed" in answer.content.decode()
     assert Tombstone.objects.exists()
     assert store_for(FileMeta).exists(tombstone.name)
 

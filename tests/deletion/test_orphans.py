@@ -14,9 +14,7 @@ from django.core.files.base import ContentFile
 from django.test.utils import override_settings
 from django.utils import timezone
 
-from devilry_storage.deletion import orphans
-from devilry_storage.deletion.orphans import bury_orphan
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import bury_orphan, orphans, purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotAnOrphan
 from devilry_storage.models import Tombstone
@@ -80,12 +78,12 @@ def test_it_is_kept_for_the_retention_and_at_least_the_grace_time(
 
 def test_what_is_not_there_is_refused(store: Any) -> None:
     """It was removed meanwhile."""
-    refused("no file is stored there any more")
+    refused("the store does not have it any more")
 
 
 def test_a_foreign_file_is_refused(store: Any) -> None:
     """It was never stored here as a delivery, so it is not ours to remove."""
-    refused("it is foreign", lay(store, "0/0/7/notes.txt"))
+    refused("its name is not a delivery key", lay(store, "0/0/7/notes.txt"))
 
 
 def test_what_a_row_names_is_refused(store: Any) -> None:
@@ -103,14 +101,14 @@ def test_file_of_second_model_in_the_store_is_refused(store: Any) -> None:
         name = note.content.name
         refused("a row names it", name)
         note.delete()
-        refused("it has a tombstone already", name)
+        refused("it already has a tombstone", name)
 
 
 @pytest.mark.parametrize("name", ["0/0/0/65", "0/0/52/9"])
 def test_ids_of_second_model_in_the_store_count(name: str, store: Any) -> None:
     """The highest ids are those of all models that use the store."""
     lay(store, name)
-    refused("its ids are above those of every row", name)
+    refused("its ids are higher than those of every row", name)
     course = Course.objects.create(pk=55, title="course")
     with override_deliverystore(store, model=Paper):
         Paper.objects.create(pk=70, delivery=course, content=ContentFile(b"p", "p"), title="p")
@@ -121,14 +119,14 @@ def test_what_has_a_tombstone_is_refused(store: Any) -> None:
     """Its time is not put off."""
     lay(store)
     bury_orphan(FileMeta, ORPHAN, using="default")
-    refused("it has a tombstone already")
+    refused("it already has a tombstone")
 
 
 def test_without_rows_everything_is_refused(store: Any) -> None:
     """An empty database makes an orphan of every file."""
     lay(store)
     FileMeta.objects.update(content=None)
-    refused("no row of a file is in the database")
+    refused("the database has no row of a stored file")
 
 
 def test_where_a_row_has_no_file_everything_is_refused(store: Any) -> None:
@@ -143,7 +141,7 @@ def test_file_of_a_row_without_content_is_refused(store: Any) -> None:
     row = FileMeta(delivery=Delivery.objects.get(), filename="late")
     row.save()
     name = lay(store, store.layout.key(*row.key_ids()))
-    refused("its ids are those of a row without content", name)
+    refused("a row with its ids has no content yet", name)
 
 
 def test_file_of_a_row_of_second_model_without_content_is_refused(store: Any) -> None:
@@ -151,13 +149,13 @@ def test_file_of_a_row_of_second_model_without_content_is_refused(store: Any) ->
     with override_deliverystore(store, model=Note):
         note = Note.objects.create(pk=3, filename="late")
         name = lay(store, store.layout.key(*note.key_ids()))
-        refused("its ids are those of a row without content", name)
+        refused("a row with its ids has no content yet", name)
 
 
 @pytest.mark.parametrize("name", ["0/0/7/61", "0/0/51/9", "0/0/51/61"])
 def test_ids_above_those_of_all_rows_are_refused(name: str, store: Any) -> None:
     """They were given after the backup that this database is."""
-    refused("its ids are above those of every row", lay(store, name))
+    refused("its ids are higher than those of every row", lay(store, name))
 
 
 def test_what_is_newer_than_all_rows_is_refused(store: Any) -> None:
@@ -203,7 +201,7 @@ def test_many_orphans_are_refused(store: Any) -> None:
     """More than one in a hundred is no accident; a single one may be."""
     lay(store)
     lay(store, "0/0/8/10")
-    refused("2 of 3 files around it are orphans")
+    refused("2 of 3 files near it are orphans")
     os.unlink(store.path("0/0/8/10"))
     bury_orphan(FileMeta, ORPHAN, using="default")
 
@@ -216,7 +214,7 @@ def test_one_orphan_in_a_hundred_may_go(store: Any) -> None:
     lay(store)
     lay(store, "0/0/8/10")
     lay(store, "0/0/8/11")
-    refused("3 of 201 files around it")
+    refused("3 of 201 files near it")
     os.unlink(store.path("0/0/8/11"))
     bury_orphan(FileMeta, ORPHAN, using="default")
 
@@ -283,7 +281,7 @@ def test_second_of_two_burials_at_once_is_refused(
         save(tombstone, **options)
 
     monkeypatch.setattr(Tombstone, "save", saves_twice)
-    with pytest.raises(NotAnOrphan, match="it has a tombstone already"):
+    with pytest.raises(NotAnOrphan, match="it already has a tombstone"):
         bury_orphan(FileMeta, ORPHAN, using="default")
 
 

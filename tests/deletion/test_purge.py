@@ -22,8 +22,8 @@ from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
 from devilry_storage.db.clock import DatabaseNow
-from devilry_storage.deletion import purging, removal
-from devilry_storage.deletion.purging import SAMPLE, Event, purge, remove_now
+from devilry_storage.deletion import Event, Result, purge, purging, removal, remove_now
+from devilry_storage.deletion.purging import SAMPLE
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.identity import permission
 from devilry_storage.models import Tombstone
@@ -298,7 +298,7 @@ def test_next_purge_finishes_one_that_was_killed_after_the_claim(root: Path) -> 
     names = [row.content.name for row in delivery.files]
     delivery.delete()
     past_due()
-    assert removal.claim(FileMeta, removal.due("default")) == 2
+    assert removal.claim(FileMeta, Tombstone.objects.due()) == 2
     store_for(FileMeta).delete(names[0])
     assert [event.result for event in purge()] == ["removed"] * 2
     assert not left()
@@ -625,7 +625,7 @@ def test_right_after_commit_an_emptied_root_stops_the_removal(
     shutil.rmtree(root)
     delivery.delete()
     assert Tombstone.objects.count() == 1
-    assert "Nothing is removed" in caplog.text
+    assert "No bytes were removed" in caplog.text
     assert "missing" in caplog.text
 
 
@@ -816,7 +816,7 @@ def _refused(root: Path, why: str) -> None:
     before, count = _names(root) if root.exists() else set(), Tombstone.objects.count()
     out, err = purged()
     assert why in err
-    assert "nothing was removed" in err
+    assert "Nothing was removed" in err
     assert "Removed 0 files" in out
     assert (_names(root) if root.exists() else set()) == before
     assert Tombstone.objects.count() == count > 0
@@ -994,7 +994,7 @@ def test_purge_refuses_where_many_rows_lack_their_file(
     for row in files[missing]:
         os.unlink(root / row.content.name)
     if refused:
-        _refused(root, "is not in the store, as are")
+        _refused(root, "is not in the store (")
     else:
         assert [event.result for event in purge()] == ["removed"]
         assert "is not in the store" in caplog.text
@@ -1014,7 +1014,7 @@ def test_sizes_of_rows_count_without_identity(
             assert [event.result for event in purge()] == ["removed"]
             assert caplog.text.count("has 9 bytes in the store, but 1 were recorded") >= 2
         else:
-            _refused(root, "has 9 bytes in the store, but 1 were recorded, as are 2 of 3")
+            _refused(root, "has 9 bytes in the store, but 1 were recorded (2 of 3")
 
 
 @pytest.mark.parametrize("identity", [True, False])
@@ -1082,7 +1082,7 @@ def test_purge_refuses_store_that_cannot_be_asked(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(FsHierDeliveryStore, "size", size)
-    _refused(root, "the store cannot be asked ([Errno 5] Input/output error)")
+    _refused(root, "the store cannot be checked ([Errno 5] Input/output error)")
 
 
 @pytest.mark.parametrize(
@@ -1108,7 +1108,7 @@ def test_purge_looks_up_random_rows(root: Path, monkeypatch: pytest.MonkeyPatch)
         os.unlink(root / row.content.name)
     chosen = cycle([row.pk for row in lost])
     monkeypatch.setattr(random, "randint", lambda low, high: next(chosen))
-    _refused(root, "is not in the store, as are 3 of 10 files looked up")
+    _refused(root, "is not in the store (3 of 10 files looked up are missing")
 
 
 # -- A store that takes a request for each size --
@@ -1137,7 +1137,7 @@ def test_nothing_is_removed_where_many_have_other_sizes(root: Path, remote: list
     """They belong to another site."""
     for name in remote[2:4]:
         (root / name).write_bytes(b"another's")
-    _refused(root, "were recorded, as are 2 of 6 files looked up")
+    _refused(root, "were recorded (2 of 6 files looked up differ)")
 
 
 def test_sizes_are_asked_of_a_sample_alone(
@@ -1179,7 +1179,7 @@ def test_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
     old, young = _temp(root, "old", 25), _temp(root, "young", 23)
     assert [event.result for event in purge(dry_run=True)] == ["upload"]
     assert old.exists()
-    assert list(purge()) == [Event("upload", ".devilry-storage/tmp/old")]
+    assert list(purge()) == [Event(Result.UPLOAD, ".devilry-storage/tmp/old")]
     assert not old.exists()
     assert young.exists()
     with override_settings(DELIVERY_STORE_GRACE_HOURS=22):
@@ -1202,7 +1202,7 @@ def test_without_time_zones_temp_files_are_removed_after_the_grace_time(root: Pa
     """A time without a zone is one of TIME_ZONE, as Django's own."""
     delivered(a=b"1")
     old, young = _temp(root, "old", 25), _temp(root, "young", 23)
-    assert list(purge()) == [Event("upload", ".devilry-storage/tmp/old")]
+    assert list(purge()) == [Event(Result.UPLOAD, ".devilry-storage/tmp/old")]
     assert (old.exists(), young.exists()) == (False, True)
 
 
@@ -1214,7 +1214,7 @@ def test_temp_files_of_refused_store_are_kept(root: Path) -> None:
         os.unlink(root / row.content.name)
     (event,) = purge()
     assert event.result == "refused"
-    assert "no stale upload was removed" in event.reason
+    assert "No stale upload was removed" in event.reason
     assert old.exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.test.utils import override_settings
 
-from devilry_storage.deletion.purging import Event, purge
+from devilry_storage.deletion import Event, Result, purge
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
@@ -98,7 +98,7 @@ def _refused(why: str, names: Callable[[], set[str]] = _names) -> None:
     before, tombstones = names(), Tombstone.objects.count()
     out, err = purged()
     assert why in err
-    assert "nothing was removed" in err
+    assert "Nothing was removed" in err
     assert "Removed 0 files" in out
     assert names() == before
     assert Tombstone.objects.count() == tombstones > 0
@@ -271,9 +271,9 @@ def test_uploads_are_aborted_after_the_grace_time(location: str) -> None:
     _begun(ours, others)
     assert list(purge()) == []
     with _old_enough():
-        assert list(purge(dry_run=True)) == [Event("upload", "0/1/1005/17")]
+        assert list(purge(dry_run=True)) == [Event(Result.UPLOAD, "0/1/1005/17")]
         assert {ours, others} <= _uploads()
-        assert list(purge()) == [Event("upload", "0/1/1005/17")]
+        assert list(purge()) == [Event(Result.UPLOAD, "0/1/1005/17")]
     assert ours not in _uploads()
     assert others in _uploads()
 
@@ -288,7 +288,7 @@ def test_without_time_zones_uploads_are_aborted_after_the_grace_time(location: s
         assert all(finding.holds for finding in probed(_store()))
     with _old_enough():
         assert not all(finding.holds for finding in probed(_store()))
-        assert list(purge()) == [Event("upload", "0/1/1005/17")]
+        assert list(purge()) == [Event(Result.UPLOAD, "0/1/1005/17")]
 
 
 def test_uploads_that_cannot_be_listed_are_told_and_the_next_store_is_purged(

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from devilry_storage import signals
-from devilry_storage.deletion.purging import purge, remove_now
+from devilry_storage.deletion import purge, remove_now
 from devilry_storage.deletion.removal import claim
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotRestorable

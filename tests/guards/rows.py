@@ -130,27 +130,27 @@ LOOKING = [
 
 CLAIMING = [
     Guard(
-        "deletion/removal.py",
-        "due__lte=DatabaseNow(), **conditions",
-        "**conditions",
+        "tables/tombstone.py",
+        "past_due: T = self.filter(due__lte=DatabaseNow())",
+        "past_due: T = self.all()",
         (f"{PURGE}test_only_files_that_are_due_are_removed",),
     ),
     Guard(
-        "deletion/removal.py",
-        "due__lte=DatabaseNow(), **conditions",
-        f"due__lte={HOST_NOW}, **conditions",
+        "tables/tombstone.py",
+        "past_due: T = self.filter(due__lte=DatabaseNow())",
+        f"past_due: T = self.filter(due__lte={HOST_NOW})",
         (f"{PURGE}test_purge_uses_the_clock_of_the_database",),
     ),
     Guard(
         "deletion/removal.py",
-        "tombstones.filter(claimed=None, alias=store_label(model))",
+        "tombstones.buried().filter(alias=store_label(model))",
         "tombstones.filter(alias=store_label(model))",
         (f"{PURGE}test_claim_takes_each_tombstone_once",),
     ),
     Guard(
         "deletion/removal.py",
-        "tombstones.filter(claimed=None, alias=store_label(model))",
-        "tombstones.filter(claimed=None)",
+        "tombstones.buried().filter(alias=store_label(model))",
+        "tombstones.buried()",
         (f"{PURGE}test_claim_leaves_tombstones_of_other_stores",),
     ),
     Guard(
@@ -302,8 +302,8 @@ REMOVING = [
     ),
     Guard(
         "deletion/removal.py",
-        "_outcome(removal, failures.get(removal.name))",
-        "_outcome(removal, None)",
+        "_event(removal, failures.get(removal.name))",
+        "_event(removal, None)",
         (f"{PURGE}test_a_removal_that_fails_stays_with_its_error_and_a_count",),
     ),
     Guard(
@@ -326,8 +326,8 @@ REMOVING = [
     ),
     Guard(
         "deletion/removal.py",
-        "pks.setdefault(outcome.reason, []).append",
-        "pks.setdefault(outcome.reason + ' ' * len(pks), []).append",
+        "pks.setdefault(event.reason, []).append",
+        "pks.setdefault(event.reason + ' ' * len(pks), []).append",
         (f"{PURGE}test_outcomes_are_recorded_by_few_statements",),
     ),
     Guard(
@@ -376,20 +376,20 @@ REMOVING = [
     ),
     Guard(
         "deletion/removal.py",
-        '{"alias": store_label(model), "name__in": list(files)}',
-        '{"name__in": list(files)}',
+        "alias=store_label(model), name__in=list(files)",
+        "name__in=list(files)",
         (f"{PURGE}test_delete_without_retention_keeps_file_of_other_alias",),
     ),
     Guard(
         "deletion/removal.py",
-        '{"alias": store_label(model), "name__in": list(files)}',
-        '{"alias": store_label(model)}',
+        "alias=store_label(model), name__in=list(files)",
+        "alias=store_label(model)",
         (f"{PURGE}test_delete_without_retention_leaves_other_due_tombstones",),
     ),
     Guard(
         "deletion/removal.py",
-        "claim(model, due(using, **mine))",
-        "claim(model, Tombstone.objects.using(using).filter(**mine))",
+        "claim(model, tombstones.due())",
+        "claim(model, tombstones)",
         (f"{PURGE}test_name_that_was_rolled_back_is_kept_for_its_retention",),
     ),
 ]
@@ -438,19 +438,19 @@ BURYING = [
         (f"{PURGE}test_file_of_another_folder_is_kept_for_its_size",),
     ),
     Guard(
-        "deletion/burying.py",
-        "Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)",
-        "Q(alias__in=aliases), name__in=list(names)",
+        "tables/tombstone.py",
+        "models.Q(alias__in=aliases) | models.Q(model=label(model)), name__in",
+        "models.Q(alias__in=aliases), name__in",
         (f"{ADOPT}test_file_of_a_tombstone_under_another_alias",),
     ),
     Guard(
-        "deletion/burying.py",
-        "Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)",
-        "Q(model=label(model)), name__in=list(names)",
+        "tables/tombstone.py",
+        "models.Q(alias__in=aliases) | models.Q(model=label(model)), name__in",
+        "models.Q(model=label(model)), name__in",
         (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded[testapp.note]",),
     ),
     Guard(
-        "deletion/burying.py",
+        "tables/tombstone.py",
         "name__in=list(names)",
         "name__in=[]",
         (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded",),
@@ -473,8 +473,8 @@ BURYING = [
     ),
     Guard(
         "deletion/burying.py",
-        "    refuse_named_by_row(model, name, using, pk=pk)\n    if naming",
-        "    if naming",
+        "    refuse_named_by_row(model, name, using, pk=pk)\n    if",
+        "    if",
         (
             f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",
             f"{TRANSACTIONS}test_bytes_that_a_row_of_another_model_adopts_are_not_adopted",
@@ -482,7 +482,7 @@ BURYING = [
     ),
     Guard(
         "deletion/burying.py",
-        "    if naming(model, [name], using).exists():\n",
+        "    if Tombstone.objects.using(using).naming(model, [name]).exists():\n",
         "    if False:\n",
         (f"{RESTORING}test_raw_save_of_a_name_buried_under_another_alias_is_refused",),
     ),
@@ -556,21 +556,21 @@ PURGING = [
         (f"{PURGE}test_purge_is_refused_in_a_transaction[remove_now]",),
     ),
     Guard(
-        "deletion/purging.py",
-        "Q(due__lte=DatabaseNow()) | Q(claimed__isnull=False), done=None",
-        f"Q(due__lte={HOST_NOW}) | Q(claimed__isnull=False), done=None",
+        "tables/tombstone.py",
+        "models.Q(due__lte=DatabaseNow())",
+        f"models.Q(due__lte={HOST_NOW})",
         (f"{PURGE}test_purge_uses_the_clock_of_the_database[behind]",),
     ),
     Guard(
-        "deletion/purging.py",
-        " | Q(claimed__isnull=False), done=None\n",
-        ", done=None\n",
+        "tables/tombstone.py",
+        " | models.Q(claimed__isnull=False)\n",
+        "\n",
         (f"{PURGE}test_purge_finishes_removals_that_are_not_due",),
     ),
     Guard(
         "deletion/purging.py",
-        "mine = [each for pair, group in by_pair.items() if pair[0] == alias for each in group]",
-        "mine = [each for pair, group in by_pair.items() for each in group]",
+        "same = [pair for pair in by_pair if pair[0] == alias]",
+        "same = list(by_pair)",
         (f"{PURGE}test_remove_now_takes_each_store_for_itself",),
     ),
     Guard(
@@ -596,17 +596,15 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        "    reason, compared = _looked(model, recorded, using)\n    if reason:\n"
-        '        yield Event("refused", label(model), f"{reason}; nothing was removed, '
-        'all tombstones stay")\n        return\n    for batch',
+        "    reason, compared = _check(model, recorded, using)\n    if reason:\n"
+        "        yield _refused(model, reason)\n        return\n    for batch",
         "    compared: Collection[str] = ()\n    for batch",
         (f"{PURGE}test_remove_now_refuses_wrong_store",),
     ),
     Guard(
         "deletion/purging.py",
-        "    reason, compared = _looked(model, recorded, using, dry=dry_run)\n    if reason:\n"
-        '        yield Event("refused", label(model), f"{reason}; nothing was removed, '
-        'all tombstones stay")\n        return\n    if dry_run',
+        "    reason, compared = _check(model, recorded, using, dry=dry_run)\n    if reason:\n"
+        "        yield _refused(model, reason)\n        return\n    if dry_run",
         "    compared: Collection[str] = ()\n    if dry_run",
         (f"{PURGE}test_another_folder_with_files_is_refused",),
     ),
@@ -624,14 +622,14 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        '    except OSError as exception:\n        return f"the store cannot be asked',
-        '    except KeyError as exception:\n        return f"the store cannot be asked',
+        '    except OSError as exception:\n        return f"the store cannot be checked',
+        '    except KeyError as exception:\n        return f"the store cannot be checked',
         (f"{PURGE}test_purge_refuses_store_that_cannot_be_asked",),
     ),
     Guard(
         "deletion/purging.py",
-        "        # Another model's store is unknown: it may be this one, and its rows name these "
-        "objects.\n        return str(exception), ()\n",
+        "        # Another model without a known store may use this one, and its rows may name "
+        "these files.\n        return str(exception), ()\n",
         '        return "", ()\n',
         (f"{PURGE}test_another_model_without_a_store_stops_the_purge",),
     ),
@@ -643,8 +641,8 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        "    while claim(model, mine) == CLAIMED_AT_ONCE:\n        pass\n",
-        "    claim(model, mine)\n",
+        "    while claim(model, due) == CLAIMED_AT_ONCE:\n        pass\n",
+        "    claim(model, due)\n",
         (f"{PURGE}test_more_than_one_batch_is_removed",),
     ),
     Guard(
@@ -655,20 +653,20 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        "compared=asked, uncompared=also))",
-        "compared=asked))",
+        "compared=names, uncompared=also)",
+        "compared=names)",
         (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
     ),
     Guard(
         "deletion/purging.py",
-        "due(using, alias=alias)",
-        "due(using)",
+        "removals, due = tombstones.removals(), tombstones.due()",
+        "removals, due = tombstones.removals(), Tombstone.objects.using(using).due()",
         (f"{PURGE}test_purge_keeps_files_with_tombstones_of_other_aliases",),
     ),
     Guard(
         "deletion/purging.py",
-        "removals = Tombstone.objects.using(using).removals().filter(alias=alias)",
-        "removals = Tombstone.objects.using(using).removals()",
+        "removals, due = tombstones.removals(), tombstones.due()",
+        "removals, due = Tombstone.objects.using(using).removals(), tombstones.due()",
         (f"{PURGE}test_purge_keeps_files_of_removals_of_other_aliases",),
     ),
     Guard(
@@ -721,14 +719,14 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        "tombstones = Tombstone.objects.using(using).filter(model__in=labels, done=None)",
+        "tombstones = Tombstone.objects.using(using).not_done().filter(model__in=labels)",
         "tombstones = Tombstone.objects.none()",
         (f"{PURGE}test_an_emptied_root_is_told_while_a_tombstone_waits",),
     ),
     Guard(
         "deletion/purging.py",
-        "filter(model__in=labels, done=None)",
-        "filter(model__in=labels)",
+        "using(using).not_done().filter(model__in=labels)",
+        "using(using).filter(model__in=labels)",
         (f"{PURGE}test_a_store_whose_last_file_was_purged_is_no_error",),
     ),
     Guard(
@@ -739,8 +737,8 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        "                looked[alias] = event.reason\n",
-        "                looked.pop(alias)\n",
+        "                checked[alias] = event.reason\n",
+        "                checked.pop(alias)\n",
         (f"{PURGE}test_a_store_is_refused_once",),
     ),
     Guard(
@@ -757,8 +755,8 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        "        except OSError as exception:\n            yield",
-        "        except KeyError as exception:\n            yield",
+        "        except OSError as exception:  # the next store may work\n",
+        "        except KeyError as exception:\n",
         (f"{PURGE}test_a_temp_folder_that_is_a_symlink_is_not_followed",),
     ),
 ]
@@ -1618,8 +1616,8 @@ COMPARED = [
     ),
     Guard(
         "deletion/orphans.py",
-        "        for each in sharing(model, store)\n",
-        "        for each in [model]\n",
+        "        for other in sharing(model, store)\n",
+        "        for other in [model]\n",
         (f"{ORPHANS}test_ids_of_second_model_in_the_store_count",),
     ),
     Guard(
@@ -1774,8 +1772,8 @@ COMPARED = [
     ),
     Guard(
         "usage.py",
-        "filter(due__lte=DatabaseNow(), done=None)",
-        "filter(done=None)",
+        "Tombstone.objects.using(using).past_due().not_done()",
+        "Tombstone.objects.using(using).not_done()",
         (f"{STATISTICS}test_what_waits_is_counted_up_to_a_bound",),
     ),
 ]

@@ -13,7 +13,7 @@ from django.core.management.color import no_style
 from django.db import connection
 from django.test.utils import override_settings
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.identity import forget
 from devilry_storage.identity.marks import read_mark, read_sites

@@ -23,8 +23,7 @@ from django.test import TestCase
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils.module_loading import import_string
 
-from devilry_storage.deletion.orphans import bury_orphan
-from devilry_storage.deletion.purging import purge, remove_now
+from devilry_storage.deletion import bury_orphan, purge, remove_now
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotAnOrphan, StoreInUse, StoreNotRecognised
 from devilry_storage.identity import (

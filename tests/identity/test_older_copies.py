@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from django.db import models
 
-from devilry_storage.deletion.orphans import bury_orphan
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import bury_orphan, purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotAnOrphan
 from devilry_storage.fields import StoredName
@@ -90,7 +89,7 @@ def test_older_dump_from_before_a_purge_is_refused(store: Any) -> None:
     past_due()
     (event,) = [event for event in purge() if event.result != "upload"]
     assert event.result == "refused"
-    assert "is not in the store, as are 4 of 5 files looked up" in event.reason
+    assert "is not in the store (4 of 5 files looked up are missing" in event.reason
     assert len(left()) == 1
 
 
@@ -107,7 +106,7 @@ def test_older_files_are_refused(store: Any) -> None:
     before = {entry.name for entry in store.scan()}
     (event,) = [event for event in purge() if event.result != "upload"]
     assert event.result == "refused"
-    assert "is not in the store, as are 3 of 5 files looked up" in event.reason
+    assert "is not in the store (3 of 5 files looked up are missing" in event.reason
     assert {entry.name for entry in store.scan()} == before
     assert len(left()) == 1
 

@@ -14,6 +14,7 @@ from devilry_storage.db.clock import DatabaseNow
 from devilry_storage.deletion import purging, removal
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
+from devilry_storage.tables.tombstone import TombstoneQuerySet
 
 
 def nothing() -> None:
@@ -44,7 +45,7 @@ def restore_under_the_same_name() -> None:
 def claim_what_rows_name() -> None:
     """Let claims take names that rows have, and nothing keep others from a name."""
 
-    def claim(model: Any, tombstones: models.QuerySet[Tombstone]) -> int:
+    def claim(model: Any, tombstones: TombstoneQuerySet) -> int:
         claimed: int = _claimable(tombstones).update(claimed=DatabaseNow(), rows=[])
         return claimed
 
@@ -56,7 +57,7 @@ def remove_before_the_claim() -> None:
     """Let bytes be removed before the tombstones are claimed."""
     whole = removal.claim
 
-    def claim(model: Any, tombstones: models.QuerySet[Tombstone]) -> int:
+    def claim(model: Any, tombstones: TombstoneQuerySet) -> int:
         store_for(model).delete_many(_claimable(tombstones).values_list("name", flat=True))
         return whole(model, tombstones)
 
