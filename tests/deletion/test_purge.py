@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from io import StringIO
 from itertools import cycle
 from pathlib import Path
 from threading import Thread
@@ -16,6 +17,7 @@ from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext, override_settings
@@ -781,8 +783,21 @@ def test_file_of_another_size_is_removed_only_by_name(root: Path) -> None:
     assert left()[0].attempts == 2
     _out, err = purged(also=["0/0/9/9", name])
     assert "skipped: 0/0/9/9 (no deleted file of this name is to be removed now)" in err
+    assert "1 names given with --also were not found (see above)" in err
     assert name not in _names(root)
     assert not left()
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_command_fails_for_an_unknown_name_after_the_purge(root: Path, dry_run: bool) -> None:
+    """All other files are removed, and a name that is known is not an error."""
+    _one_deleted_of_two()
+    name = Tombstone.objects.get().name
+    with pytest.raises(CommandError, match="^1 names given with --also were not found"):
+        call_command(
+            "purge_deliveries", also=["0/0/9/9", name], dry_run=dry_run, stderr=StringIO()
+        )
+    assert bool(left()) is dry_run
 
 
 def test_orphan_is_kept_for_the_grace_time(root: Path) -> None:
