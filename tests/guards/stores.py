@@ -1585,7 +1585,7 @@ GUARDS: list[Guard] = [
         "storages/s3/store.py",
         "value if HONOURED[key] else REDACTED",
         "value",
-        (f"{INFO}test_options_that_may_be_secret_are_told_as_set",),
+        (f"{INFO}test_info_hides_options_that_may_be_secret",),
         needs=("servers",),
     ),
     Guard(
@@ -1607,7 +1607,7 @@ GUARDS: list[Guard] = [
         "storages/s3/storage.py",
         'return [each for each in folders if each not in {"", ours}], [',
         "return [each for each in folders if each], [",
-        (f"{INFO}test_a_probe_leaves_nothing_that_a_listing_shows",),
+        (f"{INFO}test_probe_leaves_no_listed_file",),
         needs=("servers",),
     ),
     # -- storages/s3/writing.py --

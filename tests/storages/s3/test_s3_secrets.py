@@ -297,7 +297,7 @@ def test_no_command_tells_a_secret(
             told("check", deploy=True),
         ]
     assert "secret_key = set" in texts[0]
-    assert "honours If-None-Match" in texts[1] or "cannot be asked" in texts[1]
+    assert "honours If-None-Match" in texts[1] or "cannot be checked" in texts[1]
     for text in texts:
         watcher.look(text, "command")
 
