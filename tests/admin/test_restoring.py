@@ -127,7 +127,7 @@ def test_what_cannot_be_restored_is_told(tombstone: Any) -> None:
     store_for(FileMeta).delete(tombstone.name)
     client = staff("view_tombstone", "restore_tombstone")
     answer = client.post(url(tombstone, "restore"), follow=True)
-    assert "nothing is left" in answer.content.decode()
+    assert "is missing in the store" in answer.content.decode()
     assert Tombstone.objects.exists()
 
 

@@ -100,7 +100,7 @@ def test_deleted_file_is_restored_once(delivery: Any) -> None:
     delivery.files[0].delete()
     tombstone = _tombstone()
     restore(tombstone)
-    with pytest.raises(NotRestorable, match="was restored already"):
+    with pytest.raises(NotRestorable, match="was already restored"):
         restore(tombstone)
     assert FileMeta.objects.count() == 2
 
@@ -171,7 +171,7 @@ def test_a_finished_delivery_never_comes_back_unfinished(delivery: Any) -> None:
     Delivery.objects.get().delete()
     early, last = Tombstone.objects.order_by("pk")
     list(remove_now([last]))
-    with pytest.raises(NotRestorable, match=f"its delivery '{delivery.pk}' is gone"):
+    with pytest.raises(NotRestorable, match=f"its delivery '{delivery.pk}' does not exist any more"):
         restore(early)
     assert not Delivery.objects.exists()
 
@@ -369,7 +369,7 @@ def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:
         created=timezone.now() - timedelta(days=2),
         due=timezone.now(),
     )
-    with pytest.raises(NotRestorable, match="has no rows to restore: take back"):
+    with pytest.raises(NotRestorable, match="has no rows to restore. Use take_back"):
         restore(_tombstone())
     name = take_back(_tombstone())
     assert name.startswith("lying/there_")
@@ -424,7 +424,7 @@ def _gone(delivery: Any) -> str:
     row = delivery.files[0]
     row.delete()
     store_for(FileMeta).delete(row.content.name)
-    return "nothing is left"
+    return "is missing in the store"
 
 
 def _other_size(delivery: Any) -> str:
@@ -455,7 +455,7 @@ def _group_gone(delivery: Any) -> str:
     delivery.delete()
     Tombstone.objects.exclude(pk=Tombstone.objects.order_by("pk")[0].pk).delete()
     group.delete()
-    return "is gone. Restore that first"
+    return "does not exist any more. Restore that first"
 
 
 def _no_model(delivery: Any) -> str:
@@ -490,7 +490,7 @@ def _model_changed(delivery: Any) -> str:
     rows = _tombstone().rows
     rows[-1]["fields"]["size"] = "many"
     Tombstone.objects.update(rows=rows)
-    return "its models changed"
+    return "its models have changed"
 
 
 def _no_row_of_the_model(delivery: Any) -> str:
@@ -522,13 +522,13 @@ def test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing(delivery: A
     delivery.files[0].delete()
     stale = _tombstone()
     assert claim(FileMeta, Tombstone.objects.all()) == 1
-    with pytest.raises(NotRestorable, match="is being removed for good"):
+    with pytest.raises(NotRestorable, match="is being permanently removed"):
         restore(stale)
     list(purge())
-    with pytest.raises(NotRestorable, match="was removed for good"):
+    with pytest.raises(NotRestorable, match="was permanently removed"):
         take_back(stale)
     Tombstone.objects.all().delete()
-    with pytest.raises(NotRestorable, match="was removed for good meanwhile"):
+    with pytest.raises(NotRestorable, match="was permanently removed meanwhile"):
         restore(stale)
     assert FileMeta.objects.count() == 1
 
@@ -551,7 +551,7 @@ def test_file_that_is_claimed_during_a_restore_is_not_restored(delivery: Any) ->
     delivery.files[0].delete()
     with (
         _meanwhile(lambda: claim(FileMeta, Tombstone.objects.all())),
-        pytest.raises(NotRestorable, match="is being removed for good"),
+        pytest.raises(NotRestorable, match="is being permanently removed"),
     ):
         restore(_tombstone())
     assert FileMeta.objects.count() == 1

@@ -1441,72 +1441,72 @@ FIELDS_AND_STORES = [
 RESTORED = [
     Guard(
         "restoring.py",
-        "            kept = _unclaimed(lock_row(Tombstone, kept.pk, using), subject)\n",
+        "            tombstone = _unclaimed(lock_row(Tombstone, tombstone.pk, using), subject)\n",
         "",
         (f"{RESTORING}test_file_that_is_claimed_during_a_restore_is_not_restored",),
     ),
     Guard(
         "restoring.py",
-        "kept = _unclaimed(lock_row(Tombstone, kept.pk, using), subject)",
-        "kept = _unclaimed(Tombstone.objects.using(using).filter(pk=kept.pk).first(), subject)",
+        "tombstone = _unclaimed(lock_row(Tombstone, tombstone.pk, using), subject)",
+        "tombstone = _unclaimed(read_row(Tombstone, tombstone.pk, using), subject)",
         (f"{TRANSACTIONS}test_file_removed_during_wait_is_not_restored",),
         needs=("postgres",),
     ),
     Guard(
         "restoring.py",
-        "    if kept.claimed is not None:\n",
-        "    if kept.done is not None:\n",
+        "    if tombstone.claimed is not None:\n",
+        "    if tombstone.done is not None:\n",
         (f"{RESTORING}test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing",),
     ),
     Guard(
         "restoring.py",
-        "    kept = _unclaimed(Tombstone.objects.using(using).filter(pk=tombstone.pk).first(), "
-        "subject)\n    return _duplicated",
-        "    kept = tombstone\n    return _duplicated",
+        "_Restorable(_unclaimed(now, subject), model",
+        "_Restorable(tombstone, model",
         (f"{RESTORING}test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing",),
     ),
     Guard(
         "restoring.py",
-        "    _refuse_in_the_way(row, delivery, kept, subject)\n    name = _duplicated",
-        "    name = _duplicated",
+        "    _check_row(row, delivery, tombstone, subject)\n    name = _duplicate",
+        "    name = _duplicate",
         (f"{RESTORING}test_restore_that_is_refused_stores_nothing",),
     ),
     Guard(
         "restoring.py",
-        "            _refuse_in_the_way(row, delivery, kept, subject)\n            if row is None",
+        "            _check_row(row, delivery, tombstone, subject)\n            if row is None",
         "            if row is None",
         (f"{RESTORING}test_content_stored_during_a_restore_is_kept",),
     ),
     Guard(
         "restoring.py",
-        "    name = _duplicated(kept, model, row, subject, using)\n    try:\n"
+        "    name = _duplicate(tombstone, model, row, subject, using)\n    try:\n"
         "        with transaction.atomic(using=using):\n",
         "    try:\n        with transaction.atomic(using=using):\n"
-        "            name = _duplicated(kept, model, row, subject, using)\n",
+        "            name = _duplicate(tombstone, model, row, subject, using)\n",
         (f"{RESTORING}test_bytes_are_duplicated_outside_of_transactions",),
     ),
     Guard(
         "restoring.py",
-        "            row._set_content(name, kept.size, kept.sha256)\n        elif",
-        "            row._set_content(kept.name, kept.size, kept.sha256)\n        elif",
+        "            row._set_content(name, tombstone.size, tombstone.sha256)\n        elif",
+        "            row._set_content(tombstone.name, tombstone.size, tombstone.sha256)\n"
+        "        elif",
         (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
     ),
     Guard(
         "restoring.py",
         '{"content": StoredName(name), "size"',
-        '{"content": StoredName(kept.name), "size"',
+        '{"content": StoredName(tombstone.name), "size"',
         (f"{RESTORING}test_a_cleared_row_gets_its_content_back",),
     ),
     Guard(
         "restoring.py",
-        "            _bury_again(kept, using)\n",
+        "            _keep_without_rows(tombstone, using)\n",
         "",
         (f"{RESTORING}test_deleted_file_is_restored_once",),
     ),
     Guard(
         "restoring.py",
-        "            _bury_again(kept, using)\n",
-        "            kept.delete(using=using)\n",
+        "            _keep_without_rows(tombstone, using)\n",
+        "            tombstone.delete(using=using)\n",
         (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
     ),
     Guard(
@@ -1517,19 +1517,19 @@ RESTORED = [
     ),
     Guard(
         "restoring.py",
-        "if (current := store_label(model)) != kept.alias:",
+        "if (current := store_label(model)) != tombstone.alias:",
         "if (current := store_label(model)) is None:",
         (f"{NOT_RESTORABLE}[_other_store]",),
     ),
     Guard(
         "restoring.py",
-        "if kept.size not in {None, size}:",
+        "if tombstone.size not in {None, size}:",
         "if False:",
         (f"{NOT_RESTORABLE}[_other_size]",),
     ),
     Guard(
         "restoring.py",
-        "    _refuse_finished_without(delivery, kept, subject)\n    return row",
+        "    _check_delivery(delivery, tombstone, subject)\n    return row",
         "    return row",
         (f"{NOT_RESTORABLE}[_finished_without]",),
     ),
@@ -1553,7 +1553,7 @@ RESTORED = [
     ),
     Guard(
         "restoring.py",
-        "    _number_anew(row, using)\n",
+        "    _renumber(row, using)\n",
         "",
         (f"{RESTORING}test_a_number_that_was_given_again_becomes_the_next",),
     ),
@@ -1571,7 +1571,7 @@ RESTORED = [
     ),
     Guard(
         "restoring.py",
-        "    _refuse_finished_without(delivery, kept, subject)\n    if row.content",
+        "    _check_delivery(delivery, tombstone, subject)\n    if row.content",
         "    if row.content",
         (f"{RESTORING}test_content_replaced_before_the_finish_is_not_restored",),
     ),
@@ -1583,7 +1583,7 @@ RESTORED = [
     ),
     Guard(
         "restoring.py",
-        "    if row is None or row.content.name == kept.name:\n",
+        "    if row is None or row.content.name == tombstone.name:\n",
         "    if row is None:\n",
         (f"{RESTORING}test_row_that_names_the_buried_file_gets_another_name",),
     ),

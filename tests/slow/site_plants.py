@@ -23,7 +23,7 @@ def nothing() -> None:
 
 def restore_under_the_same_name() -> None:
     """Let a restore give the row its old name back, and delete the tombstone."""
-    reinserted, give_back = restoring._reinserted, restoring._give_back
+    reinserted, give_back = restoring._reinsert, restoring._set_content
 
     def keep_name(kept: Tombstone, *others: Any) -> str:
         assert store_for(others[0]).exists(kept.name)
@@ -37,9 +37,9 @@ def restore_under_the_same_name() -> None:
         Tombstone.objects.filter(pk=kept.pk).delete()
         give_back(row, kept, *others)
 
-    patch.object(restoring, "_duplicated", keep_name).start()
-    patch.object(restoring, "_reinserted", reinsert).start()
-    patch.object(restoring, "_give_back", give).start()
+    patch.object(restoring, "_duplicate", keep_name).start()
+    patch.object(restoring, "_reinsert", reinsert).start()
+    patch.object(restoring, "_set_content", give).start()
 
 
 def claim_what_rows_name() -> None:
