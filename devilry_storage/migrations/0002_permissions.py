@@ -14,9 +14,9 @@ class Migration(migrations.Migration):
             options={
                 "permissions": [
                     ("browse_store", "Can browse the delivery stores"),
-                    ("bury_orphan", "Can have bytes without a row removed"),
+                    ("bury_orphan", "Can delete unrecorded files"),
                     ("restore_tombstone", "Can restore deleted files"),
-                    ("purge_tombstone", "Can remove deleted files before their time"),
+                    ("purge_tombstone", "Can remove deleted files permanently"),
                 ],
                 "verbose_name": "tombstone",
                 "verbose_name_plural": "tombstones",

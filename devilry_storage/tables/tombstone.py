@@ -125,9 +125,9 @@ class Tombstone(models.Model):
         verbose_name_plural = _("tombstones")
         permissions = [
             ("browse_store", "Can browse the delivery stores"),
-            ("bury_orphan", "Can have bytes without a row removed"),
+            ("bury_orphan", "Can delete unrecorded files"),
             ("restore_tombstone", "Can restore deleted files"),
-            ("purge_tombstone", "Can remove deleted files before their time"),
+            ("purge_tombstone", "Can remove deleted files permanently"),
         ]
         constraints = [
             # Transactions that record or bury the same name wait for each other here.

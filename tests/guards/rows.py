@@ -1706,14 +1706,14 @@ COMPARED = [
     ),
     Guard(
         "integrity.py",
-        "    for each in sharing(model, store_for(model)):",
-        "    for each in [model]:",
+        "    for other in sharing(model, store_for(model)):",
+        "    for other in [model]:",
         (f"{ORPHANS}test_file_of_second_model_in_the_store_is_refused",),
     ),
     Guard(
         "integrity.py",
-        "for each in sharing(model, store_for(model))]",
-        "for each in [model]]",
+        "for other in sharing(model, store_for(model))]",
+        "for other in [model]]",
         (f"{ORPHANS}test_file_of_second_model_in_the_store_is_refused",),
     ),
     Guard(
@@ -1748,7 +1748,7 @@ COMPARED = [
     ),
     Guard(
         "usage.py",
-        "kept.filter(refreshed__lt=now).delete()",
+        "stored.filter(refreshed__lt=now).delete()",
         "pass",
         (f"{STATISTICS}test_counting_anew_replaces_the_sums",),
     ),

@@ -123,7 +123,7 @@ def test_what_is_no_delivery_store_is_refused(way: str, monkeypatch: Any) -> Non
             monkeypatch.setattr(FileMeta, "deliverystore", "default")
         backend = path if way == "backend" else None
         given = override_settings(DELIVERY_STORE_BACKEND=backend)
-        with given, pytest.raises(WrongStore, match="InMemoryStorage', which is no delivery"):
+        with given, pytest.raises(WrongStore, match="InMemoryStorage', which is not a delivery"):
             store_for(FileMeta)
 
 
