@@ -167,9 +167,7 @@ GUARDS: list[Guard] = [
         "identity/permission.py",
         "if last and time.monotonic() < last.until and found.own.volume() == last.volume:",
         "if last and time.monotonic() < last.until:",
-        (
-            "tests/deletion/test_purge.py::test_delete_without_retention_asks_for_the_identity_once",
-        ),
+        ("tests/deletion/test_purge.py::test_delete_without_retention_checks_the_identity_once",),
     ),
     Guard(
         "deletion/removal.py",
@@ -193,7 +191,7 @@ GUARDS: list[Guard] = [
         "deletion/removal.py",
         "if not is_same_disk(model, using):",
         "if False:",
-        ("tests/deletion/test_purge.py::test_disk_that_goes_away_during_a_purge_removes_nothing",),
+        ("tests/deletion/test_purge.py::test_disk_unmounted_during_a_purge_keeps_tombstones",),
     ),
     Guard(
         "deletion/removal.py",
@@ -211,9 +209,7 @@ GUARDS: list[Guard] = [
         "deletion/removal.py",
         "reason = refusal(model, using, sample=1, lately=True)",
         "reason = refusal(model, using, sample=1)",
-        (
-            "tests/deletion/test_purge.py::test_delete_without_retention_asks_for_the_identity_once",
-        ),
+        ("tests/deletion/test_purge.py::test_delete_without_retention_checks_the_identity_once",),
     ),
     Guard(
         "abstract_models/filemeta.py",

@@ -28,7 +28,7 @@ VISIBLE = "tests/models/test_filefield_visible.py::"
 HOST_NOW = '__import__("django.utils.timezone", fromlist=["now"]).now()'
 """The clock of the host as an expression, for a module that does not use it."""
 
-NOT_RESTORABLE = f"{RESTORING}test_what_cannot_come_back_says_why_and_changes_nothing"
+NOT_RESTORABLE = f"{RESTORING}test_impossible_restore_changes_nothing"
 
 LOOKING = [
     Guard(
@@ -47,13 +47,13 @@ LOOKING = [
         "deletion/removal.py",
         'oldest = list(rows.order_by("pk")[: sample // 3])',
         "oldest: list[Any] = []",
-        (f"{PURGE}test_purge_refuses_where_many_rows_lack_their_file[oldest]",),
+        (f"{PURGE}test_purge_refuses_if_many_rows_lack_their_file[oldest]",),
     ),
     Guard(
         "deletion/removal.py",
         'newest = list(rows.order_by("-pk")[: sample - 2 * (sample // 3)])',
         "newest: list[Any] = []",
-        (f"{PURGE}test_purge_refuses_where_many_rows_lack_their_file[newest]",),
+        (f"{PURGE}test_purge_refuses_if_many_rows_lack_their_file[newest]",),
     ),
     Guard(
         "deletion/removal.py",
@@ -80,7 +80,7 @@ LOOKING = [
         "deletion/removal.py",
         "problems >= max(2, looked / 5)",
         "problems >= 1",
-        (f"{PURGE}test_purge_refuses_where_many_rows_lack_their_file[one]",),
+        (f"{PURGE}test_purge_refuses_if_many_rows_lack_their_file[one]",),
     ),
     Guard(
         "deletion/removal.py",
@@ -94,7 +94,7 @@ LOOKING = [
         ".filter(content__isnull=False)",
         "    for other in [model]:\n        rows = other._base_manager.using(using)"
         ".filter(content__isnull=False)",
-        (f"{PURGE}test_purge_refuses_where_rows_of_second_model_lack_their_files",),
+        (f"{PURGE}test_purge_refuses_if_rows_of_second_model_lack_files",),
     ),
     Guard(
         "deletion/removal.py",
@@ -112,7 +112,7 @@ LOOKING = [
         "deletion/removal.py",
         "    if len(problems) >= max(2, looked / 5):\n        raise OtherFiles(",
         "    if False:\n        raise OtherFiles(",
-        (f"{PURGE}test_nothing_is_removed_where_many_have_other_sizes",),
+        (f"{PURGE}test_purge_refuses_if_many_sizes_differ",),
     ),
     Guard(
         "deletion/removal.py",
@@ -124,7 +124,7 @@ LOOKING = [
         "deletion/removal.py",
         "random.sample(sorted(sizes), min(sample, len(sizes)))",
         "sorted(sizes)",
-        (f"{PURGE}test_sizes_are_asked_of_a_sample_alone",),
+        (f"{PURGE}test_only_sizes_of_a_sample_are_read",),
     ),
 ]
 
@@ -159,7 +159,7 @@ CLAIMING = [
         "created = DatabaseNow()",
         (
             f"{PURGE}test_orphan_is_kept_for_the_grace_time",
-            f"{ORPHANS}test_what_has_its_tombstone_is_adopted_by_nobody",
+            f"{ORPHANS}test_buried_orphan_cannot_be_adopted",
         ),
     ),
     Guard(
@@ -185,7 +185,7 @@ CLAIMING = [
         "tombstones.filter(pk__in=chosen).update",
         "Tombstone.objects.using(using).filter(pk__in=chosen).update",
         (
-            f"{PURGE}test_purge_waits_for_a_restore_and_leaves_it_alone",
+            f"{PURGE}test_purge_waits_for_a_restore",
             f"{ISOLATION}test_tombstone_is_claimed_by_one_of_two_sessions[read committed]",
         ),
         needs=("postgres",),
@@ -265,7 +265,7 @@ CLAIMING = [
         "db/transactions.py",
         "not (blocks and all(",
         "not (blocks and any(",
-        (f"{RESTORING}test_purge_is_refused_in_a_block_of_a_test",),
+        (f"{RESTORING}test_purge_is_refused_in_a_transaction_of_a_test",),
     ),
 ]
 
@@ -274,7 +274,7 @@ REMOVING = [
         "deletion/removal.py",
         "and removal.name not in uncompared",
         "and True",
-        (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
+        (f"{PURGE}test_file_of_another_size_is_removed_only_with_also",),
     ),
     Guard(
         "deletion/removal.py",
@@ -292,7 +292,7 @@ REMOVING = [
         "deletion/removal.py",
         "and (not store.size_costs_request or compared is None or removal.name in compared)",
         "",
-        (f"{PURGE}test_sizes_are_asked_of_a_sample_alone",),
+        (f"{PURGE}test_only_sizes_of_a_sample_are_read",),
     ),
     Guard(
         "deletion/removal.py",
@@ -304,57 +304,57 @@ REMOVING = [
         "deletion/removal.py",
         "_event(removal, failures.get(removal.name))",
         "_event(removal, None)",
-        (f"{PURGE}test_a_removal_that_fails_stays_with_its_error_and_a_count",),
+        (f"{PURGE}test_failed_removal_is_kept_with_its_error",),
     ),
     Guard(
         "deletion/removal.py",
         "if isinstance(exception, WrongSize):",
         "if False:",
-        (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
+        (f"{PURGE}test_file_of_another_size_is_removed_only_with_also",),
     ),
     Guard(
         "deletion/removal.py",
         'rows.update(attempts=F("attempts") + 1, last_error=reason)',
         "rows.update(last_error=reason)",
-        (f"{PURGE}test_a_removal_that_fails_stays_with_its_error_and_a_count",),
+        (f"{PURGE}test_failed_removal_is_kept_with_its_error",),
     ),
     Guard(
         "deletion/removal.py",
         'rows.update(done=DatabaseNow(), last_error="")',
         "pass",
-        (f"{PURGE}test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay",),
+        (f"{PURGE}test_purge_removes_a_delivery_and_keeps_its_neighbour",),
     ),
     Guard(
         "deletion/removal.py",
         "pks.setdefault(event.reason, []).append",
         "pks.setdefault(event.reason + ' ' * len(pks), []).append",
-        (f"{PURGE}test_outcomes_are_recorded_by_few_statements",),
+        (f"{PURGE}test_results_are_recorded_by_few_statements",),
     ),
     Guard(
         "deletion/removal.py",
         "        if connections[using].in_atomic_block or connections[using].is_usable():\n",
         "        if True:\n",
-        (f"{PURGE}test_session_that_ends_while_the_store_works_is_begun_again",),
+        (f"{PURGE}test_session_that_ends_during_the_removal_is_reopened",),
         needs=("postgres",),
     ),
     Guard(
         "deletion/removal.py",
         "        if connections[using].in_atomic_block or connections[using].is_usable():\n",
         "        if False:\n",
-        (f"{PURGE}test_error_of_a_database_that_is_there_is_raised",),
+        (f"{PURGE}test_error_of_an_open_session_is_raised",),
     ),
     Guard(
         "deletion/removal.py",
         "        connections[using].close()\n",
         "",
-        (f"{PURGE}test_session_that_ends_while_the_store_works_is_begun_again",),
+        (f"{PURGE}test_session_that_ends_during_the_removal_is_reopened",),
         needs=("postgres",),
     ),
     Guard(
         "deletion/removal.py",
         "transaction.on_commit(remove_committed, using=using, robust=True)",
         "remove_committed()",
-        (f"{PURGE}test_without_retention_bytes_go_right_after_commit",),
+        (f"{PURGE}test_delete_without_retention_removes_after_commit",),
     ),
     Guard(
         "deletion/removal.py",
@@ -372,7 +372,7 @@ REMOVING = [
         "deletion/removal.py",
         "reason = refusal(model, using, sample=1, lately=True)",
         'reason = ""',
-        (f"{PURGE}test_right_after_commit_an_emptied_root_stops_the_removal",),
+        (f"{PURGE}test_delete_without_retention_keeps_files_of_emptied_root",),
     ),
     Guard(
         "deletion/removal.py",
@@ -390,7 +390,7 @@ REMOVING = [
         "deletion/removal.py",
         "claim(model, tombstones.due())",
         "claim(model, tombstones)",
-        (f"{PURGE}test_name_that_was_rolled_back_is_kept_for_its_retention",),
+        (f"{PURGE}test_retention_of_a_rolled_back_delete_does_not_count",),
     ),
 ]
 
@@ -399,7 +399,7 @@ BURYING = [
         "deletion/burying.py",
         "due=DatabaseNow() + conf.retention,",
         "due=DatabaseNow(),",
-        (f"{PURGE}test_before_it_is_due_nothing_is_removed",),
+        (f"{PURGE}test_purge_keeps_files_that_are_not_due",),
     ),
     Guard(
         "deletion/burying.py",
@@ -411,19 +411,19 @@ BURYING = [
         "deletion/burying.py",
         '*("created", "due", "attempts", "last_error"),',
         '*("attempts", "last_error"),',
-        (f"{RESTORING}test_name_that_is_buried_again_is_kept_for_its_time",),
+        (f"{RESTORING}test_name_that_is_buried_again_gets_a_new_due_time",),
     ),
     Guard(
         "deletion/burying.py",
         '"sha256", "rows", "filename"',
         '"sha256", "filename"',
-        (f"{RESTORING}test_name_that_is_buried_again_is_kept_for_its_time",),
+        (f"{RESTORING}test_name_that_is_buried_again_gets_a_new_due_time",),
     ),
     Guard(
         "deletion/burying.py",
         "cls=_Exact)",
         "cls=DjangoJSONEncoder)",
-        (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
+        (f"{RESTORING}test_deleted_row_is_restored_exactly",),
     ),
     Guard(
         "deletion/burying.py",
@@ -476,7 +476,7 @@ BURYING = [
         "    refuse_named_by_row(model, name, using, pk=pk)\n    if",
         "    if",
         (
-            f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",
+            f"{RESTORING}test_raw_save_of_the_name_of_another_row_is_refused",
             f"{TRANSACTIONS}test_bytes_that_a_row_of_another_model_adopts_are_not_adopted",
         ),
     ),
@@ -502,13 +502,13 @@ BURYING = [
         "deletion/burying.py",
         "        if other is declaring and pk is not None:\n",
         "        if pk is not None:\n",
-        (f"{RESTORING}test_raw_save_of_a_name_of_a_row_of_another_model_is_refused",),
+        (f"{RESTORING}test_raw_save_of_the_name_of_another_model_is_refused",),
     ),
     Guard(
         "deletion/burying.py",
         "            rows = rows.exclude(pk=pk)\n",
         "            pass\n",
-        (f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",),
+        (f"{RESTORING}test_raw_save_of_the_name_of_another_row_is_refused",),
     ),
     Guard(
         "migrations/0006_removals.py",
@@ -571,7 +571,7 @@ PURGING = [
         "deletion/purging.py",
         "same = [pair for pair in by_pair if pair[0] == alias]",
         "same = list(by_pair)",
-        (f"{PURGE}test_remove_now_takes_each_store_for_itself",),
+        (f"{PURGE}test_remove_now_handles_each_store_separately",),
     ),
     Guard(
         "deletion/purging.py",
@@ -592,7 +592,7 @@ PURGING = [
         "deletion/purging.py",
         "        except ImproperlyConfigured:\n            models",
         "        except KeyError:\n            models",
-        (f"{PURGE}test_without_a_store_nothing_is_removed",),
+        (f"{PURGE}test_purge_refuses_model_without_a_store",),
     ),
     Guard(
         "deletion/purging.py",
@@ -606,44 +606,44 @@ PURGING = [
         "    reason, compared = _check(model, recorded, using, dry=dry_run)\n    if reason:\n"
         "        yield _refused(model, reason)\n        return\n    if dry_run",
         "    compared: Collection[str] = ()\n    if dry_run",
-        (f"{PURGE}test_another_folder_with_files_is_refused",),
+        (f"{PURGE}test_folder_of_another_site_is_refused",),
     ),
     Guard(
         "deletion/purging.py",
         '        return "", differing(model, recorded, using, SAMPLE)\n',
         '        return "", ()\n',
-        (f"{PURGE}test_nothing_is_removed_where_many_have_other_sizes",),
+        (f"{PURGE}test_purge_refuses_if_many_sizes_differ",),
     ),
     Guard(
         "deletion/purging.py",
         "    except OtherFiles as exception:\n        return str(exception), ()\n",
         "    except OtherFiles:\n        return '', ()\n",
-        (f"{PURGE}test_nothing_is_removed_where_many_have_other_sizes",),
+        (f"{PURGE}test_purge_refuses_if_many_sizes_differ",),
     ),
     Guard(
         "deletion/purging.py",
         '    except OSError as exception:\n        return f"the store cannot be checked',
         '    except KeyError as exception:\n        return f"the store cannot be checked',
-        (f"{PURGE}test_purge_refuses_store_that_cannot_be_asked",),
+        (f"{PURGE}test_purge_refuses_a_store_that_fails",),
     ),
     Guard(
         "deletion/purging.py",
         "        # Another model without a known store may use this one, and its rows may name "
         "these files.\n        return str(exception), ()\n",
         '        return "", ()\n',
-        (f"{PURGE}test_another_model_without_a_store_stops_the_purge",),
+        (f"{PURGE}test_second_model_without_a_store_stops_the_purge",),
     ),
     Guard(
         "deletion/purging.py",
         "    if dry_run:\n        for",
         "    if False:\n        for",
-        (f"{PURGE}test_a_dry_run_removes_nothing_and_tells_each_name",),
+        (f"{PURGE}test_dry_run_lists_names_and_removes_nothing",),
     ),
     Guard(
         "deletion/purging.py",
         "    while claim(model, due) == CLAIMED_AT_ONCE:\n        pass\n",
         "    claim(model, due)\n",
-        (f"{PURGE}test_more_than_one_batch_is_removed",),
+        (f"{PURGE}test_purge_removes_several_batches",),
     ),
     Guard(
         "deletion/purging.py",
@@ -655,7 +655,7 @@ PURGING = [
         "deletion/purging.py",
         "compared=names, uncompared=also)",
         "compared=names)",
-        (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
+        (f"{PURGE}test_file_of_another_size_is_removed_only_with_also",),
     ),
     Guard(
         "deletion/purging.py",
@@ -679,19 +679,19 @@ PURGING = [
         "deletion/purging.py",
         "    if not dry_run:\n        _forget_done(using)\n",
         "    _forget_done(using)\n",
-        (f"{PURGE}test_all_old_removals_are_forgotten_but_not_in_a_dry_run",),
+        (f"{PURGE}test_dry_run_keeps_old_removals",),
     ),
     Guard(
         "deletion/purging.py",
         "done__lt=DatabaseNow() - KEPT_DONE",
         "done__lt=DatabaseNow()",
-        (f"{PURGE}test_removals_that_are_done_are_forgotten_after_thirty_days",),
+        (f"{PURGE}test_finished_removals_are_deleted_after_thirty_days",),
     ),
     Guard(
         "deletion/purging.py",
         "old.filter(pk__in=some).delete()[0] < _FORGOTTEN_AT_ONCE:",
         "old.filter(pk__in=some).delete()[0] < _FORGOTTEN_AT_ONCE + 1:",
-        (f"{PURGE}test_all_old_removals_are_forgotten_but_not_in_a_dry_run",),
+        (f"{PURGE}test_dry_run_keeps_old_removals",),
     ),
     Guard(
         "deletion/purging.py",
@@ -721,25 +721,25 @@ PURGING = [
         "deletion/purging.py",
         "tombstones = Tombstone.objects.using(using).not_done().filter(model__in=labels)",
         "tombstones = Tombstone.objects.none()",
-        (f"{PURGE}test_an_emptied_root_is_told_while_a_tombstone_waits",),
+        (f"{PURGE}test_emptied_root_is_reported_while_a_tombstone_waits",),
     ),
     Guard(
         "deletion/purging.py",
         "using(using).not_done().filter(model__in=labels)",
         "using(using).filter(model__in=labels)",
-        (f"{PURGE}test_a_store_whose_last_file_was_purged_is_no_error",),
+        (f"{PURGE}test_store_without_files_left_is_not_an_error",),
     ),
     Guard(
         "deletion/purging.py",
         "for expected in (*rows, tombstones)",
         "for expected in (tombstones,)",
-        (f"{PURGE}test_a_missing_root_is_told_though_nothing_is_due",),
+        (f"{PURGE}test_missing_root_is_reported_if_nothing_is_due",),
     ),
     Guard(
         "deletion/purging.py",
         "                checked[alias] = event.reason\n",
         "                checked.pop(alias)\n",
-        (f"{PURGE}test_a_store_is_refused_once",),
+        (f"{PURGE}test_store_is_refused_once",),
     ),
     Guard(
         "deletion/removal.py",
@@ -751,13 +751,13 @@ PURGING = [
         "deletion/purging.py",
         "    for name in sorted(not_found):\n",
         "    for name in ():\n",
-        (f"{PURGE}test_file_of_another_size_is_removed_only_by_name",),
+        (f"{PURGE}test_file_of_another_size_is_removed_only_with_also",),
     ),
     Guard(
         "deletion/purging.py",
         "        except OSError as exception:  # the next store may work\n",
         "        except KeyError as exception:\n",
-        (f"{PURGE}test_a_temp_folder_that_is_a_symlink_is_not_followed",),
+        (f"{PURGE}test_symlinked_temp_folder_is_not_followed",),
     ),
     Guard(
         "management/commands/purge_deliveries.py",
@@ -959,14 +959,14 @@ SAVING = [
         "pass",
         (
             f"{RESTORING}test_raw_save_of_a_buried_name_is_refused",
-            f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",
+            f"{RESTORING}test_raw_save_of_the_name_of_another_row_is_refused",
         ),
     ),
     Guard(
         "abstract_models/filemeta.py",
         "reserve(_declaring(instance), name, using, pk=instance.pk)",
         "reserve(_declaring(instance), name, using)",
-        (f"{RESTORING}test_raw_save_of_a_name_of_another_row_is_refused",),
+        (f"{RESTORING}test_raw_save_of_the_name_of_another_row_is_refused",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -1189,13 +1189,13 @@ DELIVERING = [
         "abstract_models/delivery.py",
         "            self._forget_as_unfinished(using)\n",
         "",
-        (f"{RESTORING}test_a_finished_delivery_never_comes_back_unfinished",),
+        (f"{RESTORING}test_finished_delivery_is_not_restored_unfinished",),
     ),
     Guard(
         "abstract_models/delivery.py",
         'each["model"] not in family or str(each["pk"]) != str(self.pk)',
         'str(each["pk"]) != str(self.pk)',
-        (f"{RESTORING}test_no_tombstone_keeps_as_unfinished_what_was_finished",),
+        (f"{RESTORING}test_finish_removes_the_delivery_from_tombstones",),
     ),
     Guard(
         "abstract_models/delivery.py",
@@ -1277,7 +1277,7 @@ DELIVERING = [
         "timezone.utc",
         (
             f"{TRANSACTIONS}test_takeover_without_time_zones",
-            f"{PURGE}test_without_time_zones_files_are_kept_restored_and_purged",
+            f"{PURGE}test_purge_and_restore_work_without_time_zones",
         ),
     ),
     Guard(
@@ -1456,19 +1456,19 @@ RESTORED = [
         "restoring.py",
         "    if tombstone.claimed is not None:\n",
         "    if tombstone.done is not None:\n",
-        (f"{RESTORING}test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing",),
+        (f"{RESTORING}test_claimed_tombstone_cannot_be_restored",),
     ),
     Guard(
         "restoring.py",
         "_Restorable(_unclaimed(now, subject), model",
         "_Restorable(tombstone, model",
-        (f"{RESTORING}test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing",),
+        (f"{RESTORING}test_claimed_tombstone_cannot_be_restored",),
     ),
     Guard(
         "restoring.py",
         "    _check_row(row, delivery, tombstone, subject)\n    name = _duplicate",
         "    name = _duplicate",
-        (f"{RESTORING}test_restore_that_is_refused_stores_nothing",),
+        (f"{RESTORING}test_refused_restore_stores_nothing",),
     ),
     Guard(
         "restoring.py",
@@ -1482,38 +1482,38 @@ RESTORED = [
         "        with transaction.atomic(using=using):\n",
         "    try:\n        with transaction.atomic(using=using):\n"
         "            name = _duplicate(tombstone, model, row, subject, using)\n",
-        (f"{RESTORING}test_bytes_are_duplicated_outside_of_transactions",),
+        (f"{RESTORING}test_bytes_are_duplicated_outside_transactions",),
     ),
     Guard(
         "restoring.py",
         "            row._set_content(name, tombstone.size, tombstone.sha256)\n        elif",
         "            row._set_content(tombstone.name, tombstone.size, tombstone.sha256)\n"
         "        elif",
-        (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
+        (f"{RESTORING}test_deleted_row_is_restored_exactly",),
     ),
     Guard(
         "restoring.py",
         '{"content": StoredName(name), "size"',
         '{"content": StoredName(tombstone.name), "size"',
-        (f"{RESTORING}test_a_cleared_row_gets_its_content_back",),
+        (f"{RESTORING}test_row_without_content_gets_its_content_back",),
     ),
     Guard(
         "restoring.py",
         "            _keep_without_rows(tombstone, using)\n",
         "",
-        (f"{RESTORING}test_deleted_file_is_restored_once",),
+        (f"{RESTORING}test_file_is_restored_once",),
     ),
     Guard(
         "restoring.py",
         "            _keep_without_rows(tombstone, using)\n",
         "            tombstone.delete(using=using)\n",
-        (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
+        (f"{RESTORING}test_deleted_row_is_restored_exactly",),
     ),
     Guard(
         "restoring.py",
         "rows=[], created=DatabaseNow(), due=DatabaseNow() + conf.retention",
         "rows=[]",
-        (f"{RESTORING}test_a_deleted_row_comes_back_as_it_was",),
+        (f"{RESTORING}test_deleted_row_is_restored_exactly",),
     ),
     Guard(
         "restoring.py",
@@ -1543,19 +1543,19 @@ RESTORED = [
         "restoring.py",
         "if created is None or _milliseconds(created) != _milliseconds(row.created):",
         "if created is None:",
-        (f"{NOT_RESTORABLE}[_stored_by_somebody_else]",),
+        (f"{NOT_RESTORABLE}[_stored_by_another_upload]",),
     ),
     Guard(
         "restoring.py",
         'same.exclude(rows=[]).order_by("-created", "-pk")',
         'same.exclude(rows=[]).order_by("created", "pk")',
-        (f"{RESTORING}test_a_delivery_comes_back_in_its_last_state",),
+        (f"{RESTORING}test_delivery_is_restored_in_its_last_state",),
     ),
     Guard(
         "restoring.py",
         "    _renumber(row, using)\n",
         "",
-        (f"{RESTORING}test_a_number_that_was_given_again_becomes_the_next",),
+        (f"{RESTORING}test_restored_delivery_gets_next_number_if_its_own_is_used",),
     ),
     Guard(
         "restoring.py",
@@ -1567,7 +1567,7 @@ RESTORED = [
         "restoring.py",
         "using=using, ignorenonexistent=True",
         "using=using",
-        (f"{RESTORING}test_columns_that_the_models_have_lost_are_left_out",),
+        (f"{RESTORING}test_removed_columns_are_ignored",),
     ),
     Guard(
         "restoring.py",
@@ -1579,7 +1579,7 @@ RESTORED = [
         "restoring.py",
         "if others.filter(number=row.number).exists():",
         "if True:",
-        (f"{RESTORING}test_restored_delivery_keeps_number_that_is_free",),
+        (f"{RESTORING}test_restored_delivery_keeps_its_free_number",),
     ),
     Guard(
         "restoring.py",
@@ -1594,31 +1594,31 @@ COMPARED = [
         "deletion/orphans.py",
         "due=DatabaseNow() + max(conf.retention, conf.grace)",
         "due=DatabaseNow() + conf.retention",
-        (f"{ORPHANS}test_it_is_kept_for_the_retention_and_at_least_the_grace_time",),
+        (f"{ORPHANS}test_orphan_is_kept_for_retention_and_grace_time",),
     ),
     Guard(
         "deletion/orphans.py",
         "if state is not State.ORPHAN:",
         "if state is State.TOMBSTONED:",
-        (f"{ORPHANS}test_a_foreign_file_is_refused",),
+        (f"{ORPHANS}test_foreign_file_is_refused",),
     ),
     Guard(
         "deletion/orphans.py",
         "    if newest is None:\n",
         "    if False:\n",
-        (f"{ORPHANS}test_without_rows_everything_is_refused",),
+        (f"{ORPHANS}test_every_file_is_refused_without_rows",),
     ),
     Guard(
         "deletion/orphans.py",
         "if reason := refusal(model, using, SAMPLE):",
         'if reason := "":',
-        (f"{ORPHANS}test_where_a_row_has_no_file_everything_is_refused",),
+        (f"{ORPHANS}test_every_file_is_refused_if_rows_lack_files",),
     ),
     Guard(
         "deletion/orphans.py",
         "if file_id > highest_file or delivery_id > highest_delivery:",
         "if file_id > highest_file:",
-        (f"{ORPHANS}test_ids_above_those_of_all_rows_are_refused",),
+        (f"{ORPHANS}test_ids_higher_than_all_rows_are_refused",),
     ),
     Guard(
         "deletion/orphans.py",
@@ -1630,13 +1630,13 @@ COMPARED = [
         "deletion/orphans.py",
         "if modified > newest.timestamp():",
         "if False:",
-        (f"{ORPHANS}test_what_is_newer_than_all_rows_is_refused",),
+        (f"{ORPHANS}test_file_newer_than_all_rows_is_refused",),
     ),
     Guard(
         "deletion/orphans.py",
         "if modified > (store.current_time() - conf.grace).timestamp():",
         "if False:",
-        (f"{ORPHANS}test_what_is_younger_than_the_grace_time_is_refused",),
+        (f"{ORPHANS}test_file_younger_than_the_grace_time_is_refused",),
     ),
     Guard(
         "deletion/orphans.py",
@@ -1660,7 +1660,7 @@ COMPARED = [
         "deletion/orphans.py",
         "if row is not None and row.key_ids() == (delivery_id, file_id):",
         "if row is not None:",
-        (f"{ORPHANS}test_file_of_another_row_with_the_id_of_one_without_content_may_go",),
+        (f"{ORPHANS}test_orphan_with_only_the_file_id_of_a_row_is_buried",),
     ),
     Guard(
         "deletion/orphans.py",
@@ -1672,13 +1672,13 @@ COMPARED = [
         "deletion/orphans.py",
         "    if rows_named(model, [name], using):\n        Tombstone.",
         "    if False:\n        Tombstone.",
-        (f"{ORPHANS}test_file_that_a_row_adopts_meanwhile_is_not_buried[before]",),
+        (f"{ORPHANS}test_file_adopted_meanwhile_is_not_buried[before]",),
     ),
     Guard(
         "deletion/orphans.py",
         "        Tombstone.objects.using(using).buried().filter(pk=tombstone.pk).delete()\n",
         "",
-        (f"{ORPHANS}test_file_that_a_row_adopts_meanwhile_is_not_buried[before]",),
+        (f"{ORPHANS}test_file_adopted_meanwhile_is_not_buried[before]",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -1690,7 +1690,7 @@ COMPARED = [
         "abstract_models/filemeta.py",
         "if not has_transaction(using):",
         "if False:",
-        (f"{RESTORING}test_raw_save_outside_of_a_transaction_is_refused",),
+        (f"{RESTORING}test_raw_save_outside_a_transaction_is_refused",),
     ),
     Guard(
         "deletion/orphans.py",
@@ -1702,7 +1702,7 @@ COMPARED = [
         "deletion/orphans.py",
         "    except IntegrityError as exception:",
         "    except KeyError as exception:",
-        (f"{ORPHANS}test_second_of_two_burials_at_once_is_refused",),
+        (f"{ORPHANS}test_second_of_two_concurrent_burials_is_refused",),
     ),
     Guard(
         "integrity.py",
@@ -1732,31 +1732,31 @@ COMPARED = [
         "integrity.py",
         "for name in rows.keys() - listed:",
         "for name in []:",
-        (f"{CHECK}test_an_adopted_file_is_looked_at_where_it_lies",),
+        (f"{CHECK}test_adopted_file_is_looked_up_by_name",),
     ),
     Guard(
         "usage.py",
         "rows.order_by()[: BOUND + 1].count()",
         "rows.count()",
-        (f"{STATISTICS}test_what_waits_is_counted_up_to_a_bound",),
+        (f"{STATISTICS}test_waiting_counts_up_to_a_limit",),
     ),
     Guard(
         "usage.py",
         "        .filter(content__isnull=False)\n",
         "",
-        (f"{STATISTICS}test_each_month_of_each_model_has_its_sums",),
+        (f"{STATISTICS}test_sums_are_by_month_and_model",),
     ),
     Guard(
         "usage.py",
         "stored.filter(refreshed__lt=now).delete()",
         "pass",
-        (f"{STATISTICS}test_counting_anew_replaces_the_sums",),
+        (f"{STATISTICS}test_refresh_replaces_the_sums",),
     ),
     Guard(
         "usage.py",
         "zone = timezone.get_default_timezone() if",
         "zone = timezone.get_current_timezone() if",
-        (f"{STATISTICS}test_a_month_is_that_of_the_site",),
+        (f"{STATISTICS}test_months_are_in_the_time_zone_of_the_site",),
     ),
     Guard(
         "deletion/orphans.py",
@@ -1768,19 +1768,19 @@ COMPARED = [
         "deletion/orphans.py",
         "islice(store.scan(around), LOOKED_AT)",
         "store.scan(around)",
-        (f"{ORPHANS}test_no_more_than_so_many_names_are_looked_at",),
+        (f"{ORPHANS}test_number_of_listed_files_is_limited",),
     ),
     Guard(
         "integrity.py",
         "filter(model__in=labels)",
         'filter(model__in=labels, alias="deliveries")',
-        (f"{CHECK}test_a_tombstone_of_an_earlier_alias_is_one",),
+        (f"{CHECK}test_tombstone_of_an_earlier_alias_counts",),
     ),
     Guard(
         "usage.py",
         "Tombstone.objects.using(using).past_due().not_done()",
         "Tombstone.objects.using(using).not_done()",
-        (f"{STATISTICS}test_what_waits_is_counted_up_to_a_bound",),
+        (f"{STATISTICS}test_waiting_counts_up_to_a_limit",),
     ),
 ]
 

@@ -481,7 +481,7 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         ('            if os.listdir(self.root):\n                return ""'),
         '            return ""',
-        (f"{PURGE}test_an_empty_root_is_refused",),
+        (f"{PURGE}test_empty_root_is_refused",),
     ),
     # -- storages/filesystem.py --
     Guard(
