@@ -13,7 +13,7 @@ GUARDS: list[Guard] = [
         "identity/recognition.py",
         "Identity(read_mark(found.own), remembered)",
         "Identity(read_mark(found.own), found.remembered())",
-        (f"{IDENTITY}test_another_writer_makes_the_mark_between_two_looks",),
+        (f"{IDENTITY}test_concurrent_save_makes_the_mark_between_two_reads",),
     ),
     Guard(
         "identity/recognition.py",
@@ -25,7 +25,7 @@ GUARDS: list[Guard] = [
         "identity/recognition.py",
         "files.most_are_missing or lost or doubtful",
         "2 * files.there <= files.looked_up or lost or doubtful",
-        (f"{IDENTITY}test_half_of_the_newest_files_are_enough",),
+        (f"{IDENTITY}test_save_needs_half_of_the_newest_files",),
     ),
     Guard(
         "identity/recognition.py",
@@ -49,7 +49,7 @@ GUARDS: list[Guard] = [
         "identity/recognition.py",
         "    if dry or has_transaction(found.using):\n",
         "    if has_transaction(found.using):\n",
-        (f"{SHOWN}test_showing_makes_no_mark",),
+        (f"{SHOWN}test_command_does_not_make_a_mark",),
     ),
     Guard(
         "identity/recognition.py",
@@ -61,25 +61,25 @@ GUARDS: list[Guard] = [
         "identity/writing.py",
         "own.volume() == last.volume and (",
         "(",
-        (f"{IDENTITY}test_look_is_repeated_when_the_folder_is_another",),
+        (f"{IDENTITY}test_check_is_repeated_if_the_folder_is_replaced",),
     ),
     Guard(
         "identity/writing.py",
         "    if is_in_test_case(using):\n        found.own.expect(known=False)\n        return\n",
         "",
-        (f"{IDENTITY}InTestCase::test_rows_of_fixtures_without_files_refuse_nothing",),
+        (f"{IDENTITY}InTestCase::test_fixtures_without_files_do_not_stop_saves",),
     ),
     Guard(
         "identity/writing.py",
         "        raise\n    except OSError as exception:\n",
         "        raise\n    except ZeroDivisionError as exception:\n",
-        (f"{IDENTITY}test_odd_mark_stops_removing_not_storing",),
+        (f"{IDENTITY}test_invalid_mark_stops_removing_not_storing",),
     ),
     Guard(
         "identity/permission.py",
         "_mark_problem(found, identity, dry=dry) or _alias_problem(found, identity)",
         "_mark_problem(found, identity, dry=dry)",
-        (f"{IDENTITY}test_two_aliases_of_one_place_remove_nothing",),
+        (f"{IDENTITY}test_two_aliases_of_one_store_remove_nothing",),
     ),
     Guard(
         "identity/permission.py",
@@ -122,13 +122,13 @@ GUARDS: list[Guard] = [
         "identity/marks.py",
         "if len(data) > LONGEST_OWN:",
         "if False:",
-        (f"{IDENTITY}test_mark_that_is_too_long_is_odd",),
+        (f"{IDENTITY}test_mark_that_is_too_long_is_invalid",),
     ),
     Guard(
         "identity/marks.py",
         'fields.get("version") != _VERSION',
         "False",
-        (f"{IDENTITY}test_mark_with_an_invalid_field_is_odd",),
+        (f"{IDENTITY}test_mark_with_an_invalid_field_is_invalid",),
     ),
     # -- sites.py --
     Guard(
@@ -149,7 +149,7 @@ GUARDS: list[Guard] = [
         "storages/own.py",
         "            os.close(self._tree.enter_temps(create=True))\n",
         "",
-        (f"{IDENTITY}test_store_without_its_folder_of_temp_files_takes_files",),
+        (f"{IDENTITY}test_missing_folder_of_temp_files_is_created",),
     ),
     Guard(
         "storages/filesystem.py",
@@ -185,7 +185,7 @@ GUARDS: list[Guard] = [
         "identity/recognition.py",
         "lost = mark is None and not files.looked_up and remembered is not None",
         "lost = False",
-        (f"{IDENTITY}test_unmounted_disk_takes_no_file_without_rows_either",),
+        (f"{IDENTITY}test_save_on_unmounted_disk_is_refused_without_rows",),
     ),
     Guard(
         "deletion/removal.py",
@@ -215,18 +215,18 @@ GUARDS: list[Guard] = [
         "abstract_models/filemeta.py",
         "        check_writing(type(self), using)\n        record =",
         "        record =",
-        (f"{IDENTITY}test_unmounted_disk_takes_no_file",),
+        (f"{IDENTITY}test_save_on_unmounted_disk_is_refused",),
     ),
     Guard(
         "abstract_models/bulk.py",
         "    check_writing(model, using)\n",
         "",
-        (f"{IDENTITY}test_unmounted_disk_takes_no_file",),
+        (f"{IDENTITY}test_save_on_unmounted_disk_is_refused",),
     ),
     Guard(
         "storages/base.py",
         "        prepare(filemeta)\n",
         "",
-        (f"{IDENTITY}test_unmounted_disk_takes_no_file",),
+        (f"{IDENTITY}test_save_on_unmounted_disk_is_refused",),
     ),
 ]
