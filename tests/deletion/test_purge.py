@@ -927,6 +927,8 @@ def test_purge_keeps_files_with_tombstones_of_other_aliases(root: Path) -> None:
     past_due()
     first, second = Tombstone.objects.order_by("pk")
     Tombstone.objects.filter(pk=first.pk).update(alias="elsewhere")
+    events = [(event.result, event.subject) for event in purge(dry_run=True)]
+    assert events == [("skipped", "devilry_deliveries.filemeta"), ("due", second.name)]
     events = [(event.result, event.subject) for event in purge()]
     assert events == [("skipped", "devilry_deliveries.filemeta"), ("removed", second.name)]
     assert first.name in _names(root)
