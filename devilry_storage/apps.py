@@ -13,6 +13,6 @@ class DevilryStorageConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from .identity import recognition
+        from .identity import forget
 
-        post_migrate.connect(recognition.forget, sender=self)
+        post_migrate.connect(forget, sender=self)

@@ -1,4 +1,4 @@
-"""What lies in a store against what the database says of it: one verdict a name."""
+"""Compare stored files with database rows."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 
 from ._compat import batched
 from .registry import FileModel, sharing
 from .resolving import store_for
+from .schema import DELIVERY, foreign_key
 from .storages.protocols import Entry
 from .tables.tombstone import Tombstone
 
-# No database takes a parameter more for each of any number of names.
-_NAMES_OF_A_QUERY = 10_000
+# Databases limit the number of query parameters.
+_NAMES_PER_QUERY = 10_000
 
 
 class State(Enum):
-    """What is the matter with a name."""
+    """The state of a name."""
 
     WHOLE = "whole"
     MISSING = "missing"
@@ -32,8 +32,10 @@ class State(Enum):
 
 
 class Verdict(NamedTuple):
-    """A name, its state, and what lies (``entry``) or is recorded (``row``, else ``tombstone``)
-    under it.
+    """A name and its state.
+
+    ``entry`` is the stored file, None if it is missing. ``row`` is the row that records the name;
+    without a row, ``tombstone`` is its tombstone.
     """
 
     name: str
@@ -51,9 +53,9 @@ def compare(
 ) -> Iterator[Verdict]:
     """Yield a verdict on each listed name, then on each row whose name was not listed.
 
-    ``rows`` and ``tombstones`` by the names that they record, ``is_key`` tells a name that the
-    layout makes. Only the size is compared (bytes; a row without one claims none). Lazy: of the
-    listing only the names are kept that a row records.
+    ``rows`` and ``tombstones`` are by the names that they record. ``is_key`` returns whether the
+    layout can make a name. Only sizes (bytes) are compared; a row without a size matches any. The
+    listing is read lazily, and only names that a row records are kept in memory.
     """
     found = set()
     for entry in listing:
@@ -81,10 +83,10 @@ class HasFiles(Protocol):
 
 
 def verify(delivery: HasFiles) -> Iterator[Verdict]:
-    """Compare the files of a delivery, and all that lies in its folder, with the store.
+    """Compare the rows of a delivery's files, and all files in its folder, with each other.
 
-    One listing; what is not in it, such as adopted names, is asked for one by one. Rows without
-    content are passed by. Raises what the store raises where it cannot be asked.
+    The folder is listed once. Files with names elsewhere, such as adopted ones, are looked up one
+    by one. Rows without content are skipped. Errors of the store propagate.
     """
     files = delivery.files.filter(content__isnull=False)
     rows = {row.content.name: row for row in files}
@@ -107,13 +109,14 @@ def verify(delivery: HasFiles) -> Iterator[Verdict]:
 def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, Any]:
     """Return the rows that record these names, of the model and of others with its store.
 
-    Each comes with its delivery and who delivered it; one query for each of the models.
+    Their deliveries, and the users who delivered them, are selected, too. One query is sent for
+    each model and 10,000 names.
     """
     found: dict[str, Any] = {}
-    batches = list(batched(names, _NAMES_OF_A_QUERY))
-    for each in sharing(model, store_for(model)):
-        rows = each._base_manager.using(using)
-        if owners := _owners(each):  # without names Django would follow every reference
+    batches = list(batched(names, _NAMES_PER_QUERY))
+    for other in sharing(model, store_for(model)):
+        rows = other._base_manager.using(using)
+        if owners := _owners(other):  # without names Django would follow every reference
             rows = rows.select_related(*owners)
         for batch in batches:
             found.update((row.content.name, row) for row in rows.filter(content__in=batch))
@@ -121,31 +124,28 @@ def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, 
 
 
 def tombstones_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, Tombstone]:
-    """Return the tombstones of these names in the model's store, whichever model wrote them.
+    """Return the tombstones of these names, of the model and of others with its store.
 
-    Also those of a store that the model used before, under another alias for example: what was
-    deleted there may be stored here.
+    Tombstones with an alias that a model used before are included, because their files may be
+    stored here.
     """
-    labels = [each._meta.label_lower for each in sharing(model, store_for(model))]
+    labels = [other._meta.label_lower for other in sharing(model, store_for(model))]
     tombstones = Tombstone.objects.using(using).filter(model__in=labels)
     found: dict[str, Tombstone] = {}
-    for batch in batched(names, _NAMES_OF_A_QUERY):
-        found.update((each.name, each) for each in tombstones.filter(name__in=batch))
+    for batch in batched(names, _NAMES_PER_QUERY):
+        found.update((row.name, row) for row in tombstones.filter(name__in=batch))
     return found
 
 
 def _owners(model: Any) -> list[str]:
-    """Return the relations to a row's delivery and to who delivered it, where there are such.
+    """Return the foreign keys to a row's delivery and to the user who delivered it, if they exist.
 
-    A site may have anything else by these names, which no query can follow.
+    Other fields with these names cannot be selected.
     """
     owners: list[str] = []
-    for name in ("delivery", "delivered_by"):
-        try:
-            field = model._meta.get_field(name)
-        except FieldDoesNotExist:
-            break
-        if not field.concrete or not (field.many_to_one or field.one_to_one):
+    for name in (DELIVERY, "delivered_by"):
+        field = foreign_key(model, name)
+        if field is None:
             break
         owners.append(LOOKUP_SEP.join([*owners, name]))
         model = field.related_model

@@ -1,4 +1,4 @@
-"""The models that declare a file."""
+"""The models that have files, and the stores that they use."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from django.db import models
 
 from .fields import DeliveryFileField
 from .resolving import resolve
+from .schema import declaring_model
 from .storages.base import DeliveryStoreMixin
 
 FileModel = type[models.Model]
 
 
 def file_models() -> list[FileModel]:
-    """Return the models that declare a file, each once, without proxies and children."""
+    """Return the models that declare a file field, without proxies and children."""
     return [
         model
         for model in apps.get_models()
@@ -25,29 +26,28 @@ def file_models() -> list[FileModel]:
     ]
 
 
-def declaring_model(model: FileModel) -> FileModel:
-    """Return the model in whose table the file is: the one that a proxy or child inherits from."""
-    declaring: FileModel = model._meta.get_field("content").model
-    return declaring
-
-
 def label(model: FileModel) -> str:
-    """Return the label of the model that declares the file, as tombstones have it."""
+    """Return the label of the model that declares the file field, as stored in tombstones."""
     return declaring_model(model)._meta.label_lower
 
 
+def store_label(model: FileModel) -> str:
+    """Return the alias of the model's store, or the model's label, as stored in tombstones."""
+    return resolve(model).alias or label(model)
+
+
 def labelled(name: str) -> FileModel | None:
-    """Return the model of files with this label, None if there is none."""
+    """Return the file model with this label, or None."""
     return next((model for model in file_models() if label(model) == name), None)
 
 
 def sharing(
     model: FileModel, store: DeliveryStoreMixin, *, strict: bool = True
 ) -> list[FileModel]:
-    """Return the model and all others whose files are in its store.
+    """Return the model and all others that use the same store.
 
-    Raises ImproperlyConfigured where another model has no store; unless ``strict`` that one is
-    left out. ``store`` may be made at each use, and is then known to this model alone.
+    Raises ImproperlyConfigured if another model has no store; unless ``strict``, that model is
+    left out. A ``store`` that is created at each use is not shared.
     """
     found = [model]
     for other in file_models():
@@ -61,7 +61,7 @@ def sharing(
 
 
 class ConfiguredStore(NamedTuple):
-    """A store, its alias in ``STORAGES`` (``""`` if it has none), and the models that use it."""
+    """A store, its alias in ``STORAGES`` (``""`` for none), and the models that use it."""
 
     store: DeliveryStoreMixin
     alias: str
@@ -69,7 +69,7 @@ class ConfiguredStore(NamedTuple):
 
 
 def configured_stores() -> list[ConfiguredStore]:
-    """Return the stores of all file models, each once."""
+    """Return the stores of all file models, without duplicates."""
     found: list[ConfiguredStore] = []
     for model in file_models():
         try:
@@ -86,7 +86,7 @@ def configured_stores() -> list[ConfiguredStore]:
 
 
 def unconfigured() -> list[tuple[FileModel, str]]:
-    """Return the file models without a store, each with the reason."""
+    """Return the file models without a store, and why they have none."""
     found = []
     for model in file_models():
         try:

@@ -1,4 +1,4 @@
-"""Which delivery store a model uses: resolved at each use, never at import."""
+"""Look up the delivery store of a model, at each use and never at import."""
 
 from __future__ import annotations
 
@@ -30,31 +30,37 @@ Add this to your settings:
 
 
 class Resolved(NamedTuple):
-    """A store and its alias in ``STORAGES``, ``""`` where it has none."""
+    """A store and its alias in ``STORAGES``, ``""`` for none."""
 
     store: DeliveryStoreMixin
     alias: str
 
 
 class WrongStore(ImproperlyConfigured):
-    """What is configured as the store of a model is no delivery store."""
+    """The configured store of a model is not a delivery store."""
 
 
 class NoStore(ImproperlyConfigured):
-    """Nothing is configured as the store of a model."""
+    """No store is configured for a model."""
 
 
 def store_for(model: type[models.Model] | models.Model) -> DeliveryStoreMixin:
-    """Return the store of a file model; ImproperlyConfigured where it has none."""
+    """Return the store of a file model. Raises ImproperlyConfigured if it has none."""
     return resolve(model).store
 
 
 def resolve(model: type[models.Model] | models.Model) -> Resolved:
     """Return the store of a file model, and its alias.
 
-    In this order: the class attribute ``deliverystore`` of the model that declares the field, the
-    field's ``storage=``, ``STORAGES["deliveries"]``, ``DELIVERY_STORE_BACKEND``, the default
-    storage if it is a delivery store. Raises NoStore, WrongStore (both ImproperlyConfigured).
+    The first of these counts:
+
+    - the class attribute ``deliverystore`` of the model that declares the field;
+    - the field's ``storage=``;
+    - ``STORAGES["deliveries"]``;
+    - ``DELIVERY_STORE_BACKEND``;
+    - the default storage, if it is a delivery store.
+
+    Raises NoStore or WrongStore, which are ImproperlyConfigured.
     """
     field: Any = model._meta.get_field("content")
     owner = f"{field.model._meta.label}.content"
@@ -86,15 +92,15 @@ def _checked(store: object, subject: str) -> DeliveryStoreMixin:
     if isinstance(store, DeliveryStoreMixin):
         return store
     raise WrongStore(
-        f"{subject} is '{type(store).__module__}.{type(store).__qualname__}', which is no "
-        "delivery store: a delivery store is a Django Storage with "
-        "devilry_storage.storages.DeliveryStoreMixin mixed in before it."
+        f"{subject} is '{type(store).__module__}.{type(store).__qualname__}', which is not a "
+        "delivery store. Add devilry_storage.storages.DeliveryStoreMixin to the bases of the "
+        "class, before the Storage class."
     )
 
 
 @lru_cache
 def _backend(path: str) -> object:
-    # Kept, as Django keeps those of STORAGES: a store in memory holds its files itself.
+    # Cached like the stores of STORAGES: a store in memory contains its files itself.
     try:
         backend = import_string(path)
     except ImportError as exception:

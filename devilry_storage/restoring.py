@@ -1,10 +1,10 @@
-"""Deleted files come back: rows, those of their deliveries, with all ids, and so the bytes."""
+"""Restore deleted files: their rows and those of their deliveries with all ids, and the bytes."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core import serializers
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
@@ -17,11 +17,10 @@ from .conf import conf
 from .db.clock import DatabaseNow
 from .db.rows import lock_row, read_row, take_write_lock
 from .deletion.burying import named_by_tombstone
-from .deletion.removal import store_label
 from .exceptions import NotRestorable
 from .fields import StoredName
-from .identity.recognition import check_writing
-from .registry import labelled
+from .identity import check_writing
+from .registry import FileModel, labelled, store_label
 from .resolving import store_for
 from .signals import file_stored, send_after_commit
 from .storages.base import DeliveryStoreMixin
@@ -29,260 +28,268 @@ from .tables.tombstone import Tombstone, TombstoneState
 
 
 def restore(tombstone: Tombstone) -> Any:
-    """Bring back the rows that a tombstone keeps, and return that of the file.
+    """Restore the deleted file of a tombstone, and return its row.
 
-    The bytes get another name, an alternative of the row's key. The tombstone stays, without the
-    rows, until the bytes under their old name are removed. A row that is gone is inserted with its
-    id, and so is its delivery, in its last state; where its number was given to another one
-    meanwhile, it gets the group's next. References to what is gone too become NULL, where they
-    may. A row that is there without content gets it back. ``file_stored`` is sent.
+    - The bytes get another name, an alternative name of the row's key. The tombstone stays,
+      without the rows, until the bytes under their old name are removed.
+    - A deleted row is inserted with its id. So is its delivery, in its last state; if its number
+      was given to another delivery meanwhile, it gets the group's next number.
+    - References to rows that do not exist any more become NULL if the field allows it.
+    - An existing row without content gets its content back.
+    - ``file_stored`` is sent.
 
-    Raises NotRestorable, which says why, and then no row has changed: the bytes are removed or of
-    another size, the row has other content by now, another row has taken its place, or the
-    delivery was finished without the file. Raises what the store raises.
+    Raises NotRestorable, and changes no row, if the bytes are removed or have another size, the
+    row has other content, another row has its id or filename, or the delivery was finished without
+    the file. Errors of the store propagate.
     """
-    using = tombstone._state.db
-    assert using is not None
-    subject = f"The deleted file {tombstone.name!r}"
-    model = _model_of(tombstone, subject)
-    kept = _unclaimed(Tombstone.objects.using(using).filter(pk=tombstone.pk).first(), subject)
-    if kept.state is TombstoneState.RESTORED:
-        raise NotRestorable(f"{subject} was restored already, under another name.")
-    if not kept.rows:
-        raise NotRestorable(
-            f"{subject} has no rows to restore: take back the bytes alone and adopt them."
-        )
-    row, delivery = _found(model, kept, using, read_row)
-    _refuse_in_the_way(row, delivery, kept, subject)
-    name = _duplicated(kept, model, row, subject, using)
+    tombstone, model, using, subject = _read(tombstone)
+    if tombstone.state is TombstoneState.RESTORED:
+        raise NotRestorable(f"{subject} was already restored under another name.")
+    if not tombstone.rows:
+        raise NotRestorable(f"{subject} has no rows to restore. Use take_back() and adopt().")
+    row, delivery = _row_and_delivery(model, tombstone, using, read_row)
+    _check_row(row, delivery, tombstone, subject)
+    name = _duplicate(tombstone, model, row, subject, using)
     try:
         with transaction.atomic(using=using):
-            take_write_lock(Tombstone.objects.using(using).filter(pk=kept.pk), using)
-            # In the order of those who delete: delivery, row, tombstone.
-            row, delivery = _found(model, kept, using, lock_row)
-            kept = _unclaimed(lock_row(Tombstone, kept.pk, using), subject)
-            _refuse_in_the_way(row, delivery, kept, subject)
+            take_write_lock(Tombstone.objects.using(using).filter(pk=tombstone.pk), using)
+            # In the same order as deletes: delivery, row, tombstone.
+            row, delivery = _row_and_delivery(model, tombstone, using, lock_row)
+            tombstone = _unclaimed(lock_row(Tombstone, tombstone.pk, using), subject)
+            _check_row(row, delivery, tombstone, subject)
             if row is None:
-                row = _reinserted(kept, name, model, subject, using)
+                row = _reinsert(tombstone, name, model, subject, using)
             else:
-                _give_back(row, kept, name, using)
+                _set_content(row, tombstone, name, using)
             send_after_commit(file_stored, row, using, name=name, size=row.size)
-            _bury_again(kept, using)
+            _keep_without_rows(tombstone, using)
     except (IntegrityError, FileExistsError) as exception:
         raise NotRestorable(
-            f"{subject} cannot be restored: another row has taken its place, or its new name was "
-            f"used meanwhile ({exception})."
+            f"{subject} cannot be restored: another row has its id or filename, or its new name "
+            f"was used meanwhile ({exception})."
         ) from exception
     return row
 
 
 def take_back(tombstone: Tombstone) -> str:
-    """Store the bytes of a tombstone under another name too, and return it; no row names it.
+    """Store the bytes of a tombstone under another name, too, and return that name.
 
-    For orphans that were buried: they can be adopted by that name. The tombstone stays until the
-    bytes under their old name are removed. Raises as :func:`restore` does.
+    No row names it, so ``adopt()`` can use it. This is for orphans, which have no rows. The
+    tombstone stays until the bytes under their old name are removed. Raises NotRestorable as
+    :func:`restore` does.
     """
+    tombstone, model, using, subject = _read(tombstone)
+    return _duplicate(tombstone, model, None, subject, using)
+
+
+class _Restorable(NamedTuple):
+    """A tombstone as it is now, with its model and database, and the subject of messages."""
+
+    tombstone: Tombstone
+    model: FileModel
+    using: str
+    subject: str
+
+
+def _read(tombstone: Tombstone) -> _Restorable:
     using = tombstone._state.db
     assert using is not None
     subject = f"The deleted file {tombstone.name!r}"
-    model = _model_of(tombstone, subject)
-    kept = _unclaimed(Tombstone.objects.using(using).filter(pk=tombstone.pk).first(), subject)
-    return _duplicated(kept, model, None, subject, using)
+    model = labelled(tombstone.model)
+    if model is None:
+        raise NotRestorable(
+            f"{subject} belongs to {tombstone.model!r}, and there is no such model of files any "
+            "more."
+        )
+    now = Tombstone.objects.using(using).filter(pk=tombstone.pk).first()
+    return _Restorable(_unclaimed(now, subject), model, using, subject)
 
 
-def _unclaimed(kept: Tombstone | None, subject: str) -> Tombstone:
-    """Return the tombstone as it is now; NotRestorable if its bytes may be removed already."""
-    if kept is None:
-        raise NotRestorable(f"{subject} was removed for good meanwhile: look again.")
-    if kept.claimed is not None:
-        state = "was removed for good" if kept.done else "is being removed for good"
+def _unclaimed(tombstone: Tombstone | None, subject: str) -> Tombstone:
+    """Return the tombstone; raise NotRestorable if its bytes may be removed already."""
+    if tombstone is None:
+        raise NotRestorable(f"{subject} was permanently removed meanwhile.")
+    if tombstone.claimed is not None:
+        state = "was permanently removed" if tombstone.done else "is being permanently removed"
         raise NotRestorable(f"{subject} {state}.")
-    return kept
+    return tombstone
 
 
-def _bury_again(kept: Tombstone, using: str) -> None:
-    """Keep the old name, without the rows, for the retention: an older dump may still name it."""
-    Tombstone.objects.using(using).filter(pk=kept.pk).update(
+def _keep_without_rows(tombstone: Tombstone, using: str) -> None:
+    """Keep the old name for another retention: an older database dump may still have it."""
+    Tombstone.objects.using(using).filter(pk=tombstone.pk).update(
         rows=[], created=DatabaseNow(), due=DatabaseNow() + conf.retention
     )
 
 
-def _model_of(tombstone: Tombstone, subject: str) -> type[models.Model]:
-    model = labelled(tombstone.model)
-    if model is None:
-        raise NotRestorable(
-            f"{subject} was of {tombstone.model!r}, and no such model of files exists any more."
-        )
-    return model
-
-
-def _found(model: type[models.Model], kept: Tombstone, using: str, get: Any) -> tuple[Any, Any]:
-    """Return the row of the file and its delivery; None where they are gone.
+def _row_and_delivery(
+    model: FileModel, tombstone: Tombstone, using: str, get: Any
+) -> tuple[Any, Any]:
+    """Return the row of the file and its delivery, None if they are deleted.
 
     ``get`` is read_row, or lock_row to lock them.
     """
-    pk = _record(model, kept)["pk"]
+    pk = _record(model, tombstone)["pk"]
     row: Any = model._base_manager.using(using).filter(pk=pk).first()
     if row is not None:
-        with suppress(ObjectDoesNotExist):  # deleted at this very moment
+        with suppress(ObjectDoesNotExist):  # it was deleted just now
             found: tuple[Any, Any] = row._row_and_delivery(using, get)
             return found
     return None, None
 
 
-# -- What a tombstone keeps --
+# -- The rows in a tombstone --
 
 
-def _record(model: type[models.Model], tombstone: Tombstone) -> Any:
-    """Return the row of the file as it was."""
-    return tombstone.rows[_place(model, tombstone)]
+def _record(model: FileModel, tombstone: Tombstone) -> Any:
+    """Return the serialised row of the file."""
+    return tombstone.rows[_position(model, tombstone)]
 
 
-def _place(model: type[models.Model], tombstone: Tombstone) -> int:
-    """Return where the row of the file is among the rows that are kept."""
+def _position(model: FileModel, tombstone: Tombstone) -> int:
+    """Return the position of the file's row among the rows of the tombstone."""
     label = model._meta.label_lower
-    for place, record in enumerate(tombstone.rows):
+    for position, record in enumerate(tombstone.rows):
         if record["model"] == label:
-            return place
+            return position
     raise NotRestorable(
         f"The tombstone of {tombstone.name!r} has no row of {model._meta.label!r}."
     )
 
 
-def _families(model: type[models.Model], tombstone: Tombstone) -> tuple[list[Any], list[Any]]:
-    """Return the rows of the delivery and those of the file, each with its multi-table kin."""
-    rows, place = tombstone.rows, _place(model, tombstone)
-    parents = {each._meta.label_lower for each in model._meta.get_parent_list()}
-    pk, start = rows[place]["pk"], place
+def _families(model: FileModel, tombstone: Tombstone) -> tuple[list[Any], list[Any]]:
+    """Return the rows of the delivery and those of the file, including multi-table parents."""
+    rows, position = tombstone.rows, _position(model, tombstone)
+    parents = {parent._meta.label_lower for parent in model._meta.get_parent_list()}
+    pk, start = rows[position]["pk"], position
     while start and rows[start - 1]["model"] in parents and rows[start - 1]["pk"] == pk:
         start -= 1
     return rows[:start], rows[start:]
 
 
-def _last_of_delivery(kept: Tombstone, using: str) -> Tombstone:
-    """Return the tombstone that keeps the delivery as it was at last.
+def _last_of_delivery(tombstone: Tombstone, using: str) -> Tombstone:
+    """Return the tombstone that has the delivery in its last state.
 
-    Those of files that were deleted before the delivery was finished keep it unfinished.
+    Tombstones of files that were deleted before the delivery was finished have it unfinished.
     """
-    if kept.delivery_id is None:
-        return kept
-    same = Tombstone.objects.using(using).filter(model=kept.model, delivery_id=kept.delivery_id)
-    return same.exclude(rows=[]).order_by("-created", "-pk").first() or kept
+    if tombstone.delivery_id is None:
+        return tombstone
+    same = Tombstone.objects.using(using).filter(
+        model=tombstone.model, delivery_id=tombstone.delivery_id
+    )
+    return same.exclude(rows=[]).order_by("-created", "-pk").first() or tombstone
 
 
-# -- What stands in the way --
+# -- Validation --
 
 
-def _refuse_in_the_way(row: Any, delivery: Any, kept: Tombstone, subject: str) -> None:
-    """Raise NotRestorable if the row that is there cannot get the content back."""
-    if row is None or row.content.name == kept.name:
+def _check_row(row: Any, delivery: Any, tombstone: Tombstone, subject: str) -> None:
+    """Raise NotRestorable if the existing row cannot get the content back."""
+    if row is None or row.content.name == tombstone.name:
         return
-    _refuse_finished_without(delivery, kept, subject)
+    _check_delivery(delivery, tombstone, subject)
     if row.content:
         raise NotRestorable(
             f"{subject} was replaced: {row._meta.label} '{row.pk}' has other content now. Delete "
-            "that first, or copy the old bytes into a file of another name."
+            "that content first, or copy the old bytes into a file of another name."
         )
-    created = parse_datetime(_record(type(row), kept)["fields"]["created"])
+    created = parse_datetime(_record(type(row), tombstone)["fields"]["created"])
     if created is None or _milliseconds(created) != _milliseconds(row.created):
         raise NotRestorable(
-            f"{subject} cannot be restored: {row._meta.label} '{row.pk}' is another file's by now "
-            f"({row.filename!r}), which is being stored. Look again later, or delete that row."
+            f"{subject} cannot be restored: {row._meta.label} '{row.pk}' belongs to another file "
+            f"({row.filename!r}), which is being stored. Try again later, or delete that row."
         )
 
 
-def _refuse_finished_without(delivery: Any, kept: Tombstone, subject: str) -> None:
+def _check_delivery(delivery: Any, tombstone: Tombstone, subject: str) -> None:
+    """Raise NotRestorable if the delivery was finished without the file."""
     if not isinstance(delivery, AbstractDelivery) or not delivery.successful:
         return
-    then = [each for each in kept.rows if each["fields"].get("successful")]
-    if all(str(each["pk"]) != str(delivery.pk) for each in then):
+    finished = [record for record in tombstone.rows if record["fields"].get("successful")]
+    if all(str(record["pk"]) != str(delivery.pk) for record in finished):
         raise NotRestorable(
             f"{subject} was deleted before {delivery._meta.label} '{delivery.pk}' was finished, "
-            "which gets no file any more: copy the bytes into another delivery."
+            "and a finished delivery cannot get files back. Copy the bytes into another delivery."
         )
-
-
-# -- Bringing back --
-
-
-def _duplicated(
-    kept: Tombstone, model: type[models.Model], row: Any, subject: str, using: str
-) -> str:
-    """Store the bytes under another name too, no transaction being open, and return the name."""
-    check_writing(model, using)
-    store = store_for(model)
-    if (current := store_label(model)) != kept.alias:
-        raise NotRestorable(
-            f"{subject} is in the store {kept.alias!r}, but {model._meta.label} now uses "
-            f"{current!r}: configure that store for it."
-        )
-    try:
-        size = store.size(kept.name)
-        if kept.size not in {None, size}:
-            raise NotRestorable(
-                f"{subject} has '{size}' bytes in the store, but had '{kept.size}' when it was "
-                "deleted: is it the right store?"
-            )
-        if row is None and kept.rows:
-            _, family = _families(model, kept)
-            rows = [each.object for each in _deserialized(family, subject, using)]
-            row = next(each for each in rows if type(each) is model)
-        ids = (None, None) if row is None else row.key_ids()
-        key = _base(store, kept.name) if None in ids else store.layout.key(*ids)
-        return store.duplicate(
-            kept.name, key, filename=kept.filename, size=size, sha256=kept.sha256
-        )
-    except FileNotFoundError as exception:
-        raise NotRestorable(f"{subject} is gone from the store: nothing is left.") from exception
-
-
-def _base(store: DeliveryStoreMixin, name: str) -> str:
-    """Return the key that a name is an alternative of, or the name if it is not a key."""
-    return store.layout.key(*store.layout.parse(name)) if store.is_key(name) else name
-
-
-def _reinserted(
-    kept: Tombstone, name: str, model: type[models.Model], subject: str, using: str
-) -> Any:
-    """Insert the row of the file, after its delivery if that is gone as well, and return it."""
-    above, _ = _families(model, _last_of_delivery(kept, using))
-    for restored in _deserialized(above, subject, using):
-        if not _is_there(restored.object, using):
-            _insert(restored, subject, using)
-    row: Any = None
-    _, family = _families(model, kept)
-    for restored in _deserialized(family, subject, using):
-        if type(restored.object) is model:
-            row = restored.object
-            row._set_content(name, kept.size, kept.sha256)
-        elif _is_there(restored.object, using):  # of a parent that was kept
-            continue
-        _insert(restored, subject, using)
-    # Only now, because a save under the same id locks in this order: the row, then the delivery.
-    delivery = row._delivery(using, lock_row)
-    _refuse_finished_without(delivery, kept, subject)
-    return row
-
-
-def _give_back(row: Any, kept: Tombstone, name: str, using: str) -> None:
-    columns = {"content": StoredName(name), "size": kept.size, "sha256": kept.sha256}
-    if not row._update_content(row, using, **columns):
-        raise named_by_tombstone(name)
-    row._set_content(name, kept.size, kept.sha256)
 
 
 def _milliseconds(time: datetime) -> datetime:
-    # Older tombstones keep no more of it.
+    # Older tombstones have no microseconds.
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _insert(restored: Any, subject: str, using: str) -> None:
-    """Insert a row as it was, as far as the others allow it."""
-    row = restored.object
-    _let_go_of_what_is_gone(row, subject, using)
-    _number_anew(row, using)
+# -- Restoring --
+
+
+def _duplicate(tombstone: Tombstone, model: FileModel, row: Any, subject: str, using: str) -> str:
+    """Store the bytes under another name, too, outside a transaction, and return the name."""
+    check_writing(model, using)
+    store = store_for(model)
+    if (current := store_label(model)) != tombstone.alias:
+        raise NotRestorable(
+            f"{subject} is in the store {tombstone.alias!r}, but {model._meta.label} now uses "
+            f"{current!r}. Configure that store for the model."
+        )
     try:
-        # They ask the database that the router reads from.
+        size = store.size(tombstone.name)
+        if tombstone.size not in {None, size}:
+            raise NotRestorable(
+                f"{subject} has '{size}' bytes in the store, but had '{tombstone.size}' when it "
+                "was deleted. Check that it is the right store."
+            )
+        if row is None and tombstone.rows:
+            _, family = _families(model, tombstone)
+            rows = [restored.object for restored in _deserialized(family, subject, using)]
+            row = next(member for member in rows if type(member) is model)
+        ids = (None, None) if row is None else row.key_ids()
+        key = _base(store, tombstone.name) if None in ids else store.layout.key(*ids)
+        return store.duplicate(
+            tombstone.name, key, filename=tombstone.filename, size=size, sha256=tombstone.sha256
+        )
+    except FileNotFoundError as exception:
+        raise NotRestorable(f"{subject} is missing in the store.") from exception
+
+
+def _base(store: DeliveryStoreMixin, name: str) -> str:
+    """Return the key of which a name is an alternative, or the name if it is not a key."""
+    return store.layout.key(*store.layout.parse(name)) if store.is_key(name) else name
+
+
+def _reinsert(tombstone: Tombstone, name: str, model: FileModel, subject: str, using: str) -> Any:
+    """Insert the row of the file, and before it the delivery if it was deleted, too."""
+    above, _ = _families(model, _last_of_delivery(tombstone, using))
+    for restored in _deserialized(above, subject, using):
+        if not _exists(restored.object, using):
+            _insert(restored, subject, using)
+    row: Any = None
+    _, family = _families(model, tombstone)
+    for restored in _deserialized(family, subject, using):
+        if type(restored.object) is model:
+            row = restored.object
+            row._set_content(name, tombstone.size, tombstone.sha256)
+        elif _exists(restored.object, using):  # a parent that was not deleted
+            continue
+        _insert(restored, subject, using)
+    # Only now: a save under the same id locks in this order, the row before the delivery.
+    delivery = row._delivery(using, lock_row)
+    _check_delivery(delivery, tombstone, subject)
+    return row
+
+
+def _set_content(row: Any, tombstone: Tombstone, name: str, using: str) -> None:
+    columns = {"content": StoredName(name), "size": tombstone.size, "sha256": tombstone.sha256}
+    if not row._update_content(row, using, **columns):
+        raise named_by_tombstone(name)
+    row._set_content(name, tombstone.size, tombstone.sha256)
+
+
+def _insert(restored: Any, subject: str, using: str) -> None:
+    """Insert a deserialised row, with the changes that other rows require."""
+    row = restored.object
+    _clear_missing_references(row, subject, using)
+    _renumber(row, using)
+    try:
+        # Both query the database that the router reads from.
         if router.db_for_read(type(row), instance=row) == using:
             row.validate_unique()
             row.validate_constraints()
@@ -290,31 +297,31 @@ def _insert(restored: Any, subject: str, using: str) -> None:
         raise NotRestorable(
             f"{subject} cannot be restored: {' '.join(exception.messages)}"
         ) from exception
-    # Raw: neither is content stored, nor is a delivery's state judged.
+    # A raw save neither stores content nor checks the state of a delivery.
     row.save_base(raw=True, force_insert=True, using=using)
     for name, keys in (restored.m2m_data or {}).items():
-        getattr(row, name).set(_living(row._meta.get_field(name).related_model, keys, using))
+        getattr(row, name).set(_existing(row._meta.get_field(name).related_model, keys, using))
 
 
-def _is_there(row: Any, using: str) -> bool:
-    there: bool = type(row)._base_manager.using(using).filter(pk=row.pk).exists()
-    return there
+def _exists(row: Any, using: str) -> bool:
+    exists: bool = type(row)._base_manager.using(using).filter(pk=row.pk).exists()
+    return exists
 
 
 def _deserialized(records: list[Any], subject: str, using: str) -> list[Any]:
     try:
-        # Of columns that the models have lost since then, nothing is left to restore.
+        # Columns that a migration has removed are ignored.
         return list(
             serializers.deserialize("python", records, using=using, ignorenonexistent=True)
         )
     except DeserializationError as exception:
         raise NotRestorable(
-            f"{subject} cannot be restored: its models changed ({exception})."
+            f"{subject} cannot be restored: its models have changed ({exception})."
         ) from exception
 
 
-def _number_anew(row: Any, using: str) -> None:
-    """Give a finished delivery another number if that was given to another one meanwhile."""
+def _renumber(row: Any, using: str) -> None:
+    """Give a finished delivery the next number if its own was given to another one meanwhile."""
     own = {field.name for field in row._meta.local_concrete_fields}
     if not isinstance(row, AbstractDelivery) or row.number is None or "number" not in own:
         return
@@ -327,7 +334,7 @@ def _number_anew(row: Any, using: str) -> None:
         row.number = number
 
 
-def _let_go_of_what_is_gone(row: Any, subject: str, using: str) -> None:
+def _clear_missing_references(row: Any, subject: str, using: str) -> None:
     for field in row._meta.local_concrete_fields:
         value = getattr(row, field.attname)
         if not field.is_relation or value is None:
@@ -338,12 +345,12 @@ def _let_go_of_what_is_gone(row: Any, subject: str, using: str) -> None:
             continue
         if not field.null:
             raise NotRestorable(
-                f"{subject} cannot be restored: its {field.verbose_name} '{value}' is gone. "
-                "Restore that first."
+                f"{subject} cannot be restored: its {field.verbose_name} '{value}' does not exist "
+                "any more. Restore that first."
             )
         setattr(row, field.attname, None)
 
 
-def _living(model: type[models.Model], keys: Any, using: str) -> list[Any]:
+def _existing(model: type[models.Model], keys: Any, using: str) -> list[Any]:
     pks = [getattr(key, "pk", key) for key in keys]
     return list(model._base_manager.using(using).filter(pk__in=pks))

@@ -1,4 +1,7 @@
-"""Signals, those of a change sent after COMMIT; a receiver that raises is logged, no more."""
+"""Signals of the package.
+
+Signals of a change are sent after COMMIT. An exception in a receiver is only logged.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,24 @@ from typing import Any
 from django.db import models, transaction
 from django.dispatch import Signal
 
-#: Bytes were stored for a file: ``instance``, ``name``, ``size`` (bytes).
+#: The bytes of a file were stored. Arguments: ``instance``, ``name``, ``size`` (bytes).
 file_stored = Signal()
 
-#: A file lost its bytes, which are removed when the retention is over: ``instance``, ``name``,
-#: ``size`` (bytes, or None where it was never recorded).
+#: A file was deleted; its bytes are removed when the retention is over. Arguments: ``instance``,
+#: ``name``, ``size`` (bytes, None if it was never recorded).
 file_removed = Signal()
 
-#: A delivery was finished: ``instance``.
+#: A delivery was finished. Argument: ``instance``.
 delivery_finished = Signal()
 
-#: A file was served: ``instance``, ``user``, ``way`` (``stream``, ``sendfile``, ``redirect`` or
-#: ``preview``), ``size`` (bytes that were passed on), ``outcome`` in words. Sent when the transfer
-#: has ended.
+#: A file was served. Arguments: ``instance``, ``user``, ``way`` (``stream``, ``sendfile``,
+#: ``redirect`` or ``preview``), ``size`` (bytes that were sent), ``outcome`` in words. Sent when
+#: the transfer has ended.
 file_served = Signal()
 
 
 def send_after_commit(signal: Signal, instance: models.Model, using: str, **kwargs: Any) -> None:
-    """Send the signal once the transaction that is open on ``using`` is committed."""
+    """Send the signal when the open transaction of the database is committed."""
 
     def send() -> None:  # no partial: Django logs a failing one by its __qualname__
         signal.send_robust(sender=type(instance), instance=instance, **kwargs)

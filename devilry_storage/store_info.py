@@ -1,4 +1,4 @@
-"""What there is to know of a store: where it is, how it is configured, what it can do."""
+"""Describe a store: its location, configuration and capabilities."""
 
 from __future__ import annotations
 
@@ -8,49 +8,55 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 
 from .conf import conf
-from .identity import recognition
+from .identity import summary
 from .registry import ConfiguredStore, FileModel
 from .storages.base import DeliveryStoreMixin
 from .storages.protocols import FLAGS, Finding
 
 
 class StoreInfo(NamedTuple):
-    """A store as it is configured, and the labels of the models whose files it keeps.
+    """The configuration of a store, and the labels of the models that use it.
 
-    ``alias`` is ``""`` where it has none in ``STORAGES``; ``free`` is in bytes, None where nobody
-    can say. No option's value is a secret.
+    ``alias`` is ``""`` for a store without an alias in ``STORAGES``. ``free`` is in bytes, None if
+    unknown. The values of ``options`` contain no secrets. File modes are octal, as text.
     """
 
     models: list[str]
     alias: str
     backend: str
-    place: str
+    location: str
     options: dict[str, Any]
     flags: dict[str, bool]
     free: int | None
 
 
 def describe(configured: ConfiguredStore) -> StoreInfo:
-    """Return what there is to know of a store without asking its server."""
+    """Return the description of a store. Sends no request."""
     store = configured.store
     return StoreInfo(
         models=[model._meta.label for model in configured.models],
         alias=configured.alias,
         backend=f"{type(store).__module__}.{type(store).__qualname__}",
-        place=store.location_text(),
-        options=store.configuration(),
-        # What nobody has declared is not relied on.
+        location=store.location_text(),
+        options={
+            option: oct(value) if _is_mode(option, value) else value
+            for option, value in store.configuration().items()
+        },
         flags={flag: bool(getattr(store, flag)) for flag in FLAGS},
         free=store.free_space(),
     )
 
 
-def recognised(model: FileModel, using: str) -> Iterator[Finding]:
-    """Yield by which mark the model's store is recognised, and whether this site may remove files.
+def _is_mode(option: str, value: object) -> bool:
+    return option.endswith("_mode") and isinstance(value, int)
 
-    Sends requests and writes nothing; yields nothing where no mark is remembered.
+
+def recognised(model: FileModel, using: str) -> Iterator[Finding]:
+    """Yield the mark of the model's store, and whether this site may remove files from it.
+
+    Sends requests, and writes nothing. Yields nothing if no mark is remembered.
     """
-    known = recognition.summary(model, using)
+    known = summary(model, using)
     if known is None:
         return
     if known.uuid is not None:
@@ -59,12 +65,12 @@ def recognised(model: FileModel, using: str) -> Iterator[Finding]:
 
 
 def probed(store: DeliveryStoreMixin) -> Iterator[Finding]:
-    """Try what the store rests on, and tell of the uploads that were left behind unfinished.
+    """Test what the store relies on, and look for unfinished uploads.
 
-    Sends requests and writes a marker. Raises what the store raises where it cannot be reached.
+    Sends requests and writes a marker. Errors of the store propagate.
     """
     yield from store.probe()
     stale = list(store.remove_stale_uploads(timezone.now() - conf.grace, dry_run=True))
-    named = f"{', '.join(stale[:10])}{f' and {len(stale) - 10} more' if stale[10:] else ''}"
-    remedy = f"run purge_deliveries, which removes {named}" if stale else ""
+    names = f"{', '.join(stale[:10])}{f' and {len(stale) - 10} more' if stale[10:] else ''}"
+    remedy = f"run purge_deliveries, which removes {names}" if stale else ""
     yield Finding("no upload was left behind unfinished", not stale, remedy)

@@ -1,4 +1,4 @@
-"""What is stored, and how much waits to be done: counted now and then, or up to a bound."""
+"""Count stored files by month, and unfinished deliveries and due tombstones up to a limit."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from django.db.models import Count, DateField, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
-from .db.clock import DatabaseNow
 from .models import AbstractDelivery, MonthlySum, Tombstone
 from .registry import FileModel, file_models
+from .schema import DELIVERY, has_column
 
-#: What a page counts itself it counts up to this.
+#: Pages count rows up to this number.
 BOUND = 1000
 
 
 class Waiting(NamedTuple):
-    """What waits to be done: how much, at most ``BOUND + 1``, and the label of a model."""
+    """A number of unfinished deliveries or due tombstones, at most ``BOUND + 1``.
+
+    ``what`` is ``unfinished`` or ``due``. ``label`` is the label of the model of deliveries.
+    """
 
     what: str
     number: int
@@ -28,33 +31,32 @@ class Waiting(NamedTuple):
 
 
 def refresh(*, using: str = DEFAULT_DB_ALIAS) -> list[MonthlySum]:
-    """Count anew what is stored of every model of files, month by month, and return the sums.
+    """Count the stored files of all models by month, save the sums, and return them.
 
-    One query a model, which reads all of its rows: for cron, or for whoever can wait.
+    Sends one query for each model, which reads all of its rows. Run it with cron.
     """
     now = timezone.now()
     sums = [found for model in file_models() for found in _counted(model, using, now)]
-    kept = MonthlySum.objects.using(using)
+    stored = MonthlySum.objects.using(using)
     with transaction.atomic(using=using):
-        # Not deleted and inserted: somebody else may be counting, too.
-        kept.bulk_create(
+        # Updated, not deleted and inserted: another process may be counting, too.
+        stored.bulk_create(
             sums,
             update_conflicts=True,
             unique_fields=["model", "month"],
             update_fields=["deliveries", "files", "size", "refreshed"],
         )
-        kept.filter(refreshed__lt=now).delete()
+        stored.filter(refreshed__lt=now).delete()
     return sums
 
 
 def _counted(model: FileModel, using: str, now: Any) -> list[MonthlySum]:
-    names = {field.name for field in model._meta.concrete_fields}
     deliveries: Any = (
-        Count("delivery", distinct=True)
-        if "delivery" in names
+        Count(DELIVERY, distinct=True)
+        if has_column(model, DELIVERY)
         else models.Value(0, output_field=models.BigIntegerField())
     )
-    # The site's, whatever that of somebody is who has this counted.
+    # TIME_ZONE, not the current time zone, which may be a user's.
     zone = timezone.get_default_timezone() if settings.USE_TZ else None
     rows = (
         model._base_manager.using(using)
@@ -78,7 +80,7 @@ def _counted(model: FileModel, using: str, now: Any) -> list[MonthlySum]:
 
 
 class Month(NamedTuple):
-    """The sums of a month, of all models together; ``size`` is in bytes."""
+    """The sums of a month, of all models together. ``size`` is in bytes."""
 
     month: Any
     deliveries: int
@@ -87,7 +89,7 @@ class Month(NamedTuple):
 
 
 def months(*, using: str = DEFAULT_DB_ALIAS, most: int = 24) -> list[Month]:
-    """Return the last months that were counted, the oldest first."""
+    """Return the sums of the last months, oldest first, at most ``most``."""
     rows = (
         MonthlySum.objects.using(using)
         .values_list("month")
@@ -98,13 +100,13 @@ def months(*, using: str = DEFAULT_DB_ALIAS, most: int = 24) -> list[Month]:
 
 
 def waiting(*, using: str = DEFAULT_DB_ALIAS) -> list[Waiting]:
-    """Return how many deliveries are unfinished and how many tombstones are due."""
+    """Return the numbers of unfinished deliveries, by model, and of tombstones that are due."""
     found = [
         Waiting("unfinished", _bounded(_unfinished(model, using)), model._meta.label_lower)
         for model in apps.get_models()
         if issubclass(model, AbstractDelivery) and not model._meta.proxy
     ]
-    due = Tombstone.objects.using(using).filter(due__lte=DatabaseNow(), done=None)
+    due = Tombstone.objects.using(using).past_due().not_done()
     return [*found, Waiting("due", _bounded(due))]
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"_compat"},
     {"exceptions", "rfc9110"},
     {"names", "layout", "error_messages", "media_types"},
-    {"conf"},
+    {"conf", "schema"},
     {"storages"},
     {"resolving"},
     {"signals", "fields", "upload_limits"},

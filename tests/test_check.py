@@ -1,4 +1,4 @@
-"""What lies in a store against what is recorded: one verdict a name."""
+"""Comparing stored files with rows and tombstones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _compared(
     return [(verdict.name, verdict.state.value) for verdict in verdicts]
 
 
-#: What lies in a store, what rows and tombstones say of it, and the state.
+#: Stored names and sizes, rows, tombstones, and the expected state.
 STATES: list[tuple[list[tuple[str, int]], dict[str, int | None], tuple[str, ...], str]] = [
     ([("0/0/1/1", 3)], {"0/0/1/1": 3}, (), "whole"),
     ([("0/0/1/1", 0)], {"0/0/1/1": 0}, (), "whole"),
@@ -55,7 +55,7 @@ STATES: list[tuple[list[tuple[str, int]], dict[str, int | None], tuple[str, ...]
     ([], {"0/0/1/1": 3}, ("0/0/1/1",), "missing"),
     ([("0/0/1/1", 3)], {}, ("0/0/1/1",), "tombstoned"),
     ([("old/essay", 3)], {}, ("old/essay",), "tombstoned"),
-    # A purge keeps what a row names, whatever tombstone there is.
+    # A purge keeps a file that a row names, even if it has a tombstone.
     ([("0/0/1/1", 3)], {"0/0/1/1": 3}, ("0/0/1/1",), "whole"),
     ([("0/0/1/1", 3)], {}, (), "orphan"),
     ([("0/0/1/1_aB3dE6g", 3)], {}, (), "orphan"),
@@ -67,20 +67,20 @@ STATES: list[tuple[list[tuple[str, int]], dict[str, int | None], tuple[str, ...]
 
 
 def test_each_name_has_one_state(subtests: pytest.Subtests) -> None:
-    """Whole, missing, wrong size, tombstoned, orphan, foreign: in the words of the manual."""
+    """The states are those of the manual."""
     for listing, rows, tombstones, state in STATES:
         with subtests.test(listing=listing, rows=rows, tombstones=tombstones):
             ((_name, found),) = _compared(listing, rows, tombstones)
             assert found == state
 
 
-def test_a_tombstone_without_bytes_is_no_verdict() -> None:
-    """They are gone, as they should be."""
+def test_tombstone_without_bytes_yields_no_verdict() -> None:
+    """The bytes were removed, as they should be."""
     assert _compared([], {}, ("0/0/1/1",)) == []
 
 
-def test_the_listing_is_compared_as_it_comes() -> None:
-    """A store of millions of files is never held in memory, and its order is kept."""
+def test_listing_is_compared_lazily() -> None:
+    """The listing of millions of files is not kept in memory, and its order is kept."""
 
     def listing() -> Iterator[Entry]:
         yield Entry("0/0/2/2", 1, NOW)
@@ -91,8 +91,8 @@ def test_the_listing_is_compared_as_it_comes() -> None:
     assert [next(verdicts).name, next(verdicts).name] == ["0/0/2/2", "0/0/1/1"]
 
 
-def test_a_verdict_carries_what_lies_and_what_is_recorded() -> None:
-    """So whoever shows it asks nobody again."""
+def test_verdict_has_entry_and_row_or_tombstone() -> None:
+    """Callers that show it need no further queries."""
     entry, row = Entry("0/0/1/1", 3, NOW), SimpleNamespace(size=3)
     (verdict,) = compare([entry], {"0/0/1/1": row}, {"0/0/1/1": "tombstone"}, _is_key)
     assert verdict == Verdict("0/0/1/1", State.WHOLE, entry, row, None)
@@ -100,7 +100,7 @@ def test_a_verdict_carries_what_lies_and_what_is_recorded() -> None:
     assert verdict == Verdict("0/0/1/1", State.TOMBSTONED, entry, None, "tombstone")
 
 
-# -- A delivery against its store --
+# -- Deliveries --
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -125,8 +125,8 @@ def _deleted(delivery: Any, filename: str) -> str:
 
 
 @pytest.mark.django_db
-def test_a_delivery_is_verified_against_its_folder(store: Any) -> None:
-    """What happened to each of its files, and what lies beside them."""
+def test_delivery_is_verified_against_its_folder(store: Any) -> None:
+    """All files of the delivery, and all other files in its folder, get a verdict."""
     delivery = delivered(whole=b"1", lost=b"22", cut=b"333", deleted=b"4444")
     names = {row.filename: row.content.name for row in delivery.files}
     store.delete(names["lost"])
@@ -147,8 +147,8 @@ def test_a_delivery_is_verified_against_its_folder(store: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_an_adopted_file_is_looked_at_where_it_lies(store: Any) -> None:
-    """It is no less the delivery's for lying in another folder."""
+def test_adopted_file_is_looked_up_by_name(store: Any) -> None:
+    """Its name is in another folder."""
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))
     delivery.add_file("own", b"1")
     for name in ("old/essay", "old/lost"):
@@ -161,8 +161,8 @@ def test_an_adopted_file_is_looked_at_where_it_lies(store: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_a_row_without_content_is_passed_by(store: Any) -> None:
-    """It is still being stored, or was left behind: nothing is claimed of the store."""
+def test_row_without_content_is_skipped(store: Any) -> None:
+    """It is being stored or was abandoned."""
     delivery = delivered(own=b"1")
     FileMeta.objects.create(delivery=delivery, filename="empty")
     assert list(_states(delivery).values()) == ["whole"]
@@ -170,8 +170,8 @@ def test_a_row_without_content_is_passed_by(store: Any) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("count", [2, 40])
-def test_a_delivery_takes_as_many_queries_however_many_files(count: int, store: Any) -> None:
-    """The rows, the rows and tombstones of what else lies there: and one listing."""
+def test_number_of_queries_does_not_depend_on_files(count: int, store: Any) -> None:
+    """The delivery's rows are queried, and the rows and tombstones of other files."""
     delivery = delivered(**{f"file{number}": b"1" for number in range(count)})
     _deleted(delivery, "file0")
     with CaptureQueriesContext(
@@ -183,19 +183,19 @@ def test_a_delivery_takes_as_many_queries_however_many_files(count: int, store: 
 
 
 @pytest.mark.django_db
-def test_rows_come_with_their_delivery_and_user(store: Any) -> None:
-    """The names of a page are asked for once."""
+def test_rows_are_selected_with_delivery_and_user(store: Any) -> None:
+    """Showing them needs no further queries."""
     delivery = delivered(own=b"1")
     name = delivery.files.get().content.name
-    found = rows_named(FileMeta, [name, "nobody's"], "default")
+    found = rows_named(FileMeta, [name, "unknown"], "default")
     with CaptureQueriesContext(connection) as queries:
         assert found[name].delivery.delivered_by is None
     assert (list(found), list(queries)) == ([name], [])
 
 
 @pytest.mark.django_db
-def test_a_tombstone_of_an_earlier_alias_is_one(store: Any) -> None:
-    """What was deleted is neither an orphan nor everybody's because a store got another name."""
+def test_tombstone_of_an_earlier_alias_counts(store: Any) -> None:
+    """A deleted file does not become an orphan if the alias of its store is changed."""
     delivery = delivered(gone=b"1")
     name = _deleted(delivery, "gone")
     assert list(tombstones_named(FileMeta, [name], "default")) == [name]

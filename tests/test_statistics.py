@@ -1,4 +1,4 @@
-"""Sums by month: right whoever counts, in one query a model, dated, and shown by the dashboard."""
+"""Monthly sums of stored files, and the dashboard that shows them."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _sums() -> list[Any]:
     return sorted(MonthlySum.objects.values_list(*fields))
 
 
-def test_each_month_of_each_model_has_its_sums(stored: None) -> None:
-    """Of what is stored; rows without content do not count."""
+def test_sums_are_by_month_and_model(stored: None) -> None:
+    """Rows without content do not count."""
     refresh()
     assert _sums() == [
         ("devilry_deliveries.filemeta", date(2026, 1, 1), 2, 3, 6),
@@ -66,42 +66,42 @@ def test_each_month_of_each_model_has_its_sums(stored: None) -> None:
     assert months(most=1) == [Month(date(2026, 3, 1), 1, 2, 4)]
 
 
-def test_a_month_is_that_of_the_site(stored: None) -> None:
-    """In Oslo the last hour of January is February, wherever somebody counts."""
+def test_months_are_in_the_time_zone_of_the_site(stored: None) -> None:
+    """The last hour of January in UTC is February in Oslo."""
     with override_settings(TIME_ZONE="Europe/Oslo"), current_zone.override("UTC"):
         refresh()
     assert ("devilry_deliveries.filemeta", date(2026, 2, 1), 1, 1, 3) in _sums()
 
 
-def test_counting_anew_replaces_the_sums(stored: None) -> None:
-    """What was deleted is in none of them."""
+def test_refresh_replaces_the_sums(stored: None) -> None:
+    """Deleted files do not count any more."""
     refresh()
     FileMeta.objects.all().delete()
     refresh()
     assert [model for model, *_ in _sums()] == ["testapp.note"]
 
 
-def test_the_command_counts_and_says_what(stored: None) -> None:
-    """For cron."""
-    said = StringIO()
-    call_command("deliverystore_stats", stdout=said)
-    assert "Counted 5 files (10" in said.getvalue()
-    assert "of 2 months." in said.getvalue()
+def test_command_refreshes_and_prints_totals(stored: None) -> None:
+    """The command is run with cron."""
+    output = StringIO()
+    call_command("deliverystore_stats", stdout=output)
+    assert "Counted 5 files (10" in output.getvalue()
+    assert "of 2 months." in output.getvalue()
     assert len(_sums()) == 3
 
 
-def test_what_waits_is_counted_up_to_a_bound(group: Any) -> None:
-    """A page never counts more."""
+def test_waiting_counts_up_to_a_limit(group: Any) -> None:
+    """A page never counts more rows."""
     Delivery.objects.bulk_create([Delivery(assignment_group=group) for _ in range(BOUND + 50)])
     Delivery.begin(group).add_file("a", b"a").delete()
     with override_settings(DELIVERY_STORE_RETENTION_DAYS=0):
-        found = {(each.what, each.label): each.number for each in waiting()}
+        found = {(count.what, count.label): count.number for count in waiting()}
     assert found["unfinished", "devilry_deliveries.delivery"] == BOUND + 1
     assert found["due", ""] == 0
 
 
-def test_the_plot_is_as_high_as_its_largest_month() -> None:
-    """A month without files leaves a gap; where nothing was counted there is no plot."""
+def test_plot_is_scaled_to_its_largest_month() -> None:
+    """A month without files leaves a gap. Without sums there is no plot."""
     found = [
         Month(date(year, month, 1), number, 2000 * number, 1024 * number)
         for year, month, number in ((2025, 12, 5), (2026, 1, 10), (2026, 4, 0))
@@ -116,8 +116,8 @@ def test_the_plot_is_as_high_as_its_largest_month() -> None:
     assert plots([]) == []
 
 
-def test_counting_at_once_with_somebody_else_leaves_one_sum_each(stored: None) -> None:
-    """The sums of months in which nothing is left go, those that are there are written over."""
+def test_refresh_updates_existing_rows(stored: None) -> None:
+    """Only sums of months without files are deleted, so that concurrent calls are safe."""
     refresh()
     MonthlySum.objects.create(
         model="testapp.note",
@@ -143,8 +143,8 @@ def staff(*codenames: str) -> Client:
     return client
 
 
-def test_the_dashboard_shows_sums_stores_and_what_waits(stored: None) -> None:
-    """With a table beside the plot."""
+def test_dashboard_shows_sums_stores_and_waiting_rows(stored: None) -> None:
+    """It has a table and a plot."""
     refresh()
     page = staff("view_monthlysum").get(URL).content.decode()
     assert "January 2026" in page
@@ -154,8 +154,8 @@ def test_the_dashboard_shows_sums_stores_and_what_waits(stored: None) -> None:
     assert "Update statistics" not in page
 
 
-def test_the_dashboard_is_for_whoever_may_view_it(stored: None) -> None:
-    """And counting anew for whoever may do that, by POST with the page's token."""
+def test_dashboard_needs_the_view_permission(stored: None) -> None:
+    """Anonymous users are redirected to the login."""
     assert staff().get(URL).status_code == 403
     assert Client().get(URL).status_code == 302
 
@@ -177,16 +177,16 @@ def test_refresh_needs_permission_post_and_csrf_token(stored: None) -> None:
     assert MonthlySum.objects.exists()
 
 
-def test_refresh_permission_without_view_permission_counts_nothing(stored: None) -> None:
-    """A user who may not look at the sums may not have them counted."""
+def test_refresh_needs_the_view_permission(stored: None) -> None:
+    """The refresh permission alone is not enough."""
     client = staff("refresh_statistics")
     for method in (client.get, client.post):
         assert method(f"{URL}refresh/").status_code == 403
     assert not MonthlySum.objects.exists()
 
 
-def test_a_page_view_counts_no_rows(stored: None, group: Any) -> None:
-    """As many queries with many rows as with few, and none that counts files."""
+def test_dashboard_does_not_count_rows(stored: None, group: Any) -> None:
+    """The number of queries does not depend on the rows, and none reads the files' table."""
     refresh()
     client = staff("view_monthlysum")
     client.get(URL)
@@ -200,4 +200,4 @@ def test_a_page_view_counts_no_rows(stored: None, group: Any) -> None:
         client.get(URL)
     assert len(few) == len(many)
     table = FileMeta._meta.db_table
-    assert not [each["sql"] for each in many if f'"{table}"' in each["sql"]]
+    assert not [query["sql"] for query in many if f'"{table}"' in query["sql"]]

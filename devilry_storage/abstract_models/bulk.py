@@ -12,7 +12,7 @@ from django.db import connections, router, transaction
 from ..db.rows import undone_on_error
 from ..deletion.burying import buried_names, named_by_tombstone, unused
 from ..exceptions import note_file
-from ..identity.recognition import check_writing
+from ..identity import check_writing
 from ..names import validate_filename
 from ..resolving import store_for
 from ..signals import file_stored, send_after_commit

@@ -20,6 +20,7 @@ from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateErro
 from ..fields import DeliveryFileField
 from ..names import validate_filename
 from ..resolving import store_for
+from ..schema import group_model, has_column
 from ..signals import delivery_finished, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.content import as_file
@@ -120,7 +121,7 @@ class AbstractDelivery(models.Model):
     def begin(cls: type[D], assignment_group: Any, user: Any = None) -> D:
         """Begin a delivery of a group; ``user`` is recorded as ``delivered_by``."""
         fields = {"assignment_group": assignment_group}
-        if _has_field(cls, "delivered_by"):
+        if has_column(cls, "delivered_by"):
             fields["delivered_by"] = user
         delivery: D = cls._base_manager.create(**fields)
         return delivery
@@ -213,7 +214,7 @@ class AbstractDelivery(models.Model):
             )
         using = self._state.db
         changed = {"number": None, "successful": False, "assignment_group": assignment_group}
-        if _has_field(type(self), "copy_of"):
+        if has_column(type(self), "copy_of"):
             changed["copy_of"] = self
         twin: D = _twin(self, changed)
         twin.save(using=using)
@@ -338,9 +339,9 @@ def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str,
 
 def next_number(delivery: Any, using: str) -> int | None:
     """Lock the delivery's group until COMMIT, and return its next number."""
-    if not _has_field(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
+    if not has_column(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
         return None
-    group = type(delivery)._meta.get_field("assignment_group").related_model
+    group: Any = group_model(type(delivery))
     lock_row(group, delivery.assignment_group_id, using)
     siblings = (
         type(delivery)
@@ -349,10 +350,6 @@ def next_number(delivery: Any, using: str) -> int | None:
     )
     highest: int | None = siblings.aggregate(highest=Max("number"))["highest"]
     return (highest or 0) + 1
-
-
-def _has_field(model: type[models.Model], name: str) -> bool:
-    return any(field.name == name for field in model._meta.concrete_fields)
 
 
 def _twin(row: Any, fields: Mapping[str, Any]) -> Any:

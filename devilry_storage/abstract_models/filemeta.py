@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import django
-from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import IntegrityError, models, router, transaction
 from django.db.models import signals
 from django.utils import timezone
@@ -29,10 +29,10 @@ from ..deletion.burying import (
 )
 from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename
 from ..fields import DeliveryFieldFile, DeliveryFileField, StoredName
-from ..identity.recognition import check_writing
+from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
-from ..registry import declaring_model
 from ..resolving import store_for
+from ..schema import declaring_model, delivery_field
 from ..signals import file_stored, send_after_commit
 from ..storages.chunks import read_chunks
 from ..storages.content import opened, refuse_second_reading
@@ -478,7 +478,7 @@ class AbstractFileMeta(models.Model):
         return row, delivery
 
     def _delivery(self, using: str, get: Callable[..., Any]) -> models.Model | None:
-        to_delivery = _delivery_field(_declaring(self))
+        to_delivery = delivery_field(_declaring(self))
         if to_delivery is None or self.delivery_id is None:  # type: ignore[attr-defined]
             return None
         pk: Any = self.delivery_id  # type: ignore[attr-defined]
@@ -523,16 +523,8 @@ def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
     return cast(type[AbstractFileMeta], declaring_model(type(instance)))
 
 
-def _delivery_field(model: type[models.Model]) -> Any:
-    try:
-        field = model._meta.get_field("delivery")
-    except FieldDoesNotExist:
-        return None
-    return field if field.is_relation and field.concrete else None
-
-
 def _cached_delivery(instance: AbstractFileMeta) -> models.Model | None:
-    field = _delivery_field(type(instance))
+    field = delivery_field(type(instance))
     if field is None or not field.is_cached(instance):
         return None
     delivery: models.Model | None = field.get_cached_value(instance)
@@ -589,7 +581,7 @@ def _connect(*, sender: type[models.Model], **kwargs: Any) -> None:
     if (
         issubclass(sender, AbstractFileMeta)
         and not sender._meta.abstract
-        and sender._meta.get_field("content").model is sender._meta.concrete_model
+        and declaring_model(sender) is sender._meta.concrete_model
     ):
         signals.pre_delete.connect(_bury_deleted, sender=sender)
         signals.pre_save.connect(_before_raw_save, sender=sender)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
-GROUP = "assignment_group"
-
+from ..schema import GROUP, group_model, related_model
 
 Q = TypeVar("Q", bound="VisibleQuerySet")
 
@@ -32,8 +30,10 @@ class VisibleQuerySet(models.QuerySet[Any]):
         if may_view(user, self.model):
             visible = self.all()
             return visible
-        delivery = _related(self.model, self.delivery_path) if self.delivery_path else self.model
-        group = None if delivery is None else _related(delivery, GROUP)
+        delivery = (
+            related_model(self.model, self.delivery_path) if self.delivery_path else self.model
+        )
+        group = None if delivery is None else group_model(delivery)
         if delivery is None or group is None or not {"candidates", "examiners"} <= _names(group):
             return visible
         # Subqueries: joins would return a row twice for a user who is both.
@@ -59,14 +59,6 @@ def may_view(user: Any, model: type[models.Model]) -> bool:
     meta = model._meta
     allowed: bool = user.has_perm(f"{meta.app_label}.view_{meta.model_name}")
     return allowed
-
-
-def _related(model: type[models.Model], name: str) -> type[models.Model] | None:
-    try:
-        related = model._meta.get_field(name).related_model
-    except FieldDoesNotExist:
-        return None
-    return related if isinstance(related, type) else None
 
 
 def _names(model: type[models.Model]) -> set[str]:

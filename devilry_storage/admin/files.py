@@ -13,6 +13,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
+from ..schema import has_column
 from .base import StoreAdmin
 from .columns import EMPTY_VALUE, FileColumns, store_state
 from .failures import storing
@@ -135,7 +136,7 @@ class FileMetaAdmin(FileColumns, Previews, StoreAdmin):
         return sorted(super().get_fields(request, obj), key=lambda name: order.get(name, 3))
 
     def _has_delivery(self) -> bool:
-        return any(field.name == "delivery" for field in self.opts.concrete_fields)
+        return has_column(self.model, "delivery")
 
     def id_query(self, number: int) -> Q:
         query = super().id_query(number)

@@ -24,9 +24,9 @@ from django.utils.translation import gettext as _
 from ..abstract_models.querysets import may_view
 from ..archive import of_folder
 from ..conf import conf
-from ..deletion.orphans import bury_orphan
+from ..deletion import bury_orphan
 from ..exceptions import InvalidName, NotAnOrphan
-from ..identity.recognition import summary
+from ..identity import summary
 from ..integrity import State, Verdict, rows_named, tombstones_named
 from ..models import StoreBrowser, Tombstone
 from ..registry import ConfiguredStore, configured_stores, unconfigured

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..db.clock import DatabaseNow
 from ..db.transactions import is_in_transaction
-from ..deletion.purging import remove_now
+from ..deletion import remove_now
 from ..exceptions import NotRestorable
 from ..models import Tombstone
 from ..registry import file_models

@@ -15,6 +15,7 @@ from .._compat import batched
 from ..models import AbstractDelivery
 from ..names import is_storage_name
 from ..resolving import store_for
+from ..schema import group_model
 from ..storages.base import DeliveryStoreMixin
 from .entries import (
     UNKNOWN,
@@ -23,7 +24,6 @@ from .entries import (
     RowFolders,
     find_members,
     local_date,
-    related_model,
     row_date,
     sorted_files,
 )
@@ -150,7 +150,7 @@ def _delivery_model(group: type[models.Model]) -> type[AbstractDelivery]:
         for model in apps.get_models()
         if issubclass(model, AbstractDelivery)
         and not model._meta.proxy
-        and related_model(model, "assignment_group") is group
+        and group_model(model) is group
     ]
     if len(found) == 1:
         return found[0]

@@ -8,7 +8,6 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.utils import timezone
 
@@ -16,6 +15,7 @@ from .._compat import batched
 from ..conf import conf
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
+from ..schema import delivery_model, group_model
 from ..storages.base import DeliveryStoreMixin
 
 #: The size of a member whose size is not recorded in the database.
@@ -67,10 +67,10 @@ def sorted_files(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """Order the rows of files by group and delivery."""
     model = files.model
     related, order = [], []
-    delivery = related_model(model, "delivery")
+    delivery = delivery_model(model)
     if delivery is not None:
         related.append("delivery")
-        if related_model(delivery, "assignment_group") is not None:
+        if group_model(delivery) is not None:
             related.append("delivery__assignment_group")
             order.append("delivery__assignment_group_id")
         if issubclass(delivery, AbstractDelivery):
@@ -80,24 +80,12 @@ def sorted_files(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
     return files.select_related(*related) if related else files
 
 
-def related_model(model: type[models.Model], name: str) -> type[models.Model] | None:
-    """Return the model that a foreign key refers to, or None if there is no such field."""
-    try:
-        field = model._meta.get_field(name)
-    except FieldDoesNotExist:
-        return None
-    related = field.related_model if field.concrete else None
-    return related if isinstance(related, type) else None
-
-
 class RowFolders:
     """Maps a row to the folders of its file: the group, then the number of the delivery."""
 
     def __init__(self, model: type[models.Model]) -> None:
-        self._delivery = related_model(model, "delivery")
-        self._has_group = self._delivery is not None and (
-            related_model(self._delivery, "assignment_group") is not None
-        )
+        self._delivery = delivery_model(model)
+        self._has_group = self._delivery is not None and group_model(self._delivery) is not None
         # Cached, because str(group) may query the database.
         self._group_names: dict[Any, str] = {}
 

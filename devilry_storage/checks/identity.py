@@ -8,7 +8,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import connections
 
-from ..identity.recognition import marked, summary
+from ..identity import marked, summary
 from ..registry import FileModel, configured_stores
 from ..resolving import resolve
 from ..tables.store_mark import StoreMark

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning, register
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
 from django.db import connections, models, router
 
@@ -16,6 +16,7 @@ from ..fields import DeliveryFileField
 from ..models import AbstractDelivery, AbstractFileMeta
 from ..registry import FileModel, file_models
 from ..resolving import resolve
+from ..schema import DELIVERY, declaring_model, field_named
 from ..storages.base import DeliveryStoreMixin
 from . import ids
 
@@ -68,7 +69,7 @@ def _store_on_child() -> Iterator[CheckMessage]:
     for model in apps.get_models():
         if not issubclass(model, AbstractFileMeta) or "deliverystore" not in model.__dict__:
             continue
-        declaring = model._meta.get_field("content").model
+        declaring = declaring_model(model)
         if declaring is not model:
             yield Error(
                 f"deliverystore has no effect on {model._meta.label}: its files are stored as "
@@ -84,9 +85,9 @@ def _integer_keys(model: FileModel) -> Iterator[CheckMessage]:
         return
     hint = "Override key_ids() to return two non-negative integers that never change."
     fields: list[Any] = [model._meta.pk]
-    try:
-        fields.append(model._meta.get_field("delivery"))
-    except FieldDoesNotExist:
+    if (delivery := field_named(model, DELIVERY)) is not None:
+        fields.append(delivery)
+    else:
         yield Error(
             f"{model._meta.label} has no foreign key 'delivery', which is part of the keys.",
             hint=hint,

@@ -1,4 +1,4 @@
-"""Indexes for the beginnings of texts, which a search in millions of rows needs."""
+"""Index texts for prefix searches in millions of rows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from django.db import connections, models
 from django.db.models import F, Q
 from django.db.models.expressions import OrderBy
 
-#: Django compiles ``istartswith`` to a LIKE of UPPER() on PostgreSQL; SQLite's ignores the case.
+#: Django compiles ``istartswith`` to LIKE of UPPER() on PostgreSQL. LIKE of SQLite ignores case.
 _FORMS = {"postgresql": "UPPER({})", "sqlite": "{} COLLATE NOCASE"}
 
 
 class PrefixIndex(models.Index):
-    """Finds the beginnings of texts in either case: what ``istartswith`` asks for.
+    """An index for ``istartswith``, on PostgreSQL and SQLite.
 
-    ``PrefixIndex(fields=["filename"], name="handin_filename")`` in a model's ``Meta.indexes``, on
-    PostgreSQL and SQLite. Django's own indexes of a text are of no use to ``istartswith``.
+    Add ``PrefixIndex(fields=["filename"], name="handin_filename")`` to a model's ``Meta.indexes``.
+    ``istartswith`` cannot use Django's own indexes of a text.
     """
 
     def __init__(self, *, fields: Sequence[str], name: str, **kwargs: Any) -> None:
-        # Bytewise, whatever the collation: LIKE has no use for any other order.
+        # LIKE can only use an index in byte order, which may not be that of the collation.
         kwargs["opclasses"] = ["text_pattern_ops"] * len(fields)
         super().__init__(fields=fields, name=name, **kwargs)
 
@@ -43,11 +43,11 @@ class PrefixIndex(models.Index):
 
 
 class InPrefixOrder(OrderBy):
-    """The order in which a :class:`PrefixIndex` of the field has the rows.
+    """The order of the rows in a :class:`PrefixIndex` of the field.
 
-    Asked for the first matches in this order, PostgreSQL has no better plan than to read just
-    these of the index, whatever it believes of how many there are. ``exact``: the order of the
-    index that Django makes for ``startswith``.
+    A query for the first matches in this order makes PostgreSQL read only these from the index,
+    even if it misjudges the number of matches. ``exact`` selects the order of the index that
+    Django makes for ``startswith``.
     """
 
     def __init__(self, field: str, *, exact: bool = False) -> None:
@@ -56,7 +56,7 @@ class InPrefixOrder(OrderBy):
 
     def as_postgresql(self, compiler: Any, connection: Any) -> Any:
         form = "{}" if self.exact else _FORMS["postgresql"]
-        # Django looks for one of the two words, which do not go with an operator.
+        # Django appends ASC or DESC unless the template has one; USING permits neither.
         template = f"{form.format('%(expression)s')} USING ~<~ /* ASC */"
         return self.as_sql(compiler, connection, template=template)
 
@@ -67,12 +67,12 @@ class InPrefixOrder(OrderBy):
 
 
 def begins_with(field: str, text: str, using: str) -> Q:
-    """Return the condition that a field begins with the text in its case, for Django's own index.
+    """Return the condition that a field begins with the text, which Django's own index can use.
 
-    ``using`` is the alias of the database that is to be asked. That is ``startswith``, but on
-    SQLite a range: its LIKE ignores the case, and so has no use for an index that does not.
+    That is ``startswith``. On SQLite it is a range, because its LIKE ignores case, and so cannot
+    use an index that does not. ``using`` is the alias of the database.
     """
     if connections[using].vendor != "sqlite":
         return Q(**{f"{field}__startswith": text})
-    # The last of all code points is no character of any text.
+    # The last code point does not occur in texts.
     return Q(**{f"{field}__gte": text, f"{field}__lt": text + chr(sys.maxunicode)})

@@ -1,4 +1,4 @@
-"""Row locks that work on PostgreSQL and on SQLite."""
+"""Lock rows on PostgreSQL and SQLite, and undo changes if a block raises."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from .._compat import add_note
 
 M = TypeVar("M", bound=models.Model)
 
-#: The name of the annotation, which no field of a site has.
+#: Name of the annotation, which no field of a site should have.
 _ISOLATION = "devilry_storage_isolation"
 
 
 def lock_row(model: type[M], pk: Any, using: str) -> M | None:
-    """Lock a row until the end of the transaction and return it as it is now; None if gone."""
+    """Lock a row until the end of the transaction, and return it as it is now, or None."""
     rows = model._base_manager.using(using).filter(pk=pk)
     take_write_lock(rows, using)
     rows = _with_isolation(rows, using)
-    # no_key: nobody who only refers to the row has to wait.
+    # no_key: transactions that only refer to the row need not wait.
     row = next(iter(rows.select_for_update(no_key=True)), None)
     if row is not None and row.__dict__.pop(_ISOLATION, None) == "repeatable read":
-        # A lock alone leaves no trace after the COMMIT. A write does: a transaction that has read
-        # before it then fails to lock the row, instead of acting on what it has read.
+        # A lock leaves no trace after COMMIT, but a write does: another transaction that has read
+        # the row before then fails to lock it, instead of acting on outdated values.
         _write(rows)
     return row
 
 
 def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:
-    """Annotate the rows with the transaction's level, which costs no further statement."""
+    """Annotate the rows with the isolation level, without another statement."""
     if connections[using].vendor != "postgresql":
         return rows
     level = Func(
@@ -43,39 +43,39 @@ def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:
 
 
 def read_row(model: type[M], pk: Any, using: str) -> M | None:
-    """Return a row as it is now, without a lock; None if it is gone."""
+    """Return a row as it is now, without a lock, or None."""
     rows = model._base_manager.using(using).filter(pk=pk)
     intend_to_write(rows, using)
     return next(iter(rows), None)
 
 
 def intend_to_write(rows: models.QuerySet[Any], using: str) -> None:
-    """Wait for the write lock in a caller's transaction before anything is read in it.
+    """Wait for the write lock in a caller's transaction before rows are read.
 
-    SQLite refuses to let a transaction write that has read before another one wrote.
+    On SQLite, a transaction that has read cannot write after another one has written.
     """
     if connections[using].in_atomic_block:
         take_write_lock(rows, using)
 
 
 def take_write_lock(rows: models.QuerySet[Any], using: str) -> None:
-    """Begin to write where rows cannot be locked.
+    """Take the write lock of a database without row locks.
 
-    SQLite has no row locks, and Django ignores ``select_for_update`` there silently; an UPDATE
-    takes the database's one write lock, and takes it before anything was read.
+    SQLite has no row locks, and Django ignores ``select_for_update`` there. An UPDATE takes the
+    database's write lock before rows are read.
     """
     if not connections[using].features.has_select_for_update:
         _write(rows)
 
 
 def _write(rows: models.QuerySet[Any]) -> None:
-    """Write the rows as they are."""
+    """Write the rows without a change."""
     pk = rows.model._meta.pk.name
     rows.update(**{pk: F(pk)})
 
 
 def loaded_columns(instance: models.Model) -> frozenset[str]:
-    """Return the names of the fields that the instance knows, without keys and generated ones."""
+    """Return the names of the loaded fields, without primary keys and generated fields."""
     deferred = instance.get_deferred_fields()
     return frozenset(
         field.name
@@ -88,7 +88,7 @@ def loaded_columns(instance: models.Model) -> frozenset[str]:
 
 @contextmanager
 def restored_on_error(instance: models.Model) -> Iterator[None]:
-    """Restore what the instance knows if the work on it fails, so that it can be tried again."""
+    """Restore the instance's attributes if the block raises, so that it can be tried again."""
     known = instance.__dict__.copy()
     state = instance._state
     adding, db, cache = state.adding, state.db, dict(state.fields_cache)
@@ -105,9 +105,10 @@ def restored_on_error(instance: models.Model) -> Iterator[None]:
 
 @contextmanager
 def undone_on_error(undo: Callable[[], object], using: str | None, left: str) -> Iterator[None]:
-    """Call ``undo`` if the work fails; if that fails too, a note tells what may be ``left``.
+    """Call ``undo`` if the block raises.
 
-    In a transaction that can only be rolled back nothing is sent: that undoes it.
+    If ``undo`` fails, too, a note on the exception names what may be ``left`` behind. Nothing is
+    called in a transaction that can only be rolled back: the rollback undoes the changes.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Transactions of our own, beside those of callers."""
+"""Recognise transactions of the caller, and open durable ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SQLITE_FULL = 2
 
 
 def has_transaction(using: str) -> bool:
-    """Return whether a transaction is open: what is written now may be rolled back."""
+    """Return whether a transaction is open, so that writes may be rolled back."""
     connection = connections[using]
     return connection.in_atomic_block or not connection.get_autocommit()
 
@@ -24,7 +24,7 @@ def is_in_test_case(using: str) -> bool:
 
 
 def is_in_transaction(using: str) -> bool:
-    """Return whether the caller has a transaction open, other than that of Django's TestCase."""
+    """Return whether the caller has a transaction open, not counting those of TestCase."""
     blocks = connections[using].atomic_blocks
     return has_transaction(using) and not (blocks and all(map(_is_of_test_case, blocks)))
 
@@ -34,9 +34,10 @@ def _is_of_test_case(block: transaction.Atomic) -> bool:
 
 
 def reads_a_snapshot(using: str) -> bool:
-    """Return whether the caller's transaction does not see what others commit after it has read.
+    """Return whether the caller's transaction does not see commits after its first query.
 
-    So at PostgreSQL's REPEATABLE READ and SERIALIZABLE. SQLite lets no such transaction write.
+    This is so at PostgreSQL's REPEATABLE READ and SERIALIZABLE. On SQLite such a transaction
+    cannot write.
     """
     connection = connections[using]
     if connection.vendor != "postgresql" or not is_in_transaction(using):
@@ -48,12 +49,12 @@ def reads_a_snapshot(using: str) -> bool:
 
 
 def refuse_in_transaction(using: str, subject: str) -> None:
-    """Raise RuntimeError if the caller has a transaction open, which might be rolled back."""
+    """Raise RuntimeError if the caller has a transaction open."""
     if is_in_transaction(using):
         raise RuntimeError(
             f"{subject} cannot run in a transaction of database {using!r}: a rollback would bring "
-            "rows back whose files are removed. Call it after COMMIT, with "
-            "transaction.on_commit() for example."
+            "back rows whose files are removed. Call it after COMMIT, for example with "
+            "transaction.on_commit()."
         )
 
 
@@ -61,7 +62,7 @@ def refuse_in_transaction(using: str, subject: str) -> None:
 def durable_transaction(using: str) -> Iterator[None]:
     """Run the block in a transaction whose COMMIT survives a crash of the database.
 
-    So do all that were committed before it. Raises RuntimeError in a transaction of the caller.
+    All earlier commits survive it, too. Raises RuntimeError in a transaction of the caller.
     """
     connection = connections[using]
     with _synchronous_sqlite(connection), transaction.atomic(using=using, durable=True):
@@ -76,7 +77,7 @@ def durable_transaction(using: str) -> Iterator[None]:
 
 @contextmanager
 def _synchronous_sqlite(connection: Any) -> Iterator[None]:
-    # SQLite does not let it change within a transaction, so not in that of a TestCase.
+    # SQLite does not allow the change within a transaction, such as that of a TestCase.
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         yield
         return

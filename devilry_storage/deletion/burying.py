@@ -1,4 +1,4 @@
-"""Writing tombstones, and asking whether a name has one: a name in a store is used once."""
+"""Write tombstones, and look up names that have one: a name in a store is used only once."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import Any
 from django.core import serializers
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, models, transaction
-from django.db.models import Exists, Q
+from django.db.models import Exists
 from django.db.models.expressions import Combinable
 
 from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..fields import StoredName
-from ..registry import FileModel, declaring_model, label, sharing
-from ..resolving import resolve, store_for
+from ..registry import FileModel, label, sharing, store_label
+from ..resolving import store_for
+from ..schema import declaring_model
 from ..signals import file_removed, send_after_commit
 from ..tables.tombstone import Tombstone
-from .removal import remove_after_commit, store_label
+from .removal import remove_after_commit
 
 
 def bury(row: Any, delivery: models.Model | None, using: str) -> None:
-    """Write the tombstone of a row's bytes, in the transaction that takes them from the row.
+    """Write the tombstone of a row's bytes, in the transaction that removes them from the row.
 
-    ``row`` and ``delivery`` are as they are in the database, locked; ``row.content`` is set.
+    ``row`` and ``delivery`` are locked and as they are in the database. ``row.content`` is set.
     """
     model = type(row)
     tombstone = Tombstone(
@@ -56,40 +57,26 @@ def bury(row: Any, delivery: models.Model | None, using: str) -> None:
         remove_after_commit(model, tombstone.name, row.size, using)
 
 
-# -- Names that are used --
-
-
-def naming(model: FileModel, names: Iterable[str], using: str) -> models.QuerySet[Tombstone]:
-    """Return the tombstones of these names in the model's store, removals included.
-
-    Also those of the model under an alias that its store had before, and those of all models of
-    a store without an alias.
-    """
-    store, alias = resolve(model)
-    others = [] if alias else sharing(declaring_model(model), store, strict=False)
-    aliases = [alias or label(model), *map(label, others)]
-    named: models.QuerySet[Tombstone] = Tombstone.objects.using(using).filter(
-        Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)
-    )
-    return named
+# -- Names --
 
 
 def buried_names(model: FileModel, names: Iterable[str], using: str) -> set[str]:
-    """Return which of the names a tombstone has: they may be removed at any time."""
-    return set(naming(model, names, using).values_list("name", flat=True))
+    """Return which of the names belong to a tombstone."""
+    tombstones = Tombstone.objects.using(using).naming(model, names)
+    return set(tombstones.values_list("name", flat=True))
 
 
 def unused(model: FileModel, names: Iterable[str], using: str) -> Combinable:
-    """Return the condition, for an UPDATE that records names, that no tombstone has them."""
-    return ~Exists(naming(model, names, using))
+    """Return the condition that no tombstone has the names, for an UPDATE that records them."""
+    return ~Exists(Tombstone.objects.using(using).naming(model, names))
 
 
 def reserve(model: FileModel, name: str, using: str, *, pk: Any = None) -> None:
-    """Let no other transaction bury or record an object that this one makes a row name.
+    """Keep other transactions from burying or recording a name that this one records.
 
-    A tombstone of the name is inserted and deleted again: others that insert one wait for the end
-    of the transaction, at any isolation level. Raises FileExistsError where there is a tombstone,
-    or where a row other than ``pk`` of the model names the object.
+    A tombstone of the name is inserted and deleted again. Transactions that insert one wait for
+    the end of this one, at any isolation level. Raises FileExistsError if there is a tombstone, or
+    if a row other than ``pk`` of the model has the name.
     """
     guard = Tombstone(model=label(model), alias=store_label(model), name=name, due=DatabaseNow())
     try:
@@ -98,14 +85,14 @@ def reserve(model: FileModel, name: str, using: str, *, pk: Any = None) -> None:
             Tombstone.objects.using(using).filter(pk=guard.pk).delete()
     except IntegrityError as exception:
         raise named_by_tombstone(name) from exception
-    # Rows first: of one that is just being deleted either the row is seen or the tombstone.
+    # Rows first: of a row that is being deleted now, either the row or its tombstone is found.
     refuse_named_by_row(model, name, using, pk=pk)
-    if naming(model, [name], using).exists():
+    if Tombstone.objects.using(using).naming(model, [name]).exists():
         raise named_by_tombstone(name)
 
 
 def refuse_named_by_row(model: FileModel, name: str, using: str, *, pk: Any = None) -> None:
-    """Raise FileExistsError if a row names the object, other than ``pk`` of the model."""
+    """Raise FileExistsError if a row other than ``pk`` of the model has the name."""
     declaring = declaring_model(model)
     for other in sharing(declaring, store_for(declaring)):
         rows = other._base_manager.using(using).filter(content=StoredName(name))
@@ -118,12 +105,12 @@ def refuse_named_by_row(model: FileModel, name: str, using: str, *, pk: Any = No
 def named_by_tombstone(name: str) -> FileExistsError:
     """Return the error for a name that cannot be used because of a tombstone."""
     return FileExistsError(
-        f"{name!r} belongs to a deleted file and may be purged at any time: restore that, which "
-        "gives it another name."
+        f"{name!r} belongs to a deleted file and may be purged at any time. Restore that file: it "
+        "gets another name."
     )
 
 
-# -- What a restore needs --
+# -- Serialising rows --
 
 
 def _searched(row: models.Model | None) -> int | None:
@@ -135,13 +122,13 @@ def _serialised(row: models.Model | None, using: str) -> list[Any]:
         return []
     family = [*_ancestors(row, using), row, *_descendants(row, using)]
     text = json.dumps(serializers.serialize("python", family), cls=_Exact)
-    # Databases take no NaN in JSON; a FloatField reads it from text as well.
+    # JSON columns reject NaN and infinity, which a FloatField also reads from text.
     rows: list[Any] = json.loads(text, parse_constant=str)
     return rows
 
 
 class _Exact(DjangoJSONEncoder):
-    """Keeps the microseconds, which Django's own drops: what is restored is what was deleted."""
+    """Encode microseconds, which Django's encoder drops, so that rows are restored exactly."""
 
     def default(self, o: Any) -> Any:
         return o.isoformat() if isinstance(o, (datetime, time)) else super().default(o)
@@ -156,7 +143,7 @@ def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:
 
 
 def _descendants(row: models.Model, using: str) -> Iterator[models.Model]:
-    """Yield the rows of multi-table children, which go when their parent goes."""
+    """Yield the rows of multi-table children, which are deleted with their parent."""
     for relation in row._meta.get_fields(include_hidden=True):
         if isinstance(relation, models.OneToOneRel) and relation.parent_link:
             below = relation.related_model._base_manager.using(using).filter(pk=row.pk).first()

@@ -1,4 +1,4 @@
-"""Orphans: files at a key that no row and no tombstone names, and burying them."""
+"""Bury orphans: stored files with a valid key that no row and no tombstone names."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..exceptions import NotAnOrphan
 from ..integrity import State, compare, rows_named, tombstones_named
-from ..registry import FileModel, label, sharing
+from ..registry import FileModel, label, sharing, store_label
 from ..resolving import resolve
+from ..schema import DELIVERY, has_column
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import Entry
 from ..tables.tombstone import Tombstone
 from .purging import SAMPLE
-from .removal import refusal, store_label
+from .removal import refusal
 
-#: So many names around an orphan are looked at, to tell whether orphans are many.
+#: Maximum number of files near an orphan that are listed to count orphans.
 LOOKED_AT = 10_000
 
-#: More orphans than one in so many names are no accident.
+#: At most one file in this number may be an orphan.
 ONE_IN = 100
 
 
 def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
-    """Write the tombstone of an orphan in the store of a model; a purge removes the bytes then.
+    """Write the tombstone of an orphan in the store of a model, so that a purge removes its bytes.
 
-    They are kept for the retention, and for the grace time at least. Raises NotAnOrphan where
-    the name is none, or where the store or database looks like the wrong one: no rows, a row
-    without its file, bytes or ids newer than all rows, orphans above 1 % (but for this one) or
-    1,000 of the names around it; and what the store raises that cannot be asked.
+    They are kept for the retention, and for the grace time at least. Raises NotAnOrphan if the
+    name is not an orphan's, or if the store or database may be the wrong one:
+
+    - the database has no row of a stored file, or the files of many rows are missing;
+    - the bytes are newer than all rows, or the ids in the key are higher;
+    - more than 1 % of the files near it are orphans, of at most 10,000 that are listed.
+
+    Errors of the store propagate.
     """
     resolved = resolve(model)
     entry = _entry(resolved.store, name)
@@ -51,14 +56,14 @@ def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
         created=DatabaseNow(),
         due=DatabaseNow() + max(conf.retention, conf.grace),
     )
-    # First the tombstone, then the rows: so either this sees a row that is made to name the file
-    # meanwhile, or what makes it sees the tombstone. In two transactions, because at REPEATABLE
-    # READ the second look would see no more than the first.
+    # The tombstone is written before rows are looked up. Of a row that is given this name at the
+    # same time, either this transaction finds the row, or the other one finds the tombstone. Two
+    # transactions, because at REPEATABLE READ the second query would not see more than the first.
     try:
         with transaction.atomic(using=using):
             tombstone.save(using=using, force_insert=True)
     except IntegrityError as exception:
-        raise _kept(name, _("it has a tombstone already")) from exception
+        raise _kept(name, _("it already has a tombstone")) from exception
     if rows_named(model, [name], using):
         Tombstone.objects.using(using).buried().filter(pk=tombstone.pk).delete()
         raise _kept(name, _("a row names it"))
@@ -75,33 +80,33 @@ def _entry(store: DeliveryStoreMixin, name: str) -> Entry:
         return Entry(name, store.size(name), store.get_modified_time(name))
     except FileNotFoundError as exception:
         raise NotAnOrphan(
-            _("'%(name)s' is not an orphan: no file is stored there any more.") % {"name": name}
+            _("'%(name)s' is not an orphan: the store does not have it any more.") % {"name": name}
         ) from exception
 
 
 def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, using: str) -> str:
-    """Return why the bytes may belong to somebody, or ``""``."""
-    (state,) = _compared(model, [entry], store, using)
+    """Return why the bytes may still be needed, or ``""``."""
+    (state,) = _states(model, [entry], store, using)
     if state is not State.ORPHAN:
-        return _of_state(state)
+        return _state_reason(state)
     newest = _newest(model, store, using)
     if newest is None:
-        return _("no row of a file is in the database, so it may be the wrong one")
+        return _("the database has no row of a stored file, so it may be the wrong one")
     if reason := refusal(model, using, SAMPLE):
         return reason
     delivery_id, file_id = store.layout.parse(entry.name)
     if _is_being_stored(model, delivery_id, file_id, store, using):
-        return _("its ids are those of a row without content, which may be about to get it")
+        return _("a row with its ids has no content yet, and may be about to get it")
     highest_file, highest_delivery = _highest(model, store, using)
     if file_id > highest_file or delivery_id > highest_delivery:
-        return _("its ids are above those of every row, so the database may be an old one")
-    # Timestamps, for without USE_TZ times have no zone.
+        return _("its ids are higher than those of every row, so the database may be an old one")
+    # Timestamps, because datetimes have no time zone if USE_TZ is False.
     modified = entry.modified.timestamp()
     if modified > newest.timestamp():
         return _("it is newer than every row, so the database may be an old one")
     if modified > (store.current_time() - conf.grace).timestamp():
-        return _("it is younger than the grace time, so its row may be about to be written")
-    return _too_many(model, entry.name, store, using)
+        return _("it is younger than the grace time, so its row may not be committed yet")
+    return _many_orphans(model, entry.name, store, using)
 
 
 def _is_being_stored(
@@ -115,15 +120,15 @@ def _is_being_stored(
     return False
 
 
-def _of_state(state: State) -> str:
+def _state_reason(state: State) -> str:
     if state is State.FOREIGN:
-        return _("it is foreign: its name is no key, so it was not stored here as a delivery")
+        return _("its name is not a delivery key, so another program may have written it")
     if state is State.TOMBSTONED:
-        return _("it has a tombstone already")
+        return _("it already has a tombstone")
     return _("a row names it")
 
 
-def _compared(
+def _states(
     model: FileModel, entries: list[Entry], store: DeliveryStoreMixin, using: str
 ) -> list[State]:
     names = [entry.name for entry in entries]
@@ -135,8 +140,8 @@ def _compared(
 def _stored(model: FileModel, store: DeliveryStoreMixin, using: str) -> list[Any]:
     """Return the stored rows of each model that uses the store."""
     return [
-        each._base_manager.using(using).filter(content__isnull=False)
-        for each in sharing(model, store)
+        other._base_manager.using(using).filter(content__isnull=False)
+        for other in sharing(model, store)
     ]
 
 
@@ -148,27 +153,27 @@ def _newest(model: FileModel, store: DeliveryStoreMixin, using: str) -> datetime
 
 
 def _highest(model: FileModel, store: DeliveryStoreMixin, using: str) -> tuple[int, int]:
-    """Return the highest id of a file, and of what keys have as the delivery's."""
+    """Return the highest id of a file, and the highest delivery id that keys contain."""
     files, deliveries = [0], [0]
     for rows in _stored(model, store, using):
-        # The newest row says what its model's keys are made of.
+        # The newest row shows which ids its model's keys contain.
         for row in rows.order_by("-pk")[:1]:
             delivery_id, file_id = row.key_ids()
             files.append(file_id or 0)
             deliveries.append(delivery_id or 0)
-            if any(field.name == "delivery" for field in row._meta.concrete_fields):
-                deliveries.append(rows.aggregate(highest=Max("delivery"))["highest"] or 0)
+            if has_column(rows.model, DELIVERY):
+                deliveries.append(rows.aggregate(highest=Max(DELIVERY))["highest"] or 0)
     return max(files), max(deliveries)
 
 
-def _too_many(model: FileModel, name: str, store: DeliveryStoreMixin, using: str) -> str:
-    """Return why so many orphans lie around one that more than an accident is behind it."""
+def _many_orphans(model: FileModel, name: str, store: DeliveryStoreMixin, using: str) -> str:
+    """Return an error message if there are too many orphans near this one, otherwise ``""``."""
     around = posixpath.dirname(posixpath.dirname(name))
     listed = list(islice(store.scan(around), LOOKED_AT))
-    orphans = _compared(model, listed, store, using).count(State.ORPHAN)
+    orphans = _states(model, listed, store, using).count(State.ORPHAN)
     if orphans <= max(1, len(listed) // ONE_IN):
         return ""
     return _(
-        "%(orphans)d of %(listed)d files around it are orphans, which is no accident: the "
-        "database may be an old or a wrong one"
+        "%(orphans)d of %(listed)d files near it are orphans, so the database may be an old or a "
+        "wrong one"
     ) % {"orphans": orphans, "listed": len(listed)}

@@ -1,7 +1,7 @@
-"""Removing the bytes of tombstones: claim them, remove, settle.
+"""Remove the bytes of tombstones: claim the tombstones, remove the bytes, record the results.
 
-A claim is one durable UPDATE. From then on nothing brings the name back to life, so that removing
-it needs no lock: a remover may die, sleep, be repeated or run beside others.
+A claim is one durable UPDATE. After it nothing restores the file, so that removing its bytes needs
+no lock: the process may die, wait, try again or run beside others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections, models, transaction
@@ -21,32 +21,27 @@ from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..db.transactions import durable_transaction
 from ..exceptions import WrongSize
-from ..identity.recognition import accepted_at, before_removing, is_same_disk, note_removal
-from ..registry import FileModel, label, sharing
-from ..resolving import resolve, store_for
+from ..identity import accepted_at, before_removing, is_same_disk, note_removal
+from ..registry import FileModel, sharing, store_label
+from ..resolving import store_for
 from ..storages.base import DeliveryStoreMixin
-from ..tables.tombstone import IS_ORPHAN, Tombstone
+from ..tables.tombstone import IS_ORPHAN, Tombstone, TombstoneQuerySet
+from .results import Event, Result
 
 logger = logging.getLogger("devilry_storage")
 
-#: Maximum number of files removed right after COMMIT; the rest is left to a purge.
+#: Maximum number of files removed right after COMMIT; a purge removes the rest.
 AFTER_COMMIT = 1000
 
 #: Maximum number of tombstones claimed in one transaction.
 CLAIMED_AT_ONCE = 10_000
 
-# Sizes by names that were buried on a connection and are due at once, by model. A savepoint or
-# transaction that is rolled back leaves its names here, but not its tombstones in the table, of
-# which a claim is made.
+# Files deleted without retention in the open transaction of a connection: by model, the sizes by
+# name. After a rollback names stay here that have no tombstone; those are not claimed.
 _due_files: WeakKeyDictionary[Any, dict[FileModel, dict[str, int | None]]] = WeakKeyDictionary()
 
 
-def store_label(model: FileModel) -> str:
-    """Return what tombstones have as the store of a model: its alias, or the model's label."""
-    return resolve(model).alias or label(model)
-
-
-# -- Looking before removing --
+# -- Checks before a removal --
 
 
 def refusal(
@@ -54,19 +49,21 @@ def refusal(
 ) -> str:
     """Return why nothing may be removed from the model's store now, or ``""``.
 
-    This site must be known to the store; see :func:`~.identity.before_removing` for ``dry`` and
-    ``lately``. Then about ``sample`` stored rows of each model that uses the store are looked up:
-    newest, oldest and random ones. If the files of at least two and a fifth of them, or of all,
-    are missing, the disk may not be mounted, or the store or the database may be the wrong one. A
-    store without identity must not be empty either, and a file of another size counts as missing.
-    Raises OSError where the store cannot be asked.
+    - The store must know this site; see :func:`~.identity.before_removing` for ``dry`` and
+      ``lately``.
+    - About ``sample`` stored rows of each model that uses the store are looked up: the newest, the
+      oldest and random ones. If the files of at least two and a fifth of them are missing, or all
+      files are, the disk may not be mounted, or the store or database may be the wrong one.
+    - A store without identity must not be empty, and a file of another size counts as missing.
+
+    Errors of the store propagate.
     """
     permission = before_removing(model, using, dry=dry, lately=lately)
     if permission.problem:
         return permission.problem
     store = store_for(model)
     if not permission.is_recognised and (reason := store.unavailable_reason()):
-        return f"{reason} (is the disk mounted, is it the right bucket?)"
+        return f"{reason}. Check that the disk is mounted and that it is the right bucket"
     looked, problems = 0, []
     for other in sharing(model, store):
         rows = other._base_manager.using(using).filter(content__isnull=False)
@@ -81,8 +78,8 @@ def refusal(
         return ""
     if _are_many(len(problems), looked):
         return (
-            f"{problems[0]}, as are {len(problems)} of {looked} files looked up (is the disk "
-            "mounted, is it the right bucket or database?)"
+            f"{problems[0]} ({len(problems)} of {looked} files looked up are missing or differ). "
+            "Check that the disk is mounted and that bucket and database are the right ones"
         )
     for problem in problems:
         logger.warning("Before a removal: %s.", problem)
@@ -90,7 +87,7 @@ def refusal(
 
 
 def _are_many(problems: int, looked: int) -> bool:
-    """Return whether the share of problems in a sample is too high to be an accident."""
+    """Return whether more files of a sample have problems than single losses explain."""
     return problems > 0 and (problems == looked or problems >= max(2, looked / 5))
 
 
@@ -125,7 +122,7 @@ def _problem(row: Any, rows: models.QuerySet[Any], store: DeliveryStoreMixin) ->
 
 
 class OtherFiles(OSError):
-    """The files that are to be removed do not look like those that were recorded."""
+    """The files to be removed do not look like those that were recorded."""
 
 
 def differing(
@@ -133,10 +130,11 @@ def differing(
 ) -> set[str] | None:
     """Compare a sample of the files to be removed, and return the names of those that differ.
 
-    ``recorded`` has the names and sizes (bytes). Where a size costs no request nothing is compared
-    here, but each file when it is removed; so it is, and None returned, where this site was
-    accepted for the store within the retention. Raises OtherFiles where many differ, and OSError
-    where the store cannot be asked.
+    ``recorded`` are names and sizes (bytes). Returns an empty set if the store reads sizes without
+    a request: then every file is compared when it is removed. Returns None if this site was
+    accepted for the store within the retention: then every file must be compared, too.
+
+    Raises OtherFiles if many files differ. Errors of the store propagate.
     """
     store = store_for(model)
     if not store.size_costs_request:
@@ -155,40 +153,33 @@ def differing(
         looked += 1
         if size != sizes[name]:
             problems[name] = WrongSize.of(name, size, sizes[name])
-    # A single file may well differ: it is kept and reported.
+    # A single file that differs is kept and reported.
     if len(problems) >= max(2, looked / 5):
         raise OtherFiles(
-            f"{next(iter(problems.values()))}, as are {len(problems)} of {looked} files looked up "
-            "(is it the right bucket or folder?)"
+            f"{next(iter(problems.values()))} ({len(problems)} of {looked} files looked up "
+            "differ). Check that it is the right bucket or folder"
         )
     return set(problems)
 
 
-# -- Claiming --
+# -- Claims --
 
 
-def due(using: str, **conditions: Any) -> models.QuerySet[Tombstone]:
-    """Return the tombstones that are due, by the database's clock, and not claimed yet."""
-    tombstones: models.QuerySet[Tombstone] = Tombstone.objects.using(using).buried()
-    tombstones = tombstones.filter(due__lte=DatabaseNow(), **conditions)
-    return tombstones
+def claim(model: FileModel, tombstones: TombstoneQuerySet) -> int:
+    """Claim tombstones in the store of a model, and return how many were claimed.
 
-
-def claim(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> int:
-    """Make removals of tombstones in the store of a model, and return of how many.
-
-    At most `CLAIMED_AT_ONCE`; their rows and filenames are forgotten. Left out are those that a
-    row names, and orphans until the grace time after they were buried is over. Raises RuntimeError
-    in a transaction of the caller.
+    At most `CLAIMED_AT_ONCE` are claimed. Their rows and filenames are erased. Tombstones whose
+    name a row has are left, and orphans within the grace time after they were buried. Raises
+    RuntimeError in a transaction of the caller.
     """
     using = tombstones.db
-    tombstones = tombstones.filter(claimed=None, alias=store_label(model)).exclude(_young_orphan())
+    tombstones = tombstones.buried().filter(alias=store_label(model)).exclude(_young_orphan())
     unnamed = tombstones.exclude(_named(model, using))
     chosen = unnamed.order_by("due", "pk").values("pk")[:CLAIMED_AT_ONCE]
     with durable_transaction(using):
-        # All conditions once more: of a row that it had to wait for PostgreSQL asks only those of
-        # the UPDATE itself.
-        # What a person has written goes with the retention.
+        # The conditions are repeated: after waiting for a row lock, PostgreSQL evaluates only
+        # those of the UPDATE itself again. Rows and filename are personal data, which the
+        # retention limits.
         claimed: int = tombstones.filter(pk__in=chosen).update(
             claimed=DatabaseNow(), rows=[], filename=""
         )
@@ -196,7 +187,7 @@ def claim(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> int:
 
 
 def _named(model: FileModel, using: str) -> Q:
-    """Return the condition that a row of a model that shares the store has the name."""
+    """Return the condition that a row of a model that uses the store has the name."""
     named = Q()
     for other in sharing(model, store_for(model)):
         named |= Q(Exists(other._base_manager.using(using).filter(content=OuterRef("name"))))
@@ -211,23 +202,15 @@ def _young_orphan() -> Q:
 # -- Removing --
 
 
-class Outcome(NamedTuple):
-    """The result for one removal: ``removed``, ``kept`` or ``failed``, and why."""
-
-    tombstone: Tombstone
-    result: str
-    reason: str = ""
-
-
-def kept(model: FileModel, tombstones: models.QuerySet[Tombstone]) -> Iterator[Outcome]:
-    """Yield those of the tombstones that `claim` leaves out for ever or for long, and why."""
-    tombstones = tombstones.filter(claimed=None).order_by("pk")
+def kept(model: FileModel, tombstones: TombstoneQuerySet) -> Iterator[Event]:
+    """Yield the tombstones that `claim` does not claim, and why."""
+    tombstones = tombstones.buried().order_by("pk")
     named = _named(model, tombstones.db)
     for tombstone in tombstones.filter(named).iterator():
-        yield Outcome(tombstone, "kept", "a row names the file")
+        yield Event.of(tombstone, Result.KEPT, "a row names the file")
     for tombstone in tombstones.filter(_young_orphan()).exclude(named).iterator():
         reason = "it was buried as an orphan less than the grace time ago"
-        yield Outcome(tombstone, "kept", reason)
+        yield Event.of(tombstone, Result.KEPT, reason)
 
 
 def remove(
@@ -237,12 +220,13 @@ def remove(
     *,
     compared: Collection[str] | None = (),
     uncompared: Collection[str] = (),
-) -> list[Outcome]:
-    """Remove the bytes of claimed tombstones of a model's store, and settle these.
+) -> list[Event]:
+    """Remove the bytes of claimed tombstones of a model's store, and record the results.
 
-    A missing file counts as removed. A file of another size than recorded is kept and reported.
-    Where a size costs a request, only those of ``compared`` are asked for (None: all). Files of
-    ``uncompared`` are removed whatever their size. A removal that fails stays one, with the error.
+    A missing file counts as removed. A file whose size is not the recorded one is kept and
+    reported. If a size costs a request, only the files of ``compared`` are compared (None: all).
+    Files of ``uncompared`` are removed whatever their size. A failed removal stays claimed, with
+    the error.
     """
     store = store_for(model)
     sizes = {
@@ -254,38 +238,40 @@ def remove(
     }
     failures = store.delete_many([removal.name for removal in removals], sizes=sizes)
     if not is_same_disk(model, using):
-        # Then a file that was not found says nothing.
+        # A file that was not found may be on the other disk.
         gone = OSError(f"the disk of {store.location_text()} was unmounted or exchanged meanwhile")
         failures = {removal.name: gone for removal in removals}
-    outcomes = [_outcome(removal, failures.get(removal.name)) for removal in removals]
+    events = [_event(removal, failures.get(removal.name)) for removal in removals]
     if len(failures) < len(removals):
         note_removal(model, using)
     try:
-        _settle(outcomes, using)
+        _settle(events, using)
     except DatabaseError:
         if connections[using].in_atomic_block or connections[using].is_usable():
             raise
         # The session ended while the store worked. It had no transaction open.
         connections[using].close()
-        _settle(outcomes, using)
-    return outcomes
+        _settle(events, using)
+    return events
 
 
-def _outcome(removal: Tombstone, exception: Exception | None) -> Outcome:
+def _event(removal: Tombstone, exception: Exception | None) -> Event:
     if exception is None:
-        return Outcome(removal, "removed")
+        return Event.of(removal, Result.REMOVED)
     if isinstance(exception, WrongSize):
-        return Outcome(removal, "kept", f"{exception}; purge_deliveries --also removes it")
-    return Outcome(removal, "failed", f"{type(exception).__name__}: {exception}"[:1000])
+        reason = f"{exception}; purge_deliveries --also removes it"
+        return Event.of(removal, Result.KEPT, reason)
+    return Event.of(removal, Result.FAILED, f"{type(exception).__name__}: {exception}"[:1000])
 
 
-def _settle(outcomes: Iterable[Outcome], using: str) -> None:
-    """Record the outcomes, with one UPDATE for the done ones and one for each kind of error."""
+def _settle(events: Iterable[Event], using: str) -> None:
+    """Record the results: one UPDATE for the removed files, and one for each kind of error."""
     pks: dict[str, list[int]] = {}
-    for outcome in outcomes:
-        pks.setdefault(outcome.reason, []).append(outcome.tombstone.pk)
-    for reason, of_it in pks.items():
-        rows = Tombstone.objects.using(using).filter(pk__in=of_it)
+    for event in events:
+        assert event.tombstone is not None
+        pks.setdefault(event.reason, []).append(event.tombstone.pk)
+    for reason, same in pks.items():
+        rows = Tombstone.objects.using(using).filter(pk__in=same)
         if reason:
             rows.update(attempts=F("attempts") + 1, last_error=reason)
         else:
@@ -296,7 +282,7 @@ def _settle(outcomes: Iterable[Outcome], using: str) -> None:
 
 
 def remove_after_commit(model: FileModel, name: str, size: int | None, using: str) -> None:
-    """Remove the bytes of a buried name when the transaction that is open is committed."""
+    """Remove the bytes of a buried name when the open transaction is committed."""
     connection = transaction.get_connection(using)
     _due_files.setdefault(connection, {}).setdefault(model, {})[name] = size
 
@@ -315,12 +301,13 @@ def _remove_committed(model: FileModel, files: dict[str, int | None], using: str
     except OSError as exception:
         reason = str(exception)
     if reason:
-        logger.error("Nothing is removed after the delete: %s.", reason)
+        logger.error("No bytes were removed after the delete: %s.", reason)
         return
-    mine = {"alias": store_label(model), "name__in": list(files)}
-    if not claim(model, due(using, **mine)):
+    tombstones = Tombstone.objects.using(using).filter(
+        alias=store_label(model), name__in=list(files)
+    )
+    if not claim(model, tombstones.due()):
         return
-    removals = list(Tombstone.objects.using(using).removals().filter(**mine))
-    for outcome in remove(model, removals, using, compared=compared):
-        if outcome.result != "removed":
-            logger.error("%s is %s: %s", outcome.tombstone, outcome.result, outcome.reason)
+    for event in remove(model, list(tombstones.removals()), using, compared=compared):
+        if event.result is not Result.REMOVED:
+            logger.error("%s is %s: %s", event.tombstone, event.result, event.reason)

@@ -1,4 +1,4 @@
-"""The mark of a store and the objects of its sites: what they contain, and how they are read."""
+"""Read and write the mark of a store, and the objects of the sites that may remove files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Mark(NamedTuple):
-    """What a store says of itself; ``site`` is the digest of the site that made the mark."""
+    """The mark of a store. ``site`` is the digest of the site that made it."""
 
     uuid: UUID
     layout: str
@@ -33,25 +33,25 @@ class Mark(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A site that may remove files, and when it last did so, None if it has not yet."""
+    """A site that may remove files, and when it last did so, None for never."""
 
     digest: str
     removed: datetime | None
 
 
 def new_mark(uuid: UUID, layout: Layout, site: str) -> Mark:
-    """Return a mark made now."""
+    """Return a new mark, made now by a site."""
     interval = getattr(layout, "interval", None)
     return Mark(uuid, type(layout).__name__, interval, datetime.now(timezone.utc), site)
 
 
 def read_mark(own: OwnObjects) -> Mark | None:
-    """Return the store's mark, None if it is missing; StoreFailure if it is not a mark."""
+    """Return the store's mark, or None if it is missing. Raises StoreFailure if it is invalid."""
     return _read(own, MARK, _parse_mark)
 
 
 def create_mark(own: OwnObjects, mark: Mark) -> bool:
-    """Store the mark; return False if there is one already."""
+    """Store the mark, and return False if there already is one."""
     fields = {
         "uuid": str(mark.uuid),
         "layout": mark.layout,
@@ -63,7 +63,7 @@ def create_mark(own: OwnObjects, mark: Mark) -> bool:
 
 
 def read_site(own: OwnObjects, digest: str) -> Site | None:
-    """Return the object of a site, None if it is missing; StoreFailure if it is not one."""
+    """Return the object of a site, or None. Raises StoreFailure if it is invalid."""
     return _read(own, f"{SITES}/{digest}", lambda fields: Site(digest, _removed(fields)))
 
 
@@ -77,12 +77,12 @@ def read_sites(own: OwnObjects) -> Iterator[Site]:
 
 
 def create_site(own: OwnObjects, digest: str) -> None:
-    """Store the object of a site, unless it is there."""
+    """Store the object of a site, unless it exists."""
     own.create(f"{SITES}/{digest}", _serialised({"removed": None}))
 
 
 def note_site(own: OwnObjects, digest: str, removed: datetime) -> None:
-    """Store when a site last removed files."""
+    """Record when a site last removed files."""
     own.replace(f"{SITES}/{digest}", _serialised({"removed": removed.isoformat()}))
 
 

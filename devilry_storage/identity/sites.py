@@ -1,4 +1,4 @@
-"""The digest by which a store recognises a site: one that runs on one database."""
+"""Compute the digest by which a store recognises a site, that is one database and key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
 def digests(uuid: UUID, using: str) -> list[str]:
     """Return the digests of this site for the store with this UUID, the current one first.
 
-    The others are those by earlier keys (``SECRET_KEY_FALLBACKS``).
+    The others are made with earlier keys (``SECRET_KEY_FALLBACKS``).
     """
     message = json.dumps([str(uuid), *_database(using)]).encode()
     return [hmac.new(key, message, hashlib.sha256).hexdigest() for key in _keys()]
@@ -41,12 +41,12 @@ def _keys() -> list[bytes]:
     try:
         current = settings.SECRET_KEY
     except ImproperlyConfigured:
-        current = ""  # a script may do without
+        current = ""  # a script may have no key
     return [force_bytes(key) for key in (current, *settings.SECRET_KEY_FALLBACKS)]
 
 
 def _database(using: str) -> list[Any]:
-    """Return what a dump that is restored elsewhere does not have in common with the database."""
+    """Return values that differ in a database into which a dump is restored."""
     connection = connections[using]
     if connection.vendor != "postgresql":
         return []
@@ -54,14 +54,14 @@ def _database(using: str) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(_DATABASE, [table])
         row: list[Any] = list(cursor.fetchone())
-        may_ask, *known = row
-        if may_ask:
+        may_execute, *known = row
+        if may_execute:
             cursor.execute(_SYSTEM)
             known += cursor.fetchone()
         else:
             logger.warning(
-                "User of database %r may not execute pg_control_system(): sites are recognised by "
-                "database name and table OID alone. Run GRANT EXECUTE ON FUNCTION "
+                "The user of database %r may not execute pg_control_system(), so sites are "
+                "recognised by database name and table OID alone. Run GRANT EXECUTE ON FUNCTION "
                 "pg_control_system() for that user, then deliverystore_identity --accept.",
                 using,
             )

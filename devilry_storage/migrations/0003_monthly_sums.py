@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "monthly sum",
                 "verbose_name_plural": "dashboard of the delivery stores",
-                "permissions": [("refresh_statistics", "Can refresh the statistics")],
+                "permissions": [("refresh_statistics", "Can update the statistics")],
                 "default_permissions": ("view",),
                 "constraints": [
                     models.UniqueConstraint(

@@ -1,4 +1,4 @@
-"""Sums of what was stored month by month, so that no page has to count millions of rows."""
+"""Monthly sums of stored files, so that the dashboard need not count millions of rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class MonthlySum(models.Model):
-    """What is stored of the files of one model that were created in one month.
+    """The sums of the stored files of one model that were created in one month.
 
-    ``model`` is the label of the model of files, ``month`` its first day, ``refreshed`` when it
-    was counted.
+    ``model`` is the label of the file model. ``month`` is the first day of the month.
+    ``refreshed`` is when the files were counted.
     """
 
     model = models.CharField(_("model"), max_length=200)
@@ -28,7 +28,7 @@ class MonthlySum(models.Model):
         verbose_name = _("monthly sum")
         verbose_name_plural = _("dashboard of the delivery stores")
         default_permissions = ("view",)
-        permissions = [("refresh_statistics", "Can refresh the statistics")]
+        permissions = [("refresh_statistics", "Can update the statistics")]
         constraints = [
             models.UniqueConstraint(
                 fields=["model", "month"], name="devilry_storage_monthly_unique"

@@ -1,4 +1,4 @@
-"""What stands for the delivery stores where Django wants a model."""
+"""Unmanaged model that gives the store browser an admin entry."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from django.utils.translation import gettext_lazy as _
 
 
 class _NoRows(models.Manager[Any]):
-    """Gives none: there is no table that dumpdata, say, could read."""
+    """Return no rows, because there is no table, which dumpdata would read."""
 
     def get_queryset(self) -> models.QuerySet[Any]:
         none: models.QuerySet[Any] = super().get_queryset().none()
         return none
 
 
-class StoreBrowser(models.Model):  # noqa: DJ008  # there is none to be shown
-    """The stores as the admin lists them; which there are is configured, not recorded."""
+class StoreBrowser(models.Model):  # noqa: DJ008  # it has no instances
+    """The stores in the admin. They are configured, not recorded."""
 
     objects = _NoRows()
 

@@ -1,4 +1,4 @@
-"""Which marks of delivery stores this database remembers."""
+"""The marks of delivery stores that the database remembers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from django.utils.translation import gettext_lazy as _
 class StoreMark(models.Model):
     """The UUID of a store's mark, as this database has last seen or accepted it.
 
-    ``alias`` is the store's in ``STORAGES``, or the label of a model where it has none;
-    ``location`` is what ``store.location_text()`` returns; ``accepted`` is when this site was
-    accepted by ``deliverystore_identity --accept``.
+    ``alias`` is the store's alias in ``STORAGES``, or the label of a model if it has none.
+    ``location`` is the value of ``store.location_text()``. ``accepted`` is when this site was
+    accepted with ``deliverystore_identity --accept``.
     """
 
     alias = models.CharField(_("store"), max_length=200)

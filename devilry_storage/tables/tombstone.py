@@ -1,18 +1,26 @@
-"""Tombstones: rows which say that bytes are to be removed, and keep what a restore needs."""
+"""Tombstones: records of deleted files, with all that a restore needs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
+from typing import TypeVar
 
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..db.clock import DatabaseNow
 from ..db.indexes import PrefixIndex
+from ..registry import FileModel, label, sharing
+from ..resolving import resolve
+from ..schema import declaring_model
+
+T = TypeVar("T", bound="TombstoneQuerySet")
 
 
 class TombstoneState(Enum):
-    """What a tombstone stands for."""
+    """The states of a tombstone."""
 
     DELETED = "deleted"
     RESTORED = "restored"
@@ -21,35 +29,71 @@ class TombstoneState(Enum):
     REMOVED = "removed"
 
 
-#: The condition that no row ever had the name: the ids of a file stay when its rows go.
+#: The condition that no row ever had the name. The ids of a file stay when its rows are erased.
 IS_ORPHAN = models.Q(file_id=None, delivery_id=None, rows=[])
 
 
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):
-    """Tombstones by their state: buried, then claimed, then done."""
+    """Tombstones by their state (buried, then claimed, then done) and name."""
 
-    def buried(self) -> TombstoneQuerySet:
-        """Return those that no purge has claimed: they can be restored or taken back."""
-        buried: TombstoneQuerySet = self.filter(claimed=None)
+    def buried(self: T) -> T:
+        """Return those that no purge has claimed: their files can be restored."""
+        buried: T = self.filter(claimed=None)
         return buried
 
-    def removals(self) -> TombstoneQuerySet:
+    def past_due(self: T) -> T:
+        """Return those whose retention is over by the database's clock."""
+        past_due: T = self.filter(due__lte=DatabaseNow())
+        return past_due
+
+    def due(self: T) -> T:
+        """Return those that a purge may claim."""
+        return self.buried().past_due()
+
+    def removals(self: T) -> T:
         """Return those that a purge has claimed and whose bytes may still be stored."""
-        removals: TombstoneQuerySet = self.filter(claimed__isnull=False, done=None)
+        removals: T = self.filter(claimed__isnull=False, done=None)
         return removals
+
+    def not_done(self: T) -> T:
+        """Return those whose bytes may still be stored."""
+        not_done: T = self.filter(done=None)
+        return not_done
+
+    def pending(self: T) -> T:
+        """Return those whose bytes a purge removes: the ones that are due, and all removals."""
+        pending: T = self.not_done().filter(
+            models.Q(due__lte=DatabaseNow()) | models.Q(claimed__isnull=False)
+        )
+        return pending
+
+    def naming(self: T, model: FileModel, names: Iterable[str]) -> T:
+        """Return those with these names in the model's store, in any state.
+
+        Tombstones of the model under an alias that its store had before are included. So are
+        those of all models that use the same store without an alias.
+        """
+        store, alias = resolve(model)
+        others = [] if alias else sharing(declaring_model(model), store, strict=False)
+        aliases = [alias or label(model), *map(label, others)]
+        naming: T = self.filter(
+            models.Q(alias__in=aliases) | models.Q(model=label(model)), name__in=list(names)
+        )
+        return naming
 
 
 class Tombstone(models.Model):
-    """A name in a store that no row has any more, and the time from which its bytes may go.
+    """The record of a deleted file, whose bytes may be removed from ``due`` on.
 
-    ``rows`` holds the rows that had the name as Django serialises them (format "json", the
-    delivery first), so that they can be restored with their ids until then. It is empty for bytes
-    that no row has named, and where the rows were restored, with the bytes under another name.
-    Ids that are not integers are only there.
+    ``rows`` are the rows that had the name, as Django serialises them (format "json", the delivery
+    first), so that they can be restored with their ids. It is empty for an orphan, and after a
+    restore, which stores the bytes under another name. ``file_id`` and ``delivery_id`` are copied
+    from ``rows`` if they are integers.
 
-    A purge first sets ``claimed``, which makes it a removal: it is never restored, and its rows
-    are gone. When the bytes are removed, ``done`` is set. It stays for a while, so that its name
-    is not used again while a late request to remove it may still arrive.
+    A purge first sets ``claimed``, which makes the tombstone a removal: its file cannot be
+    restored any more, and its rows are erased. When the bytes are removed, ``done`` is set. The
+    tombstone stays for a while, so that its name is not used again while a late request to remove
+    it may still arrive.
     """
 
     model = models.CharField(_("model"), max_length=200, help_text=_("Label of the file's model."))
@@ -63,7 +107,7 @@ class Tombstone(models.Model):
     size = models.BigIntegerField(_("size in bytes"), null=True)
     sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True)
     rows = models.JSONField(_("rows"), default=list)
-    # What is searched for, out of the rows.
+    # Copied from the rows for searches.
     filename = models.CharField(_("filename"), max_length=255, blank=True)
     file_id = models.BigIntegerField(_("id of the file"), null=True, db_index=True)
     delivery_id = models.BigIntegerField(_("id of the delivery"), null=True, db_index=True)
@@ -86,7 +130,7 @@ class Tombstone(models.Model):
             ("purge_tombstone", "Can remove deleted files permanently"),
         ]
         constraints = [
-            # Whatever makes a row name an object, or buries one, waits here for the others.
+            # Transactions that record or bury the same name wait for each other here.
             models.UniqueConstraint(
                 fields=["name", "alias"], name="devilry_storage_tombstone_name"
             )
@@ -114,7 +158,7 @@ class Tombstone(models.Model):
 
     @property
     def state(self) -> TombstoneState:
-        """What the tombstone stands for now."""
+        """The state of the tombstone."""
         if self.done is not None:
             return TombstoneState.REMOVED
         if self.claimed is not None:

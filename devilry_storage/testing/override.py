@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 from django.test.utils import TestContextDecorator
 
+from ..schema import declaring_model
 from ..storages import DeliveryStoreMixin, MemoryDeliveryStore
 
 _MISSING = object()
@@ -46,7 +47,7 @@ class override_deliverystore(TestContextDecorator):  # noqa: N801  # named like 
 
     def enable(self) -> Any:
         # The store is looked up on the model that declares the field, not on its proxies.
-        model: Any = (self._model or _default_model())._meta.get_field("content").model
+        model: Any = declaring_model(self._model or _default_model())
         store = MemoryDeliveryStore() if self._store is None else self._store
         self._replaced.append((model, vars(model).get("deliverystore", _MISSING)))
         model.deliverystore = store

@@ -23,12 +23,13 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
 from .. import rfc9110
-from ..abstract_models.querysets import GROUP, may_view
+from ..abstract_models.querysets import may_view
 from ..archive import Archive, latest_of, of_deliveries
-from ..archive.entries import local_date, related_model
+from ..archive.entries import local_date
 from ..archive.paths import FILE_BYTES, clean
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
+from ..schema import group_model
 from ..serving import Body, protect, record_access, streamed
 from .base import LARGEST_ID, RowView
 
@@ -131,7 +132,7 @@ class _GroupedArchiveView(_ArchiveView):
 
     def get_model(self) -> type[Model]:
         model = super().get_model()
-        if related_model(model, GROUP) is None:
+        if group_model(model) is None:
             raise Http404("No such row.")
         return model
 

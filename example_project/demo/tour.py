@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS
 from rich.console import Console
 from rich.filesize import decimal
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for

@@ -116,7 +116,7 @@ def test_failed_restore_is_reported(tombstone: Any) -> None:
     store_for(FileMeta).delete(tombstone.name)
     client = staff("view_tombstone", "restore_tombstone")
     answer = client.post(url(tombstone, "restore"), follow=True)
-    assert "nothing is left" in answer.content.decode()
+    assert "is missing in the store" in answer.content.decode()
     assert Tombstone.objects.exists()
 
 
@@ -163,7 +163,7 @@ def test_nothing_is_removed_from_a_suspicious_store(tombstone: Any) -> None:
     store_for(FileMeta).delete(row.content.name)
     client = staff("view_tombstone", "purge_tombstone")
     answer = client.post(url(tombstone, "remove"), follow=True)
-    assert "nothing was removed" in answer.content.decode()
+    assert "Nothing was removed" in answer.content.decode()
     assert Tombstone.objects.exists()
     assert store_for(FileMeta).exists(tombstone.name)
 

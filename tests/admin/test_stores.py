@@ -24,7 +24,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devilry_storage.admin import store_listing
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import StoreBrowser, Tombstone
 from devilry_storage.restoring import restore

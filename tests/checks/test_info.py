@@ -1,4 +1,4 @@
-"""What deliverystore_info tells of stores, and what a deploy check finds out of their servers."""
+"""The command deliverystore_info, and the deploy checks of stores and their servers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ S3 = "devilry_storage.storages.S3DeliveryStore"
 
 
 class Theirs(DeliveryStoreMixin, FileSystemStorage):
-    """A store of somebody's own."""
+    """A store of a site's own."""
 
 
 def _stores(backend: str, **options: Any) -> dict[str, Any]:
@@ -35,14 +35,14 @@ def _stores(backend: str, **options: Any) -> dict[str, Any]:
 
 
 def _info(**options: Any) -> str:
-    """Return what the command tells of the store of FileMeta, which comes first."""
+    """Return the output about the store of FileMeta, which comes first."""
     out = StringIO()
     call_command("deliverystore_info", stdout=out, **options)
     return out.getvalue().partition("\n\n")[0]
 
 
 def _lines(text: str) -> dict[str, str]:
-    """Return what stands behind the first word of each line."""
+    """Return the text after the first word of each line, by that word."""
     pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  "))
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
@@ -54,83 +54,86 @@ def _on(name: str, **more: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _deployed() -> list[CheckMessage]:
-    return [each for each in store_checks.check_stores_deployed() if each.obj is FileMeta]
+    messages = store_checks.check_stores_deployed()
+    return [message for message in messages if message.obj is FileMeta]
 
 
-def test_a_store_on_disk_is_told_with_place_options_and_free_space(tmp_path: Path) -> None:
-    """Which models, which alias, which class, where, what it can do, and how much room is left."""
+def test_info_describes_a_store_on_disk(tmp_path: Path) -> None:
+    """It shows models, alias, class, location, capabilities, options and free space."""
     (tmp_path / "store").mkdir()
-    backend = "devilry_storage.storages.FsHierDeliveryStore"
+    options = {"location": str(tmp_path / "store"), "interval": 7, "file_permissions_mode": 0o640}
     with override_settings(
-        STORAGES=_stores(backend, location=str(tmp_path / "store"), interval=7)
+        STORAGES=_stores("devilry_storage.storages.FsHierDeliveryStore", **options)
     ):
         text = _info()
     lines = _lines(text)
     assert "devilry_deliveries.FileMeta" in text.splitlines()[0]
     assert lines["alias"] == "deliveries"
     assert lines["backend"] == "devilry_storage.storages.filesystem.FsHierDeliveryStore"
-    assert lines["place"] == str(tmp_path / "store")
-    assert lines["can"].split(", ")[:2] == ["atomic_create", "whole_or_absent"]
+    assert lines["location"] == str(tmp_path / "store")
+    assert lines["capabilities"].split(", ")[:2] == ["atomic_create", "whole_or_absent"]
     assert "B" in lines["free"]
-    assert "option    interval = 7" in text
-    assert "option    durable = True" in text
+    assert "option        interval = 7" in text
+    assert "option        durable = True" in text
+    assert "option        file_permissions_mode = 0o640" in text
+    assert "option        directory_permissions_mode = None" in text
 
 
-def test_a_store_that_is_not_made_yet_has_no_free_space_to_tell(tmp_path: Path) -> None:
-    """The folder is made by the first save; until then nobody knows on which disk."""
+def test_info_shows_no_free_space_of_a_missing_folder(tmp_path: Path) -> None:
+    """The first save makes the folder; until then its disk is unknown."""
     backend = "devilry_storage.storages.FsHierDeliveryStore"
     with override_settings(STORAGES=_stores(backend, location=str(tmp_path / "store"))):
         assert "free" not in _lines(_info())
 
 
-def test_what_a_store_cannot_do_is_told() -> None:
-    """False flags stand on a line of their own."""
+def test_info_shows_lacking_capabilities() -> None:
+    """Flags that are False have their own line."""
     with override_settings(STORAGES=_stores("devilry_storage.storages.MemoryDeliveryStore")):
-        assert _lines(_info())["cannot"] == "durable, bounded_memory"
+        assert _lines(_info())["lacks"] == "durable, bounded_memory"
 
 
-def test_a_model_without_a_store_is_told_and_makes_the_command_fail() -> None:
-    """A cron job that looks at the exit code notices."""
+def test_info_fails_for_a_model_without_a_store() -> None:
+    """A cron job that checks the exit code notices."""
     with override_settings(STORAGES={"default": FILESYSTEM}):
         out = StringIO()
-        with pytest.raises(CommandError, match="not as they should be"):
+        with pytest.raises(CommandError, match=r"^1 problem found"):
             call_command("deliverystore_info", stdout=out)
         assert "No delivery store is configured" in out.getvalue()
 
 
-def test_options_that_may_be_secret_are_told_as_set() -> None:
-    """Keys, and whatever may hold one; what is harmless is shown."""
+def test_info_hides_options_that_may_be_secret() -> None:
+    """Keys, and options that may contain one, appear as ``set``; harmless values are shown."""
     parameters = {"CacheControl": "private", "SSECustomerKey": "hidden-key-of-the-site"}
     storages, server = _on("moto", object_parameters=parameters, location="below")
     with override_settings(STORAGES=storages):
         text = _info()
-    assert "option    secret_key = set" in text
-    assert "option    access_key = set" in text
-    assert "option    object_parameters = set" in text
-    assert "option    location = below" in text
+    assert "option        secret_key = set" in text
+    assert "option        access_key = set" in text
+    assert "option        object_parameters = set" in text
+    assert "option        location = below" in text
     assert server.secret_key not in text
     assert server.access_key not in text
     assert "hidden-key-of-the-site" not in text
 
 
-def test_an_option_of_an_unknown_store_is_told_as_set() -> None:
-    """Only what is known to be harmless is shown: the list is of what may be, not of what not."""
+def test_info_hides_options_of_unknown_stores() -> None:
+    """Only values that are known to be harmless are shown."""
     backend = f"{__name__}.Theirs"
-    with override_settings(STORAGES=_stores(backend, location="tell-nobody")):
+    with override_settings(STORAGES=_stores(backend, location="secret-folder")):
         text = _info()
-    assert "option    location = set" in text
-    assert "tell-nobody" not in text
+    assert "option        location = set" in text
+    assert "secret-folder" not in text
 
 
-def test_nothing_is_asked_without_probe() -> None:
-    """The plain command sends no request: it works where the server does not."""
+def test_info_sends_no_request_without_probe() -> None:
+    """It works while the server does not."""
     storages, _ = _on("moto", endpoint_url="http://127.0.0.1:9")
     with override_settings(STORAGES=storages):
         assert "127.0.0.1:9" in _info()
 
 
-def test_a_probe_of_a_server_that_honours_conditional_writes_is_all_yes() -> None:
-    """SeaweedFS honours Put, Complete and Copy, and nothing was left behind."""
+def test_probe_passes_if_the_server_honours_conditional_writes() -> None:
+    """SeaweedFS honours Put, Complete and Copy, and no upload was left behind."""
     storages, _ = _on("seaweedfs")
     with override_settings(STORAGES=storages):
         text = _info(probe=True)
@@ -138,8 +141,8 @@ def test_a_probe_of_a_server_that_honours_conditional_writes_is_all_yes() -> Non
     assert "  no   " not in text
 
 
-def test_a_probe_leaves_nothing_that_a_listing_shows() -> None:
-    """The marker is the store's own affair."""
+def test_probe_leaves_no_listed_file() -> None:
+    """The marker is an object of the store's own."""
     storages, server = _on("seaweedfs")
     with override_settings(STORAGES=storages):
         _info(probe=True)
@@ -151,8 +154,8 @@ def test_a_probe_leaves_nothing_that_a_listing_shows() -> None:
     assert "Uploads" not in found
 
 
-def test_a_probe_of_a_server_that_ignores_them_says_so_and_fails() -> None:
-    """Rclone overwrites silently: the words name the operation and the way on."""
+def test_probe_fails_if_the_server_ignores_conditional_writes() -> None:
+    """Rclone overwrites silently: the output names the operation and the remedy."""
     storages, _ = _on("rclone")
     with override_settings(STORAGES=storages):
         out = StringIO()
@@ -162,30 +165,30 @@ def test_a_probe_of_a_server_that_ignores_them_says_so_and_fails() -> None:
     assert "allow_races=True" in out.getvalue()
 
 
-def test_a_probe_with_allow_races_tells_without_failing() -> None:
-    """Who has accepted the races is told once more, by the flags."""
+def test_probe_with_allow_races_does_not_fail() -> None:
+    """The flags still show the accepted races."""
     storages, _ = _on("rclone", allow_races=True)
     with override_settings(STORAGES=storages):
         text = _info(probe=True)
     assert "no   the server honours If-None-Match in put_object" in text
-    assert _lines(text)["cannot"] == "atomic_create, atomic_copy"
+    assert _lines(text)["lacks"] == "atomic_create, atomic_copy"
 
 
-def test_a_probe_lists_uploads_that_were_left_behind() -> None:
-    """A writer that was killed in the middle of a large file leaves one."""
+def test_probe_lists_unfinished_uploads() -> None:
+    """A writer that is killed while it stores a large file leaves one."""
     storages, server = _on("seaweedfs")
     with override_settings(STORAGES=storages, DELIVERY_STORE_GRACE_HOURS=0):
         store = S3DeliveryStore(**storages["deliveries"]["OPTIONS"])
         name = store.layout.key(1005, 17)
         server.client().create_multipart_upload(Bucket=store.bucket_name, Key=name)
         out = StringIO()
-        with pytest.raises(CommandError):
+        with pytest.raises(CommandError, match=r"^1 problem found \(see above\)\.$"):
             call_command("deliverystore_info", probe=True, stdout=out)
     assert f"(run purge_deliveries, which removes {name})" in out.getvalue()
 
 
-def test_only_keys_of_the_layout_are_uploads_of_ours_without_a_location() -> None:
-    """In a bucket without a prefix other applications may be in the middle of their uploads."""
+def test_stale_uploads_without_location_are_keys_only() -> None:
+    """In a bucket without a prefix, other applications may be uploading, too."""
     storages, server = _on("seaweedfs")
     options = storages["deliveries"]["OPTIONS"]
     bucket, client = options["bucket_name"], server.client()
@@ -201,46 +204,46 @@ def test_only_keys_of_the_layout_are_uploads_of_ours_without_a_location() -> Non
     assert stale(S3DeliveryStore(**options), datetime(2020, 1, 1, tzinfo=now.tzinfo)) == []
 
 
-def test_a_dead_server_is_told_by_probe() -> None:
-    """With endpoint and bucket, in seconds."""
+def test_probe_reports_a_server_that_does_not_respond() -> None:
+    """The output names the endpoint."""
     storages, _ = _on("moto", endpoint_url="http://127.0.0.1:9", attempts=1)
     with override_settings(STORAGES=storages):
         out = StringIO()
         with pytest.raises(CommandError):
             call_command("deliverystore_info", probe=True, stdout=out)
-    assert "The store cannot be asked" in out.getvalue()
+    assert "The store cannot be checked" in out.getvalue()
     assert "http://127.0.0.1:9" in out.getvalue()
 
 
-def test_a_deploy_check_finds_a_server_that_ignores_conditional_writes() -> None:
-    """E009: an error before a site goes into production, with the way on as hint."""
+def test_deploy_check_reports_ignored_conditional_writes() -> None:
+    """E009 is an error, with the remedy as hint."""
     storages, _ = _on("rclone")
     with override_settings(STORAGES=storages):
-        found = [each for each in _deployed() if each.id == "devilry_storage.E009"]
+        found = [message for message in _deployed() if message.id == "devilry_storage.E009"]
     assert len(found) == 3
     assert "allow_races=True" in str(found[0].hint)
 
 
-def test_a_deploy_check_is_content_with_a_server_that_honours_them() -> None:
-    """No message at all about a sound store on S3."""
+def test_deploy_check_passes_for_a_store_on_s3() -> None:
+    """The server honours conditional writes."""
     storages, _ = _on("seaweedfs")
     with override_settings(STORAGES=storages):
         assert _deployed() == []
 
 
-def test_a_deploy_check_warns_where_the_server_cannot_be_asked() -> None:
-    """W010: a build machine need not reach the store."""
+def test_deploy_check_warns_if_the_server_does_not_respond() -> None:
+    """W010 is a warning: a build machine need not reach the store."""
     storages, _ = _on("moto", endpoint_url="http://127.0.0.1:9", attempts=1)
     with override_settings(STORAGES=storages):
-        assert {each.id for each in _deployed()} == {"devilry_storage.W010"}
+        assert {message.id for message in _deployed()} == {"devilry_storage.W010"}
 
 
-def test_a_deploy_check_warns_of_a_store_that_may_lose_files() -> None:
-    """W011: races that were accepted, and a store for tests in production."""
+def test_deploy_check_warns_of_stores_that_may_lose_files() -> None:
+    """W011 is about accepted races, and about stores for tests."""
     storages, _ = _on("rclone", allow_races=True)
     with override_settings(STORAGES=storages):
         found = _deployed()
-    assert {each.id for each in found} == {"devilry_storage.W011"}
+    assert {message.id for message in found} == {"devilry_storage.W011"}
     assert "one may lose its file" in found[0].msg
     with override_settings(STORAGES=_stores("devilry_storage.storages.MemoryDeliveryStore")):
         assert "durable" in _deployed()[0].msg

@@ -1,4 +1,4 @@
-"""Removing for good: what is due and nothing else, and nothing at all from the wrong place."""
+"""Purging on disk: only files that are due are removed, and none from a wrong store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from io import StringIO
 from itertools import cycle
 from pathlib import Path
 from threading import Thread
@@ -16,16 +17,17 @@ from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
 from devilry_storage.db.clock import DatabaseNow
-from devilry_storage.deletion import purging, removal
-from devilry_storage.deletion.purging import SAMPLE, Event, purge, remove_now
+from devilry_storage.deletion import Event, Result, purge, purging, removal, remove_now
+from devilry_storage.deletion.purging import SAMPLE
 from devilry_storage.deliveries.models import Delivery, FileMeta
-from devilry_storage.identity import recognition as identities
+from devilry_storage.identity import permission
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
@@ -67,8 +69,8 @@ def _names(root: Path) -> set[str]:
 # -- What is due --
 
 
-def test_before_it_is_due_nothing_is_removed(root: Path) -> None:
-    """The retention is the time in which rows and bytes can be restored."""
+def test_purge_keeps_files_that_are_not_due(root: Path) -> None:
+    """During the retention, rows and bytes can be restored."""
     delivery = delivered(a=b"1", b=b"22")
     delivery.delete()
     before = _names(root)
@@ -78,7 +80,7 @@ def test_before_it_is_due_nothing_is_removed(root: Path) -> None:
 
 
 def test_only_files_that_are_due_are_removed(root: Path) -> None:
-    """Others of the same delivery are kept for their time."""
+    """Other files of the same delivery are kept."""
     delivery, _ = delivered(a=b"1", b=b"22"), delivered(c=b"333")
     delivery.delete()
     first, second = Tombstone.objects.order_by("pk")
@@ -87,8 +89,8 @@ def test_only_files_that_are_due_are_removed(root: Path) -> None:
     assert left() == [second]
 
 
-def test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay(root: Path) -> None:
-    """Of two deliveries side by side one is removed whole, the other not touched."""
+def test_purge_removes_a_delivery_and_keeps_its_neighbour(root: Path) -> None:
+    """The tombstones of the removed files are done."""
     gone, neighbour = delivered(a=b"1", b=b"22"), delivered(c=b"333")
     gone.delete()
     past_due()
@@ -100,7 +102,7 @@ def test_past_the_due_time_bytes_and_tombstones_go_and_the_neighbours_stay(root:
         assert file.read() == b"333"
 
 
-def test_a_dry_run_removes_nothing_and_tells_each_name(root: Path) -> None:
+def test_dry_run_lists_names_and_removes_nothing(root: Path) -> None:
     """--dry-run shows what a purge would do."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     name = delivery.files[0].content.name
@@ -114,8 +116,8 @@ def test_a_dry_run_removes_nothing_and_tells_each_name(root: Path) -> None:
     assert Tombstone.objects.count() == 1
 
 
-def test_more_than_one_batch_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every batch is carried out, not only the first."""
+def test_purge_removes_several_batches(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of a batch do not limit a purge."""
     monkeypatch.setattr(removal, "CLAIMED_AT_ONCE", 5)
     monkeypatch.setattr(purging, "CLAIMED_AT_ONCE", 5)
     monkeypatch.setattr(purging, "REMOVED_AT_ONCE", 3)
@@ -126,8 +128,8 @@ def test_more_than_one_batch_is_removed(root: Path, monkeypatch: pytest.MonkeyPa
     assert not left()
 
 
-def test_bytes_that_are_gone_already_count_as_removed(root: Path) -> None:
-    """Nothing more can be done about them."""
+def test_missing_bytes_count_as_removed(root: Path) -> None:
+    """The tombstone is done."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     store_for(FileMeta).delete(delivery.files[0].content.name)
     delivery.delete()
@@ -136,10 +138,10 @@ def test_bytes_that_are_gone_already_count_as_removed(root: Path) -> None:
     assert not left()
 
 
-def test_a_removal_that_fails_stays_with_its_error_and_a_count(
+def test_failed_removal_is_kept_with_its_error(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is given up, and the others are removed."""
+    """Other files are removed, and the next purge tries again."""
     delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     bad = delivery.files[0].content.name
     delivery.delete()
@@ -165,7 +167,7 @@ def test_a_removal_that_fails_stays_with_its_error_and_a_count(
 
 
 def test_purge_keeps_file_that_a_row_names(root: Path) -> None:
-    """Such a row can only be written past this package."""
+    """Such a row can only be written without this package."""
     delivery, other = delivered(a=b"1"), delivered(b=b"2")
     name = delivery.files[0].content.name
     delivery.delete()
@@ -193,7 +195,7 @@ def test_purge_keeps_file_of_second_model_in_the_store(root: Path) -> None:
 
 
 def test_tombstone_that_becomes_due_meanwhile_is_not_reported(root: Path) -> None:
-    """It waits for the next purge, and nothing is wrong with it."""
+    """The next purge removes it."""
     delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     delivery.delete()
     first, second = Tombstone.objects.order_by("pk")
@@ -206,10 +208,10 @@ def test_tombstone_that_becomes_due_meanwhile_is_not_reported(root: Path) -> Non
 
 
 @pytest.mark.parametrize("is_mounted", [False, True], ids=["missing", "empty"])
-def test_disk_that_goes_away_during_a_purge_removes_nothing(
+def test_disk_unmounted_during_a_purge_keeps_tombstones(
     root: Path, is_mounted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is not found on it says nothing; the next purge removes it."""
+    """A file that is not found may be on the other disk. The next purge removes it."""
     delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     delivery.delete()
     past_due()
@@ -235,8 +237,8 @@ def test_disk_that_goes_away_during_a_purge_removes_nothing(
 
 
 @pytest.mark.parametrize("label", ["gone.filemeta", "testapp.course"])
-def test_model_without_files_stops_no_other_purge(root: Path, label: str) -> None:
-    """It was removed, or has lost its file; the store of its tombstones is known by the alias."""
+def test_model_without_files_does_not_stop_other_purges(root: Path, label: str) -> None:
+    """The model was removed or has no file any more; the alias determines the store."""
     _one_deleted_of_two()
     tombstone = Tombstone.objects.get()
     Tombstone.objects.create(model=label, alias="deliveries", name="0/0/9/9", due=tombstone.due)
@@ -244,7 +246,7 @@ def test_model_without_files_stops_no_other_purge(root: Path, label: str) -> Non
     Tombstone.objects.update(created=timezone.now() - timedelta(days=2))
     events = {(event.result, event.subject) for event in purge()}
     assert events == {("skipped", label), ("removed", tombstone.name), ("removed", "0/0/9/9")}
-    assert [each.alias for each in left()] == ["elsewhere"]
+    assert [tombstone.alias for tombstone in left()] == ["elsewhere"]
 
 
 def test_remove_now_keeps_file_that_rows_of_two_models_name(root: Path) -> None:
@@ -261,13 +263,13 @@ def test_remove_now_keeps_file_that_rows_of_two_models_name(root: Path) -> None:
 
 
 def _rename(delivery: Delivery, name: str) -> None:
-    """Let the delivery's only row name another file."""
+    """Change the name in the delivery's only row."""
     cursor = connection.cursor()
     table = FileMeta._meta.db_table
     cursor.execute(f"UPDATE {table} SET content = %s WHERE delivery_id = %s", [name, delivery.pk])
 
 
-def test_removals_that_are_done_are_forgotten_after_thirty_days(root: Path) -> None:
+def test_finished_removals_are_deleted_after_thirty_days(root: Path) -> None:
     """Until then their names are not used again."""
     delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     delivery.delete()
@@ -282,7 +284,7 @@ def test_removals_that_are_done_are_forgotten_after_thirty_days(root: Path) -> N
 
 
 def test_claimed_tombstone_keeps_no_rows(root: Path) -> None:
-    """What cannot be restored any more is not kept either."""
+    """Rows that cannot be restored any more are erased."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     delivery.delete()
     past_due()
@@ -292,13 +294,13 @@ def test_claimed_tombstone_keeps_no_rows(root: Path) -> None:
     assert tombstone.done >= tombstone.claimed
 
 
-def test_next_purge_finishes_one_that_was_killed_after_the_claim(root: Path) -> None:
-    """Whether the bytes are removed already or not, though nothing else is stored."""
+def test_next_purge_finishes_a_killed_purge(root: Path) -> None:
+    """One file is removed already, and one is not."""
     delivery = delivered(a=b"1", b=b"2")
     names = [row.content.name for row in delivery.files]
     delivery.delete()
     past_due()
-    assert removal.claim(FileMeta, removal.due("default")) == 2
+    assert removal.claim(FileMeta, Tombstone.objects.due()) == 2
     store_for(FileMeta).delete(names[0])
     assert [event.result for event in purge()] == ["removed"] * 2
     assert not left()
@@ -344,7 +346,7 @@ def test_purge_of_thousands_sends_few_statements(root: Path) -> None:
 
 @pytest.mark.parametrize("days", [365, -365], ids=["ahead", "behind"])
 def test_purge_uses_the_clock_of_the_database(root: Path, days: int) -> None:
-    """The clock of a host that is off neither removes early nor keeps for ever."""
+    """A wrong clock of the host has no effect."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     there = timezone.now() + timedelta(days=days)
     with patch.object(timezone, "now", lambda: there):
@@ -358,7 +360,7 @@ def test_purge_uses_the_clock_of_the_database(root: Path, days: int) -> None:
 
 
 def test_claim_takes_each_tombstone_once(root: Path) -> None:
-    """The time of the first claim stays."""
+    """The time of the first claim is kept."""
     _one_deleted_of_two()
     assert removal.claim(FileMeta, Tombstone.objects.all()) == 1
     first = Tombstone.objects.get().claimed
@@ -367,7 +369,7 @@ def test_claim_takes_each_tombstone_once(root: Path) -> None:
 
 
 def test_claim_leaves_tombstones_of_other_stores(root: Path) -> None:
-    """Whichever were asked for."""
+    """The given queryset does not matter."""
     _one_deleted_of_two()
     Tombstone.objects.update(alias="elsewhere")
     assert removal.claim(FileMeta, Tombstone.objects.all()) == 0
@@ -375,7 +377,7 @@ def test_claim_leaves_tombstones_of_other_stores(root: Path) -> None:
 
 
 def test_row_that_names_the_file_before_the_claim_keeps_it(root: Path) -> None:
-    """Rows are looked for by the statement that claims."""
+    """The statement that claims looks for rows itself."""
     delivery, other = delivered(a=b"1"), delivered(b=b"2")
     name = delivery.files[0].content.name
     delivery.delete()
@@ -392,7 +394,7 @@ def test_row_that_names_the_file_before_the_claim_keeps_it(root: Path) -> None:
 
 
 def test_purge_finishes_removals_that_are_not_due(root: Path) -> None:
-    """They were claimed before their time, and then the remover was killed."""
+    """They were claimed before they were due, and the process was killed."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     delivery.delete()
     assert removal.claim(FileMeta, Tombstone.objects.all()) == 1
@@ -418,7 +420,7 @@ def test_failing_removals_are_tried_once_in_a_purge(
 
 
 def test_claim_is_refused_in_a_transaction(root: Path) -> None:
-    """A rollback would forget that the bytes may be gone."""
+    """A rollback would undo the claim of a file whose bytes may be removed."""
     _one_deleted_of_two()
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
         removal.claim(FileMeta, Tombstone.objects.all())
@@ -426,7 +428,7 @@ def test_claim_is_refused_in_a_transaction(root: Path) -> None:
 
 
 def _durability(new: str = "") -> str:
-    """Return how far a COMMIT survives a crash, and set that for this session if given."""
+    """Return the durability of commits in this session, or set it."""
     name = "synchronous_commit" if connection.vendor == "postgresql" else "synchronous"
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -438,7 +440,7 @@ def _durability(new: str = "") -> str:
 
 @pytest.mark.parametrize("is_claimed", [True, False], ids=["claimed", "refused"])
 def test_claim_is_durable_where_the_session_is_not(root: Path, is_claimed: bool) -> None:
-    """What is removed must not be restorable after a crash; other transactions stay quick."""
+    """A removed file must not be restorable after a crash. Other transactions are not slowed."""
     _one_deleted_of_two()
     on_postgresql = connection.vendor == "postgresql"
     before, durable, off = _durability(), *(("on", "off") if on_postgresql else ("2", "0"))
@@ -465,7 +467,7 @@ def test_claim_is_durable_where_the_session_is_not(root: Path, is_claimed: bool)
 
 
 def test_purge_is_refused_without_autocommit(root: Path) -> None:
-    """A caller that commits by hand has a transaction open, too."""
+    """A caller without autocommit has a transaction open."""
     _one_deleted_of_two()
     transaction.set_autocommit(False)
     try:
@@ -477,10 +479,10 @@ def test_purge_is_refused_without_autocommit(root: Path) -> None:
     assert Tombstone.objects.get().claimed is None
 
 
-def test_outcomes_are_recorded_by_few_statements(
+def test_results_are_recorded_by_few_statements(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One for the files that are removed, and one for each kind of error."""
+    """One statement for the removed files, and one for each kind of error."""
     delivery, _ = delivered(**{f"f{i}": b"x" for i in range(6)}), delivered(a=b"1")
     bad = {row.content.name for row in list(delivery.files)[:3]}
     delivery.delete()
@@ -498,11 +500,13 @@ def test_outcomes_are_recorded_by_few_statements(
     assert sorted(results) == ["failed"] * 3 + ["removed"] * 3
     updates = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
     assert len(updates) == 3, "the claim, the removed and the failed ones"
-    assert {(each.name, each.attempts) for each in left()} == {(name, 1) for name in bad}
+    assert {(tombstone.name, tombstone.attempts) for tombstone in left()} == {
+        (name, 1) for name in bad
+    }
 
 
-def test_error_of_a_database_that_is_there_is_raised(root: Path) -> None:
-    """Only a session that has ended is begun again."""
+def test_error_of_an_open_session_is_raised(root: Path) -> None:
+    """Only a session that has ended is reopened."""
     _one_deleted_of_two()
     settle = patch.object(removal, "_settle", side_effect=[DatabaseError("is full"), None])
     with settle, pytest.raises(DatabaseError, match="is full"):
@@ -511,10 +515,10 @@ def test_error_of_a_database_that_is_there_is_raised(root: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_session_that_ends_while_the_store_works_is_begun_again(
+def test_session_that_ends_during_the_removal_is_reopened(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pooler or firewall may have closed it; what was removed is recorded."""
+    """A pooler or firewall may have closed it. The removal is recorded."""
     _one_deleted_of_two()
     delete_many = FsHierDeliveryStore.delete_many
 
@@ -537,10 +541,8 @@ def test_session_that_ends_while_the_store_works_is_begun_again(
     assert not left()
 
 
-def test_all_old_removals_are_forgotten_but_not_in_a_dry_run(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In batches, each by a short statement."""
+def test_dry_run_keeps_old_removals(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A purge deletes them in batches."""
     monkeypatch.setattr(purging, "_FORGOTTEN_AT_ONCE", 2)
     delivery, _ = delivered(**{f"f{i}": b"x" for i in range(5)}), delivered(a=b"1")
     delivery.delete()
@@ -554,8 +556,8 @@ def test_all_old_removals_are_forgotten_but_not_in_a_dry_run(
 
 
 @override_settings(USE_TZ=False)
-def test_without_time_zones_files_are_kept_restored_and_purged(root: Path) -> None:
-    """Times without a zone are compared with each other alone."""
+def test_purge_and_restore_work_without_time_zones(root: Path) -> None:
+    """Naive datetimes are only compared with naive ones."""
     delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     delivery.delete()
     assert list(purge()) == []
@@ -574,8 +576,8 @@ def test_without_time_zones_files_are_kept_restored_and_purged(root: Path) -> No
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
-def test_without_retention_bytes_go_right_after_commit(root: Path) -> None:
-    """Not before, and nobody else's."""
+def test_delete_without_retention_removes_after_commit(root: Path) -> None:
+    """Only the files of the deleted delivery are removed."""
     delivery, other = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     with transaction.atomic():
         delivery.delete()
@@ -586,7 +588,7 @@ def test_without_retention_bytes_go_right_after_commit(root: Path) -> None:
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
 def test_delete_without_retention_sends_few_statements(root: Path) -> None:
-    """Looking up a row, claiming, removing and settling take seven, once the store is known."""
+    """A removal takes seven statements once the store is known."""
     first, second, third, _ = delivered(a=b"1", b=b"2", c=b"3", d=b"4").files
     first.delete()
     with CaptureQueriesContext(connection) as removing:
@@ -600,8 +602,8 @@ def test_delete_without_retention_sends_few_statements(root: Path) -> None:
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
-def test_without_retention_a_rolled_back_delete_removes_nothing(root: Path) -> None:
-    """Neither a whole transaction nor a savepoint that is rolled back."""
+def test_rolled_back_delete_without_retention_removes_nothing(root: Path) -> None:
+    """The rollback may be of a transaction or of a savepoint."""
     pk, other = delivered(a=b"1").pk, delivered(b=b"2")
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         Delivery.objects.get(pk=pk).delete()
@@ -617,15 +619,15 @@ def test_without_retention_a_rolled_back_delete_removes_nothing(root: Path) -> N
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
-def test_right_after_commit_an_emptied_root_stops_the_removal(
+def test_delete_without_retention_keeps_files_of_emptied_root(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The newest row is looked up first; the delete itself is not undone."""
+    """The newest row is looked up first. The delete itself succeeds."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     shutil.rmtree(root)
     delivery.delete()
     assert Tombstone.objects.count() == 1
-    assert "Nothing is removed" in caplog.text
+    assert "No bytes were removed" in caplog.text
     assert "missing" in caplog.text
 
 
@@ -674,19 +676,19 @@ def test_delete_without_retention_removes_limited_number_of_files(
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
 def test_delete_without_retention_leaves_other_due_tombstones(root: Path) -> None:
-    """The caller of a delete does not wait for the removal of others' files."""
+    """The caller of a delete does not wait for the removal of other files."""
     early, delivery, _ = delivered(a=b"1"), delivered(b=b"2"), delivered(c=b"3")
     name = early.files[0].content.name
     with override_settings(DELIVERY_STORE_RETENTION_DAYS=1):
         early.delete()
     past_due()
     delivery.delete()
-    assert [(each.name, each.claimed) for each in left()] == [(name, None)]
+    assert [(tombstone.name, tombstone.claimed) for tombstone in left()] == [(name, None)]
     assert name in _names(root)
 
 
-def test_name_that_was_rolled_back_is_kept_for_its_retention(root: Path) -> None:
-    """A delete without retention was undone; the one that counts has some."""
+def test_retention_of_a_rolled_back_delete_does_not_count(root: Path) -> None:
+    """A delete without retention is rolled back, and repeated with retention."""
     delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     first, second = delivery.files
     name = first.content.name
@@ -747,7 +749,7 @@ def test_remove_now_skips_tombstones_of_removed_models(root: Path) -> None:
     assert Tombstone.objects.count() == 1
 
 
-def test_remove_now_takes_each_store_for_itself(root: Path, tmp_path: Path) -> None:
+def test_remove_now_handles_each_store_separately(root: Path, tmp_path: Path) -> None:
     """Each file is reported once."""
     delivery, _ = delivered(a=b"1"), delivered(b=b"2")
     delivery.delete()
@@ -769,8 +771,8 @@ def test_remove_now_refuses_wrong_store(root: Path) -> None:
     assert left()[0].claimed is None
 
 
-def test_file_of_another_size_is_removed_only_by_name(root: Path) -> None:
-    """It is not the one that was recorded; --also says that it may go."""
+def test_file_of_another_size_is_removed_only_with_also(root: Path) -> None:
+    """It is not the recorded file; --also permits its removal."""
     _one_deleted_of_two()
     name = Tombstone.objects.get().name
     (root / name).write_bytes(b"another's")
@@ -781,12 +783,25 @@ def test_file_of_another_size_is_removed_only_by_name(root: Path) -> None:
     assert left()[0].attempts == 2
     _out, err = purged(also=["0/0/9/9", name])
     assert "skipped: 0/0/9/9 (no deleted file of this name is to be removed now)" in err
+    assert "1 names given with --also were not found (see above)" in err
     assert name not in _names(root)
     assert not left()
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_command_fails_for_an_unknown_name_after_the_purge(root: Path, dry_run: bool) -> None:
+    """All other files are removed, and a name that is known is not an error."""
+    _one_deleted_of_two()
+    name = Tombstone.objects.get().name
+    with pytest.raises(CommandError, match="^1 names given with --also were not found"):
+        call_command(
+            "purge_deliveries", also=["0/0/9/9", name], dry_run=dry_run, stderr=StringIO()
+        )
+    assert bool(left()) is dry_run
+
+
 def test_orphan_is_kept_for_the_grace_time(root: Path) -> None:
-    """Whatever asks, its row may be about to be written."""
+    """Its row may not be committed yet."""
     delivered(a=b"1")
     name = store_for(FileMeta).save("0/0/1/99", ContentFile(b"orphan"))
     orphan = Tombstone.objects.create(
@@ -808,15 +823,15 @@ def test_remove_now_skips_tombstone_that_is_removed_meanwhile(root: Path) -> Non
     assert (event.result, event.reason) == ("skipped", "it was restored or removed meanwhile")
 
 
-# -- The wrong place --
+# -- Wrong stores --
 
 
 def _refused(root: Path, why: str) -> None:
-    """Assert that a purge removes nothing and says why."""
+    """Assert that a purge removes nothing, and reports the reason."""
     before, count = _names(root) if root.exists() else set(), Tombstone.objects.count()
     out, err = purged()
     assert why in err
-    assert "nothing was removed" in err
+    assert "Nothing was removed" in err
     assert "Removed 0 files" in out
     assert (_names(root) if root.exists() else set()) == before
     assert Tombstone.objects.count() == count > 0
@@ -828,23 +843,23 @@ def _one_deleted_of_two() -> None:
     past_due()
 
 
-def test_a_missing_root_is_refused(root: Path) -> None:
+def test_missing_root_is_refused(root: Path) -> None:
     """The disk is not mounted and its mount point is gone."""
     _one_deleted_of_two()
     shutil.rmtree(root)
     _refused(root, "missing")
 
 
-def test_an_empty_root_is_refused(root: Path) -> None:
-    """The disk is not mounted: an empty mount point is left."""
+def test_empty_root_is_refused(root: Path) -> None:
+    """The disk is not mounted, and its mount point is empty."""
     _one_deleted_of_two()
     shutil.rmtree(root)
     root.mkdir()
     _refused(root, "empty")
 
 
-def test_an_empty_root_is_refused_though_no_row_is_left_to_look_up(root: Path) -> None:
-    """Else a purge during the outage would forget all tombstones, and the bytes stay for ever."""
+def test_empty_root_is_refused_without_rows(root: Path) -> None:
+    """Otherwise the bytes would stay when the disk is mounted again."""
     delivered(a=b"1").delete()
     past_due()
     shutil.rmtree(root)
@@ -852,7 +867,7 @@ def test_an_empty_root_is_refused_though_no_row_is_left_to_look_up(root: Path) -
     _refused(root, "empty")
 
 
-def test_an_emptied_root_to_which_somebody_wrote_is_refused(root: Path) -> None:
+def test_emptied_root_with_a_new_file_is_refused(root: Path) -> None:
     """The disk is not mounted, and a new file was stored below the mount point."""
     delivered(a=b"1")
     _one_deleted_of_two()
@@ -862,8 +877,8 @@ def test_an_emptied_root_to_which_somebody_wrote_is_refused(root: Path) -> None:
     _refused(root, "none of the newest 2 files")
 
 
-def test_another_folder_with_files_is_refused(root: Path, tmp_path: Path) -> None:
-    """The location was changed to another site's, where other files have the same keys."""
+def test_folder_of_another_site_is_refused(root: Path, tmp_path: Path) -> None:
+    """The location was changed to that of another site, whose files have the same keys."""
     _one_deleted_of_two()
     other = tmp_path / "other"
     with override_settings(STORAGES=_stores(other)):
@@ -885,8 +900,8 @@ def test_file_of_another_folder_is_kept_for_its_size(root: Path, tmp_path: Path)
     assert len(left()) == 1
 
 
-def test_a_store_of_another_alias_is_skipped(root: Path, tmp_path: Path) -> None:
-    """The model uses another store now, in which the same names belong to others."""
+def test_tombstone_of_another_store_is_skipped(root: Path, tmp_path: Path) -> None:
+    """The model now uses another store, in which the same name is another file."""
     _one_deleted_of_two()
     name = Tombstone.objects.get().name
     other = tmp_path / "other"
@@ -912,6 +927,8 @@ def test_purge_keeps_files_with_tombstones_of_other_aliases(root: Path) -> None:
     past_due()
     first, second = Tombstone.objects.order_by("pk")
     Tombstone.objects.filter(pk=first.pk).update(alias="elsewhere")
+    events = [(event.result, event.subject) for event in purge(dry_run=True)]
+    assert events == [("skipped", "devilry_deliveries.filemeta"), ("due", second.name)]
     events = [(event.result, event.subject) for event in purge()]
     assert events == [("skipped", "devilry_deliveries.filemeta"), ("removed", second.name)]
     assert first.name in _names(root)
@@ -930,8 +947,8 @@ def test_purge_keeps_files_of_removals_of_other_aliases(root: Path) -> None:
     assert first.name in _names(root)
 
 
-def test_without_a_store_nothing_is_removed(root: Path) -> None:
-    """The settings were lost."""
+def test_purge_refuses_model_without_a_store(root: Path) -> None:
+    """The settings have no store any more."""
     _one_deleted_of_two()
     with override_settings(
         STORAGES={"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
@@ -943,8 +960,8 @@ def test_without_a_store_nothing_is_removed(root: Path) -> None:
     assert Tombstone.objects.count() == 1
 
 
-def test_another_model_without_a_store_stops_the_purge(tmp_path: Path) -> None:
-    """Who knows whose objects these are: its rows may name them."""
+def test_second_model_without_a_store_stops_the_purge(tmp_path: Path) -> None:
+    """It may use the same store, and its rows may name these files."""
     store = FsHierDeliveryStore(location=tmp_path / "notes")
     djangos = {"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
     with override_settings(STORAGES=djangos), override_deliverystore(store, model=Note):
@@ -960,8 +977,8 @@ def test_another_model_without_a_store_stops_the_purge(tmp_path: Path) -> None:
         kept.content.close()
 
 
-def test_the_tombstones_of_a_model_that_is_gone_stay(root: Path) -> None:
-    """Its store cannot be known any more."""
+def test_purge_skips_tombstones_of_removed_models(root: Path) -> None:
+    """Their store is unknown."""
     _one_deleted_of_two()
     Tombstone.objects.update(model="gone.filemeta")
     events = list(purge())
@@ -970,8 +987,8 @@ def test_the_tombstones_of_a_model_that_is_gone_stay(root: Path) -> None:
     assert Tombstone.objects.count() == 1
 
 
-def test_a_wrong_database_is_refused_by_what_its_rows_miss(root: Path, tmp_path: Path) -> None:
-    """Rows of a restored backup whose files are not in the store."""
+def test_wrong_database_is_refused_for_missing_files(root: Path, tmp_path: Path) -> None:
+    """The rows of a restored backup lack their files."""
     _one_deleted_of_two()
     row = FileMeta.objects.get()
     os.unlink(root / row.content.name)
@@ -983,10 +1000,10 @@ def test_a_wrong_database_is_refused_by_what_its_rows_miss(root: Path, tmp_path:
     [(slice(0, 3), True), (slice(-3, None), True), (slice(-1, None), False), (slice(0, 1), False)],
     ids=["oldest", "newest", "one", "first"],
 )
-def test_purge_refuses_where_many_rows_lack_their_file(
+def test_purge_refuses_if_many_rows_lack_their_file(
     missing: slice, refused: bool, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of many rows both ends are looked up; a single file that is lost is logged."""
+    """The oldest and newest rows are looked up. A single lost file is only logged."""
     delivery = delivered(**{f"f{number:02}": b"x" for number in range(SAMPLE + 5)})
     files = list(delivery.files)
     files.pop(5).delete()
@@ -994,7 +1011,7 @@ def test_purge_refuses_where_many_rows_lack_their_file(
     for row in files[missing]:
         os.unlink(root / row.content.name)
     if refused:
-        _refused(root, "is not in the store, as are")
+        _refused(root, "is not in the store (")
     else:
         assert [event.result for event in purge()] == ["removed"]
         assert "is not in the store" in caplog.text
@@ -1004,7 +1021,7 @@ def test_purge_refuses_where_many_rows_lack_their_file(
 def test_sizes_of_rows_count_without_identity(
     root: Path, identity: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another site's files may have the same keys; rows that were imported may be wrong."""
+    """Files of another site may have the same keys. Sizes in imported rows may be wrong."""
     with override_settings(STORAGES=_stores(root, identity=identity)):
         kept = delivered(a=b"1", b=b"2")
         _one_deleted_of_two()
@@ -1014,14 +1031,14 @@ def test_sizes_of_rows_count_without_identity(
             assert [event.result for event in purge()] == ["removed"]
             assert caplog.text.count("has 9 bytes in the store, but 1 were recorded") >= 2
         else:
-            _refused(root, "has 9 bytes in the store, but 1 were recorded, as are 2 of 3")
+            _refused(root, "has 9 bytes in the store, but 1 were recorded (2 of 3")
 
 
 @pytest.mark.parametrize("identity", [True, False])
 def test_empty_store_is_refused_without_identity(
     root: Path, identity: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With it a purge goes on that was killed after it had removed the last file."""
+    """With identity, a purge continues that was killed after it had removed the last file."""
     with override_settings(STORAGES=_stores(root, identity=identity)):
         delivery = delivered(a=b"1")
         name = delivery.files[0].content.name
@@ -1040,7 +1057,7 @@ def test_empty_store_is_refused_without_identity(
 
 
 def test_dry_run_writes_nothing_into_the_store(root: Path) -> None:
-    """Neither the time of the run nor anything else."""
+    """It does not even record the time of the run."""
     _one_deleted_of_two()
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     assert [event.result for event in purge(dry_run=True)] == ["due"]
@@ -1048,10 +1065,10 @@ def test_dry_run_writes_nothing_into_the_store(root: Path) -> None:
 
 
 @override_settings(DELIVERY_STORE_RETENTION_DAYS=0)
-def test_delete_without_retention_asks_for_the_identity_once(root: Path) -> None:
+def test_delete_without_retention_checks_the_identity_once(root: Path) -> None:
     """A permission counts for five minutes, as long as the same folder is there."""
     files = list(delivered(a=b"1", b=b"2", c=b"3", d=b"4").files)
-    with patch.object(identities, "_removing", wraps=identities._removing) as asked:
+    with patch.object(permission, "permit", wraps=permission.permit) as asked:
         files[0].delete()
         files[1].delete()
         assert asked.call_count == 1
@@ -1062,7 +1079,7 @@ def test_delete_without_retention_asks_for_the_identity_once(root: Path) -> None
     assert not left()
 
 
-def test_purge_refuses_where_rows_of_second_model_lack_their_files(root: Path) -> None:
+def test_purge_refuses_if_rows_of_second_model_lack_files(root: Path) -> None:
     """The rows of each model that uses the store are looked up."""
     _one_deleted_of_two()
     with override_deliverystore(store_for(FileMeta), model=Note):
@@ -1072,17 +1089,15 @@ def test_purge_refuses_where_rows_of_second_model_lack_their_files(root: Path) -
         _refused(root, f"of testapp.Note '{note.pk - 1}' is not in the store")
 
 
-def test_purge_refuses_store_that_cannot_be_asked(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An error of the store is the reason, and the other stores are purged."""
+def test_purge_refuses_a_store_that_fails(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is the error of the store."""
     _one_deleted_of_two()
 
     def size(self: FsHierDeliveryStore, name: str) -> int:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(FsHierDeliveryStore, "size", size)
-    _refused(root, "the store cannot be asked ([Errno 5] Input/output error)")
+    _refused(root, "the store cannot be checked ([Errno 5] Input/output error)")
 
 
 @pytest.mark.parametrize(
@@ -1093,12 +1108,12 @@ def test_purge_refuses_store_that_cannot_be_asked(
     ],
 )
 def test_many_problems_are_two_and_a_fifth_or_all(problems: int, looked: int, many: bool) -> None:
-    """Fewer may be files that were lost singly."""
+    """Single files may be lost without a wrong store."""
     assert removal._are_many(problems, looked) is many
 
 
 def test_purge_looks_up_random_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not only both ends, which may have been stored elsewhere."""
+    """Files of the oldest and newest rows may have been stored elsewhere."""
     delivery = delivered(**{f"f{number:02}": b"x" for number in range(2 * SAMPLE)})
     files = list(delivery.files)
     files.pop(0).delete()
@@ -1108,15 +1123,15 @@ def test_purge_looks_up_random_rows(root: Path, monkeypatch: pytest.MonkeyPatch)
         os.unlink(root / row.content.name)
     chosen = cycle([row.pk for row in lost])
     monkeypatch.setattr(random, "randint", lambda low, high: next(chosen))
-    _refused(root, "is not in the store, as are 3 of 10 files looked up")
+    _refused(root, "is not in the store (3 of 10 files looked up are missing")
 
 
-# -- A store that takes a request for each size --
+# -- Stores whose sizes cost requests --
 
 
 @pytest.fixture
 def remote(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return names of six deleted files, in a store whose sizes cost requests, beside another."""
+    """Return the names of six deleted files, in a store whose sizes cost requests."""
     monkeypatch.setattr(FsHierDeliveryStore, "size_costs_request", True)
     delivery, _ = delivered(**{f"f{number}": b"x" for number in range(6)}), delivered(a=b"1")
     names = [row.content.name for row in delivery.files]
@@ -1126,24 +1141,24 @@ def remote(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_sampled_file_of_another_size_is_kept(root: Path, remote: list[str]) -> None:
-    """The others are removed; a single file may have been replaced by hand."""
+    """The other files are removed. A single file may have been replaced by hand."""
     (root / remote[3]).write_bytes(b"another's")
     events = {event.subject: event.result for event in purge()}
     assert events == {**dict.fromkeys(remote, "removed"), remote[3]: "kept"}
     assert remote[3] in _names(root)
 
 
-def test_nothing_is_removed_where_many_have_other_sizes(root: Path, remote: list[str]) -> None:
-    """They belong to another site."""
+def test_purge_refuses_if_many_sizes_differ(root: Path, remote: list[str]) -> None:
+    """The files belong to another site."""
     for name in remote[2:4]:
         (root / name).write_bytes(b"another's")
-    _refused(root, "were recorded, as are 2 of 6 files looked up")
+    _refused(root, "were recorded (2 of 6 files looked up differ)")
 
 
-def test_sizes_are_asked_of_a_sample_alone(
+def test_only_sizes_of_a_sample_are_read(
     root: Path, remote: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A purge of a million files does not send a million requests more."""
+    """A purge of a million files does not send a million additional requests."""
     asked: list[str] = []
     size, delete_many = FsHierDeliveryStore.size, FsHierDeliveryStore.delete_many
 
@@ -1174,12 +1189,12 @@ def _temp(root: Path, name: str, age_hours: float) -> Path:
 
 
 def test_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
-    """A younger one may be somebody's who is still storing."""
+    """A younger file may belong to an upload that is still running."""
     delivered(a=b"1")
     old, young = _temp(root, "old", 25), _temp(root, "young", 23)
     assert [event.result for event in purge(dry_run=True)] == ["upload"]
     assert old.exists()
-    assert list(purge()) == [Event("upload", ".devilry-storage/tmp/old")]
+    assert list(purge()) == [Event(Result.UPLOAD, ".devilry-storage/tmp/old")]
     assert not old.exists()
     assert young.exists()
     with override_settings(DELIVERY_STORE_GRACE_HOURS=22):
@@ -1188,7 +1203,7 @@ def test_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
 
 
 def test_temp_files_are_old_by_the_clock_of_the_store(root: Path) -> None:
-    """The clock of a host that is ahead makes no upload stale."""
+    """A wrong clock of the host does not make an upload stale."""
     delivered(a=b"1")
     young = _temp(root, "young", 23)
     there = timezone.now() + timedelta(days=365)
@@ -1198,28 +1213,28 @@ def test_temp_files_are_old_by_the_clock_of_the_store(root: Path) -> None:
 
 
 @override_settings(USE_TZ=False)
-def test_without_time_zones_temp_files_are_removed_after_the_grace_time(root: Path) -> None:
-    """A time without a zone is one of TIME_ZONE, as Django's own."""
+def test_temp_files_are_removed_without_time_zones(root: Path) -> None:
+    """Naive datetimes are in TIME_ZONE, as in Django."""
     delivered(a=b"1")
     old, young = _temp(root, "old", 25), _temp(root, "young", 23)
-    assert list(purge()) == [Event("upload", ".devilry-storage/tmp/old")]
+    assert list(purge()) == [Event(Result.UPLOAD, ".devilry-storage/tmp/old")]
     assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_temp_files_of_refused_store_are_kept(root: Path) -> None:
-    """In the wrong store they may belong to other sites."""
+    """In a wrong store they may belong to other sites."""
     delivery = delivered(a=b"1", b=b"2")
     old = _temp(root, "old", 25)
     for row in delivery.files:
         os.unlink(root / row.content.name)
     (event,) = purge()
     assert event.result == "refused"
-    assert "no stale upload was removed" in event.reason
+    assert "No stale upload was removed" in event.reason
     assert old.exists()
 
 
-def test_a_temp_folder_that_is_a_symlink_is_not_followed(root: Path, tmp_path: Path) -> None:
-    """Planted, it would lead the removal out of the store."""
+def test_symlinked_temp_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
+    """The removal would leave the store."""
     delivered(a=b"1")
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -1234,11 +1249,11 @@ def test_a_temp_folder_that_is_a_symlink_is_not_followed(root: Path, tmp_path: P
     assert victim.read_text() == "precious"
 
 
-# -- Nothing due, and a store that is refused all the same --
+# -- Refusals although nothing is due --
 
 
-def test_a_missing_root_is_told_though_nothing_is_due(root: Path) -> None:
-    """Else the command would succeed day after day, and its uploads stay for ever."""
+def test_missing_root_is_reported_if_nothing_is_due(root: Path) -> None:
+    """Otherwise the command would succeed every day without removing uploads."""
     delivered(a=b"1")
     shutil.rmtree(root)
     out, err = purged()
@@ -1248,8 +1263,8 @@ def test_a_missing_root_is_told_though_nothing_is_due(root: Path) -> None:
     assert "Removed 0 files" in out
 
 
-def test_an_emptied_root_is_told_while_a_tombstone_waits(root: Path) -> None:
-    """No row is left, but bytes of a deleted one should be there."""
+def test_emptied_root_is_reported_while_a_tombstone_waits(root: Path) -> None:
+    """No row is left, but the bytes of the deleted file should be stored."""
     delivered(a=b"1").delete()
     shutil.rmtree(root)
     root.mkdir()
@@ -1258,22 +1273,22 @@ def test_an_emptied_root_is_told_while_a_tombstone_waits(root: Path) -> None:
     assert "is empty" in event.reason
 
 
-def test_a_store_is_refused_once(root: Path) -> None:
-    """For its tombstones; its uploads are not told a second time."""
+def test_store_is_refused_once(root: Path) -> None:
+    """It is refused for its tombstones, and not again for its uploads."""
     _one_deleted_of_two()
     shutil.rmtree(root)
     assert [event.result for event in purge()] == ["refused"]
 
 
 @pytest.mark.parametrize("make", [lambda root: None, Path.mkdir], ids=["missing", "empty"])
-def test_a_store_that_was_never_used_is_no_error(root: Path, make: Callable[[Path], None]) -> None:
-    """A new site runs its first purge before its first delivery."""
+def test_unused_store_is_not_an_error(root: Path, make: Callable[[Path], None]) -> None:
+    """A new site may purge before its first delivery."""
     make(root)
     assert list(purge()) == []
 
 
-def test_a_store_whose_last_file_was_purged_is_no_error(root: Path) -> None:
-    """Nothing should be there, and nothing is, not even a folder."""
+def test_store_without_files_left_is_not_an_error(root: Path) -> None:
+    """The store is empty, and may be."""
     delivered(a=b"1").delete()
     past_due()
     assert [event.result for event in purge()] == ["removed"]
@@ -1282,12 +1297,12 @@ def test_a_store_whose_last_file_was_purged_is_no_error(root: Path) -> None:
     assert list(purge()) == []
 
 
-# -- Two at a time --
+# -- Concurrent calls --
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
-def test_purge_waits_for_a_restore_and_leaves_it_alone(root: Path) -> None:
-    """A claim that has waited for a tombstone looks at it again."""
+def test_purge_waits_for_a_restore(root: Path) -> None:
+    """A claim that has waited for a tombstone evaluates its conditions again."""
     delivery, _ = delivered(a=b"1", b=b"2"), delivered(c=b"3")
     delivery.delete()
     past_due()

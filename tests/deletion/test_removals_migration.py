@@ -18,7 +18,7 @@ BEFORE, AFTER = "0005_delivery_stores", "0006_removals"
 
 
 def migrated(name: str) -> Any:
-    """Migrate to that state and return its model of tombstones."""
+    """Migrate to this state, and return its tombstone model."""
     executor = MigrationExecutor(connection)
     executor.migrate([("devilry_storage", name)])
     executor.loader.build_graph()
@@ -27,7 +27,7 @@ def migrated(name: str) -> Any:
 
 
 def test_tombstones_without_alias_get_the_label_of_their_model() -> None:
-    """Of one name in one store the tombstone that is due last stays, with its rows."""
+    """Of several tombstones of one name, the one that is due last is kept, with its rows."""
     try:
         model = migrated(BEFORE)
         now = timezone.now()
@@ -46,7 +46,7 @@ def test_tombstones_without_alias_get_the_label_of_their_model() -> None:
             *(("b.file", "shared", "2"), ("b.file", "shared", "3")),
             *(("a.file", "shared", "4"), ("a.file", "other", "4")),
         ]
-        assert all(each.rows == [{"pk": 1}] for each in Tombstone.objects.buried())
+        assert all(row.rows == [{"pk": 1}] for row in Tombstone.objects.buried())
         with pytest.raises(IntegrityError), transaction.atomic():
             Tombstone.objects.create(model="c.file", alias="shared", name="2", due=now)
     finally:

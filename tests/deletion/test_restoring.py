@@ -1,4 +1,4 @@
-"""Deleted files come back whole, with their ids, or not at all and with a reason."""
+"""Restoring deleted files with their ids, and the reasons for which it is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from devilry_storage import signals
-from devilry_storage.deletion.purging import purge, remove_now
+from devilry_storage.deletion import purge, remove_now
 from devilry_storage.deletion.removal import claim
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.exceptions import NotRestorable
@@ -44,7 +44,7 @@ def delivery(group: Any) -> Any:
 
 
 def _picture(model: Any) -> list[Any]:
-    """Return all columns of all rows, but of a file's name only the key."""
+    """Return all columns of all rows, with keys instead of alternative names."""
     rows = list(model.objects.order_by("pk").values())
     for row in rows:
         if name := row.get("content"):
@@ -62,8 +62,8 @@ def _tombstone() -> Any:
     return Tombstone.objects.get()
 
 
-def test_a_deleted_row_comes_back_as_it_was(delivery: Any) -> None:
-    """Every column, and the bytes under another name; the old one stays buried."""
+def test_deleted_row_is_restored_exactly(delivery: Any) -> None:
+    """The bytes get another name, and the old name stays buried."""
     before = _picture(FileMeta)
     name = delivery.files[0].content.name
     delivery.files[0].delete()
@@ -79,8 +79,8 @@ def test_a_deleted_row_comes_back_as_it_was(delivery: Any) -> None:
     assert kept.due > deleted.due
 
 
-def test_restored_file_is_deleted_and_restored_again(delivery: Any) -> None:
-    """Each time it gets another name, and the purge of the old ones does no harm."""
+def test_file_is_deleted_and_restored_several_times(delivery: Any) -> None:
+    """It gets another name each time, and purging the old names does no harm."""
     for _ in range(3):
         FileMeta.objects.get(filename="a.txt").delete()
         row = restore(Tombstone.objects.exclude(rows=[]).get())
@@ -90,18 +90,18 @@ def test_restored_file_is_deleted_and_restored_again(delivery: Any) -> None:
     assert _read(row) == b"aaa"
 
 
-def test_deleted_file_is_restored_once(delivery: Any) -> None:
-    """The tombstone that is left has no rows."""
+def test_file_is_restored_once(delivery: Any) -> None:
+    """The tombstone has no rows any more."""
     delivery.files[0].delete()
     tombstone = _tombstone()
     restore(tombstone)
-    with pytest.raises(NotRestorable, match="was restored already"):
+    with pytest.raises(NotRestorable, match="was already restored"):
         restore(tombstone)
     assert FileMeta.objects.count() == 2
 
 
-def test_a_deleted_delivery_comes_back_with_all_its_files(delivery: Any) -> None:
-    """Finished, with its number, by whichever of its files is restored first."""
+def test_deleted_delivery_is_restored_with_all_files(delivery: Any) -> None:
+    """It is finished and has its number, whichever file is restored first."""
     before = _picture(Delivery), _picture(FileMeta)
     delivery.delete()
     assert not Delivery.objects.exists()
@@ -110,8 +110,8 @@ def test_a_deleted_delivery_comes_back_with_all_its_files(delivery: Any) -> None
     assert (_picture(Delivery), _picture(FileMeta)) == before
 
 
-def test_a_cleared_row_gets_its_content_back(delivery: Any) -> None:
-    """The row was there all the time."""
+def test_row_without_content_gets_its_content_back(delivery: Any) -> None:
+    """The row was not deleted."""
     before = _picture(FileMeta)
     delivery.files[0].content.delete()
     restore(_tombstone())
@@ -119,10 +119,10 @@ def test_a_cleared_row_gets_its_content_back(delivery: Any) -> None:
 
 
 @pytest.mark.parametrize("row_stays", [True, False])
-def test_restore_fails_where_the_new_name_is_buried(
+def test_restore_fails_if_the_new_name_is_buried(
     delivery: Any, monkeypatch: pytest.MonkeyPatch, row_stays: bool
 ) -> None:
-    """As an orphan, while the restore was suspended for the grace time; nothing is lost."""
+    """The restore was suspended, and its new file was buried as an orphan."""
     row = delivery.files[0]
     row.content.delete() if row_stays else row.delete()
     tombstone, store = _tombstone(), store_for(FileMeta)
@@ -142,8 +142,8 @@ def test_restore_fails_where_the_new_name_is_buried(
     assert _read(restore(tombstone)) == b"aaa"
 
 
-def test_a_delivery_comes_back_in_its_last_state(delivery: Any) -> None:
-    """Finished, though the file that is restored first was deleted before it was."""
+def test_delivery_is_restored_in_its_last_state(delivery: Any) -> None:
+    """It is finished, and a file that was deleted before the finish is refused."""
     Delivery.objects.update(successful=False, number=None)
     first, second = delivery.files
     first.delete()
@@ -158,21 +158,23 @@ def test_a_delivery_comes_back_in_its_last_state(delivery: Any) -> None:
     assert last.filename == second.filename
 
 
-def test_a_finished_delivery_never_comes_back_unfinished(delivery: Any) -> None:
-    """Not by a file that it was finished without, when nothing else is left of it."""
+def test_finished_delivery_is_not_restored_unfinished(delivery: Any) -> None:
+    """The only tombstone left is of a file that was deleted before the finish."""
     Delivery.objects.update(successful=False, number=None)
     delivery.files[0].delete()
     Delivery.objects.get().finish()
     Delivery.objects.get().delete()
     early, last = Tombstone.objects.order_by("pk")
     list(remove_now([last]))
-    with pytest.raises(NotRestorable, match=f"its delivery '{delivery.pk}' is gone"):
+    with pytest.raises(
+        NotRestorable, match=f"its delivery '{delivery.pk}' does not exist any more"
+    ):
         restore(early)
     assert not Delivery.objects.exists()
 
 
-def test_no_tombstone_keeps_as_unfinished_what_was_finished(delivery: Any) -> None:
-    """Of whichever model the file was; what else has the same id is not meant."""
+def test_finish_removes_the_delivery_from_tombstones(delivery: Any) -> None:
+    """Tombstones of all file models are changed, but not rows of other models or ids."""
     Delivery.objects.update(successful=False, number=None)
     delivery.files[0].delete()
     kept = _tombstone()
@@ -188,8 +190,8 @@ def test_no_tombstone_keeps_as_unfinished_what_was_finished(delivery: Any) -> No
     assert second.rows == [of_course, of_another, *kept.rows[1:]]
 
 
-def test_a_number_that_was_given_again_becomes_the_next(delivery: Any) -> None:
-    """Numbers are unique in a group; the other delivery keeps its own."""
+def test_restored_delivery_gets_next_number_if_its_own_is_used(delivery: Any) -> None:
+    """Numbers are unique in a group."""
     group = delivery.assignment_group
     delivery.delete()
     other = Delivery.begin(group)
@@ -203,8 +205,8 @@ def test_a_number_that_was_given_again_becomes_the_next(delivery: Any) -> None:
     assert [row.filename for row in back.files] == ["a.txt", "b.txt"]
 
 
-def test_restored_delivery_keeps_number_that_is_free(delivery: Any) -> None:
-    """Deliveries that were finished later keep theirs, too."""
+def test_restored_delivery_keeps_its_free_number(delivery: Any) -> None:
+    """So does a delivery that was finished later."""
     later = Delivery.begin(delivery.assignment_group)
     later.add_file("a.txt", b"x")
     later.finish()
@@ -215,7 +217,7 @@ def test_restored_delivery_keeps_number_that_is_free(delivery: Any) -> None:
 
 
 def test_content_replaced_before_the_finish_is_not_restored(delivery: Any) -> None:
-    """A finished delivery gets no content back that it was finished without."""
+    """The delivery was finished without this content."""
     _other_content(delivery)
     early = _tombstone()
     Delivery.objects.get().finish()
@@ -227,8 +229,8 @@ def test_content_replaced_before_the_finish_is_not_restored(delivery: Any) -> No
     assert Tombstone.objects.filter(pk=early.pk).exists()
 
 
-def test_replaced_content_comes_back_once_the_newer_is_taken_away(delivery: Any) -> None:
-    """What the message says helps: both contents have had their tombstone in turn."""
+def test_replaced_content_is_restored_after_deleting_the_newer(delivery: Any) -> None:
+    """The remedy in the message works."""
     _other_content(delivery)
     first = _tombstone()
     row = FileMeta.objects.order_by("pk")[0]
@@ -240,7 +242,7 @@ def test_replaced_content_comes_back_once_the_newer_is_taken_away(delivery: Any)
 
 
 def test_raw_save_of_a_buried_name_is_refused(delivery: Any) -> None:
-    """A fixture cannot bring a name back that a purge may be about to remove."""
+    """A purge may be about to remove the file that a fixture names."""
     delivery.files[0].delete()
     records = list(serializers.deserialize("python", _tombstone().rows))
     with pytest.raises(FileExistsError, match="belongs to a deleted file"), transaction.atomic():
@@ -251,7 +253,7 @@ def test_raw_save_of_a_buried_name_is_refused(delivery: Any) -> None:
 
 
 def test_raw_save_of_a_name_buried_under_another_alias_is_refused(delivery: Any) -> None:
-    """The alias of the store may have been changed; its files are the same."""
+    """The alias was changed, but the files are the same."""
     delivery.files[0].delete()
     Tombstone.objects.update(alias="earlier")
     records = list(serializers.deserialize("python", _tombstone().rows))
@@ -261,8 +263,8 @@ def test_raw_save_of_a_name_buried_under_another_alias_is_refused(delivery: Any)
     assert FileMeta.objects.count() == 1
 
 
-def test_raw_save_of_a_name_of_another_row_is_refused(delivery: Any) -> None:
-    """Two rows never name one object."""
+def test_raw_save_of_the_name_of_another_row_is_refused(delivery: Any) -> None:
+    """Two rows never have the same name."""
     first, second = delivery.files
     (record,) = serializers.deserialize("python", serializers.serialize("python", [first]))
     record.object.pk = second.pk + 1
@@ -274,8 +276,8 @@ def test_raw_save_of_a_name_of_another_row_is_refused(delivery: Any) -> None:
     assert not Tombstone.objects.exists()
 
 
-def test_raw_save_of_a_name_of_a_row_of_another_model_is_refused(delivery: Any) -> None:
-    """Also where the two rows have one id."""
+def test_raw_save_of_the_name_of_another_model_is_refused(delivery: Any) -> None:
+    """The two rows have the same id."""
     first = delivery.files[0]
     with override_deliverystore("deliveries", model=Note):
         note = Note(pk=first.pk, filename="n.txt", content=ContentFile(b"nnn", "n.txt"))
@@ -286,8 +288,8 @@ def test_raw_save_of_a_name_of_a_row_of_another_model_is_refused(delivery: Any) 
             record.save()
 
 
-def test_name_that_is_buried_again_is_kept_for_its_time(delivery: Any) -> None:
-    """The tombstone keeps the row that had the name at last."""
+def test_name_that_is_buried_again_gets_a_new_due_time(delivery: Any) -> None:
+    """The tombstone has the row that had the name last."""
     first, second = delivery.files
     name = first.content.name
     first.delete()
@@ -301,7 +303,7 @@ def test_name_that_is_buried_again_is_kept_for_its_time(delivery: Any) -> None:
 
 
 def test_row_that_names_the_buried_file_gets_another_name(delivery: Any) -> None:
-    """It was brought back past this package; a purge would keep the file for ever."""
+    """The row was written with SQL. A purge would always keep the old file."""
     pk = delivery.files[0].pk
     delivery.files[0].delete()
     FileMeta.objects.bulk_create([FileMeta(pk=pk, delivery=delivery, filename="a.txt")])
@@ -313,8 +315,8 @@ def test_row_that_names_the_buried_file_gets_another_name(delivery: Any) -> None
     assert _read(restored) == b"aaa"
 
 
-def test_purge_is_refused_in_a_block_of_a_test(delivery: Any) -> None:
-    """Of Django's TestCase only its own transactions do not count."""
+def test_purge_is_refused_in_a_transaction_of_a_test(delivery: Any) -> None:
+    """Only the transactions of TestCase itself are ignored."""
     list(purge())
     with transaction.atomic(), pytest.raises(RuntimeError, match="cannot run in a transaction"):
         list(purge())
@@ -322,7 +324,7 @@ def test_purge_is_refused_in_a_block_of_a_test(delivery: Any) -> None:
 
 @pytest.mark.parametrize("content", ["0/0/1/other", None])
 def test_raw_save_buries_other_content_of_the_row(delivery: Any, content: str | None) -> None:
-    """A fixture that is older, or of another site, makes no orphan of what the row had."""
+    """An older fixture does not make an orphan of the row's file."""
     (row, _) = delivery.files
     (record,) = serializers.deserialize("python", serializers.serialize("python", [row]))
     setattr(record.object, "content", None if content is None else StoredName(content))  # noqa: B010
@@ -333,8 +335,8 @@ def test_raw_save_buries_other_content_of_the_row(delivery: Any, content: str | 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_raw_save_outside_of_a_transaction_is_refused(delivery: Any) -> None:
-    """Its file could be deleted between the look and the save."""
+def test_raw_save_outside_a_transaction_is_refused(delivery: Any) -> None:
+    """Its file could be deleted between the check and the save."""
     (row, _) = delivery.files
     (record,) = serializers.deserialize("python", serializers.serialize("python", [row]))
     with pytest.raises(transaction.TransactionManagementError, match="cannot be saved raw"):
@@ -345,7 +347,7 @@ def test_raw_save_outside_of_a_transaction_is_refused(delivery: Any) -> None:
 
 
 def test_bulk_create_of_deleted_rows_is_refused(delivery: Any) -> None:
-    """Their names belong to tombstones."""
+    """Their names belong to deleted files."""
     rows = list(delivery.files)
     delivery.files.all().delete()
     with pytest.raises(FileExistsError, match="belongs to a deleted file"):
@@ -353,9 +355,9 @@ def test_bulk_create_of_deleted_rows_is_refused(delivery: Any) -> None:
     assert not FileMeta.objects.exists()
 
 
-def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:
-    """There it can be adopted; the old name is removed when it is due."""
-    old = store_for(FileMeta).save("lying/there.txt", ContentFile(b"there"))
+def test_orphan_gets_another_name_and_is_adopted(delivery: Any) -> None:
+    """The old name is removed when it is due."""
+    old = store_for(FileMeta).save("old/file.txt", ContentFile(b"there"))
     Tombstone.objects.create(
         model="devilry_deliveries.filemeta",
         alias="deliveries",
@@ -364,10 +366,10 @@ def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:
         created=timezone.now() - timedelta(days=2),
         due=timezone.now(),
     )
-    with pytest.raises(NotRestorable, match="has no rows to restore: take back"):
+    with pytest.raises(NotRestorable, match="has no rows to restore. Use take_back"):
         restore(_tombstone())
     name = take_back(_tombstone())
-    assert name.startswith("lying/there_")
+    assert name.startswith("old/file_")
     other = Delivery.begin(delivery.assignment_group)
     row = FileMeta.objects.adopt(name, delivery=other)
     assert [event.result for event in purge()] == ["removed"]
@@ -375,8 +377,8 @@ def test_orphan_is_taken_back_under_another_name(delivery: Any) -> None:
     assert not store_for(FileMeta).exists(old)
 
 
-def test_columns_that_the_models_have_lost_are_left_out(delivery: Any) -> None:
-    """A migration that drops a column does not make what was deleted before it unrestorable."""
+def test_removed_columns_are_ignored(delivery: Any) -> None:
+    """Files that were deleted before a migration removed a column can be restored."""
     before = _picture(FileMeta)
     delivery.files[0].delete()
     rows = _tombstone().rows
@@ -387,8 +389,8 @@ def test_columns_that_the_models_have_lost_are_left_out(delivery: Any) -> None:
     assert _picture(FileMeta) == before
 
 
-def test_whoever_is_gone_is_let_go_of(delivery: Any) -> None:
-    """The user may be deleted meanwhile; the delivery comes back without."""
+def test_reference_to_a_deleted_user_becomes_null(delivery: Any) -> None:
+    """The delivery is restored without its user."""
     user = delivery.delivered_by
     delivery.delete()
     user.delete()
@@ -396,15 +398,13 @@ def test_whoever_is_gone_is_let_go_of(delivery: Any) -> None:
     assert Delivery.objects.get().delivered_by is None
 
 
-def test_a_file_is_told_of_when_it_is_back(
-    delivery: Any, django_capture_on_commit_callbacks: Any
-) -> None:
-    """The signal is that of a file that was stored."""
+def test_restore_sends_file_stored(delivery: Any, django_capture_on_commit_callbacks: Any) -> None:
+    """A restored file counts as stored."""
     delivery.files[0].delete()
-    told: list[Any] = []
+    sent: list[Any] = []
 
     def receive(*, instance: Any, name: str, size: int, **kwargs: Any) -> None:
-        told.append((instance.filename, size))
+        sent.append((instance.filename, size))
 
     signals.file_stored.connect(receive)
     try:
@@ -412,14 +412,14 @@ def test_a_file_is_told_of_when_it_is_back(
             restore(_tombstone())
     finally:
         signals.file_stored.disconnect(receive)
-    assert told == [("a.txt", 3)]
+    assert sent == [("a.txt", 3)]
 
 
-def _gone(delivery: Any) -> str:
+def _bytes_missing(delivery: Any) -> str:
     row = delivery.files[0]
     row.delete()
     store_for(FileMeta).delete(row.content.name)
-    return "nothing is left"
+    return "is missing in the store"
 
 
 def _other_size(delivery: Any) -> str:
@@ -450,7 +450,7 @@ def _group_gone(delivery: Any) -> str:
     delivery.delete()
     Tombstone.objects.exclude(pk=Tombstone.objects.order_by("pk")[0].pk).delete()
     group.delete()
-    return "is gone. Restore that first"
+    return "does not exist any more. Restore that first"
 
 
 def _no_model(delivery: Any) -> str:
@@ -472,7 +472,7 @@ def _finished_without(delivery: Any) -> str:
     return "was deleted before devilry_deliveries.Delivery"
 
 
-def _stored_by_somebody_else(delivery: Any) -> str:
+def _stored_by_another_upload(delivery: Any) -> str:
     row = delivery.files[0]
     pk = row.pk
     row.delete()
@@ -485,7 +485,7 @@ def _model_changed(delivery: Any) -> str:
     rows = _tombstone().rows
     rows[-1]["fields"]["size"] = "many"
     Tombstone.objects.update(rows=rows)
-    return "its models changed"
+    return "its models have changed"
 
 
 def _no_row_of_the_model(delivery: Any) -> str:
@@ -495,15 +495,15 @@ def _no_row_of_the_model(delivery: Any) -> str:
 
 
 REFUSED = [
-    *(_gone, _other_size, _other_content, _filename_taken, _finished_without),
-    *(_group_gone, _no_model, _other_store, _stored_by_somebody_else),
+    *(_bytes_missing, _other_size, _other_content, _filename_taken, _finished_without),
+    *(_group_gone, _no_model, _other_store, _stored_by_another_upload),
     *(_model_changed, _no_row_of_the_model),
 ]
 
 
 @pytest.mark.parametrize("change", REFUSED, ids=lambda change: change.__name__)
-def test_what_cannot_come_back_says_why_and_changes_nothing(delivery: Any, change: Any) -> None:
-    """The tombstone stays, and so do all rows."""
+def test_impossible_restore_changes_nothing(delivery: Any, change: Any) -> None:
+    """The message has the reason. The tombstone and all rows are unchanged."""
     reason = change(delivery)
     before = _picture(FileMeta), _picture(Delivery), _picture(Tombstone)
     with pytest.raises(NotRestorable) as caught:
@@ -512,24 +512,24 @@ def test_what_cannot_come_back_says_why_and_changes_nothing(delivery: Any, chang
     assert (_picture(FileMeta), _picture(Delivery), _picture(Tombstone)) == before
 
 
-def test_a_tombstone_that_was_carried_out_meanwhile_restores_nothing(delivery: Any) -> None:
-    """Claimed is enough, whether the bytes are removed already or not."""
+def test_claimed_tombstone_cannot_be_restored(delivery: Any) -> None:
+    """The bytes need not be removed yet."""
     delivery.files[0].delete()
     stale = _tombstone()
     assert claim(FileMeta, Tombstone.objects.all()) == 1
-    with pytest.raises(NotRestorable, match="is being removed for good"):
+    with pytest.raises(NotRestorable, match="is being permanently removed"):
         restore(stale)
     list(purge())
-    with pytest.raises(NotRestorable, match="was removed for good"):
+    with pytest.raises(NotRestorable, match="was permanently removed"):
         take_back(stale)
     Tombstone.objects.all().delete()
-    with pytest.raises(NotRestorable, match="was removed for good meanwhile"):
+    with pytest.raises(NotRestorable, match="was permanently removed meanwhile"):
         restore(stale)
     assert FileMeta.objects.count() == 1
 
 
-def _meanwhile(act: Callable[[], object]) -> Any:
-    """Do something while a restore duplicates the bytes."""
+def _during_restore(act: Callable[[], object]) -> Any:
+    """Call a function after a restore has duplicated the bytes."""
     store = type(store_for(FileMeta))
     duplicate = store.duplicate
 
@@ -542,11 +542,11 @@ def _meanwhile(act: Callable[[], object]) -> Any:
 
 
 def test_file_that_is_claimed_during_a_restore_is_not_restored(delivery: Any) -> None:
-    """The purge was first; its rows are gone."""
+    """The purge wins, and the rows are erased."""
     delivery.files[0].delete()
     with (
-        _meanwhile(lambda: claim(FileMeta, Tombstone.objects.all())),
-        pytest.raises(NotRestorable, match="is being removed for good"),
+        _during_restore(lambda: claim(FileMeta, Tombstone.objects.all())),
+        pytest.raises(NotRestorable, match="is being permanently removed"),
     ):
         restore(_tombstone())
     assert FileMeta.objects.count() == 1
@@ -554,7 +554,7 @@ def test_file_that_is_claimed_during_a_restore_is_not_restored(delivery: Any) ->
 
 
 def test_content_stored_during_a_restore_is_kept(delivery: Any) -> None:
-    """Another restore, or an upload into the row, was first."""
+    """An upload into the row wins."""
     Delivery.objects.update(successful=False, number=None)
     pk = delivery.files[0].pk
     delivery.files[0].content.delete()
@@ -564,14 +564,14 @@ def test_content_stored_during_a_restore_is_kept(delivery: Any) -> None:
         row.content = ContentFile(b"new", "a.txt")
         row.save()
 
-    with _meanwhile(store_other), pytest.raises(NotRestorable, match="other content now"):
+    with _during_restore(store_other), pytest.raises(NotRestorable, match="other content now"):
         restore(_tombstone())
     assert _read(FileMeta.objects.get(pk=pk)) == b"new"
     assert _tombstone().rows != []
 
 
-def test_restore_that_is_refused_stores_nothing(delivery: Any) -> None:
-    """Bytes that no row gets would be an orphan."""
+def test_refused_restore_stores_nothing(delivery: Any) -> None:
+    """Otherwise the new file would be an orphan."""
     _other_content(delivery)
     before = {entry.name for entry in store_for(FileMeta).scan()}
     with pytest.raises(NotRestorable):
@@ -580,17 +580,17 @@ def test_restore_that_is_refused_stores_nothing(delivery: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_bytes_are_duplicated_outside_of_transactions(delivery: Any) -> None:
-    """A copy of gigabytes within S3 holds no lock."""
+def test_bytes_are_duplicated_outside_transactions(delivery: Any) -> None:
+    """Copying gigabytes within S3 locks no rows."""
     delivery.files[0].delete()
     seen = []
-    with _meanwhile(lambda: seen.append(connection.in_atomic_block)):
+    with _during_restore(lambda: seen.append(connection.in_atomic_block)):
         restore(_tombstone())
     assert seen == [False]
 
 
-def test_children_and_parents_come_back(delivery: Any) -> None:
-    """The rows of a multi-table child, and of a plain parent."""
+def test_multi_table_children_and_parents_are_restored(delivery: Any) -> None:
+    """So are the rows of models without multi-table inheritance."""
     Delivery.objects.update(successful=False)
     delivery.refresh_from_db()
     marked = MarkedFile(delivery=delivery, filename="m.txt", mark="x")
@@ -610,8 +610,8 @@ def test_children_and_parents_come_back(delivery: Any) -> None:
     assert (_picture(MarkedFile), _picture(Paper), _picture(Note)) == before
 
 
-def test_migration_fills_in_what_is_searched_for(delivery: Any) -> None:
-    """Tombstones that were written before it are found as those after it are."""
+def test_migration_fills_the_search_columns(delivery: Any) -> None:
+    """Older tombstones are found like new ones."""
     delivery.delete()
     Note(filename="n.txt", content=ContentFile(b"nnn", "n.txt")).save()
     Note.objects.all().delete()
@@ -624,27 +624,27 @@ def test_migration_fills_in_what_is_searched_for(delivery: Any) -> None:
 
 
 def _reading(**values: Any) -> Any:
-    """Return a reading of the station whose number is the id of another one."""
+    """Return a reading of a station whose number is the id of another station."""
     first, second = (Station.objects.create(pk=pk, number=pk + 1) for pk in (1, 2))
     assert first.number == second.pk
     content = ContentFile(b"23", "r.txt")
     return Reading.objects.create(delivery=first, filename="r.txt", content=content, **values)
 
 
-def test_owner_is_found_by_the_field_that_a_key_is_to(group: Any) -> None:
-    """The tombstone keeps the row that the file belongs to, whatever has its number as id."""
+def test_delivery_is_found_by_to_field(group: Any) -> None:
+    """The number of one station is the id of another one."""
     row = _reading()
     pk, number = row.delivery.pk, row.delivery.number
     row.delete()
-    kept = [each for each in _tombstone().rows if each["model"] == "testapp.station"]
-    assert [each["pk"] for each in kept] == [pk]
+    stations = [row for row in _tombstone().rows if row["model"] == "testapp.station"]
+    assert [station["pk"] for station in stations] == [pk]
     Station.objects.get(pk=pk).delete()
     assert restore(_tombstone()).delivery_id == number
     assert Station.objects.get(pk=pk).number == number
 
 
-def test_file_without_an_owner_is_restored(group: Any) -> None:
-    """Its name is an alternative of the old one."""
+def test_file_without_a_delivery_is_restored(group: Any) -> None:
+    """Its new name is an alternative of the old name."""
     row = _reading()
     row.delivery.delete()
     Reading.objects.get().delete()

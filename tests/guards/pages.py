@@ -822,27 +822,27 @@ GUARDS: list[Guard] = [
         "admin/dashboard.py",
         'self._has_perm(request, "refresh_statistics") and self.has_view_permission(request)',
         'self._has_perm(request, "refresh_statistics")',
-        (f"{_DASHBOARD}::test_refresh_permission_without_view_permission_counts_nothing",),
+        (f"{_DASHBOARD}::test_refresh_needs_the_view_permission",),
     ),
     Guard(
         "admin/dashboard.py",
         "        if not self.has_refresh_permission(request):\n"
         "            raise PermissionDenied\n",
         "",
-        (f"{_DASHBOARD}::test_refresh_needs_permission_post_and_csrf_token",),
+        (f"{_DASHBOARD}::test_refresh_needs_permission_post_and_token",),
     ),
     Guard(
         "admin/dashboard.py",
         '        if request.method != "POST":\n'
         '            return HttpResponseNotAllowed(["POST"])\n',
         "",
-        (f"{_DASHBOARD}::test_refresh_needs_permission_post_and_csrf_token",),
+        (f"{_DASHBOARD}::test_refresh_needs_permission_post_and_token",),
     ),
     Guard(
         "admin/dashboard.py",
         "        if not self.has_view_permission(request):\n            raise PermissionDenied\n",
         "",
-        (f"{_DASHBOARD}::test_the_dashboard_is_for_whoever_may_view_it",),
+        (f"{_DASHBOARD}::test_dashboard_needs_the_view_permission",),
     ),
     Guard(
         "admin/base.py",

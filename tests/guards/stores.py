@@ -481,7 +481,7 @@ GUARDS: list[Guard] = [
         "storages/tree.py",
         ('            if os.listdir(self.root):\n                return ""'),
         '            return ""',
-        (f"{PURGE}test_an_empty_root_is_refused",),
+        (f"{PURGE}test_empty_root_is_refused",),
     ),
     # -- storages/filesystem.py --
     Guard(
@@ -1580,7 +1580,7 @@ GUARDS: list[Guard] = [
         "storages/s3/store.py",
         "value if HONOURED[key] else REDACTED",
         "value",
-        (f"{INFO}test_options_that_may_be_secret_are_told_as_set",),
+        (f"{INFO}test_info_hides_options_that_may_be_secret",),
         needs=("servers",),
     ),
     Guard(
@@ -1602,7 +1602,7 @@ GUARDS: list[Guard] = [
         "storages/s3/storage.py",
         'return [folder for folder in folders if folder not in {"", ours}], [',
         "return [folder for folder in folders if folder], [",
-        (f"{INFO}test_a_probe_leaves_nothing_that_a_listing_shows",),
+        (f"{INFO}test_probe_leaves_no_listed_file",),
         needs=("servers",),
     ),
     # -- storages/s3/writing.py --

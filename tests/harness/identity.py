@@ -13,9 +13,9 @@ from django.core.management.color import no_style
 from django.db import connection
 from django.test.utils import override_settings
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.identity import recognition
+from devilry_storage.identity import forget
 from devilry_storage.identity.marks import read_mark, read_sites
 from devilry_storage.models import StoreMark, Tombstone
 from devilry_storage.resolving import store_for
@@ -59,8 +59,8 @@ def site(key: str = PRODUCTION, **more: Any) -> Iterator[None]:
 
 
 def restart() -> None:
-    """Forget the stores that this process has recognised."""
-    recognition.forget(using="default")
+    """Forget what this process has seen of stores."""
+    forget(using="default")
 
 
 def empty_database() -> None:

@@ -1,4 +1,4 @@
-"""A store is recognised: writing asks for the files, removing for the mark."""
+"""Identity of stores: a save needs the files of the rows, a removal needs the mark."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ from django.test import TestCase
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils.module_loading import import_string
 
-from devilry_storage.deletion.orphans import bury_orphan
-from devilry_storage.deletion.purging import purge, remove_now
+from devilry_storage.deletion import bury_orphan, purge, remove_now
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotAnOrphan, StoreInUse, StoreNotRecognised
-from devilry_storage.identity import recognition
+from devilry_storage.identity import (
+    MarkedStore,
+    accept,
+    accepted_at,
+    check_writing,
+    recognition,
+    removal_problem,
+    writing,
+)
 from devilry_storage.identity.marks import note_site, read_mark, read_sites
-from devilry_storage.identity.recognition import accept, accepted_at, removal_problem
 from devilry_storage.identity.sites import digests
 from devilry_storage.models import StoreMark, Tombstone
 from devilry_storage.resolving import store_for
@@ -96,7 +102,7 @@ def production(count: int = 4) -> None:
         delivered(**{f"f{number}": b"x" * number for number in range(1, count + 1)})
 
 
-# -- Sites that may do all --
+# -- Sites that may store and remove --
 
 
 def _first(entry: dict[str, Any]) -> None:
@@ -104,7 +110,7 @@ def _first(entry: dict[str, Any]) -> None:
 
 
 def _upgraded(entry: dict[str, Any]) -> None:
-    """Rows and files, but no mark: the site has used an older version."""
+    """The site has rows and files, but no mark, because it used an older version."""
     with stored_in({**entry, "OPTIONS": {**entry["OPTIONS"], "identity": False}}):
         production()
     assert mark_uuid() is None
@@ -150,7 +156,7 @@ def _interrupted(entry: dict[str, Any]) -> None:
 
 
 def _in_transactions(entry: dict[str, Any]) -> None:
-    """ATOMIC_REQUESTS: no save is outside of a transaction."""
+    """Every save is in a transaction, as with ATOMIC_REQUESTS."""
     with site(), transaction.atomic():
         delivered(a=b"1", b=b"2", c=b"3")
     assert not StoreMark.objects.exists()
@@ -261,7 +267,7 @@ def test_other_site_stores_but_removes_only_when_accepted(
 def test_restored_dump_with_the_same_key_does_not_remove(
     with_memory: bool, entry: dict[str, Any]
 ) -> None:
-    """On PostgreSQL a dump that is restored elsewhere has another table OID."""
+    """On PostgreSQL a restored dump has another table OID."""
     production()
     restored_elsewhere()
     _dump(with_memory=with_memory)()
@@ -346,20 +352,20 @@ def _bury_orphan() -> str:
 
 
 @pytest.mark.parametrize("remove", [_after_commit, _remove_now, _bury_orphan])
-def test_other_site_removes_in_no_way(
+def test_other_site_removes_nothing(
     remove: Callable[[], str], entry: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     production()
     before = files()
     with site(STAGING):
-        said = remove()
-        assert "does not know this site" in said + caplog.text
-        assert ACCEPT in said + caplog.text
+        output = remove()
+        assert "does not know this site" in output + caplog.text
+        assert ACCEPT in output + caplog.text
         assert files() == before
 
 
 def test_copy_of_rows_and_files_stores_but_does_not_remove(root: Path, tmp_path: Path) -> None:
-    """A laptop with a dump and a copy of the folder: another location, the same mark."""
+    """A laptop has a dump, and a copy of the folder with the same mark."""
     production()
     copy = tmp_path / "laptop"
     shutil.copytree(root, copy)
@@ -373,7 +379,7 @@ def test_copy_of_rows_and_files_stores_but_does_not_remove(root: Path, tmp_path:
 
 
 def test_store_with_another_mark_keeps_files(entry: dict[str, Any]) -> None:
-    """The rows' files are there, so files are stored; but removing asks for the mark."""
+    """Files are stored, because those of the rows are there; but a removal needs the mark."""
     production()
     StoreMark.objects.update(uuid=uuid.uuid4())
     with site():
@@ -430,7 +436,7 @@ def test_accept_makes_a_missing_mark_with_the_remembered_uuid(entry: dict[str, A
 
 
 def test_purge_that_removes_nothing_is_not_noted(entry: dict[str, Any]) -> None:
-    """Neither one without work nor one that is refused."""
+    """A purge without due files is not noted, nor is one that is refused."""
     production(count=4)
     with site():
         assert list(purge()) == []
@@ -459,7 +465,7 @@ def test_removing_is_noted_once_a_day(entry: dict[str, Any]) -> None:
         assert again.removed > noted.removed
 
 
-# -- Wrong places --
+# -- Wrong stores --
 
 
 def _row(delivery: Delivery) -> FileMeta:
@@ -486,8 +492,8 @@ WAYS: dict[str, Callable[[Delivery], object]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("restarted", [False, True])
-def test_unmounted_disk_takes_no_file(way: str, restarted: bool, root: Path) -> None:
-    """After the first save of the process, and before it: the database remembers the mark."""
+def test_save_on_unmounted_disk_is_refused(way: str, restarted: bool, root: Path) -> None:
+    """The database remembers the mark, so that a new process refuses the save, too."""
     production()
     away = root.with_name("unmounted")
     with site():
@@ -506,8 +512,8 @@ def test_unmounted_disk_takes_no_file(way: str, restarted: bool, root: Path) -> 
         assert_removes()
 
 
-def test_unmounted_disk_takes_no_file_without_rows_either(root: Path) -> None:
-    """The mark that the database remembers says that it is another place; --accept lifts it."""
+def test_save_on_unmounted_disk_is_refused_without_rows(root: Path) -> None:
+    """The remembered mark is missing. --accept permits saves."""
     production()
     with site():
         Delivery.objects.all().delete()
@@ -521,7 +527,7 @@ def test_unmounted_disk_takes_no_file_without_rows_either(root: Path) -> None:
         store_one()
 
 
-def test_copy_of_a_delivery_is_refused_by_an_unmounted_disk(root: Path) -> None:
+def test_copy_of_a_delivery_on_unmounted_disk_is_refused(root: Path) -> None:
     production()
     with site():
         source, target = Delivery.objects.get(), AssignmentGroup.objects.get()
@@ -535,7 +541,7 @@ def test_copy_of_a_delivery_is_refused_by_an_unmounted_disk(root: Path) -> None:
 
 
 def test_ordinary_name_is_not_stored_on_an_unmounted_disk(root: Path) -> None:
-    """What has no row is not stored either, once the mark is known."""
+    """A file without a row is refused, too, once the mark is known."""
     production()
     with site():
         store_one()
@@ -549,7 +555,7 @@ def test_ordinary_name_is_not_stored_on_an_unmounted_disk(root: Path) -> None:
 def test_copy_of_the_rows_alone_is_refused_until_forced(
     entry: dict[str, Any], kind: str, tmp_path: Path
 ) -> None:
-    """Another folder or bucket, in which none of the files is."""
+    """The new location has none of the files."""
     production()
     with stored_in(entry_of(kind, tmp_path)), site():
         for _ in range(2):
@@ -577,7 +583,7 @@ def test_other_prefix_of_the_bucket_is_refused(
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])
-def test_half_of_the_newest_files_are_enough(kept: int, entry: dict[str, Any]) -> None:
+def test_save_needs_half_of_the_newest_files(kept: int, entry: dict[str, Any]) -> None:
     words = {0: "none", 1: "only 1"}
     production(count=4)
     _lose_mark()
@@ -593,7 +599,7 @@ def test_half_of_the_newest_files_are_enough(kept: int, entry: dict[str, Any]) -
 
 
 def test_emptied_store_removes_nothing(entry: dict[str, Any]) -> None:
-    """No row is left, so none is missing; but the mark is, and it is remembered."""
+    """No row is left whose file could be missing, but the remembered mark is missing."""
     production(count=2)
     with site():
         for row in FileMeta.objects.all():
@@ -611,7 +617,7 @@ def test_store_that_never_had_a_mark_and_is_empty_removes_nothing(entry: dict[st
     assert mark_uuid() is None
 
 
-def test_two_aliases_of_one_place_remove_nothing(
+def test_two_aliases_of_one_store_remove_nothing(
     entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     production()
@@ -622,12 +628,12 @@ def test_two_aliases_of_one_place_remove_nothing(
         with site():
             Note(filename="n").content.save("n.txt", ContentFile(b"note"))
             assert StoreMark.objects.count() == 2
-            assert_keeps("are one place", "'again'")
+            assert_keeps("name the same store", "'again'")
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_store_without_its_folder_of_temp_files_takes_files(restarted: bool, root: Path) -> None:
-    """A copy that leaves empty folders out is still the marked store."""
+def test_missing_folder_of_temp_files_is_created(restarted: bool, root: Path) -> None:
+    """Some tools do not copy empty folders."""
     production()
     with site():
         store_one()
@@ -642,7 +648,7 @@ def test_store_without_its_folder_of_temp_files_takes_files(restarted: bool, roo
 def test_store_made_at_each_use_is_recognised(
     entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A function as ``storage=`` may return a new store each time."""
+    """A callable ``storage=`` may return a new store at each use."""
     field = FileMeta._meta.get_field("content")
     monkeypatch.setattr(field, "given_storage", lambda: _new_store(entry))
     with site():
@@ -655,10 +661,10 @@ def _new_store(entry: dict[str, Any]) -> Any:
     return import_string(entry["BACKEND"])(**entry["OPTIONS"])
 
 
-# -- Stores that cannot be asked --
+# -- Stores that fail --
 
 
-ODD = {
+INVALID = {
     "truncated": b'{"version": 1, "uuid": "',
     "empty": b"",
     "not JSON": b"<html>",
@@ -676,28 +682,28 @@ CHANGED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("case", ODD)
-def test_odd_mark_stops_removing_not_storing(
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_mark_stops_removing_not_storing(
     case: str, entry: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     production()
-    own().replace("store.json", ODD[case])
+    own().replace("store.json", INVALID[case])
     with site():
         store_one()
         assert "store.json" in caplog.text
-        assert_keeps("the store cannot be asked", "store.json")
-    assert own().read("store.json") == ODD[case][:4097]
+        assert_keeps("the store cannot be checked", "store.json")
+    assert own().read("store.json") == INVALID[case][:4097]
 
 
 @pytest.mark.parametrize("field", CHANGED)
-def test_mark_with_an_invalid_field_is_odd(field: str, root: Path) -> None:
+def test_mark_with_an_invalid_field_is_invalid(field: str, root: Path) -> None:
     production()
     mark = root / ".devilry-storage" / "store.json"
     mark.write_text(json.dumps({**json.loads(mark.read_text()), field: CHANGED[field]}))
-    assert "the store cannot be asked" in removal_problem(FileMeta, "default")
+    assert "the store cannot be checked" in removal_problem(FileMeta, "default")
 
 
-def test_mark_that_is_too_long_is_odd(root: Path) -> None:
+def test_mark_that_is_too_long_is_invalid(root: Path) -> None:
     production()
     mark = root / ".devilry-storage" / "store.json"
     mark.write_text(mark.read_text() + " " * 5000)
@@ -707,7 +713,7 @@ def test_mark_that_is_too_long_is_odd(root: Path) -> None:
 def test_unreadable_mark_stops_removing_not_storing(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A symlink in its place is not followed."""
+    """The mark is a symlink, which is not followed."""
     production()
     mark = root / ".devilry-storage" / "store.json"
     mark.unlink()
@@ -716,10 +722,10 @@ def test_unreadable_mark_stops_removing_not_storing(
         store_one()
         store_one()
         assert caplog.text.count("cannot be recognised") == 1
-        assert_keeps("the store cannot be asked")
+        assert_keeps("the store cannot be checked")
 
 
-# -- What has no identity --
+# -- Stores without identity --
 
 
 def test_store_without_the_option_has_no_mark(entry: dict[str, Any]) -> None:
@@ -740,7 +746,7 @@ def test_overridden_store_has_no_mark(entry: dict[str, Any]) -> None:
 
 
 class InTestCase(TestCase):
-    """A site's own tests: rows are never committed."""
+    """Tests of a site, whose rows are never committed."""
 
     def test_nothing_is_made_or_remembered(self) -> None:
         with ExitStack() as stack:
@@ -752,7 +758,7 @@ class InTestCase(TestCase):
             assert not StoreMark.objects.exists()
             assert mark_uuid() is None
 
-    def test_rows_of_fixtures_without_files_refuse_nothing(self) -> None:
+    def test_fixtures_without_files_do_not_stop_saves(self) -> None:
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             stack.enter_context(stored_in(entry_of("disk", Path(folder))))
@@ -763,7 +769,7 @@ class InTestCase(TestCase):
 
 
 def test_marked_folder_emptied_by_tests_is_used_again(root: Path) -> None:
-    """TransactionTestCase leaves a mark; its tear-down removes the folder and flushes."""
+    """A TransactionTestCase leaves a mark, removes the folder and flushes the database."""
     production()
     with site():
         store_one()
@@ -774,7 +780,7 @@ def test_marked_folder_emptied_by_tests_is_used_again(root: Path) -> None:
 
 
 def test_databases_of_parallel_tests_share_a_location(entry: dict[str, Any]) -> None:
-    """pytest-xdist: each worker has rows of its own and stores in the same place."""
+    """With pytest-xdist, each worker has its own database, and all have the same store."""
     for _ in range(3):
         with site():
             delivered(a=b"1", b=b"2")
@@ -813,7 +819,7 @@ print("stored")
 """
 
 
-def test_two_first_writers_make_one_mark(entry: dict[str, Any]) -> None:
+def test_concurrent_first_saves_make_one_mark(entry: dict[str, Any]) -> None:
     AssignmentGroup.objects.create(name="group")
     stores = json.dumps(
         {
@@ -835,37 +841,37 @@ def test_two_first_writers_make_one_mark(entry: dict[str, Any]) -> None:
         assert writer.stdin is not None
         writer.stdin.write("\n")
         writer.stdin.flush()
-    said = [writer.communicate(timeout=60)[0] for writer in writers]
-    assert said == ["stored\n"] * 4
+    output = [writer.communicate(timeout=60)[0] for writer in writers]
+    assert output == ["stored\n"] * 4
     assert StoreMark.objects.get().uuid == mark_uuid()
     assert sites() == 1
     assert FileMeta.objects.count() == 4
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(recognition, "read_mark"), (recognition.Marked, "remembered")]
+    ("owner", "name"), [(recognition, "read_mark"), (MarkedStore, "remembered")]
 )
-def test_another_writer_makes_the_mark_between_two_looks(
+def test_concurrent_save_makes_the_mark_between_two_reads(
     root: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
-    """It has made and remembered the mark after this look, but not stored its file yet."""
+    """Another process makes and remembers the mark after this one has read."""
     read = getattr(owner, name)
 
-    def read_then_let_the_other_write(argument: Any) -> Any:
+    def read_then_save_concurrently(argument: Any) -> Any:
         seen = read(argument)
         monkeypatch.undo()
-        recognition.check_writing(FileMeta, "default")
+        check_writing(FileMeta, "default")
         return seen
 
-    monkeypatch.setattr(owner, name, read_then_let_the_other_write)
-    recognition.check_writing(FileMeta, "default")
+    monkeypatch.setattr(owner, name, read_then_save_concurrently)
+    check_writing(FileMeta, "default")
     assert StoreMark.objects.get().uuid == mark_uuid()
 
 
-# -- What it costs, and what is seen --
+# -- Costs and contents --
 
 
-def test_save_in_steady_state_sends_no_statement_more(entry: dict[str, Any]) -> None:
+def test_save_in_steady_state_sends_no_additional_statement(entry: dict[str, Any]) -> None:
     """The same statements as with ``identity=False``."""
 
     def statements() -> list[str]:
@@ -910,31 +916,31 @@ def test_mark_names_layout_and_interval(entry: dict[str, Any]) -> None:
     assert set(json.loads(data)) == {"version", "uuid", "layout", "interval", "created", "site"}
 
 
-def test_look_is_repeated_when_the_folder_is_another(
+def test_check_is_repeated_if_the_folder_is_replaced(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = []
-    settle = recognition._settle
+    checks = []
+    settle = recognition.settle
 
     def counted(found: Any, **how: Any) -> Any:
-        looks.append(found)
+        checks.append(found)
         return settle(found, **how)
 
-    monkeypatch.setattr(recognition, "_settle", counted)
+    monkeypatch.setattr(writing, "settle", counted)
     production()
     with site():
         store_one()
         store_one()
-        assert len(looks) == 2  # production's, and that after the restart
+        assert len(checks) == 2  # in production(), and after the restart
         away = root.with_name("away")
         root.rename(away)
         shutil.copytree(away, root)
         store_one()
         store_one()
-    assert len(looks) == 3
+    assert len(checks) == 3
 
 
-def test_warning_is_logged_where_another_mark_has_the_files(
+def test_warning_is_logged_for_another_mark_with_the_files(
     entry: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     production()

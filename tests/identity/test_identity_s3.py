@@ -1,4 +1,4 @@
-"""The identity of a store on S3: few requests, and a server that cannot be asked stops no save."""
+"""Identity of stores on S3: the requests it sends, and servers that fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import StoreMark
 
@@ -44,14 +44,16 @@ def options(proxy: HttpProxy, bucket: str) -> dict[str, Any]:
 
 @pytest.fixture
 def group(options: dict[str, Any]) -> Iterator[AssignmentGroup]:
-    """The group of a site whose files are on S3; its process knows the server."""
+    """A group of a site on S3, whose process has checked the store."""
     with stored_in({"BACKEND": S3, "OPTIONS": options}), site():
         delivered(a=b"1", b=b"2")
         yield AssignmentGroup.objects.get()
 
 
-def test_steady_state_sends_no_request_more(group: AssignmentGroup, proxy: HttpProxy) -> None:
-    """However a file is stored, it is one request for each."""
+def test_steady_state_sends_no_additional_request(
+    group: AssignmentGroup, proxy: HttpProxy
+) -> None:
+    """Each file is stored with one request."""
     delivery = Delivery.begin(group)
     proxy.forget()
     delivery.add_file("a.txt", b"a")
@@ -59,7 +61,7 @@ def test_steady_state_sends_no_request_more(group: AssignmentGroup, proxy: HttpP
     delivery.add_files({f"{number}.txt": b"data" for number in range(5)})
     assert proxy.operations() == ["PutObject"] * 7
     delivery.finish()
-    delivery.copy(group)  # the process asks whether copies are conditional
+    delivery.copy(group)  # the process tests whether copies are conditional
     proxy.forget()
     delivery.copy(group)
     assert sorted(proxy.operations()) == ["CopyObject"] * 7 + ["ListObjectsV2"]
@@ -94,19 +96,19 @@ def test_purge_reads_mark_and_site(group: AssignmentGroup, proxy: HttpProxy) -> 
 @pytest.mark.parametrize(
     "fault", [Answer(403, "AccessDenied"), Answer(503, "SlowDown"), Answer(400, "Odd")]
 )
-def test_server_that_cannot_be_asked_stops_removing_not_storing(
+def test_server_that_fails_stops_removing_not_storing(
     fault: Answer, group: AssignmentGroup, proxy: HttpProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     restart()
     proxy.fault("GetObject", fault)
     store_one()
-    assert "cannot be recognised, and files are stored all the same" in caplog.text
+    assert "cannot be recognised; files are stored anyway" in caplog.text
     proxy.fault("GetObject", fault)
-    assert_keeps("the store cannot be asked", fault.code)
+    assert_keeps("the store cannot be checked", fault.code)
     assert (sites(), mark_uuid()) == (1, StoreMark.objects.get().uuid)
 
 
-def test_store_that_could_not_be_asked_is_not_asked_by_each_save(
+def test_failed_check_is_not_repeated_by_each_save(
     group: AssignmentGroup, proxy: HttpProxy
 ) -> None:
     delivery = Delivery.begin(group)
@@ -118,7 +120,7 @@ def test_store_that_could_not_be_asked_is_not_asked_by_each_save(
     assert proxy.operations().count("GetObject") == 1
 
 
-def test_unwritable_mark_stops_no_save(
+def test_unwritable_mark_does_not_stop_saves(
     options: dict[str, Any], proxy: HttpProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A bucket policy forbids the store's own objects."""

@@ -1,4 +1,4 @@
-"""What is shown of the identity of stores: the command, deliverystore_info, checks, the admin."""
+"""Identity of stores in commands, checks and the admin."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STORE_PAGE = "/admin/devilry_storage/storebrowser/devilry_deliveries.filemeta/"
 
 
 class Bare(DeliveryStoreMixin, FileSystemStorage):
-    """A store of a site's own, without a mark."""
+    """A store class of a site, which has no mark."""
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def _shown(**options: Any) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def test_command_shows_mark_sites_and_that_removing_is_allowed(entry: dict[str, Any]) -> None:
+def test_command_shows_mark_sites_and_permission(entry: dict[str, Any]) -> None:
     with site(PRODUCTION):
         out, err = _shown()
     assert err == ""
@@ -76,7 +76,7 @@ def test_command_shows_mark_sites_and_that_removing_is_allowed(entry: dict[str, 
     assert "removing    allowed" in out
 
 
-def test_command_says_why_another_site_may_not_remove(entry: dict[str, Any]) -> None:
+def test_command_shows_why_another_site_may_not_remove(entry: dict[str, Any]) -> None:
     with site(STAGING):
         out, err = _shown()
     assert err == ""
@@ -94,8 +94,8 @@ def test_command_writes_nothing_unless_it_accepts(tmp_path: Path) -> None:
         assert (mark_uuid(), StoreMark.objects.count()) == (None, 0)
 
 
-def test_showing_makes_no_mark(tmp_path: Path) -> None:
-    """Also where a write would make one."""
+def test_command_does_not_make_a_mark(tmp_path: Path) -> None:
+    """A save would make one."""
     entry = entry_of("disk", tmp_path)
     with stored_in({**entry, "OPTIONS": {**entry["OPTIONS"], "identity": False}}), site():
         delivered(a=b"1")
@@ -134,14 +134,14 @@ def test_command_refuses_to_accept_while_another_site_removes(entry: dict[str, A
     ("options", "words"),
     [({"store": "unknown"}, "No store 'unknown'"), ({"force": True}, "--force is for --accept")],
 )
-def test_command_names_what_cannot_be_done(
+def test_command_reports_invalid_options(
     options: dict[str, Any], words: str, entry: dict[str, Any]
 ) -> None:
     assert words in _shown(**options)[1]
 
 
-def test_command_reports_an_odd_mark(entry: dict[str, Any]) -> None:
-    own().replace("store.json", b"odd")
+def test_command_reports_an_invalid_mark(entry: dict[str, Any]) -> None:
+    own().replace("store.json", b"invalid")
     out, err = _shown(accept=True)
     assert out == ""
     assert "'.devilry-storage/store.json' cannot be used" in err
@@ -165,7 +165,7 @@ def test_probe_shows_the_mark_and_whether_the_site_removes(entry: dict[str, Any]
     assert "yes  this site may remove files" in out.getvalue()
 
 
-def test_probe_fails_where_the_site_may_not_remove(entry: dict[str, Any]) -> None:
+def test_probe_fails_if_the_site_may_not_remove(entry: dict[str, Any]) -> None:
     out = StringIO()
     with site(STAGING), pytest.raises(CommandError):
         call_command("deliverystore_info", probe=True, stdout=out)

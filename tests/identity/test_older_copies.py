@@ -1,4 +1,4 @@
-"""Nothing that a row needs is removed after older files or an older dump were restored."""
+"""Purges after a restore of older files or of an older database dump keep files of rows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from django.db import models
 
-from devilry_storage.deletion.orphans import bury_orphan
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import bury_orphan, purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotAnOrphan
 from devilry_storage.fields import StoredName
@@ -39,7 +38,7 @@ def _dump() -> dict[type[models.Model], list[dict[str, Any]]]:
 
 
 def _load(dump: dict[type[models.Model], list[dict[str, Any]]]) -> None:
-    """Put the database into the state of a dump, as pg_restore does."""
+    """Restore a dump into the database, as pg_restore does."""
     for model in reversed(TABLES):
         model._base_manager.all()._raw_delete("default")
     for model in TABLES:
@@ -59,8 +58,8 @@ def _delivered(*filenames: str) -> Delivery:
     return delivered(**{name: name.encode() * 3 for name in filenames})
 
 
-def test_older_dump_removes_no_file_that_a_row_needs(store: Any) -> None:
-    """What was restored, replaced or stored after it has names that no tombstone of it has."""
+def test_older_dump_does_not_remove_files_of_rows(store: Any) -> None:
+    """Files that were stored later have names that no tombstone in the dump has."""
     early = _delivered("a", "b", "c", "d")
     FileMeta.objects.get(filename="a").delete()
     dump = _dump()
@@ -79,7 +78,7 @@ def test_older_dump_removes_no_file_that_a_row_needs(store: Any) -> None:
 
 
 def test_older_dump_from_before_a_purge_is_refused(store: Any) -> None:
-    """Its rows lack the bytes that were removed since; the words say so."""
+    """Its rows lack the bytes that were removed since."""
     _delivered("a", "b", "c", "d")
     _delivered("e", "f").files[0].delete()
     dump = _dump()
@@ -90,12 +89,12 @@ def test_older_dump_from_before_a_purge_is_refused(store: Any) -> None:
     past_due()
     (event,) = [event for event in purge() if event.result != "upload"]
     assert event.result == "refused"
-    assert "is not in the store, as are 4 of 5 files looked up" in event.reason
+    assert "is not in the store (4 of 5 files looked up are missing" in event.reason
     assert len(left()) == 1
 
 
 def test_older_files_are_refused(store: Any) -> None:
-    """The newest rows have no files in a copy that was made before them."""
+    """The files of the newest rows are missing in an older copy."""
     _delivered("a", "b", "c")
     copied = {entry.name for entry in store.scan()}
     _delivered("d", "e", "f")
@@ -107,15 +106,13 @@ def test_older_files_are_refused(store: Any) -> None:
     before = {entry.name for entry in store.scan()}
     (event,) = [event for event in purge() if event.result != "upload"]
     assert event.result == "refused"
-    assert "is not in the store, as are 3 of 5 files looked up" in event.reason
+    assert "is not in the store (3 of 5 files looked up are missing" in event.reason
     assert {entry.name for entry in store.scan()} == before
     assert len(left()) == 1
 
 
-def test_file_that_is_lost_among_many_stops_nothing(
-    store: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One damaged file is a line in the log."""
+def test_one_lost_file_does_not_stop_a_purge(store: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The lost file is logged."""
     _delivered(*(f"f{number}" for number in range(30)))
     FileMeta.objects.get(filename="f5").delete()
     store.delete(FileMeta.objects.order_by("-pk")[0].content.name)

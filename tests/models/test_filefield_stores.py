@@ -123,7 +123,7 @@ def test_other_storages_are_rejected(way: str, monkeypatch: Any) -> None:
             monkeypatch.setattr(FileMeta, "deliverystore", "default")
         backend = path if way == "backend" else None
         setting = override_settings(DELIVERY_STORE_BACKEND=backend)
-        with setting, pytest.raises(WrongStore, match="InMemoryStorage', which is no delivery"):
+        with setting, pytest.raises(WrongStore, match="InMemoryStorage', which is not a delivery"):
             store_for(FileMeta)
 
 

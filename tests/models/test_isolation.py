@@ -16,9 +16,8 @@ from django.core.files.base import ContentFile
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from devilry_storage.deletion.orphans import bury_orphan
-from devilry_storage.deletion.purging import remove_now
-from devilry_storage.deletion.removal import claim, due
+from devilry_storage.deletion import bury_orphan, remove_now
+from devilry_storage.deletion.removal import claim
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import DeliveryFinished, NotAnOrphan, NotRestorable
 from devilry_storage.fields import StoredName
@@ -290,7 +289,7 @@ def test_only_one_session_claims_a_tombstone(delivery: Any, level: str) -> None:
     delivery.files.first().delete()
     Tombstone.objects.update(due=state.LONG_AGO)
     counts: list[int] = []
-    with waiting(lambda: counts.append(claim(FileMeta, due("default")))) as raised:
+    with waiting(lambda: counts.append(claim(FileMeta, Tombstone.objects.due()))) as raised:
         Tombstone.objects.update(claimed=state.LONG_AGO)
     assert (counts, len(raised)) == (([0], 0) if level == "read committed" else ([], 1))
     assert Tombstone.objects.get().claimed == state.LONG_AGO

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from django.core.files.base import ContentFile
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for

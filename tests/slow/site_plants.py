@@ -14,6 +14,7 @@ from devilry_storage.db.clock import DatabaseNow
 from devilry_storage.deletion import purging, removal
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
+from devilry_storage.tables.tombstone import TombstoneQuerySet
 
 
 def nothing() -> None:
@@ -22,7 +23,7 @@ def nothing() -> None:
 
 def restore_under_the_same_name() -> None:
     """Let a restore reuse the old name of the row and delete the tombstone."""
-    reinserted, give_back = restoring._reinserted, restoring._give_back
+    reinserted, give_back = restoring._reinsert, restoring._set_content
 
     def keep_name(kept: Tombstone, *others: Any) -> str:
         assert store_for(others[0]).exists(kept.name)
@@ -36,15 +37,15 @@ def restore_under_the_same_name() -> None:
         Tombstone.objects.filter(pk=kept.pk).delete()
         give_back(row, kept, *others)
 
-    patch.object(restoring, "_duplicated", keep_name).start()
-    patch.object(restoring, "_reinserted", reinsert).start()
-    patch.object(restoring, "_give_back", give).start()
+    patch.object(restoring, "_duplicate", keep_name).start()
+    patch.object(restoring, "_reinsert", reinsert).start()
+    patch.object(restoring, "_set_content", give).start()
 
 
 def claim_what_rows_name() -> None:
     """Let claims include names that rows refer to, and reserve no names."""
 
-    def claim(model: Any, tombstones: models.QuerySet[Tombstone]) -> int:
+    def claim(model: Any, tombstones: TombstoneQuerySet) -> int:
         claimed: int = _claimable(tombstones).update(claimed=DatabaseNow(), rows=[])
         return claimed
 
@@ -56,7 +57,7 @@ def remove_before_the_claim() -> None:
     """Remove bytes before their tombstones are claimed."""
     whole = removal.claim
 
-    def claim(model: Any, tombstones: models.QuerySet[Tombstone]) -> int:
+    def claim(model: Any, tombstones: TombstoneQuerySet) -> int:
         store_for(model).delete_many(_claimable(tombstones).values_list("name", flat=True))
         return whole(model, tombstones)
 

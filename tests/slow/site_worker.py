@@ -32,8 +32,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from devilry_storage.deletion import orphans
-from devilry_storage.deletion.purging import purge, remove_now
+from devilry_storage.deletion import orphans, purge, remove_now
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import (
     ChecksumMismatch,

@@ -18,7 +18,7 @@ from django.db import models, transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for

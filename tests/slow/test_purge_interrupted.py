@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from django.db import connection
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from tests.harness import postgres
 from tests.harness.proofs import count, report
 from tests.harness.tcp_proxy import Proxy

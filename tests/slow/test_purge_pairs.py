@@ -20,8 +20,7 @@ from django.core import serializers
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, transaction
 
-from devilry_storage.deletion.orphans import bury_orphan
-from devilry_storage.deletion.purging import purge, remove_now
+from devilry_storage.deletion import bury_orphan, purge, remove_now
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.test.utils import override_settings
 
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge
 from tests.harness.proofs import count, report
 from tests.harness.s3servers import need
 

@@ -1,4 +1,4 @@
-"""``manage.py deliverystore_identity``: see :mod:`devilry_storage.identity.recognition`."""
+"""``manage.py deliverystore_identity``: see :mod:`devilry_storage.identity`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from devilry_storage.exceptions import StoreInUse
-from devilry_storage.identity.recognition import Marked, Status, accept, marked, status
+from devilry_storage.identity import MarkedStore, Status, accept, marked, status
 from devilry_storage.registry import configured_stores, sharing
 
 
 class Command(BaseCommand):
-    """Show by which mark each store is recognised, and let this site remove files from it."""
+    """Show the identity of each store, and let this site remove files from it."""
 
     help = (
-        "Show by which mark each store is recognised, which sites may remove files from it, and "
-        "whether this one may; with --accept, let this site remove files."
+        "Show the mark of each store, the sites that may remove files from it, and whether this "
+        "site may. With --accept, let this site remove files."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -27,16 +27,16 @@ class Command(BaseCommand):
             "--accept",
             action="store_true",
             help=(
-                "Let this site remove files, and remember the mark; a missing mark is made. No "
-                "other site loses anything."
+                "Let this site remove files, and remember the mark. A missing mark is made. Other "
+                "sites keep their permissions."
             ),
         )
         parser.add_argument(
             "--force",
             action="store_true",
             help=(
-                "Accept although the files of the newest rows are missing, or another site has "
-                "removed files within the last 7 days."
+                "Accept the store although the files of the newest rows are missing, or although "
+                "another site has removed files in the last 7 days."
             ),
         )
         parser.add_argument(
@@ -51,41 +51,41 @@ class Command(BaseCommand):
     ) -> None:
         if database not in connections:
             raise CommandError(
-                f"Database {database!r} is unknown: give one of {', '.join(connections)}."
+                f"Database {database!r} is unknown: use one of {', '.join(connections)}."
             )
         if force and not accept:
-            raise CommandError("--force is for --accept: give both.")
-        found = [each for each in _marked(database) if store in {None, each.alias}]
+            raise CommandError("--force is for --accept: use both options.")
+        found = [candidate for candidate in _marked(database) if store in {None, candidate.alias}]
         if not found:
             which = "No store" if store is None else f"No store {store!r}"
             raise CommandError(f"{which} with an identity is used by a model of files.")
         failures = 0
-        for each in found:
+        for marked_store in found:
             try:
                 if accept:
-                    self._accept(each, force=force)
-                shown = status(each.model, database)
+                    self._accept(marked_store, force=force)
+                shown = status(marked_store.model, database)
                 assert shown is not None
-                self.stdout.write("\n".join(_lines(each, shown)) + "\n")
+                self.stdout.write("\n".join(_lines(marked_store, shown)) + "\n")
             except (OSError, StoreInUse) as exception:
                 failures += 1
-                self.stderr.write(f"{each.alias}: {exception}")
+                self.stderr.write(f"{marked_store.alias}: {exception}")
         if failures:
-            raise CommandError(f"{failures} stores could not be shown or accepted: see above.")
+            raise CommandError(f"{failures} stores could not be shown or accepted (see above).")
 
-    def _accept(self, found: Marked, *, force: bool) -> None:
+    def _accept(self, found: MarkedStore, *, force: bool) -> None:
         remembered = accept(found.model, found.using, force=force)
         self.stdout.write(f"{found.alias}: accepted the mark '{remembered.uuid}'.")
 
 
-def _marked(using: str) -> Iterator[Marked]:
+def _marked(using: str) -> Iterator[MarkedStore]:
     for configured in configured_stores():
         found = marked(configured.models[0], using)
         if found is not None:
             yield found
 
 
-def _lines(found: Marked, shown: Status) -> Iterator[str]:
+def _lines(found: MarkedStore, shown: Status) -> Iterator[str]:
     yield ", ".join(model._meta.label for model in sharing(found.model, found.store, strict=False))
     yield f"  alias       {shown.alias}"
     yield f"  location    {shown.location}"

@@ -15,62 +15,65 @@ from devilry_storage.store_info import StoreInfo, describe, probed, recognised
 
 
 class Command(BaseCommand):
-    """Tell which stores the models use, where they are and what they can do."""
+    """Show the stores that the models use, their locations and their capabilities."""
 
-    help = "Tell which stores the models use, where they are, and what they can do."
+    help = "Show the stores that the models use, their locations and their capabilities."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--probe",
             action="store_true",
             help=(
-                "Ask each store's server whether it does what the store relies on, and look for "
+                "Test whether each store's server does what the store relies on, and look for "
                 "unfinished uploads. Writes a marker that no listing shows."
             ),
         )
 
     def handle(self, *, probe: bool, **options: Any) -> None:
-        troubles = 0
+        problems = 0
         for configured in configured_stores():
             self.stdout.write("\n".join(_lines(describe(configured))))
             if probe:
-                troubles += self._probe(configured)
+                problems += self._probe(configured)
             self.stdout.write("")
         for model, problem in unconfigured():
-            troubles += 1
+            problems += 1
             self.stdout.write(f"{model._meta.label}: {problem}\n")
-        if troubles:
-            raise CommandError(f"{troubles} things are not as they should be: see above.")
+        if problems:
+            noun = "problem" if problems == 1 else "problems"
+            raise CommandError(f"{problems} {noun} found (see above).")
 
     def _probe(self, configured: ConfiguredStore) -> int:
-        """Print what was found out; return of how much something has to be done about."""
-        troubles = 0
+        """Print the findings about a store, and return the number of problems."""
+        problems = 0
         model = configured.models[0]
         known = recognised(model, router.db_for_write(model))
         try:
             for sentence, holds, remedy in chain(probed(configured.store), known):
-                troubles += bool(remedy)
+                problems += bool(remedy)
                 advice = f" ({remedy})" if remedy else ""
                 self.stdout.write(f"  {'yes' if holds else 'no '}  {sentence}{advice}")
         except OSError as exception:
-            troubles += 1
-            self.stdout.write(f"  The store cannot be asked: {exception}")
-        return troubles
+            problems += 1
+            self.stdout.write(f"  The store cannot be checked: {exception}")
+        return problems
 
 
 def _lines(info: StoreInfo) -> list[str]:
-    able = [flag for flag, holds in info.flags.items() if holds]
-    unable = [flag for flag, holds in info.flags.items() if not holds]
+    capabilities = [flag for flag, holds in info.flags.items() if holds]
+    lacking = [flag for flag, holds in info.flags.items() if not holds]
     lines = [
         ", ".join(info.models),
-        f"  alias     {info.alias or '(none)'}",
-        f"  backend   {info.backend}",
-        f"  place     {info.place}",
-        f"  can       {', '.join(able) or 'nothing of what is asked'}",
+        f"  alias         {info.alias or '(none)'}",
+        f"  backend       {info.backend}",
+        f"  location      {info.location}",
+        f"  capabilities  {', '.join(capabilities) or 'none'}",
     ]
-    if unable:
-        lines.append(f"  cannot    {', '.join(unable)}")
+    if lacking:
+        lines.append(f"  lacks         {', '.join(lacking)}")
     if info.free is not None:
-        lines.append(f"  free      {filesizeformat(info.free)}")
-    lines += [f"  option    {option} = {value}" for option, value in sorted(info.options.items())]
+        lines.append(f"  free          {filesizeformat(info.free)}")
+    lines += [
+        f"  option        {option} = {value}" for option, value in sorted(info.options.items())
+    ]
     return lines

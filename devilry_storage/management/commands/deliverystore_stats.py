@@ -13,9 +13,9 @@ from devilry_storage.usage import refresh
 
 
 class Command(BaseCommand):
-    """Count what is stored, month by month, for the dashboard of the admin."""
+    """Count the stored files by month, for the dashboard of the admin."""
 
-    help = "Count what is stored, month by month, for the dashboard of the admin. Run it daily."
+    help = "Count the stored files by month, for the dashboard of the admin. Run it daily."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -24,6 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *, database: str, **options: Any) -> None:
         sums = refresh(using=database)
-        files, size = sum(each.files for each in sums), sum(each.size for each in sums)
-        months = len({each.month for each in sums})
+        files = sum(monthly.files for monthly in sums)
+        size = sum(monthly.size for monthly in sums)
+        months = len({monthly.month for monthly in sums})
         self.stdout.write(f"Counted {files} files ({filesizeformat(size)}) of {months} months.")

@@ -1,4 +1,4 @@
-"""``manage.py purge_deliveries``: see :func:`devilry_storage.deletion.purging.purge`."""
+"""``manage.py purge_deliveries``: see :func:`devilry_storage.deletion.purge`."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
 from django.template.defaultfilters import filesizeformat
 
-from devilry_storage.deletion.purging import Event, purge
+from devilry_storage.deletion import Event, Result, purge
 
-TROUBLE = {"kept", "failed", "skipped", "refused"}
+PROBLEMS = {Result.KEPT, Result.FAILED, Result.SKIPPED, Result.REFUSED}
 
 
 class Command(BaseCommand):
     """Remove the bytes of deleted files whose retention is over, and stale uploads."""
 
     help = (
-        "Remove the bytes of deleted files whose retention is over, and what writers that died "
-        "left behind. Run it daily."
+        "Remove the bytes of deleted files whose retention is over, and files left by processes "
+        "that died. Run it daily."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--dry-run", action="store_true", help="Only tell what would be removed."
+            "--dry-run", action="store_true", help="Only show what would be removed."
         )
         parser.add_argument(
             "--database", default=DEFAULT_DB_ALIAS, help="The database whose tombstones to purge."
@@ -43,27 +43,33 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, dry_run: bool, database: str, also: list[str], **options: Any) -> None:
-        counts: Counter[str] = Counter()
-        size = 0
+        counts: Counter[Result] = Counter()
+        size = not_found = 0
         for event in purge(using=database, dry_run=dry_run, also=also):
             counts[event.result] += 1
-            if event.result in TROUBLE:
+            if event.result in PROBLEMS:
+                not_found += event.result is Result.SKIPPED and event.subject in also
                 self.stderr.write(f"{event.result}: {event.subject} ({event.reason})")
                 continue
             size += event.size or 0
             if dry_run or options["verbosity"] > 1:
                 self.stdout.write(_line(event, dry_run))
-        files, verb = counts["removed"] + counts["due"], "Would remove" if dry_run else "Removed"
+        files = counts[Result.REMOVED] + counts[Result.DUE]
+        verb = "Would remove" if dry_run else "Removed"
         self.stdout.write(
-            f"{verb} {files} files ({filesizeformat(size)}) and {counts['upload']} stale uploads."
+            f"{verb} {files} files ({filesizeformat(size)}) and {counts[Result.UPLOAD]} stale "
+            "uploads."
         )
-        if counts["refused"] or counts["failed"]:
-            raise CommandError(
-                f"{counts['refused']} models were refused and {counts['failed']} removals failed: "
-                "see the reasons above."
-            )
+        problems = [
+            (counts[Result.REFUSED], "models were refused"),
+            (counts[Result.FAILED], "removals failed"),
+            (not_found, "names given with --also were not found"),
+        ]
+        if any(count for count, _ in problems):
+            found = ", ".join(f"{count} {problem}" for count, problem in problems if count)
+            raise CommandError(f"{found} (see above).")
 
 
 def _line(event: Event, dry_run: bool) -> str:
-    what = "stale upload " if event.result == "upload" else ""
-    return f"{'would remove' if dry_run else 'removed'}: {what}{event.subject}"
+    subject = f"{'stale upload ' if event.result is Result.UPLOAD else ''}{event.subject}"
+    return f"{'would remove' if dry_run else 'removed'}: {subject}"

@@ -18,8 +18,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
 
-from devilry_storage.deletion import purging
-from devilry_storage.deletion.purging import purge
+from devilry_storage.deletion import purge, purging
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for

@@ -294,7 +294,7 @@ def test_commands_show_no_secret(
             output_of("check", deploy=True),
         ]
     assert "secret_key = set" in texts[0]
-    assert "honours If-None-Match" in texts[1] or "cannot be asked" in texts[1]
+    assert "honours If-None-Match" in texts[1] or "cannot be checked" in texts[1]
     for text in texts:
         watcher.look(text, "command")
 

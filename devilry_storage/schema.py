@@ -1,0 +1,61 @@
+"""Look up fields of a site's models, which need not have all that the package can use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+
+#: Names of the foreign keys from a file to its delivery, and from a delivery to its group.
+DELIVERY = "delivery"
+GROUP = "assignment_group"
+
+Model = type[models.Model]
+
+
+def declaring_model(model: Model) -> Model:
+    """Return the model whose table has the content: not a proxy or a multi-table child."""
+    declaring: Model = model._meta.get_field("content").model
+    return declaring
+
+
+def field_named(model: Model, name: str) -> Any:
+    """Return the field or reverse relation with this name, or None."""
+    try:
+        return model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return None
+
+
+def has_column(model: Model, name: str) -> bool:
+    """Return whether a column of the model belongs to a field with this name."""
+    return any(field.name == name for field in model._meta.concrete_fields)
+
+
+def foreign_key(model: Model, name: str) -> Any:
+    """Return the foreign key (or one-to-one field) with this name, or None."""
+    field = field_named(model, name)
+    return field if field is not None and field.is_relation and field.concrete else None
+
+
+def related_model(model: Model, name: str) -> Model | None:
+    """Return the model that the foreign key with this name refers to, or None."""
+    field = foreign_key(model, name)
+    related = None if field is None else field.related_model
+    return related if isinstance(related, type) else None
+
+
+def delivery_field(model: Model) -> Any:
+    """Return a file model's foreign key to its delivery, or None."""
+    return foreign_key(model, DELIVERY)
+
+
+def delivery_model(model: Model) -> Model | None:
+    """Return the model of a file model's deliveries, or None."""
+    return related_model(model, DELIVERY)
+
+
+def group_model(model: Model) -> Model | None:
+    """Return the model of the groups that deliveries of this model belong to, or None."""
+    return related_model(model, GROUP)
