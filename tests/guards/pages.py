@@ -829,14 +829,14 @@ GUARDS: list[Guard] = [
         "        if not self.has_refresh_permission(request):\n"
         "            raise PermissionDenied\n",
         "",
-        (f"{_DASHBOARD}::test_refresh_needs_permission_post_and_token",),
+        (f"{_DASHBOARD}::test_refresh_needs_permission_post_and_csrf_token",),
     ),
     Guard(
         "admin/dashboard.py",
         '        if request.method != "POST":\n'
         '            return HttpResponseNotAllowed(["POST"])\n',
         "",
-        (f"{_DASHBOARD}::test_refresh_needs_permission_post_and_token",),
+        (f"{_DASHBOARD}::test_refresh_needs_permission_post_and_csrf_token",),
     ),
     Guard(
         "admin/dashboard.py",

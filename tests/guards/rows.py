@@ -11,7 +11,6 @@ FIELDFILE = "tests/models/test_filefield_fieldfile.py::"
 FORMS = "tests/models/test_filefield_forms.py::"
 ISOLATION = "tests/models/test_isolation.py::"
 INSTANCES = "tests/models/test_filefield_instances.py::"
-MIGRATION = "tests/deletion/test_removals_migration.py::"
 ORPHANS = "tests/deletion/test_orphans.py::"
 PREFIX_INDEX = "tests/models/test_prefix_index.py::"
 PURGE = "tests/deletion/test_purge.py::"
@@ -186,7 +185,7 @@ CLAIMING = [
         "Tombstone.objects.using(using).filter(pk__in=chosen).update",
         (
             f"{PURGE}test_purge_waits_for_a_restore",
-            f"{ISOLATION}test_tombstone_is_claimed_by_one_of_two_sessions[read committed]",
+            f"{ISOLATION}test_only_one_session_claims_a_tombstone[read committed]",
         ),
         needs=("postgres",),
     ),
@@ -438,16 +437,16 @@ BURYING = [
         (f"{PURGE}test_file_of_another_folder_is_kept_for_its_size",),
     ),
     Guard(
-        "deletion/burying.py",
-        "Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)",
-        "Q(alias__in=aliases), name__in=list(names)",
-        (f"{ADOPT}test_file_of_a_tombstone_under_another_alias",),
+        "tables/tombstone.py",
+        "models.Q(alias__in=aliases) | models.Q(model=label(model))",
+        "models.Q(alias__in=aliases)",
+        (f"{ADOPT}test_file_of_a_tombstone_is_rejected",),
     ),
     Guard(
-        "deletion/burying.py",
-        "Q(alias__in=aliases) | Q(model=label(model)), name__in=list(names)",
-        "Q(model=label(model)), name__in=list(names)",
-        (f"{TRANSACTIONS}test_tombstone_that_comes_after_the_bytes_is_heeded[testapp.note]",),
+        "tables/tombstone.py",
+        "models.Q(alias__in=aliases) | models.Q(model=label(model))",
+        "models.Q(model=label(model))",
+        (f"{TRANSACTIONS}test_late_tombstone_gives_the_file_another_name[testapp.note]",),
     ),
     Guard(
         "tables/tombstone.py",
@@ -477,7 +476,7 @@ BURYING = [
         "    if",
         (
             f"{RESTORING}test_raw_save_of_the_name_of_another_row_is_refused",
-            f"{TRANSACTIONS}test_bytes_that_a_row_of_another_model_adopts_are_not_adopted",
+            f"{TRANSACTIONS}test_bytes_adopted_by_another_model_are_not_adopted",
         ),
     ),
     Guard(
@@ -509,30 +508,6 @@ BURYING = [
         "            rows = rows.exclude(pk=pk)\n",
         "            pass\n",
         (f"{RESTORING}test_raw_save_of_the_name_of_another_row_is_refused",),
-    ),
-    Guard(
-        "migrations/0006_removals.py",
-        'tombstones.filter(alias="").update(alias=models.F("model"))',
-        "pass",
-        (f"{MIGRATION}test_tombstones_without_alias_get_the_label_of_their_model",),
-    ),
-    Guard(
-        "migrations/0006_removals.py",
-        'models.Q(due__gt=models.OuterRef("due"))',
-        'models.Q(due__lt=models.OuterRef("due"))',
-        (f"{MIGRATION}test_tombstones_without_alias_get_the_label_of_their_model",),
-    ),
-    Guard(
-        "migrations/0006_removals.py",
-        'pk__gt=models.OuterRef("pk")',
-        'pk__lt=models.OuterRef("pk")',
-        (f"{MIGRATION}test_tombstones_without_alias_get_the_label_of_their_model",),
-    ),
-    Guard(
-        "migrations/0006_removals.py",
-        'name=models.OuterRef("name"), alias=models.OuterRef("alias")',
-        'name=models.OuterRef("name")',
-        (f"{MIGRATION}test_tombstones_without_alias_get_the_label_of_their_model",),
     ),
     Guard(
         "tables/tombstone.py",
@@ -1288,7 +1263,7 @@ DELIVERING = [
         "timezone.utc if settings.USE_TZ else None",
         "timezone.utc",
         (
-            f"{TRANSACTIONS}test_takeover_without_time_zones",
+            f"{TRANSACTIONS}test_takeover_works_without_time_zones",
             f"{PURGE}test_purge_and_restore_work_without_time_zones",
         ),
     ),
@@ -1460,9 +1435,9 @@ RESTORED = [
     ),
     Guard(
         "restoring.py",
-        "kept = _unclaimed(lock_row(Tombstone, kept.pk, using), subject)",
-        "kept = _unclaimed(Tombstone.objects.using(using).filter(pk=kept.pk).first(), subject)",
-        (f"{TRANSACTIONS}test_file_removed_during_wait_is_not_restored",),
+        "_unclaimed(lock_row(Tombstone, tombstone.pk, using), subject)",
+        "_unclaimed(Tombstone.objects.using(using).filter(pk=tombstone.pk).first(), subject)",
+        (f"{TRANSACTIONS}test_file_removed_while_waiting_is_not_restored",),
         needs=("postgres",),
     ),
     Guard(

@@ -169,7 +169,7 @@ class Migration(migrations.Migration):
                     "number",
                     models.PositiveIntegerField(
                         editable=False,
-                        help_text="Of the group's deliveries, given when the delivery is finished.",
+                        help_text="Counts the deliveries of the group; set when the delivery is finished.",
                         null=True,
                         verbose_name="number",
                     ),
