@@ -342,7 +342,7 @@ def test_copy_reports_unfinished_and_missing_files(
     page = page.submit("copy_form", {"group": [str(other.pk)]}, "copy")
     text = "\n".join(page.messages)
     assert "1 delivery was copied to “other”." in text
-    assert f"'{unfinished.pk}' is not finished" in text
+    assert f"'{unfinished.pk}', because it is not finished" in text
     assert f"Delivery {lost.pk}: The store has no file" in text
     assert [copy.copy_of for copy in other.deliveries.all()] == [whole]
 

@@ -1245,7 +1245,7 @@ def test_symlinked_temp_folder_is_not_followed(root: Path, tmp_path: Path) -> No
     (root / ".devilry-storage" / "tmp").symlink_to(outside)
     (event,) = purge()
     assert (event.result, event.subject) == ("failed", "devilry_deliveries.filemeta")
-    assert "not entered" in event.reason
+    assert "Not entered" in event.reason
     assert victim.read_text() == "precious"
 
 
