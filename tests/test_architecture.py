@@ -61,10 +61,7 @@ ALLOWED_NAMES = {
     "DeliveryAdmin": "deliveries registers a subclass for its own models",
     "FileMetaAdmin": "deliveries registers a subclass for its own models",
     "FileMetaInline": "deliveries registers a subclass for its own models",
-    "Folder": "a folder of a store on a page, and a folder of an archive",
     "NewFileMetaInline": "deliveries registers a subclass for its own models",
-    "content_range": "parses the header in a response of S3, and formats it in our own",
-    "looked_up": "rows that a search finds, and members of an archive that exist",
 }
 
 MODULES = sorted(

@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 from ...exceptions import ChecksumMismatch, StoreFailure, StoreUnavailable
 from .bucket import Bucket, pause
 from .errors import ConditionFailed, RangeNotSatisfiable
-from .validation import content_range, has_certain_length
+from .validation import has_certain_length, parsed_content_range
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -115,7 +115,7 @@ class Ranges:
                     f"status 416 for a range that starts at byte {start}"
                 ) from exception
             return None
-        found = content_range(response)
+        found = parsed_content_range(response)
         assert found is not None  # a complete response has it
         self._note(response, found[2])
         return response, found[1]

@@ -47,7 +47,7 @@ _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
 _ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*)*<(?:\w+:)?(\w+)[\s/>]")
 
 
-def content_range(response: Mapping[str, Any]) -> tuple[int, int, int] | None:
+def parsed_content_range(response: Mapping[str, Any]) -> tuple[int, int, int] | None:
     """Return start, end (exclusive) and size of the object from a response's Content-Range."""
     found = _CONTENT_RANGE.fullmatch(response.get("ContentRange", ""))
     return (int(found[1]), int(found[2]) + 1, int(found[3])) if found else None
@@ -77,7 +77,7 @@ def _check_get(parameters: Mapping[str, Any], response: Mapping[str, Any]) -> No
         if status != 200:
             raise OddResponse(f"has status {status}, but no range was requested")
         return
-    requested, found = _RANGE.fullmatch(asked), content_range(response)
+    requested, found = _RANGE.fullmatch(asked), parsed_content_range(response)
     # rclone sends a range with status 200. Without Content-Range the body is the whole object.
     if requested is None or found is None or found[0] != int(requested[1]):
         raise OddResponse(
