@@ -188,15 +188,15 @@ class AbstractDelivery(models.Model):
         if not kept:
             return
         family = {
-            each._meta.label_lower
-            for each in apps.get_models()
-            if issubclass(each, type(self)) or issubclass(type(self), each)
+            model._meta.label_lower
+            for model in apps.get_models()
+            if issubclass(model, type(self)) or issubclass(type(self), model)
         }
         for tombstone in kept:
             tombstone.rows = [
-                each
-                for each in tombstone.rows
-                if each["model"] not in family or str(each["pk"]) != str(self.pk)
+                row
+                for row in tombstone.rows
+                if row["model"] not in family or str(row["pk"]) != str(self.pk)
             ]
             tombstone.save(using=using, update_fields=["rows"])
 

@@ -180,11 +180,11 @@ class DeliveryStoreMixin(StorageContract):
         inner, leaves = self.listdir(folder)
         positions = [position(leaf, is_file=False) for leaf in inner]
         positions += [position(leaf, is_file=True) for leaf in leaves]
-        shown, next_token = page_of(positions, lambda each: each, after, limit)
+        shown, next_token = page_of(positions, lambda entry: entry, after, limit)
         page = Page([], [], next_token)
-        for each in shown:
-            name = posixpath.join(folder, each.leaf)
-            if not each.is_file:
+        for entry in shown:
+            name = posixpath.join(folder, entry.leaf)
+            if not entry.is_file:
                 page.folders.append(name)
                 continue
             with suppress(FileNotFoundError):  # deleted since the listing

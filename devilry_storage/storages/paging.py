@@ -49,6 +49,6 @@ def page_of(
     if after:
         leaf = unquote(after.removesuffix("/"), errors="surrogateescape")
         last = position(leaf, is_file=not after.endswith("/"))
-        found = (each for each in found if position_of(each) > last)
+        found = (entry for entry in found if position_of(entry) > last)
     first = nsmallest(limit + 1, found, key=position_of)
     return first[:limit], position_of(first[limit - 1]).token if len(first) > limit else ""

@@ -1180,8 +1180,8 @@ DELIVERING = [
     ),
     Guard(
         "abstract_models/delivery.py",
-        'each["model"] not in family or str(each["pk"]) != str(self.pk)',
-        'str(each["pk"]) != str(self.pk)',
+        'row["model"] not in family or str(row["pk"]) != str(self.pk)',
+        'str(row["pk"]) != str(self.pk)',
         (f"{RESTORING}test_finish_removes_the_delivery_from_tombstones",),
     ),
     Guard(

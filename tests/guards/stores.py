@@ -851,8 +851,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/paging.py",
-        "if position_of(each) > last",
-        "if position_of(each) >= last",
+        "if position_of(entry) > last",
+        "if position_of(entry) >= last",
         (f"{MEMORY}test_pages_show_every_entry_once",),
     ),
     Guard(
