@@ -1,4 +1,4 @@
-"""Follow five trips through the package and count functions, modules and calls to upper layers.
+"""Follow six call paths through the package; count functions, modules and upward calls.
 
 ::
 

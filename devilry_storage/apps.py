@@ -13,6 +13,7 @@ class DevilryStorageConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from . import checks  # noqa: F401  # registers them
         from .identity import forget
 
         post_migrate.connect(forget, sender=self)

@@ -31,7 +31,9 @@ UNCERTAIN = (OperationalError, InterfaceError)
 def database_reason(exception: BaseException) -> str:
     """Return why a database operation failed, or ``""`` for other exceptions."""
     if isinstance(exception, IntegrityError):
-        return _("the same rows were changed by another request; check them and try again")
+        return _(
+            "the same data was changed at the same time by another user; check it and try again"
+        )
     if isinstance(exception, (DataError, OverflowError)):
         return _("a value is too large or invalid for the database")
     if isinstance(exception, DatabaseError):

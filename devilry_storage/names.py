@@ -41,7 +41,16 @@ def _is_reserved(part: str) -> bool:
 
 
 def _quoted(name: object) -> str:
-    text = ascii(name)
+    return _shortened(ascii(name))
+
+
+def _readable(filename: object) -> str:
+    # Users recognise the name of their file; repr() escapes invisible characters only.
+    text = _text(filename)
+    return _shortened(ascii(filename) if text is None else repr(text))
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
@@ -104,10 +113,10 @@ def _filename_error(text: str) -> str:
     if len(text) > FILENAME_MAX_LENGTH:
         return f"it has {len(text)} characters, at most {FILENAME_MAX_LENGTH} are allowed"
     if "/" in text or "\\" in text:
-        return "it contains a path separator"
+        return "it contains a slash or a backslash"
     # Windows removes trailing dots and spaces, so ".. " would be the parent folder there.
     if not text.strip(". "):
-        return "it names a folder"
+        return "it has only dots and spaces"
     if _SURROGATE.search(text):
         return "it is not valid Unicode"
     return ""
@@ -134,5 +143,5 @@ def validate_filename(filename: str) -> str:
         if not reason:
             return text
     raise InvalidFilename(
-        f"{_quoted(filename)} is not a valid filename: {reason}. Rename the file."
+        f"{_readable(filename)} is not a valid filename: {reason}. Rename the file."
     )

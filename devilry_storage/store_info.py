@@ -48,7 +48,7 @@ def describe(configured: ConfiguredStore) -> StoreInfo:
 
 
 def _is_mode(option: str, value: object) -> bool:
-    return option.endswith("_mode") and isinstance(value, int)
+    return option in {"file_permissions_mode", "directory_permissions_mode"} and type(value) is int
 
 
 def recognised(model: FileModel, using: str) -> Iterator[Finding]:

@@ -85,7 +85,7 @@ class Limits:
             yield ValidationError(_("the file is empty."), code="empty")
         if size > self.most_bytes:
             actual, allowed = _sizes(size, self.most_bytes)
-            text = _("the file is too large: it has %(size)s, the maximum is %(max)s.")
+            text = _("the file is too large: it is %(size)s, the maximum is %(max)s.")
             yield ValidationError(text % {"size": actual, "max": allowed}, code="max_bytes")
         if self.suffixes and not _ends_with(name, self.suffixes):
             text = _("this file type is not allowed; allowed file types: %(types)s.")
@@ -104,7 +104,7 @@ class Limits:
         if sum(sizes) > self.most_total_bytes:
             actual, allowed = _sizes(sum(sizes), self.most_total_bytes)
             text = _(
-                "The files are too large: together they have %(size)s, the maximum is %(max)s."
+                "The files are too large: together they are %(size)s, the maximum is %(max)s."
             )
             yield ValidationError(text % {"size": actual, "max": allowed}, code="max_total_bytes")
 

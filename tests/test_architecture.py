@@ -21,7 +21,7 @@ LAYERS = [
     {"conf", "schema"},
     {"storages"},
     {"resolving"},
-    {"signals", "fields", "upload_limits"},
+    {"signals", "fields", "upload_limits", "dates"},
     {"registry"},
     {"db"},
     {"tables"},

@@ -268,10 +268,10 @@ FILENAME_REASONS = [
     ("", "it is empty"),
     (" \u200b", "it is empty"),
     ("a" * 256, "it has 256 characters, at most 255 are allowed"),
-    ("a/b", "it contains a path separator"),
-    ("a\\b", "it contains a path separator"),
-    ("..", "it names a folder"),
-    (". .", "it names a folder"),
+    ("a/b", "it contains a slash or a backslash"),
+    ("a\\b", "it contains a slash or a backslash"),
+    ("..", "it has only dots and spaces"),
+    (". .", "it has only dots and spaces"),
     ("a\r\nb", "it contains a control character"),
     ("\u202egpj.exe", "it contains a character that changes the direction of text"),
     ("\ud83d", "it is not valid Unicode"),
@@ -286,6 +286,13 @@ def test_error_for_filename_has_name_reason_and_remedy(subtests: pytest.Subtests
                 validate_filename(filename)
             message = str(caught.value)
             assert f" is not a valid filename: {reason}. " in message
-            assert message.startswith(f"{filename!a}"[:200])
+
+            assert message.startswith(f"{filename!r}"[:200])
             assert message.endswith("Rename the file.")
             assert message.isprintable()
+
+
+def test_error_for_filename_quotes_the_name_in_its_own_script() -> None:
+    """Invisible characters are escaped."""
+    with pytest.raises(InvalidFilename, match=r"'blåbær/Ωμέγα\\u200b' is not"):
+        validate_filename("blåbær/Ωμέγα\u200b")

@@ -66,3 +66,31 @@ def test_second_project_passes_all_its_tests(tmp_path: Path) -> None:
     (counted,) = re.findall(r"^(\d+ .*) in [\d.]+s", ran.stdout, flags=re.MULTILINE)
     assert re.fullmatch(r"\d+ passed", counted), ran.stdout
     assert int(counted.split()[0]) >= CLAIMS.read_text().count("\ndef test_")
+
+
+def test_checks_are_registered_by_the_app(tmp_path: Path) -> None:
+    """Nothing else imports them: neither a test nor a command."""
+    script = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = {settings!r}
+import django
+from django.core.management import call_command
+from django.test.utils import override_settings
+django.setup()
+with override_settings(DELIVERY_STORE_SERVE="nonsense"):
+    call_command("check", tags=["devilry_storage"])
+"""
+    ran = run(tmp_path, "-c", script.format(settings=SETTINGS))
+    assert ran.returncode == 1
+    assert "devilry_storage.E" in ran.stderr
+
+
+def test_template_tags_import_no_admin(tmp_path: Path) -> None:
+    """Django imports them in each process that makes a template engine."""
+    script = """
+import sys
+import devilry_storage.templatetags.devilry_admin
+assert "devilry_storage.admin" not in sys.modules
+"""
+    ran = run(tmp_path, "-c", script)
+    assert ran.returncode == 0, ran.stderr

@@ -100,7 +100,7 @@ def _store_all(
             keys[row.filename],
             record=lambda name, size, sha256: stored.append((row, name, size, sha256)),
             filename=row.filename,
-            fresh=fresh,
+            is_used=lambda: fresh,  # looked up for all files at once
         )
         with as_file(content, row.filename) as file, open_writer() as writer:
             for chunk in read_chunks(file):

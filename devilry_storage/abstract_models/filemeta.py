@@ -345,12 +345,13 @@ class AbstractFileMeta(models.Model):
         check_writing(type(self), using)
         store = store_for(self)
         key = store.layout.key(*require_ids(self.key_ids(), self))
+        fresh = fresh or self.is_buried(key, using)
         open_writer = partial(
             store.writer,
             key,
             record=partial(self._record, using, also, only),
             filename=self.filename,
-            fresh=fresh or self.is_buried(key, using),
+            is_used=lambda: fresh,
         )
         try:
             with opened(pending._file) as source, open_writer() as writer:

@@ -112,7 +112,7 @@ class DeliveryActions(StoreAdmin):
 
     @admin.action(
         permissions=["view"],
-        description=gettext_lazy("Integrity check of selected %(verbose_name_plural)s"),
+        description=gettext_lazy("Check the integrity of selected %(verbose_name_plural)s"),
     )
     def verify(
         self, request: HttpRequest, queryset: models.QuerySet[Any]
@@ -144,7 +144,7 @@ class DeliveryActions(StoreAdmin):
                 if (problem := _problem(delivery, verdict)) is not None
             ]
             problems.extend(found)
-            text = _("Integrity check: %(whole)d whole files, %(problems)d problems.")
+            text = _("Integrity check: complete files: %(whole)d, problems: %(problems)d.")
             text %= {"whole": len(rows), "problems": len(found)}
             self.log_change(request, delivery, text)
 
@@ -210,7 +210,7 @@ class DeliveryActions(StoreAdmin):
         deliveries = list(queryset.order_by("pk")[: MAX_DELIVERIES + 1])
         if len(deliveries) <= MAX_DELIVERIES:
             return deliveries
-        text = _("Nothing was done: select at most %(limit)d at once.")
+        text = _("Nothing was done: select at most %(limit)d deliveries at once.")
         self.message_user(request, text % {"limit": MAX_DELIVERIES}, messages.ERROR)
         return None
 

@@ -23,7 +23,7 @@ from .utils import parse_value
 class StoredFilter(admin.SimpleListFilter):
     """Filter by whether the upload of a file is complete."""
 
-    title = gettext_lazy("stored")
+    title = gettext_lazy("upload complete")
     parameter_name = "stored"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, Any]]:

@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 from ..abstract_models.querysets import may_view
 from ..archive import of_folder
 from ..conf import conf
+from ..dates import format_datetime
 from ..deletion import bury_orphan
 from ..exceptions import InvalidName, NotAnOrphan
 from ..identity import summary
@@ -45,7 +46,7 @@ from .store_listing import (
     parents,
     printable,
 )
-from .utils import admin_path, admin_url, format_datetime, render
+from .utils import admin_path, admin_url, render
 
 #: The maximum length of the token of a page.
 _MAX_TOKEN_LENGTH = 4 * MAX_NAME_LENGTH
@@ -208,9 +209,8 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
             user = getattr(delivery, "delivered_by", None)
             owners = [self._link(request, owner) for owner in (row, delivery, user) if owner]
         elif verdict.tombstone is not None:
-            until = format_datetime(verdict.tombstone.due)
             link = self._link(request, verdict.tombstone)
-            owners = [Link(_("Restorable until %(until)s") % {"until": until}, link.url)]
+            owners = [Link(_describe(verdict.tombstone), link.url)]
         leaf = printable(posixpath.basename(verdict.name))
         actions = self._actions(request, configured, verdict) if is_name(verdict.name) else []
         return Line(leaf, verdict, describe_state(verdict.state), owners, actions)
@@ -366,3 +366,9 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         stores_url = admin_url(self.admin_site, self.model, "changelist")
         template = f"admin/devilry_storage/storebrowser/{page}.html"
         return render(self, request, template, {"stores_url": stores_url, **context})
+
+
+def _describe(tombstone: Tombstone) -> str:
+    if not tombstone.is_restorable:
+        return _("Deleted file")
+    return _("Restorable until %(until)s") % {"until": format_datetime(tombstone.due)}

@@ -128,7 +128,7 @@ def _folders(names: list[str], store: DeliveryStoreMixin) -> list[Subfolder]:
 
 def _describe_ids(ids: range | None) -> str:
     if ids is None:
-        return _("Unknown: not a folder of the layout")
+        return _("Not a folder of deliveries")
     if ids.stop - ids.start == 1:
         return _("Delivery %(id)d") % {"id": ids.start}
     text = _("Deliveries %(first)d–%(last)d")  # noqa: RUF001  # an en dash, as in ranges
@@ -171,9 +171,11 @@ def describe_state(state: State) -> str:
     """Return the name of a state and its meaning."""
     return {
         State.WHOLE: _("Whole"),
-        State.MISSING: _("Missing: a row names this file, but the store does not have it"),
+        State.MISSING: _("Missing: the file is recorded, but it is not in the store"),
         State.WRONG_SIZE: _("Wrong size: another size is recorded"),
-        State.TOMBSTONED: _("Deleted file: it is kept until it is due"),
-        State.ORPHAN: _("Unrecorded file: its name is a valid key, but no row names it"),
-        State.FOREIGN: _("Unknown file: its name is not a key, and no row names it"),
+        State.TOMBSTONED: _("Deleted file: kept until it is removed permanently"),
+        State.ORPHAN: _(
+            "Unrecorded file: it looks like a delivered file, but the database does not record it"
+        ),
+        State.FOREIGN: _("Unknown file: it was not stored by this site"),
     }[state]

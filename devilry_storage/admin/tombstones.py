@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ..dates import format_datetime
 from ..db.clock import DatabaseNow
 from ..db.transactions import is_in_transaction
 from ..deletion import remove_now
@@ -140,8 +140,9 @@ class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
         return EMPTY_VALUE if tombstone.size is None else filesizeformat(tombstone.size)
 
     @admin.display(description=gettext_lazy("restorable until"), ordering="due")
-    def restorable_until(self, tombstone: Tombstone) -> datetime:
-        return tombstone.due
+    def restorable_until(self, tombstone: Tombstone) -> str:
+        # As text: readonly fields do not format the values of methods.
+        return format_datetime(tombstone.due) if tombstone.is_restorable else EMPTY_VALUE
 
     @admin.display(description=gettext_lazy("rows"))
     def kept_rows(self, tombstone: Tombstone) -> str:
@@ -163,9 +164,8 @@ class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        state = context["original"].state
-        is_restorable = state in {TombstoneState.DELETED, TombstoneState.ORPHAN}
-        context["may_restore"] = is_restorable and self.has_restore_permission(request)
+        may_restore = self.has_restore_permission(request)
+        context["may_restore"] = may_restore and context["original"].is_restorable
         context["may_purge"] = self.has_purge_permission(request)
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -235,7 +235,7 @@ class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
         """Return the first files of an action, and report how many are left out."""
         # The oldest first: the first of two deletes of one delivery has the rows of both.
         tombstones = list(queryset.order_by("pk")[:MAX_FILES])
-        if left_out := queryset.count() - len(tombstones):
+        if (left_out := queryset.count() - len(tombstones)) > 0:
             text = ngettext(
                 "At most %(limit)d files are processed at once: %(count)d file was left out.",
                 "At most %(limit)d files are processed at once: %(count)d files were left out.",
@@ -280,8 +280,11 @@ class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
     def _take_back(self, request: HttpRequest, tombstone: Tombstone) -> None:
         """Restore an unrecorded file under another name, and report this name."""
         name = take_back(tombstone)
-        text = _("%(old)s was restored as “%(name)s” and can be adopted by this name.")
-        text = text % {"old": tombstone, "name": name}
+        text = _(
+            "The file was restored as “%(name)s”. It does not belong to a delivery yet: a "
+            "developer can record it with adopt()."
+        )
+        text = text % {"name": name}
         self.message_user(request, text, messages.SUCCESS)
         self.log_change(request, tombstone, text)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,11 +11,11 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.translation import ngettext
 
 from ..conf import conf
+from ..dates import restorable_until
 from ..views.base import LARGEST_ID
 
 # -- URLs --
@@ -47,7 +46,7 @@ def admin_url(admin_site: admin.AdminSite, model: Any, page: str, *args: Any, **
         url = reverse(f"admin:{url_name(model, page)}", args=args, current_app=admin_site.name)
     except NoReverseMatch:
         return ""
-    given = {name: value for name, value in query.items() if value}
+    given = {name: value for name, value in query.items() if value not in {"", None}}
     return f"{url}?{urlencode(given)}" if given else url
 
 
@@ -95,18 +94,7 @@ def parse_value(field: Any, value: Any) -> Any:
     return None if isinstance(parsed, int) and abs(parsed) > LARGEST_ID else parsed
 
 
-# -- Dates and messages --
-
-
-def format_datetime(value: datetime) -> str:
-    """Format a datetime in the current time zone and language."""
-    local = timezone.localtime(value) if timezone.is_aware(value) else value
-    return formats.date_format(local, "DATETIME_FORMAT")
-
-
-def restorable_until() -> str:
-    """Return until when files that are deleted now can be restored, as text."""
-    return format_datetime(timezone.now() + conf.retention)
+# -- Messages --
 
 
 def report_deleted(model_admin: admin.ModelAdmin[Any], request: HttpRequest, count: int) -> None:

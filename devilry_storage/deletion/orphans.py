@@ -63,10 +63,10 @@ def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
         with transaction.atomic(using=using):
             tombstone.save(using=using, force_insert=True)
     except IntegrityError as exception:
-        raise _kept(name, _("it already has a tombstone")) from exception
+        raise _kept(name, _("it is already a deleted file")) from exception
     if rows_named(model, [name], using):
         Tombstone.objects.using(using).buried().filter(pk=tombstone.pk).delete()
-        raise _kept(name, _("a row names it"))
+        raise _kept(name, _("it is recorded in the database"))
     tombstone.refresh_from_db(using=using)
     return tombstone
 
@@ -80,7 +80,7 @@ def _entry(store: DeliveryStoreMixin, name: str) -> Entry:
         return Entry(name, store.size(name), store.get_modified_time(name))
     except FileNotFoundError as exception:
         raise NotAnOrphan(
-            _("'%(name)s' is not an orphan: the store does not have it any more.") % {"name": name}
+            _("'%(name)s' is not in the store any more.") % {"name": name}
         ) from exception
 
 
@@ -105,7 +105,7 @@ def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, u
     if modified > newest.timestamp():
         return _("it is newer than every row, so the database may be an old one")
     if modified > (store.current_time() - conf.grace).timestamp():
-        return _("it is younger than the grace time, so its row may not be committed yet")
+        return _("it was stored recently and may still be recorded; try again later")
     return _many_orphans(model, entry.name, store, using)
 
 
@@ -122,10 +122,10 @@ def _is_being_stored(
 
 def _state_reason(state: State) -> str:
     if state is State.FOREIGN:
-        return _("its name is not a delivery key, so another program may have written it")
+        return _("it is an unknown file, which another program may have written")
     if state is State.TOMBSTONED:
-        return _("it already has a tombstone")
-    return _("a row names it")
+        return _("it is already a deleted file")
+    return _("it is recorded in the database")
 
 
 def _states(
@@ -174,6 +174,6 @@ def _many_orphans(model: FileModel, name: str, store: DeliveryStoreMixin, using:
     if orphans <= max(1, len(listed) // ONE_IN):
         return ""
     return _(
-        "%(orphans)d of %(listed)d files near it are orphans, so the database may be an old or a "
-        "wrong one"
+        "%(orphans)d of %(listed)d files near it are unrecorded, so this may be an old or a "
+        "wrong database"
     ) % {"orphans": orphans, "listed": len(listed)}

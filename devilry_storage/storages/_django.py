@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -68,7 +69,8 @@ class StorageContract(Storage):
         with rereadable(content, MEMORY) as source:
 
             def create(name: str) -> str:
-                source.seek(0)
+                with suppress(AttributeError, io.UnsupportedOperation):  # as in File.chunks()
+                    source.seek(0)
                 return self._create(name, source)
 
             return first_free(names, create)

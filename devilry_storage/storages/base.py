@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -287,14 +287,17 @@ class DeliveryStoreMixin(StorageContract):
             key,
             record=filemeta.record_stored,
             filename=getattr(filemeta, "filename", ""),
-            fresh=is_used(filemeta, key),
+            is_used=lambda: is_used(filemeta, key),
         )
 
-    def writer(self, key: str, *, record: Record, filename: str = "", fresh: bool) -> Writer:
+    def writer(
+        self, key: str, *, record: Record, filename: str = "", is_used: Callable[[], bool]
+    ) -> Writer:
         """Return a writer whose clean ``close()`` creates a file and then calls ``record``.
 
-        The file gets the name ``key`` if that is free and not ``fresh``, otherwise an alternative
-        of it. ``record`` gets the name, the size in bytes and the SHA-256 in hexadecimal; if it
+        Models store all files by it. The file gets the name ``key`` if that is free and unless
+        ``is_used()``, which is called by ``close()``, returns True; otherwise an alternative of
+        ``key``. ``record`` gets the name, the size in bytes and the SHA-256 in hexadecimal; if it
         raises FileExistsError, the next alternative is tried. ``filename`` is the user's.
         """
         sink = self._sink(filename)
@@ -307,7 +310,7 @@ class DeliveryStoreMixin(StorageContract):
                 record(name, size, sha256)
                 return name
 
-            first_free(self._candidates(key, fresh=fresh), create)
+            first_free(self._candidates(key, fresh=is_used()), create)
 
         return Writer(sink, key, publish)
 

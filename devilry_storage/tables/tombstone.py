@@ -167,3 +167,8 @@ class Tombstone(models.Model):
             return TombstoneState.DELETED
         is_orphan = self.file_id is None and self.delivery_id is None  # as in IS_ORPHAN
         return TombstoneState.ORPHAN if is_orphan else TombstoneState.RESTORED
+
+    @property
+    def is_restorable(self) -> bool:
+        """Whether the file can be restored."""
+        return self.state in {TombstoneState.DELETED, TombstoneState.ORPHAN}

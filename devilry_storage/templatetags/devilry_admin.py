@@ -5,8 +5,8 @@ from __future__ import annotations
 from django import template
 from django.utils.translation import gettext as _
 
-from ..admin.utils import restorable_until
 from ..conf import conf
+from ..dates import restorable_until
 
 register = template.Library()
 
@@ -17,8 +17,7 @@ def retention_notice() -> str:
     if not conf.retention:
         return _("The files will be removed permanently. They cannot be restored.")
     text = _(
-        "The files can be restored until %(until)s, together with their deliveries and with the "
-        "same ids, by users who may restore deleted files. After that they are removed "
-        "permanently."
+        "Until %(until)s, users who may restore deleted files can bring the files and their "
+        "deliveries back. After that the files are removed permanently."
     )
     return text % {"until": restorable_until()}

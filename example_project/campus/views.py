@@ -96,4 +96,4 @@ def _deliver(request: HttpRequest, group: AssignmentGroup) -> HttpResponse:
 def _success_message(delivery: Any) -> str:
     sizes = [file.size for file in delivery.files]
     files = f"{len(sizes)} file{'s' if len(sizes) > 1 else ''}, {filesizeformat(sum(sizes))}"
-    return f"Delivery {delivery.number} was received completely: {files}."
+    return f"Delivery {delivery.number} was received in full: {files}."

@@ -197,7 +197,7 @@ def test_integrity_check_reports_problems_of_each_file(
     checked = {row.filename for row in FileMeta.objects.filter(verified_at__gte=began)}
     assert checked == {"a.txt", "good"}
     assert FileMeta.objects.get(pk=pending.pk).verified_at is None
-    assert logged(whole) == [(CHANGE, "Integrity check: 1 whole files, 0 problems.")]
+    assert logged(whole) == [(CHANGE, "Integrity check: complete files: 1, problems: 0.")]
 
 
 def test_filename_of_a_problem_is_escaped(browser: Client, group: AssignmentGroup) -> None:
@@ -383,7 +383,9 @@ def test_actions_limit_the_number_of_deliveries(
     """This bounds the duration of a request."""
     monkeypatch.setattr(actions, "MAX_DELIVERIES", 1)
     answer = choose(browser, action, deliver(group, "a"), deliver(group, "b"))
-    assert page_of(browser, answer).messages == ["Nothing was done: select at most 1 at once."]
+    assert page_of(browser, answer).messages == [
+        "Nothing was done: select at most 1 deliveries at once."
+    ]
     assert not LogEntry.objects.exists()
 
 
@@ -414,6 +416,6 @@ def test_delete_confirmation_shows_retention(
         chosen = {"action": "delete_selected", "_selected_action": str(row.pk), "index": "0"}
         return Page(browser, browser.post(url_for(model), chosen, follow=True), "").text
 
-    assert "The files can be restored until" in confirmation()
+    assert "users who may restore deleted files can bring the files and their" in confirmation()
     settings.DELIVERY_STORE_RETENTION_DAYS = 0
     assert "The files will be removed permanently." in confirmation()

@@ -183,7 +183,7 @@ def test_failure_rolls_back_deletes_of_the_same_page(
     [
         (RuntimeError("the cloud said 503"), "the cloud said 503."),
         (KeyError(), "KeyError."),
-        (IntegrityError("unique"), "the same rows were changed by another request"),
+        (IntegrityError("unique"), "the same data was changed at the same time by another user"),
         (DatabaseError("gone"), "the database failed or is busy"),
     ],
 )
@@ -223,7 +223,7 @@ def test_filename_taken_after_validation_is_reported(browser: Client, delivery: 
     finally:
         pre_save.disconnect(rival, sender=FileMeta)
     (message,) = page.messages
-    assert "the same rows were changed by another request" in message
+    assert "the same data was changed at the same time by another user" in message
     assert not FileMeta.objects.exists()
 
 

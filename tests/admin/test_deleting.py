@@ -173,7 +173,7 @@ def test_integrity_error_during_delete_is_reported(
     finally:
         pre_delete.disconnect(between, sender=Delivery)
     (message,) = page.messages
-    assert "the same rows were changed by another request" in message
+    assert "the same data was changed at the same time by another user" in message
     assert filled.files.count() == 3
     check_buried()
 

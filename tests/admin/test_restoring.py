@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from datetime import timezone as dt_timezone
 from typing import Any
 from unittest.mock import patch
 
@@ -283,6 +284,16 @@ def test_restore_button_depends_on_the_state(tombstone: Any, changed: Any, is_sh
     assert ("Restore" in [form.text for form in page.root.find("form")]) is is_shown
 
 
+def test_page_shows_until_when_a_file_can_be_restored(tombstone: Any) -> None:
+    """In the format of the language, and only while it can be restored."""
+    client = staff("view_tombstone")
+    due = datetime(2031, 5, 6, 7, 8, tzinfo=dt_timezone.utc)
+    Tombstone.objects.update(due=due)
+    assert "May 6, 2031" in Page.get(client, url(tombstone, "change")).text
+    Tombstone.objects.update(claimed=timezone.now())
+    assert "2031" not in Page.get(client, url(tombstone, "change")).text
+
+
 def test_claimed_unrecorded_file_is_shown_as_being_removed(tombstone: Any) -> None:
     """It cannot be restored."""
     Tombstone.objects.update(rows=[], file_id=None, delivery_id=None, claimed=timezone.now())
@@ -309,7 +320,7 @@ def test_unrecorded_file_is_restored_under_another_name(tombstone: Any) -> None:
     client = staff("view_tombstone", "restore_tombstone")
     page = Page(client, client.post(url(tombstone, "restore"), follow=True), "")
     (message,) = page.messages
-    assert "and can be adopted by this name" in message
+    assert "a developer can record it with adopt()" in message
     assert page.url == url_for(Tombstone)
     name = message.partition("“")[2].partition("”")[0]
     assert name != tombstone.name

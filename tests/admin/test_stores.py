@@ -143,7 +143,7 @@ def test_every_state_has_a_text(browser: Client, store: Any) -> None:
     for state in states:
         assert sum(f" {state}" in line for line in lines) == 1, (state, lines)
     store.save("notes/essay.txt", ContentFile(b"7"))
-    assert "notes/ Unknown: not a folder of the layout" in rows_of(seen(browser))
+    assert "notes/ Not a folder of deliveries" in rows_of(seen(browser))
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ def test_symlinked_folder_is_shown_as_empty(browser: Client, on_disk: Any, tmp_p
     on_disk.save("0/0/7/999", ContentFile(b"1"))
     (Path(on_disk.location) / "link").symlink_to(tmp_path)
     page = seen(browser, folder="link")
-    assert "This folder is empty." in page.text
+    assert "Nothing is stored here: the folder is empty or does not exist." in page.text
     assert "cannot be listed" not in page.text
 
 
@@ -479,7 +479,8 @@ def test_names_with_invalid_bytes_are_shown_without_links(browser: Client, on_di
     page = seen(browser, folder="a")
     assert "bad\\udcff" in page.text
     assert "fold\\udcff/" in page.text
-    assert sum("Unknown" in line for line in rows_of(page)) == 3
+    assert sum("Unknown file" in line for line in rows_of(page)) == 2
+    assert sum("Not a folder of deliveries" in line for line in rows_of(page)) == 1
 
 
 # -- Failing stores --

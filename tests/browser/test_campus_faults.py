@@ -67,7 +67,7 @@ def test_too_large_file_is_reported_before_upload(
     choose(window, sent)
     press(window)
     assert errors(window) == [
-        "“large.bin”: the file is too large: it has 20.0 MB, the maximum is 20.0 MB."
+        "“large.bin”: the file is too large: it is 20.0 MB, the maximum is 20.0 MB."
     ]
     assert "POST" not in requests
     assert campus.deliveries() == before
@@ -89,7 +89,7 @@ def test_error_of_the_server_is_shown(campus: Campus, opened: Open, tmp_path: Pa
     choose(window, sent)
     press(window)
     message = (
-        "“large.bin”: the file is too large: it has 20971521 bytes, the maximum is 20971520 bytes."
+        "“large.bin”: the file is too large: it is 20971521 bytes, the maximum is 20971520 bytes."
     )
     assert errors(window) == [message]
     assert window.faults == [f"422: {window.url}{GROUP}"]
@@ -110,7 +110,7 @@ def test_too_large_file_is_reported_without_script(
     drop(window, [file.path for file in sent])
     press(window)
     message = (
-        "“large.bin”: the file is too large: it has 20971521 bytes, the maximum is 20971520 bytes."
+        "“large.bin”: the file is too large: it is 20971521 bytes, the maximum is 20971520 bytes."
     )
     assert errors(window) == [message]
     assert "Nothing was delivered." in window.page.locator("[role=alert]").inner_text()
@@ -297,7 +297,7 @@ def test_ended_session_is_reported(campus: Campus, opened: Open, tmp_path: Path)
     window.context.clear_cookies(name="sessionid")
     press(window)
     assert errors(window) == [
-        "You are no longer logged in. Log in in another tab, then deliver again here."
+        "You are no longer logged in. Use another tab to log in again, then press Deliver here."
     ]
     assert campus.deliveries() == before
     other = window.context.new_page()

@@ -87,7 +87,7 @@ def test_thirty_dropped_files_are_delivered(
     window.page.evaluate(LISTEN)
     with slow_line(window, 10_000_000):
         deliver(window)
-    assert "was received completely: 30 files" in window.page.locator(".messages").inner_text()
+    assert "was received in full: 30 files" in window.page.locator(".messages").inner_text()
     assert shown(window) == expected(thirty)
     assert stored(campus, thirty)
     seen = window.page.evaluate("JSON.parse(sessionStorage.seen)")
@@ -209,7 +209,7 @@ def test_form_works_without_script(campus: Campus, opened: Open, tmp_path: Path)
     window.go(GROUP)
     drop(window, [file.path for file in sent])  # handled by the browser itself
     deliver(window)
-    assert "was received completely: 3 files" in window.page.locator(".messages").inner_text()
+    assert "was received in full: 3 files" in window.page.locator(".messages").inner_text()
     assert shown(window) == expected(sent)
     assert stored(campus, sent)
     window.assert_sound()

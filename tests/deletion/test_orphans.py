@@ -76,12 +76,12 @@ def test_orphan_is_kept_for_retention_and_grace_time(days: int, kept: int, store
 
 def test_missing_file_is_refused(store: Any) -> None:
     """It was removed before the call."""
-    assert_kept("the store does not have it any more")
+    assert_kept("is not in the store any more")
 
 
 def test_foreign_file_is_refused(store: Any) -> None:
     """Another program may have stored it."""
-    assert_kept("its name is not a delivery key", store_orphan(store, "0/0/7/notes.txt"))
+    assert_kept("it is an unknown file", store_orphan(store, "0/0/7/notes.txt"))
 
 
 def test_file_of_a_row_is_refused(store: Any) -> None:
@@ -89,7 +89,7 @@ def test_file_of_a_row_is_refused(store: Any) -> None:
     row = FileMeta.objects.get()
     past = (timezone.now() - timedelta(days=9)).timestamp()
     os.utime(store.path(row.content.name), (past, past))
-    assert_kept("a row names it", row.content.name)
+    assert_kept("it is recorded in the database", row.content.name)
 
 
 def test_file_of_second_model_in_the_store_is_refused(store: Any) -> None:
@@ -97,9 +97,9 @@ def test_file_of_second_model_in_the_store_is_refused(store: Any) -> None:
     with override_deliverystore(store, model=Note):
         note = Note.objects.create(pk=3, content=ContentFile(b"note", "n"))
         name = note.content.name
-        assert_kept("a row names it", name)
+        assert_kept("it is recorded in the database", name)
         note.delete()
-        assert_kept("it already has a tombstone", name)
+        assert_kept("it is already a deleted file", name)
 
 
 @pytest.mark.parametrize("name", ["0/0/0/65", "0/0/52/9"])
@@ -117,7 +117,7 @@ def test_file_with_a_tombstone_is_refused(store: Any) -> None:
     """Its due time does not change."""
     store_orphan(store)
     bury_orphan(FileMeta, ORPHAN, using="default")
-    assert_kept("it already has a tombstone")
+    assert_kept("it is already a deleted file")
 
 
 def test_every_file_is_refused_without_rows(store: Any) -> None:
@@ -166,7 +166,7 @@ def test_file_newer_than_all_rows_is_refused(store: Any) -> None:
 def test_file_younger_than_the_grace_time_is_refused(store: Any) -> None:
     """Its row may not be committed yet."""
     store_orphan(store, days=0.9)
-    assert_kept("it is younger than the grace time")
+    assert_kept("it was stored recently and may still be recorded")
     with override_settings(DELIVERY_STORE_GRACE_HOURS=1):
         bury_orphan(FileMeta, ORPHAN, using="default")
 
@@ -180,7 +180,7 @@ def test_clock_of_the_host_does_not_count(days: int, store: Any) -> None:
     FileMeta.objects.get().delivery.add_files({f"f{number}": b"1" for number in range(197)})
     there = timezone.now() + timedelta(days=days)
     with patch.object(timezone, "now", lambda: there):
-        assert_kept("it is younger than the grace time")
+        assert_kept("it was stored recently and may still be recorded")
         tombstone = bury_orphan(FileMeta, "0/0/8/10", using="default")
     assert abs(tombstone.created - timezone.now()) < timedelta(hours=1)
     assert abs(tombstone.due - timezone.now() - timedelta(days=30)) < timedelta(hours=1)
@@ -199,7 +199,7 @@ def test_many_orphans_are_refused(store: Any) -> None:
     """At most one file in a hundred may be an orphan, but a single orphan always may."""
     store_orphan(store)
     store_orphan(store, "0/0/8/10")
-    assert_kept("2 of 3 files near it are orphans")
+    assert_kept("2 of 3 files near it are unrecorded")
     os.unlink(store.path("0/0/8/10"))
     bury_orphan(FileMeta, ORPHAN, using="default")
 
@@ -256,7 +256,7 @@ def test_file_adopted_meanwhile_is_not_buried(
     expected = (
         pytest.raises(FileExistsError, match="belongs to a deleted file")
         if is_late
-        else pytest.raises(NotAnOrphan, match="a row names it")
+        else pytest.raises(NotAnOrphan, match="it is recorded in the database")
     )
     with expected:
         bury_orphan(FileMeta, ORPHAN, using="default")
@@ -277,7 +277,7 @@ def test_second_of_two_concurrent_burials_is_refused(
         save(tombstone, **options)
 
     monkeypatch.setattr(Tombstone, "save", save_twice)
-    with pytest.raises(NotAnOrphan, match="it already has a tombstone"):
+    with pytest.raises(NotAnOrphan, match="it is already a deleted file"):
         bury_orphan(FileMeta, ORPHAN, using="default")
 
 

@@ -129,11 +129,11 @@ def test_default_limits_are_those_of_the_settings_page() -> None:
 def test_errors_show_exact_sizes_if_rounded_sizes_are_equal() -> None:
     """``2.0 KB`` with a maximum of ``2.0 KB`` would be confusing."""
     assert messages(sent([upload("a", 2049)])) == [
-        "“a”: the file is too large: it has 2049 bytes, the maximum is 2048 bytes."
+        "“a”: the file is too large: it is 2049 bytes, the maximum is 2048 bytes."
     ]
     (message,) = messages(sent([upload("b", 5000)]))
     assert message.replace("\xa0", " ") == (
-        "“b”: the file is too large: it has 4.9 KB, the maximum is 2.0 KB."
+        "“b”: the file is too large: it is 4.9 KB, the maximum is 2.0 KB."
     )
 
 

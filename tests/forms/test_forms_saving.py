@@ -261,7 +261,7 @@ class UnexpectedError(Exception):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (IntegrityError("unique"), "the same rows were changed by another request"),
+        (IntegrityError("unique"), "the same data was changed at the same time by another user"),
         (OperationalError("locked"), "The database failed or is busy: check whether"),
         (failure(errno.EIO), "the file storage failed"),
     ],

@@ -29,6 +29,18 @@ _DASHBOARD = "tests/test_statistics.py"
 GUARDS: list[Guard] = [
     # -- HTTP --
     Guard(
+        "apps.py",
+        "        from . import checks  # noqa: F401  # registers them\n",
+        "",
+        ("tests/test_second_project.py::test_checks_are_registered_by_the_app",),
+    ),
+    Guard(
+        "admin/tombstones.py",
+        "return format_datetime(tombstone.due) if tombstone.is_restorable else EMPTY_VALUE",
+        "return tombstone.due  # type: ignore",
+        (f"{_RESTORING}::test_page_shows_until_when_a_file_can_be_restored",),
+    ),
+    Guard(
         "rfc9110.py",
         'if not _lists(headers["If-Match"], current.etag, weak=False):',
         'if not _lists(headers["If-Match"], current.etag, weak=True):',
@@ -698,15 +710,15 @@ GUARDS: list[Guard] = [
         (f"{_RESTORING}::test_removed_file_is_no_longer_shown",),
     ),
     Guard(
-        "admin/tombstones.py",
-        "is_restorable = state in {TombstoneState.DELETED, TombstoneState.ORPHAN}",
-        "is_restorable = True",
+        "tables/tombstone.py",
+        "return self.state in {TombstoneState.DELETED, TombstoneState.ORPHAN}",
+        "return True",
         (f"{_RESTORING}::test_restore_button_depends_on_the_state",),
     ),
     Guard(
-        "admin/tombstones.py",
-        "is_restorable = state in {TombstoneState.DELETED, TombstoneState.ORPHAN}",
-        "is_restorable = state is TombstoneState.DELETED",
+        "tables/tombstone.py",
+        "return self.state in {TombstoneState.DELETED, TombstoneState.ORPHAN}",
+        "return self.state is TombstoneState.DELETED",
         (f"{_RESTORING}::test_restore_button_depends_on_the_state[orphan]",),
     ),
     Guard(
@@ -791,7 +803,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/tombstones.py",
-        "if left_out := queryset.count() - len(tombstones):",
+        "if (left_out := queryset.count() - len(tombstones)) > 0:",
         "if left_out := 0:",
         (f"{_RESTORING}::test_actions_limit_the_number_of_deleted_files",),
     ),

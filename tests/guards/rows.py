@@ -828,8 +828,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "fresh=fresh or self.is_buried(key, using)",
-        "fresh=fresh",
+        "fresh = fresh or self.is_buried(key, using)",
+        "fresh = fresh",
         (f"{TRANSACTIONS}test_nothing_is_stored_under_a_buried_key",),
     ),
     Guard(

@@ -193,6 +193,11 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     def _sink(self, filename: str = "") -> SpoolSink:
         memory = self.max_memory_size or self.transfer.threshold
+        if type(self)._create is not S3DeliveryStore._create:
+            # A subclass sees all files that are created, but not their SHA-256.
+            return SpoolSink(
+                lambda name, spool, _sha256: self._create(name, spool), filename, memory
+            )
         return SpoolSink(self._create_hashed, filename, memory)
 
     def _open_to_write(self, name: str, mode: str) -> Writer:

@@ -249,7 +249,7 @@ def test_start_page_lists_the_groups_of_the_user(group: AssignmentGroup) -> None
     delivered(group)
     delivered(group)
     anna, eva, admin = (client.get("/") for client in map(browser, ("anna", "eva", "admin")))
-    assert "Your groups Anna and Bjarne 2 deliveries, last delivery" in text(anna)
+    assert "Your groups Anna and Bjarne 2 deliveries, the latest on" in text(anna)
     assert "Chandra" not in text(anna)
     assert re.search("Groups you examine .* Anna and Bjarne 2 deliveries", text(eva))
     assert "Chandra No deliveries yet" in text(eva)
@@ -285,7 +285,7 @@ def test_delivery_without_script_shows_the_stored_files(group: AssignmentGroup) 
     response = client.get(send(client, group, FILES).url)
     delivery = Delivery.objects.get()
     assert (delivery.successful, delivery.delivered_by.username) == (True, "anna")
-    assert "Delivery 1 was received completely: 3 files, 16 bytes." in text(response)
+    assert "Delivery 1 was received in full: 3 files, 16 bytes." in text(response)
     for file in delivery.files:
         digest = hashlib.sha256(FILES[file.filename]).hexdigest()
         assert f"{file.filename} {file.size} bytes SHA-256 {digest}" in text(response)
@@ -301,8 +301,8 @@ def test_script_gets_the_url_of_the_delivery(group: AssignmentGroup) -> None:
     response = scripted(client, group, FILES)
     assert response.status_code == 201
     page = client.get(response.json()["url"])
-    assert "Delivery 1 was received completely" in text(page)
-    assert "was received completely" not in text(client.get(response.json()["url"]))
+    assert "Delivery 1 was received in full" in text(page)
+    assert "was received in full" not in text(client.get(response.json()["url"]))
 
 
 @pytest.mark.parametrize("by_script", [True, False])
@@ -312,7 +312,7 @@ def test_errors_name_the_files(group: AssignmentGroup, by_script: bool) -> None:
     files = {"fine.txt": b"x", "large.bin": bytes(20 * MiB + 1)}
     response = (scripted if by_script else send)(client, group, files)
     error = (
-        "“large.bin”: the file is too large: it has 20971521 bytes, the maximum is 20971520 bytes."
+        "“large.bin”: the file is too large: it is 20971521 bytes, the maximum is 20971520 bytes."
     )
     if by_script:
         assert (response.status_code, response.json()) == (
@@ -459,7 +459,7 @@ def test_examiner_downloads_archives(who: people.People) -> None:
     )
     of_group = download(eva, f"/groups/{who.groups[0].pk}/", r"Download all deliveries \(zip\)")
     assert {"old.txt", "new.txt"} <= of_group.keys()
-    tonight = download(eva, "/", r"Download tonight's deliveries \(zip\)")
+    tonight = download(eva, "/", r"Download the latest deliveries \(zip\)")
     assert (tonight["new.txt"], tonight["other.txt"]) == (b"new", b"other")
     assert "old.txt" not in tonight
 
@@ -469,7 +469,7 @@ def test_tonights_link_requires_a_recent_delivery(
 ) -> None:
     """Without a delivery in the past 24 hours the link would lead nowhere."""
     delivery = delivered(who.groups[0])
-    link = "Download tonight's deliveries (zip)"
+    link = "Download the latest deliveries (zip)"
     assert link in text(browser("eva").get("/"))
     assert link not in text(browser("anna").get("/"))
     Delivery.objects.filter(pk=delivery.pk).update(

@@ -14,6 +14,7 @@ from django.utils import timezone
 from devilry_storage.exceptions import StoreDenied
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3 import conditions
+from devilry_storage.testing import PlainFileMeta
 
 from ...harness import s3servers
 from ...harness.http_faults import Answer, LoseReply
@@ -119,3 +120,24 @@ def test_failed_trial_raises_its_own_error(store: S3DeliveryStore, proxy: HttpPr
     with pytest.raises(StoreDenied, match="complete_multipart_upload"):
         list(conditions.findings(store.remote))
     assert proxy.operations().count("AbortMultipartUpload") == 1
+
+
+class _Scanning(S3DeliveryStore):
+    """Sees every file that is created, as a virus scanner does."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.scanned: list[bytes] = []
+
+    def _create(self, name: str, content: Any) -> str:
+        self.scanned.append(b"".join(content.chunks()))
+        return super()._create(name, content)
+
+
+def test_overridden_create_sees_all_files(server: s3servers.Server) -> None:
+    """Those of save() and those of writers."""
+    store = _Scanning(**server.options(server.bucket()))
+    store.save("a.txt", ContentFile(b"saved"))
+    with store.write_open(PlainFileMeta(store, 1, 1)) as writer:
+        writer.write(b"written")
+    assert store.scanned == [b"saved", b"written"]

@@ -72,12 +72,12 @@
     const { maxFiles, maxBytes, maxTotalBytes } = form.dataset;
     const errors = chosen
       .filter((file) => file.size > maxBytes)
-      .map((file) => `“${file.name}”: the file is too large: it has ${size(file.size)}, the maximum is ${size(maxBytes)}.`);
+      .map((file) => `“${file.name}”: the file is too large: it is ${size(file.size)}, the maximum is ${size(maxBytes)}.`);
     if (chosen.length > maxFiles) {
       errors.push(`You chose ${chosen.length} files. At most ${maxFiles} files are allowed.`);
     }
     if (total() > maxTotalBytes) {
-      errors.push(`The files are too large: together they have ${size(total())}, the maximum is ${size(maxTotalBytes)}.`);
+      errors.push(`The files are too large: together they are ${size(total())}, the maximum is ${size(maxTotalBytes)}.`);
     }
     return errors;
   };
@@ -108,7 +108,7 @@
     failed([`The server reported an error (${status}). ${advice}`], { perhapsDelivered });
   };
 
-  const loggedOut = () => failed(["You are no longer logged in. Log in in another tab, then deliver again here."]);
+  const loggedOut = () => failed(["You are no longer logged in. Use another tab to log in again, then press Deliver here."]);
 
   const broken = () => {
     const perhapsDelivered = isAllSent();
