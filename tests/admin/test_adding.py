@@ -115,7 +115,7 @@ def test_upload_with_invalid_name_is_a_form_error(browser: Client, delivery: Del
     """A valid filename makes the upload possible."""
     page = Page.get(browser, url_of(delivery))
     answer = add_files(page, ("", upload("...")))
-    assert "it names a folder" in " ".join(answer.errors)
+    assert "it has only dots and spaces" in " ".join(answer.errors)
     assert not delivery.files.exists()
     add_files(page, ("good.txt", upload("...")))
     assert contents(delivery) == {"good.txt": b"uploaded"}
