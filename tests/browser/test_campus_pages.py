@@ -147,7 +147,7 @@ def test_examiner_downloads_files_and_archives(
         begun.value.save_as(path)
         return path
 
-    members = names_in(download("Tonight's deliveries"))
+    members = names_in(download("Download the latest deliveries"))
     assert {file.path.name for file in sent} <= members
     window.page.click("main a:has-text('Anna and Bjarne')")
     window.page.click(".files .name >> nth=0")
