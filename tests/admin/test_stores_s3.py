@@ -106,7 +106,7 @@ def test_empty_prefix_is_an_empty_folder(
     store.delete(store.save("0/0/7/999", ContentFile(b"1")))
     proxy.forget()
     page = Page.get(browser, url(folder="0/0/7"))
-    assert "This folder is empty" in page.text
+    assert "Nothing is stored here" in page.text
     assert "cannot be listed" not in page.text
     assert proxy.operations() == ["ListObjectsV2"] * 2
 

@@ -570,12 +570,12 @@ def test_denied_large_save_leaves_no_upload(
 @pytest.mark.parametrize("attempts", [0, -1, 1.5, "5", True, None])
 def test_invalid_option_attempts_is_rejected(options: dict[str, Any], attempts: Any) -> None:
     """The option must be an integer of at least 1."""
-    with pytest.raises(ImproperlyConfigured, match=f"attempts={attempts!r} of S3DeliveryStore"):
+    with pytest.raises(ImproperlyConfigured, match=f"{attempts!r} for option 'attempts' of S3"):
         S3DeliveryStore(**options, attempts=attempts)
 
 
 @pytest.mark.parametrize("deadline", [-1, "20", True, None, float("nan"), float("inf")])
 def test_invalid_option_deadline_is_rejected(options: dict[str, Any], deadline: Any) -> None:
     """The option must be a finite number of seconds, so that every call ends."""
-    with pytest.raises(ImproperlyConfigured, match=f"deadline={deadline!r} of S3DeliveryStore"):
+    with pytest.raises(ImproperlyConfigured, match=f"{deadline!r} for option 'deadline' of S3"):
         S3DeliveryStore(**options, deadline=deadline)
