@@ -30,6 +30,7 @@ from .protocols import (
     prepare,
     stored_name,
 )
+from .spool import MEMORY
 from .writer import Sink, SpoolSink, Writer
 
 #: Maximum number of entries of a page: S3 lists no more in one request
@@ -77,9 +78,9 @@ class DeliveryStoreMixin(StorageContract):
         """
         return self._spool(filename)
 
-    def _spool(self, filename: str = "") -> SpoolSink:
-        """Return a sink that keeps the bytes in memory and in a temporary file of the system."""
-        return SpoolSink(lambda name, spool, _sha256: self._create(name, spool), filename)
+    def _spool(self, filename: str = "", memory: int = MEMORY) -> SpoolSink:
+        """Return a sink that keeps ``memory`` bytes in memory, and more in a temporary file."""
+        return SpoolSink(lambda name, spool, _sha256: self._create(name, spool), filename, memory)
 
     def unavailable_reason(self) -> str:
         """Return why the store's location seems to be unavailable, ``""`` if it is available.

@@ -195,9 +195,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         memory = self.max_memory_size or self.transfer.threshold
         if type(self)._create is not S3DeliveryStore._create:
             # A subclass sees all files that are created, but not their SHA-256.
-            return SpoolSink(
-                lambda name, spool, _sha256: self._create(name, spool), filename, memory
-            )
+            return self._spool(filename, memory)
         return SpoolSink(self._create_hashed, filename, memory)
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
