@@ -35,6 +35,8 @@ class DeliveryFieldFile(FieldFile):
     instance: Any
     _committed: bool
     _file: Any
+    # Whether the name was given as a plain string, by code that copies rows: it may be outdated.
+    _is_unproven = False
 
     def __init__(self, instance: Any, field: Any, name: str | None) -> None:
         # Without FieldFile.__init__(), which would fix the storage.
@@ -69,6 +71,7 @@ class DeliveryFieldFile(FieldFile):
         """Return the same state for another instance, which is a copy of the row."""
         twin = type(self)(instance, self.field, self.name)
         twin._committed = self._committed
+        twin._is_unproven = self._is_unproven
         if self.is_pending_file:
             twin._file = self._file
         return twin
@@ -159,6 +162,10 @@ class DeliveryFieldFile(FieldFile):
         return {**super().__getstate__(), "_committed": self._committed}
 
 
+#: Attribute of a row while its content is stored and recorded: what is written to the column,
+#: whatever receivers of signals assign.
+SAVED_CONTENT = "_saved_content"
+
 # Stands for a pending file in queries: its name may be that of a stored file.
 _NOBODYS_NAME = "/"
 
@@ -235,13 +242,24 @@ class DeliveryFileField(models.FileField):
             if value:
                 return self.copy_of(value, instance)
             value = None
+        current = instance.__dict__.get(self.attname)
         if value is None or value == "":
             empty = DeliveryFieldFile(instance, self, None)
-            # A row that is not saved has no file to remove.
-            empty._committed = instance._state.adding
+            # A row that is not saved has no file to remove. Django and libraries set a column that
+            # was not loaded to the value that the database has.
+            empty._committed = instance._state.adding or current is None
             return empty
         if isinstance(value, StoredName):
             return DeliveryFieldFile(instance, self, str(value))
+        if isinstance(value, str) and (
+            current._committed and value == current.name
+            if current is not None
+            else instance.pk is not None
+        ):
+            # A copy of a row by its values, such as one of an earlier time.
+            named = DeliveryFieldFile(instance, self, value)
+            named._is_unproven = True
+            return named
         if isinstance(value, File) or hasattr(value, "read"):
             file = value if isinstance(value, File) else File(value)
             return self.pending(instance, file, file.name)
@@ -283,7 +301,13 @@ class DeliveryFileField(models.FileField):
 
     def pre_save(self, model_instance: Any, add: bool) -> Any:
         # Without FileField.pre_save(), which would store the file before the row has an id.
-        return super(models.FileField, self).pre_save(model_instance, add)
+        values = model_instance.__dict__
+        if SAVED_CONTENT not in values:
+            return super(models.FileField, self).pre_save(model_instance, add)
+        if add:  # receivers see the pending file, but the row is inserted without
+            return None
+        saved = values[self.attname] = values.pop(SAVED_CONTENT)
+        return saved
 
     def validate(self, value: Any, model_instance: Any) -> None:
         # A pending file (ContentFile) may lack a name: the row has a filename.
@@ -309,7 +333,8 @@ class DeliveryFileField(models.FileField):
     def _is_stored(self, value: Any) -> bool:
         """Return whether the column may have the value: a stored name, None or an expression."""
         if isinstance(value, DeliveryFieldFile):
-            return value._committed and value.field.model is self.model
+            committed = value._committed and not value._is_unproven
+            return committed and value.field.model is self.model
         if isinstance(value, str):
             return isinstance(value, StoredName) or not value
         return not isinstance(value, File)

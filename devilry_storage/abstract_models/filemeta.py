@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -28,14 +28,13 @@ from ..deletion.burying import (
     unused,
 )
 from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename
-from ..fields import DeliveryFieldFile, DeliveryFileField, StoredName
+from ..fields import SAVED_CONTENT, DeliveryFieldFile, DeliveryFileField, StoredName
 from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
 from ..resolving import store_for
 from ..schema import declaring_model, delivery_field
 from ..signals import file_stored, send_after_commit
-from ..storages.chunks import read_chunks
-from ..storages.content import opened, refuse_second_reading
+from ..storages.content import last_chunks, opened, shown
 from ..storages.free_names import not_about_names
 from ..storages.protocols import require_ids
 from .delivery import AbstractDelivery
@@ -43,6 +42,8 @@ from .querysets import VisibleQuerySet
 
 #: Fields that are written only when content is stored or removed.
 CONTENT_FIELDS = frozenset({"content", "size", "sha256"})
+# New content is not verified yet.
+_WITH_CONTENT = CONTENT_FIELDS | {"verified_at"}
 
 
 class RowTaken(Exception):
@@ -197,8 +198,9 @@ class AbstractFileMeta(models.Model):
         # Not from __dict__, which copy.copy() shares with the original.
         content: Any = self.content if "content" in self.__dict__ else None
         pending = None if content is None or content._committed else content
+        is_new = (self._state.adding or self.pk is None) and not updating
         with restored_on_error(self):
-            if force_insert or ((self._state.adding or self.pk is None) and not updating):
+            if force_insert or (is_new and not self._is_copy_of_row(using)):
                 self._save_new(using)
             else:
                 self._save_stored(using, update_fields)
@@ -208,6 +210,25 @@ class AbstractFileMeta(models.Model):
             self.__dict__["content"] = pending
 
     save.alters_data = True  # type: ignore[attr-defined]
+
+    def _is_copy_of_row(self, using: str) -> bool:
+        """Return whether this instance has the id and the file of a stored row.
+
+        Raises ValueError if the row has another file.
+        """
+        content = self.__dict__.get("content")
+        if self.pk is None or not content or content.is_pending_file:
+            return False
+        row = read_row(_declaring(self), self.pk, using)
+        if row is None:
+            return False
+        if row.content.name != content.name:
+            raise ValueError(
+                f"Cannot save {self._meta.label} '{self.pk}' with the file {content.name!r}, "
+                f"because the stored row has {row.content.name!r}: restore a deleted file from "
+                "its tombstone, or assign a new one."
+            )
+        return True
 
     def _save_new(self, using: str) -> None:
         pending = self._pending_for_new_row()
@@ -221,16 +242,42 @@ class AbstractFileMeta(models.Model):
         # A tombstone of the key may have been written after the snapshot.
         may_be_used = self.pk is not None and reads_a_snapshot(using)
         try:
-            self._insert(using)
-            if pending is not None:
-                only = self._unchanged()
-                if is_computed:  # SQLite may store it in another format than datetimes
-                    del only["created"]
-                self._store(pending, using, fresh=may_be_used, only=only)
+            with self._shown_to_receivers(pending):
+                self._insert(using)
+                if (pending := self._pending()) is not None:
+                    only = self._unchanged()
+                    if is_computed:  # SQLite may store it in another format than datetimes
+                        del only["created"]
+                    self._store(pending, using, fresh=may_be_used, only=only)
+                else:
+                    self._set_content(None, None, "")
         except BaseException as exception:
             if not self._state.adding:
                 self._delete_again(using, exception)
             raise
+
+    @contextmanager
+    def _shown_to_receivers(self, pending: DeliveryFieldFile | None) -> Iterator[None]:
+        """Let receivers of ``pre_save`` and ``post_save`` see the file before it is stored.
+
+        They see it at its beginning, and may read it or assign another one. Their calls of save()
+        do not store it.
+        """
+        self.__dict__[SAVED_CONTENT] = None
+        try:
+            if pending is None:
+                yield
+                return
+            original = pending._file
+            with opened(original) as source, shown(source) as file:
+                self.__dict__["content"], pending._file = pending, file
+                try:
+                    yield
+                finally:
+                    if pending.is_pending_file:
+                        pending._file = original
+        finally:
+            self.__dict__.pop(SAVED_CONTENT, None)
 
     def _pending_for_new_row(self) -> DeliveryFieldFile | None:
         content = cast(DeliveryFieldFile, self.content)
@@ -282,16 +329,45 @@ class AbstractFileMeta(models.Model):
         if "filename" in columns:
             self.filename = validate_filename(self.filename)
 
-        save_columns = partial(self._save_columns, using, columns)
-        content = self.__dict__.get("content")
-        if content is None or content._committed or not _names(update_fields, "content"):
-            save_columns()
-        elif content.is_pending_file:
-            only = self._unchanged() if self._is_taken_over else {}
+        if not self._is_changed(update_fields):
+            self._save_columns(using, columns)
+            columns = frozenset()
+            if not self._is_changed(update_fields):
+                return
+        # From here on, the content was assigned, by the caller or a receiver of pre_save.
+        if (pending := self._pending()) is not None:
             self._check_accepts_content(using)
-            self._store(content, using, fresh=True, only=only, also=save_columns)
-        else:
-            self._remove(using, also=save_columns)
+            with self._shown_to_receivers(pending):
+                self._send(signals.pre_save, using)
+                if (pending := self._pending()) is not None:
+                    added = self._is_taken_over
+                    only = self._unchanged() if added else {}
+                    self._store(
+                        pending, using, fresh=True, only=only, columns=None if added else columns
+                    )
+                    return
+        self._remove(using, columns)
+
+    def _is_changed(self, update_fields: frozenset[str] | None) -> bool:
+        """Return whether a save has to store or remove content."""
+        content = self.__dict__.get("content")
+        return (
+            content is not None
+            and not content._committed
+            and _names(update_fields, "content")
+            and SAVED_CONTENT not in self.__dict__
+        )
+
+    def _send(self, signal: signals.ModelSignal, using: str, **kwargs: Any) -> None:
+        """Send a signal of Django's for a save of the content."""
+        signal.send(
+            sender=type(self),
+            instance=self,
+            raw=False,
+            using=using,
+            update_fields=CONTENT_FIELDS,
+            **kwargs,
+        )
 
     def _save_columns(self, using: str, columns: frozenset[str]) -> None:
         if not columns:
@@ -335,9 +411,9 @@ class AbstractFileMeta(models.Model):
         *,
         fresh: bool,
         only: Mapping[str, Any],
-        also: Callable[[], None] | None = None,
+        columns: frozenset[str] | None = None,
     ) -> None:
-        """Store the pending file, then record it and call ``also`` in one short transaction.
+        """Store the pending file, then record it and save ``columns`` in one short transaction.
 
         The file's name is the key, or an alternative if ``fresh`` or if a tombstone has the key.
         Raises FileExistsError unless the row meets the conditions ``only``.
@@ -349,14 +425,13 @@ class AbstractFileMeta(models.Model):
         open_writer = partial(
             store.writer,
             key,
-            record=partial(self._record, using, also, only),
+            record=partial(self._record, using, columns, only),
             filename=self.filename,
             is_used=lambda: fresh,
         )
         try:
             with opened(pending._file) as source, open_writer() as writer:
-                refuse_second_reading(source)
-                for chunk in read_chunks(source):
+                for chunk in last_chunks(source):
                     writer.write(chunk)
         except RowTaken as exception:
             raise FileExistsError(
@@ -388,7 +463,7 @@ class AbstractFileMeta(models.Model):
     def _record(
         self,
         using: str,
-        also: Callable[[], None] | None,
+        columns: frozenset[str] | None,
         only: Mapping[str, Any],
         name: str,
         size: int,
@@ -398,18 +473,28 @@ class AbstractFileMeta(models.Model):
             row, delivery = self._lock(using)
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
-            if also is not None:
-                with not_about_names():
-                    also()
-            columns = {"content": StoredName(name), "size": size, "sha256": sha256}
-            if not self._update_content(row, using, only=only, **columns):
-                if self.is_buried(name, using):
-                    raise named_by_tombstone(name)
-                raise RowTaken(f"{self._meta.label} '{self.pk}' was changed by another upload.")
-            if row.content:
-                bury(row, delivery, using)
             # Before COMMIT, because receivers see the instance after it.
             self._set_content(name, size, sha256)
+            self.__dict__[SAVED_CONTENT] = self.__dict__["content"]
+            with not_about_names():
+                if columns is None:
+                    self._send(signals.pre_save, using)
+                    self.__dict__["content"] = self.__dict__.pop(SAVED_CONTENT)
+                else:
+                    self._save_columns(using, columns | _WITH_CONTENT)
+            if self.content.name == name:  # a receiver may have saved other content
+                values = {"content": StoredName(name), "size": size, "sha256": sha256}
+                if not self._update_content(row, using, only=only, **values):
+                    if self.is_buried(name, using):
+                        raise named_by_tombstone(name)
+                    raise RowTaken(
+                        f"{self._meta.label} '{self.pk}' was changed by another upload."
+                    )
+            if row.content:
+                bury(row, delivery, using)
+            if columns is None:
+                with not_about_names():
+                    self._send(signals.post_save, using, created=False)
             send_after_commit(file_stored, self, using, name=name, size=size)
 
     def record_removed(self) -> None:
@@ -419,15 +504,13 @@ class AbstractFileMeta(models.Model):
     # A template must not remove a file.
     record_removed.alters_data = True  # type: ignore[attr-defined]
 
-    def _remove(self, using: str, also: Callable[[], None] | None = None) -> None:
+    def _remove(self, using: str, columns: frozenset[str] = frozenset()) -> None:
         with restored_on_error(self), transaction.atomic(using=using):
             row, delivery = self._lock(using)
-            if also is not None:
-                also()
-            if row.content:
-                self._update_content(row, using, content=None, size=None, sha256="")
-                bury(row, delivery, using)
             self._set_content(None, None, "")
+            self._save_columns(using, columns | _WITH_CONTENT)
+            if row.content:
+                bury(row, delivery, using)
 
     def _unchanged(self) -> dict[str, Any]:
         """Return the conditions that hold until another upload changes the row."""

@@ -16,7 +16,7 @@ from django.db.models.fields.files import FieldFile
 
 from .chunks import read_chunks
 from .reader import Reader
-from .spool import Spool
+from .spool import MEMORY, Spool
 
 if TYPE_CHECKING:
     _BytesFile = File[bytes]
@@ -126,6 +126,8 @@ class _Kept(_Copied):
         self._rest = read_chunks(content)
         self._failure: BaseException | None = None
         self._complete = False
+        #: Whether a part of the content was read.
+        self.started = False
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
         if self._failure is not None:
@@ -133,7 +135,16 @@ class _Kept(_Copied):
         yield from self._spool.chunks(chunk_size)
         yield from self._reading()
 
+    def last_chunks(self) -> Iterator[bytes]:
+        """Yield the chunks a last time: those that were not read yet are not kept."""
+        if self._failure is not None:
+            raise self._failure
+        self.started = True
+        yield from self._spool.chunks()
+        yield from self._rest
+
     def _reading(self) -> Iterator[bytes]:
+        self.started = True
         while True:
             try:
                 chunk = next(self._rest, None)
@@ -244,14 +255,38 @@ def opened(file: File[Any]) -> Iterator[File[Any]]:
         file.close()
 
 
-def refuse_second_reading(file: Any) -> None:
-    """Raise ValueError for a file that was read before and cannot be read again.
+@contextmanager
+def shown(file: Any) -> Iterator[File[Any]]:
+    """Give a file at its beginning that can be read before :func:`last_chunks`.
 
-    Otherwise the rest of it, perhaps nothing, would be stored as the whole.
+    Raises ValueError for a file that was read before and cannot be read again.
     """
+    _refuse_second_reading(file)
+    with rereadable(file, MEMORY) as again:
+        _rewinds(again)
+        try:
+            yield again
+        finally:
+            if isinstance(again, _Kept):
+                file.was_read = again.started
+
+
+def last_chunks(file: Any) -> Iterator[bytes]:
+    """Yield the bytes of a file from its beginning, perhaps for the last time.
+
+    Raises ValueError for a file that was read before and cannot be read again.
+    """
+    if isinstance(file, _Kept):
+        return file.last_chunks()
+    _refuse_second_reading(file)
+    file.was_read = True
+    return read_chunks(file)
+
+
+def _refuse_second_reading(file: Any) -> None:
+    # Otherwise the rest of it, perhaps nothing, would be stored as the whole.
     if getattr(file, "was_read", False) and not _rewinds(file):
         raise ValueError(f"Cannot read the file {file.name!r} a second time: assign a new file.")
-    file.was_read = True
 
 
 def _rewinds(file: Any) -> bool:

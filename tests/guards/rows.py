@@ -14,6 +14,7 @@ INSTANCES = "tests/models/test_filefield_instances.py::"
 ORPHANS = "tests/deletion/test_orphans.py::"
 PREFIX_INDEX = "tests/models/test_prefix_index.py::"
 PURGE = "tests/deletion/test_purge.py::"
+RECEIVERS = "tests/models/test_receivers.py::"
 REFUSED = "tests/models/test_filefield_refused.py::"
 RESTORING = "tests/deletion/test_restoring.py::"
 ROWS = "tests/models/test_filefield_rows.py::"
@@ -779,6 +780,60 @@ SAVING = [
         needs=("postgres",),
     ),
     Guard(
+        "fields.py",
+        "empty._committed = instance._state.adding or current is None",
+        "empty._committed = instance._state.adding",
+        (f"{RECEIVERS}test_values_that_django_sets_on_deferred_content_remove_nothing",),
+    ),
+    Guard(
+        "fields.py",
+        "            named._is_unproven = True\n",
+        "",
+        (f"{REFUSED}test_bulk_create_rejects_names_given_as_strings",),
+    ),
+    Guard(
+        "fields.py",
+        "saved = values[self.attname] = values.pop(SAVED_CONTENT)",
+        "saved = values.pop(SAVED_CONTENT)",
+        (f"{RECEIVERS}test_file_that_a_receiver_assigns_is_stored",),
+    ),
+    Guard(
+        "abstract_models/filemeta.py",
+        "            and SAVED_CONTENT not in self.__dict__\n",
+        "",
+        (f"{RECEIVERS}test_nested_saves_store_the_content_once",),
+    ),
+    Guard(
+        "abstract_models/filemeta.py",
+        "                self._send(signals.pre_save, using)\n                if (pending",
+        "                if (pending",
+        (f"{RECEIVERS}test_receivers_that_refuse_leave_nothing",),
+    ),
+    Guard(
+        "abstract_models/filemeta.py",
+        "            if self.content.name == name:",
+        "            if True:",
+        (f"{RECEIVERS}test_receiver_that_replaces_stored_content_is_obeyed",),
+    ),
+    Guard(
+        "abstract_models/filemeta.py",
+        "        if row.content.name != content.name:",
+        "        if False:",
+        (f"{RECEIVERS}test_row_of_an_earlier_time_is_saved_or_refused",),
+    ),
+    Guard(
+        "storages/content.py",
+        "                file.was_read = again.started",
+        "                pass",
+        (f"{RECEIVERS}test_pipe_that_a_receiver_read_is_not_saved_again",),
+    ),
+    Guard(
+        "storages/content.py",
+        "        _rewinds(again)\n",
+        "",
+        (f"{RECEIVERS}test_receivers_read_the_file_before_it_is_stored",),
+    ),
+    Guard(
         "abstract_models/filemeta.py",
         "super().save(force_insert=(models.Model,), using=using)",
         "super().save(using=using)",
@@ -810,8 +865,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "            self._check_accepts_content(using)\n            self._store(",
-        "            self._store(",
+        "            self._check_accepts_content(using)\n            with self._shown",
+        "            with self._shown",
         (f"{REFUSED}test_finished_delivery_takes_no_file",),
     ),
     Guard(
@@ -822,8 +877,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "                with not_about_names():\n                    also()\n",
-        "                also()\n",
+        "            with not_about_names():\n                if columns is None:\n",
+        "            if True:\n                if columns is None:\n",
         (f"{SIGNALS}test_receiver_that_raises_file_exists_error_ends_a_replace",),
     ),
     Guard(
@@ -870,8 +925,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "self._record, using, also, only)",
-        "self._record, using, also, {})",
+        "self._record, using, columns, only)",
+        "self._record, using, columns, {})",
         (f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails",),
     ),
     Guard(
@@ -891,7 +946,7 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "only = self._unchanged() if self._is_taken_over else {}",
+        "only = self._unchanged() if added else {}",
         "only: dict[str, Any] = {}",
         (f"{TRANSACTIONS}test_writer_whose_row_was_taken_over_fails[again-stored]",),
     ),
@@ -924,8 +979,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "                delivery.refuse_finished()\n            if also is not None:",
-        "                pass\n            if also is not None:",
+        "                delivery.refuse_finished()\n            # Before COMMIT",
+        "                pass\n            # Before COMMIT",
         (f"{TRANSACTIONS}test_replacement_fails_when_the_delivery_is_finished_meanwhile",),
     ),
     Guard(
@@ -957,14 +1012,14 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "                bury(row, delivery, using)\n            # Before COMMIT",
-        "                pass\n            # Before COMMIT",
+        "                bury(row, delivery, using)\n            if columns is None",
+        "                pass\n            if columns is None",
         (f"{ROWS}test_new_content_buries_the_old",),
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "                bury(row, delivery, using)\n            self._set_content(None",
-        "                pass\n            self._set_content(None",
+        "                bury(row, delivery, using)\n\n    def _unchanged",
+        "                pass\n\n    def _unchanged",
         (f"{ROWS}test_removed_content_is_buried",),
     ),
     Guard(
@@ -1365,8 +1420,8 @@ FIELDS_AND_STORES = [
     ),
     Guard(
         "fields.py",
-        "value._committed and value.field.model is self.model",
-        "value._committed",
+        "return committed and value.field.model is self.model",
+        "return committed",
         (f"{REFUSED}test_update_rejects_files_and_text",),
     ),
     Guard(

@@ -49,6 +49,13 @@ def test_bulk_create_rejects_pending_files(
         FileMeta.objects.bulk_create([new], ignore_conflicts=ignore_conflicts)
 
 
+def test_bulk_create_rejects_names_given_as_strings(unchanged: None, delivery: Delivery) -> None:
+    """The file may not exist."""
+    new = FileMeta(id=9_999, delivery=delivery, filename="new.txt", content="0/0/1/9999")
+    with pytest.raises(NotCommitted, match=r"adopt\(\)"), transaction.atomic():
+        FileMeta.objects.bulk_create([new])
+
+
 def test_bulk_update_rejects_pending_changes(unchanged: None, row: Any) -> None:
     row.content = upload()
     with pytest.raises(NotCommitted, match="bulk_update"), transaction.atomic():

@@ -525,13 +525,6 @@ def assign_none_and_update_fields(row: FileMeta) -> None:
 
 
 @remove
-def assign_none_to_deferred(row: FileMeta) -> None:
-    row = FileMeta.objects.defer("content").get(pk=row.pk)
-    row.content = None
-    row.save()
-
-
-@remove
 def assign_empty_file_of_another_row(row: FileMeta) -> None:
     row.content = FileMeta(delivery=row.delivery, filename="unsaved").content
     row.save()
