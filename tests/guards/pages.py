@@ -205,8 +205,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "serving/stored_file.py",
-        "inline and media_type in conf.inline_types,",
-        "inline,",
+        "return inline and media_type in conf.inline_types",
+        "return inline",
         (f"{_WAYS}::test_only_safe_types_are_displayed_inline",),
     ),
     Guard(
