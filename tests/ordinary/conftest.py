@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.core.files.storage import storages
 from django.test import Client
+from django.urls import clear_url_caches, path
 
 from devilry_storage.storages import DeliveryStoreMixin
+from tests import urls
 
 from ..harness import s3servers
 from ..harness.users import make_user
+from .models import Badge
 
 PACKAGE = "devilry_storage.storages."
 
@@ -51,6 +56,26 @@ def use_stores(
     for field in fields():
         monkeypatch.setattr(field, "storage", store)
     return store  # type: ignore[no-any-return]
+
+
+@contextmanager
+def badges_in_admin() -> Iterator[None]:
+    """Let the admin have pages of the badges, with the image in the list."""
+
+    def refresh() -> None:
+        urls.urlpatterns[0] = path("admin/", admin.site.urls)
+        clear_url_caches()
+
+    class BadgeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+        list_display = ("pk", "image")
+
+    admin.site.register(Badge, BadgeAdmin)
+    refresh()
+    try:
+        yield
+    finally:
+        admin.site.unregister(Badge)
+        refresh()
 
 
 @pytest.fixture(params=["disk", "memory", pytest.param("moto", marks=pytest.mark.servers)])

@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 from django import forms
-from django.contrib import admin
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage, storages
 from django.template import Context, Template
-from django.urls import clear_url_caches, path
 
 from devilry_storage.exceptions import NoURL
 from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, MemoryDeliveryStore
-from tests import urls
 
+from .conftest import badges_in_admin
 from .models import Badge, Report
 
 pytestmark = pytest.mark.django_db
@@ -32,16 +30,6 @@ def badge(store: DeliveryStoreMixin) -> Any:
 def admin_pages(badge: Any, client_with: Any) -> Iterator[Any]:
     """Return a function that gets the list and the page of the badge from the admin."""
 
-    class BadgeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-        list_display = ("pk", "image")
-
-    def refresh() -> None:
-        urls.urlpatterns[0] = path("admin/", admin.site.urls)
-        clear_url_caches()
-
-    admin.site.register(Badge, BadgeAdmin)
-    refresh()
-
     def get(*codenames: str) -> list[str]:
         client = client_with(*codenames, is_staff=True)
         pages = ("", f"{badge.pk}/change/")
@@ -49,9 +37,8 @@ def admin_pages(badge: Any, client_with: Any) -> Iterator[Any]:
         assert [response.status_code for response in responses] == [200, 200]
         return [response.content.decode() for response in responses]
 
-    yield get
-    admin.site.unregister(Badge)
-    refresh()
+    with badges_in_admin():
+        yield get
 
 
 def test_pages_of_the_admin_have_links(admin_pages: Any, badge: Any) -> None:
