@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.checks import CheckMessage, Info, Warning, register
+from django.core.checks import CheckMessage, Warning, register
 from django.db import models
 
 from ..exceptions import NoURL
@@ -55,7 +55,7 @@ def _without_url(ordinary: OrdinaryField) -> CheckMessage:
 
 
 def _without_index(ordinary: OrdinaryField) -> CheckMessage:
-    return Info(
+    return Warning(
         f"The download view looks up names in {ordinary.label}, which has no index.",
         hint="Set db_index=True on the field. Silence this check if the table is small.",
         obj=ordinary.field,

@@ -32,11 +32,11 @@ def test_check_is_registered() -> None:
 
 
 def test_field_that_the_view_looks_up_needs_an_index(disk: DeliveryStoreMixin) -> None:
-    """I064, on the one field of these that has none."""
+    """W064, on the one field of these that has none."""
     messages = found()
     assert list(messages) == ["ordinary.Scan.scan"]
     message = messages["ordinary.Scan.scan"]
-    assert message.id == "devilry_storage.I064"
+    assert message.id == "devilry_storage.W064"
     assert "db_index=True" in str(message.hint)
 
 
@@ -58,7 +58,7 @@ def test_fields_without_a_url_are_a_warning(store: DeliveryStoreMixin) -> None:
 def test_store_without_an_alias_is_a_warning(
     disk: DeliveryStoreMixin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hint tells to add it to STORAGES."""
+    """The hint says to add it to STORAGES."""
     (field,) = (field for field in fields() if str(field) == "ordinary.Scan.scan")
     monkeypatch.setattr(field, "storage", MemoryDeliveryStore())
     message = found()["ordinary.Scan.scan"]

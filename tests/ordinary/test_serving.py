@@ -33,6 +33,7 @@ NAMES = [
 ]
 #: Paths of the URL, after the alias, that name no file.
 HOSTILE = [
+    "../outside.txt",
     *("..", "../a.txt", "reports/../reports/a.txt", "%2e%2e/a.txt", "..%2fa.txt", "%2fetc/passwd"),
     *("reports%5ca.txt", "reports\\a.txt", "reports/a.txt%00", "%00", "reports//a.txt", "/a.txt"),
     *("reports/a.txt/", "./reports/a.txt", "%ff", "a%0ab", ".devilry-storage/store.json", "%20"),
