@@ -19,6 +19,13 @@ class InvalidFilename(ValueError):
     """A filename would be dangerous or unusable as the name of a download."""
 
 
+class NoURL(ValueError, AttributeError):
+    """A file has no URL. Forms and templates show no link then, and APIs give null."""
+
+    #: Django's templates show nothing for it.
+    silent_variable_failure = True
+
+
 class UnsafeEntry(SuspiciousFileOperation, OSError):
     """The path of a stored file is a symlink, FIFO, device, folder or foreign file."""
 

@@ -10,10 +10,10 @@ from django.core.files import File
 from django.core.files.storage import Storage, default_storage
 from django.db import models
 from django.db.models.fields.files import FieldFile, FileDescriptor
-from django.urls import NoReverseMatch, reverse
 
-from .exceptions import NotCommitted
+from .exceptions import NotCommitted, NoURL
 from .resolving import store_for
+from .storages.view_urls import view_url
 
 if TYPE_CHECKING:
     from .storages.base import DeliveryStoreMixin
@@ -90,23 +90,23 @@ class DeliveryFieldFile(FieldFile):
 
     @property
     def url(self) -> str:
-        """The URL of the download view, else the public URL of the file, else ``""``.
+        """The URL of the download view, else the public URL of the file.
 
         The site has the download view if it includes ``devilry_storage.urls``. This is never a
-        presigned URL. It raises no exception for a stored file, because that would break pages of
-        the admin.
+        presigned URL. Raises NoURL, which is a ValueError and an AttributeError, if the file has
+        no URL or is not saved yet.
         """
         name = self._required_name()
         if not self._committed:
-            return ""
+            raise NoURL(f"The file {name!r} has no URL before it is saved.")
         pk = getattr(self.instance, "pk", None)
-        if pk is not None:
-            try:
-                model = self.field.model._meta.label_lower
-                return reverse("devilry_storage:download", args=[model, pk])
-            except NoReverseMatch:
-                pass
-        return self.storage.public_url(name)
+        url = "" if pk is None else view_url("download", self.field.model._meta.label_lower, pk)
+        if url := url or self.storage.public_url(name):
+            return url
+        raise NoURL(
+            f"{name!r} has no URL: its store is not public. Include devilry_storage.urls in the "
+            "URLconf, so that a view serves the file to users who may see it."
+        )
 
     def open(self, mode: str = "rb") -> DeliveryFieldFile:  # type: ignore[override]
         """Open the file for reading; raises ValueError for other modes, FileNotFoundError."""

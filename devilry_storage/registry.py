@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from django.apps import apps
@@ -11,6 +12,7 @@ from django.db import models
 from .fields import DeliveryFileField
 from .resolving import resolve
 from .schema import declaring_model
+from .storages.aliases import alias_of
 from .storages.base import DeliveryStoreMixin
 
 FileModel = type[models.Model]
@@ -60,6 +62,35 @@ def sharing(
     return found
 
 
+class OrdinaryField(NamedTuple):
+    """A FileField, but not a DeliveryFileField, that uses a delivery store.
+
+    ``alias`` is that of the store in ``STORAGES``, ``""`` for none.
+    """
+
+    field: models.FileField
+    store: DeliveryStoreMixin
+    alias: str
+
+    @property
+    def label(self) -> str:
+        """The label of the model that declares the field, and the name of the field."""
+        return f"{self.field.model._meta.label}.{self.field.name}"
+
+
+def ordinary_fields() -> list[OrdinaryField]:
+    """Return the ordinary fields of all models, each once: not those of proxies and children."""
+    found = []
+    for model in apps.get_models():
+        for field in () if model._meta.proxy else model._meta.local_fields:
+            if not isinstance(field, models.FileField) or isinstance(field, DeliveryFileField):
+                continue
+            with suppress(Exception):  # a default storage that cannot be created
+                if isinstance(store := field.storage, DeliveryStoreMixin):
+                    found.append(OrdinaryField(field, store, alias_of(store) or ""))
+    return found
+
+
 class ConfiguredStore(NamedTuple):
     """A store, its alias in ``STORAGES`` (``""`` for none), and the models that use it."""
 
@@ -82,6 +113,17 @@ def configured_stores() -> list[ConfiguredStore]:
                 break
         else:
             found.append(ConfiguredStore(store, alias, [model]))
+    return found
+
+
+def ordinary_stores() -> list[ConfiguredStore]:
+    """Return the stores that only ordinary fields use, without duplicates."""
+    used = [configured.store for configured in configured_stores()]
+    found: list[ConfiguredStore] = []
+    for ordinary in ordinary_fields():
+        if ordinary.store not in used:
+            used.append(ordinary.store)
+            found.append(ConfiguredStore(ordinary.store, ordinary.alias, []))
     return found
 
 

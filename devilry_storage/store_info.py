@@ -9,19 +9,21 @@ from django.utils import timezone
 
 from .conf import conf
 from .identity import summary
-from .registry import ConfiguredStore, FileModel
+from .registry import ConfiguredStore, FileModel, ordinary_fields
 from .storages.base import DeliveryStoreMixin
 from .storages.protocols import FLAGS, Finding
 
 
 class StoreInfo(NamedTuple):
-    """The configuration of a store, and the labels of the models that use it.
+    """The configuration of a store, and the labels of the models and fields that use it.
 
+    ``fields`` are FileFields of Django, such as ``"exercises.Report.file"``.
     ``alias`` is ``""`` for a store without an alias in ``STORAGES``. ``free`` is in bytes, None if
     unknown. The values of ``options`` contain no secrets. File modes are octal, as text.
     """
 
     models: list[str]
+    fields: list[str]
     alias: str
     backend: str
     location: str
@@ -35,6 +37,7 @@ def describe(configured: ConfiguredStore) -> StoreInfo:
     store = configured.store
     return StoreInfo(
         models=[model._meta.label for model in configured.models],
+        fields=[ordinary.label for ordinary in ordinary_fields() if ordinary.store == store],
         alias=configured.alias,
         backend=f"{type(store).__module__}.{type(store).__qualname__}",
         location=store.location_text(),

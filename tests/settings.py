@@ -82,6 +82,7 @@ INSTALLED_APPS = [
     "devilry_storage",
     "devilry_storage.deliveries",
     "tests.testapp",
+    "tests.ordinary",
 ]
 if USER == "custom":
     INSTALLED_APPS.append("tests.customuser")

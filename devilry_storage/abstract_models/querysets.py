@@ -54,10 +54,10 @@ class DeliveryQuerySet(VisibleQuerySet):
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
 
 
-def may_view(user: Any, model: type[models.Model]) -> bool:
-    """Return whether the user may view all rows of a model."""
+def may_view(user: Any, model: type[models.Model], row: models.Model | None = None) -> bool:
+    """Return whether the user may view all rows of a model, or this row of it."""
     meta = model._meta
-    allowed: bool = user.has_perm(f"{meta.app_label}.view_{meta.model_name}")
+    allowed: bool = user.has_perm(f"{meta.app_label}.view_{meta.model_name}", row)
     return allowed
 
 

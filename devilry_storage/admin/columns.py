@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from ..media_types import media_type
 from ..resolving import store_for
 from .failures import reason
+from .utils import download_url
 
 logger = logging.getLogger("devilry_storage")
 
@@ -46,7 +47,7 @@ class FileColumns:
         name = filemeta.content.name
         if not name:
             return _("Not stored")
-        if url := filemeta.content.url:
+        if url := download_url(filemeta):
             return format_html('<a href="{}">{}</a>', url, name)
         return format_html("<code>{}</code>", name)
 

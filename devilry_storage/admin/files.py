@@ -20,7 +20,7 @@ from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm, StoredFormSet
 from .previews import Previews
-from .utils import admin_url, report_deleted
+from .utils import admin_url, download_url, report_deleted
 
 
 class FileMetaInline(FileColumns, admin.TabularInline):  # type: ignore[type-arg]
@@ -122,7 +122,7 @@ class FileMetaAdmin(FileColumns, Previews, StoreAdmin):
             return EMPTY_VALUE
         preview_url = admin_url(self.admin_site, self.model, "preview", quote(filemeta.pk))
         links = [(preview_url, _("Preview"))]
-        if url := filemeta.content.url:
+        if url := download_url(filemeta):
             links.append((url, _("Download")))
         return format_html_join(" · ", '<a href="{}">{}</a>', links)
 

@@ -19,7 +19,7 @@ from ..serving import COMPLETE, FAILED, recorder, serve
 from .columns import store_state
 from .failures import reason
 from .preview_text import TEXT_BYTES, kind_of, text_of
-from .utils import admin_path, admin_url, render
+from .utils import admin_path, admin_url, download_url, render
 
 logger = logging.getLogger("devilry_storage")
 
@@ -50,7 +50,7 @@ class Previews(admin.ModelAdmin):  # type: ignore[type-arg]
             "state": state,
             "kind": kind,
             "text_bytes": TEXT_BYTES,
-            "download_url": row.content.url if row.content else "",
+            "download_url": download_url(row) if row.content else "",
             "shown_url": admin_url(self.admin_site, row, "preview_shown", quote(row.pk)),
         }
         if kind == "text":

@@ -46,7 +46,7 @@ from .store_listing import (
     parents,
     printable,
 )
-from .utils import admin_path, admin_url, render
+from .utils import admin_path, admin_url, download_url, render
 
 #: The maximum length of the token of a page.
 _MAX_TOKEN_LENGTH = 4 * MAX_NAME_LENGTH
@@ -234,7 +234,7 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         if row is not None:
             if may_view(request.user, type(row)):
                 preview_url = admin_url(self.admin_site, row, "preview", quote(row.pk))
-                links.append(Link(_("Download"), row.content.url))
+                links.append(Link(_("Download"), download_url(row)))
                 links.append(Link(_("Preview"), preview_url))
         elif self._may_download(request, verdict):
             links.append(Link(_("Download"), self._url("file", configured, name=name)))

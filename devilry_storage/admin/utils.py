@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 
 from ..conf import conf
 from ..dates import restorable_until
+from ..exceptions import NoURL
 from ..views.base import LARGEST_ID
 
 # -- URLs --
@@ -54,6 +55,15 @@ def list_link(admin_site: admin.AdminSite, model: Any, query: dict[str, Any], te
     """Return the text, as a link to a filtered list if the site has this list."""
     url = admin_url(admin_site, model, "changelist", **query)
     return format_html('<a href="{}">{}</a>', url, text) if url else text
+
+
+def download_url(filemeta: Any) -> str:
+    """Return the URL of the file of a row, ``""`` if it has none."""
+    try:
+        url: str = filemeta.content.url
+    except NoURL:
+        return ""
+    return url
 
 
 # -- Pages --

@@ -2,7 +2,7 @@
 
 from ..media_types import sent_type
 from .access_log import COMPLETE, FAILED, record_access, recorder
-from .responses import protect, serve, serve_name
+from .responses import protect, serve, serve_name, serve_ordinary
 from .streaming import Body, release_connections, streamed
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "sent_type",
     "serve",
     "serve_name",
+    "serve_ordinary",
     "streamed",
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import storages
 from django.http import (
     Http404,
     HttpRequest,
@@ -25,7 +27,7 @@ from ..resolving import resolve
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import stored_name
 from .access_log import COMPLETE, FAILED, HANDED_OVER, REFUSED, UNMODIFIED, record_access, recorder
-from .stored_file import File, file_of
+from .stored_file import File, file_of, ordinary_file
 from .streaming import Body, streamed
 
 logger = logging.getLogger("devilry_storage")
@@ -52,11 +54,38 @@ def serve(
     except FileNotFoundError as exception:
         logger.exception("Cannot serve %r.", name)
         raise Http404("No file.") from exception
-    way = way or way_of(alias)
+    return _respond(request, file, way or way_of(alias), partial(recorder, request, filemeta))
+
+
+def serve_ordinary(
+    request: HttpRequest, alias: str, name: str, what: str, *, inline: bool = False
+) -> HttpResponseBase:
+    """Return the response to a GET or HEAD request for a file of an ordinary FileField.
+
+    ``alias`` is that of its store. ``what`` is recorded in the access log. Otherwise as
+    :func:`serve`, but the content cannot be verified.
+    """
+    store: Any = storages[alias]
+    try:
+        file = ordinary_file(store, name, inline=inline)
+    except FileNotFoundError as exception:
+        logger.exception("Cannot serve %r.", name)
+        raise Http404("No file.") from exception
+    return _respond(
+        request,
+        file,
+        way_of(alias),
+        lambda way: partial(record_access, request, what, way),
+    )
+
+
+def _respond(
+    request: HttpRequest, file: File, way: str, recorder_of: Callable[[str], partial[None]]
+) -> HttpResponseBase:
     # URLs are signed for GET only. For small files, the extra request costs more than the bytes.
     if way == "redirect" and (request.method == "HEAD" or file.size < conf.redirect_min_bytes):
         way = "stream"
-    record = recorder(request, filemeta, way)
+    record = recorder_of(way)
     if way == "stream":
         return _response(request, file, record)
     try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.http import Http404, HttpResponseBase
+from django.utils import timezone
 
 from .. import rfc9110
 from ..conf import conf
@@ -94,9 +96,35 @@ def file_of(filemeta: Any, name: str, store: DeliveryStoreMixin, *, inline: bool
         _etag(filemeta.sha256.lower(), name, size),
         _modified(filemeta),
         media_type,
-        inline and media_type in conf.inline_types,
+        _is_shown(media_type, inline=inline),
         size_verified=filemeta.size is None,
     )
+
+
+def ordinary_file(store: DeliveryStoreMixin, name: str, *, inline: bool) -> File:
+    """Return a file that no FileMeta records, stored under the given name.
+
+    Raises FileNotFoundError if the store has no file. The file has validators once it is older
+    than a minute, as it may be replaced by one of the same size in the same second.
+    """
+    size, modified = store.size(name), store.get_modified_time(name)
+    is_settled = timezone.now() - modified > timedelta(minutes=1)
+    media_type = sent_type(name)
+    return File(
+        store,
+        name,
+        name.rpartition("/")[2],
+        size,
+        etag=_etag("", f"{modified.timestamp()} {name}", size) if is_settled else "",
+        modified=int(modified.timestamp()) if is_settled else None,
+        media_type=media_type,
+        shown=_is_shown(media_type, inline=inline),
+        size_verified=True,
+    )
+
+
+def _is_shown(media_type: str, *, inline: bool) -> bool:
+    return inline and media_type in conf.inline_types
 
 
 def _etag(sha256: str, name: str, size: int) -> str:

@@ -22,6 +22,7 @@ from .content import as_text, rereadable, seekable
 from .free_names import first_free
 from .protocols import hier_layout, stored_name
 from .spool import MEMORY
+from .view_urls import stored_url
 
 # Bounds the loop if get_alternative_name() keeps returning names that are taken.
 ALTERNATIVE_NAMES = 100
@@ -178,9 +179,24 @@ class StorageContract(Storage):
         with self._missing_is_reported(validate_storage_name(name)):
             return super().size(name)
 
+    @property
+    def has_own_url(self) -> bool:
+        """Whether the backend has URLs of files. If not, ``url()`` is that of a view.
+
+        Override it for a backend whose files may be private.
+        """
+        return True
+
     def url(self, name: str | None) -> str:
-        """Return the file's URL; ValueError if it has none."""
-        return super().url(name and validate_storage_name(name))
+        """Return the file's URL; NoURL, which is a ValueError, if it has none.
+
+        If the backend has none, it is that of the view of ``devilry_storage.urls``, which serves
+        the files of a site's own fields to users who may see their rows.
+        """
+        name = name and validate_storage_name(name)
+        if name and not self.has_own_url:
+            return stored_url(self, name)
+        return super().url(name)
 
     def path(self, name: str) -> str:
         """Return the file's path if the store is on disk; ``""`` is the top."""

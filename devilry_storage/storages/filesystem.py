@@ -249,8 +249,12 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
         return self._tree.stale_temps(before.timestamp(), remove=not dry_run)
 
+    @property
+    def has_own_url(self) -> bool:
+        return self.base_url is not None
+
     def public_url(self, name: str) -> str:
-        return "" if self.base_url is None else self.url(name)
+        return self.url(name) if self.has_own_url else ""
 
 
 @deconstructible(path="devilry_storage.storages.FsDeliveryStore")

@@ -15,6 +15,7 @@ from django.core.files.storage import InMemoryStorage
 from django.utils import timezone
 from django.utils.deconstruct import deconstructible
 
+from ..exceptions import NoURL
 from ..layout import Layout
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
@@ -76,7 +77,7 @@ class _BlobStorage(InMemoryStorage):
         raise NotImplementedError("Files in memory have no path.")
 
     def url(self, name: str | None) -> str:
-        raise ValueError(f"{name!r} has no URL, because it is in memory.")
+        raise NoURL(f"{name!r} has no URL, because it is in memory.")
 
 
 @deconstructible(path="devilry_storage.storages.MemoryDeliveryStore")
@@ -111,6 +112,10 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
                 raise FileExistsError(f"{name!r} is taken.")
             self._blobs[name] = _Blob(data)
         return name
+
+    @property
+    def has_own_url(self) -> bool:
+        return False
 
     def _is_folder(self, name: str) -> bool:
         return False  # a dictionary has no folders

@@ -3,6 +3,7 @@
 from .archives import DeliveryArchiveView, GroupArchiveView, LatestArchiveView, archive_response
 from .base import RowView
 from .downloads import DownloadView
+from .ordinary import StoredView
 
 __all__ = [
     "DeliveryArchiveView",
@@ -10,5 +11,6 @@ __all__ = [
     "GroupArchiveView",
     "LatestArchiveView",
     "RowView",
+    "StoredView",
     "archive_response",
 ]

@@ -26,6 +26,8 @@ _STORES = "tests/admin/test_stores.py"
 _TOKENS = "tests/admin/test_tokens.py"
 _DASHBOARD = "tests/test_statistics.py"
 
+_ORDINARY = "tests/ordinary/test_serving.py"
+
 GUARDS: list[Guard] = [
     # -- HTTP --
     Guard(
@@ -205,8 +207,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "serving/stored_file.py",
-        "inline and media_type in conf.inline_types,",
-        "inline,",
+        "return inline and media_type in conf.inline_types",
+        "return inline",
         (f"{_WAYS}::test_only_safe_types_are_displayed_inline",),
     ),
     Guard(
@@ -1285,5 +1287,53 @@ GUARDS: list[Guard] = [
         'value="{{ field.value }}"',
         'value="{{ field.value|safe }}"',
         (f"{_MANY}::test_parameters_in_forms_of_filters_are_escaped",),
+    ),
+    Guard(
+        "views/ordinary.py",
+        "if not may_view(user, model):",
+        "if False:",
+        (f"{_ORDINARY}::test_permission_of_any_model_that_shows_the_row_is_enough",),
+    ),
+    Guard(
+        "views/ordinary.py",
+        "if may_view(user, model, row)",
+        "if row",
+        (f"{_ORDINARY}::test_backend_may_decide_for_each_row",),
+    ),
+    Guard(
+        "views/ordinary.py",
+        "rows = manager.visible_to(user)",
+        "rows = manager.all()",
+        (f"{_ORDINARY}::test_permission_of_any_model_that_shows_the_row_is_enough",),
+    ),
+    Guard(
+        "views/ordinary.py",
+        "manager: Any = model._default_manager",
+        "manager: Any = model._base_manager",
+        (f"{_ORDINARY}::test_all_that_is_not_visible_looks_the_same",),
+    ),
+    Guard(
+        "views/ordinary.py",
+        'if ordinary.alias == self.kwargs["alias"] and is_storage_name(name)',
+        "if is_storage_name(name)",
+        (f"{_ORDINARY}::test_hostile_names_are_not_found",),
+    ),
+    Guard(
+        "views/ordinary.py",
+        " and is_storage_name(name)",
+        "",
+        (f"{_ORDINARY}::test_hostile_names_are_not_found",),
+    ),
+    Guard(
+        "serving/stored_file.py",
+        "is_settled = timezone.now() - modified > timedelta(minutes=1)",
+        "is_settled = True",
+        (f"{_ORDINARY}::test_replaced_file_gets_another_entity_tag",),
+    ),
+    Guard(
+        "serving/stored_file.py",
+        '_etag("", f"{modified.timestamp()} {name}", size)',
+        '_etag("", name, size)',
+        (f"{_ORDINARY}::test_replaced_file_gets_another_entity_tag",),
     ),
 ]

@@ -1414,9 +1414,9 @@ FIELDS_AND_STORES = [
     ),
     Guard(
         "fields.py",
-        '        if not self._committed:\n            return ""\n',
-        "",
-        (f"{FIELDFILE}test_url_of_a_pending_file_is_empty",),
+        "        if not self._committed:\n            raise NoURL",
+        "        if False:\n            raise NoURL",
+        (f"{FIELDFILE}test_pending_file_has_no_url",),
     ),
     Guard(
         "fields.py",

@@ -18,6 +18,7 @@ from django.template import Context, Template
 from django.test import RequestFactory
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
+from devilry_storage.exceptions import NoURL
 from devilry_storage.fields import DeliveryFileField
 from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
 from tests.testapp.models import Attachment, Note
@@ -70,7 +71,7 @@ def test_pending_file_can_be_read(delivery: Delivery) -> None:
     assert row.content.read() == b"upload"
     with row.content.open() as file:
         assert file.read() == b"upload"
-    assert (row.content.size, row.content.name, row.content.url) == (6, "upload.txt", "")
+    assert (row.content.size, row.content.name) == (6, "upload.txt")
     row.content = upload(b"again")
     row.save()
     assert row.content.size == 5
@@ -84,7 +85,6 @@ def test_missing_bytes_raise_file_not_found_error(store: FailingStore, row: Any)
     for operate in (row.content.open, lambda: row.content.read(9), lambda: row.content.size):
         with pytest.raises(FileNotFoundError):
             operate()
-    assert row.content.url == ""
     row.filename = "renamed.txt"
     row.save()
     row.content = upload()
@@ -119,28 +119,31 @@ def test_file_on_disk_has_a_path(delivery: Delivery, tmp_path: Path) -> None:
     """It has a URL only if the store has a base URL."""
     private = FsHierDeliveryStore(location=str(tmp_path / "private"))
     public = FsHierDeliveryStore(location=str(tmp_path / "public"), base_url="/files/")
-    for store, url in ((private, ""), (public, "/files/{}")):
+    for store, url in ((private, None), (public, "/files/{}")):
         FileMeta.deliverystore = store  # the fixture's monkeypatch takes it back
-        row = delivery.add_file(f"{url or 'private'}.txt".replace("/", ""), b"data")
+        row = delivery.add_file(f"{'public' if url else 'private'}.txt", b"data")
         assert Path(row.content.path).read_bytes() == b"data"
-        assert row.content.url == url.format(row.content.name)
+        assert getattr(row.content, "url", None) == (url and url.format(row.content.name))
 
 
 @pytest.mark.usefixtures("without_downloads")
 def test_file_in_memory_has_neither_path_nor_url(delivery: Delivery) -> None:
-    """The empty URL breaks no page. The error of ``path`` is that of Django's storages."""
+    """The error of ``url`` breaks no page. That of ``path`` is that of Django's storages."""
     FileMeta.deliverystore = MemoryDeliveryStore()  # the fixture's monkeypatch takes it back
     row = delivery.add_file("a.txt", b"data")
-    assert row.content.url == ""
+    with pytest.raises(NoURL, match=r"not public\. Include devilry_storage\.urls"):
+        _ = row.content.url
+    assert Template("<{{ row.content.url }}>").render(Context({"row": row})) == "<>"
     with pytest.raises(NotImplementedError):
         _ = row.content.path
 
 
-def test_url_of_a_pending_file_is_empty(row: Any) -> None:
+def test_pending_file_has_no_url(row: Any) -> None:
     """The download view would send the old bytes."""
     assert row.content.url
     row.content = upload()
-    assert row.content.url == ""
+    with pytest.raises(NoURL, match=r"'upload\.txt' has no URL before it is saved"):
+        _ = row.content.url
 
 
 def test_storage_is_resolved_at_each_use(row: Any) -> None:

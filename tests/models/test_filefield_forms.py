@@ -236,12 +236,12 @@ def test_failing_formset_can_be_saved_again(delivery: Delivery, store: FailingSt
 
 @pytest.mark.usefixtures("without_downloads")
 def test_serializer_represents_a_private_file(row: Any) -> None:
-    """Its URL is empty."""
+    """It has no URL."""
     assert FileSerializer(row).data == {
         "id": row.pk,
         "delivery": row.delivery_id,
         "filename": "old.txt",
-        "content": "",
+        "content": None,
     }
 
 

@@ -21,6 +21,7 @@ from django.urls import reverse
 from django.utils.http import http_date
 
 from devilry_storage.deliveries.models import Delivery
+from devilry_storage.exceptions import NoURL
 from devilry_storage.resolving import store_for
 from devilry_storage.serving import record_access
 from devilry_storage.signals import file_served
@@ -302,14 +303,15 @@ def test_url_of_a_file_is_its_download_view(row: Any) -> None:
 
 @pytest.mark.urls("tests.urls_admin")
 def test_file_has_no_url_without_the_views(row: Any) -> None:
-    """An exception would break pages of the admin."""
-    assert row.content.url == ""
+    with pytest.raises(NoURL, match=r"Include devilry_storage\.urls"):
+        _ = row.content.url
 
 
 def test_unsaved_row_has_no_url(row: Any) -> None:
     """For example a row that is about to be saved as a copy."""
     row.pk = None
-    assert row.content.url == ""
+    with pytest.raises(NoURL):
+        _ = row.content.url
 
 
 # -- Access log --

@@ -10,7 +10,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 from django.template.defaultfilters import filesizeformat
 
-from devilry_storage.registry import ConfiguredStore, configured_stores, unconfigured
+from devilry_storage.registry import (
+    ConfiguredStore,
+    configured_stores,
+    ordinary_stores,
+    unconfigured,
+)
 from devilry_storage.store_info import StoreInfo, describe, probed, recognised
 
 
@@ -31,7 +36,7 @@ class Command(BaseCommand):
 
     def handle(self, *, probe: bool, **options: Any) -> None:
         problems = 0
-        for configured in configured_stores():
+        for configured in configured_stores() + ordinary_stores():
             self.stdout.write("\n".join(_lines(describe(configured))))
             if probe:
                 problems += self._probe(configured)
@@ -46,10 +51,10 @@ class Command(BaseCommand):
     def _probe(self, configured: ConfiguredStore) -> int:
         """Print the findings about a store, and return the number of problems."""
         problems = 0
-        model = configured.models[0]
-        known = recognised(model, router.db_for_write(model))
+        # Only models of files keep marks of their stores.
+        known = (recognised(model, router.db_for_write(model)) for model in configured.models[:1])
         try:
-            for sentence, holds, remedy in chain(probed(configured.store), known):
+            for sentence, holds, remedy in chain(probed(configured.store), *known):
                 problems += bool(remedy)
                 advice = f" ({remedy})" if remedy else ""
                 self.stdout.write(f"  {'yes' if holds else 'no '}  {sentence}{advice}")
@@ -63,7 +68,7 @@ def _lines(info: StoreInfo) -> list[str]:
     capabilities = [flag for flag, holds in info.flags.items() if holds]
     lacking = [flag for flag, holds in info.flags.items() if not holds]
     lines = [
-        ", ".join(info.models),
+        ", ".join(info.models + info.fields),
         f"  alias         {info.alias or '(none)'}",
         f"  backend       {info.backend}",
         f"  location      {info.location}",

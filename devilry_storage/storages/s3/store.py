@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -13,7 +14,7 @@ from django.core.files import File
 from django.core.signals import setting_changed
 
 from ..._compat import batched
-from ...exceptions import StoreFailure
+from ...exceptions import NoURL, StoreFailure
 from ...layout import Layout
 from ...media_types import media_type
 from ...names import RESERVED, validate_storage_name
@@ -32,6 +33,7 @@ from ..protocols import (
     is_used,
     prepare,
 )
+from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
 from .errors import deletion_error
@@ -428,18 +430,29 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                     abort(self.remote, name, upload["UploadId"])
                 yield name
 
+    @property
+    def has_own_url(self) -> bool:
+        return bool(self.custom_domain)
+
     def url(self, name: str | None, *args: Any, **kwargs: Any) -> str:
         """Return a presigned URL.
 
-        It is valid for ``expire`` seconds, by default those of the option ``querystring_expire``.
-        ``parameters`` and ``http_method`` are as in S3Storage. With ``filename`` the response is
-        an attachment of that name, or is displayed if ``as_attachment`` is False.
-        ``content_type`` is the media type of the response. Everybody who has the URL can read the
-        file, so do not show it on pages or write it to logs.
+        Without other arguments and ``custom_domain``, it is the URL of the view of
+        ``devilry_storage.urls``, if the site includes these and the store has an alias.
+
+        A presigned URL is valid for ``expire`` seconds, by default those of the option
+        ``querystring_expire``. ``parameters`` and ``http_method`` are as in S3Storage. With
+        ``filename`` the response is an attachment of that name, or is displayed if
+        ``as_attachment`` is False. ``content_type`` is the media type of the response. Everybody
+        who has the URL can read the file, so do not show it on pages or write it to logs.
         """
         if not name:
             raise ValueError(f"{name!r} has no URL: pass the name of a file.")
-        url: str = BucketStorage.url(self, validate_storage_name(name), *args, **kwargs)
+        name = validate_storage_name(name)
+        if not (self.has_own_url or args or kwargs):
+            with suppress(NoURL):
+                return stored_url(self, name)
+        url: str = BucketStorage.url(self, name, *args, **kwargs)
         return url
 
     def signed_url(self, name: str, *, expires_in: int, filename: str, content_type: str) -> str:

@@ -244,7 +244,7 @@ def test_reading_a_row_is_one_request(site: Delivery, proxy: HttpProxy) -> None:
     pk = site.add_file("a.txt", b"a" * 5000).pk
     row = FileMeta.objects.get(pk=pk)
     with sends(proxy):
-        assert (row.size, row.content.url) == (5000, "")
+        assert (row.size, getattr(row.content, "url", None)) == (5000, None)
     with sends(proxy, "HeadObject"):
         assert row.content.size == 5000
     with sends(proxy, "GetObject"), row.content.open() as file:

@@ -1,0 +1,68 @@
+"""Download of a file of an ordinary FileField, by its name in the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponseBase
+
+from ..abstract_models.querysets import may_view
+from ..names import is_storage_name
+from ..registry import ordinary_fields
+from ..serving import serve_ordinary
+from .base import RowView
+
+#: Maximum number of rows of one name for which a backend is asked about each.
+_ROWS = 100
+
+
+class StoredView(RowView):
+    """Serve a file that a row of a site's own model names in a FileField.
+
+    The URL arguments are ``alias``, that of the store, and ``name``. With ``?inline`` browsers may
+    display files of safe types. A name that no row has which the user may see is not found.
+    """
+
+    def get_object(self) -> str:
+        """Return the label and id of a row that names the file and that the user may see."""
+        name = self.kwargs["name"]
+        fields = [
+            ordinary.field
+            for ordinary in ordinary_fields()
+            if ordinary.alias == self.kwargs["alias"] and is_storage_name(name)
+        ]
+        for model in apps.get_models():
+            for field in fields:
+                # Proxies and children have permissions and managers of their own.
+                if field in model._meta.concrete_fields:
+                    pk = self.find(model, field.name, name)
+                    if pk is not None:
+                        return f"{model._meta.label_lower}:{pk}"
+        raise Http404("No such row.")
+
+    def find(self, model: type[Model], field: str, name: str) -> Any:
+        """Return the id of a row whose field has this name and that the user may see, or None.
+
+        These are the rows of ``visible_to(user)`` if the model's default manager has this method.
+        Otherwise they are the rows of the manager for which the user has the permission to view.
+        Override it for rules of your own.
+        """
+        user = self.request.user
+        manager: Any = model._default_manager
+        if hasattr(manager, "visible_to"):
+            rows = manager.visible_to(user)
+        else:
+            rows = manager.all()
+            if not may_view(user, model):
+                # Without the columns of files: an ImageField with width_field reads its file.
+                found = rows.filter(**{field: name}).select_related(None).only("pk")[:_ROWS]
+                return next((row.pk for row in found if may_view(user, model, row)), None)
+        return rows.filter(**{field: name}).values_list("pk", flat=True).first()
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        alias, name = self.kwargs["alias"], self.kwargs["name"]
+        return serve_ordinary(request, alias, name, self.object, inline="inline" in request.GET)
+
+    head = get
