@@ -14,6 +14,7 @@ from django.core.files import File
 from ..exceptions import DeliveryFileNotFound, WrongSize
 from ..names import validate_storage_name
 from ._django import StorageContract
+from .aliases import alias_of, aliased
 from .chunks import CHUNK_SIZE, verified
 from .free_names import first_free
 from .paging import page_of, position
@@ -69,6 +70,9 @@ class DeliveryStoreMixin(StorageContract):
     #: How many files to read concurrently; raise it for network stores.
     parallel_reads = 1
 
+    #: Options that :meth:`deconstruct` leaves out, such as credentials.
+    secret_options: frozenset[str] = frozenset()
+
     # -- Overridable --
 
     def _sink(self, filename: str = "") -> Sink:
@@ -120,8 +124,7 @@ class DeliveryStoreMixin(StorageContract):
 
         Override it to show the options of your own store that are not secret.
         """
-        deconstruct = getattr(self, "deconstruct", None)
-        return {} if deconstruct is None else dict.fromkeys(deconstruct()[2], REDACTED)
+        return dict.fromkeys(self._constructor_args[1], REDACTED)
 
     def free_space(self) -> int | None:
         """Return the free space in bytes, None if it is not known."""
@@ -163,6 +166,21 @@ class DeliveryStoreMixin(StorageContract):
                 name = posixpath.join(above, file)
                 yield Entry(name, self.size(name), self.get_modified_time(name))
             left += [posixpath.join(above, folder) for folder in folders]
+    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """Return the path of a callable, and arguments with which it returns this store.
+
+        A store of ``STORAGES`` is given by its alias, another one by its class and options, except
+        ``secret_options``.
+        """
+        if (alias := alias_of(self)) is not None:
+            return f"{aliased.__module__}.{aliased.__qualname__}", (alias,), {}
+        path, args, given = super().deconstruct()  # type: ignore[misc]  # the decorator's
+        module, _, name = path.rpartition(".")
+        if module.startswith(f"{__package__}."):
+            path = f"{__package__}.{name}"
+        options = {key: value for key, value in given.items() if key not in self.secret_options}
+        return path, args, options
+
 
     def page(self, folder: str = "", *, after: str = "", limit: int = 100) -> Page:
         """Return a page of a folder (``""``: the top) of at most ``limit`` (1 to 1,000) entries.

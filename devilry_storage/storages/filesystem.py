@@ -14,7 +14,6 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage
-from django.utils.deconstruct import deconstructible
 
 from ..conf import conf
 from ..exceptions import UnsafeEntry
@@ -257,7 +256,6 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         return self.url(name) if self.has_own_url else ""
 
 
-@deconstructible(path="devilry_storage.storages.FsDeliveryStore")
 class FsDeliveryStore(_DiskStore):
     """Store files on disk as ``<delivery>/<filemeta>``, Devilry's older layout.
 
@@ -283,7 +281,6 @@ class FsDeliveryStore(_DiskStore):
         return FlatLayout()
 
 
-@deconstructible(path="devilry_storage.storages.FsHierDeliveryStore")
 class FsHierDeliveryStore(_DiskStore):
     """Store files on disk as ``<d // i²>/<d % i² // i>/<d>/<f>``; recommended.
 

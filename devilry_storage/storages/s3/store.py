@@ -37,7 +37,7 @@ from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
 from .errors import deletion_error
-from .options import HONOURED, SECRET
+from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
 from .own import BucketObjects
 from .reading import Ranges
 from .storage import BucketStorage
@@ -84,6 +84,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     atomic_copy = True
 
     parallel_reads = 8
+
+    secret_options = NOT_IN_MIGRATIONS
 
     def __init__(
         self,
@@ -146,12 +148,18 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             raise
         return getattr(self, attribute)
 
-    def deconstruct(self) -> Any:
-        """Return the path and the options for a migration, without secrets."""
-        path, args, kwargs = super().deconstruct()
-        if type(self) is S3DeliveryStore:
-            path = "devilry_storage.storages.S3DeliveryStore"
-        return path, args, {key: value for key, value in kwargs.items() if key not in SECRET}
+    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """Return the path of a callable, and arguments with which it returns this store.
+
+        They contain no secrets. Without an alias, the secrets must be in the settings ``AWS_*``.
+        """
+        path, args, options = super().deconstruct()
+        given = self._constructor_args[1]
+        if CLOUDFRONT & given.keys():
+            options.pop("custom_domain", None)  # invalid without its keys
+        if any(key.startswith("SSECustomer") for key in options.get("object_parameters", ())):
+            del options["object_parameters"]
+        return path, args, options
 
     @property
     def layout(self) -> Layout:
