@@ -110,7 +110,7 @@ def _store_all(
 
     model = type(next(iter(rows.values())))
     check_writing(model, using)
-    store = store_for(model)
+    store = store_for(model).with_fixed_location()
     keys = {
         filename: store.layout.key(*require_ids(row.key_ids(), row))
         for filename, row in rows.items()

@@ -165,6 +165,9 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def layout(self) -> Layout:
         return hier_layout(self._interval)
 
+    def with_fixed_location(self) -> S3DeliveryStore:
+        return self._at(self.remote)
+
     # -- Storing --
 
     def _create(self, name: str, content: File[Any]) -> str:
@@ -206,13 +209,13 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         if type(self)._create is not S3DeliveryStore._create:
             # A subclass sees all files that are created, but not their SHA-256.
             return self._spool(filename, memory)
-        return SpoolSink(self._create_hashed, filename, memory)
+        return SpoolSink(self.with_fixed_location()._create_hashed, filename, memory)
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
-        sink = self._sink()
+        store, sink = self.with_fixed_location(), self._sink()
 
         def publish(writer: Writer) -> None:
-            self._publish(name, sink.spool, writer.sha256, create=False)
+            store._publish(name, sink.spool, writer.sha256, create=False)
 
         return Writer(sink, name, publish, mode)
 
@@ -258,7 +261,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def own_objects(self) -> BucketObjects | None:
         if not self.identity:
             return None
-        return BucketObjects(self.remote, self._publication, conditional=not self.allow_races)
+        store = self.with_fixed_location()
+        return BucketObjects(store.remote, store._publication, conditional=not self.allow_races)
 
     def _is_folder(self, name: str) -> bool:
         return False  # there are only objects
@@ -426,6 +430,9 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         Without a ``location``, other applications may use the bucket, too. Then only uploads to
         keys of the layout are aborted.
         """
+        return self.with_fixed_location()._remove_stale_uploads(before, dry_run)
+
+    def _remove_stale_uploads(self, before: datetime, dry_run: bool) -> Iterator[str]:
         prefix = self.remote.prefix
         for page in self.remote.pages("list_multipart_uploads", Prefix=prefix):
             for upload in page.get("Uploads", ()):
