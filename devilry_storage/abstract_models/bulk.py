@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, router, transaction
+from django.db.models.fields.files import FieldFile
 
 from ..db.rows import undone_on_error
 from ..deletion.burying import buried_names, named_by_tombstone, unused
@@ -18,6 +19,7 @@ from ..resolving import store_for
 from ..signals import file_stored, send_after_commit
 from ..storages.chunks import read_chunks
 from ..storages.content import as_file
+from ..storages.pools import Pool, called
 from ..storages.protocols import require_ids
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ def _store_all(
 
     model = type(next(iter(rows.values())))
     check_writing(model, using)
-    store = store_for(model)
+    store = store_for(model).with_fixed_location()
     keys = {
         filename: store.layout.key(*require_ids(row.key_ids(), row))
         for filename, row in rows.items()
@@ -118,11 +120,16 @@ def _store_all(
     used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}
     # If a file fails, those that are stored already stay as orphans: an error never deletes
     # published bytes.
-    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="devilry-storage") as pool:
-        futures = {
-            pool.submit(store_one, row, contents[filename], keys[filename] in used): filename
-            for filename, row in rows.items()
-        }
+    with Pool(PARALLEL) as pool:
+        futures = {}
+        for filename, row in rows.items():
+            content = contents[filename]
+            # A stored file may have to be opened first, at the location of this thread's tenant.
+            submit = called if isinstance(content, FieldFile) else pool.submit
+            future = submit(store_one, row, content, keys[filename] in used)
+            futures[future] = filename
+            if future.done() and future.exception():
+                break
         for future in as_completed(futures):
             if exception := future.exception():
                 pool.shutdown(wait=True, cancel_futures=True)

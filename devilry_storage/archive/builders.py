@@ -41,7 +41,7 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
     that the length of the archive is known. Raises ArchiveTooLarge, or the store's exception if a
     lookup fails.
     """
-    store = store_for(files.model)
+    store = store_for(files.model).with_fixed_location()
     counter = LimitCounter()
 
     def members() -> Iterator[Member]:
@@ -89,6 +89,7 @@ def of_folder(
     Files with invalid storage names are listed as missing. ``without`` returns which of the given
     names to leave out; it is called once per batch of names. Raises ArchiveTooLarge, InvalidName.
     """
+    store = store.with_fixed_location()
     paths, counter = ArchivePaths([SUMS, MISSING]), LimitCounter()
     found, missing = [], []
     for entries in batched(store.scan(prefix), _BATCH_SIZE):

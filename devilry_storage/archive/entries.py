@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
 from ..schema import delivery_model, group_model
 from ..storages.base import DeliveryStoreMixin
+from ..storages.pools import Pool
 
 #: The size of a member whose size is not recorded in the database.
 UNKNOWN = -1
@@ -142,7 +142,7 @@ def find_members(
         sizes = _sizes(store, folder)
         return [sizes.get(member.name) for member in folder]
 
-    with ThreadPoolExecutor(store.parallel_reads) as pool:
+    with Pool(store.parallel_reads) as pool:
         for batch in batched(_by_folder(members), 4 * store.parallel_reads):
             for folder, sizes in zip(batch, pool.map(folder_sizes, batch), strict=True):
                 for member, size in zip(folder, sizes, strict=True):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from ..storages.base import DeliveryStoreMixin
+from ..storages.pools import Pool
 from .entries import Member
 
 #: Files up to this size in bytes are read ahead as a whole. Larger files are streamed when it is
@@ -40,7 +41,7 @@ def _read_ahead(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
     def read(member: Member) -> bytes:
         return b"".join(_stream(store, member))
 
-    pool = ThreadPoolExecutor(store.parallel_reads, thread_name_prefix="devilry-storage-archive")
+    pool = Pool(store.parallel_reads)
     window: deque[tuple[Member, Future[bytes] | None]] = deque()
     try:
         while members or window:

@@ -36,9 +36,12 @@ AFTER_COMMIT = 1000
 #: Maximum number of tombstones claimed in one transaction.
 CLAIMED_AT_ONCE = 10_000
 
-# Files deleted without retention in the open transaction of a connection: by model, the sizes by
-# name. After a rollback names stay here that have no tombstone; those are not claimed.
-_due_files: WeakKeyDictionary[Any, dict[FileModel, dict[str, int | None]]] = WeakKeyDictionary()
+# Files deleted without retention in the open transaction of a connection: by model and location of
+# its store, the sizes by name. After a rollback names stay here that have no tombstone; those are
+# not claimed.
+_due_files: WeakKeyDictionary[Any, dict[tuple[FileModel, str], dict[str, int | None]]] = (
+    WeakKeyDictionary()
+)
 
 
 # -- Checks before a removal --
@@ -284,11 +287,14 @@ def _settle(events: Iterable[Event], using: str) -> None:
 def remove_after_commit(model: FileModel, name: str, size: int | None, using: str) -> None:
     """Remove the bytes of a buried name when the open transaction is committed."""
     connection = transaction.get_connection(using)
-    _due_files.setdefault(connection, {}).setdefault(model, {})[name] = size
+    due = model, store_for(model).location_text()
+    _due_files.setdefault(connection, {}).setdefault(due, {})[name] = size
 
     def remove_committed() -> None:  # no partial: Django logs a failing one by its __qualname__
-        for buried, files in _due_files.pop(connection, {}).items():
-            _remove_committed(buried, dict(islice(files.items(), AFTER_COMMIT)), using)
+        for (buried, location), files in _due_files.pop(connection, {}).items():
+            # Those of another tenant are left to its purge.
+            if store_for(buried).location_text() == location:
+                _remove_committed(buried, dict(islice(files.items(), AFTER_COMMIT)), using)
 
     transaction.on_commit(remove_committed, using=using, robust=True)
 

@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import Storage
+from django.utils.deconstruct import deconstructible
 
 from ..exceptions import InvalidName
 from ..layout import Layout
@@ -39,11 +40,14 @@ def _with_slashes(name: Any) -> Any:
     return name.replace("\\", "/") if isinstance(name, str) else name
 
 
+@deconstructible
 class StorageContract(Storage):
     """Implement Django's Storage API on top of the storage that it is mixed into.
 
     Validates each name and mode, and raises the same exceptions for every backend.
     """
+
+    _constructor_args: tuple[tuple[Any, ...], dict[str, Any]]  # set by the decorator
 
     @property
     def layout(self) -> Layout:

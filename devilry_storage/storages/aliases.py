@@ -1,4 +1,4 @@
-"""Find the alias of a store in ``STORAGES``."""
+"""Aliases of storages in ``STORAGES``."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def alias_of(store: Storage) -> str | None:
         if default_storage == store:
             return "default"
     return None
+
+
+def aliased(alias: str) -> Storage:
+    """Return the storage of an alias. Migrations refer to a store by this function."""
+    return storages[alias]

@@ -14,6 +14,7 @@ from django.core.files import File
 from ..exceptions import DeliveryFileNotFound, WrongSize
 from ..names import validate_storage_name
 from ._django import StorageContract
+from .aliases import alias_of, aliased
 from .chunks import CHUNK_SIZE, verified
 from .free_names import first_free
 from .paging import page_of, position
@@ -30,7 +31,7 @@ from .protocols import (
     prepare,
     stored_name,
 )
-from .spool import MEMORY
+from .spool import MEMORY, Spool
 from .writer import Sink, SpoolSink, Writer
 
 #: Maximum number of entries of a page: S3 lists no more in one request
@@ -69,7 +70,18 @@ class DeliveryStoreMixin(StorageContract):
     #: How many files to read concurrently; raise it for network stores.
     parallel_reads = 1
 
+    #: Options that :meth:`deconstruct` leaves out, such as credentials.
+    secret_options: frozenset[str] = frozenset()
+
     # -- Overridable --
+
+    def with_fixed_location(self) -> DeliveryStoreMixin:
+        """Return this store, or a copy of it that keeps its current location.
+
+        Files that are open, and threads that work for a call, use the copy. Override it if the
+        location of the store follows the current tenant.
+        """
+        return self
 
     def _sink(self, filename: str = "") -> Sink:
         """Return a sink, which keeps the bytes of a writer until they are published.
@@ -80,7 +92,17 @@ class DeliveryStoreMixin(StorageContract):
 
     def _spool(self, filename: str = "", memory: int = MEMORY) -> SpoolSink:
         """Return a sink that keeps ``memory`` bytes in memory, and more in a temporary file."""
-        return SpoolSink(lambda name, spool, _sha256: self._create(name, spool), filename, memory)
+        store, location = self.with_fixed_location(), getattr(self, "location", None)
+
+        def create(name: str, spool: Spool, _sha256: str) -> str:
+            if store is self and (now := getattr(self, "location", None)) != location:
+                raise RuntimeError(
+                    f"Cannot store {name!r}: {type(self).__name__} has moved from {location!r} to "
+                    f"{now!r} since the writer was opened. Override with_fixed_location()."
+                )
+            return store._create(name, spool)
+
+        return SpoolSink(create, filename, memory)
 
     def unavailable_reason(self) -> str:
         """Return why the store's location seems to be unavailable, ``""`` if it is available.
@@ -120,8 +142,7 @@ class DeliveryStoreMixin(StorageContract):
 
         Override it to show the options of your own store that are not secret.
         """
-        deconstruct = getattr(self, "deconstruct", None)
-        return {} if deconstruct is None else dict.fromkeys(deconstruct()[2], REDACTED)
+        return dict.fromkeys(self._constructor_args[1], REDACTED)
 
     def free_space(self) -> int | None:
         """Return the free space in bytes, None if it is not known."""
@@ -145,6 +166,21 @@ class DeliveryStoreMixin(StorageContract):
 
     # -- Beyond Django's contract --
 
+    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """Return the path of a callable, and arguments with which it returns this store.
+
+        A store of ``STORAGES`` is given by its alias, another one by its class and options, except
+        ``secret_options``.
+        """
+        if (alias := alias_of(self)) is not None:
+            return f"{aliased.__module__}.{aliased.__qualname__}", (alias,), {}
+        path, args, given = super().deconstruct()  # type: ignore[misc]  # the decorator's
+        module, _, name = path.rpartition(".")
+        if module.startswith(f"{__package__}."):
+            path = f"{__package__}.{name}"
+        options = {key: value for key, value in given.items() if key not in self.secret_options}
+        return path, args, options
+
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         """Yield the files below a folder (``""``: all files), lazily, in no particular order.
 
@@ -152,7 +188,7 @@ class DeliveryStoreMixin(StorageContract):
         """
         if prefix:
             validate_storage_name(prefix)
-        return self._scan(prefix)
+        return self.with_fixed_location()._scan(prefix)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
         left = [prefix]
@@ -208,14 +244,15 @@ class DeliveryStoreMixin(StorageContract):
             raise ValueError(
                 f"Invalid range {start!r} to {stop!r} of {name!r}: positions start at 0."
             )
+        store = self.with_fixed_location()
         if sha256 is None:
-            return self._stream(name, start, stop)
+            return store._stream(name, start, stop)
         if start or stop is not None:
             raise ValueError(
                 f"Cannot verify the range {start!r} to {stop!r} of {name!r}: a SHA-256 covers the "
                 "whole file. Leave out start and stop."
             )
-        return verified(self._stream(name, 0, None), sha256, name)
+        return verified(store._stream(name, 0, None), sha256, name)
 
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         with self.open(name) as file:

@@ -6,15 +6,15 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from copy import copy
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage
-from django.utils.deconstruct import deconstructible
 
 from ..conf import conf
 from ..exceptions import UnsafeEntry
@@ -31,6 +31,8 @@ from .staged import Staged
 from .tree import Tree
 from .writer import Writer
 
+_Storage = TypeVar("_Storage", bound="_TreeStorage")
+
 
 def _folders(path: str) -> list[str]:
     return path.split("/") if path else []
@@ -40,6 +42,7 @@ class _TreeStorage(FileSystemStorage):
     """Django's Storage API on a :class:`Tree`, for validated names."""
 
     durable: bool | None
+    _fixed_tree: Tree | None = None
     # Attributes of FileSystemStorage that are missing in the stubs.
     _location: str | os.PathLike[str] | None
     _base_url: str | None
@@ -81,15 +84,22 @@ class _TreeStorage(FileSystemStorage):
 
     @property
     def _tree(self) -> Tree:
-        return Tree(
+        return self._fixed_tree or Tree(
             self.location,
             self.file_permissions_mode,
             self.directory_permissions_mode,
             durable=bool(self.durable),
         )
 
+    def _at(self: _Storage, tree: Tree) -> _Storage:
+        """Return a copy of the storage that keeps this tree."""
+        storage = copy(self)
+        storage._fixed_tree = tree
+        return storage
+
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
-        return open_reader(self, name, self._tree.open(name), mode)
+        tree = self._tree
+        return open_reader(self._at(tree), name, tree.open(name), mode)
 
     def exists(self, name: str) -> bool:
         try:
@@ -156,6 +166,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         )
         self.durable = durable
         self.identity = identity
+
+    def with_fixed_location(self) -> _DiskStore:
+        return self._at(self._tree)
 
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         staged = self._sink()
@@ -257,7 +270,6 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         return self.url(name) if self.has_own_url else ""
 
 
-@deconstructible(path="devilry_storage.storages.FsDeliveryStore")
 class FsDeliveryStore(_DiskStore):
     """Store files on disk as ``<delivery>/<filemeta>``, Devilry's older layout.
 
@@ -283,7 +295,6 @@ class FsDeliveryStore(_DiskStore):
         return FlatLayout()
 
 
-@deconstructible(path="devilry_storage.storages.FsHierDeliveryStore")
 class FsHierDeliveryStore(_DiskStore):
     """Store files on disk as ``<d // i²>/<d % i² // i>/<d>/<f>``; recommended.
 

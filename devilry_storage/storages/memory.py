@@ -13,7 +13,6 @@ from typing import Any
 from django.core.files import File
 from django.core.files.storage import InMemoryStorage
 from django.utils import timezone
-from django.utils.deconstruct import deconstructible
 
 from ..exceptions import NoURL
 from ..layout import Layout
@@ -80,7 +79,6 @@ class _BlobStorage(InMemoryStorage):
         raise NoURL(f"{name!r} has no URL, because it is in memory.")
 
 
-@deconstructible(path="devilry_storage.storages.MemoryDeliveryStore")
 class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
     """Store files in the memory of this process, for tests.
 

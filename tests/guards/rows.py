@@ -22,6 +22,8 @@ SIGNALS = "tests/models/test_filefield_signals.py::"
 STALE = "tests/models/test_stale_delivery.py::"
 STATISTICS = "tests/test_statistics.py::"
 STORES = "tests/models/test_filefield_stores.py::"
+POOLS = "tests/storages/test_pools.py::"
+TENANT_ROWS = "tests/models/test_tenant_rows.py::"
 TRANSACTIONS = "tests/models/test_transactions.py::"
 VISIBLE = "tests/models/test_filefield_visible.py::"
 
@@ -1131,8 +1133,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/bulk.py",
-        "keys[filename] in used): filename",
-        "False): filename",
+        "row, content, keys[filename] in used)",
+        "row, content, False)",
         (f"{TRANSACTIONS}test_files_of_add_files_survive_a_purge",),
     ),
     Guard(
@@ -1838,4 +1840,40 @@ GUARDS: list[Guard] = [
     *FIELDS_AND_STORES,
     *RESTORED,
     *COMPARED,
+    Guard(
+        "abstract_models/bulk.py",
+        "store_for(model).with_fixed_location()",
+        "store_for(model)",
+        (f"{TENANT_ROWS}test_threads_of_add_files_use_the_tenant_of_the_call",),
+    ),
+    Guard(
+        "abstract_models/bulk.py",
+        "called if isinstance(content, FieldFile) else pool.submit",
+        "pool.submit",
+        (f"{TENANT_ROWS}test_threads_of_add_files_use_the_tenant_of_the_call",),
+    ),
+    Guard(
+        "abstract_models/bulk.py",
+        "if future.done() and future.exception():",
+        "if False:",
+        (f"{POOLS}test_work_continues_after_the_main_thread_has_ended",),
+    ),
+    Guard(
+        "archive/builders.py",
+        "store_for(files.model).with_fixed_location()",
+        "store_for(files.model)",
+        (f"{TENANT_ROWS}test_archive_reads_at_the_location_of_the_call",),
+    ),
+    Guard(
+        "archive/builders.py",
+        "    store = store.with_fixed_location()\n",
+        "",
+        (f"{TENANT_ROWS}test_archive_reads_at_the_location_of_the_call",),
+    ),
+    Guard(
+        "deletion/removal.py",
+        "if store_for(buried).location_text() == location:",
+        "if True:",
+        (f"{TENANT_ROWS}test_commit_at_another_location_removes_nothing_there",),
+    ),
 ]

@@ -8,6 +8,7 @@ BACKENDS = "tests/storages/test_backends.py::"
 CHECKS = "tests/checks/test_checks.py::"
 CONF = "tests/test_conf.py::"
 CONTENTS = "tests/storages/test_contents.py::"
+DECONSTRUCT = "tests/storages/test_deconstruct.py::"
 DISK = "tests/conformance/test_conformance.py::TestFsHierDeliveryStore::"
 DISK_MODES = "tests/storages/disk/test_disk_modes.py::"
 DISK_OPTIONS = "tests/storages/disk/test_disk_options.py::"
@@ -22,6 +23,7 @@ LAYOUT = "tests/test_layout.py::"
 MEMORY = "tests/conformance/test_conformance.py::TestMemoryDeliveryStore::"
 NAMES = "tests/test_names.py::"
 PAGING = "tests/storages/test_paging.py::"
+POOLS = "tests/storages/test_pools.py::"
 PURGE = "tests/deletion/test_purge.py::"
 PURGE_S3 = "tests/deletion/test_purge_s3.py::"
 S3_CLIENTS = "tests/storages/s3/test_s3_clients.py::"
@@ -30,6 +32,7 @@ S3_SEAWEEDFS = "tests/conformance/test_conformance_s3.py::TestS3DeliveryStoreOnS
 S3_DELETE_MANY = "tests/storages/s3/test_s3_delete_many.py::"
 S3_ENCRYPTION = "tests/storages/s3/test_s3_encryption.py::"
 S3_ERRORS = "tests/storages/s3/test_s3_errors.py::"
+S3_MOCK = "tests/storages/s3/test_s3_mock.py::"
 S3_OPTIONS = "tests/storages/s3/test_s3_options.py::"
 S3_PARTS = "tests/storages/s3/test_s3_parts.py::"
 S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
@@ -38,6 +41,7 @@ S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
 S3_ODD = f"{S3_RESPONSES}test_odd_response_is_handled_or_an_error"
 S3_SECRETS = "tests/storages/s3/test_s3_secrets.py::"
 S3_UPLOADS = "tests/storages/s3/test_s3_uploads.py::"
+TENANTS = "tests/storages/test_tenants.py::"
 S3_URLS = "tests/storages/s3/test_s3_urls.py::"
 SPOOLS = "tests/storages/test_spools.py::"
 
@@ -1570,11 +1574,10 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/store.py",
-        " if key not in SECRET}",
+        "storages/base.py",
+        " if key not in self.secret_options}",
         "}",
-        (f"{S3_SECRETS}test_migrations_contain_no_secret",),
-        needs=("servers",),
+        (f"{DECONSTRUCT}test_store_without_alias_is_rebuilt_without_secrets",),
     ),
     Guard(
         "storages/s3/store.py",
@@ -1660,5 +1663,109 @@ GUARDS: list[Guard] = [
         '"(0|[1-9][0-9]*)"',
         '"([0-9]+)"',
         (f"{CHECKS}test_adopted_names_are_not_compared_with_the_interval",),
+    ),
+    # -- Tenants, pools and references --
+    Guard(
+        "storages/base.py",
+        "        store = self.with_fixed_location()\n        if sha256 is None:",
+        "        store = self\n        if sha256 is None:",
+        (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
+    ),
+    Guard(
+        "storages/base.py",
+        "return self.with_fixed_location()._scan(prefix)",
+        "return self._scan(prefix)",
+        (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
+    ),
+    Guard(
+        "storages/base.py",
+        "if store is self and (now :=",
+        "if False and (now :=",
+        (f"{TENANTS}test_writer_of_an_own_store_is_refused_at_another_location",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "open_reader(self._at(tree), name",
+        "open_reader(self, name",
+        (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
+    ),
+    Guard(
+        "storages/s3/storage.py",
+        "if kept is None or kept[0] != now:",
+        "if kept is None:",
+        (f"{TENANTS}test_operations_use_the_location_of_the_tenant",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/storage.py",
+        "        check_location(self, location)\n        return Bucket(",
+        "        return Bucket(",
+        (f"{TENANTS}test_impossible_location_of_a_tenant_is_an_error",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/storage.py",
+        "open_reader(self._at(remote), name",
+        "open_reader(self, name",
+        (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "SpoolSink(self.with_fixed_location()._create_hashed",
+        "SpoolSink(self._create_hashed",
+        (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "store, sink = self.with_fixed_location(), self._sink()",
+        "store, sink = self, self._sink()",
+        (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "        store = self.with_fixed_location()\n        return BucketObjects(",
+        "        store = self\n        return BucketObjects(",
+        (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "return self.with_fixed_location()._remove_stale_uploads(",
+        "return self._remove_stale_uploads(",
+        (f"{TENANTS}test_abandoned_uploads_are_removed_from_the_location_of_the_call",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/pools.py",
+        "if str(exception) != _SHUT_DOWN:",
+        "if True:",
+        (f"{POOLS}test_work_continues_after_the_main_thread_has_ended",),
+    ),
+    Guard(
+        "storages/s3/bucket.py",
+        '"Body": bytes(data)}',
+        '"Body": data}',
+        (f"{S3_MOCK}test_bodies_of_all_lengths_are_accepted",),
+    ),
+    Guard(
+        "storages/base.py",
+        "if (alias := alias_of(self)) is not None:",
+        "if (alias := None) is not None:",
+        (f"{DECONSTRUCT}test_store_of_an_alias_is_rebuilt_as_this_very_store",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        '            del options["object_parameters"]',
+        "            pass",
+        (f"{DECONSTRUCT}test_store_without_alias_is_rebuilt_without_secrets",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        '            options.pop("custom_domain", None)  # invalid without its keys',
+        "            pass",
+        (f"{DECONSTRUCT}test_store_without_alias_is_rebuilt_without_secrets",),
     ),
 ]

@@ -237,6 +237,8 @@ class Bucket:
     def _send_body(self, send: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
         data = parameters.get("Body", b"")
         if len(data) <= _SENT_AT_ONCE:
+            if isinstance(data, bytearray):  # moto's mock_aws() accepts only bytes
+                parameters = {**parameters, "Body": bytes(data)}
             return send(Bucket=self.name, **parameters)
         with Body(data) as body:
             return send(Bucket=self.name, **{**parameters, "Body": body})

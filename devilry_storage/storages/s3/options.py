@@ -58,9 +58,16 @@ REFUSED = {
     "querystring_auth": (True, "URLs without a signature are open to everybody"),
 }
 
-#: Options that are never shown and never written into a migration.
-SECRET = {option for option, shown in HONOURED.items() if not shown}
+CLOUDFRONT = {"cloudfront_key_id", "cloudfront_key", "cloudfront_signer"}
 
+#: Options that are never written into a migration: secrets, and objects that may contain them.
+NOT_IN_MIGRATIONS = frozenset(
+    {
+        *("access_key", "secret_key", "security_token", "session_profile"),
+        *("proxies", "client_config", "transfer_config"),
+        *CLOUDFRONT,
+    }
+)
 
 _PUBLIC_ACLS = {"public-read", "public-read-write", "authenticated-read"}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import posixpath
 from collections.abc import Hashable, Iterator, Mapping
+from copy import copy
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from botocore.exceptions import BotoCoreError
@@ -30,6 +31,9 @@ from .validation import check_raw, is_encoded
 _BUFFER = 64 * 1024
 
 
+_Storage = TypeVar("_Storage", bound="BucketStorage")
+
+
 def _sign_for_the_region(context: dict[str, Any], **kwargs: Any) -> None:
     # By default botocore signs URLs for the global host, which does not know a new bucket for
     # hours, and never knows those in newer regions.
@@ -45,6 +49,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
 
     attempts: int
     deadline: float
+    _fixed_remote: Bucket | None = None
 
     def __init__(self, **options: Any) -> None:
         # Check the location first, because django-storages expects a string.
@@ -56,7 +61,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         check_options(self, options)
         self.client_config = client_config(self)
         self.transfer = transfer(self, self.client_config)
-        self._remote: Bucket | None = None
+        self._remote: tuple[object, Bucket] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
@@ -64,18 +69,33 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
 
     @property
     def remote(self) -> Bucket:
-        """The bucket and the prefix of this store."""
-        if self._remote is None:
-            self._remote = Bucket(
-                self.bucket_name,
-                f"{self.location.strip('/')}/".lstrip("/"),
-                self._connection_key(),
-                self._make_client,
-                self._parameters,
-                self.attempts,
-                self.deadline,
-            )
-        return self._remote
+        """The bucket and the prefix of this store, which may be properties of a subclass."""
+        if self._fixed_remote is not None:
+            return self._fixed_remote
+        now = self.bucket_name, self.location
+        # Other threads may exchange it for that of another tenant.
+        kept = self._remote
+        if kept is None or kept[0] != now:
+            kept = self._remote = now, self._make_remote(*now)
+        return kept[1]
+
+    def _make_remote(self, bucket_name: str, location: str) -> Bucket:
+        check_location(self, location)
+        return Bucket(
+            bucket_name,
+            f"{location.strip('/')}/".lstrip("/"),
+            self._connection_key(),
+            self._make_client,
+            self._parameters,
+            self.attempts,
+            self.deadline,
+        )
+
+    def _at(self: _Storage, remote: Bucket) -> _Storage:
+        """Return a copy of the storage that keeps this bucket and prefix."""
+        storage = copy(self)
+        storage._fixed_remote = remote
+        return storage
 
     def _connection_key(self) -> Hashable:
         """Return a key that is equal for configurations that can share a client."""
@@ -114,8 +134,9 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
     # -- Django's Storage API --
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
-        raw = io.BufferedReader(RangeReader(self.remote, name), _BUFFER)
-        return open_reader(self, name, raw, mode)
+        remote = self.remote
+        raw = io.BufferedReader(RangeReader(remote, name), _BUFFER)
+        return open_reader(self._at(remote), name, raw, mode)
 
     def exists(self, name: str) -> bool:
         try:
@@ -162,10 +183,11 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
 
     def contents(self, folder: str = "", **limits: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield (name, entry of ListObjectsV2) for each file below a folder."""
-        prefix = self.remote.key(f"{folder}/" if folder else "")
-        for page in self.remote.pages("list_objects_v2", Prefix=prefix, **limits):
+        remote = self.remote
+        prefix = remote.key(f"{folder}/" if folder else "")
+        for page in remote.pages("list_objects_v2", Prefix=prefix, **limits):
             for entry in page.get("Contents", ()):
-                name = entry["Key"].removeprefix(self.remote.prefix)
+                name = entry["Key"].removeprefix(remote.prefix)
                 if not name.endswith("/") and posixpath.dirname(name).split("/")[0] != RESERVED:
                     yield name, entry
 

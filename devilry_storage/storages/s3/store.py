@@ -37,7 +37,7 @@ from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
 from .errors import deletion_error
-from .options import HONOURED, SECRET
+from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
 from .own import BucketObjects
 from .reading import Ranges
 from .storage import BucketStorage
@@ -84,6 +84,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     atomic_copy = True
 
     parallel_reads = 8
+
+    secret_options = NOT_IN_MIGRATIONS
 
     def __init__(
         self,
@@ -146,16 +148,25 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             raise
         return getattr(self, attribute)
 
-    def deconstruct(self) -> Any:
-        """Return the path and the options for a migration, without secrets."""
-        path, args, kwargs = super().deconstruct()
-        if type(self) is S3DeliveryStore:
-            path = "devilry_storage.storages.S3DeliveryStore"
-        return path, args, {key: value for key, value in kwargs.items() if key not in SECRET}
+    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """Return the path of a callable, and arguments with which it returns this store.
+
+        They contain no secrets. Without an alias, the secrets must be in the settings ``AWS_*``.
+        """
+        path, args, options = super().deconstruct()
+        given = self._constructor_args[1]
+        if CLOUDFRONT & given.keys():
+            options.pop("custom_domain", None)  # invalid without its keys
+        if any(key.startswith("SSECustomer") for key in options.get("object_parameters", ())):
+            del options["object_parameters"]
+        return path, args, options
 
     @property
     def layout(self) -> Layout:
         return hier_layout(self._interval)
+
+    def with_fixed_location(self) -> S3DeliveryStore:
+        return self._at(self.remote)
 
     # -- Storing --
 
@@ -198,13 +209,13 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         if type(self)._create is not S3DeliveryStore._create:
             # A subclass sees all files that are created, but not their SHA-256.
             return self._spool(filename, memory)
-        return SpoolSink(self._create_hashed, filename, memory)
+        return SpoolSink(self.with_fixed_location()._create_hashed, filename, memory)
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
-        sink = self._sink()
+        store, sink = self.with_fixed_location(), self._sink()
 
         def publish(writer: Writer) -> None:
-            self._publish(name, sink.spool, writer.sha256, create=False)
+            store._publish(name, sink.spool, writer.sha256, create=False)
 
         return Writer(sink, name, publish, mode)
 
@@ -250,7 +261,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def own_objects(self) -> BucketObjects | None:
         if not self.identity:
             return None
-        return BucketObjects(self.remote, self._publication, conditional=not self.allow_races)
+        store = self.with_fixed_location()
+        return BucketObjects(store.remote, store._publication, conditional=not self.allow_races)
 
     def _is_folder(self, name: str) -> bool:
         return False  # there are only objects
@@ -418,6 +430,9 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         Without a ``location``, other applications may use the bucket, too. Then only uploads to
         keys of the layout are aborted.
         """
+        return self.with_fixed_location()._remove_stale_uploads(before, dry_run)
+
+    def _remove_stale_uploads(self, before: datetime, dry_run: bool) -> Iterator[str]:
         prefix = self.remote.prefix
         for page in self.remote.pages("list_multipart_uploads", Prefix=prefix):
             for upload in page.get("Uploads", ()):

@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from itertools import count
 from operator import itemgetter
@@ -16,6 +16,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ...exceptions import StoreFailure
+from ..pools import Pool
 from .bucket import Bucket, pause
 from .conditions import named_part, require
 from .errors import ConditionFailed
@@ -280,7 +281,7 @@ def in_parallel(
     """
     sent: list[Part] = []
     flying: set[Future[Part]] = set()
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="devilry-storage") as pool:
+    with Pool(concurrency) as pool:
         try:
             for number, piece in enumerate(pieces, 1):
                 if len(flying) == concurrency:

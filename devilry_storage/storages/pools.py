@@ -1,0 +1,43 @@
+"""Threads that work concurrently for one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Raised by submit() once the main thread of the interpreter has ended.
+_SHUT_DOWN = "cannot schedule new futures after interpreter shutdown"
+
+
+def called(function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
+    """Call the function in this thread, and return a future that is done."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(function(*args, **kwargs))
+    except BaseException as exception:  # noqa: BLE001  # as in a thread of a pool
+        future.set_exception(exception)
+    return future
+
+
+class Pool(ThreadPoolExecutor):
+    """A pool whose work is done in the calling thread where threads are of no use.
+
+    That is the case for one worker, and after the main thread of the interpreter has ended: other
+    threads may still be running, but cannot start new ones.
+    """
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, thread_name_prefix="devilry-storage")
+        self._is_one = workers == 1
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        if not self._is_one:
+            try:
+                return super().submit(function, *args, **kwargs)
+            except RuntimeError as exception:
+                if str(exception) != _SHUT_DOWN:
+                    raise
+        return called(function, *args, **kwargs)
