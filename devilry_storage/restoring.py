@@ -15,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 from .abstract_models.delivery import AbstractDelivery, next_number
 from .conf import conf
 from .db.clock import DatabaseNow
+from .db.routing import database_of
 from .db.rows import lock_row, read_row, take_write_lock
 from .deletion.burying import named_by_tombstone
 from .exceptions import NotRestorable
@@ -92,8 +93,7 @@ class _Restorable(NamedTuple):
 
 
 def _read(tombstone: Tombstone) -> _Restorable:
-    using = tombstone._state.db
-    assert using is not None
+    using = database_of(tombstone)
     subject = f"The deleted file {tombstone.name!r}"
     model = labelled(tombstone.model)
     if model is None:
