@@ -208,7 +208,8 @@ class AbstractDelivery(models.Model):
         """Return a finished copy of this finished delivery, delivered to another group.
 
         The files are copied in the store. The number is the group's next one; time and user are
-        those of the original, and ``copy_of`` is the original. Raises DeliveryStateError for an
+        those of the original, and ``copy_of`` is the original. Your own unique fields get their
+        defaults. Raises DeliveryStateError for an
         unfinished delivery, and FileNotFoundError if a file is missing; no copy is left then.
         """
         if not self.successful:
@@ -363,7 +364,7 @@ def _twin(row: Any, fields: Mapping[str, Any]) -> Any:
     values = {
         field.attname: getattr(row, field.attname)
         for field in row._meta.concrete_fields
-        if not field.primary_key
+        if not field.unique
         and not getattr(field, "generated", False)
         and field.name not in {"content", "size", "sha256", "created", "verified_at"}
     }
