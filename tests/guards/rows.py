@@ -889,7 +889,7 @@ SAVING = [
         "db/relations.py",
         "if target == model._meta.pk:",
         "if True:",
-        (f"{TO_FIELD}test_finished_delivery_is_closed_and_an_open_one_is_not",),
+        (f"{RESTORING}test_delivery_is_found_by_to_field",),
     ),
     Guard(
         "integrity.py",

@@ -27,9 +27,9 @@ from devilry_storage.integrity import State, verify
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
-from tests.testapp.models import Club, Report, Shift
+from tests.testapp.models import Club, Page, Report, Shift
 
-from ..admin.pages import Page
+from ..admin import pages
 from ..harness.users import make_superuser, make_user
 
 site = admin.AdminSite("fields")
@@ -137,12 +137,17 @@ def test_finish_lists_the_folder_once(club: Any) -> None:
 
 
 def test_delivery_and_file_are_restored(shifts: list[Any]) -> None:
-    before = Shift.objects.values().get(pk=11)
-    shifts[0].delete()
-    tombstone = Tombstone.objects.get()
-    assert tombstone.rows[0]["pk"] == tombstone.delivery_id == 11
-    assert restore(tombstone).delivery_id == 12
-    assert Shift.objects.values().get(pk=11) == before
+    Page.objects.create(title="not of a report")
+    report = shifts[1].add_file("b.txt", b"b")
+    Report.objects.filter(pk=report.pk).update(title="of a report")
+    assert report.pk != report.page_id
+    before = [list(model.objects.values()) for model in (Shift, Page)]
+    shifts[1].delete()
+    tombstone = Tombstone.objects.latest("pk")
+    assert tombstone.rows[0]["pk"] == tombstone.delivery_id == 12
+    for tombstone in Tombstone.objects.all():
+        assert restore(tombstone).delivery_id == 11
+    assert [list(model.objects.values()) for model in (Shift, Page)] == before
 
 
 def test_each_person_sees_the_right_rows(club: Any, shifts: list[Any], client: Client) -> None:
@@ -183,9 +188,9 @@ def test_admin_counts_finds_checks_and_deletes_files(
     def listed(**query: Any) -> dict[int, int]:
         return {row.pk: row._files for row in browser.get(url, query).context["cl"].result_list}
 
-    def act(action: str) -> Page:
+    def act(action: str) -> pages.Page:
         data = {"action": action, "_selected_action": ["12"], "post": "yes"}
-        return Page(browser, browser.post(url, data, follow=True), url)
+        return pages.Page(browser, browser.post(url, data, follow=True), url)
 
     file = shifts[1].files.get(filename="b.txt")
     assert listed() == listed(q="a.t") == listed(q="B-") == {11: 1, 12: 2}
@@ -193,7 +198,7 @@ def test_admin_counts_finds_checks_and_deletes_files(
     files = reverse("admin:testapp_report_changelist", current_app="fields")
     found = browser.get(files, {"q": "12"}).context["cl"].result_list
     assert {row.delivery_id for row in found} == {11}
-    assert "2 files, 3 bytes" in Page.get(browser, f"{url}12/change/").text
+    assert "2 files, 3 bytes" in pages.Page.get(browser, f"{url}12/change/").text
     assert "No problems were found" in act("verify").text
     assert Report.objects.exclude(verified_at=None).count() == 2
     (message,) = act("delete_selected").messages[:1]

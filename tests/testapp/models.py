@@ -116,9 +116,11 @@ class Shift(AbstractDelivery):
     ticket = models.IntegerField(unique=True, default=new_ticket)
 
 
-class Report(AbstractFileMeta):
-    """A file whose key contains the ticket."""
+class Report(AbstractFileMeta, Page):
+    """A file whose key contains the ticket, and whose id is not that of its multi-table parent."""
 
+    report_id = models.BigAutoField(primary_key=True)
+    page = models.OneToOneField(Page, models.CASCADE, parent_link=True)
     content = DeliveryFileField(storage=reports_store)
     delivery = models.ForeignKey(Shift, models.CASCADE, to_field="ticket")
 
