@@ -67,6 +67,7 @@ def club() -> Any:
 @pytest.fixture
 def shifts(club: Any) -> list[Any]:
     """Return a finished and an open delivery; the ticket of each is the id of the other."""
+    Page.objects.create(title="not of a report")  # so that reports have other ids than pages
     first, second = (
         Shift.objects.create(pk=pk, ticket=ticket, assignment_group=club)
         for pk, ticket in ((11, 12), (12, 11))
@@ -137,10 +138,7 @@ def test_finish_lists_the_folder_once(club: Any) -> None:
 
 
 def test_delivery_and_file_are_restored(shifts: list[Any]) -> None:
-    Page.objects.create(title="not of a report")
-    report = shifts[1].add_file("b.txt", b"b")
-    Report.objects.filter(pk=report.pk).update(title="of a report")
-    assert report.pk != report.page_id
+    shifts[1].add_file("b.txt", b"b")
     before = [list(model.objects.values()) for model in (Shift, Page)]
     shifts[1].delete()
     tombstone = Tombstone.objects.latest("pk")
@@ -176,7 +174,7 @@ def test_archives_have_the_files_of_their_deliveries(club: Any, shifts: list[Any
     assert len(names(b"".join(of_deliveries(Shift.objects.all())))) == 2
     latest = latest_deliveries(Club.objects.all())
     assert list(latest) == shifts[:1]
-    assert len(names(b"".join(of_deliveries(latest)))) == 1
+    assert names(b"".join(of_deliveries(latest))) == {"B-1/1/a.txt"}
 
 
 def test_admin_counts_finds_checks_and_deletes_files(
