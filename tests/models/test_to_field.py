@@ -139,13 +139,13 @@ def test_finish_lists_the_folder_once(club: Any) -> None:
 
 def test_delivery_and_file_are_restored(shifts: list[Any]) -> None:
     shifts[1].add_file("b.txt", b"b")
-    before = [list(model.objects.values()) for model in (Shift, Page)]
+    before = [list(model.objects.order_by("pk").values()) for model in (Shift, Page)]
     shifts[1].delete()
     tombstone = Tombstone.objects.latest("pk")
     assert tombstone.rows[0]["pk"] == tombstone.delivery_id == 12
     for tombstone in Tombstone.objects.all():
         assert restore(tombstone).delivery_id == 11
-    assert [list(model.objects.values()) for model in (Shift, Page)] == before
+    assert [list(model.objects.order_by("pk").values()) for model in (Shift, Page)] == before
 
 
 def test_each_person_sees_the_right_rows(club: Any, shifts: list[Any], client: Client) -> None:
