@@ -15,6 +15,7 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from .db.routing import database_of
 from .db.rows import lock_row, undone_on_error
 from .error_messages import EXPECTED, UNCERTAIN, delivery_failure
 from .exceptions import InvalidFilename
@@ -159,7 +160,8 @@ class DeliveryForm(forms.Form):
         try:
             return _deliver(model, assignment_group, user, files)
         except EXPECTED as exception:
-            if transaction.get_connection(router.db_for_write(model)).needs_rollback:
+            using = router.db_for_write(model, instance=assignment_group)
+            if transaction.get_connection(using).needs_rollback:
                 raise  # no page could be rendered in the caller's transaction
             logger.exception("A delivery of %s could not be stored.", assignment_group)
             self.perhaps_delivered = isinstance(exception, UNCERTAIN)
@@ -183,11 +185,11 @@ def _deliver(
 ) -> AbstractDelivery:
     """Create a finished delivery of the files. On error, the unfinished delivery is deleted."""
     delivery = model.begin(assignment_group, user)
-    using = delivery._state.db
+    using = database_of(delivery)
 
     def delete_unfinished() -> None:
         with transaction.atomic(using=using):
-            current = lock_row(model, delivery.pk, using or "")
+            current = lock_row(model, delivery.pk, using)
             # Keep a finished delivery: only the reply to its COMMIT may have been lost.
             if current is not None and not current.successful:
                 current.delete()

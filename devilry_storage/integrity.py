@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 
 from ._compat import batched
+from .db.routing import database_of
 from .registry import FileModel, sharing
 from .resolving import store_for
 from .schema import DELIVERY, foreign_key
@@ -73,26 +73,20 @@ def compare(
             yield Verdict(name, State.MISSING, row=row)
 
 
-class HasFiles(Protocol):
-    """A delivery: its id, and its files as a queryset."""
-
-    pk: Any
-
-    @property
-    def files(self) -> models.QuerySet[Any]: ...
-
-
-def verify(delivery: HasFiles) -> Iterator[Verdict]:
+def verify(delivery: Any) -> Iterator[Verdict]:
     """Compare the rows of a delivery's files, and all files in its folder, with each other.
 
     The folder is listed once. Files with names elsewhere, such as adopted ones, are looked up one
-    by one. Rows without content are skipped. Errors of the store propagate.
+    by one. Rows without content are skipped. Errors of the store propagate. ``delivery`` is a row
+    with the queryset ``files``.
     """
-    files = delivery.files.filter(content__isnull=False)
+    using = database_of(delivery)
+    files = delivery.files.using(using).filter(content__isnull=False)
     rows = {row.content.name: row for row in files}
     model = files.model
     store = store_for(model)
-    listing = list(store.scan(store.layout.folder(delivery.pk)))
+    row = next(iter(rows.values()), None) or model(delivery=delivery)
+    listing = list(store.scan(store.layout.folder(row.key_ids()[0])))
     listed = {entry.name for entry in listing}
     for name in rows.keys() - listed:
         try:
@@ -101,8 +95,8 @@ def verify(delivery: HasFiles) -> Iterator[Verdict]:
             continue
         listing.append(entry)
     others = listed - rows.keys()
-    rows.update(rows_named(model, others, files.db))
-    buried = tombstones_named(model, others, files.db)
+    rows.update(rows_named(model, others, using))
+    buried = tombstones_named(model, others, using)
     yield from compare(listing, rows, buried, store.is_key)
 
 

@@ -15,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 from .abstract_models.delivery import AbstractDelivery, next_number
 from .conf import conf
 from .db.clock import DatabaseNow
+from .db.routing import database_of
 from .db.rows import lock_row, read_row, take_write_lock
 from .deletion.burying import named_by_tombstone
 from .exceptions import NotRestorable
@@ -92,8 +93,7 @@ class _Restorable(NamedTuple):
 
 
 def _read(tombstone: Tombstone) -> _Restorable:
-    using = tombstone._state.db
-    assert using is not None
+    using = database_of(tombstone)
     subject = f"The deleted file {tombstone.name!r}"
     model = labelled(tombstone.model)
     if model is None:
@@ -160,9 +160,12 @@ def _position(model: FileModel, tombstone: Tombstone) -> int:
 def _families(model: FileModel, tombstone: Tombstone) -> tuple[list[Any], list[Any]]:
     """Return the rows of the delivery and those of the file, including multi-table parents."""
     rows, position = tombstone.rows, _position(model, tombstone)
+    row, start = rows[position], position
     parents = {parent._meta.label_lower for parent in model._meta.get_parent_list()}
-    pk, start = rows[position]["pk"], position
-    while start and rows[start - 1]["model"] in parents and rows[start - 1]["pk"] == pk:
+    # The primary key of a child need not be its link to the parent.
+    links = [row["fields"].get(link.name) for link in model._meta.parents.values() if link]
+    pks = {row["pk"], *links}
+    while start and rows[start - 1]["model"] in parents and rows[start - 1]["pk"] in pks:
         start -= 1
     return rows[:start], rows[start:]
 

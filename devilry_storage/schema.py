@@ -39,6 +39,24 @@ def foreign_key(model: Model, name: str) -> Any:
     return field if field is not None and field.is_relation and field.concrete else None
 
 
+def target_name(model: Model, name: str) -> str:
+    """Return the name of the field to which the foreign key with this name refers.
+
+    This is the primary key of the related model unless the foreign key has ``to_field``.
+    """
+    target: str = foreign_key(model, name).target_field.name
+    return target
+
+
+def belongs_to(row: models.Model, delivery: models.Model) -> bool:
+    """Return whether a file's row belongs to the delivery."""
+    field = delivery_field(type(row))
+    if field is None or not isinstance(delivery, field.related_model._meta.concrete_model):
+        return False
+    belongs: bool = getattr(row, field.attname) == getattr(delivery, field.target_field.attname)
+    return belongs
+
+
 def related_model(model: Model, name: str) -> Model | None:
     """Return the model that the foreign key with this name refers to, or None."""
     field = foreign_key(model, name)

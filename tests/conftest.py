@@ -179,7 +179,7 @@ def empty_stores() -> Iterator[None]:
     for name in ("deliveries", "media"):
         (settings.DIRECTORY / name).mkdir(exist_ok=True)
     yield
-    chosen.empty("deliveries", "handouts", "media", "notes", "papers", "readings")
+    chosen.empty("deliveries", "handouts", "media", "notes", "papers", "readings", "reports")
 
 
 @pytest.fixture

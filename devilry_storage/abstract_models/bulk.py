@@ -7,9 +7,10 @@ from concurrent.futures import as_completed
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, router, transaction
+from django.db import connections, transaction
 from django.db.models.fields.files import FieldFile
 
+from ..db.routing import database_of
 from ..db.rows import undone_on_error
 from ..deletion.burying import buried_names, named_by_tombstone, unused
 from ..exceptions import note_file
@@ -40,7 +41,7 @@ def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
     if not contents:
         return []
     model = delivery.filemeta_model()
-    using = delivery._state.db or router.db_for_write(model)
+    using = database_of(delivery)
     features = connections[using].features
     if model._meta.parents or not features.can_return_rows_from_bulk_insert:
         return _one_by_one(delivery, contents)
@@ -79,7 +80,7 @@ def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list
         for row in added:
             row.delete()
 
-    with undone_on_error(delete_again, delivery._state.db, "Files that were added"):
+    with undone_on_error(delete_again, database_of(delivery), "Files that were added"):
         for filename, content in contents.items():
             try:
                 added.append(delivery.add_file(filename, content))

@@ -8,19 +8,21 @@ from typing import Any, TypeVar, cast
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..db.clock import read_at, with_now
+from ..db.relations import referred_pk
+from ..db.routing import database_of
 from ..db.rows import intend_to_write, loaded_columns, lock_row, restored_on_error, undone_on_error
 from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
 from ..fields import DeliveryFileField
 from ..names import validate_filename
 from ..resolving import store_for
-from ..schema import group_model, has_column
+from ..schema import GROUP, foreign_key, has_column
 from ..signals import delivery_finished, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.content import as_file
@@ -85,9 +87,9 @@ class AbstractDelivery(models.Model):
     @property
     def files(self) -> models.QuerySet[Any]:
         """The files of the delivery, with or without content."""
-        using = self._state.db or router.db_for_write(type(self))
-        files: models.QuerySet[Any] = self.filemeta_model()._base_manager.using(using)
-        files = files.filter(delivery=self).order_by("pk")
+        # As in Django's related managers: routers choose a database to read and one to write.
+        manager = self.filemeta_model()._base_manager.db_manager(hints={"instance": self})
+        files: models.QuerySet[Any] = manager.filter(delivery=self).order_by("pk")
         return files
 
     def save(
@@ -104,7 +106,7 @@ class AbstractDelivery(models.Model):
         cannot undo that.
         """
         stored = not self._state.adding and self.pk is not None and not force_insert
-        if stored and update_fields is None and using in {None, self._state.db}:
+        if stored and update_fields is None and using in {None, self._state.db, database_of(self)}:
             update_fields = loaded_columns(self) - {"number", "successful"}
             if not self.successful:
                 update_fields -= {"time_of_delivery"}
@@ -123,7 +125,8 @@ class AbstractDelivery(models.Model):
         fields = {"assignment_group": assignment_group}
         if has_column(cls, "delivered_by"):
             fields["delivered_by"] = user
-        delivery: D = cls._base_manager.create(**fields)
+        delivery = cls(**fields)
+        delivery.save(force_insert=True)
         return delivery
 
     def add_file(self, filename: str, content: Any) -> Any:
@@ -139,7 +142,7 @@ class AbstractDelivery(models.Model):
         with as_file(content, filename) as file, self._claimed([filename]) as claimed:
             filemeta = claimed.get(filename) or model(delivery=self, filename=filename)
             filemeta.content = file
-            filemeta.save(using=self._state.db)
+            filemeta.save(using=database_of(self))
         return filemeta
 
     def add_files(self, files: Mapping[str, Any]) -> list[Any]:
@@ -161,10 +164,10 @@ class AbstractDelivery(models.Model):
     finish.alters_data = True  # type: ignore[attr-defined]
 
     def _finish(self, time_of_delivery: Any) -> None:
-        using = self._state.db or router.db_for_write(type(self))
+        using = database_of(self)
         with restored_on_error(self), transaction.atomic(using=using):
             current = self._lock_unfinished(using)
-            self._refuse_incomplete()
+            self._refuse_incomplete(using)
             number = next_number(current, using)
             type(self)._base_manager.using(using).filter(pk=self.pk).update(
                 number=number, time_of_delivery=time_of_delivery, successful=True
@@ -173,6 +176,7 @@ class AbstractDelivery(models.Model):
             send_after_commit(delivery_finished, self, using)
             # Before COMMIT, because receivers see the instance after it.
             self.number, self.time_of_delivery, self.successful = number, time_of_delivery, True
+            self._state.db = using
 
     def _drop_from_tombstones(self, using: str) -> None:
         """Drop the unfinished delivery from tombstones, so that a restore cannot bring it back.
@@ -204,7 +208,8 @@ class AbstractDelivery(models.Model):
         """Return a finished copy of this finished delivery, delivered to another group.
 
         The files are copied in the store. The number is the group's next one; time and user are
-        those of the original, and ``copy_of`` is the original. Raises DeliveryStateError for an
+        those of the original, and ``copy_of`` is the original. Your own unique fields get their
+        defaults. Raises DeliveryStateError for an
         unfinished delivery, and FileNotFoundError if a file is missing; no copy is left then.
         """
         if not self.successful:
@@ -212,14 +217,14 @@ class AbstractDelivery(models.Model):
                 f"Cannot copy {self._meta.label} '{self.pk}', because it is not finished: finish "
                 "it first."
             )
-        using = self._state.db
+        using = database_of(self)
         changed = {"number": None, "successful": False, "assignment_group": assignment_group}
         if has_column(type(self), "copy_of"):
             changed["copy_of"] = self
         twin: D = _twin(self, changed)
         twin.save(using=using)
         with undone_on_error(twin.delete, using, "An unfinished copy"):
-            for filemeta in self.files.filter(content__isnull=False):
+            for filemeta in self.files.using(using).filter(content__isnull=False):
                 other = _twin(filemeta, {"content": None})
                 other.delivery = twin
                 other.save(using=using)
@@ -254,17 +259,16 @@ class AbstractDelivery(models.Model):
         """
         claimed: dict[str, Any] = {}
         left_behind: dict[Any, Any] = {}
-        rows = self.files.filter(filename__in=list(filenames))
+        using = database_of(self)
+        rows = self.files.using(using).filter(filename__in=list(filenames))
 
         def set_back() -> None:
             for row in claimed.values():
-                mine = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
+                mine = rows.filter(pk=row.pk, created=row.created, content__isnull=True)
                 mine.update(created=left_behind[row.pk])
 
-        intend_to_write(rows, rows.db)
-        with undone_on_error(
-            set_back, rows.db, "A row that seems to be still in use by an upload"
-        ):
+        intend_to_write(rows, using)
+        with undone_on_error(set_back, using, "A row that seems to be still in use by an upload"):
             for row in with_now(rows):
                 left_behind[row.pk] = row.created
                 self._take_over(row)
@@ -291,7 +295,9 @@ class AbstractDelivery(models.Model):
             raise FileExistsError(f"{where} exists already: use another filename.")
         # By the database's clock, because clocks of hosts may differ.
         now = read_at(row)
-        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)
+        rows = self.files.using(row._state.db).filter(
+            pk=row.pk, created=row.created, content__isnull=True
+        )
         if row.created > now - conf.grace or not rows.update(created=now):
             raise FileExistsError(
                 f"{where} is still being stored (since {row.created:%Y-%m-%d %H:%M}): wait, "
@@ -300,14 +306,14 @@ class AbstractDelivery(models.Model):
         row.created = now
         row._is_taken_over = True
 
-    def _refuse_incomplete(self) -> None:
+    def _refuse_incomplete(self, using: str) -> None:
         """Raise DeliveryIncomplete unless there are files and the store has all of them."""
-        rows = list(self.files)
+        rows = list(self.files.using(using))
         where = f"{self._meta.label} '{self.pk}'"
         if not rows:
             raise DeliveryIncomplete(f"{where} has no files: add a file before you finish it.")
         store = store_for(rows[0])
-        folder = store.layout.folder(self.pk)
+        folder = store.layout.folder(rows[0].key_ids()[0])
         sizes = {entry.name: entry.size for entry in store.scan(folder)}
         found = [(row.filename, _fault(row, store, folder, sizes)) for row in rows]
         faults = [fault for _filename, fault in found if fault]
@@ -341,8 +347,9 @@ def next_number(delivery: Any, using: str) -> int | None:
     """Lock the delivery's group until COMMIT, and return its next number."""
     if not has_column(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
         return None
-    group: Any = group_model(type(delivery))
-    lock_row(group, delivery.assignment_group_id, using)
+    to_group = foreign_key(type(delivery), GROUP)
+    group_pk = referred_pk(to_group, delivery.assignment_group_id, using)
+    lock_row(to_group.related_model, group_pk, using)
     siblings = (
         type(delivery)
         ._base_manager.using(using)
@@ -357,7 +364,7 @@ def _twin(row: Any, fields: Mapping[str, Any]) -> Any:
     values = {
         field.attname: getattr(row, field.attname)
         for field in row._meta.concrete_fields
-        if not field.primary_key
+        if not field.unique
         and not getattr(field, "generated", False)
         and field.name not in {"content", "size", "sha256", "created", "verified_at"}
     }

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, cast
 
 import django
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import signals
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .._compat import add_note
+from ..db.relations import referred_pk
+from ..db.routing import database_of
 from ..db.rows import loaded_columns, lock_row, read_row, restored_on_error
 from ..db.transactions import has_transaction, reads_a_snapshot
 from ..deletion.burying import (
@@ -62,8 +64,8 @@ class FileMetaQuerySet(VisibleQuerySet):
         """Insert rows as Django does; FileExistsError if a tombstone has the name of a file."""
         objs = list(objs)
         if names := [row.content.name for row in objs if row.content.name]:
-            using = self._db or router.db_for_write(self.model)  # type: ignore[attr-defined]
-            if buried := buried_names(self.model, names, using):
+            self._for_write = True  # as Django does
+            if buried := buried_names(self.model, names, self.db):
                 raise named_by_tombstone(buried.pop())
         created: list[Any] = super().bulk_create(objs, *args, **kwargs)
         return created
@@ -77,7 +79,7 @@ class FileMetaQuerySet(VisibleQuerySet):
         """
         fields.setdefault("filename", posixpath.basename(name))
         instance = self.model(**fields)
-        instance._adopt(name, sha256, self._db or router.db_for_write(self.model))  # type: ignore[attr-defined]
+        instance._adopt(name, sha256, self._db or database_of(instance))  # type: ignore[attr-defined]
         return instance
 
 
@@ -116,7 +118,11 @@ class AbstractFileMeta(models.Model):
         return self.filename
 
     def key_ids(self) -> tuple[Any, Any]:
-        """Return the two integers of which the key is made: the delivery's id and the own id."""
+        """Return the two integers of which the key is made: the delivery's id and the own id.
+
+        The first is the value of the column of ``delivery``. It is not the delivery's primary key
+        if the foreign key has ``to_field``.
+        """
         return self.delivery_id, self.pk  # type: ignore[attr-defined]  # the subclass's
 
     # -- Validation --
@@ -138,7 +144,7 @@ class AbstractFileMeta(models.Model):
         super().clean()
         if self._pending() is not None:
             try:
-                self._check_accepts_content(self._state.db or router.db_for_write(type(self)))
+                self._check_accepts_content(database_of(self))
             except (DeliveryFinished, ObjectDoesNotExist) as exception:
                 raise ValidationError(str(exception)) from exception
 
@@ -187,7 +193,7 @@ class AbstractFileMeta(models.Model):
         loaded is never written. ``created`` and ``verified_at`` of an existing row are written
         only if ``update_fields`` names them.
         """
-        using = using or router.db_for_write(type(self), instance=self)
+        using = using or database_of(self)
         update_fields = None if update_fields is None else frozenset(update_fields)
         updating = force_update or update_fields is not None
         if force_insert and updating:
@@ -204,6 +210,7 @@ class AbstractFileMeta(models.Model):
                 self._save_new(using)
             else:
                 self._save_stored(using, update_fields)
+        self._state.db = using
         if pending is not None and pending is not self.content:
             # Other references to this FieldFile see the stored file.
             pending.settle(self.content.name)
@@ -320,7 +327,7 @@ class AbstractFileMeta(models.Model):
             )
 
     def _save_stored(self, using: str, update_fields: frozenset[str] | None) -> None:
-        if self._state.db not in {None, using}:
+        if using not in {self._state.db or using, database_of(self)}:
             raise ValueError(
                 f"{self!r} is stored in database {self._state.db!r} and cannot be saved to "
                 f"{using!r}: its bytes belong to one row. Create a row there and copy the file."
@@ -441,14 +448,14 @@ class AbstractFileMeta(models.Model):
 
     def before_storing(self) -> None:
         """Raise StoreNotRecognised if the model's store is not the store of its rows."""
-        check_writing(type(self), self._state.db or router.db_for_write(type(self)))
+        check_writing(type(self), database_of(self))
 
     def is_buried(self, name: str, using: str | None = None) -> bool:
         """Return whether a tombstone has the name, so that its file may be removed at any time.
 
         Stores ask before they create a file, because :meth:`record_stored` rejects such names.
         """
-        using = using or self._state.db or router.db_for_write(type(self))
+        using = using or database_of(self)
         return bool(buried_names(type(self), [name], using))
 
     def record_stored(self, name: str, size: int, sha256: str) -> None:
@@ -457,7 +464,7 @@ class AbstractFileMeta(models.Model):
         Raises DeliveryFinished, DoesNotExist if the row was deleted, and FileExistsError if a
         tombstone has the name.
         """
-        using = self._state.db or router.db_for_write(type(self))
+        using = database_of(self)
         self._record(using, None, {}, name, size, sha256)
 
     def _record(
@@ -499,7 +506,7 @@ class AbstractFileMeta(models.Model):
 
     def record_removed(self) -> None:
         """Remove the content from the row and write its tombstone."""
-        self._remove(self._state.db or router.db_for_write(type(self)))
+        self._remove(database_of(self))
 
     # A template must not remove a file.
     record_removed.alters_data = True  # type: ignore[attr-defined]
@@ -565,12 +572,8 @@ class AbstractFileMeta(models.Model):
         to_delivery = delivery_field(_declaring(self))
         if to_delivery is None or self.delivery_id is None:  # type: ignore[attr-defined]
             return None
-        pk: Any = self.delivery_id  # type: ignore[attr-defined]
-        model, target = to_delivery.related_model, to_delivery.target_field
-        if not target.primary_key:  # to_field
-            rows = model._base_manager.using(using).filter(**{target.attname: pk})
-            pk = rows.values_list("pk", flat=True).first()
-        delivery: models.Model | None = get(model, pk, using)
+        pk = referred_pk(to_delivery, self.delivery_id, using)  # type: ignore[attr-defined]
+        delivery: models.Model | None = get(to_delivery.related_model, pk, using)
         return delivery
 
     # -- Adopting --

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from django.db import models
 
-from ..schema import GROUP, group_model, related_model
+from ..schema import GROUP, group_model, related_model, target_name
 
 Q = TypeVar("Q", bound="VisibleQuerySet")
 
@@ -38,10 +38,11 @@ class VisibleQuerySet(models.QuerySet[Any]):
             return visible
         # Subqueries: joins would return a row twice for a user who is both.
         prefix = f"{self.delivery_path}__" if self.delivery_path else ""
-        groups = group._base_manager.using(self.db)
-        mine = models.Q(**{f"{prefix}{GROUP}__in": groups.filter(candidates=user).values("pk")})
+        groups = group._base_manager.using(self._db)  # type: ignore[attr-defined]
+        key = target_name(delivery, GROUP)
+        mine = models.Q(**{f"{prefix}{GROUP}__in": groups.filter(candidates=user).values(key)})
         if "successful" in _names(delivery):
-            examined = groups.filter(examiners=user).values("pk")
+            examined = groups.filter(examiners=user).values(key)
             mine |= models.Q(**{f"{prefix}{GROUP}__in": examined, f"{prefix}successful": True})
         visible = self.filter(mine)
         return visible

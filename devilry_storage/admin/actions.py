@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
@@ -16,9 +16,11 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..abstract_models.querysets import may_view
 from ..archive import of_deliveries
+from ..db.routing import database_of
 from ..exceptions import ArchiveTooLarge, DeliveryStateError
 from ..integrity import State, Verdict
 from ..integrity import verify as check_delivery
+from ..schema import belongs_to
 from ..views.archives import archive_response
 from .base import StoreAdmin
 from .columns import describe_missing, describe_wrong_size
@@ -158,11 +160,13 @@ class DeliveryActions(StoreAdmin):
         }
         return render(self, request, self.check_template, context)
 
-    def _unstored(self, deliveries: list[Any]) -> Iterable[Any]:
-        files: models.QuerySet[Any] = self.model.filemeta_model()._base_manager.all()
-        files = files.filter(delivery__in=deliveries, content__isnull=True)
+    def _unstored(self, deliveries: list[Any]) -> Iterator[Any]:
+        files = self.model.filemeta_model()._base_manager.filter(
+            delivery__in=deliveries, content__isnull=True
+        )
         files = files.select_related("delivery").order_by("pk")
-        return files
+        for using in sorted({database_of(delivery) for delivery in deliveries}):
+            yield from files.using(using)
 
     @admin.action(
         permissions=["copy"],
@@ -240,7 +244,7 @@ class DeliveryActions(StoreAdmin):
 def _belongs(delivery: Any, verdict: Verdict, state: State) -> bool:
     """Return whether a verdict has this state and is about a file of the delivery."""
     row = verdict.row
-    return row is not None and row.delivery_id == delivery.pk and verdict.state is state
+    return row is not None and belongs_to(row, delivery) and verdict.state is state
 
 
 def _problem(delivery: Any, verdict: Verdict) -> Problem | None:
@@ -264,7 +268,6 @@ def _problem(delivery: Any, verdict: Verdict) -> Problem | None:
 def _record_check(rows: list[Any]) -> None:
     """Record in whole files that they were checked now, unless their bytes changed meanwhile."""
     names = {row.pk: row.content.name for row in rows}
-    for model in {type(row) for row in rows}:
-        model._base_manager.filter(pk__in=names.keys(), content__in=names.values()).update(
-            verified_at=timezone.now()
-        )
+    for model, using in {(type(row), row._state.db) for row in rows}:
+        checked = model._base_manager.using(using).filter(pk__in=names, content__in=names.values())
+        checked.update(verified_at=timezone.now())

@@ -12,7 +12,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db import models
+from django.db import models, router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
@@ -147,6 +147,11 @@ class StoreAdmin(PrefixSearchAdmin):
         return super().response_action(request, queryset, *args, **kwargs)
 
     # -- Pages --
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Read from the database that is written to, if the request changes something."""
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        return rows.using(router.db_for_write(self.model)) if request.method == "POST" else rows
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..db.rows import lock_row
+from ..schema import DELIVERY, target_name
 from .actions import DeliveryActions
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
@@ -55,7 +56,7 @@ class DeliveryAdmin(DeliveryActions):
     # -- Fields and columns --
 
     def with_totals(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        files = self._files().filter(delivery=OuterRef("pk")).order_by().values("delivery")
+        files = self._files().filter(delivery=OuterRef(self._key())).order_by().values("delivery")
         counted = files.annotate(_files=Count("pk")).values("_files")
         summed = files.annotate(_bytes=Sum("size")).values("_bytes")
         totals = {
@@ -67,6 +68,10 @@ class DeliveryAdmin(DeliveryActions):
     def _files(self) -> models.QuerySet[Any]:
         files: models.QuerySet[Any] = self.model.filemeta_model()._base_manager.all()
         return files
+
+    def _key(self) -> str:
+        """Return the name of the field to which files refer, normally that of the primary key."""
+        return target_name(self.model.filemeta_model(), DELIVERY)
 
     @admin.display(description=gettext_lazy("files"))
     def file_count(self, delivery: Any) -> int:
@@ -116,7 +121,7 @@ class DeliveryAdmin(DeliveryActions):
 
     def id_query(self, number: int) -> Q:
         # As a subquery it would make the database read all deliveries.
-        of_file = self._files().filter(pk=number).values_list("delivery", flat=True)
+        of_file = self._files().filter(pk=number).values_list("delivery__pk", flat=True)
         return super().id_query(number) | Q(pk__in=list(of_file))
 
     def matches(
@@ -128,7 +133,7 @@ class DeliveryAdmin(DeliveryActions):
             "filename__istartswith",
             text,
             among=among,
-            column="delivery",
+            column="delivery__pk",
             limit=self.max_matches,
         )
         matches.add(found)
@@ -151,10 +156,10 @@ class DeliveryAdmin(DeliveryActions):
         keys = None
         if among is not None:
             rows = rows.filter(pk__in=among)
-            keys = set(rows.values_list(name, flat=True))
+            keys = set(rows.values_list(f"{name}__pk", flat=True))
         named = Matches(MAX_NAMES)
         named.add(prefix_matches(others, lookup, text, among=keys, limit=MAX_NAMES))
-        found = rows.filter(**{f"{name}__in": named.pks}).values_list("pk", flat=True)
+        found = rows.filter(**{f"{name}__pk__in": named.pks}).values_list("pk", flat=True)
         matches.add(list(found[: self.max_matches + 1]))
         matches.complete &= named.complete
 
@@ -202,7 +207,7 @@ class DeliveryAdmin(DeliveryActions):
         report_deleted(self, request, count)
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
-        files = self._files().filter(content__isnull=False, delivery__in=queryset.values("pk"))
-        count = files.count()
+        files = self._files().using(queryset.db).filter(content__isnull=False)
+        count = files.filter(delivery__in=queryset.values(self._key())).count()
         super().delete_queryset(request, queryset)
         report_deleted(self, request, count)

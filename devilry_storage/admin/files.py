@@ -140,7 +140,7 @@ class FileMetaAdmin(FileColumns, Previews, StoreAdmin):
 
     def id_query(self, number: int) -> Q:
         query = super().id_query(number)
-        return query | Q(delivery=number) if self._has_delivery() else query
+        return query | Q(delivery__pk=number) if self._has_delivery() else query
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         with storing():

@@ -20,15 +20,18 @@ from django.utils.translation import gettext_lazy
 
 from .failures import NotSaved
 from .searching import related_admin, search_related
-from .utils import parse_pk
+from .utils import parse_pk, parse_value
 
 
 class _RelatedSelectMixin(AutocompleteMixin):
     """Skip invalid ids when the form is shown again; Django's widgets raise for them."""
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
-        model = self.field.remote_field.model
-        valid = [pk for pk in value if parse_pk(model, pk) is not None]
+        remote = self.field.remote_field
+        # A foreign key may refer to another field than the primary key.
+        name = getattr(remote, "field_name", remote.model._meta.pk.name)
+        target = remote.model._meta.get_field(name)
+        valid = [text for text in value if parse_value(target, text) is not None]
         return super().optgroups(name, valid, attr)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..dates import format_datetime
 from ..db.clock import DatabaseNow
+from ..db.routing import database_of
 from ..db.transactions import is_in_transaction
 from ..deletion import remove_now
 from ..exceptions import NotRestorable
@@ -294,7 +295,7 @@ class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
         """Remove the bytes, with ATOMIC_REQUESTS after the COMMIT of the request."""
         if not tombstones:
             return
-        using = tombstones[0]._state.db or DEFAULT_DB_ALIAS
+        using = database_of(tombstones[0])
 
         def remove_committed() -> None:
             self._remove_committed(request, tombstones, using)

@@ -15,7 +15,7 @@ from .._compat import batched
 from ..models import AbstractDelivery
 from ..names import is_storage_name
 from ..resolving import store_for
-from ..schema import group_model
+from ..schema import DELIVERY, GROUP, group_model, target_name
 from ..storages.base import DeliveryStoreMixin
 from .entries import (
     UNKNOWN,
@@ -72,7 +72,9 @@ def of_deliveries(
     It contains all files, or only those in ``files``, for example the files visible to a user.
     """
     rows = deliveries.model.filemeta_model()._base_manager.using(deliveries.db)
-    rows = rows.filter(delivery__in=deliveries.order_by().values("pk"))
+    rows = rows.filter(
+        delivery__in=deliveries.order_by().values(target_name(rows.model, DELIVERY))
+    )
     if files is not None:
         # By id, so that joins and deferred columns of that queryset do not affect this one.
         rows = rows.filter(pk__in=files.order_by().values("pk"))
@@ -125,7 +127,7 @@ def latest_deliveries(
     """
     model = model or _delivery_model(groups.model)
     deliveries = model._base_manager.using(groups.db).filter(
-        assignment_group__in=groups.order_by().values("pk")
+        assignment_group__in=groups.order_by().values(target_name(model, GROUP))
     )
     return latest_of(deliveries, since, until)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -47,6 +47,46 @@ def check_database_engine(**kwargs: Any) -> list[CheckMessage]:
         )
         for alias in sorted(aliases)
         if connections[alias].vendor == "sqlite"
+    ]
+
+
+@register("devilry_storage")
+def check_database_vendors(
+    *, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report databases that are not supported, without a connection.
+
+    These are the databases to which rows are written, and the one in which ``migrate`` would
+    create tables.
+    """
+    own = [
+        model
+        for model in apps.get_models()
+        if model._meta.app_label == "devilry_storage"
+        or issubclass(model, (AbstractDelivery, AbstractFileMeta))
+    ]
+    aliases = {router.db_for_write(model) for model in own}
+    # migrate passes one database. check passes all from Django 6.1 on, and a site may keep
+    # other data in some of them, without a router.
+    if databases is not None and len(databases) == 1:
+        aliases |= {
+            alias
+            for alias in databases
+            if any(router.allow_migrate_model(alias, model) for model in own)
+        }
+    return [
+        Error(
+            f"Deliveries cannot be recorded in the database {alias!r} "
+            f"({connections[alias].vendor}): only PostgreSQL and SQLite are supported.",
+            hint=(
+                "Use one of them; or write a database router that sends the models of "
+                "devilry_storage, your deliveries and their files to another database, and does "
+                "not allow to migrate them in this one."
+            ),
+            id=ids.UNSUPPORTED_DATABASE,
+        )
+        for alias in sorted(aliases)
+        if connections[alias].vendor not in {"postgresql", "sqlite"}
     ]
 
 

@@ -136,8 +136,9 @@ class _Exact(DjangoJSONEncoder):
 
 def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:
     """Yield the rows of multi-table parents, topmost first."""
-    for parent in row._meta.parents:
-        above = parent._base_manager.using(using).get(pk=row.pk)
+    for parent, link in row._meta.parents.items():
+        pk = row.pk if link is None else getattr(row, link.attname)  # None: row is of a proxy
+        above = parent._base_manager.using(using).get(pk=pk)
         yield from _ancestors(above, using)
         yield above
 
@@ -146,7 +147,8 @@ def _descendants(row: models.Model, using: str) -> Iterator[models.Model]:
     """Yield the rows of multi-table children, which are deleted with their parent."""
     for relation in row._meta.get_fields(include_hidden=True):
         if isinstance(relation, models.OneToOneRel) and relation.parent_link:
-            below = relation.related_model._base_manager.using(using).filter(pk=row.pk).first()
+            rows = relation.related_model._base_manager.using(using)
+            below = rows.filter(**{relation.field.attname: row.pk}).first()
             if below is not None:
                 yield below
                 yield from _descendants(below, using)

@@ -111,7 +111,9 @@ class _ArchiveView(RowView):
         model: Any = self.get_model()
         files = model.filemeta_model()
         if may_view(self.request.user, model) != may_view(self.request.user, files):
-            deliveries = deliveries.filter(pk__in=self.get_files().order_by().values("delivery"))
+            deliveries = deliveries.filter(
+                pk__in=self.get_files().order_by().values("delivery__pk")
+            )
         return deliveries
 
     def get_object(self) -> Any:
@@ -151,7 +153,7 @@ class GroupArchiveView(_GroupedArchiveView):
     """Serve all files of one group that the user may see. ``pk`` is the id of the group."""
 
     def get_deliveries(self) -> QuerySet[Any]:
-        return self._visible(assignment_group=self.kwargs["pk"])
+        return self._visible(assignment_group__pk=self.kwargs["pk"])
 
     def get_filename(self) -> str:
         group = self.object.select_related("assignment_group").first().assignment_group

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,10 @@ from django.core.checks import CheckMessage
 from django.core.checks.registry import registry
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
-from django.db import connection, models
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connection, connections, models
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
 from django.test.utils import isolate_apps, override_settings
 
 from devilry_storage.checks import database, ids
@@ -817,3 +823,35 @@ def test_supported_way_to_serve_has_no_messages(
         assert _of(serving_checks.check_serving()) == []
     with override_settings(DELIVERY_STORE_SERVE="pigeon"):
         assert serving_checks.check_serving() == []
+
+
+@pytest.mark.parametrize("vendor", ["mysql", "oracle", "microsoft"])
+def test_unsupported_database_stops_check_and_migrate(
+    vendor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, django_db_blocker: Any
+) -> None:
+    """E030: before a table is created."""
+    wrapper = type("DatabaseWrapper", (SQLiteWrapper,), {"vendor": vendor})
+    monkeypatch.setitem(sys.modules, "stub.base", SimpleNamespace(DatabaseWrapper=wrapper))
+    stub = {**connections.databases["default"], "ENGINE": "stub", "NAME": tmp_path / "db"}
+    monkeypatch.setitem(connections.databases, "stub", stub)
+    routed = {"db_for_write": lambda *args, **hints: "stub"}
+    elsewhere = {"allow_migrate": lambda db, *args, **hints: db != "stub"}
+
+    def run(command: str, *args: str, **router: Any) -> str:
+        with override_settings(DATABASE_ROUTERS=[SimpleNamespace(**router)] if router else []):
+            try:
+                parsed = {"skip_checks": False} if command == "migrate" else {}
+                call_command(command, *args, **parsed, verbosity=0, stderr=StringIO())
+            except SystemCheckError as error:
+                return str(error)
+        return ""
+
+    found = f"E030) Deliveries cannot be recorded in the database 'stub' ({vendor})"
+    with django_db_blocker.unblock():
+        assert found in run("migrate", "--database", "stub")
+        assert found in run("migrate", "--database", "stub", **routed)
+        assert connections["stub"].introspection.table_names() == []
+        assert found in run("check", **routed)
+        assert run("check") == run("check", "--database", "stub", **elsewhere) == ""
+        connections.close_all()
+        del connections["stub"]

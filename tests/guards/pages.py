@@ -618,7 +618,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "forms.py",
-        "            if transaction.get_connection(router.db_for_write(model)).needs_rollback:\n"
+        "            if transaction.get_connection(using).needs_rollback:\n"
         "                raise  # no page could be rendered in the caller's transaction\n",
         "",
         (f"{_SAVING}::test_failure_in_unusable_transaction_is_raised",),
@@ -683,9 +683,15 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/actions.py",
-        "filter(pk__in=names.keys(), content__in=names.values())",
-        "filter(pk__in=names.keys())",
+        "filter(pk__in=names, content__in=names.values())",
+        "filter(pk__in=names)",
         (f"{_ACTIONS}::test_integrity_check_skips_bytes_replaced_meanwhile",),
+    ),
+    Guard(
+        "admin/base.py",
+        'rows.using(router.db_for_write(self.model)) if request.method == "POST" else rows',
+        "rows",
+        ("tests/models/test_replicas.py::test_everything_is_written_to_the_primary",),
     ),
     Guard(
         "admin/actions.py",
@@ -1017,7 +1023,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/forms.py",
-        "valid = [pk for pk in value if parse_pk(model, pk) is not None]",
+        "valid = [text for text in value if parse_value(target, text) is not None]",
         "valid = [*value]",
         (f"{_LISTS}::test_invalid_reference_is_a_form_error",),
     ),

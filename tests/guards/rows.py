@@ -16,6 +16,7 @@ PREFIX_INDEX = "tests/models/test_prefix_index.py::"
 PURGE = "tests/deletion/test_purge.py::"
 RECEIVERS = "tests/models/test_receivers.py::"
 REFUSED = "tests/models/test_filefield_refused.py::"
+REPLICAS = "tests/models/test_replicas.py::test_everything_is_written_to_the_primary"
 RESTORING = "tests/deletion/test_restoring.py::"
 ROWS = "tests/models/test_filefield_rows.py::"
 SIGNALS = "tests/models/test_filefield_signals.py::"
@@ -24,6 +25,7 @@ STATISTICS = "tests/test_statistics.py::"
 STORES = "tests/models/test_filefield_stores.py::"
 POOLS = "tests/storages/test_pools.py::"
 TENANT_ROWS = "tests/models/test_tenant_rows.py::"
+TO_FIELD = "tests/models/test_to_field.py::"
 TRANSACTIONS = "tests/models/test_transactions.py::"
 VISIBLE = "tests/models/test_filefield_visible.py::"
 
@@ -855,9 +857,63 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "if self._state.db not in {None, using}:",
+        "if using not in {self._state.db or using, database_of(self)}:",
         "if False:",
         (f"{REFUSED}test_save_rejects_another_database",),
+    ),
+    Guard(
+        "db/routing.py",
+        "return router.db_for_write(type(row), instance=row)",
+        "return row._state.db or router.db_for_write(type(row), instance=row)",
+        (REPLICAS,),
+    ),
+    Guard(
+        "abstract_models/delivery.py",
+        "using in {None, self._state.db, database_of(self)}:",
+        "using in {None, self._state.db}:",
+        (REPLICAS,),
+    ),
+    Guard(
+        "restoring.py",
+        "using = database_of(tombstone)",
+        'using = tombstone._state.db or ""',
+        (REPLICAS,),
+    ),
+    Guard(
+        "integrity.py",
+        "using = database_of(delivery)",
+        "using = delivery.files.db",
+        (REPLICAS,),
+    ),
+    Guard(
+        "db/relations.py",
+        "if target == model._meta.pk:",
+        "if True:",
+        (f"{RESTORING}test_delivery_is_found_by_to_field",),
+    ),
+    Guard(
+        "integrity.py",
+        "store.layout.folder(row.key_ids()[0])",
+        "store.layout.folder(delivery.pk)",
+        (f"{TO_FIELD}test_folder_of_a_delivery_is_that_of_its_keys",),
+    ),
+    Guard(
+        "abstract_models/querysets.py",
+        "key = target_name(delivery, GROUP)",
+        'key = "pk"',
+        (f"{TO_FIELD}test_each_person_sees_the_right_rows",),
+    ),
+    Guard(
+        "archive/builders.py",
+        "delivery__in=deliveries.order_by().values(target_name(rows.model, DELIVERY))",
+        'delivery__in=deliveries.order_by().values("pk")',
+        (f"{TO_FIELD}test_archives_have_the_files_of_their_deliveries",),
+    ),
+    Guard(
+        "checks/models.py",
+        'if connections[alias].vendor not in {"postgresql", "sqlite"}',
+        "if False",
+        ("tests/checks/test_checks.py::test_unsupported_database_stops_check_and_migrate",),
     ),
     Guard(
         "abstract_models/filemeta.py",
@@ -1207,7 +1263,7 @@ DELIVERING = [
     ),
     Guard(
         "abstract_models/delivery.py",
-        "            self._refuse_incomplete()\n",
+        "            self._refuse_incomplete(using)\n",
         "",
         (f"{DELIVERIES}test_incomplete_delivery_cannot_be_finished[missing]",),
     ),
@@ -1250,7 +1306,7 @@ DELIVERING = [
     ),
     Guard(
         "abstract_models/delivery.py",
-        "    lock_row(group, delivery.assignment_group_id, using)\n",
+        "    lock_row(to_group.related_model, group_pk, using)\n",
         "",
         (f"{TRANSACTIONS}test_finish_waits_for_the_lock_of_the_group",),
         needs=("postgres",),
@@ -1269,14 +1325,14 @@ DELIVERING = [
     ),
     Guard(
         "abstract_models/delivery.py",
-        "self.files.filter(content__isnull=False)",
-        "self.files",
+        "self.files.using(using).filter(content__isnull=False)",
+        "self.files.using(using)",
         (f"{DELIVERIES}test_copy_leaves_out_rows_without_content",),
     ),
     Guard(
         "abstract_models/delivery.py",
-        "mine = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
-        "mine = self.files.filter(pk=row.pk, content__isnull=True)",
+        "mine = rows.filter(pk=row.pk, created=row.created, content__isnull=True)",
+        "mine = rows.filter(pk=row.pk, content__isnull=True)",
         (f"{TRANSACTIONS}test_failing_writer_keeps_a_row_taken_over_from_it[again]",),
     ),
     Guard(
@@ -1299,14 +1355,14 @@ DELIVERING = [
     ),
     Guard(
         "abstract_models/delivery.py",
-        "\n        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
-        "\n        rows = self.files.filter(pk=row.pk, content__isnull=True)",
+        "\n            pk=row.pk, created=row.created, content__isnull=True\n",
+        "\n            pk=row.pk, content__isnull=True\n",
         (f"{TRANSACTIONS}test_row_changed_since_it_was_read_is_not_taken_over[taken over]",),
     ),
     Guard(
         "abstract_models/delivery.py",
-        "\n        rows = self.files.filter(pk=row.pk, created=row.created, content__isnull=True)",
-        "\n        rows = self.files.filter(pk=row.pk, created=row.created)",
+        "\n            pk=row.pk, created=row.created, content__isnull=True\n",
+        "\n            pk=row.pk, created=row.created\n",
         (f"{TRANSACTIONS}test_row_changed_since_it_was_read_is_not_taken_over[stored]",),
     ),
     Guard(
@@ -1464,8 +1520,8 @@ FIELDS_AND_STORES = [
     ),
     Guard(
         "abstract_models/querysets.py",
-        'groups.filter(candidates=user).values("pk")',
-        'groups.values("pk")',
+        "groups.filter(candidates=user).values(key)",
+        "groups.values(key)",
         (f"{VISIBLE}test_rows_depend_on_the_roles_in_the_groups",),
     ),
     Guard(

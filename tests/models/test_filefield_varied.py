@@ -87,9 +87,7 @@ def test_django_cleanup_removes_no_delivered_file(
 def other(store: FailingStore) -> Any:
     """Return an unfinished delivery in the other database."""
     group = AssignmentGroup.objects.using("other").create(name="group")
-    delivery = Delivery(assignment_group=group)
-    delivery.save(using="other")
-    return delivery
+    return Delivery.begin(group)
 
 
 @varied

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.fields import DeliveryFileField
-from devilry_storage.models import AbstractFileMeta
+from devilry_storage.models import AbstractDelivery, AbstractFileMeta
 
-from .stores import handouts_store, notes_store, papers_store, readings_store
+from .stores import handouts_store, notes_store, papers_store, readings_store, reports_store
 
 
 class ProxyFile(FileMeta):
@@ -89,6 +90,39 @@ class Reading(AbstractFileMeta):
     content = DeliveryFileField(storage=readings_store)
     delivery = models.ForeignKey(Station, models.SET_NULL, to_field="number", null=True)
     value = models.FloatField(null=True)
+
+
+class Club(models.Model):
+    """A group to which deliveries refer by its code."""
+
+    code = models.CharField(max_length=9, unique=True)
+    candidates = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+")
+    examiners = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+")
+
+    def __str__(self) -> str:
+        return self.code
+
+
+def new_ticket() -> int:
+    """Return a number that no shift has."""
+    highest: int | None = Shift.objects.aggregate(highest=models.Max("ticket"))["highest"]
+    return (highest or 0) + 1
+
+
+class Shift(AbstractDelivery):
+    """A delivery to which files refer by its ticket."""
+
+    assignment_group = models.ForeignKey(Club, models.CASCADE, to_field="code")
+    ticket = models.IntegerField(unique=True, default=new_ticket)
+
+
+class Report(AbstractFileMeta, Page):
+    """A file whose key contains the ticket, and whose id is not that of its multi-table parent."""
+
+    report_id = models.BigAutoField(primary_key=True)
+    page = models.OneToOneField(Page, models.CASCADE, parent_link=True)
+    content = DeliveryFileField(storage=reports_store)
+    delivery = models.ForeignKey(Shift, models.CASCADE, to_field="ticket")
 
 
 class Attachment(models.Model):

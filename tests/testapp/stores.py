@@ -49,6 +49,11 @@ def readings_store() -> DeliveryStoreMixin:
     return chosen.store("readings")
 
 
+def reports_store() -> DeliveryStoreMixin:
+    """Return the store of the reports."""
+    return chosen.store("reports")
+
+
 def failure(number: int) -> OSError:
     """Return the error of a system call."""
     return OSError(number, os.strerror(number))
