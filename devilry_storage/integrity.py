@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 
 from ._compat import batched
+from .db.rows import plain_instances, stored_rows
 from .registry import FileModel, sharing
 from .resolving import store_for
 from .schema import DELIVERY, foreign_key
@@ -89,7 +90,7 @@ def verify(delivery: HasFiles) -> Iterator[Verdict]:
     by one. Rows without content are skipped. Errors of the store propagate.
     """
     files = delivery.files.filter(content__isnull=False)
-    rows = {row.content.name: row for row in files}
+    rows = {row.content.name: row for row in plain_instances(files)}
     model = files.model
     store = store_for(model)
     listing = list(store.scan(store.layout.folder(delivery.pk)))
@@ -115,7 +116,7 @@ def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, 
     found: dict[str, Any] = {}
     batches = list(batched(names, _NAMES_PER_QUERY))
     for other in sharing(model, store_for(model)):
-        rows = other._base_manager.using(using)
+        rows = stored_rows(other, using)
         if owners := _owners(other):  # without names Django would follow every reference
             rows = rows.select_related(*owners)
         for batch in batches:

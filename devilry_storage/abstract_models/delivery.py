@@ -15,7 +15,16 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..db.clock import read_at, with_now
-from ..db.rows import intend_to_write, loaded_columns, lock_row, restored_on_error, undone_on_error
+from ..db.rows import (
+    intend_to_write,
+    loaded_columns,
+    lock_row,
+    plain_instances,
+    restored_on_error,
+    stored_rows,
+    undone_on_error,
+)
+from ..deletion.burying import descendants
 from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
 from ..fields import DeliveryFileField
 from ..names import validate_filename
@@ -86,7 +95,7 @@ class AbstractDelivery(models.Model):
     def files(self) -> models.QuerySet[Any]:
         """The files of the delivery, with or without content."""
         using = self._state.db or router.db_for_write(type(self))
-        files: models.QuerySet[Any] = self.filemeta_model()._base_manager.using(using)
+        files: models.QuerySet[Any] = stored_rows(self.filemeta_model(), using)
         files = files.filter(delivery=self).order_by("pk")
         return files
 
@@ -166,7 +175,7 @@ class AbstractDelivery(models.Model):
             current = self._lock_unfinished(using)
             self._refuse_incomplete()
             number = next_number(current, using)
-            type(self)._base_manager.using(using).filter(pk=self.pk).update(
+            stored_rows(type(self), using).filter(pk=self.pk).update(
                 number=number, time_of_delivery=time_of_delivery, successful=True
             )
             self._drop_from_tombstones(using)
@@ -219,8 +228,10 @@ class AbstractDelivery(models.Model):
         twin: D = _twin(self, changed)
         twin.save(using=using)
         with undone_on_error(twin.delete, using, "An unfinished copy"):
-            for filemeta in self.files.filter(content__isnull=False):
-                other = _twin(filemeta, {"content": None})
+            for filemeta in plain_instances(self.files.filter(content__isnull=False)):
+                # The row of a multi-table child has the columns of its parents, too.
+                *_parents, lowest = filemeta, *descendants(filemeta, self.files.db)
+                other = _twin(lowest, {"content": None})
                 other.delivery = twin
                 other.save(using=using)
                 store_for(filemeta).copy(filemeta, other)
@@ -239,7 +250,7 @@ class AbstractDelivery(models.Model):
 
     def _lock_unfinished(self, using: str) -> Any:
         model = cast("type[AbstractDelivery]", type(self)._meta.concrete_model)
-        current = lock_row(model, self.pk, using)
+        current = lock_row(model, self.pk, using, {"assignment_group", "successful"})
         if current is None:
             raise type(self).DoesNotExist(f"{self._meta.label} '{self.pk}' does not exist.")
         current.refuse_finished()
@@ -302,7 +313,7 @@ class AbstractDelivery(models.Model):
 
     def _refuse_incomplete(self) -> None:
         """Raise DeliveryIncomplete unless there are files and the store has all of them."""
-        rows = list(self.files)
+        rows = list(plain_instances(self.files, {"filename", "content", "size"}))
         where = f"{self._meta.label} '{self.pk}'"
         if not rows:
             raise DeliveryIncomplete(f"{where} has no files: add a file before you finish it.")
@@ -342,11 +353,9 @@ def next_number(delivery: Any, using: str) -> int | None:
     if not has_column(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
         return None
     group: Any = group_model(type(delivery))
-    lock_row(group, delivery.assignment_group_id, using)
-    siblings = (
-        type(delivery)
-        ._base_manager.using(using)
-        .filter(assignment_group_id=delivery.assignment_group_id)
+    lock_row(group, delivery.assignment_group_id, using, ())
+    siblings = stored_rows(type(delivery), using).filter(
+        assignment_group_id=delivery.assignment_group_id
     )
     highest: int | None = siblings.aggregate(highest=Max("number"))["highest"]
     return (highest or 0) + 1
