@@ -189,10 +189,10 @@ def _deliver(
 
     def delete_unfinished() -> None:
         with transaction.atomic(using=using):
-            current = lock_row(model, delivery.pk, using)
+            current = lock_row(model, delivery.pk, using, {"successful"})
             # Keep a finished delivery: only the reply to its COMMIT may have been lost.
             if current is not None and not current.successful:
-                current.delete()
+                delivery.delete()
 
     with undone_on_error(
         delete_unfinished, using, f"{model._meta.label} '{delivery.pk}', unfinished,"

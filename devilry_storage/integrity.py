@@ -10,6 +10,7 @@ from django.db.models.constants import LOOKUP_SEP
 
 from ._compat import batched
 from .db.routing import database_of
+from .db.rows import plain_instances, stored_rows
 from .registry import FileModel, sharing
 from .resolving import store_for
 from .schema import DELIVERY, foreign_key
@@ -82,7 +83,7 @@ def verify(delivery: Any) -> Iterator[Verdict]:
     """
     using = database_of(delivery)
     files = delivery.files.using(using).filter(content__isnull=False)
-    rows = {row.content.name: row for row in files}
+    rows = {row.content.name: row for row in plain_instances(files)}
     model = files.model
     store = store_for(model)
     row = next(iter(rows.values()), None) or model(delivery=delivery)
@@ -109,7 +110,7 @@ def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, 
     found: dict[str, Any] = {}
     batches = list(batched(names, _NAMES_PER_QUERY))
     for other in sharing(model, store_for(model)):
-        rows = other._base_manager.using(using)
+        rows = stored_rows(other, using)
         if owners := _owners(other):  # without names Django would follow every reference
             rows = rows.select_related(*owners)
         for batch in batches:

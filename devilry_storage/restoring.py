@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from django.apps import apps
 from django.core import serializers
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.serializers.base import DeserializationError
@@ -16,7 +17,14 @@ from .abstract_models.delivery import AbstractDelivery, next_number
 from .conf import conf
 from .db.clock import DatabaseNow
 from .db.routing import database_of
-from .db.rows import lock_row, read_row, take_write_lock
+from .db.rows import (
+    lock_row,
+    other_files,
+    plain_instances,
+    read_row,
+    stored_rows,
+    take_write_lock,
+)
 from .deletion.burying import named_by_tombstone
 from .exceptions import NotRestorable
 from .fields import StoredName
@@ -130,10 +138,9 @@ def _row_and_delivery(
     ``get`` is read_row, or lock_row to lock them.
     """
     pk = _record(model, tombstone)["pk"]
-    row: Any = model._base_manager.using(using).filter(pk=pk).first()
-    if row is not None:
+    for row in plain_instances(stored_rows(model, using).filter(pk=pk)):
         with suppress(ObjectDoesNotExist):  # it was deleted just now
-            found: tuple[Any, Any] = row._row_and_delivery(using, get)
+            found: tuple[Any, Any] = cast(Any, row)._row_and_delivery(using, get)
             return found
     return None, None
 
@@ -307,20 +314,46 @@ def _insert(restored: Any, subject: str, using: str) -> None:
 
 
 def _exists(row: Any, using: str) -> bool:
-    exists: bool = type(row)._base_manager.using(using).filter(pk=row.pk).exists()
+    exists: bool = stored_rows(type(row), using).filter(pk=row.pk).exists()
     return exists
 
 
 def _deserialized(records: list[Any], subject: str, using: str) -> list[Any]:
     try:
         # Columns that a migration has removed are ignored.
-        return list(
-            serializers.deserialize("python", records, using=using, ignorenonexistent=True)
-        )
+        return [
+            _with_files(restored, record)
+            for record in records
+            for restored in serializers.deserialize(
+                "python", [_without_files(record)], using=using, ignorenonexistent=True
+            )
+        ]
     except DeserializationError as exception:
         raise NotRestorable(
             f"{subject} cannot be restored: its models have changed ({exception})."
         ) from exception
+
+
+def _without_files(record: Any) -> Any:
+    """Return a serialised row without the names of other files, so that none is opened."""
+    others = _other_files(record)
+    kept = {name: value for name, value in record["fields"].items() if name not in others}
+    return {**record, "fields": kept}
+
+
+def _with_files(restored: Any, record: Any) -> Any:
+    """Set the names that `_without_files` has left out."""
+    for name in _other_files(record):
+        restored.object.__dict__[name] = record["fields"][name]
+    return restored
+
+
+def _other_files(record: Any) -> list[str]:
+    try:
+        model = apps.get_model(record["model"])
+    except LookupError:
+        return []  # reported by the deserializer
+    return [name for name in other_files(model) if name in record["fields"]]
 
 
 def _renumber(row: Any, using: str) -> None:
@@ -332,7 +365,7 @@ def _renumber(row: Any, using: str) -> None:
     if number is None:
         return
     group: Any = row.assignment_group_id  # type: ignore[attr-defined]  # the subclass's
-    others = type(row)._base_manager.using(using).filter(assignment_group_id=group)
+    others: Any = stored_rows(cast(Any, type(row)), using).filter(assignment_group_id=group)
     if others.filter(number=row.number).exists():
         row.number = number
 
@@ -343,7 +376,7 @@ def _clear_missing_references(row: Any, subject: str, using: str) -> None:
         if not field.is_relation or value is None:
             continue
         target = field.target_field
-        others = field.related_model._base_manager.using(using)
+        others = stored_rows(field.related_model, using)
         if others.filter(**{target.attname: value}).exists():
             continue
         if not field.null:
@@ -356,4 +389,4 @@ def _clear_missing_references(row: Any, subject: str, using: str) -> None:
 
 def _existing(model: type[models.Model], keys: Any, using: str) -> list[Any]:
     pks = [getattr(key, "pk", key) for key in keys]
-    return list(model._base_manager.using(using).filter(pk__in=pks))
+    return list(plain_instances(stored_rows(model, using).filter(pk__in=pks), ()))

@@ -11,6 +11,7 @@ from django.db.models import Count, DateField, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
+from .db.rows import stored_rows
 from .models import AbstractDelivery, MonthlySum, Tombstone
 from .registry import FileModel, file_models
 from .schema import DELIVERY, has_column
@@ -59,7 +60,7 @@ def _counted(model: FileModel, using: str, now: Any) -> list[MonthlySum]:
     # TIME_ZONE, not the current time zone, which may be a user's.
     zone = timezone.get_default_timezone() if settings.USE_TZ else None
     rows = (
-        model._base_manager.using(using)
+        stored_rows(model, using)
         .filter(content__isnull=False)
         .annotate(month=TruncMonth("created", output_field=DateField(), tzinfo=zone))
         .values("month")
@@ -111,7 +112,7 @@ def waiting(*, using: str = DEFAULT_DB_ALIAS) -> list[Waiting]:
 
 
 def _unfinished(model: type[AbstractDelivery], using: str) -> models.QuerySet[Any]:
-    unfinished: models.QuerySet[Any] = model._base_manager.using(using).filter(successful=False)
+    unfinished: models.QuerySet[Any] = stored_rows(model, using).filter(successful=False)
     return unfinished
 
 

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from django.db.models.fields.files import FieldFile
 
 from ..db.routing import database_of
-from ..db.rows import undone_on_error
+from ..db.rows import stored_rows, undone_on_error
 from ..deletion.burying import buried_names, named_by_tombstone, unused
 from ..exceptions import note_file
 from ..identity import check_writing
@@ -61,7 +61,7 @@ def _at_once(
     def delete_again() -> None:
         # Except rows that have content, because the reply to a COMMIT may have been lost, and
         # rows that another upload has taken over.
-        inserted = model._base_manager.using(using).filter(pk__in=[row.pk for row in new])
+        inserted = stored_rows(model, using).filter(pk__in=[row.pk for row in new])
         created = {row.created for row in new}
         inserted.filter(content__isnull=True, created__in=created).delete()
 
@@ -147,7 +147,7 @@ def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
         send_after_commit(file_stored, row, using, name=name, size=size)
     fields = ["content", "size", "sha256", "verified_at"]
     rows = [row for row, *_ in stored]
-    there = model._base_manager.using(using)
+    there = stored_rows(model, using)
     # Only rows that this call has made or taken over: another upload may have taken one over or
     # stored content in it.
     unchanged = there.filter(

@@ -17,7 +17,16 @@ from ..conf import conf
 from ..db.clock import read_at, with_now
 from ..db.relations import referred_pk
 from ..db.routing import database_of
-from ..db.rows import intend_to_write, loaded_columns, lock_row, restored_on_error, undone_on_error
+from ..db.rows import (
+    intend_to_write,
+    loaded_columns,
+    lock_row,
+    plain_instances,
+    restored_on_error,
+    stored_rows,
+    undone_on_error,
+)
+from ..deletion.burying import descendants
 from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
 from ..fields import DeliveryFileField
 from ..names import validate_filename
@@ -88,8 +97,10 @@ class AbstractDelivery(models.Model):
     def files(self) -> models.QuerySet[Any]:
         """The files of the delivery, with or without content."""
         # As in Django's related managers: routers choose a database to read and one to write.
-        manager = self.filemeta_model()._base_manager.db_manager(hints={"instance": self})
-        files: models.QuerySet[Any] = manager.filter(delivery=self).order_by("pk")
+        files: models.QuerySet[Any] = models.QuerySet(
+            self.filemeta_model(), hints={"instance": self}
+        )
+        files = files.filter(delivery=self).order_by("pk")
         return files
 
     def save(
@@ -169,7 +180,7 @@ class AbstractDelivery(models.Model):
             current = self._lock_unfinished(using)
             self._refuse_incomplete(using)
             number = next_number(current, using)
-            type(self)._base_manager.using(using).filter(pk=self.pk).update(
+            stored_rows(type(self), using).filter(pk=self.pk).update(
                 number=number, time_of_delivery=time_of_delivery, successful=True
             )
             self._drop_from_tombstones(using)
@@ -224,8 +235,10 @@ class AbstractDelivery(models.Model):
         twin: D = _twin(self, changed)
         twin.save(using=using)
         with undone_on_error(twin.delete, using, "An unfinished copy"):
-            for filemeta in self.files.using(using).filter(content__isnull=False):
-                other = _twin(filemeta, {"content": None})
+            for filemeta in plain_instances(self.files.using(using).filter(content__isnull=False)):
+                # The row of a multi-table child has the columns of its parents, too.
+                *_parents, lowest = filemeta, *descendants(filemeta, using)
+                other = _twin(lowest, {"content": None})
                 other.delivery = twin
                 other.save(using=using)
                 store_for(filemeta).copy(filemeta, other)
@@ -244,7 +257,7 @@ class AbstractDelivery(models.Model):
 
     def _lock_unfinished(self, using: str) -> Any:
         model = cast("type[AbstractDelivery]", type(self)._meta.concrete_model)
-        current = lock_row(model, self.pk, using)
+        current = lock_row(model, self.pk, using, {"assignment_group", "successful"})
         if current is None:
             raise type(self).DoesNotExist(f"{self._meta.label} '{self.pk}' does not exist.")
         current.refuse_finished()
@@ -308,7 +321,7 @@ class AbstractDelivery(models.Model):
 
     def _refuse_incomplete(self, using: str) -> None:
         """Raise DeliveryIncomplete unless there are files and the store has all of them."""
-        rows = list(self.files.using(using))
+        rows = list(plain_instances(self.files.using(using)))
         where = f"{self._meta.label} '{self.pk}'"
         if not rows:
             raise DeliveryIncomplete(f"{where} has no files: add a file before you finish it.")
@@ -349,11 +362,9 @@ def next_number(delivery: Any, using: str) -> int | None:
         return None
     to_group = foreign_key(type(delivery), GROUP)
     group_pk = referred_pk(to_group, delivery.assignment_group_id, using)
-    lock_row(to_group.related_model, group_pk, using)
-    siblings = (
-        type(delivery)
-        ._base_manager.using(using)
-        .filter(assignment_group_id=delivery.assignment_group_id)
+    lock_row(to_group.related_model, group_pk, using, ())
+    siblings = stored_rows(type(delivery), using).filter(
+        assignment_group_id=delivery.assignment_group_id
     )
     highest: int | None = siblings.aggregate(highest=Max("number"))["highest"]
     return (highest or 0) + 1

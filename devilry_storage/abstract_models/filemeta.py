@@ -19,7 +19,14 @@ from django.utils.translation import gettext_lazy as _
 from .._compat import add_note
 from ..db.relations import referred_pk
 from ..db.routing import database_of
-from ..db.rows import loaded_columns, lock_row, read_row, restored_on_error
+from ..db.rows import (
+    loaded_columns,
+    lock_row,
+    other_files,
+    read_row,
+    restored_on_error,
+    stored_rows,
+)
 from ..db.transactions import has_transaction, reads_a_snapshot
 from ..deletion.burying import (
     buried_names,
@@ -46,6 +53,9 @@ from .querysets import VisibleQuerySet
 CONTENT_FIELDS = frozenset({"content", "size", "sha256"})
 # New content is not verified yet.
 _WITH_CONTENT = CONTENT_FIELDS | {"verified_at"}
+
+# Fields of a file and its delivery that decide whether the delivery accepts content.
+_STATE = frozenset({"delivery", "successful"})
 
 
 class RowTaken(Exception):
@@ -116,6 +126,21 @@ class AbstractFileMeta(models.Model):
 
     def __str__(self) -> str:
         return self.filename
+
+    @classmethod
+    def from_db(cls, db: Any, field_names: Any, values: Any, **kwargs: Any) -> Any:
+        """Create the instance even if an image beside the content is missing."""
+        try:
+            return super().from_db(db, field_names, values, **kwargs)
+        except Exception:
+            columns = dict(zip(field_names, values, strict=True))
+            names = {name: columns[name] for name in other_files(cls) & columns.keys()}
+            if not any(names.values()):
+                raise
+            columns.update(dict.fromkeys(names))
+            row = super().from_db(db, field_names, [*columns.values()], **kwargs)
+            row.__dict__.update(names)
+            return row
 
     def key_ids(self) -> tuple[Any, Any]:
         """Return the two integers of which the key is made: the delivery's id and the own id.
@@ -307,7 +332,7 @@ class AbstractFileMeta(models.Model):
             pk = getattr(self, meta.get_ancestor_link(parent).attname)
             if pk is None:
                 pk = getattr(self, parent._meta.pk.attname)
-            if pk is not None and parent._base_manager.using(using).filter(pk=pk).exists():
+            if pk is not None and stored_rows(parent, using).filter(pk=pk).exists():
                 raise IntegrityError(f"{parent._meta.label} '{pk}' exists already.")
         super().save(force_insert=True, using=using)
 
@@ -316,7 +341,7 @@ class AbstractFileMeta(models.Model):
             return
         try:
             # Not if it has content, because the reply to a COMMIT may have been lost.
-            rows = type(self)._base_manager.using(using)
+            rows = stored_rows(type(self), using)
             # Nor if another upload has taken it over after the grace time.
             rows.filter(pk=self.pk, created=self.created, content__isnull=True).delete()
         except Exception as failure:  # noqa: BLE001  # report the first exception
@@ -383,14 +408,14 @@ class AbstractFileMeta(models.Model):
             super().save(using=using, update_fields=columns)
             return
         with transaction.atomic(using=using):
-            delivery = self._delivery(using, lock_row)
+            delivery = self._delivery(using, partial(lock_row, columns=_STATE))
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
             super().save(using=using, update_fields=columns)
 
     def _is_moved(self, using: str) -> bool:
         """Return whether the stored row belongs to another delivery."""
-        row: Any = read_row(_declaring(self), self.pk, using)
+        row: Any = read_row(_declaring(self), self.pk, using, _STATE)
         return row is not None and row.delivery_id != self.delivery_id  # type: ignore[attr-defined]
 
     def _columns(self, update_fields: frozenset[str] | None) -> frozenset[str]:
@@ -404,9 +429,10 @@ class AbstractFileMeta(models.Model):
 
     def _check_accepts_content(self, using: str) -> None:
         """Raise DeliveryFinished or DoesNotExist before the upload instead of after it."""
-        deliveries = [_cached_delivery(self) or self._delivery(using, read_row)]
+        get = partial(read_row, columns=_STATE)
+        deliveries = [_cached_delivery(self) or self._delivery(using, get)]
         if not self._state.adding and self.pk is not None:
-            deliveries.append(self._row_and_delivery(using, read_row)[1])
+            deliveries.append(self._row_and_delivery(using, get)[1])
         for delivery in deliveries:
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
@@ -535,7 +561,7 @@ class AbstractFileMeta(models.Model):
 
         These are the conditions ``only``, and that no tombstone has the name.
         """
-        rows = type(row)._base_manager.using(using).filter(pk=row.pk, **(only or {}))
+        rows = stored_rows(type(row), using).filter(pk=row.pk, **(only or {}))
         if (name := columns["content"]) is not None:
             rows = rows.filter(unused(type(row), [name], using))
         return bool(rows.update(verified_at=None, **columns))
@@ -595,7 +621,7 @@ class AbstractFileMeta(models.Model):
         except FileNotFoundError as exception:
             raise DeliveryFileNotFound(name, self) from exception
         with transaction.atomic(using=using):
-            delivery = self._delivery(using, lock_row)
+            delivery = self._delivery(using, partial(lock_row, columns=_STATE))
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
             self.filename = validate_filename(self.filename)
@@ -650,7 +676,7 @@ def _before_raw_save(*, instance: AbstractFileMeta, raw: bool, using: str, **kwa
             "transaction.atomic()."
         )
     name = instance.content.name
-    rows = _declaring(instance)._base_manager.using(using).filter(pk=instance.pk)
+    rows = stored_rows(_declaring(instance), using).filter(pk=instance.pk)
     stored = rows.values_list("content", flat=True).first()
     # A new row has nothing to lock: it is inserted first, as in save().
     if stored not in {None, name}:

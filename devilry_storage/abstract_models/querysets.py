@@ -6,7 +6,9 @@ from typing import Any, TypeVar
 
 from django.db import models
 
-from ..schema import GROUP, group_model, related_model, target_name
+from ..db.rows import stored_rows
+from ..fields import DeliveryFileField
+from ..schema import DELIVERY, GROUP, field_named, group_model, related_model, target_name
 
 Q = TypeVar("Q", bound="VisibleQuerySet")
 
@@ -24,27 +26,7 @@ class VisibleQuerySet(models.QuerySet[Any]):
         ``candidates`` and ``examiners``, candidates see the rows of their groups, and examiners
         the rows of finished deliveries of their groups. Anonymous and inactive users see none.
         """
-        visible: Q = self.none()
-        if not user.is_active or not user.is_authenticated:
-            return visible
-        if may_view(user, self.model):
-            visible = self.all()
-            return visible
-        delivery = (
-            related_model(self.model, self.delivery_path) if self.delivery_path else self.model
-        )
-        group = None if delivery is None else group_model(delivery)
-        if delivery is None or group is None or not {"candidates", "examiners"} <= _names(group):
-            return visible
-        # Subqueries: joins would return a row twice for a user who is both.
-        prefix = f"{self.delivery_path}__" if self.delivery_path else ""
-        groups = group._base_manager.using(self._db)  # type: ignore[attr-defined]
-        key = target_name(delivery, GROUP)
-        mine = models.Q(**{f"{prefix}{GROUP}__in": groups.filter(candidates=user).values(key)})
-        if "successful" in _names(delivery):
-            examined = groups.filter(examiners=user).values(key)
-            mine |= models.Q(**{f"{prefix}{GROUP}__in": examined, f"{prefix}successful": True})
-        visible = self.filter(mine)
+        visible: Q = _visible(self, self.delivery_path, user)
         return visible
 
 
@@ -53,6 +35,40 @@ class DeliveryQuerySet(VisibleQuerySet):
 
 
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
+
+
+def visible_rows(model: type[models.Model], user: Any, using: str | None = None) -> Any:
+    """Return the rows of a model of files or deliveries that the user may see.
+
+    These are rows of the default manager. If it has no method ``visible_to()``, the rules of
+    :meth:`VisibleQuerySet.visible_to` apply.
+    """
+    manager: Any = model._default_manager.db_manager(using)
+    if hasattr(manager, "visible_to"):
+        return manager.visible_to(user)
+    has_file = isinstance(field_named(model, "content"), DeliveryFileField)
+    return _visible(manager.all(), DELIVERY if has_file else "", user)
+
+
+def _visible(rows: Any, delivery_path: str, user: Any) -> Any:
+    if not user.is_active or not user.is_authenticated:
+        return rows.none()
+    if may_view(user, rows.model):
+        return rows.all()
+    delivery = related_model(rows.model, delivery_path) if delivery_path else rows.model
+    group = None if delivery is None else group_model(delivery)
+    if delivery is None or group is None or not {"candidates", "examiners"} <= _names(group):
+        return rows.none()
+    # Subqueries: joins would return a row twice for a user who is both.
+    prefix = f"{delivery_path}__" if delivery_path else ""
+    # Of no database in particular: the query may become a write, to another one.
+    groups = stored_rows(group, rows._db)
+    key = target_name(delivery, GROUP)
+    mine = models.Q(**{f"{prefix}{GROUP}__in": groups.filter(candidates=user).values(key)})
+    if "successful" in _names(delivery):
+        examined = groups.filter(examiners=user).values(key)
+        mine |= models.Q(**{f"{prefix}{GROUP}__in": examined, f"{prefix}successful": True})
+    return rows.filter(mine)
 
 
 def may_view(user: Any, model: type[models.Model], row: models.Model | None = None) -> bool:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..abstract_models.querysets import may_view
+from ..abstract_models.querysets import may_view, visible_rows
 from ..archive import of_deliveries
 from ..db.routing import database_of
 from ..exceptions import ArchiveTooLarge, DeliveryStateError
@@ -100,9 +100,9 @@ class DeliveryActions(StoreAdmin):
         self, request: HttpRequest, queryset: models.QuerySet[Any]
     ) -> HttpResponseBase | None:
         """Send a zip of the files that the user may view."""
-        files = self.model.filemeta_model()._default_manager.db_manager(queryset.db)
+        files = visible_rows(self.model.filemeta_model(), request.user, queryset.db)
         try:
-            archive = of_deliveries(queryset, files.visible_to(request.user))
+            archive = of_deliveries(queryset, files)
         except ArchiveTooLarge as exception:
             self.message_user(request, str(exception), messages.ERROR)
             return None

@@ -191,7 +191,7 @@ class DeliveryAdmin(DeliveryActions):
         if request.method == "POST" and connections[using].in_atomic_block and not from_field:
             pk = parse_pk(self.model, object_id)
             if pk is not None:
-                lock_row(self.model, pk, using)
+                lock_row(self.model, pk, using, ())
         return super().get_object(request, object_id, from_field)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:

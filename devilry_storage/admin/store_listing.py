@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from django.utils.translation import gettext as _
 
 from ..db.indexes import begins_with
+from ..db.rows import stored_rows
 from ..exceptions import InvalidName, UnsafeEntry
 from ..integrity import State, Verdict, compare, rows_named, tombstones_named
 from ..names import is_storage_name, validate_storage_name
@@ -106,7 +107,7 @@ def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> d
         return {}
     found: dict[str, Any] = {}
     for model in configured.models:
-        rows = model._base_manager.using(using).filter(begins_with("content", f"{folder}/", using))
+        rows = stored_rows(model, using).filter(begins_with("content", f"{folder}/", using))
         for row in rows.order_by("pk")[:MAX_ROWS]:
             if posixpath.dirname(row.content.name) == folder:
                 found[row.content.name] = row

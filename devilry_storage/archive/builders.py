@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import OuterRef, Subquery
 
 from .._compat import batched
+from ..db.rows import stored_rows
 from ..models import AbstractDelivery
 from ..names import is_storage_name
 from ..resolving import store_for
@@ -71,7 +72,7 @@ def of_deliveries(
 
     It contains all files, or only those in ``files``, for example the files visible to a user.
     """
-    rows = deliveries.model.filemeta_model()._base_manager.using(deliveries.db)
+    rows = stored_rows(deliveries.model.filemeta_model(), deliveries.db)
     rows = rows.filter(
         delivery__in=deliveries.order_by().values(target_name(rows.model, DELIVERY))
     )

@@ -1,5 +1,14 @@
 """System checks. Importing this package registers them."""
 
-from . import database, identity, models, ordinary, serving, settings, stores
+from . import database, identity, managers, models, ordinary, serving, settings, stores
 
-__all__ = ["database", "identity", "models", "ordinary", "serving", "settings", "stores"]
+__all__ = [
+    "database",
+    "identity",
+    "managers",
+    "models",
+    "ordinary",
+    "serving",
+    "settings",
+    "stores",
+]

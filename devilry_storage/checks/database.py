@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router, transaction
 
+from ..db.rows import stored_rows
 from ..layout import HierLayout
 from ..registry import FileModel, file_models
 from ..resolving import store_for
@@ -110,7 +111,7 @@ def _interval(model: FileModel, alias: str) -> Iterator[CheckMessage]:
         return  # reported by check_stores
     if not isinstance(layout, HierLayout):
         return
-    rows = model._base_manager.using(alias).filter(content__isnull=False).order_by("-pk")
+    rows = stored_rows(model, alias).filter(content__isnull=False).order_by("-pk")
     for name in rows.values_list("content", flat=True)[:SAMPLE]:
         if not _HIER_LIKE.fullmatch(name):
             continue  # adopted, or an alternative name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .rows import intend_to_write
+from .rows import intend_to_write, stored_rows
 
 
 def referred_pk(field: Any, value: Any, using: str) -> Any:
@@ -15,6 +15,6 @@ def referred_pk(field: Any, value: Any, using: str) -> Any:
     model, target = field.related_model, field.target_field
     if target == model._meta.pk:
         return value
-    rows = model._base_manager.using(using).filter(**{target.attname: value})
+    rows = stored_rows(model, using).filter(**{target.attname: value})
     intend_to_write(rows, using)
     return rows.values_list("pk", flat=True).first()

@@ -1,15 +1,17 @@
-"""Lock rows on PostgreSQL and SQLite, and undo changes if a block raises."""
+"""Read and lock rows as they are stored, and undo changes if a block raises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.db import connections, models, transaction
 from django.db.models import F, Func, Value
+from django.db.models.base import ModelState
 
 from .._compat import add_note
+from ..fields import DeliveryFileField
 
 M = TypeVar("M", bound=models.Model)
 
@@ -17,36 +19,104 @@ M = TypeVar("M", bound=models.Model)
 _ISOLATION = "devilry_storage_isolation"
 
 
-def lock_row(model: type[M], pk: Any, using: str) -> M | None:
-    """Lock a row until the end of the transaction, and return it as it is now, or None."""
-    rows = model._base_manager.using(using).filter(pk=pk)
-    take_write_lock(rows, using)
-    rows = _with_isolation(rows, using)
-    # no_key: transactions that only refer to the row need not wait.
-    row = next(iter(rows.select_for_update(no_key=True)), None)
-    if row is not None and row.__dict__.pop(_ISOLATION, None) == "repeatable read":
-        # A lock leaves no trace after COMMIT, but a write does: another transaction that has read
-        # the row before then fails to lock it, instead of acting on outdated values.
-        _write(rows)
+def stored_rows(model: type[M], using: str | None) -> models.QuerySet[M]:
+    """Return all rows of a model, whatever managers the site has.
+
+    A manager may hide rows, or return instances of other classes. The rows are not ordered:
+    ``Meta.ordering`` may join other tables, whose rows would be locked, too.
+    """
+    rows: models.QuerySet[M] = models.QuerySet(model, using=using).order_by()
+    return rows
+
+
+def plain_instances(
+    rows: models.QuerySet[M], columns: Collection[str] | None = None
+) -> Iterator[M]:
+    """Yield instances that have only the values of the database.
+
+    No code of the site creates them: a constructor, a descriptor or a receiver of ``post_init``
+    may open other files or read columns that are not loaded. ``columns`` are the names of the
+    fields to read besides the primary key, None for all; others than the model's are ignored.
+    """
+    fields = _fields(rows.model, columns)
+    for values in rows.values_list(*(field.attname for field in fields)):
+        yield _plain_instance(rows.model, fields, values, rows.db)
+
+
+def _fields(model: type[M], columns: Collection[str] | None) -> list[Any]:
+    return [
+        field
+        for field in model._meta.concrete_fields
+        if columns is None or field.primary_key or field.name in columns
+    ]
+
+
+def _plain_instance(model: type[M], fields: list[Any], values: Sequence[Any], using: str) -> M:
+    row = model.__new__(model)
+    row._state = ModelState()
+    for field, value in zip(fields, values, strict=True):
+        if isinstance(field, DeliveryFileField):
+            setattr(row, field.attname, value)
+        else:
+            row.__dict__[field.attname] = value
+    row._state.adding, row._state.db = False, using
     return row
+
+
+def other_files(model: type[models.Model]) -> set[str]:
+    """Return the names of fields whose files are not in a delivery store.
+
+    An ``ImageField`` may open its file when an instance is created, and fail if it is missing.
+    """
+    return {
+        field.name
+        for field in model._meta.concrete_fields
+        if isinstance(field, models.FileField) and not isinstance(field, DeliveryFileField)
+    }
+
+
+def lock_row(
+    model: type[M], pk: Any, using: str, columns: Collection[str] | None = None
+) -> M | None:
+    """Lock a row until the end of the transaction, and return it as it is now, or None.
+
+    The row is one of `plain_instances`. Rows of its multi-table parents are locked, too.
+    """
+    rows = stored_rows(model, using).filter(pk=pk)
+    take_write_lock(rows, using)
+    fields = _fields(model, columns)
+    names = [field.attname for field in fields]
+    # no_key: transactions that only refer to the row need not wait.
+    locked = _with_isolation(rows, using).select_for_update(no_key=True)
+    for *values, level in locked.values_list(*names, _ISOLATION):
+        if level == "repeatable read":
+            # A lock leaves no trace after COMMIT, but a write does: another transaction that has
+            # read the row before then fails to lock it, instead of acting on outdated values.
+            _write(rows)
+        return _plain_instance(model, fields, values, using)
+    return None
 
 
 def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:
     """Annotate the rows with the isolation level, without another statement."""
-    if connections[using].vendor != "postgresql":
-        return rows
-    level = Func(
-        Value("transaction_isolation"), function="current_setting", output_field=models.TextField()
-    )
+    level: Any = Value("", output_field=models.TextField())
+    if connections[using].vendor == "postgresql":
+        level = Func(
+            Value("transaction_isolation"),
+            function="current_setting",
+            output_field=models.TextField(),
+        )
     annotated: models.QuerySet[M] = rows.annotate(**{_ISOLATION: level})
     return annotated
 
 
-def read_row(model: type[M], pk: Any, using: str) -> M | None:
-    """Return a row as it is now, without a lock, or None."""
-    rows = model._base_manager.using(using).filter(pk=pk)
+def read_row(
+    model: type[M], pk: Any, using: str, columns: Collection[str] | None = None
+) -> M | None:
+    """Return a row as it is now, as `lock_row` does, without a lock."""
+    rows = stored_rows(model, using).filter(pk=pk)
     intend_to_write(rows, using)
-    return next(iter(rows), None)
+    return next(plain_instances(rows, columns), None)
 
 
 def intend_to_write(rows: models.QuerySet[Any], using: str) -> None:

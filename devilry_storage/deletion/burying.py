@@ -15,6 +15,7 @@ from django.db.models.expressions import Combinable
 
 from ..conf import conf
 from ..db.clock import DatabaseNow
+from ..db.rows import plain_instances, stored_rows
 from ..fields import StoredName
 from ..registry import FileModel, label, sharing, store_label
 from ..resolving import store_for
@@ -95,11 +96,11 @@ def refuse_named_by_row(model: FileModel, name: str, using: str, *, pk: Any = No
     """Raise FileExistsError if a row other than ``pk`` of the model has the name."""
     declaring = declaring_model(model)
     for other in sharing(declaring, store_for(declaring)):
-        rows = other._base_manager.using(using).filter(content=StoredName(name))
+        rows = stored_rows(other, using).filter(content=StoredName(name))
         if other is declaring and pk is not None:
             rows = rows.exclude(pk=pk)
-        for row in rows[:1]:
-            raise FileExistsError(f"{name!r} is the file of {row._meta.label} '{row.pk}'.")
+        for found in rows.values_list("pk", flat=True)[:1]:
+            raise FileExistsError(f"{name!r} is the file of {other._meta.label} '{found}'.")
 
 
 def named_by_tombstone(name: str) -> FileExistsError:
@@ -120,7 +121,7 @@ def _searched(row: models.Model | None) -> int | None:
 def _serialised(row: models.Model | None, using: str) -> list[Any]:
     if row is None:
         return []
-    family = [*_ancestors(row, using), row, *_descendants(row, using)]
+    family = [*_ancestors(row, using), row, *descendants(row, using)]
     text = json.dumps(serializers.serialize("python", family), cls=_Exact)
     # JSON columns reject NaN and infinity, which a FloatField also reads from text.
     rows: list[Any] = json.loads(text, parse_constant=str)
@@ -136,19 +137,20 @@ class _Exact(DjangoJSONEncoder):
 
 def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:
     """Yield the rows of multi-table parents, topmost first."""
-    for parent, link in row._meta.parents.items():
-        pk = row.pk if link is None else getattr(row, link.attname)  # None: row is of a proxy
-        above = parent._base_manager.using(using).get(pk=pk)
-        yield from _ancestors(above, using)
-        yield above
+    concrete: Any = row._meta.concrete_model
+    meta = concrete._meta
+    for parent in reversed(meta.get_parent_list()):
+        link = meta.get_ancestor_link(parent)
+        yield from plain_instances(
+            stored_rows(parent, using).filter(pk=getattr(row, link.attname))
+        )
 
 
-def _descendants(row: models.Model, using: str) -> Iterator[models.Model]:
+def descendants(row: models.Model, using: str) -> Iterator[models.Model]:
     """Yield the rows of multi-table children, which are deleted with their parent."""
     for relation in row._meta.get_fields(include_hidden=True):
         if isinstance(relation, models.OneToOneRel) and relation.parent_link:
-            rows = relation.related_model._base_manager.using(using)
-            below = rows.filter(**{relation.field.attname: row.pk}).first()
-            if below is not None:
+            rows = stored_rows(relation.related_model, using)
+            for below in plain_instances(rows.filter(**{relation.field.attname: row.pk})):
                 yield below
-                yield from _descendants(below, using)
+                yield from descendants(below, using)

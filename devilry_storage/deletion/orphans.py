@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from ..conf import conf
 from ..db.clock import DatabaseNow
+from ..db.rows import plain_instances, stored_rows
 from ..exceptions import NotAnOrphan
 from ..integrity import State, compare, rows_named, tombstones_named
 from ..registry import FileModel, label, sharing, store_label
@@ -114,8 +115,8 @@ def _is_being_stored(
 ) -> bool:
     """Return whether a row without content has these ids."""
     for other in sharing(model, store):
-        row: Any = other._base_manager.using(using).filter(pk=file_id, content=None).first()
-        if row is not None and row.key_ids() == (delivery_id, file_id):
+        rows: Any = plain_instances(stored_rows(other, using).filter(pk=file_id, content=None))
+        if any(row.key_ids() == (delivery_id, file_id) for row in rows):
             return True
     return False
 
@@ -140,8 +141,7 @@ def _states(
 def _stored(model: FileModel, store: DeliveryStoreMixin, using: str) -> list[Any]:
     """Return the stored rows of each model that uses the store."""
     return [
-        other._base_manager.using(using).filter(content__isnull=False)
-        for other in sharing(model, store)
+        stored_rows(other, using).filter(content__isnull=False) for other in sharing(model, store)
     ]
 
 
@@ -157,7 +157,7 @@ def _highest(model: FileModel, store: DeliveryStoreMixin, using: str) -> tuple[i
     files, deliveries = [0], [0]
     for rows in _stored(model, store, using):
         # The newest row shows which ids its model's keys contain.
-        for row in rows.order_by("-pk")[:1]:
+        for row in plain_instances(rows.order_by("-pk")[:1]):
             delivery_id, file_id = row.key_ids()
             files.append(file_id or 0)
             deliveries.append(delivery_id or 0)

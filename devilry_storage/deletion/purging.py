@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS
 from .._compat import batched
 from ..conf import conf
 from ..db.clock import DatabaseNow
+from ..db.rows import stored_rows
 from ..db.transactions import refuse_in_transaction
 from ..registry import FileModel, configured_stores, label, labelled, store_label
 from ..storages.base import DeliveryStoreMixin
@@ -248,7 +249,7 @@ def _is_unused(
     models: list[FileModel], labels: list[str], using: str, store: DeliveryStoreMixin
 ) -> bool:
     """Return whether nothing is stored and nothing should be: no file, row or tombstone."""
-    rows = (model._base_manager.using(using).filter(content__isnull=False) for model in models)
+    rows = (stored_rows(model, using).filter(content__isnull=False) for model in models)
     tombstones = Tombstone.objects.using(using).not_done().filter(model__in=labels)
     if any(expected.exists() for expected in (*rows, tombstones)):
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..db.clock import DatabaseNow
+from ..db.rows import plain_instances, stored_rows
 from ..db.transactions import durable_transaction
 from ..exceptions import WrongSize
 from ..identity import accepted_at, before_removing, is_same_disk, note_removal
@@ -69,7 +71,7 @@ def refusal(
         return f"{reason}. Check that the disk is mounted and that it is the right bucket"
     looked, problems = 0, []
     for other in sharing(model, store):
-        rows = other._base_manager.using(using).filter(content__isnull=False)
+        rows = stored_rows(other, using).filter(content__isnull=False)
         for row in _sampled(rows, sample):
             looked += 1
             problem, is_missing = _problem(row, rows, store)
@@ -96,14 +98,16 @@ def _are_many(problems: int, looked: int) -> bool:
 
 def _sampled(rows: models.QuerySet[Any], sample: int) -> list[Any]:
     """Return about ``sample`` rows: a third of the newest, of the oldest and of random ones."""
-    oldest = list(rows.order_by("pk")[: sample // 3])
-    newest = list(rows.order_by("-pk")[: sample - 2 * (sample // 3)])
+    read = partial(plain_instances, columns={"content", "size"})
+    oldest = list(read(rows.order_by("pk")[: sample // 3]))
+    newest = list(read(rows.order_by("-pk")[: sample - 2 * (sample // 3)]))
     found = {row.pk: row for row in [*oldest, *newest]}
     pks = [pk for pk in found if isinstance(pk, int)]
     if oldest and len(found) >= sample - sample // 3 and len(pks) == len(found):
         for _ in range(sample // 3):
             start = random.randint(min(pks), max(pks))  # noqa: S311  # a sample
-            found.update((row.pk, row) for row in rows.filter(pk__gte=start).order_by("pk")[:1])
+            some = read(rows.filter(pk__gte=start).order_by("pk")[:1])
+            found.update((row.pk, row) for row in some)
     return list(found.values())
 
 
@@ -193,7 +197,7 @@ def _named(model: FileModel, using: str) -> Q:
     """Return the condition that a row of a model that uses the store has the name."""
     named = Q()
     for other in sharing(model, store_for(model)):
-        named |= Q(Exists(other._base_manager.using(using).filter(content=OuterRef("name"))))
+        named |= Q(Exists(stored_rows(other, using).filter(content=OuterRef("name"))))
     return named
 
 

@@ -6,6 +6,7 @@ import logging
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
+from ..db.rows import stored_rows
 from ..db.transactions import has_transaction
 from ..exceptions import StoreFailure, StoreNotRecognised
 from ..registry import sharing
@@ -93,7 +94,7 @@ def newest_files(found: MarkedStore) -> FoundFiles:
     """Look up the files of the newest stored rows of each model."""
     looked_up = there = 0
     for model in sharing(found.model, found.store, strict=False):
-        rows = model._base_manager.using(found.using).filter(content__isnull=False)
+        rows = stored_rows(model, found.using).filter(content__isnull=False)
         for name in rows.order_by("-pk").values_list("content", flat=True)[:NEWEST]:
             looked_up += 1
             there += found.store.exists(name)

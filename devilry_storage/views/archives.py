@@ -23,7 +23,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
 from .. import rfc9110
-from ..abstract_models.querysets import may_view
+from ..abstract_models.querysets import may_view, visible_rows
 from ..archive import Archive, latest_of, of_deliveries
 from ..archive.entries import local_date
 from ..archive.paths import FILE_BYTES, clean
@@ -83,9 +83,7 @@ class _ArchiveView(RowView):
     def get_files(self) -> QuerySet[Any]:
         """Return the files that the user may see. Override it for rules of your own."""
         model: Any = self.get_model()
-        files: QuerySet[Any] = model.filemeta_model()._default_manager.visible_to(
-            self.request.user
-        )
+        files: QuerySet[Any] = visible_rows(model.filemeta_model(), self.request.user)
         return files
 
     def get_deliveries(self) -> QuerySet[Any]:

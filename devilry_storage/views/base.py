@@ -12,6 +12,8 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.generic import View
 
+from ..abstract_models.querysets import visible_rows
+
 #: The largest id that databases support.
 LARGEST_ID = 2**63 - 1
 
@@ -56,8 +58,7 @@ class RowView(View):
 
     def get_queryset(self) -> QuerySet[Any]:
         """Return the rows that the user may see. Override it for rules of your own."""
-        manager: Any = self.get_model()._default_manager
-        rows: QuerySet[Any] = manager.visible_to(self.request.user)
+        rows: QuerySet[Any] = visible_rows(self.get_model(), self.request.user)
         return rows
 
     def get_object(self) -> Any:

@@ -24,13 +24,14 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
 from django.test.utils import isolate_apps, override_settings
 
 from devilry_storage.checks import database, ids
+from devilry_storage.checks import managers as manager_checks
 from devilry_storage.checks import models as model_checks
 from devilry_storage.checks import serving as serving_checks
 from devilry_storage.checks import settings as setting_checks
 from devilry_storage.checks import stores as store_checks
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.fields import DeliveryFileField
-from devilry_storage.models import AbstractDelivery, AbstractFileMeta
+from devilry_storage.models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet
 from devilry_storage.storages import (
     DeliveryStoreMixin,
     FsDeliveryStore,
@@ -40,7 +41,9 @@ from devilry_storage.storages import (
 )
 from devilry_storage.storages.protocols import FLAGS
 
+from ..harness.managers import ChildManager, set_manager
 from ..slow.database_racing import isolation_level
+from ..testapp.models import Attachment, Course, MarkedFile, Page
 
 HIER = "devilry_storage.storages.FsHierDeliveryStore"
 FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
@@ -544,6 +547,41 @@ def test_delivery_needs_exactly_one_model_of_files(
     assert message.id == "devilry_storage.E027"
     assert ("found: none" in message.msg) == (models_of_files == 0)
     assert "filemeta_model()" in str(message.hint)
+
+
+def test_managers_that_hide_rows_or_lack_methods_are_reported(
+    monkeypatch: pytest.MonkeyPatch, subtests: Any
+) -> None:
+    """E029, W033 and W031."""
+
+    class Unhidden(models.Manager[Any]):
+        def get_queryset(self) -> Any:
+            return super().get_queryset().filter(pk__gt=0)
+
+    class Living(models.Manager.from_queryset(FileMetaQuerySet)):  # type: ignore[misc]
+        def get_queryset(self) -> Any:
+            return super().get_queryset().filter(pk__gt=0)
+
+    assert manager_checks.check_managers() == []
+    cases: list[tuple[type[models.Model], str, models.Manager[Any], list[str]]] = [
+        (FileMeta, "base_manager", Unhidden(), ["devilry_storage.E029"]),
+        (Delivery, "base_manager", Unhidden(), ["devilry_storage.E029"]),
+        (Course, "base_manager", Unhidden(), ["devilry_storage.E029"]),
+        (Page, "base_manager", Unhidden(), ["devilry_storage.E029"]),
+        (MarkedFile, "base_manager", Unhidden(), ["devilry_storage.E029"]),
+        (Attachment, "base_manager", Unhidden(), []),
+        (FileMeta, "base_manager", ChildManager(), ["devilry_storage.W031"]),
+        (Delivery, "base_manager", ChildManager(), []),  # protected instead of deleted
+        (FileMeta, "default_manager", Unhidden(), ["devilry_storage.W033"]),
+        (FileMeta, "default_manager", Living(), []),
+        (Delivery, "default_manager", Unhidden(), []),
+    ]
+    for model, kind, manager, expected in cases:
+        with subtests.test(model=model, kind=kind), monkeypatch.context() as patched:
+            set_manager(patched, model, manager, kind)
+            messages = manager_checks.check_managers()
+            assert [message.id for message in messages] == expected
+            assert all(model._meta.label in message.msg for message in messages)
 
 
 def test_field_outside_of_filemeta_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -359,8 +359,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "views/base.py",
-        "manager.visible_to(self.request.user)",
-        "manager.all()",
+        "visible_rows(self.get_model(), self.request.user)",
+        "self.get_model()._default_manager.all()",
         (f"{_DOWNLOADS}::test_visible_to_decides_who_may_download",),
     ),
     Guard(
@@ -671,7 +671,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/actions.py",
-        "archive = of_deliveries(queryset, files.visible_to(request.user))",
+        "archive = of_deliveries(queryset, files)",
         "archive = of_deliveries(queryset)",
         (f"{_ACTIONS}::test_zip_omits_files_hidden_by_visible_to",),
     ),

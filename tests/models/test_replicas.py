@@ -370,7 +370,7 @@ def restore_and_remove_in_admin(site: Site) -> None:
 
 #: Public names that do not write.
 READING = {
-    *("AbstractDelivery.filemeta_model", "AbstractFileMeta.key_ids"),
+    *("AbstractDelivery.filemeta_model", "AbstractFileMeta.from_db", "AbstractFileMeta.key_ids"),
     *("AbstractFileMeta.validate_constraints", "AbstractFileMeta.validate_unique"),
     *("DeliveryFieldFile.copy_for", "DeliveryFieldFile.is_pending_file", "DeliveryFieldFile.open"),
     *("DeliveryFieldFile.settle", "DeliveryFieldFile.size", "DeliveryFieldFile.storage"),

@@ -1,0 +1,95 @@
+"""Checks of the managers of deliveries and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import models
+from django.db.models.query import ModelIterable
+
+from ..models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet
+from ..registry import file_models
+from ..schema import DELIVERY, GROUP, delivery_model, foreign_key
+from . import ids
+
+
+@register("devilry_storage")
+def check_managers(**kwargs: Any) -> list[CheckMessage]:
+    """Report managers with which Django cannot delete rows, or that lack the methods for files."""
+    return [*_hidden_rows(), *_mixed_cascades(), *_missing_methods()]
+
+
+def _hidden_rows() -> Iterator[CheckMessage]:
+    for model in _models():
+        # Django documents that a base manager must not filter rows away.
+        query = model._base_manager.get_queryset().query
+        if query.where or query.is_sliced:
+            yield Error(
+                f"The base manager of {model._meta.label} hides rows. Django does not find them "
+                "when it saves or reloads a row, or deletes a row that they refer to: such a "
+                "delete fails, or leaves them.",
+                hint=(
+                    "Remove base_manager_name from the model's Meta, and hide rows in the default "
+                    "manager instead."
+                ),
+                obj=model,
+                id=ids.HIDING_MANAGER,
+            )
+
+
+def _mixed_cascades() -> Iterator[CheckMessage]:
+    for model in _models():
+        rows: Any = model._base_manager.get_queryset()
+        if rows._iterable_class is ModelIterable:
+            continue
+        for field in (foreign_key(model, name) for name in (DELIVERY, GROUP)):
+            if field is None or field.model is not model:
+                continue
+            if field.remote_field.on_delete is models.CASCADE:
+                yield Warning(
+                    f"The base manager of {model._meta.label} may return instances of several "
+                    "classes. Django cannot delete them together when the row that "
+                    f"{field.name!r} refers to is deleted: the delete may raise IntegrityError.",
+                    hint=(
+                        "Write an on_delete function that calls models.CASCADE with a queryset "
+                        "of plain instances, such as sub_objs.non_polymorphic()."
+                    ),
+                    obj=field,
+                    id=ids.MIXED_CASCADE,
+                )
+
+
+def _models() -> list[type[models.Model]]:
+    """Return the models of files and deliveries, and those that files refer to or inherit from."""
+    related = {
+        other
+        for model in file_models()
+        for other in (delivery_model(model), *model._meta.get_parent_list())
+    }
+    return [
+        model
+        for model in apps.get_models()
+        if model in related or issubclass(model, (AbstractDelivery, AbstractFileMeta))
+    ]
+
+
+def _missing_methods() -> Iterator[CheckMessage]:
+    for model in file_models():
+        manager: Any = model._default_manager
+        if issubclass(model, AbstractFileMeta) and not isinstance(
+            manager.get_queryset(), FileMetaQuerySet
+        ):
+            yield Warning(
+                f"The default manager of {model._meta.label} is not made from FileMetaQuerySet: "
+                "it has no adopt() and visible_to(), and its bulk_create() accepts names of "
+                "deleted files.",
+                hint=(
+                    "Inherit from models.Manager.from_queryset(FileMetaQuerySet). A queryset "
+                    "class of another package can be combined with FileMetaQuerySet."
+                ),
+                obj=model,
+                id=ids.PLAIN_MANAGER,
+            )
