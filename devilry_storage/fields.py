@@ -14,6 +14,8 @@ from django.db.models.fields.files import FieldFile, FileDescriptor
 from .exceptions import NotCommitted, NoURL
 from .resolving import store_for
 from .storages.view_urls import view_url
+from .storages.content import as_text
+from .storages.reader import READ_MODES
 
 if TYPE_CHECKING:
     from .storages.base import DeliveryStoreMixin
@@ -44,6 +46,8 @@ class DeliveryFieldFile(FieldFile):
         self.instance = instance
         self.field = field
         self._committed = True
+        # Reads the bytes of _file as text, after open("r").
+        self._text: Any = None
 
     def __bool__(self) -> bool:
         return bool(self.name) or self.is_pending_file
@@ -64,7 +68,7 @@ class DeliveryFieldFile(FieldFile):
     def settle(self, name: str | None) -> None:
         """Become the stored file of this name (None: no file) after the row was saved."""
         self.name = name
-        self._file = None
+        self._file = self._text = None
         self._committed = True
 
     def copy_for(self, instance: Any) -> DeliveryFieldFile:
@@ -86,7 +90,7 @@ class DeliveryFieldFile(FieldFile):
     def size(self) -> int:
         """The size in bytes."""
         name = self._required_name()
-        return self.file.size if self.is_pending_file else self.storage.size(name)
+        return self._file.size if self.is_pending_file else self.storage.size(name)
 
     @property
     def url(self) -> str:
@@ -108,21 +112,42 @@ class DeliveryFieldFile(FieldFile):
             "URLconf, so that a view serves the file to users who may see it."
         )
 
+    @property
+    def file(self) -> Any:
+        return super().file if self._text is None else self._text
+
+    @file.setter
+    def file(self, file: Any) -> None:
+        self._file = file
+
     def open(self, mode: str = "rb") -> DeliveryFieldFile:  # type: ignore[override]
-        """Open the file for reading; raises ValueError for other modes, FileNotFoundError."""
+        """Open the file for reading: ``rb`` as bytes, ``r`` and ``rt`` as UTF-8 text.
+
+        Raises ValueError for other modes, FileNotFoundError.
+        """
         name = self._required_name()
-        if mode not in {"rb", "r"}:
+        if mode not in READ_MODES:
             raise ValueError(
                 f"Cannot open the file of {self.instance!r} with mode {mode!r}: assign a new "
                 "file, or write through store_for(model).write_open(instance)."
             )
+        self._text = None
         if self.is_pending_file:
-            self._file.open(mode)
+            self._file.open("rb")
         elif self.closed:
             self._file = self.storage.open(name, "rb")
         else:
             self._file.seek(0)
+        if mode != "rb":
+            self._text = as_text(self._file, mode)
         return self
+
+    def close(self) -> None:
+        """Close the file. An upload stays open, because the row needs it until it is saved."""
+        self._text = None
+        # A FieldFile can be opened again.
+        if not self.is_pending_file or isinstance(self._file, FieldFile):
+            super().close()
 
     def save(self, name: str, content: Any, save: bool = True) -> None:
         """Assign ``content`` as a pending file of this name, and save the row."""
@@ -159,7 +184,7 @@ class DeliveryFieldFile(FieldFile):
                 f"Cannot pickle or deep-copy {self.instance!r}, because its upload {self.name!r} "
                 "is not saved: save it first."
             )
-        return {**super().__getstate__(), "_committed": self._committed}
+        return {**super().__getstate__(), "_committed": self._committed, "_text": None}
 
 
 #: Attribute of a row while its content is stored and recorded: what is written to the column,

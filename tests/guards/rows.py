@@ -1350,9 +1350,21 @@ FIELDS_AND_STORES = [
     ),
     Guard(
         "fields.py",
-        'if mode not in {"rb", "r"}:',
+        "if mode not in READ_MODES:",
         "if False:",
         (f"{FIELDFILE}test_open_rejects_write_modes",),
+    ),
+    Guard(
+        "fields.py",
+        "if not self.is_pending_file or isinstance(self._file, FieldFile):",
+        "if True:",
+        (f"{FIELDFILE}test_upload_stays_open_until_it_is_saved",),
+    ),
+    Guard(
+        "storages/content.py",
+        'file.open("rb")\n        yield file',
+        "pass\n        yield file",
+        (f"{FIELDFILE}test_plain_file_that_is_open_as_text_is_stored_as_bytes",),
     ),
     Guard(
         "fields.py",
