@@ -6,16 +6,18 @@ import posixpath
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.files.storage import Storage, default_storage
 from django.db import models
 from django.db.models.fields.files import FieldFile, FileDescriptor
 
 from .exceptions import NotCommitted, NoURL
+from .names import FILENAME_MAX_LENGTH
 from .resolving import store_for
-from .storages.view_urls import view_url
-from .storages.content import as_text
+from .storages.content import as_text, opened, rewinds, shown
 from .storages.reader import READ_MODES
+from .storages.view_urls import view_url
 
 if TYPE_CHECKING:
     from .storages.base import DeliveryStoreMixin
@@ -222,6 +224,8 @@ class DeliveryFileField(models.FileField):
 
     attr_class = DeliveryFieldFile
     descriptor_class = DeliveryFileDescriptor
+    # Not "", which a pending file without a name (ContentFile) equals.
+    empty_values = (None,)
 
     def __init__(
         self,
@@ -334,10 +338,29 @@ class DeliveryFileField(models.FileField):
         saved = values[self.attname] = values.pop(SAVED_CONTENT)
         return saved
 
-    def validate(self, value: Any, model_instance: Any) -> None:
-        # A pending file (ContentFile) may lack a name: the row has a filename.
-        if not value or not value.is_pending_file:
-            super().validate(value, model_instance)
+    def run_validators(self, value: Any) -> None:
+        """Run each validator on a pending file, from its beginning and under the row's filename.
+
+        A stored file was validated when it was pending; its name is a key.
+        """
+        if not self.validators or not value.is_pending_file:
+            return
+        errors: list[ValidationError] = []
+        with opened(value._file) as source, shown(source) as file:
+            for validator in self.validators:
+                rewinds(file)
+                named = value.copy_for(value.instance)
+                named.name, named._file = value.instance.filename or value.name, file
+                try:
+                    validator(named)
+                except ValidationError as exception:
+                    code: Any = getattr(exception, "code", None)
+                    if code in self.error_messages:
+                        exception.message = self.error_messages[code]
+                    errors += exception.error_list
+            rewinds(file)
+        if errors:
+            raise ValidationError(errors)
 
     def get_prep_value(self, value: Any) -> str | None:
         if isinstance(value, File) and not self._is_stored(value):
@@ -370,4 +393,5 @@ class DeliveryFileField(models.FileField):
             widget if isinstance(widget, type) else type(widget), forms.ClearableFileInput
         ):
             kwargs["widget"] = forms.FileInput  # files are deleted with their rows, not cleared
-        return super().formfield(**{"allow_empty_file": True, **kwargs})
+        defaults = {"allow_empty_file": True, "max_length": FILENAME_MAX_LENGTH}
+        return super().formfield(**{**defaults, **kwargs})

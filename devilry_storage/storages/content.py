@@ -279,7 +279,7 @@ def shown(file: Any) -> Iterator[File[Any]]:
     """
     _refuse_second_reading(file)
     with rereadable(file, MEMORY) as again:
-        _rewinds(again)
+        rewinds(again)
         try:
             yield again
         finally:
@@ -301,14 +301,18 @@ def last_chunks(file: Any) -> Iterator[bytes]:
 
 def _refuse_second_reading(file: Any) -> None:
     # Otherwise the rest of it, perhaps nothing, would be stored as the whole.
-    if getattr(file, "was_read", False) and not _rewinds(file):
+    if getattr(file, "was_read", False) and not rewinds(file):
         raise ValueError(f"Cannot read the file {file.name!r} a second time: assign a new file.")
 
 
-def _rewinds(file: Any) -> bool:
+def rewinds(file: Any) -> bool:
+    """Return to the beginning of a file, and return False if it cannot be read again."""
     # seekable() is not used, see _is_rereadable().
     try:
-        file.seek(0)
+        if isinstance(file, FieldFile):  # it may be closed
+            file.open("rb")
+        else:
+            file.seek(0)
     except (AttributeError, TypeError, OSError, ValueError):
         return False
     return True

@@ -831,7 +831,7 @@ SAVING = [
     ),
     Guard(
         "storages/content.py",
-        "        _rewinds(again)\n",
+        "        rewinds(again)\n",
         "",
         (f"{RECEIVERS}test_receivers_read_the_file_before_it_is_stored",),
     ),
@@ -1096,8 +1096,14 @@ SAVING = [
         (f"{STALE}test_save_does_not_write_deferred_columns",),
     ),
     Guard(
+        "fields.py",
+        "with opened(value._file) as source, shown(source) as file:",
+        "with opened(value._file) as file:",
+        (f"{FORMS}test_pipe_is_not_stored_without_what_a_validator_read",),
+    ),
+    Guard(
         "storages/content.py",
-        'if getattr(file, "was_read", False) and not _rewinds(file):',
+        'if getattr(file, "was_read", False) and not rewinds(file):',
         "if False:",
         (f"{FIELDFILE}test_pipe_cannot_be_saved_again_after_a_failure",),
     ),
