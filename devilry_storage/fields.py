@@ -10,11 +10,13 @@ from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.files.storage import Storage, default_storage
 from django.db import models
+from django.db.models import F, signals
 from django.db.models.fields.files import FieldFile, FileDescriptor
 
-from .exceptions import NotCommitted, NoURL
+from .exceptions import HistoricalModel, NotCommitted, NoURL
 from .names import FILENAME_MAX_LENGTH
 from .resolving import store_for
+from .schema import is_historical
 from .storages.content import as_text, opened, rewinds, shown
 from .storages.reader import READ_MODES
 from .storages.view_urls import view_url
@@ -219,7 +221,8 @@ class DeliveryFileField(models.FileField):
     """The FileField of AbstractFileMeta, whose names are made of the ids of the row.
 
     ``storage`` may be a store, an alias of ``STORAGES`` or a callable that returns a store. It is
-    resolved at each use and is never part of a migration. There is no ``upload_to``.
+    resolved at each use. Migrations have the alias, but never a store or a callable. There is no
+    ``upload_to``.
     """
 
     attr_class = DeliveryFieldFile
@@ -256,8 +259,18 @@ class DeliveryFileField(models.FileField):
         """Ignore the storage that FileField sets."""
 
     def deconstruct(self) -> Any:
-        # Without FileField.deconstruct(), which puts the storage into migrations.
-        return super(models.FileField, self).deconstruct()
+        # Without FileField.deconstruct(), which puts any storage into migrations.
+        name, path, args, kwargs = super(models.FileField, self).deconstruct()
+        if isinstance(self.given_storage, str):
+            kwargs["storage"] = self.given_storage
+        return name, path, args, kwargs
+
+    def contribute_to_class(  # type: ignore[override]  # as FileField's
+        self, cls: Any, name: str, **kwargs: Any
+    ) -> None:
+        super().contribute_to_class(cls, name, **kwargs)
+        if is_historical(cls):
+            signals.pre_delete.connect(_refuse_historical, sender=cls)
 
     # -- Assigning --
 
@@ -332,7 +345,10 @@ class DeliveryFileField(models.FileField):
         # Without FileField.pre_save(), which would store the file before the row has an id.
         values = model_instance.__dict__
         if SAVED_CONTENT not in values:
-            return super(models.FileField, self).pre_save(model_instance, add)
+            file = super(models.FileField, self).pre_save(model_instance, add)
+            if not add and is_historical(self.model) and self._is_stored(file):
+                return F(self.attname)  # the row may have got another file since it was loaded
+            return file
         if add:  # receivers see the pending file, but the row is inserted without
             return None
         saved = values[self.attname] = values.pop(SAVED_CONTENT)
@@ -343,6 +359,9 @@ class DeliveryFileField(models.FileField):
 
         A stored file was validated when it was pending; its name is a key.
         """
+        if not isinstance(value, DeliveryFieldFile):
+            super().run_validators(value)
+            return
         if not self.validators or not value.is_pending_file:
             return
         errors: list[ValidationError] = []
@@ -370,6 +389,11 @@ class DeliveryFileField(models.FileField):
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         """Raise NotCommitted for a file that would be recorded without being stored."""
         if not self._is_stored(value):
+            if is_historical(self.model):
+                raise HistoricalModel(
+                    f"Cannot store or remove the file of {self.model._meta.label} with the model "
+                    "that a migration provides: use the model itself."
+                )
             raise NotCommitted(
                 f"Cannot record the file {str(value)!r} of {self.model._meta.label}, because it "
                 "is not in the store: only save() of an instance stores or removes a file, not "
@@ -395,3 +419,17 @@ class DeliveryFileField(models.FileField):
             kwargs["widget"] = forms.FileInput  # files are deleted with their rows, not cleared
         defaults = {"allow_empty_file": True, "max_length": FILENAME_MAX_LENGTH}
         return super().formfield(**{**defaults, **kwargs})
+
+
+def _refuse_historical(*, sender: Any, instance: Any, **kwargs: Any) -> None:
+    """Raise HistoricalModel if the row has a file: no tombstone would be written."""
+    # Django knows a sender by its id(), which another class may have later.
+    if not is_historical(sender):
+        return
+    for field in sender._meta.local_fields:
+        if isinstance(field, DeliveryFileField) and (file := getattr(instance, field.name)):
+            raise HistoricalModel(
+                f"Cannot delete {sender._meta.label} '{instance.pk}', which has the file "
+                f"{file.name!r}, with the model that a migration provides: no tombstone would be "
+                "written. Delete it with the model itself."
+            )

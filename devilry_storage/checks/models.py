@@ -85,14 +85,14 @@ def _fields() -> Iterator[CheckMessage]:
 def _options(field: DeliveryFileField) -> Iterator[CheckMessage]:
     """Yield an error for each option with which no file could be stored or deleted."""
     shortest = _key_length(field)
-    longest: Any = Tombstone._meta.get_field("name").max_length
+    name: Any = Tombstone._meta.get_field("name")
     default = None if callable(field.default) else field.get_default()
     problems = {
         "null=False": (not field.null, "rows are inserted before their files are stored"),
         "unique=False": (not field.unique, "two rows could then have one file"),
         f"max_length={field.max_length}": (
-            not shortest <= (field.max_length or 0) <= longest,
-            f"names may have {shortest} characters, and those of deleted files at most {longest}",
+            not shortest <= (field.max_length or 0) <= name.max_length,
+            f"it must be {shortest} to {name.max_length}, so that each name can be recorded",
         ),
         f"default={default!r}": (
             bool(default),

@@ -9,6 +9,7 @@ CHECK = "tests/test_check.py::"
 DELIVERIES = "tests/models/test_filefield_deliveries.py::"
 FIELDFILE = "tests/models/test_filefield_fieldfile.py::"
 FORMS = "tests/models/test_filefield_forms.py::"
+HISTORICAL = "tests/models/test_filefield_historical.py::"
 ISOLATION = "tests/models/test_isolation.py::"
 INSTANCES = "tests/models/test_filefield_instances.py::"
 ORPHANS = "tests/deletion/test_orphans.py::"
@@ -1097,6 +1098,30 @@ SAVING = [
     ),
     Guard(
         "fields.py",
+        "signals.pre_delete.connect(_refuse_historical, sender=cls)",
+        "pass",
+        (f"{HISTORICAL}test_historical_model_cannot_store_or_delete_files",),
+    ),
+    Guard(
+        "fields.py",
+        "return F(self.attname)",
+        "return file",
+        (f"{HISTORICAL}test_historical_model_changes_other_columns_and_empty_rows",),
+    ),
+    Guard(
+        "resolving.py",
+        " and current.given_storage == field.given_storage:",
+        ":",
+        (f"{HISTORICAL}test_historical_model_does_not_guess_its_store",),
+    ),
+    Guard(
+        "resolving.py",
+        "if is_historical(field.model):",
+        "if False:",
+        (f"{HISTORICAL}test_historical_model_does_not_guess_its_store",),
+    ),
+    Guard(
+        "fields.py",
         "with opened(value._file) as source, shown(source) as file:",
         "with opened(value._file) as file:",
         (f"{FORMS}test_pipe_is_not_stored_without_what_a_validator_read",),
@@ -1341,8 +1366,8 @@ DELIVERING = [
 FIELDS_AND_STORES = [
     Guard(
         "fields.py",
-        "if not self._is_stored(value):\n            raise NotCommitted",
-        "if False:\n            raise NotCommitted",
+        "if not self._is_stored(value):\n            if is_historical",
+        "if False:\n            if is_historical",
         (
             f"{REFUSED}test_bulk_create_rejects_pending_files",
             f"{REFUSED}test_update_rejects_files_and_text",
