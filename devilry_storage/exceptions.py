@@ -103,6 +103,10 @@ class NotCommitted(ValueError):
     """The operation needs a stored file, but the file has not been saved yet."""
 
 
+class HistoricalModel(NotCommitted):
+    """The model that a migration provides cannot store, remove or delete files."""
+
+
 class NotRestorable(ValueError):
     """A deleted file cannot be restored: its bytes are missing, or its name or id is in use."""
 

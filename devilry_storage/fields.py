@@ -6,13 +6,19 @@ import posixpath
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.files.storage import Storage, default_storage
 from django.db import models
+from django.db.models import F, signals
 from django.db.models.fields.files import FieldFile, FileDescriptor
 
-from .exceptions import NotCommitted, NoURL
+from .exceptions import HistoricalModel, NotCommitted, NoURL
+from .names import FILENAME_MAX_LENGTH
 from .resolving import store_for
+from .schema import is_historical
+from .storages.content import as_text, opened, rewinds, shown
+from .storages.reader import READ_MODES
 from .storages.view_urls import view_url
 
 if TYPE_CHECKING:
@@ -44,6 +50,8 @@ class DeliveryFieldFile(FieldFile):
         self.instance = instance
         self.field = field
         self._committed = True
+        # Reads the bytes of _file as text, after open("r").
+        self._text: Any = None
 
     def __bool__(self) -> bool:
         return bool(self.name) or self.is_pending_file
@@ -64,7 +72,7 @@ class DeliveryFieldFile(FieldFile):
     def settle(self, name: str | None) -> None:
         """Become the stored file of this name (None: no file) after the row was saved."""
         self.name = name
-        self._file = None
+        self._file = self._text = None
         self._committed = True
 
     def copy_for(self, instance: Any) -> DeliveryFieldFile:
@@ -86,7 +94,7 @@ class DeliveryFieldFile(FieldFile):
     def size(self) -> int:
         """The size in bytes."""
         name = self._required_name()
-        return self.file.size if self.is_pending_file else self.storage.size(name)
+        return self._file.size if self.is_pending_file else self.storage.size(name)
 
     @property
     def url(self) -> str:
@@ -108,21 +116,42 @@ class DeliveryFieldFile(FieldFile):
             "URLconf, so that a view serves the file to users who may see it."
         )
 
+    @property
+    def file(self) -> Any:
+        return super().file if self._text is None else self._text
+
+    @file.setter
+    def file(self, file: Any) -> None:
+        self._file = file
+
     def open(self, mode: str = "rb") -> DeliveryFieldFile:  # type: ignore[override]
-        """Open the file for reading; raises ValueError for other modes, FileNotFoundError."""
+        """Open the file for reading: ``rb`` as bytes, ``r`` and ``rt`` as UTF-8 text.
+
+        Raises ValueError for other modes, FileNotFoundError.
+        """
         name = self._required_name()
-        if mode not in {"rb", "r"}:
+        if mode not in READ_MODES:
             raise ValueError(
                 f"Cannot open the file of {self.instance!r} with mode {mode!r}: assign a new "
                 "file, or write through store_for(model).write_open(instance)."
             )
+        self._text = None
         if self.is_pending_file:
-            self._file.open(mode)
+            self._file.open("rb")
         elif self.closed:
             self._file = self.storage.open(name, "rb")
         else:
             self._file.seek(0)
+        if mode != "rb":
+            self._text = as_text(self._file, mode)
         return self
+
+    def close(self) -> None:
+        """Close the file. An upload stays open, because the row needs it until it is saved."""
+        self._text = None
+        # A FieldFile can be opened again.
+        if not self.is_pending_file or isinstance(self._file, FieldFile):
+            super().close()
 
     def save(self, name: str, content: Any, save: bool = True) -> None:
         """Assign ``content`` as a pending file of this name, and save the row."""
@@ -159,7 +188,7 @@ class DeliveryFieldFile(FieldFile):
                 f"Cannot pickle or deep-copy {self.instance!r}, because its upload {self.name!r} "
                 "is not saved: save it first."
             )
-        return {**super().__getstate__(), "_committed": self._committed}
+        return {**super().__getstate__(), "_committed": self._committed, "_text": None}
 
 
 #: Attribute of a row while its content is stored and recorded: what is written to the column,
@@ -192,11 +221,14 @@ class DeliveryFileField(models.FileField):
     """The FileField of AbstractFileMeta, whose names are made of the ids of the row.
 
     ``storage`` may be a store, an alias of ``STORAGES`` or a callable that returns a store. It is
-    resolved at each use and is never part of a migration. There is no ``upload_to``.
+    resolved at each use. Migrations have the alias, but never a store or a callable. There is no
+    ``upload_to``.
     """
 
     attr_class = DeliveryFieldFile
     descriptor_class = DeliveryFileDescriptor
+    # Not "", which a pending file without a name (ContentFile) equals.
+    empty_values = (None,)
 
     def __init__(
         self,
@@ -227,8 +259,18 @@ class DeliveryFileField(models.FileField):
         """Ignore the storage that FileField sets."""
 
     def deconstruct(self) -> Any:
-        # Without FileField.deconstruct(), which puts the storage into migrations.
-        return super(models.FileField, self).deconstruct()
+        # Without FileField.deconstruct(), which puts any storage into migrations.
+        name, path, args, kwargs = super(models.FileField, self).deconstruct()
+        if isinstance(self.given_storage, str):
+            kwargs["storage"] = self.given_storage
+        return name, path, args, kwargs
+
+    def contribute_to_class(  # type: ignore[override]  # as FileField's
+        self, cls: Any, name: str, **kwargs: Any
+    ) -> None:
+        super().contribute_to_class(cls, name, **kwargs)
+        if is_historical(cls):
+            signals.pre_delete.connect(_refuse_historical, sender=cls)
 
     # -- Assigning --
 
@@ -303,16 +345,41 @@ class DeliveryFileField(models.FileField):
         # Without FileField.pre_save(), which would store the file before the row has an id.
         values = model_instance.__dict__
         if SAVED_CONTENT not in values:
-            return super(models.FileField, self).pre_save(model_instance, add)
+            file = super(models.FileField, self).pre_save(model_instance, add)
+            if not add and is_historical(self.model) and self._is_stored(file):
+                return F(self.attname)  # the row may have got another file since it was loaded
+            return file
         if add:  # receivers see the pending file, but the row is inserted without
             return None
         saved = values[self.attname] = values.pop(SAVED_CONTENT)
         return saved
 
-    def validate(self, value: Any, model_instance: Any) -> None:
-        # A pending file (ContentFile) may lack a name: the row has a filename.
-        if not value or not value.is_pending_file:
-            super().validate(value, model_instance)
+    def run_validators(self, value: Any) -> None:
+        """Run each validator on a pending file, from its beginning and under the row's filename.
+
+        A stored file was validated when it was pending; its name is a key.
+        """
+        if not isinstance(value, DeliveryFieldFile):
+            super().run_validators(value)
+            return
+        if not self.validators or not value.is_pending_file:
+            return
+        errors: list[ValidationError] = []
+        with opened(value._file) as source, shown(source) as file:
+            for validator in self.validators:
+                rewinds(file)
+                named = value.copy_for(value.instance)
+                named.name, named._file = value.instance.filename or value.name, file
+                try:
+                    validator(named)
+                except ValidationError as exception:
+                    code: Any = getattr(exception, "code", None)
+                    if code in self.error_messages:
+                        exception.message = self.error_messages[code]
+                    errors += exception.error_list
+            rewinds(file)
+        if errors:
+            raise ValidationError(errors)
 
     def get_prep_value(self, value: Any) -> str | None:
         if isinstance(value, File) and not self._is_stored(value):
@@ -322,6 +389,11 @@ class DeliveryFileField(models.FileField):
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         """Raise NotCommitted for a file that would be recorded without being stored."""
         if not self._is_stored(value):
+            if is_historical(self.model):
+                raise HistoricalModel(
+                    f"Cannot store or remove the file of {self.model._meta.label} with the model "
+                    "that a migration provides: use the model itself."
+                )
             raise NotCommitted(
                 f"Cannot record the file {str(value)!r} of {self.model._meta.label}, because it "
                 "is not in the store: only save() of an instance stores or removes a file, not "
@@ -345,4 +417,19 @@ class DeliveryFileField(models.FileField):
             widget if isinstance(widget, type) else type(widget), forms.ClearableFileInput
         ):
             kwargs["widget"] = forms.FileInput  # files are deleted with their rows, not cleared
-        return super().formfield(**{"allow_empty_file": True, **kwargs})
+        defaults = {"allow_empty_file": True, "max_length": FILENAME_MAX_LENGTH}
+        return super().formfield(**{**defaults, **kwargs})
+
+
+def _refuse_historical(*, sender: Any, instance: Any, **kwargs: Any) -> None:
+    """Raise HistoricalModel if the row has a file: no tombstone would be written."""
+    # Django knows a sender by its id(), which another class may have later.
+    if not is_historical(sender):
+        return
+    for field in sender._meta.local_fields:
+        if isinstance(field, DeliveryFileField) and (file := getattr(instance, field.name)):
+            raise HistoricalModel(
+                f"Cannot delete {sender._meta.label} '{instance.pk}', which has the file "
+                f"{file.name!r}, with the model that a migration provides: no tombstone would be "
+                "written. Delete it with the model itself."
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from django import forms
@@ -141,7 +141,19 @@ class DeliveryForm(forms.Form):
             self.errors.clear()
             text = _("The upload was interrupted and nothing was delivered. Please try again.")
             raise ValidationError(text, code="broken_off")
+        if errors := [*self._errors_of(cleaned.get("uploads", ()))]:
+            self.add_error("uploads", ValidationError(errors))
         return cleaned
+
+    def _errors_of(self, uploads: Iterable[Any]) -> Iterator[ValidationError]:
+        """Yield the errors of the validators that the model of the files gives to its content."""
+        for upload in uploads:
+            row = self._model().filemeta_model()(filename=upload.name, content=upload)
+            try:
+                row.content.field.run_validators(row.content)
+            except ValidationError as exception:
+                for message in exception.messages:
+                    yield ValidationError(f"“{upload.name}”: {message}", code="invalid")
 
     def save(self, assignment_group: Any, user: Any = None) -> Any:
         """Create a finished delivery of the group with the files. ``user`` is who delivers them.

@@ -24,7 +24,10 @@ def file_models() -> list[FileModel]:
         model
         for model in apps.get_models()
         if not model._meta.proxy
-        and any(isinstance(field, DeliveryFileField) for field in model._meta.local_fields)
+        and any(
+            isinstance(field, DeliveryFileField) and field.name == "content"
+            for field in model._meta.local_fields
+        )
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import storages
 from django.core.signals import setting_changed
@@ -12,6 +13,7 @@ from django.db import models
 from django.utils.module_loading import import_string
 
 from .conf import conf
+from .schema import field_named, is_historical
 from .storages.base import DeliveryStoreMixin
 
 ALIAS = "deliveries"
@@ -60,9 +62,12 @@ def resolve(model: type[models.Model] | models.Model) -> Resolved:
     - ``DELIVERY_STORE_BACKEND``;
     - the default storage, if it is a delivery store.
 
+    The historical model of a migration has the store of the model that the migration belongs to.
     Raises NoStore or WrongStore, which are ImproperlyConfigured.
     """
     field: Any = model._meta.get_field("content")
+    if is_historical(field.model):
+        field = _current(field)
     owner = f"{field.model._meta.label}.content"
     for given in (getattr(field.model, "deliverystore", None), field.given_storage):
         if given is not None:
@@ -74,6 +79,27 @@ def resolve(model: type[models.Model] | models.Model) -> Resolved:
     if isinstance(store := storages["default"], DeliveryStoreMixin):
         return Resolved(store, "default")
     raise NoStore(f"No delivery store is configured for {owner}. {REMEDY}")
+
+
+def _current(field: Any) -> Any:
+    """Return the field of today's model for that of a historical one.
+
+    Raises NoStore unless both have the same alias or none. Otherwise the model may have been
+    renamed, and its name may belong to another model, whose files have the same keys.
+    """
+    label = field.model._meta.label
+    try:
+        current = field_named(apps.get_model(label), "content")
+    except LookupError:
+        current = None
+    if hasattr(current, "given_storage") and current.given_storage == field.given_storage:
+        return current
+    storage = getattr(current, "given_storage", "that of no such model")
+    raise NoStore(
+        f"The store of the historical model {label} is not certain: its storage is "
+        f"{field.given_storage!r} in the migration, but today {storage!r}. Open the file in the "
+        "right store: storages[alias].open(row.content.name)."
+    )
 
 
 def _given(given: Any, owner: str) -> Resolved:

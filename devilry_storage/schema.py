@@ -20,6 +20,11 @@ def declaring_model(model: Model) -> Model:
     return declaring
 
 
+def is_historical(model: Model) -> bool:
+    """Return whether Django made the model of the operations of migrations."""
+    return model.__module__ == "__fake__"
+
+
 def field_named(model: Model, name: str) -> Any:
     """Return the field or reverse relation with this name, or None."""
     try:

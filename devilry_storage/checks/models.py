@@ -13,7 +13,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connections, models, router
 
 from ..fields import DeliveryFileField
-from ..models import AbstractDelivery, AbstractFileMeta
+from ..models import AbstractDelivery, AbstractFileMeta, Tombstone
 from ..registry import FileModel, file_models
 from ..resolving import resolve
 from ..schema import DELIVERY, declaring_model, field_named
@@ -25,7 +25,7 @@ from . import ids
 def check_models(**kwargs: Any) -> list[CheckMessage]:
     """Report models whose files cannot have keys, or whose store has no effect."""
     return [
-        *_no_filemeta(),
+        *_fields(),
         *_store_on_child(),
         *(message for model in file_models() for message in _integer_keys(model)),
         *(message for model in file_models() for message in _database_cascades(model)),
@@ -90,19 +90,77 @@ def check_database_vendors(
     ]
 
 
-def _no_filemeta() -> Iterator[CheckMessage]:
-    for model in file_models():
-        field = next(
-            field for field in model._meta.local_fields if isinstance(field, DeliveryFileField)
-        )
-        if not issubclass(model, AbstractFileMeta) or field.name != "content":
+def _fields() -> Iterator[CheckMessage]:
+    for model in apps.get_models():
+        if model._meta.proxy:
+            continue
+        is_filemeta = issubclass(model, AbstractFileMeta)
+        for field in model._meta.local_fields:
+            if is_filemeta and field.name == "content":
+                if isinstance(field, DeliveryFileField):
+                    yield from _options(field)
+                else:
+                    yield Error(
+                        f"The content of {model._meta.label} is a {type(field).__name__}, so "
+                        "save() cannot store it.",
+                        hint="Use devilry_storage.fields.DeliveryFileField.",
+                        obj=field,
+                        id=ids.NO_FILEMETA,
+                    )
+            elif isinstance(field, DeliveryFileField):
+                yield Error(
+                    "DeliveryFileField works only as the field 'content' of AbstractFileMeta, "
+                    "whose save() stores the bytes.",
+                    hint=(
+                        "Move the field to a model of its own, which inherits from "
+                        "devilry_storage.models.AbstractFileMeta."
+                        if is_filemeta
+                        else "Let the model inherit from devilry_storage.models.AbstractFileMeta."
+                    ),
+                    obj=field,
+                    id=ids.NO_FILEMETA,
+                )
+
+
+def _options(field: DeliveryFileField) -> Iterator[CheckMessage]:
+    """Yield an error for each option with which no file could be stored or deleted."""
+    shortest = _key_length(field)
+    name: Any = Tombstone._meta.get_field("name")
+    default = None if callable(field.default) else field.get_default()
+    problems = {
+        "null=False": (not field.null, "rows are inserted before their files are stored"),
+        "unique=False": (not field.unique, "two rows could then have one file"),
+        f"max_length={field.max_length}": (
+            not shortest <= (field.max_length or 0) <= name.max_length,
+            f"it must be {shortest} to {name.max_length}, so that each name can be recorded",
+        ),
+        f"default={default!r}": (
+            bool(default),
+            "it is the same for each row: use a function that returns a File",
+        ),
+        "db_default": (
+            getattr(field, "db_default", models.NOT_PROVIDED) is not models.NOT_PROVIDED,
+            "the database cannot store a file",
+        ),
+    }
+    for option, (is_wrong, reason) in problems.items():
+        if is_wrong:
             yield Error(
-                "DeliveryFileField works only as the field 'content' of AbstractFileMeta, whose "
-                "save() stores the bytes.",
-                hint="Let the model inherit from devilry_storage.models.AbstractFileMeta.",
+                f"DeliveryFileField cannot have {option}, because {reason}.",
+                hint="Remove the option.",
                 obj=field,
-                id=ids.NO_FILEMETA,
+                id=ids.FIELD_OPTION,
             )
+
+
+def _key_length(field: DeliveryFileField) -> int:
+    """Return the length of the longest name that the store gives to files with integer ids."""
+    try:
+        store = resolve(field.model).store
+    except ImproperlyConfigured:
+        return 0  # reported by check_stores
+    largest = models.BigIntegerField.MAX_BIGINT
+    return len(store.get_alternative_name(store.layout.key(largest, largest), ""))
 
 
 def _store_on_child() -> Iterator[CheckMessage]:

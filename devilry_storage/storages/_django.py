@@ -19,18 +19,17 @@ from django.utils.deconstruct import deconstructible
 from ..exceptions import InvalidName
 from ..layout import Layout
 from ..names import validate_storage_name
-from .content import as_text, rereadable, seekable
+from .content import as_binary, rereadable, seekable
 from .free_names import first_free
 from .protocols import hier_layout, stored_name
+from .reader import READ_MODES, Reader
 from .spool import MEMORY
 from .view_urls import stored_url
 
 # Bounds the loop if get_alternative_name() keeps returning names that are taken.
 ALTERNATIVE_NAMES = 100
 
-_READ_MODES = {"rb", "r", "rt"}
 _WRITE_MODES = {"wb", "w", "wt"}
-_MODES = _READ_MODES | _WRITE_MODES
 
 
 def _with_slashes(name: Any) -> Any:
@@ -83,22 +82,24 @@ class StorageContract(Storage):
     def open(self, name: str, mode: str = "rb") -> Any:
         """Open a file: ``rb`` reads; ``wb`` replaces an ordinary name on a clean ``close()``.
 
-        ``r``, ``rt``, ``w`` and ``wt`` do so as text, for ordinary names. Raises ValueError for
-        other modes and for writing to a key, InvalidName, FileNotFoundError.
+        ``r``, ``rt``, ``w`` and ``wt`` do so as UTF-8 text. Raises ValueError for other modes and
+        for writing to a key, InvalidName, FileNotFoundError.
         """
         name = validate_storage_name(name)
-        if mode not in _MODES:
-            raise ValueError(f"Cannot open {name!r} with mode {mode!r}: use 'rb' or 'wb'.")
-        if mode != "rb" and self.is_key(name):
-            raise ValueError(
-                f"Cannot open the delivery key {name!r} with mode {mode!r}: read it with 'rb', "
-                "write it with write_open() or save()."
-            )
         if mode in _WRITE_MODES:
+            if self.is_key(name):
+                raise ValueError(
+                    f"Cannot open the delivery key {name!r} with mode {mode!r}: write it with "
+                    "write_open() or save()."
+                )
             return self._open_to_write(name, mode)
+        if mode not in READ_MODES:
+            raise ValueError(f"Cannot open {name!r} with mode {mode!r}: use 'rb' or 'wb'.")
         with self._missing_is_reported(name):
             file = super().open(name, mode)
-            return file if mode == "rb" else as_text(file)
+            if mode == "rb" or isinstance(file.read(0), str):
+                return file
+            return Reader(self, name, as_binary(file, closing=True), mode)
 
     def _open_to_write(self, name: str, mode: str) -> Any:
         return super().open(name, mode)

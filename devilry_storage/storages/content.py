@@ -218,17 +218,28 @@ class _Raw(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
+
+class _ClosingRaw(_Raw):
+    """A raw stream that closes its file."""
+
     def close(self) -> None:
         if not self.closed:
             self._file.close()
         super().close()
 
 
-def as_text(file: _AnyFile) -> _AnyFile:
-    """Return the open file as a UTF-8 text file, if its storage opened it as bytes."""
+def as_binary(file: _AnyFile, *, closing: bool) -> IO[bytes]:
+    """Return the open file as a binary stream, whose ``close()`` closes it if ``closing``."""
+    return io.BufferedReader(_ClosingRaw(file) if closing else _Raw(file))
+
+
+def as_text(file: _AnyFile, mode: str) -> _AnyFile:
+    """Return a UTF-8 text file that reads the open file, and that leaves it open."""
     if isinstance(file.read(0), str):
         return file
-    return File(io.TextIOWrapper(io.BufferedReader(_Raw(file)), encoding="utf-8"), file.name)
+    text = File(io.TextIOWrapper(as_binary(file, closing=False), encoding="utf-8"), file.name)
+    text.mode = mode
+    return text
 
 
 class IterableFile(_AnyFile):
@@ -244,8 +255,13 @@ class IterableFile(_AnyFile):
 
 @contextmanager
 def opened(file: File[Any]) -> Iterator[File[Any]]:
-    """Give an open file; a closed FieldFile is opened, and closed again afterwards."""
+    """Give an open file; a closed FieldFile is opened, and closed again afterwards.
+
+    A FieldFile that is open as text is opened as bytes: text has other ends of lines.
+    """
     if not isinstance(file, FieldFile) or not file.closed:
+        if isinstance(file, FieldFile) and getattr(file.file, "mode", "rb") in {"r", "rt"}:
+            file.open("rb")
         yield file
         return
     file.open("rb")
@@ -263,7 +279,7 @@ def shown(file: Any) -> Iterator[File[Any]]:
     """
     _refuse_second_reading(file)
     with rereadable(file, MEMORY) as again:
-        _rewinds(again)
+        rewinds(again)
         try:
             yield again
         finally:
@@ -285,14 +301,18 @@ def last_chunks(file: Any) -> Iterator[bytes]:
 
 def _refuse_second_reading(file: Any) -> None:
     # Otherwise the rest of it, perhaps nothing, would be stored as the whole.
-    if getattr(file, "was_read", False) and not _rewinds(file):
+    if getattr(file, "was_read", False) and not rewinds(file):
         raise ValueError(f"Cannot read the file {file.name!r} a second time: assign a new file.")
 
 
-def _rewinds(file: Any) -> bool:
+def rewinds(file: Any) -> bool:
+    """Return to the beginning of a file, and return False if it cannot be read again."""
     # seekable() is not used, see _is_rereadable().
     try:
-        file.seek(0)
+        if isinstance(file, FieldFile):  # it may be closed
+            file.open("rb")
+        else:
+            file.seek(0)
     except (AttributeError, TypeError, OSError, ValueError):
         return False
     return True

@@ -26,7 +26,7 @@ from .free_names import first_free
 from .options import check_bool, check_interval, check_mode, check_path, check_text, refuse_unknown
 from .own import TreeObjects, is_expected
 from .protocols import Entry, Page, hier_layout
-from .reader import open_reader
+from .reader import Reader
 from .staged import Staged
 from .tree import Tree
 from .writer import Writer
@@ -99,7 +99,7 @@ class _TreeStorage(FileSystemStorage):
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
         tree = self._tree
-        return open_reader(self._at(tree), name, tree.open(name), mode)
+        return Reader(self._at(tree), name, tree.open(name), mode)
 
     def exists(self, name: str) -> bool:
         try:

@@ -20,7 +20,7 @@ from .base import DeliveryStoreMixin
 from .chunks import read_chunks
 from .options import check_interval, refuse_unknown
 from .protocols import Entry, hier_layout
-from .reader import open_reader
+from .reader import Reader
 from .writer import Writer
 
 
@@ -49,7 +49,7 @@ class _BlobStorage(InMemoryStorage):
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
         raw = io.BytesIO(self._blob(name).data)
-        return open_reader(self, name, raw, mode)
+        return Reader(self, name, raw, mode)
 
     def exists(self, name: str) -> bool:
         return name in self._blobs

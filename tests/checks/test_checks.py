@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import django
 import pytest
 from django.apps import apps
 from django.core import checks
@@ -32,6 +33,7 @@ from devilry_storage.checks import stores as store_checks
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.fields import DeliveryFileField
 from devilry_storage.models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet
+from devilry_storage.registry import file_models
 from devilry_storage.storages import (
     DeliveryStoreMixin,
     FsDeliveryStore,
@@ -597,6 +599,69 @@ def test_field_outside_of_filemeta_is_an_error(monkeypatch: pytest.MonkeyPatch) 
         message = _only(_check_isolated(isolated, monkeypatch))
     assert message.id == "devilry_storage.E023"
     assert "AbstractFileMeta" in str(message.hint)
+
+
+def test_second_and_plain_file_fields_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E023: the other checks and the commands leave such fields out."""
+    declared: list[tuple[str, type[models.Model], dict[str, Any], str]] = [
+        ("second field", AbstractFileMeta, {"extra": DeliveryFileField()}, "a model of its own"),
+        ("of a child", FileMeta, {"extra": DeliveryFileField()}, "a model of its own"),
+        ("other name", models.Model, {"extra": DeliveryFileField()}, "Let the model inherit"),
+        ("plain", AbstractFileMeta, {"content": models.FileField()}, "Use devilry_storage.fields"),
+    ]
+    for name, base, fields, hint in declared:
+        with isolate_apps("devilry_storage") as isolated, monkeypatch.context() as patch:
+            meta = type("Meta", (), {"app_label": "devilry_storage"})
+            of_model = {"__module__": __name__, "Meta": meta, "key_ids": lambda self: (0, self.pk)}
+            type("Odd", (base,), {**of_model, **fields})
+            message = _only(_check_isolated(isolated, patch))
+            assert (message.id, hint in str(message.hint)) == ("devilry_storage.E023", True), name
+            assert len(file_models()) == (name == "second field")
+
+
+def test_impossible_options_of_the_field_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E032: they would make every upload or deletion fail."""
+    options: list[tuple[dict[str, Any], list[str]]] = [
+        ({"null": False}, ["null=False"]),
+        ({"unique": False}, ["unique=False"]),
+        ({"null": False, "unique": False}, ["null=False", "unique=False"]),
+        ({"max_length": 50}, ["max_length=50"]),
+        ({"max_length": 300}, ["max_length=300"]),
+        ({"max_length": None}, ["max_length=None"]),
+        ({"default": "a.txt"}, ["default='a.txt'"]),
+        ({"default": ContentFile(b"", "a.txt")}, ["default=<ContentFile"]),
+        ({"max_length": 80, "db_column": "file", "default": "", "blank": True}, []),
+        ({"default": lambda: ContentFile(b"", "a.txt")}, []),
+    ]
+    if django.VERSION >= (5, 0):
+        options.append(({"db_default": "a.txt"}, ["db_default"]))
+    for given, expected in options:
+        with isolate_apps("devilry_storage") as isolated, monkeypatch.context() as patch:
+
+            class Handin(AbstractFileMeta):
+                content = DeliveryFileField(**given)
+                delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="+")
+
+                class Meta:
+                    app_label = "devilry_storage"
+
+            messages = _check_isolated(isolated, patch)
+        assert [message.id for message in messages] == ["devilry_storage.E032"] * len(expected)
+        for message, option in zip(messages, expected, strict=True):
+            assert option in message.msg
+
+
+def test_file_as_primary_key_is_an_error() -> None:
+    """Django's own check reports it."""
+    with isolate_apps("devilry_storage"):
+
+        class Handin(AbstractFileMeta):
+            content = DeliveryFileField(primary_key=True)
+
+            class Meta:
+                app_label = "devilry_storage"
+
+        assert "fields.E201" in {message.id for message in Handin.check()}
 
 
 @pytest.mark.skipif(not hasattr(models, "DB_CASCADE"), reason="Django 6.1 has DB_CASCADE first.")

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.validators import FileExtensionValidator
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.test import RequestFactory, override_settings
+from django.utils.datastructures import MultiValueDict
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.forms import DeliveryForm
@@ -48,6 +51,25 @@ def closed_requests() -> Iterator[None]:
 
 
 UPLOADS = {"a.txt": b"a", "blåbær.txt": "blåbær".encode(), "empty": b"", "large": b"x" * 3_000_000}
+
+
+def test_validators_of_the_content_are_run(
+    store: FailingStore, group: Any, monkeypatch: Any
+) -> None:
+    """Each of them for each upload, which is stored whole afterwards."""
+
+    def starts_with_a(file: Any) -> None:
+        if file.read(1) != b"a":
+            raise ValidationError("no a")
+
+    chosen = [FileExtensionValidator(["txt"]), starts_with_a, starts_with_a]
+    monkeypatch.setitem(vars(FileMeta._meta.get_field("content")), "validators", chosen)
+    uploads = [SimpleUploadedFile("x.exe", b"abc"), SimpleUploadedFile("x.txt", b"bc")]
+    form = DeliveryForm({"end": "end"}, MultiValueDict({"uploads": uploads}))
+    errors = [str(error).split(" ")[0] for error in form.errors["uploads"]]
+    assert errors == ["“x.exe”:", "“x.txt”:", "“x.txt”:"]
+    saved = form_of({"a.txt": b"abc"}).save(group)
+    assert [file.content.read() for file in saved.files.all()] == [b"abc"]
 
 
 def form_of(files: dict[str, bytes], form_class: type[DeliveryForm] = DeliveryForm) -> Any:

@@ -9,6 +9,7 @@ CHECK = "tests/test_check.py::"
 DELIVERIES = "tests/models/test_filefield_deliveries.py::"
 FIELDFILE = "tests/models/test_filefield_fieldfile.py::"
 FORMS = "tests/models/test_filefield_forms.py::"
+HISTORICAL = "tests/models/test_filefield_historical.py::"
 ISOLATION = "tests/models/test_isolation.py::"
 INSTANCES = "tests/models/test_filefield_instances.py::"
 MANAGERS = "tests/models/test_managers.py::"
@@ -886,7 +887,7 @@ SAVING = [
     ),
     Guard(
         "storages/content.py",
-        "        _rewinds(again)\n",
+        "        rewinds(again)\n",
         "",
         (f"{RECEIVERS}test_receivers_read_the_file_before_it_is_stored",),
     ),
@@ -1207,8 +1208,38 @@ SAVING = [
         (f"{STALE}test_save_does_not_write_deferred_columns",),
     ),
     Guard(
+        "fields.py",
+        "signals.pre_delete.connect(_refuse_historical, sender=cls)",
+        "pass",
+        (f"{HISTORICAL}test_historical_model_cannot_store_or_delete_files",),
+    ),
+    Guard(
+        "fields.py",
+        "return F(self.attname)",
+        "return file",
+        (f"{HISTORICAL}test_historical_model_changes_other_columns_and_empty_rows",),
+    ),
+    Guard(
+        "resolving.py",
+        " and current.given_storage == field.given_storage:",
+        ":",
+        (f"{HISTORICAL}test_historical_model_does_not_guess_its_store",),
+    ),
+    Guard(
+        "resolving.py",
+        "if is_historical(field.model):",
+        "if False:",
+        (f"{HISTORICAL}test_historical_model_does_not_guess_its_store",),
+    ),
+    Guard(
+        "fields.py",
+        "with opened(value._file) as source, shown(source) as file:",
+        "with opened(value._file) as file:",
+        (f"{FORMS}test_pipe_is_not_stored_without_what_a_validator_read",),
+    ),
+    Guard(
         "storages/content.py",
-        'if getattr(file, "was_read", False) and not _rewinds(file):',
+        'if getattr(file, "was_read", False) and not rewinds(file):',
         "if False:",
         (f"{FIELDFILE}test_pipe_cannot_be_saved_again_after_a_failure",),
     ),
@@ -1446,8 +1477,8 @@ DELIVERING = [
 FIELDS_AND_STORES = [
     Guard(
         "fields.py",
-        "if not self._is_stored(value):\n            raise NotCommitted",
-        "if False:\n            raise NotCommitted",
+        "if not self._is_stored(value):\n            if is_historical",
+        "if False:\n            if is_historical",
         (
             f"{REFUSED}test_bulk_create_rejects_pending_files",
             f"{REFUSED}test_update_rejects_files_and_text",
@@ -1461,9 +1492,21 @@ FIELDS_AND_STORES = [
     ),
     Guard(
         "fields.py",
-        'if mode not in {"rb", "r"}:',
+        "if mode not in READ_MODES:",
         "if False:",
         (f"{FIELDFILE}test_open_rejects_write_modes",),
+    ),
+    Guard(
+        "fields.py",
+        "if not self.is_pending_file or isinstance(self._file, FieldFile):",
+        "if True:",
+        (f"{FIELDFILE}test_upload_stays_open_until_it_is_saved",),
+    ),
+    Guard(
+        "storages/content.py",
+        'file.open("rb")\n        yield file',
+        "pass\n        yield file",
+        (f"{FIELDFILE}test_plain_file_that_is_open_as_text_is_stored_as_bytes",),
     ),
     Guard(
         "fields.py",

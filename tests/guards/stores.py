@@ -527,8 +527,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/_django.py",
-        'if mode != "rb" and self.is_key(name):',
-        "if False:",
+        "            if self.is_key(name):",
+        "            if False:",
         (f"{MEMORY}test_open_rejects_writing_to_keys",),
     ),
     Guard(
@@ -1685,8 +1685,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/filesystem.py",
-        "open_reader(self._at(tree), name",
-        "open_reader(self, name",
+        "Reader(self._at(tree), name",
+        "Reader(self, name",
         (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
     ),
     Guard(
@@ -1705,8 +1705,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/storage.py",
-        "open_reader(self._at(remote), name",
-        "open_reader(self, name",
+        "Reader(self._at(remote), name",
+        "Reader(self, name",
         (f"{TENANTS}test_open_files_keep_the_location_of_their_opening",),
         needs=("servers",),
     ),

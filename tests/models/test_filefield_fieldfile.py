@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import os
+import pickle
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ import pytest
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, storages
-from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.template import Context, Template
 from django.test import RequestFactory
 
@@ -58,12 +61,67 @@ def test_instances_have_their_own_position(row: Any) -> None:
         assert (first.read(3), second.read(3)) == (OLD_BYTES[:3], OLD_BYTES[:3])
 
 
-@pytest.mark.parametrize("mode", ["wb", "w", "ab", "r+b", "x", "rt"])
+@pytest.mark.parametrize("mode", ["wb", "w", "wt", "ab", "r+b", "x"])
 def test_open_rejects_write_modes(mode: str, store: FailingStore, row: Any) -> None:
     """Size and hash would become wrong. The error names write_open()."""
     with pytest.raises(ValueError, match=rf"mode '{re.escape(mode)}'.*write_open"):
         row.content.open(mode)
     assert stored(store) == {row.content.name: OLD_BYTES}
+
+
+@pytest.mark.parametrize("mode", ["r", "rt"])
+@pytest.mark.parametrize("kind", ["stored", "in memory", "in a file", "of Python", "of a row"])
+def test_text_modes_read_text(kind: str, mode: str, delivery: Delivery) -> None:
+    """As UTF-8. The bytes that are stored afterwards keep their ends of lines."""
+    data, lines = "name;points\r\nÅse;5\r\n".encode(), [{"name": "Åse", "points": "5"}]
+    row = FileMeta(delivery=delivery, filename="b.csv")
+    if kind == "in memory":
+        row.content = SimpleUploadedFile("b.csv", data)
+    elif kind == "in a file":
+        row.content = temporary = TemporaryUploadedFile("b.csv", "text/csv", len(data), None)
+        temporary.write(data)
+    elif kind == "of Python":
+        row.content = File(io.BytesIO(data), "b.csv")
+    else:
+        added = delivery.add_file("a.csv", data)
+        row = FileMeta.objects.get(pk=added.pk) if kind == "stored" else row
+        row.content = added.content
+    content: Any = row.content
+    for _ in range(2):
+        with content.open(mode) as file:
+            assert (list(csv.DictReader(file, delimiter=";")), file.size) == (lines, len(data))
+        assert content.open(mode).readline() == "name;points\n"
+        assert content.open("rb").read() == data
+        assert content.open(mode).read() == "name;points\nÅse;5\n"
+        row.save()
+    assert delivery.add_file("copy.csv", content.open(mode)).content.read() == data
+    assert pickle.loads(pickle.dumps(row)).content.open("rb").read() == data
+    content.save("c.csv", SimpleUploadedFile("c.csv", b"new"))
+    assert content.read() == b"new"
+
+
+def test_plain_file_that_is_open_as_text_is_stored_as_bytes(
+    store: FailingStore, delivery: Delivery
+) -> None:
+    attachment = Attachment(file=store.save("attached.csv", upload(b"a\r\nb\r\n")))
+    attachment.file.storage = store
+    with attachment.file.open("r") as file:
+        assert file.read() == "a\nb\n"
+        assert delivery.add_file("a.csv", file).content.read() == b"a\r\nb\r\n"
+        file.open("r")
+        row = FileMeta.objects.create(delivery=delivery, filename="b.csv", content=file)
+    assert row.content.read() == b"a\r\nb\r\n"
+
+
+def test_upload_stays_open_until_it_is_saved(delivery: Delivery) -> None:
+    """Code that reads it may close it, such as a receiver that scans uploads."""
+    for mode in ("rb", "r"):
+        row = FileMeta(delivery=delivery, content=SimpleUploadedFile(f"{mode}.txt", b"upload"))
+        with row.content.open(mode) as file:
+            assert file.read(3) in {b"upl", "upl"}
+        io.TextIOWrapper(row.content)  # closes it at once
+        row.save()
+        assert FileMeta.objects.get(pk=row.pk).content.read() == b"upload"
 
 
 def test_pending_file_can_be_read(delivery: Delivery) -> None:

@@ -10,6 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile, UploadedFile
+from django.core.validators import FileExtensionValidator, validate_image_file_extension
 from django.db import connections
 from django.forms import inlineformset_factory
 from django.test import Client
@@ -17,6 +18,7 @@ from django.utils.datastructures import MultiValueDict
 from rest_framework.serializers import ModelSerializer
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
+from devilry_storage.testing._support.sources import only_once
 from tests.testapp.forms import FileForm, FileSerializer, UploadForm
 from tests.testapp.models import MarkedFile, Note, ProxyFile
 from tests.testapp.pictures import buried, picture, stored
@@ -91,6 +93,136 @@ def test_full_clean_rejects_content_of_a_deleted_row(row: Any) -> None:
     row.content = upload()
     with pytest.raises(ValidationError, match="was deleted"):
         row.full_clean()
+
+
+# -- Validators --
+
+
+def size_limit(file: Any) -> None:
+    if file.size > 6:
+        raise ValidationError("too large", code="size")
+
+
+def starts_with_u(file: Any) -> None:
+    if file.read(1) != b"u":
+        raise ValidationError("no u")
+
+
+def starts_with_u_as_text(file: Any) -> None:
+    """Read as text, and close the file."""
+    with file.open("r") as text:
+        if text.readline()[:1] != "u":
+            raise ValidationError(["no u", "as text"])
+
+
+def whole(file: Any) -> None:
+    """Read the whole file by what it wraps, and close it."""
+    if b"".join(file.chunks()) != file.file.read() + b"".join(file.file.chunks()):
+        raise ValidationError("not at its beginning")
+    file.close()
+
+
+VALIDATORS: list[Any] = [
+    FileExtensionValidator(["png"]),
+    validate_image_file_extension,
+    size_limit,
+    starts_with_u,
+    starts_with_u_as_text,
+    whole,
+    starts_with_u,
+]
+
+
+@pytest.fixture
+def validators(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Give the field of FileMeta a list of validators, empty at first."""
+    chosen: list[Any] = []
+    field: Any = FileMeta._meta.get_field("content")
+    monkeypatch.setitem(vars(field), "validators", chosen)
+    monkeypatch.setitem(field.error_messages, "size", "more than six bytes")
+    monkeypatch.setattr("django.core.validators.get_available_image_extensions", lambda: ["png"])
+    return chosen
+
+
+@pytest.mark.parametrize("blank", [False, True])
+@pytest.mark.parametrize("kind", ["in memory", "in a file", "without name", "of a row"])
+def test_validators_see_the_upload_under_its_filename(
+    kind: str, blank: bool, delivery: Delivery, validators: list[Any], monkeypatch: Any
+) -> None:
+    """Each reads it from its beginning, may close it, and leaves all to be stored."""
+    monkeypatch.setattr(FileMeta._meta.get_field("content"), "blank", blank)
+    temporary: list[Any] = []
+
+    def content(data: bytes) -> Any:
+        if kind == "in memory":
+            return upload("mine.txt", data)
+        if kind == "in a file":
+            temporary.append(TemporaryUploadedFile("mine.txt", "text/plain", len(data), None))
+            temporary[-1].write(data)
+            return temporary[-1]
+        if kind == "without name":
+            return ContentFile(data)
+        return delivery.add_file(f"{data!r}.txt", data).content
+
+    validators += VALIDATORS
+    row = FileMeta(delivery=delivery, filename="a.png", content=content(b"upload"))
+    row.content.read(2)
+    row.full_clean()
+    row.full_clean()
+    assert row.content.read() == b"upload"
+    row.save()
+    row = FileMeta.objects.get(pk=row.pk)
+    assert row.content.read() == b"upload"
+    row.full_clean()
+    row.filename = "a.exe"
+    row.content = content(b"another")
+    with pytest.raises(ValidationError) as caught:
+        row.full_clean()
+    messages = caught.value.message_dict["content"]
+    assert [message.split(" ", 2)[0] for message in messages[:2]] == ["File", "File"]
+    assert messages[2:] == ["more than six bytes", "no u", "no u", "as text", "no u"]
+    for file in temporary:
+        file.close()
+
+
+def test_forms_validate_uploads_and_not_stored_files(
+    delivery: Delivery, validators: list[Any]
+) -> None:
+    """The filename may be taken from the upload."""
+    validators += VALIDATORS
+    data = {"delivery": delivery.pk, "filename": ""}
+    assert list(FileForm(data, files(upload("u.exe"))).errors) == ["content"]
+    row = FileForm(data, files(upload("u.png"))).save()
+    assert row.content.read() == b"upload"
+    FileForm({**data, "filename": "b.exe"}, files(), instance=row).save()
+    assert FileMeta.objects.get().filename == "b.exe"
+    form = FileForm({**data, "filename": "b.png"}, files(upload("u.png", b"no")), instance=row)
+    assert list(form.errors) == ["content"]
+    assert delivery.add_file("c.exe", b"not validated by add_file()")
+
+
+def test_pipe_is_not_stored_without_what_a_validator_read(
+    delivery: Delivery, validators: list[Any]
+) -> None:
+    validators += [starts_with_u]
+    row = FileMeta(delivery=delivery, filename="a.txt", content=only_once(b"upload"))
+    row.full_clean()
+    with pytest.raises(ValueError, match="a second time"):
+        row.save()
+    validators[:] = [FileExtensionValidator(["txt"])]
+    row.content = only_once(b"upload")
+    row.full_clean()
+    row.save()
+    assert row.content.read() == b"upload"
+
+
+def test_form_accepts_uploads_with_long_names(delivery: Delivery, monkeypatch: Any) -> None:
+    """As long as filenames may be; ``max_length`` is that of the key."""
+    monkeypatch.setattr(FileMeta._meta.get_field("content"), "max_length", 80)
+    form_class = forms.modelform_factory(FileMeta, fields=["content"])
+    row = FileMeta(delivery=delivery)
+    assert form_class({}, files(upload("x" * 255)), instance=row).is_valid()
+    assert not form_class({}, files(upload("x" * 256)), instance=row).is_valid()
 
 
 # -- Forms --

@@ -372,7 +372,8 @@ def restore_and_remove_in_admin(site: Site) -> None:
 READING = {
     *("AbstractDelivery.filemeta_model", "AbstractFileMeta.from_db", "AbstractFileMeta.key_ids"),
     *("AbstractFileMeta.validate_constraints", "AbstractFileMeta.validate_unique"),
-    *("DeliveryFieldFile.copy_for", "DeliveryFieldFile.is_pending_file", "DeliveryFieldFile.open"),
+    *("DeliveryFieldFile.close", "DeliveryFieldFile.copy_for", "DeliveryFieldFile.file"),
+    *("DeliveryFieldFile.is_pending_file", "DeliveryFieldFile.open"),
     *("DeliveryFieldFile.settle", "DeliveryFieldFile.size", "DeliveryFieldFile.storage"),
     "DeliveryFieldFile.url",
 }

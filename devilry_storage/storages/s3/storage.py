@@ -20,7 +20,7 @@ from storages.backends.s3 import S3Storage
 
 from ...names import RESERVED
 from ...rfc9110 import content_disposition
-from ..reader import open_reader
+from ..reader import Reader
 from .bucket import Bucket
 from .options import check_location, check_options, client_config, transfer
 from .reading import RangeReader, Ranges
@@ -136,7 +136,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
         remote = self.remote
         raw = io.BufferedReader(RangeReader(remote, name), _BUFFER)
-        return open_reader(self._at(remote), name, raw, mode)
+        return Reader(self._at(remote), name, raw, mode)
 
     def exists(self, name: str) -> bool:
         try:

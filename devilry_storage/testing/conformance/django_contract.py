@@ -94,11 +94,12 @@ class DjangoContractCases(DeliveryStoreCase):
         self.assertEqual(self.read(name), "blåbærsyltetøy 日本".encode())
 
     def test_text_modes_read_text(self) -> None:
-        """Django: mode "r" reads an ordinary name as text."""
-        name = self.save("text.txt", "blåbær\n日本".encode())
-        for mode in ("r", "rt"):
-            with self.store.open(name, mode) as file:
-                self.assertEqual(file.read(), "blåbær\n日本")
+        """Django: mode "r" reads an ordinary name as text, and a key as well."""
+        data = "blåbær\n日本".encode()
+        for name in (self.save("text.txt", data), str(self.stored(data).content)):
+            for mode in ("r", "rt"):
+                with self.store.open(name, mode) as file:
+                    self.assertEqual(file.read(), "blåbær\n日本")
 
     def test_text_modes_write_text(self) -> None:
         """Django: mode "w" writes text to an ordinary name."""

@@ -71,7 +71,7 @@ class Migration(migrations.Migration):
                 (
                     "content",
                     devilry_storage.fields.DeliveryFileField(
-                        max_length=255, null=True, unique=True
+                        max_length=255, null=True, storage="handins", unique=True
                     ),
                 ),
                 (
