@@ -284,7 +284,7 @@ class DeliveryFileField(models.FileField):
             if value:
                 return self.copy_of(value, instance)
             value = None
-        current = instance.__dict__.get(self.attname)
+        current: DeliveryFieldFile | None = instance.__dict__.get(self.attname)
         if value is None or value == "":
             empty = DeliveryFieldFile(instance, self, None)
             # A row that is not saved has no file to remove. Django and libraries set a column that
@@ -293,11 +293,10 @@ class DeliveryFileField(models.FileField):
             return empty
         if isinstance(value, StoredName):
             return DeliveryFieldFile(instance, self, str(value))
-        if isinstance(value, str) and (
-            current._committed and value == current.name
-            if current is not None
-            else instance.pk is not None
-        ):
+        if isinstance(value, str) and current is not None:
+            if current._committed and value == current.name:
+                return current
+        elif isinstance(value, str) and instance.pk is not None:
             # A copy of a row by its values, such as one of an earlier time.
             named = DeliveryFieldFile(instance, self, value)
             named._is_unproven = True
