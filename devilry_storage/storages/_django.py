@@ -147,13 +147,18 @@ class StorageContract(Storage):
         return False
 
     def _overrides(self, method: str) -> bool:
-        """Return whether the site or the backend overrides a method of Django's storages."""
+        """Return whether a subclass or a mixin overrides a method of Django's storages.
+
+        A class after this one that has ``exists()`` is a backend, which is not asked.
+        """
         if method in vars(self):
             return True
+        is_subclass = True
         for cls in type(self).__mro__:
-            if method in vars(cls) and cls is not StorageContract:
-                module: str = getattr(vars(cls)[method], "__module__", "")
-                return not module.startswith("django.core.files.storage.")
+            if cls is StorageContract:
+                is_subclass = False
+            elif method in vars(cls):
+                return is_subclass or "exists" not in vars(cls)
         return False
 
     def _names(self, name: str, max_length: int | None) -> Iterator[str]:

@@ -175,16 +175,16 @@ class Writer(_AnyFile):
         try:
             self._move(self._position)
             self.sink.write(chunk)
+            if self._hash is not None and self._position == self._size:
+                self._hash.update(chunk)
+            else:
+                self._hash = None
+            self._position += len(chunk)
+            self._sink_position = self._position
+            self._size = max(self._size, self._position)
         except BaseException:
             self._broken = True
             raise
-        if self._hash is not None and self._position == self._size:
-            self._hash.update(chunk)
-        else:
-            self._hash = None
-        self._position += len(chunk)
-        self._sink_position = self._position
-        self._size = max(self._size, self._position)
         return len(data)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -218,8 +218,13 @@ class Writer(_AnyFile):
             self.write(b"\0")
             self._position = position
         else:
-            self.sink.truncate(size)
-            self._size, self._hash = size, None
+            self._hash = None
+            try:
+                self.sink.truncate(size)
+                self._size = size
+            except BaseException:
+                self._broken = True
+                raise
         return size
 
     def _require_open(self) -> None:
@@ -229,11 +234,14 @@ class Writer(_AnyFile):
 
     def _move(self, position: int) -> None:
         if position != self._sink_position:
+            self._sink_position = -1  # unknown, if this is interrupted
             self.sink.seek(position)
             self._sink_position = position
 
     def _read_at(self, position: int, size: int) -> bytes:
         self._move(position)
+        self._sink_position = -1  # see above
+        end = position + size
         chunks = []
         while size > 0:
             chunk = self.sink.read(size)
@@ -244,7 +252,7 @@ class Writer(_AnyFile):
                 )
             chunks.append(chunk)
             size -= len(chunk)
-            self._sink_position += len(chunk)
+        self._sink_position = end
         return b"".join(chunks)
 
     def writelines(self, lines: Iterable[Any]) -> None:

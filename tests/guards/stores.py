@@ -587,14 +587,14 @@ GUARDS: list[Guard] = [
     # -- storages/writer.py --
     Guard(
         "storages/writer.py",
-        "        else:\n            self._hash = None\n",
+        "            else:\n                self._hash = None\n",
         "",
         (f"{MEMORY}test_writer_can_seek", f"{DISK}test_writer_can_seek"),
     ),
     Guard(
         "storages/writer.py",
-        "            self._size, self._hash = size, None\n",
-        "            self._size = size\n",
+        "            self._hash = None\n            try:\n",
+        "            try:\n",
         (f"{WRITERS}test_writer_behaves_like_a_file",),
     ),
     Guard(

@@ -14,7 +14,6 @@ from botocore.exceptions import BotoCoreError
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
-from django.core.files.storage import Storage
 from django.utils.encoding import filepath_to_uri
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
@@ -133,9 +132,6 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return {**acl, **self.get_object_parameters(name)}
 
     # -- Django's Storage API --
-
-    # That of S3Storage asks whether the name is free, which costs a request.
-    get_available_name = Storage.get_available_name
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
         remote = self.remote
