@@ -66,6 +66,55 @@ def test_writer_behaves_like_a_file(
 
 
 @every_store
+def test_truncated_writer_records_the_final_bytes(
+    make: Callable[[Path], DeliveryStoreMixin], tmp_path: Path
+) -> None:
+    store = make(tmp_path / "store")
+    for number, (size, data) in enumerate([(1, b"a"), (5, b"abc\0\0"), (0, b"")]):
+        row = PlainFileMeta(store, 1, number)
+        with store.write_open(row) as writer:
+            writer.write(b"abc")
+            assert writer.truncate(size) == size
+        assert (row.size, row.sha256) == (size, hashlib.sha256(data).hexdigest())
+        assert b"".join(store.stream(str(row.content))) == data
+
+
+@every_store
+@pytest.mark.parametrize("method", ["seek", "read", "truncate"])
+def test_writer_stores_nothing_else_after_an_interruption(
+    method: str,
+    make: Callable[[Path], DeliveryStoreMixin],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sink may have moved or cut the file already."""
+    store = make(tmp_path / "store")
+    writer: Any = store.open("a.txt", "wb")
+    writer.write(b"abcdef")
+    real = getattr(writer.sink, method)
+
+    def interrupted(number: int) -> None:
+        real(number)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(writer.sink, method, interrupted)
+        writer.seek(1)
+        writer.truncate(2) if method == "truncate" else writer.read(2)
+    if method == "truncate":
+        with pytest.raises(OSError, match="because a write failed"):
+            writer.close()
+        assert not store.exists("a.txt")
+        return
+    # Where the sink was before the interrupted call.
+    position, expected = {"seek": (6, b"abcdefX"), "read": (1, b"aXcdef")}[method]
+    writer.seek(position)
+    writer.write(b"X")
+    writer.close()
+    assert b"".join(store.stream("a.txt")) == expected
+
+
+@every_store
 def test_formats_that_seek_can_be_written(
     make: Callable[[Path], DeliveryStoreMixin], tmp_path: Path
 ) -> None:
