@@ -613,7 +613,7 @@ GUARDS: list[Guard] = [
         "storages/spool.py",
         "            on_disk.seek(position)\n",
         "",
-        (f"{WRITERS}test_writer_behaves_like_a_file",),
+        (f"{WRITERS}test_spool_keeps_its_position_when_it_moves_to_the_disk",),
     ),
     Guard(
         "storages/_django.py",

@@ -114,6 +114,16 @@ def test_writer_stores_nothing_else_after_an_interruption(
     assert b"".join(store.stream("a.txt")) == expected
 
 
+def test_spool_keeps_its_position_when_it_moves_to_the_disk() -> None:
+    """The write that exceeds the memory begins before the end."""
+    store = MemoryDeliveryStore()
+    with store.open("a.bin", "wb") as writer:
+        writer.write(b"a" * MEMORY)
+        writer.seek(MEMORY - 1)
+        writer.write(b"bb")
+    assert b"".join(store.stream("a.bin")) == b"a" * (MEMORY - 1) + b"bb"
+
+
 @every_store
 def test_formats_that_seek_can_be_written(
     make: Callable[[Path], DeliveryStoreMixin], tmp_path: Path
