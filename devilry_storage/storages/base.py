@@ -186,7 +186,8 @@ class DeliveryStoreMixin(StorageContract):
 
         At most one folder's entries are in memory. Raises InvalidName.
         """
-        return self.with_fixed_location()._scan(self._folder(prefix))
+        prefix = self._folder(prefix)
+        return self.with_fixed_location()._scan(prefix)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
         left = [prefix]
