@@ -15,6 +15,10 @@ class InvalidName(SuspiciousFileOperation, ValueError):
     """A storage name is not a valid relative name. No store accepts it."""
 
 
+class InvalidNameType(InvalidName, TypeError):
+    """A storage name is neither text nor a path. Django's storages raise TypeError."""
+
+
 class InvalidFilename(ValueError):
     """A filename would be dangerous or unusable as the name of a download."""
 

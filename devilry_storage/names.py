@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 
-from .exceptions import InvalidFilename, InvalidName
+from .exceptions import InvalidFilename, InvalidName, InvalidNameType
 
 # The folder for a store's own files (temporary files), which no listing contains.
 RESERVED = ".devilry-storage"
@@ -60,7 +60,7 @@ def _text(name: object) -> str | None:
 
 
 def validate_storage_name(name: str | os.PathLike[str]) -> str:
-    """Return ``name`` if it is a valid relative storage name; raise InvalidName otherwise.
+    """Return ``name`` as text if it is a valid relative storage name; raise InvalidName otherwise.
 
     A valid name refers to the same file on every backend. Its parts are separated by single
     slashes, and none of them is empty, ``.`` or ``..``. It has no backslashes and no control
@@ -87,7 +87,7 @@ def validate_storage_name(name: str | os.PathLike[str]) -> str:
         reason = f"names that begin with '{RESERVED}' are the store's own"
     else:
         return text
-    raise InvalidName(
+    raise (InvalidNameType if text is None else InvalidName)(
         f"{_quoted(name)} is not a valid storage name: {reason}. "
         "Use a relative name such as 'folder/file.txt'."
     )

@@ -13,30 +13,41 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files import File
-from django.core.files.storage import Storage
+from django.core.files.storage import FileSystemStorage, Storage
 from django.utils.deconstruct import deconstructible
 
 from ..exceptions import InvalidName
 from ..layout import Layout
 from ..names import validate_storage_name
 from .content import as_binary, rereadable, seekable
-from .free_names import first_free
+from .free_names import ALTERNATIVE_NAMES, alternative_names, first_free
 from .protocols import hier_layout, stored_name
 from .reader import READ_MODES, Reader
 from .spool import MEMORY
 from .view_urls import stored_url
 
-# Bounds the loop if get_alternative_name() keeps returning names that are taken.
-ALTERNATIVE_NAMES = 100
-
 _WRITE_MODES = {"wb", "w", "wt"}
 
 
-def _with_slashes(name: Any) -> Any:
+def _as_text(name: Any) -> Any:
     # Other types are left to be rejected: str(None) would be a valid name.
-    if isinstance(name, os.PathLike):
-        name = os.fspath(name)
+    return os.fspath(name) if isinstance(name, os.PathLike) else name
+
+
+def _with_slashes(name: Any) -> Any:
+    name = _as_text(name)
     return name.replace("\\", "/") if isinstance(name, str) else name
+
+
+def _without_slash(name: Any) -> Any:
+    return name.removesuffix("/") if isinstance(name, str) else name
+
+
+def named(name: Any) -> str:
+    """Validate the name of a file that is to be deleted."""
+    if not name:
+        raise InvalidName("The name must be given to delete().")
+    return validate_storage_name(name)
 
 
 @deconstructible
@@ -117,42 +128,97 @@ class StorageContract(Storage):
             content = File(content, name)
         # Validated before a byte is read or written.
         name = validate_storage_name(_with_slashes(name))
-        return validate_storage_name(
-            self._create_first(self._candidates(name, max_length), content)
-        )
+        if self._overrides_save():
+            name = self._save(  # type: ignore[attr-defined]  # the subclass's
+                self.get_available_name(name, max_length=max_length), content
+            )
+        else:
+            name = self._create_first(self._names(name, max_length), content)
+        return validate_storage_name(name)
+
+    def _overrides_save(self) -> bool:
+        """Return whether a subclass overrides ``_save()`` of a store that creates files itself."""
+        found = False
+        for cls in type(self).__mro__:
+            if "_create" in vars(cls) or "_create_first" in vars(cls):
+                # StorageContract's own calls _save().
+                return found and cls is not StorageContract
+            found = found or "_save" in vars(cls)
+        return False
+
+    def _overrides(self, method: str) -> bool:
+        """Return whether a subclass or a mixin overrides a method of Django's storages.
+
+        A class after this one that has ``exists()`` is a backend, which is not asked.
+        """
+        if method in vars(self):
+            return True
+        is_subclass = True
+        for cls in type(self).__mro__:
+            if cls is StorageContract:
+                is_subclass = False
+            elif method in vars(cls):
+                return is_subclass or "exists" not in vars(cls)
+        return False
+
+    def _names(self, name: str, max_length: int | None) -> Iterator[str]:
+        """Yield the names that ``save()`` tries: first those of an overridden method of Django's.
+
+        A name that such a method returns may be taken, and is never overwritten.
+        """
+        chosen: set[str] = set()
+        if self._overrides("get_available_name") or self._overrides("is_name_available"):
+            while len(chosen) < ALTERNATIVE_NAMES:
+                found = self.get_available_name(name, max_length=max_length)
+                found = validate_storage_name(_with_slashes(found))
+                if found in chosen:
+                    break
+                chosen.add(found)
+                yield found
+        yield from self._candidates(name, max_length, fresh=bool(chosen))
 
     def _candidates(
         self, name: str, max_length: int | None = None, *, fresh: bool = False
     ) -> Iterator[str]:
         """Yield the name (unless ``fresh``), then alternatives of it."""
         name = validate_storage_name(name)
-        if not fresh and (max_length is None or len(name) <= max_length):
+        if not fresh and not (max_length and len(name) > max_length):
             yield name
-        folder, leaf = posixpath.split(name)
-        root, extension = posixpath.splitext(leaf)
-        for _ in range(ALTERNATIVE_NAMES):
-            # Overridable, so its result is validated like the name itself.
-            leaf = self.get_alternative_name(root, extension)
-            excess = len(posixpath.join(folder, leaf)) - (max_length or 0)
-            if max_length is not None and excess > 0:
-                root = root[:-excess]
-                if not root:
-                    raise InvalidName(
-                        f"Cannot shorten {name!r} to {max_length} characters: give the field a "
-                        "larger max_length."
-                    )
-                leaf = self.get_alternative_name(root, extension)
-            yield validate_storage_name(posixpath.join(folder, leaf))
-        raise FileExistsError(f"{name!r} and {ALTERNATIVE_NAMES} alternative names are taken.")
+        yield from alternative_names(name, max_length, self.get_alternative_name)
 
     def exists(self, name: Any) -> bool:
-        """Return whether there is a file of this name, or the content of this FileMeta."""
+        """Return whether there is a file of this name, or the content of this FileMeta.
+
+        Folders are not files, so this returns False for them. It returns True for the top, which
+        ``collectstatic`` asks for.
+        """
         if hasattr(name, "key_ids"):
             name = stored_name(name)
             if name is None:
                 return False
+        if self._is_top(name):
+            return True
         name = validate_storage_name(name)
         return super().exists(name) and not self._is_folder(name)
+
+    def _is_top(self, path: Any) -> bool:
+        """Return whether the path is ``""``, ``Path("")`` or the store's location."""
+        if isinstance(path, os.PathLike):
+            path = os.fspath(path)
+            if path == os.curdir:  # Path(""); the text "." is not a valid name
+                return True
+        return path == "" or self._is_location(path)
+
+    def _is_location(self, path: Any) -> bool:
+        if not isinstance(self, FileSystemStorage) or not isinstance(path, str):
+            return False
+        return os.path.isabs(path) and path == self.location
+
+    def _folder(self, path: Any) -> str:
+        """Return the name of a folder, ``""`` for the top; a slash may follow it."""
+        if self._is_top(path):
+            return ""
+        return validate_storage_name(_without_slash(_as_text(path)))
 
     def _is_folder(self, name: str) -> bool:
         """Return whether the name is that of a folder, for which some backends' exists() is True.
@@ -175,13 +241,14 @@ class StorageContract(Storage):
 
     def delete(self, name: str) -> None:
         """Remove the file now; missing files and folders are ignored."""
-        name = validate_storage_name(name)
+        name = named(name)
         if not self._is_folder(name):
             super().delete(name)
 
     def size(self, name: str) -> int:
         """Return the size in bytes; FileNotFoundError if there is no file."""
-        with self._missing_is_reported(validate_storage_name(name)):
+        name = validate_storage_name(name)
+        with self._missing_is_reported(name):
             return super().size(name)
 
     @property
@@ -198,42 +265,46 @@ class StorageContract(Storage):
         If the backend has none, it is that of the view of ``devilry_storage.urls``, which serves
         the files of a site's own fields to users who may see their rows.
         """
-        name = name and validate_storage_name(name)
-        if name and not self.has_own_url:
-            return stored_url(self, name)
+        if name:
+            name = _as_text(name)
+            validate_storage_name(_without_slash(name))
+            if not self.has_own_url:
+                return stored_url(self, validate_storage_name(name))
         return super().url(name)
 
     def path(self, name: str) -> str:
         """Return the file's path if the store is on disk; ``""`` is the top."""
         # Django's InMemoryStorage calls path() with its own location when it is created.
         own = getattr(self, "_location", None) or settings.MEDIA_ROOT
-        if name and name != own:
-            validate_storage_name(name)
-        return super().path(name)
+        return super().path(name if name == own else self._folder(name))
 
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
         """Return (folders, files) of a folder (``""``: the top); ``([], [])`` if it is missing."""
         try:
-            return super().listdir(validate_storage_name(path) if path else "")
+            return super().listdir(self._folder(path))
         # FileExistsError: InMemoryStorage, if the name is that of a file.
         except (FileNotFoundError, NotADirectoryError, FileExistsError):
             return [], []
 
     def get_accessed_time(self, name: str) -> datetime:
-        with self._missing_is_reported(validate_storage_name(name)):
+        name = validate_storage_name(name)
+        with self._missing_is_reported(name):
             return super().get_accessed_time(name)
 
     def get_created_time(self, name: str) -> datetime:
-        with self._missing_is_reported(validate_storage_name(name)):
+        name = validate_storage_name(name)
+        with self._missing_is_reported(name):
             return super().get_created_time(name)
 
     def get_modified_time(self, name: str) -> datetime:
-        with self._missing_is_reported(validate_storage_name(name)):
+        name = validate_storage_name(name)
+        with self._missing_is_reported(name):
             return super().get_modified_time(name)
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
-        """Return a free name; a backend's own method may return a taken one to overwrite it."""
-        return Storage.get_available_name(self, name, max_length)
+        """Return a free name: the backend's choice, unless it is taken, which would overwrite."""
+        found = super().get_available_name(name, max_length)
+        return Storage.get_available_name(self, name, max_length) if self.exists(found) else found
 
     @contextmanager
     def _missing_is_reported(self, name: str) -> Iterator[None]:

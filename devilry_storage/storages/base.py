@@ -186,8 +186,7 @@ class DeliveryStoreMixin(StorageContract):
 
         At most one folder's entries are in memory. Raises InvalidName.
         """
-        if prefix:
-            validate_storage_name(prefix)
+        prefix = self._folder(prefix)
         return self.with_fixed_location()._scan(prefix)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
@@ -207,8 +206,7 @@ class DeliveryStoreMixin(StorageContract):
         otherwise numbers by their value and then names. The page of a name that is not a folder
         is empty. Raises InvalidName, and ValueError for an invalid limit.
         """
-        if folder:
-            validate_storage_name(folder)
+        folder = self._folder(folder)
         if not 1 <= limit <= LONGEST_PAGE:
             raise ValueError(f"Invalid limit '{limit}' of a page: use 1 to {LONGEST_PAGE}.")
         return self._page(folder, after, limit)

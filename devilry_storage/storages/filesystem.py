@@ -5,25 +5,35 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urljoin
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage
+from django.utils.functional import Promise
 
 from ..conf import conf
 from ..exceptions import UnsafeEntry
 from ..layout import FlatLayout, Layout
 from ..names import validate_storage_name
+from ._django import named
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
 from .free_names import first_free
-from .options import check_bool, check_interval, check_mode, check_path, check_text, refuse_unknown
+from .options import (
+    check_bool,
+    check_interval,
+    check_mode,
+    check_path,
+    check_text,
+    refuse_overwriting,
+    refuse_unknown,
+)
 from .own import TreeObjects, is_expected
 from .protocols import Entry, Page, hier_layout
 from .reader import Reader
@@ -38,6 +48,24 @@ def _folders(path: str) -> list[str]:
     return path.split("/") if path else []
 
 
+Value = TypeVar("Value")
+
+
+class _Computed(Generic[Value]):
+    """A property that is computed at each access, until a value is assigned to it.
+
+    FileSystemStorage caches its values, so it misses changed settings. Both can be assigned.
+    """
+
+    def __init__(self, compute: Callable[[Any], Value]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    # Not a data descriptor: an assigned value is in the instance's dictionary, and is found first.
+    def __get__(self, instance: Any, owner: type) -> Value:
+        return self if instance is None else self._compute(instance)  # type: ignore[return-value]
+
+
 class _TreeStorage(FileSystemStorage):
     """Django's Storage API on a :class:`Tree`, for validated names."""
 
@@ -45,33 +73,35 @@ class _TreeStorage(FileSystemStorage):
     _fixed_tree: Tree | None = None
     # Attributes of FileSystemStorage that are missing in the stubs.
     _location: str | os.PathLike[str] | None
-    _base_url: str | None
+    _base_url: str | Promise | None
 
-    # Plain properties, not cached ones as in FileSystemStorage: settings are read when used.
-
-    @property
+    @_Computed
     def base_location(self) -> str:
         """The folder of the store; ImproperlyConfigured if none is configured."""
-        location = self._location or self._default_location()
+        return os.fspath(self._required(self._location or self._default_location()))
+
+    def _required(self, location: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
         if not location:
             raise ImproperlyConfigured(
                 f"{type(self).__name__} has no location: give it the option 'location', or set "
                 "DELIVERY_STORE_ROOT to a folder outside of MEDIA_ROOT."
             )
-        return os.fspath(location)
+        return location
 
     def _default_location(self) -> str | os.PathLike[str] | None:
         return conf.delivery_store_root or settings.MEDIA_ROOT
 
-    @property
+    @_Computed
     def location(self) -> str:
+        """The absolute path of the folder; StaticFilesStorage without STATIC_ROOT sets None."""
         return os.path.abspath(self.base_location)
 
-    @property
-    def base_url(self) -> str | None:  # type: ignore[override]
+    @_Computed
+    def base_url(self) -> str | None:  # type: ignore[override]  # may be None in Django, too
         """The option, else the URL of a location in MEDIA_ROOT, else None."""
         if self._base_url is not None:
-            return self._base_url if self._base_url.endswith("/") else f"{self._base_url}/"
+            url = str(self._base_url)  # may be lazy
+            return url if url.endswith("/") else f"{url}/"
         media = os.fspath(settings.MEDIA_ROOT)
         if not media or not settings.MEDIA_URL:
             return None
@@ -85,7 +115,7 @@ class _TreeStorage(FileSystemStorage):
     @property
     def _tree(self) -> Tree:
         return self._fixed_tree or Tree(
-            self.location,
+            os.fspath(self._required(self.location)),
             self.file_permissions_mode,
             self.directory_permissions_mode,
             durable=bool(self.durable),
@@ -140,12 +170,13 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
 
     size_costs_request = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # FileSystemStorage's arguments and the own ones
         self,
         location: str | os.PathLike[str] | None = None,
-        base_url: str | None = None,
+        base_url: str | Promise | None = None,
         file_permissions_mode: int | None = None,
         directory_permissions_mode: int | None = None,
+        allow_overwrite: bool = False,
         *,
         durable: bool = True,
         identity: bool = True,
@@ -156,11 +187,12 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         check_text(self, "base_url", base_url)
         check_mode(self, "file_permissions_mode", file_permissions_mode)
         check_mode(self, "directory_permissions_mode", directory_permissions_mode)
+        refuse_overwriting(self, "allow_overwrite", allow_overwrite)
         check_bool(self, "durable", durable)
         check_bool(self, "identity", identity)
         super().__init__(
             location=location,
-            base_url=base_url,
+            base_url=base_url,  # type: ignore[arg-type]  # Django accepts lazy strings
             file_permissions_mode=file_permissions_mode,
             directory_permissions_mode=directory_permissions_mode,
         )
@@ -169,6 +201,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
 
     def with_fixed_location(self) -> _DiskStore:
         return self._at(self._tree)
+
+    def _save(self, name: str, content: File[Any]) -> str:
+        return self._create_first(self._candidates(name), content)
 
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         staged = self._sink()
@@ -218,7 +253,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         self._delete_of_size(name, None)
 
     def _delete_of_size(self, name: str, size: int | None) -> None:
-        name = validate_storage_name(name)
+        name = named(name)
         self._tree.remove(name, prune=self.is_key(name), size=size)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
@@ -277,11 +312,13 @@ class FsDeliveryStore(_DiskStore):
 
     ``location`` (str or path)
         the folder; the default is ``DELIVERY_STORE_ROOT``, else ``MEDIA_ROOT``.
-    ``base_url`` (str)
+    ``base_url`` (str, may be lazy)
         the URL at which the folder is public; the default is its URL below ``MEDIA_URL`` if it is
         in ``MEDIA_ROOT``, else None.
     ``file_permissions_mode``, ``directory_permissions_mode`` (int)
         as in Django's ``FileSystemStorage``; 0o640 and 0o750 are recommended.
+    ``allow_overwrite`` (False)
+        accepted, because it is what the store does; True is refused.
     ``durable`` (bool, default True)
         fsync before ``save()`` returns; False only for data that may be lost in a power cut.
     ``identity`` (bool, default True)
@@ -311,9 +348,10 @@ class FsHierDeliveryStore(_DiskStore):
     def __init__(  # noqa: PLR0913  # FileSystemStorage's arguments and the own ones
         self,
         location: str | os.PathLike[str] | None = None,
-        base_url: str | None = None,
+        base_url: str | Promise | None = None,
         file_permissions_mode: int | None = None,
         directory_permissions_mode: int | None = None,
+        allow_overwrite: bool = False,
         *,
         interval: int | None = None,
         durable: bool = True,
@@ -327,6 +365,7 @@ class FsHierDeliveryStore(_DiskStore):
             base_url,
             file_permissions_mode,
             directory_permissions_mode,
+            allow_overwrite,
             durable=durable,
             identity=identity,
             **unknown,

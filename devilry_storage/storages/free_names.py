@@ -5,6 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from django.core.files.storage import Storage
+
+from ..names import validate_storage_name
+
+# Bounds the loop if get_alternative_name() keeps returning names that are taken.
+ALTERNATIVE_NAMES = 100
+
+
+class _Namer(Storage):
+    """Makes alternative names as the installed Django does, without asking a backend."""
+
+    def __init__(self, taken: str, alternative: Callable[[str, str], str]) -> None:
+        self._taken = {taken}
+        self._alternative = alternative
+        self._calls = 0
+
+    def exists(self, name: str) -> bool:
+        return name in self._taken
+
+    def get_alternative_name(self, file_root: str, file_ext: str) -> str:
+        self._calls += 1
+        if self._calls > 2 * ALTERNATIVE_NAMES:  # shortening calls it twice
+            raise FileExistsError(f"All alternative names of {file_root + file_ext!r} are taken.")
+        return self._alternative(file_root, file_ext)
+
+    def next_name(self, name: str, max_length: int | None) -> str:
+        found = validate_storage_name(self.get_available_name(name, max_length))
+        self._taken.add(found)
+        return found
+
+
+def alternative_names(
+    name: str, max_length: int | None, alternative: Callable[[str, str], str]
+) -> Iterator[str]:
+    """Yield alternatives of a valid name, as Django makes them.
+
+    ``alternative`` is the store's ``get_alternative_name()``. Raises SuspiciousFileOperation if
+    ``max_length`` leaves no room, and FileExistsError after many names.
+    """
+    namer = _Namer(name, alternative)
+    for _ in range(ALTERNATIVE_NAMES):
+        yield namer.next_name(name, max_length)
+    raise FileExistsError(f"{name!r} and {ALTERNATIVE_NAMES} alternative names are taken.")
+
 
 def first_free(names: Iterable[str], create: Callable[[str], str]) -> str:
     """Create a file under the first name that is free, and return the name.

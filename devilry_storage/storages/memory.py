@@ -103,6 +103,9 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
     def layout(self) -> Layout:
         return hier_layout(self._interval)
 
+    def _save(self, name: str, content: File[Any]) -> str:
+        return self._create_first(self._candidates(name), content)
+
     def _create(self, name: str, content: File[Any]) -> str:
         data = b"".join(read_chunks(content))
         with self._lock:

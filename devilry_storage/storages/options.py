@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import Promise
 
 
 def _invalid(store: object, option: str, value: object, remedy: str) -> ImproperlyConfigured:
@@ -33,9 +34,21 @@ def check_path(store: object, option: str, value: object) -> None:
 
 
 def check_text(store: object, option: str, value: object) -> None:
-    """Raise ImproperlyConfigured unless the value is None or a string."""
-    if value is not None and not isinstance(value, str):
+    """Raise ImproperlyConfigured unless the value is None or a string, which may be lazy."""
+    if value is not None and not isinstance(value, (str, Promise)):
         raise _invalid(store, option, value, "use a string")
+
+
+def refuse_overwriting(store: object, option: str, value: object) -> None:
+    """Raise ImproperlyConfigured unless the value is False."""
+    if value is not False:
+        raise _invalid(
+            store,
+            option,
+            value,
+            "use False, because save() never overwrites a file. To replace an ordinary file, "
+            "write it with open(name, 'wb')",
+        )
 
 
 def check_bool(store: object, option: str, value: object) -> None:

@@ -47,12 +47,14 @@ class Spool(_BytesFile):
         _write_all(self.file, data)
 
     def _move_to_disk(self, waiting: io.BytesIO) -> None:
+        position = waiting.tell()
         # Unbuffered: a forked child that exits would write its copy of the buffer again.
         on_disk = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by close()
         try:
             waiting.seek(0)
             while chunk := waiting.read(CHUNK_SIZE):
                 _write_all(on_disk, chunk)
+            on_disk.seek(position)
         except BaseException:
             on_disk.close()
             raise

@@ -15,7 +15,7 @@ from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, split, sync
 
 logger = logging.getLogger("devilry_storage")
 
-_TEMP = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
+_TEMP = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -71,6 +71,15 @@ class Staged:
         view = memoryview(data).cast("B")
         while view:
             view = view[os.write(self._fd, view) :]
+
+    def read(self, size: int) -> bytes:
+        return os.read(self._fd, size)
+
+    def seek(self, position: int) -> None:
+        os.lseek(self._fd, position, os.SEEK_SET)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
 
     def create(self, name: str, sha256: str = "") -> str:
         self._seal()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from django.core.files import File
 
-from .chunks import as_bytes
+from .chunks import CHUNK_SIZE, as_bytes
 from .processes import Owner
 from .spool import MEMORY, Spool
 
@@ -26,9 +26,18 @@ logger = logging.getLogger("devilry_storage")
 
 
 class Sink(Protocol):
-    """Keeps the bytes of a writer until they are published."""
+    """Keeps the bytes of a writer until they are published.
+
+    ``write`` and ``read`` begin at the position that the call before left, or at that of ``seek``.
+    """
 
     def write(self, data: bytes) -> object: ...
+
+    def read(self, size: int) -> bytes: ...
+
+    def seek(self, position: int) -> object: ...
+
+    def truncate(self, size: int) -> object: ...
 
     def create(self, name: str, sha256: str) -> str:
         """Publish under the name and return it, or raise FileExistsError if it is taken.
@@ -60,6 +69,16 @@ class SpoolSink:
     def write(self, data: bytes) -> None:
         self.spool.add(data)
 
+    def read(self, size: int) -> bytes:
+        data: bytes = self.spool.read(size)
+        return data
+
+    def seek(self, position: int) -> None:
+        self.spool.seek(position)
+
+    def truncate(self, size: int) -> None:
+        self.spool.truncate(size)
+
     def create(self, name: str, sha256: str) -> str:
         return self._create(name, self.spool, sha256)
 
@@ -78,7 +97,7 @@ def _in_flight() -> list[BaseException]:
 
 
 class Writer(_AnyFile):
-    """A file that is written as a whole or not at all.
+    """A file that is written as a whole or not at all. It can seek, and read what it has written.
 
     Only a clean ``close()`` publishes the bytes. The store stays as it was if an exception leaves
     ``with``, ``contextlib.closing``, ``try/finally`` or an ``ExitStack``, if the writer is
@@ -109,7 +128,10 @@ class Writer(_AnyFile):
         self.mode = mode
         self._publish = publish
         self._size = 0
-        self._hash = hashlib.sha256()
+        # Where the next call reads or writes, and where the sink does.
+        self._position = self._sink_position = 0
+        # Of all bytes; None if they were not written in order, until they are read again.
+        self._hash: hashlib._Hash | None = hashlib.sha256()
         self._closed = False
         self._broken = False
         self._owner = Owner()
@@ -129,7 +151,16 @@ class Writer(_AnyFile):
 
     @property
     def sha256(self) -> str:
-        return self._hash.hexdigest()
+        return self._hashed().hexdigest()
+
+    def _hashed(self) -> hashlib._Hash:
+        if self._hash is None:
+            self._owner.require(self.name)
+            digest = hashlib.sha256()
+            for start in range(0, self._size, CHUNK_SIZE):
+                digest.update(self._read_at(start, min(CHUNK_SIZE, self._size - start)))
+            self._hash = digest
+        return self._hash
 
     @property
     def closed(self) -> bool:
@@ -137,20 +168,92 @@ class Writer(_AnyFile):
 
     def write(self, data: Any) -> int:
         """Write bytes, or text as UTF-8; return the number of bytes or characters written."""
-        self._owner.require(self.name)
-        if self._closed:
-            raise ValueError(f"The writer of {self.name!r} is closed: open another one.")
+        self._require_open()
         if not isinstance(data, str):
             data = memoryview(data).cast("B")
         chunk = as_bytes(data)
         try:
+            self._move(self._position)
             self.sink.write(chunk)
-            self._hash.update(chunk)
-            self._size += len(chunk)
+            if self._hash is not None and self._position == self._size:
+                self._hash.update(chunk)
+            else:
+                self._hash = None
+            self._position += len(chunk)
+            self._sink_position = self._position
+            self._size = max(self._size, self._position)
         except BaseException:
             self._broken = True
             raise
         return len(data)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return bytes that were written, from the position on: all, or at most ``size``."""
+        self._require_open()
+        if "b" not in self.mode:
+            raise io.UnsupportedOperation(f"The writer of {self.name!r} only writes text.")
+        rest = max(self._size - self._position, 0)
+        data = self._read_at(self._position, rest if size is None or size < 0 else min(size, rest))
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the position of the next ``read()`` or ``write()``, and return it."""
+        self._require_open()
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if begin + offset < 0:
+            raise ValueError(f"Cannot seek to {begin + offset} in {self.name!r}: use 0 or more.")
+        self._position = begin + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file ``size`` bytes long, or as long as the position, and return its size."""
+        self._require_open()
+        size = self._position if size is None else size
+        if size > self._size:
+            position, self._position = self._position, size - 1
+            self.write(b"\0")
+            self._position = position
+        else:
+            self._hash = None
+            try:
+                self.sink.truncate(size)
+                self._size = size
+            except BaseException:
+                self._broken = True
+                raise
+        return size
+
+    def _require_open(self) -> None:
+        self._owner.require(self.name)
+        if self._closed:
+            raise ValueError(f"The writer of {self.name!r} is closed: open another one.")
+
+    def _move(self, position: int) -> None:
+        if position != self._sink_position:
+            self._sink_position = -1  # unknown, if this is interrupted
+            self.sink.seek(position)
+            self._sink_position = position
+
+    def _read_at(self, position: int, size: int) -> bytes:
+        self._move(position)
+        self._sink_position = -1  # see above
+        end = position + size
+        chunks = []
+        while size > 0:
+            chunk = self.sink.read(size)
+            if not chunk:
+                raise OSError(
+                    f"Bytes of {self.name!r} that were written are missing, so it is not stored: "
+                    "write it again."
+                )
+            chunks.append(chunk)
+            size -= len(chunk)
+        self._sink_position = end
+        return b"".join(chunks)
 
     def writelines(self, lines: Iterable[Any]) -> None:
         for line in lines:
@@ -184,6 +287,7 @@ class Writer(_AnyFile):
                     raise OSError(
                         f"Cannot store {self.name!r}, because a write failed: open another writer."
                     )
+                self._hashed()
                 self._publish(self)
             finally:
                 self.sink.discard()
@@ -221,22 +325,20 @@ class Writer(_AnyFile):
                 )
 
     def readable(self) -> bool:
-        return False
+        return "b" in self.mode
 
     def writable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
-        return False
+        return True
 
     def flush(self) -> None:
         """Do nothing; only close() publishes."""
 
-    def tell(self) -> int:
-        return self._size
-
     def _unsupported(self, *args: object, **kwargs: object) -> NoReturn:
-        raise io.UnsupportedOperation(f"The writer of {self.name!r} only writes sequentially.")
+        raise io.UnsupportedOperation(
+            f"The writer of {self.name!r} has no lines, chunks or file descriptor: use read()."
+        )
 
-    read = readline = readlines = readinto = seek = truncate = _unsupported
-    fileno = open = chunks = __iter__ = _unsupported
+    readline = readlines = readinto = fileno = open = chunks = __iter__ = _unsupported

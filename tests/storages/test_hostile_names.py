@@ -24,7 +24,7 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage
 
 from devilry_storage.exceptions import InvalidFilename, InvalidName
-from devilry_storage.names import validate_filename, validate_storage_name
+from devilry_storage.names import is_storage_name, validate_filename, validate_storage_name
 from devilry_storage.storages import (
     DeliveryStoreMixin,
     FsDeliveryStore,
@@ -126,6 +126,9 @@ class Untouchable:
 
     location = base_location
 
+    def _is_location(self, path: object) -> bool:
+        return False  # a comparison with the location does not access it
+
 
 class UntouchableFs(Untouchable, FsDeliveryStore):
     """The flat store on disk."""
@@ -164,7 +167,6 @@ CALLS: dict[str, Call] = {
     "open r": lambda store, name: store.open(name, "r"),
     "open wb": lambda store, name: store.open(name, "wb"),
     "open w": lambda store, name: store.open(name, "w"),
-    "exists": lambda store, name: store.exists(name),
     "delete": lambda store, name: store.delete(name),
     "size": lambda store, name: store.size(name),
     "get_accessed_time": lambda store, name: store.get_accessed_time(name),
@@ -175,14 +177,18 @@ CALLS: dict[str, Call] = {
 }
 # For these methods an empty name means the top of the store, or no content.
 CALLS_WITH_A_NAME: dict[str, Call] = {
-    "listdir": lambda store, name: store.listdir(name),
-    "url": lambda store, name: store.url(name),
-    "path": lambda store, name: store.path(name),
-    "scan": lambda store, name: store.scan(name),
+    "exists": lambda store, name: store.exists(name),
     "exists of a FileMeta": lambda store, name: store.exists(PlainFileMeta(store, 1, 1, name)),
     "read_open": lambda store, name: store.read_open(PlainFileMeta(store, 1, 1, name)),
     "remove": lambda store, name: store.remove(PlainFileMeta(store, 1, 1, name)),
     "copy": copy_from,
+}
+# These accept one slash after the name of a folder.
+CALLS_OF_FOLDERS: dict[str, Call] = {
+    "listdir": lambda store, name: store.listdir(name),
+    "url": lambda store, name: store.url(name),
+    "path": lambda store, name: store.path(name),
+    "scan": lambda store, name: store.scan(name),
 }
 SAVES: dict[str, Call] = {
     "save": lambda store, name: store.save(name, ContentFile(b"x")),
@@ -203,10 +209,15 @@ class Named(ContentFile):  # type: ignore[type-arg]  # generic in the stubs only
         raise Touched
 
 
+def is_folder(name: str) -> bool:
+    return name.endswith("/") and is_storage_name(name.removesuffix("/"))
+
+
 def calls_of(line: Hostile) -> dict[str, Call]:
     return {
         **CALLS,
         **(CALLS_WITH_A_NAME if line.name else {}),
+        **(CALLS_OF_FOLDERS if line.name and not is_folder(line.name) else {}),
         **(SAVES if line.saved_as is None else {}),
     }
 

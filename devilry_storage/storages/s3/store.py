@@ -170,6 +170,9 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     # -- Storing --
 
+    def _save(self, name: str, content: File[Any]) -> str:
+        return self._create_first(self._candidates(name), content)
+
     def _create(self, name: str, content: File[Any]) -> str:
         return self._create_hashed(name, content, "")
 

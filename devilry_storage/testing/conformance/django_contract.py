@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from django.core.files import File
 from django.core.files.base import ContentFile
+from django.core.files.storage import Storage
 from django.core.files.uploadedfile import InMemoryUploadedFile
 from django.test import override_settings
 from django.utils import timezone
@@ -146,6 +149,65 @@ class DjangoContractCases(DeliveryStoreCase):
         """Django: a name from generate_filename() can be saved unchanged."""
         name = self.store.generate_filename("uploads/C&A (2). résumé.pdf")
         self.assertEqual(self.save(name), name)
+
+    def test_names_may_be_paths(self) -> None:
+        """Django: every method accepts a pathlib path as a name."""
+        path = Path("folder/file.txt")
+        self.assertEqual(self.store.save(path, ContentFile(b"data")), "folder/file.txt")  # type: ignore[arg-type]
+        calls: dict[str, Callable[[Any], Any]] = {
+            "exists": self.store.exists,
+            "size": self.store.size,
+            "get_modified_time": self.store.get_modified_time,
+            "stream": lambda name: list(self.store.stream(name)),
+            "listdir": lambda name: self.store.listdir(name.parent),
+            "scan": lambda name: list(self.store.scan(name.parent)),
+            "page": lambda name: self.store.page(name.parent),
+        }
+        for what, call in calls.items():
+            self.assertTrue(call(path), what)
+        with self.store.open(path) as file:  # type: ignore[arg-type]
+            self.assertEqual(file.read(), b"data")
+        for top in ("", Path("")):
+            self.assertEqual(self.store.listdir(top), (["folder"], []))  # type: ignore[arg-type]
+        self.store.delete(path)  # type: ignore[arg-type]
+        self.assert_absent("folder/file.txt")
+
+    def test_slash_may_follow_the_name_of_a_folder(self) -> None:
+        """Django: listdir() accepts a slash after the name of a folder, also scan() and page()."""
+        self.save("a/folder/file.txt")
+        for folder in ("a/folder", "a/folder/"):
+            self.assertEqual(self.store.listdir(folder), ([], ["file.txt"]))
+            names = [
+                entry.name for entry in (*self.store.scan(folder), *self.store.page(folder).files)
+            ]
+            self.assertEqual(names, ["a/folder/file.txt"] * 2)
+
+    def test_names_of_other_types_are_rejected(self) -> None:
+        """Django: a name that is neither text nor a path raises TypeError; None has no file."""
+        wrong: list[Any] = [None, 7, b"name.txt", ["name.txt"]]
+        for name in wrong:
+            for method in (
+                self.store.exists,
+                self.store.open,
+                self.store.size,
+                self.store.listdir,
+            ):
+                with self.assertRaises(TypeError, msg=repr(name)):
+                    method(name)
+
+    def test_alternative_names_are_djangos(self) -> None:
+        """Django: an alternative name keeps the extension that the installed Django keeps."""
+        for name in ("b.tar.gz", "a.b/c", "a/.hidden", "v1.2 final.txt"):
+            taken = self.save(name)
+            seen: list[tuple[str, str]] = []
+            with mock.patch.object(
+                type(self.store),
+                "get_alternative_name",
+                lambda store, *parts, seen=seen: seen.append(parts) or f"free{len(seen)}",
+            ):
+                self.save(name)
+                Storage.get_available_name(self.store, taken)
+            self.assertEqual(seen[0], seen[1], name)
 
     def test_available_name_is_free(self) -> None:
         """Django: get_available_name() returns a free name of at most max_length characters."""

@@ -138,6 +138,19 @@ class NeverOverwrittenCases(DeliveryStoreCase):
         self.assertNotEqual(first, second)
         self.assert_stored(first, b"first")
 
+    def test_available_name_is_asked(self) -> None:
+        """Promise 2: save() uses the name from an overridden get_available_name()."""
+        numbers = iter(range(10))
+        self.store.get_available_name = (  # type: ignore[method-assign]
+            lambda name, max_length=None: f"folder/{next(numbers)}.txt"
+        )
+        taken = [self.save("name.txt", b"%d" % number) for number in range(3)]
+        self.assertEqual(taken, ["folder/0.txt", "folder/1.txt", "folder/2.txt"])
+        numbers = iter((1, 2, 3))
+        self.assertEqual(self.save("name.txt", b"new"), "folder/3.txt")
+        for number, name in enumerate(taken):
+            self.assert_stored(name, b"%d" % number)
+
     def test_open_rejects_writing_to_keys(self) -> None:
         """Promise 2: open() rejects writing to a key, taken or free."""
         filemeta = self.stored(b"delivered")

@@ -275,6 +275,25 @@ class WriterCases(DeliveryStoreCase):
         self.assert_stored(self.key(), b"byte--" + "blå".encode())
         self.assertEqual(filemeta.size, 10)
 
+    def test_writer_can_seek(self) -> None:
+        """Promise 1: a writer can go back, as image formats do, and records the final bytes."""
+        filemeta = self.filemeta()
+        self.save("image.tif", b"old")
+        for name, open_writer in (
+            ("image.tif", lambda: self.store.open("image.tif", "wb")),
+            (self.key(), lambda: self.store.write_open(filemeta)),
+        ):
+            with open_writer() as writer:
+                writer.write(b"????" + b"x" * 300_000)
+                self.assertEqual(writer.tell(), 300_004)
+                writer.seek(0)
+                writer.write(b"head")
+                writer.seek(0, os.SEEK_END)
+                writer.write(b"tail")
+            self.assert_stored(name, b"head" + b"x" * 300_000 + b"tail")
+        self.assertEqual(filemeta.size, 300_008)
+        self.assertEqual(filemeta.sha256, hashlib.sha256(self.read(self.key())).hexdigest())
+
     def test_zip_can_be_written(self) -> None:
         """Promise 1: an archive of nine megabytes can be written through a writer."""
         member = os.urandom(900_000)

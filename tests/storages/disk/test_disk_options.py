@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import ContentFile
 from django.test import override_settings
+from django.urls import NoReverseMatch, reverse, reverse_lazy
 
+from devilry_storage.exceptions import NoURL
 from devilry_storage.storages import (
     DeliveryStoreMixin,
     FsDeliveryStore,
@@ -26,6 +29,7 @@ INVALID: dict[str, list[Any]] = {
     "directory_permissions_mode": NO_MODE,
     "interval": NO_INTERVAL,
     "durable": [None, 0, 1, "yes"],
+    "allow_overwrite": [True, None, 1],
 }
 
 
@@ -38,6 +42,38 @@ def test_invalid_option_value_is_rejected(option: str, value: Any) -> None:
         FsHierDeliveryStore(**{"location": "/srv", option: value})
     message = f"Invalid value {value!r} for option {option!r} of FsHierDeliveryStore: "
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("store", [FsDeliveryStore, FsHierDeliveryStore])
+def test_options_of_django_are_accepted(store: type[FsDeliveryStore]) -> None:
+    """Also by position; the reason is named for the one that contradicts the store."""
+    assert store("/srv", "/files", 0o640, 0o750, False).base_url == "/files/"
+    with pytest.raises(ImproperlyConfigured, match="save\\(\\) never overwrites"):
+        store("/srv", allow_overwrite=True)
+
+
+def test_base_url_may_be_lazy_and_assigned() -> None:
+    """Like that of FileSystemStorage. It is evaluated when it is used."""
+    with pytest.raises(NoReverseMatch):
+        _ = FsHierDeliveryStore("/srv", base_url=reverse_lazy("missing")).base_url
+    store = FsHierDeliveryStore("/srv", base_url=reverse_lazy("admin:index"))
+    assert store.url("a.txt") == f"{reverse('admin:index')}a.txt"
+    assert store.deconstruct()[2]["base_url"] == reverse("admin:index")
+    store.base_url = None
+    with pytest.raises(NoURL):
+        store.url("a.txt")
+
+
+def test_location_may_be_assigned(tmp_path: Path) -> None:
+    """Like that of FileSystemStorage; a changed setting resets what was assigned, as there."""
+    store = FsHierDeliveryStore(durable=False)
+    store.location = str(tmp_path)
+    store.save("a.txt", ContentFile(b"data"))
+    assert (tmp_path / "a.txt").read_bytes() == b"data"
+    assert store.exists(str(tmp_path))
+    assert store.listdir(str(tmp_path)) == ([], ["a.txt"])
+    with override_settings(MEDIA_ROOT=str(tmp_path / "media")):
+        assert store.location != str(tmp_path)
 
 
 @pytest.mark.parametrize("store", [FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore])
