@@ -30,6 +30,9 @@ QUICK = "not slow and not servers and not browser and not postgres"
 
 HERE = Path(__file__).parent
 
+# They have their own settings and need other packages: tox -e neighbours.
+collect_ignore = ["neighbours"]
+
 PLUGIN = "devilry_storage.testing.plugin"
 if PLUGIN not in sys.modules:
     # The checkout is tested without being installed, so no entry point has loaded it.

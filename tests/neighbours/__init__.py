@@ -1,0 +1,1 @@
+"""Other packages in real use with this one: ``tox -e neighbours``."""
