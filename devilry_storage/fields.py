@@ -281,36 +281,42 @@ class DeliveryFileField(models.FileField):
                 return value
             if value.field.model is self.model and value.instance.pk == instance.pk is not None:
                 return value.copy_for(instance)
-            if value:
-                return self.copy_of(value, instance)
-            value = None
-        current: DeliveryFieldFile | None = instance.__dict__.get(self.attname)
+            return self.copy_of(value, instance) if value else self._no_file(instance)
         if value is None or value == "":
-            empty = DeliveryFieldFile(instance, self, None)
-            # A row that is not saved has no file to remove. Django and libraries set a column that
-            # was not loaded to the value that the database has.
-            empty._committed = instance._state.adding or current is None
-            return empty
-        if isinstance(value, StoredName):
-            return DeliveryFieldFile(instance, self, str(value))
-        if isinstance(value, str) and current is not None:
-            if current._committed and value == current.name:
-                return current
-        elif isinstance(value, str) and instance.pk is not None:
-            # A copy of a row by its values, such as one of an earlier time.
-            named = DeliveryFieldFile(instance, self, value)
-            named._is_unproven = True
-            return named
+            return self._no_file(instance)
+        if isinstance(value, str):
+            return self._named(instance, value)
         if isinstance(value, File) or hasattr(value, "read"):
             file = value if isinstance(value, File) else File(value)
             return self.pending(instance, file, file.name)
-        hint = (
-            f"to record bytes that are in the store already, use "
-            f"{type(instance).__name__}.objects.adopt({value!r}, ...)"
-            if isinstance(value, str)
-            else "assign a File, or None to remove it"
+        raise ValueError(
+            f"Cannot assign {value!r} to {type(instance).__name__}.content: assign a File, or "
+            "None to remove it."
         )
-        raise ValueError(f"Cannot assign {value!r} to {type(instance).__name__}.content: {hint}.")
+
+    def _no_file(self, instance: Any) -> DeliveryFieldFile:
+        empty = DeliveryFieldFile(instance, self, None)
+        # A row that is not saved has no file to remove. Django and libraries set a column that was
+        # not loaded to the value that the database has.
+        empty._committed = instance._state.adding or self.attname not in instance.__dict__
+        return empty
+
+    def _named(self, instance: Any, name: str) -> DeliveryFieldFile:
+        current: DeliveryFieldFile | None = instance.__dict__.get(self.attname)
+        named = DeliveryFieldFile(instance, self, str(name))
+        if isinstance(name, StoredName):
+            return named
+        if current is None and instance.pk is not None:
+            # A copy of a row by its values, such as one of an earlier time.
+            named._is_unproven = True
+            return named
+        if current is not None and current._committed and current.name == name:
+            return current
+        model = type(instance).__name__
+        raise ValueError(
+            f"Cannot assign {name!r} to {model}.content: to record bytes that are in the store "
+            f"already, use {model}.objects.adopt({name!r}, ...)."
+        )
 
     def copy_of(self, file: DeliveryFieldFile, instance: Any) -> DeliveryFieldFile:
         """Return the stored file of another row as a pending one, so that its bytes are copied."""

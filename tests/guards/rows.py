@@ -839,8 +839,8 @@ SAVING = [
     ),
     Guard(
         "fields.py",
-        "empty._committed = instance._state.adding or current is None",
-        "empty._committed = instance._state.adding",
+        "instance._state.adding or self.attname not in instance.__dict__",
+        "instance._state.adding",
         (f"{RECEIVERS}test_values_that_django_sets_on_deferred_content_remove_nothing",),
     ),
     Guard(
@@ -1510,8 +1510,8 @@ FIELDS_AND_STORES = [
     ),
     Guard(
         "fields.py",
-        "            if value:\n                return self.copy_of(value, instance)\n",
-        "            if value:\n                return value.copy_for(instance)\n",
+        "return self.copy_of(value, instance) if value else",
+        "return value.copy_for(instance) if value else",
         (f"{ROWS}test_new_content_buries_the_old",),
     ),
     Guard(
