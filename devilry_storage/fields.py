@@ -26,9 +26,21 @@ if TYPE_CHECKING:
 
 
 class StoredName(str):
-    """A name from the database or a fixture, in contrast to one that was assigned."""
+    """A name from the database or a fixture, in contrast to one that was assigned.
 
-    __slots__ = ()
+    ``model`` is the label of the model whose row has it, ``""`` if that is not known.
+    """
+
+    __slots__ = ("model",)
+    model: str
+
+    def __new__(cls, name: str, model: str = "") -> StoredName:
+        stored = super().__new__(cls, name)
+        stored.model = model
+        return stored
+
+    def __reduce__(self) -> Any:
+        return StoredName, (str(self), self.model)
 
 
 class DeliveryFieldFile(FieldFile):
@@ -156,6 +168,8 @@ class DeliveryFieldFile(FieldFile):
     def save(self, name: str, content: Any, save: bool = True) -> None:
         """Assign ``content`` as a pending file of this name, and save the row."""
         file = content if isinstance(content, File) else File(content)
+        if isinstance(file, DeliveryFieldFile):  # perhaps this one, to be stored again
+            file = self.field.copy_of(file, self.instance)._file
         pending = self.field.pending(self.instance, file, name)
         self.__dict__.update(pending.__dict__)
         self.instance.__dict__[self.field.attname] = self
@@ -188,7 +202,8 @@ class DeliveryFieldFile(FieldFile):
                 f"Cannot pickle or deep-copy {self.instance!r}, because its upload {self.name!r} "
                 "is not saved: save it first."
             )
-        return {**super().__getstate__(), "_committed": self._committed, "_text": None}
+        state = {"_committed": self._committed, "_is_unproven": self._is_unproven}
+        return {**super().__getstate__(), **state, "_text": None}
 
 
 #: Attribute of a row while its content is stored and recorded: what is written to the column,
@@ -265,13 +280,6 @@ class DeliveryFileField(models.FileField):
             kwargs["storage"] = self.given_storage
         return name, path, args, kwargs
 
-    def contribute_to_class(  # type: ignore[override]  # as FileField's
-        self, cls: Any, name: str, **kwargs: Any
-    ) -> None:
-        super().contribute_to_class(cls, name, **kwargs)
-        if is_historical(cls):
-            signals.pre_delete.connect(_refuse_historical, sender=cls)
-
     # -- Assigning --
 
     def file_of(self, instance: Any, value: Any) -> DeliveryFieldFile:
@@ -298,24 +306,31 @@ class DeliveryFileField(models.FileField):
         empty = DeliveryFieldFile(instance, self, None)
         # A row that is not saved has no file to remove. Django and libraries set a column that was
         # not loaded to the value that the database has.
-        empty._committed = instance._state.adding or self.attname not in instance.__dict__
+        values = instance.__dict__
+        is_given = self.attname in values and not instance._state.adding
+        # A receiver of signals drops the file that is being stored.
+        empty._committed = not is_given and SAVED_CONTENT not in values
         return empty
 
     def _named(self, instance: Any, name: str) -> DeliveryFieldFile:
         current: DeliveryFieldFile | None = instance.__dict__.get(self.attname)
-        named = DeliveryFieldFile(instance, self, str(name))
-        if isinstance(name, StoredName):
-            return named
-        if current is None and instance.pk is not None:
-            # A copy of a row by its values, such as one of an earlier time.
-            named._is_unproven = True
-            return named
+        origin = name.model if isinstance(name, StoredName) else None
+        own = self.model._meta.label_lower
         if current is not None and current._committed and current.name == name:
             return current
+        # Names of other rows and models are refused: their bytes have to be copied.
+        if origin == "" or (origin == own and current is None):
+            return DeliveryFieldFile(instance, self, str(name))
+        if origin is None and current is None and instance.pk is not None:
+            # A copy of a row by its values, such as one of an earlier time.
+            named = DeliveryFieldFile(instance, self, name)
+            named._is_unproven = True
+            return named
         model = type(instance).__name__
         raise ValueError(
-            f"Cannot assign {name!r} to {model}.content: to record bytes that are in the store "
-            f"already, use {model}.objects.adopt({name!r}, ...)."
+            f"Cannot assign {str(name)!r} to {model}.content: to copy a file, assign the content "
+            "of its row; to record bytes that are in the store already, use "
+            f"{model}.objects.adopt({str(name)!r}, ...)."
         )
 
     def copy_of(self, file: DeliveryFieldFile, instance: Any) -> DeliveryFieldFile:
@@ -335,7 +350,7 @@ class DeliveryFileField(models.FileField):
     # -- Converting --
 
     def from_db_value(self, value: str | None, *args: Any) -> StoredName | None:
-        return None if value is None else StoredName(value)
+        return None if value is None else StoredName(value, self.model._meta.label_lower)
 
     def to_python(self, value: Any) -> Any:
         # Strings of fixtures are stored names.
@@ -352,7 +367,10 @@ class DeliveryFileField(models.FileField):
         if SAVED_CONTENT not in values:
             file = super(models.FileField, self).pre_save(model_instance, add)
             if not add and is_historical(self.model) and self._is_stored(file):
-                return F(self.attname)  # the row may have got another file since it was loaded
+                # The row may have got another file since it was loaded.
+                for name in {"size", "sha256"} & values.keys():
+                    values[name] = F(name)
+                return F(self.attname)
             return file
         if add:  # receivers see the pending file, but the row is inserted without
             return None
@@ -431,10 +449,19 @@ def _refuse_historical(*, sender: Any, instance: Any, **kwargs: Any) -> None:
     # Django knows a sender by its id(), which another class may have later.
     if not is_historical(sender):
         return
-    for field in sender._meta.local_fields:
+    for field in sender._meta.concrete_fields:
         if isinstance(field, DeliveryFileField) and (file := getattr(instance, field.name)):
             raise HistoricalModel(
                 f"Cannot delete {sender._meta.label} '{instance.pk}', which has the file "
                 f"{file.name!r}, with the model that a migration provides: no tombstone would be "
                 "written. Delete it with the model itself."
             )
+
+
+def _connect_historical(*, sender: Any, **kwargs: Any) -> None:
+    # Proxies and multi-table children, too: signals of a delete have their classes.
+    if is_historical(sender):
+        signals.pre_delete.connect(_refuse_historical, sender=sender)
+
+
+signals.class_prepared.connect(_connect_historical)

@@ -59,8 +59,10 @@ def restore(tombstone: Tombstone) -> Any:
     row, delivery = _row_and_delivery(model, tombstone, using, read_row)
     _check_row(row, delivery, tombstone, subject)
     name = _duplicate(tombstone, model, row, subject, using)
+    committed: list[bool] = []
     try:
         with transaction.atomic(using=using):
+            transaction.on_commit(lambda: committed.append(True), using=using)
             take_write_lock(Tombstone.objects.using(using).filter(pk=tombstone.pk), using)
             # In the same order as deletes: delivery, row, tombstone.
             row, delivery = _row_and_delivery(model, tombstone, using, lock_row)
@@ -73,6 +75,8 @@ def restore(tombstone: Tombstone) -> Any:
             send_after_commit(file_stored, row, using, name=name, size=row.size)
             _keep_without_rows(tombstone, using)
     except (IntegrityError, FileExistsError) as exception:
+        if committed:  # a hook after COMMIT has failed
+            raise
         raise NotRestorable(
             f"{subject} cannot be restored: another row has its id or filename, or its new name "
             f"was used meanwhile ({exception})."

@@ -36,7 +36,7 @@ from ..deletion.burying import (
     reserve,
     unused,
 )
-from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename
+from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename, NotCommitted
 from ..fields import SAVED_CONTENT, DeliveryFieldFile, DeliveryFileField, StoredName
 from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
@@ -65,6 +65,10 @@ class RowTaken(Exception):
     """
 
 
+class _NameIsBuried(Exception):
+    """A tombstone has the name, so that the content needs another one."""
+
+
 class FileMetaQuerySet(VisibleQuerySet):
     """Files of deliveries."""
 
@@ -77,8 +81,45 @@ class FileMetaQuerySet(VisibleQuerySet):
             self._for_write = True  # as Django does
             if buried := buried_names(self.model, names, self.db):
                 raise named_by_tombstone(buried.pop())
+        if "content" in (kwargs.get("update_fields") or ()):
+            raise NotCommitted(
+                f"Cannot update the content of {self.model._meta.label} in bulk: leave it out of "
+                "update_fields, and save each row with a new file."
+            )
         created: list[Any] = super().bulk_create(objs, *args, **kwargs)
         return created
+
+    def bulk_update(
+        self, objs: Iterable[Any], fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> int:
+        """Update rows as Django does, without their content, size and SHA-256.
+
+        Raises NotCommitted for an instance that has another file than its row.
+        """
+        objs, names = list(objs), set(fields)
+        if "content" in names:
+            self._for_write = True  # as Django does
+            rows = stored_rows(self.model, self.db).filter(pk__in=[row.pk for row in objs])
+            stored = dict(rows.values_list("pk", "content"))
+            for row in objs:
+                if not row.content._committed or row.content.name != stored.get(row.pk):
+                    raise NotCommitted(
+                        f"Cannot record the file of {row!r} with bulk_update(), because its row "
+                        f"has {stored.get(row.pk)!r}: save the instance, or load it again."
+                    )
+        updated: int = super().bulk_update(objs, sorted(names - CONTENT_FIELDS), *args, **kwargs)
+        return updated
+
+    def update(self, **kwargs: Any) -> int:
+        """Update rows as Django does; NotCommitted for ``content`` that is not an expression."""
+        content = kwargs.get("content")
+        if "content" in kwargs and not hasattr(content, "resolve_expression"):
+            raise NotCommitted(
+                f"Cannot record the file {str(content)!r} with update(): assign it to an instance "
+                "and save that; use content.delete() to remove a file, and adopt() for a file "
+                "that is in the store already."
+            )
+        return super().update(**kwargs)
 
     def adopt(self, name: str, *, sha256: str | None = None, **fields: Any) -> Any:
         """Record a file that is in the store already, under any valid name, and return the row.
@@ -219,7 +260,10 @@ class AbstractFileMeta(models.Model):
         only if ``update_fields`` names them.
         """
         using = using or database_of(self)
-        update_fields = None if update_fields is None else frozenset(update_fields)
+        if update_fields is not None:
+            # Django accepts the names of columns, too.
+            names = {field.attname: field.name for field in self._meta.concrete_fields}
+            update_fields = frozenset(names.get(name, name) for name in update_fields)
         updating = force_update or update_fields is not None
         if force_insert and updating:
             raise ValueError(
@@ -242,6 +286,14 @@ class AbstractFileMeta(models.Model):
             self.__dict__["content"] = pending
 
     save.alters_data = True  # type: ignore[attr-defined]
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Reload as Django does, but in a receiver of signals not what save() is storing."""
+        kept = {}
+        if SAVED_CONTENT in self.__dict__:
+            kept = {name: self.__dict__[name] for name in _WITH_CONTENT & self.__dict__.keys()}
+        super().refresh_from_db(*args, **kwargs)
+        self.__dict__.update(kept)
 
     def _is_copy_of_row(self, using: str) -> bool:
         """Return whether this instance has the id and the file of a stored row.
@@ -315,11 +367,25 @@ class AbstractFileMeta(models.Model):
         content = cast(DeliveryFieldFile, self.content)
         if not content:
             return None
-        # A row with a stored file is saved as a new one (pk=None): copy the file.
         if content.is_pending_file:
             return content
+        # A row with a stored file is saved as a new one (pk=None): copy the file.
+        if content._is_unproven:
+            self._require_own_name(str(content))
         field = cast(DeliveryFileField, content.field)
         return field.copy_of(content, self)
+
+    def _require_own_name(self, name: str) -> None:
+        """Raise ValueError for the name of a file that cannot have belonged to this row."""
+        ids = None
+        with suppress(ValueError):
+            ids = store_for(self).layout.parse(name)
+        if ids != self.key_ids():
+            raise ValueError(
+                f"Cannot copy the file {name!r} to {self._meta.label} '{self.pk}', because it is "
+                "not a key of this row: assign the file of the other row, or use "
+                f"{type(self).__name__}.objects.adopt({name!r}, ...)."
+            )
 
     def _insert(self, using: str) -> None:
         """Insert the row, never update: a row that has the id already belongs to other content."""
@@ -367,18 +433,19 @@ class AbstractFileMeta(models.Model):
             if not self._is_changed(update_fields):
                 return
         # From here on, the content was assigned, by the caller or a receiver of pre_save.
-        if (pending := self._pending()) is not None:
+        pending = self._pending()
+        if pending is not None:
             self._check_accepts_content(using)
-            with self._shown_to_receivers(pending):
-                self._send(signals.pre_save, using)
-                if (pending := self._pending()) is not None:
-                    added = self._is_taken_over
-                    only = self._unchanged() if added else {}
-                    self._store(
-                        pending, using, fresh=True, only=only, columns=None if added else columns
-                    )
-                    return
-        self._remove(using, columns)
+        with self._shown_to_receivers(pending):
+            self._send(signals.pre_save, using)
+            if self.__dict__["content"]._committed:  # a receiver has put the stored file back
+                self._save_columns(using, columns)
+            elif (pending := self._pending()) is None:
+                self._remove(using, columns)
+            elif self._is_taken_over:
+                self._store(pending, using, fresh=True, only=self._unchanged())
+            else:
+                self._store(pending, using, fresh=True, only={}, columns=columns)
 
     def _is_changed(self, update_fields: frozenset[str] | None) -> bool:
         """Return whether a save has to store or remove content."""
@@ -502,6 +569,22 @@ class AbstractFileMeta(models.Model):
         size: int,
         sha256: str,
     ) -> None:
+        try:
+            # The block runs code of the site: receivers, and hooks after COMMIT.
+            with not_about_names():
+                self._record_once(using, columns, only, name, size, sha256)
+        except _NameIsBuried:
+            raise named_by_tombstone(name) from None
+
+    def _record_once(
+        self,
+        using: str,
+        columns: frozenset[str] | None,
+        only: Mapping[str, Any],
+        name: str,
+        size: int,
+        sha256: str,
+    ) -> None:
         with restored_on_error(self), transaction.atomic(using=using):
             row, delivery = self._lock(using)
             if isinstance(delivery, AbstractDelivery):
@@ -509,25 +592,23 @@ class AbstractFileMeta(models.Model):
             # Before COMMIT, because receivers see the instance after it.
             self._set_content(name, size, sha256)
             self.__dict__[SAVED_CONTENT] = self.__dict__["content"]
-            with not_about_names():
-                if columns is None:
-                    self._send(signals.pre_save, using)
-                    self.__dict__["content"] = self.__dict__.pop(SAVED_CONTENT)
-                else:
-                    self._save_columns(using, columns | _WITH_CONTENT)
+            if columns is None:
+                self._send(signals.pre_save, using)
+                self.__dict__["content"] = self.__dict__.pop(SAVED_CONTENT)
+            else:
+                self._save_columns(using, columns | _WITH_CONTENT)
             if self.content.name == name:  # a receiver may have saved other content
                 values = {"content": StoredName(name), "size": size, "sha256": sha256}
                 if not self._update_content(row, using, only=only, **values):
                     if self.is_buried(name, using):
-                        raise named_by_tombstone(name)
+                        raise _NameIsBuried
                     raise RowTaken(
                         f"{self._meta.label} '{self.pk}' was changed by another upload."
                     )
             if row.content:
                 bury(row, delivery, using)
             if columns is None:
-                with not_about_names():
-                    self._send(signals.post_save, using, created=False)
+                self._send(signals.post_save, using, created=False)
             send_after_commit(file_stored, self, using, name=name, size=size)
 
     def record_removed(self) -> None:
@@ -541,7 +622,10 @@ class AbstractFileMeta(models.Model):
         with restored_on_error(self), transaction.atomic(using=using):
             row, delivery = self._lock(using)
             self._set_content(None, None, "")
+            self.__dict__[SAVED_CONTENT] = self.__dict__["content"]
             self._save_columns(using, columns | _WITH_CONTENT)
+            if not self.content:  # a receiver may have saved other content
+                self._update_content(row, using, content=None, size=None, sha256="")
             if row.content:
                 bury(row, delivery, using)
 

@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
+from django.db.models import Value
 from django.test.utils import override_settings
 from django.utils import timezone
 
@@ -123,7 +124,7 @@ def test_file_with_a_tombstone_is_refused(store: Any) -> None:
 def test_every_file_is_refused_without_rows(store: Any) -> None:
     """In an empty database every file is an orphan."""
     store_orphan(store)
-    FileMeta.objects.update(content=None)
+    FileMeta.objects.update(content=Value(None))
     assert_kept("the database has no row of a stored file")
 
 

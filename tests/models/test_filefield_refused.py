@@ -65,6 +65,40 @@ def test_bulk_update_rejects_pending_changes(unchanged: None, row: Any) -> None:
         FileMeta.objects.bulk_update([row], ["content"])
 
 
+def test_bulk_update_rejects_outdated_names(store: FailingStore, row: Any) -> None:
+    """Of files that were replaced or deleted since then; without files, size and SHA-256."""
+    stale = FileMeta.objects.get(pk=row.pk)
+    restored = pickle.loads(pickle.dumps(FileMeta(id=row.pk, content=row.content.name)))
+    row.content = upload()
+    row.save()
+    for instance in (stale, restored):
+        with pytest.raises(NotCommitted, match="load it again"):
+            FileMeta.objects.bulk_update([instance], ["content", "filename"])
+    stale.filename = "renamed.txt"
+    FileMeta.objects.bulk_update([stale], ["size", "sha256", "filename"])
+    fresh = FileMeta.objects.get()
+    assert (fresh.filename, fresh.size, fresh.sha256) == ("renamed.txt", row.size, row.sha256)
+    with pytest.raises(NotCommitted, match="update_fields"):
+        FileMeta.objects.bulk_create(
+            [fresh], update_conflicts=True, unique_fields=["id"], update_fields=["content"]
+        )
+
+
+def test_names_of_other_rows_and_models_are_rejected(row: Any, delivery: Delivery) -> None:
+    """Their bytes are not copied by name: another model has other files of the same key."""
+    other = delivery.add_file("other.txt", b"other")
+    name = FileMeta.objects.values_list("content", flat=True).get(pk=other.pk)
+    with pytest.raises(ValueError, match="assign the content of its row"):
+        row.content = name
+    values = FileMeta.objects.values("filename", "content").get(pk=other.pk)
+    for known in ({}, {"id": 7}):
+        with pytest.raises(ValueError, match="assign the content of its row"):
+            Note(**values, **known)
+    copy = FileMeta(**{**values, "delivery": delivery, "filename": "copy.txt"})
+    copy.save()
+    assert copy.content.read() == b"other"
+
+
 UPDATES: dict[str, Callable[[], Any]] = {
     "file": upload,
     "pending file": lambda: FileMeta(content=upload()).content,

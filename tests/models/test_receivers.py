@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import django
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
-from django.db import models
+from django.db import IntegrityError, models, transaction
 from django.db.models.signals import post_save, pre_save
 
 from devilry_storage.abstract_models.filemeta import CONTENT_FIELDS
 from devilry_storage.deliveries.models import Delivery, FileMeta
+from devilry_storage.exceptions import DeliveryFinished
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
+from devilry_storage.restoring import restore
 from devilry_storage.storages.spool import Spool
 from tests.testapp.models import MarkedFile, ProxyFile
 from tests.testapp.pictures import buried, picture, stored
@@ -348,7 +351,7 @@ def test_signals_show_the_content(store: FailingStore, delivery: Delivery) -> No
             writer.write(b"3")
         assert sent() == [("pre", row.content.name, True), ("post", row.content.name, True)]
         row.content.delete()
-        assert sent() == [("pre", None, True), ("post", None, True)]
+        assert sent() == [("pre", None, True), ("pre", None, True), ("post", None, True)]
         row.filename = "c.txt"
         row.save()
         assert sent() == [("pre", None, False), ("post", None, False)]
@@ -439,6 +442,149 @@ def test_row_of_an_earlier_time_is_saved_or_refused(
     again = FileMeta.objects.get()
     assert again.content.read() == b"first"
     assert again.content.name not in buried()
-    with pytest.raises(FileNotFoundError):
-        earlier(id=pk + 9, filename="b", content="no/such/file").save()
+    # The name of another row's file is not enough to copy it.
+    other = delivery.add_file("secret.txt", b"secret")
+    for name in ("no/such/file", other.content.name):
+        with pytest.raises(ValueError, match="not a key of this row"):
+            earlier(id=pk + 9, filename="b", content=name).save()
     assert Tombstone.objects.count() == 2
+
+
+def test_receivers_that_reload_the_row_change_nothing(
+    store: FailingStore, delivery: Delivery, subtests: pytest.Subtests
+) -> None:
+    """Neither what is stored nor what is removed."""
+
+    def reload(instance: Any, **kwargs: Any) -> None:
+        if not instance._state.adding:
+            instance.refresh_from_db()
+
+    def remove(delivery: Delivery, content: Any) -> Any:
+        row = delivery.add_file("a", DATA)
+        row.content.delete()
+        return row
+
+    def take_over(delivery: Delivery, content: Any) -> Any:
+        row = FileMeta.objects.create(delivery=delivery, filename="new.txt")
+        FileMeta.objects.filter(pk=row.pk).update(created=row.created - timedelta(days=9))
+        return delivery.add_file("new.txt", content)
+
+    for way, save in {**WAYS, "remove": remove, "take over": take_over}.items():
+        for signal in (pre_save, post_save):
+            with subtests.test(f"{way}, {signal is pre_save}"), taken_back(store):
+                with receiving((signal, of_files(reload))):
+                    row = save(delivery, ContentFile(DATA, "a.txt"))
+                fresh = FileMeta.objects.get()
+                assert bool(fresh.content) is (way != "remove")
+                assert (row.content.name, row.size, row.sha256) == (
+                    fresh.content.name,
+                    fresh.size,
+                    fresh.sha256,
+                )
+                if way != "remove":
+                    assert stored(store)[fresh.content.name] == DATA
+                assert {*stored(store)} - {fresh.content.name} == {*buried()}
+
+
+def test_receiver_that_puts_the_stored_file_back_keeps_it(
+    store: FailingStore, delivery: Delivery
+) -> None:
+    """In place of new content, and of none."""
+    row = delivery.add_file("a.txt", b"first")
+
+    def put_back(instance: Any, **kwargs: Any) -> None:
+        instance.content = FileMeta.objects.get(pk=instance.pk).content
+
+    with receiving((pre_save, of_files(put_back))):
+        row.filename = "b.txt"
+        assigned(row, ContentFile(b"second", "b.txt"))
+        assert FileMeta.objects.values_list("filename", "size").get() == ("b.txt", 5)
+        assert row.content.read() == b"first"
+        row.content.delete()
+    assert FileMeta.objects.get().content.read() == b"first"
+    assert buried() == []
+    assert len(stored(store)) == 1
+
+
+def test_receiver_gives_a_file_in_place_of_a_removed_one(
+    store: FailingStore, delivery: Delivery
+) -> None:
+    row = delivery.add_file("a.txt", b"first")
+
+    def default(instance: Any, **kwargs: Any) -> None:
+        if not instance.content:
+            instance.content = ContentFile(b"default", "d.txt")
+
+    with receiving((pre_save, of_files(default))):
+        row.content.delete()
+    assert FileMeta.objects.get().content.read() == b"default"
+    assert {*stored(store)} - {row.content.name} == {*buried()}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_hook_after_commit_that_raises_ends_a_save(
+    store: FailingStore, delivery: Delivery
+) -> None:
+    """Even with the exception by which a store learns that a name is taken."""
+    calls: list[None] = []
+
+    def fail() -> None:
+        calls.append(None)
+        raise FileExistsError("The hook's own.")
+
+    def later(instance: Any, **kwargs: Any) -> None:
+        if instance.size:
+            transaction.on_commit(fail)
+
+    row = delivery.add_file("a.txt", b"first")
+    with receiving((post_save, of_files(later))):
+        with pytest.raises(FileExistsError, match="own"):
+            assigned(row, ContentFile(b"second", "b.txt"))
+        with pytest.raises(FileExistsError, match="own"):
+            delivery.add_file("b.txt", b"new")
+    assert len(calls) == 2
+    assert sorted(stored(store).values()) == [b"first", b"new", b"second"]
+    assert {row.content.read() for row in FileMeta.objects.all()} == {b"new", b"second"}
+    assert len(buried()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_hook_after_commit_that_raises_ends_a_restore(
+    store: FailingStore, delivery: Delivery
+) -> None:
+    """The file is restored, so the exception is not about the restore."""
+    delivery.add_file("a.txt", b"first").delete()
+
+    def later(instance: Any, **kwargs: Any) -> None:
+        def fail() -> None:
+            raise IntegrityError("The hook's own.")
+
+        transaction.on_commit(fail)
+
+    with receiving((post_save, of_files(later))), pytest.raises(IntegrityError, match="own"):
+        restore(Tombstone.objects.get())
+    assert FileMeta.objects.get().content.read() == b"first"
+
+
+def test_own_file_can_be_saved_again(store: FailingStore, delivery: Delivery) -> None:
+    """Under another name, as people rename the files of a FileField."""
+    row = delivery.add_file("a.txt", DATA)
+    first = row.content.name
+    row.content.save("b.txt", row.content)
+    assert FileMeta.objects.get().content.read() == DATA
+    assert buried() == [first]
+    pending = FileMeta(delivery=delivery, filename="c.txt", content=ContentFile(DATA, "c.txt"))
+    pending.content.save("d.txt", pending.content)
+    assert sorted(stored(store).values()) == [DATA, DATA, DATA]
+
+
+def test_update_fields_may_name_columns(store: FailingStore, delivery: Delivery) -> None:
+    """A file cannot be moved into a finished delivery by the name of the column."""
+    row = delivery.add_file("a.txt", DATA)
+    finished = Delivery.begin(delivery.assignment_group)
+    finished.add_file("b.txt", b"b")
+    finished.finish()
+    row.delivery = finished
+    for name in ("delivery", "delivery_id"):
+        with pytest.raises(DeliveryFinished):
+            row.save(update_fields=[name])

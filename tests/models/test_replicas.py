@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 from django.core.files.base import ContentFile
+from django.db.models import F
 from django.test import Client, override_settings
 from django.utils.datastructures import MultiValueDict
 
@@ -21,7 +22,7 @@ from devilry_storage.abstract_models.delivery import AbstractDelivery
 from devilry_storage.abstract_models.filemeta import AbstractFileMeta, FileMetaQuerySet
 from devilry_storage.deletion import bury_orphan, orphans, purge, remove_now
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.exceptions import DeliveryFinished, NotRestorable
+from devilry_storage.exceptions import DeliveryFinished, NotCommitted, NotRestorable
 from devilry_storage.fields import DeliveryFieldFile, StoredName
 from devilry_storage.forms import DeliveryForm
 from devilry_storage.integrity import State, verify
@@ -244,6 +245,19 @@ def delete_with_retention_of_0(site: Site) -> None:
     assert primary(Tombstone).latest("pk").done
 
 
+@operation("FileMetaQuerySet.bulk_update", "FileMetaQuerySet.update")
+def update_in_bulk(site: Site) -> None:
+    """The row in the primary decides which file an instance may have."""
+    site.row.filename = "bulk.txt"
+    FileMeta.objects.bulk_update([site.row], ["content", "filename"])
+    assert stored(site.row) == (b"a", "bulk.txt")
+    stale = site.row
+    primary(FileMeta).get(pk=stale.pk).content.delete()
+    with pytest.raises(NotCommitted, match="load it again"):
+        FileMeta.objects.bulk_update([stale], ["content"])
+    FileMeta.objects.update(content=F("content"))
+
+
 @operation("FileMetaQuerySet.adopt", "FileMetaQuerySet.bulk_create")
 def adopt(site: Site) -> None:
     """Neither may name the file of a tombstone."""
@@ -371,7 +385,8 @@ def restore_and_remove_in_admin(site: Site) -> None:
 #: Public names that do not write.
 READING = {
     *("AbstractDelivery.filemeta_model", "AbstractFileMeta.from_db", "AbstractFileMeta.key_ids"),
-    *("AbstractFileMeta.validate_constraints", "AbstractFileMeta.validate_unique"),
+    *("AbstractFileMeta.refresh_from_db", "AbstractFileMeta.validate_constraints"),
+    "AbstractFileMeta.validate_unique",
     *("DeliveryFieldFile.close", "DeliveryFieldFile.copy_for", "DeliveryFieldFile.file"),
     *("DeliveryFieldFile.is_pending_file", "DeliveryFieldFile.open"),
     *("DeliveryFieldFile.settle", "DeliveryFieldFile.size", "DeliveryFieldFile.storage"),
