@@ -1733,7 +1733,8 @@ RESTORED = [
     Guard(
         "restoring.py",
         "    name = _duplicate(tombstone, model, row, subject, using)\n"
-        "    committed: list[bool] = []\n    try:\n        with transaction.atomic(using=using):\n",
+        "    committed: list[bool] = []\n    try:\n"
+        "        with transaction.atomic(using=using):\n",
         "    committed: list[bool] = []\n    try:\n        with transaction.atomic(using=using):\n"
         "            name = _duplicate(tombstone, model, row, subject, using)\n",
         (f"{RESTORING}test_bytes_are_duplicated_outside_transactions",),
