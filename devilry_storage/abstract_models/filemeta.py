@@ -107,7 +107,9 @@ class FileMetaQuerySet(VisibleQuerySet):
                         f"Cannot record the file of {row!r} with bulk_update(), because its row "
                         f"has {stored.get(row.pk)!r}: save the instance, or load it again."
                     )
-        updated: int = super().bulk_update(objs, sorted(names - CONTENT_FIELDS), *args, **kwargs)
+        if not (others := sorted(names - CONTENT_FIELDS)):
+            return len(objs)
+        updated: int = super().bulk_update(objs, others, *args, **kwargs)
         return updated
 
     def update(self, **kwargs: Any) -> int:

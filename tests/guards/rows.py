@@ -935,8 +935,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "sorted(names - CONTENT_FIELDS)",
-        "sorted(names)",
+        "super().bulk_update(objs, others, *args",
+        "super().bulk_update(objs, names, *args",
         (f"{REFUSED}test_bulk_update_rejects_outdated_names",),
     ),
     Guard(

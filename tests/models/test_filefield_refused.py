@@ -78,6 +78,7 @@ def test_bulk_update_rejects_outdated_names(store: FailingStore, row: Any) -> No
     FileMeta.objects.bulk_update([stale], ["size", "sha256", "filename"])
     fresh = FileMeta.objects.get()
     assert (fresh.filename, fresh.size, fresh.sha256) == ("renamed.txt", row.size, row.sha256)
+    assert FileMeta.objects.bulk_update([fresh], ["content"]) == 1
     with pytest.raises(NotCommitted, match="update_fields"):
         FileMeta.objects.bulk_create(
             [fresh], update_conflicts=True, unique_fields=["id"], update_fields=["content"]
