@@ -562,21 +562,14 @@ class AbstractFileMeta(models.Model):
         using = database_of(self)
         self._record(using, None, {}, name, size, sha256)
 
-    def _record(
-        self,
-        using: str,
-        columns: frozenset[str] | None,
-        only: Mapping[str, Any],
-        name: str,
-        size: int,
-        sha256: str,
-    ) -> None:
+    def _record(self, *arguments: Any) -> None:
+        """Call ``_record_once()``, so that only a buried name makes the store try another one."""
         try:
             # The block runs code of the site: receivers, and hooks after COMMIT.
             with not_about_names():
-                self._record_once(using, columns, only, name, size, sha256)
-        except _NameIsBuried:
-            raise named_by_tombstone(name) from None
+                self._record_once(*arguments)
+        except _NameIsBuried as exception:
+            raise named_by_tombstone(str(exception)) from None
 
     def _record_once(
         self,
@@ -603,7 +596,7 @@ class AbstractFileMeta(models.Model):
                 values = {"content": StoredName(name), "size": size, "sha256": sha256}
                 if not self._update_content(row, using, only=only, **values):
                     if self.is_buried(name, using):
-                        raise _NameIsBuried
+                        raise _NameIsBuried(name)
                     raise RowTaken(
                         f"{self._meta.label} '{self.pk}' was changed by another upload."
                     )
