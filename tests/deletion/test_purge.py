@@ -847,7 +847,7 @@ def test_missing_root_is_refused(root: Path) -> None:
     """The disk is not mounted and its mount point is gone."""
     _one_deleted_of_two()
     shutil.rmtree(root)
-    _refused(root, "missing")
+    _refused(root, "is missing")
 
 
 def test_empty_root_is_refused(root: Path) -> None:
@@ -855,7 +855,7 @@ def test_empty_root_is_refused(root: Path) -> None:
     _one_deleted_of_two()
     shutil.rmtree(root)
     root.mkdir()
-    _refused(root, "empty")
+    _refused(root, "is empty")
 
 
 def test_empty_root_is_refused_without_rows(root: Path) -> None:
@@ -864,7 +864,7 @@ def test_empty_root_is_refused_without_rows(root: Path) -> None:
     past_due()
     shutil.rmtree(root)
     root.mkdir()
-    _refused(root, "empty")
+    _refused(root, "is empty")
 
 
 def test_emptied_root_with_a_new_file_is_refused(root: Path) -> None:
