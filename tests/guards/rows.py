@@ -1046,7 +1046,7 @@ SAVING = [
         "abstract_models/filemeta.py",
         "            with not_about_names():\n                self._record_once",
         "            if True:\n                self._record_once",
-        (f"{SIGNALS}test_receiver_that_raises_file_exists_error_ends_a_replace",),
+        (f"{RECEIVERS}test_hook_after_commit_that_raises_ends_a_save",),
     ),
     Guard(
         "abstract_models/filemeta.py",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.db import IntegrityError, transaction
-from django.db.models import F, Value
+from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Concat
 
 from devilry_storage.deliveries.models import Delivery, FileMeta
@@ -113,9 +113,11 @@ UPDATES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", UPDATES)
 def test_update_rejects_files_and_text(kind: str, unchanged: None) -> None:
+    """Also that of a manager of the site."""
     message = {"file": r"update\(\)", "text": r"adopt\(\)"}.get(kind)
-    with pytest.raises(NotCommitted, match=message), transaction.atomic():
-        FileMeta.objects.update(content=UPDATES[kind]())
+    for rows in (FileMeta.objects.all(), QuerySet(FileMeta)):
+        with pytest.raises(NotCommitted, match=message), transaction.atomic():
+            rows.update(content=UPDATES[kind]())
 
 
 def test_bulk_writes_accept_stored_content(
