@@ -184,9 +184,9 @@ def claim(model: FileModel, tombstones: TombstoneQuerySet) -> int:
     using = tombstones.db
     tombstones = tombstones.buried().filter(alias=store_label(model)).exclude(_young_orphan())
     unnamed = tombstones.exclude(_named(model, using)).order_by("due", "pk")
-    chosen: Any = unnamed.values("pk")[:CLAIMED_AT_ONCE]
     if ordinary_fields_in(store_for(model)):
-        chosen = _without_ordinary(model, unnamed)
+        unnamed = unnamed.filter(pk__in=_without_ordinary(model, unnamed))
+    chosen = unnamed.values("pk")[:CLAIMED_AT_ONCE]
     with durable_transaction(using):
         # The conditions are repeated: after waiting for a row lock, PostgreSQL evaluates only
         # those of the UPDATE itself again. Rows and filename are personal data, which the

@@ -11,6 +11,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import connection
+from django.db.models import Value
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 
@@ -144,6 +145,19 @@ def test_ordinary_row_written_after_the_claim_keeps_the_file(store: Any) -> None
     assert (event.result, store.exists(tombstone.name)) == ("kept", True)
     (left_over,) = left()
     assert left_over.last_error == event.reason
+
+
+def test_row_of_a_file_that_is_written_before_the_claim_keeps_it(store: Any) -> None:
+    """The names of ordinary fields are looked up earlier than those of files."""
+    (tombstone,) = buried(store, a=b"1")
+
+    def rename_first(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(f'UPDATE "{Tombstone._meta.db_table}"'):
+            FileMeta.objects.update(content=Value(tombstone.name))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(rename_first):
+        assert removal.claim(FileMeta, Tombstone.objects.all()) == 0
 
 
 def test_row_of_a_field_with_a_store_at_the_same_location_counts(
