@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
 from django.db.models.constants import LOOKUP_SEP
 
 from ._compat import batched
-from .db.routing import database_of
+from .db.routing import database_of, databases_with
 from .db.rows import plain_instances, stored_rows
-from .registry import FileModel, sharing
+from .registry import FileModel, ordinary_fields_in, sharing
 from .resolving import store_for
 from .schema import DELIVERY, foreign_key
 from .storages.protocols import Entry
@@ -28,6 +28,7 @@ class State(Enum):
     MISSING = "missing"
     WRONG_SIZE = "wrong size"
     TOMBSTONED = "tombstoned"
+    ORDINARY = "ordinary"
     ORPHAN = "orphan"
     FOREIGN = "foreign"
 
@@ -51,12 +52,14 @@ def compare(
     rows: Mapping[str, Any],
     tombstones: Mapping[str, Any],
     is_key: Callable[[str], bool],
+    ordinary: Collection[str] = (),
 ) -> Iterator[Verdict]:
     """Yield a verdict on each listed name, then on each row whose name was not listed.
 
     ``rows`` and ``tombstones`` are by the names that they record. ``is_key`` returns whether the
-    layout can make a name. Only sizes (bytes) are compared; a row without a size matches any. The
-    listing is read lazily, and only names that a row records are kept in memory.
+    layout can make a name; ``ordinary`` are the names that rows of ordinary fields have. Only
+    sizes (bytes) are compared; a row without a size matches any. The listing is read lazily, and
+    only names that a row records are kept in memory.
     """
     found = set()
     for entry in listing:
@@ -66,6 +69,8 @@ def compare(
             state = State.WHOLE if row.size in {None, entry.size} else State.WRONG_SIZE
         elif tombstone is not None:
             state = State.TOMBSTONED
+        elif entry.name in ordinary:
+            state = State.ORDINARY
         else:
             state = State.ORPHAN if is_key(entry.name) else State.FOREIGN
         yield Verdict(entry.name, state, entry, row, None if row is not None else tombstone)
@@ -98,7 +103,9 @@ def verify(delivery: Any) -> Iterator[Verdict]:
     others = listed - rows.keys()
     rows.update(rows_named(model, others, using))
     buried = tombstones_named(model, others, using)
-    yield from compare(listing, rows, buried, store.is_key)
+    yield from compare(
+        listing, rows, buried, store.is_key, ordinary_rows_named(model, others, using)
+    )
 
 
 def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, Any]:
@@ -115,6 +122,26 @@ def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, 
             rows = rows.select_related(*owners)
         for batch in batches:
             found.update((row.content.name, row) for row in rows.filter(content__in=batch))
+    return found
+
+
+def ordinary_rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, str]:
+    """Return those of the names that a row of an ordinary field in the model's store has.
+
+    The values are the labels of the fields. Rows are looked up in this database, and in the one to
+    which the rows of the field's model are written. One query is sent for each of them, each field
+    and 10,000 names.
+    """
+    found: dict[str, str] = {}
+    fields = ordinary_fields_in(store_for(model))
+    batches = list(batched(names, _NAMES_PER_QUERY)) if fields else []
+    for ordinary in fields:
+        owner, column = ordinary.field.model, ordinary.field.name
+        for database in databases_with(owner, using):
+            rows = stored_rows(owner, database)
+            for batch in batches:
+                recorded = rows.filter(**{f"{column}__in": batch}).values_list(column, flat=True)
+                found.update(dict.fromkeys(map(str, recorded), ordinary.label))
     return found
 
 

@@ -94,6 +94,16 @@ def ordinary_fields() -> list[OrdinaryField]:
     return found
 
 
+def ordinary_fields_in(store: DeliveryStoreMixin) -> list[OrdinaryField]:
+    """Return the ordinary fields that use the store, or another one with the same location."""
+    location = store.location_text()
+    return [
+        ordinary
+        for ordinary in ordinary_fields()
+        if ordinary.store is store or ordinary.store.location_text() == location
+    ]
+
+
 class ConfiguredStore(NamedTuple):
     """A store, its alias in ``STORAGES`` (``""`` for none), and the models that use it."""
 

@@ -11,7 +11,14 @@ from django.utils.translation import gettext as _
 from ..db.indexes import begins_with
 from ..db.rows import stored_rows
 from ..exceptions import InvalidName, UnsafeEntry
-from ..integrity import State, Verdict, compare, rows_named, tombstones_named
+from ..integrity import (
+    State,
+    Verdict,
+    compare,
+    ordinary_rows_named,
+    rows_named,
+    tombstones_named,
+)
 from ..names import is_storage_name, validate_storage_name
 from ..registry import ConfiguredStore, FileModel
 from ..storages.base import DeliveryStoreMixin
@@ -97,7 +104,8 @@ def _compare(
     names = [entry.name for entry in entries if is_name(entry.name)]
     rows = {**rows, **rows_named(model, names, using)}
     tombstones = tombstones_named(model, names, using)
-    return list(compare(entries, rows, tombstones, store.is_key))
+    ordinary = ordinary_rows_named(model, names, using)
+    return list(compare(entries, rows, tombstones, store.is_key, ordinary))
 
 
 def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> dict[str, Any]:
@@ -175,6 +183,7 @@ def describe_state(state: State) -> str:
         State.MISSING: _("Missing: the file is recorded, but it is not in the store"),
         State.WRONG_SIZE: _("Wrong size: another size is recorded"),
         State.TOMBSTONED: _("Deleted file: kept until it is removed permanently"),
+        State.ORDINARY: _("File of another model: a row of this site names it"),
         State.ORPHAN: _(
             "Unrecorded file: it looks like a delivered file, but the database does not record it"
         ),

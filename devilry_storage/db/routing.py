@@ -5,6 +5,18 @@ from __future__ import annotations
 from django.db import models, router
 
 
+def databases_with(model: type[models.Model], using: str) -> set[str]:
+    """Return the databases that may have rows of a model.
+
+    These are the one to which the routers send its writes, and this one unless they do not allow
+    the model there.
+    """
+    databases = {router.db_for_write(model)}
+    if router.allow_migrate_model(using, model):
+        databases.add(using)
+    return databases
+
+
 def database_of(row: models.Model) -> str:
     """Return the alias of the database to which the routers send writes of the row.
 

@@ -15,7 +15,7 @@ from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..db.rows import plain_instances, stored_rows
 from ..exceptions import NotAnOrphan
-from ..integrity import State, compare, rows_named, tombstones_named
+from ..integrity import State, compare, ordinary_rows_named, rows_named, tombstones_named
 from ..registry import FileModel, label, sharing, store_label
 from ..resolving import resolve
 from ..schema import DELIVERY, has_column
@@ -126,6 +126,8 @@ def _state_reason(state: State) -> str:
         return _("it is an unknown file, which another program may have written")
     if state is State.TOMBSTONED:
         return _("it is already a deleted file")
+    if state is State.ORDINARY:
+        return _("a row of another model names it")
     return _("it is recorded in the database")
 
 
@@ -135,7 +137,9 @@ def _states(
     names = [entry.name for entry in entries]
     rows = rows_named(model, names, using)
     tombstones = tombstones_named(model, names, using)
-    return [verdict.state for verdict in compare(entries, rows, tombstones, store.is_key)]
+    ordinary = ordinary_rows_named(model, names, using)
+    verdicts = compare(entries, rows, tombstones, store.is_key, ordinary)
+    return [verdict.state for verdict in verdicts]
 
 
 def _stored(model: FileModel, store: DeliveryStoreMixin, using: str) -> list[Any]:

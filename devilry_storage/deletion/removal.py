@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,13 +18,15 @@ from django.db import DatabaseError, connections, models, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
+from .._compat import batched
 from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..db.rows import plain_instances, stored_rows
 from ..db.transactions import durable_transaction
 from ..exceptions import WrongSize
 from ..identity import accepted_at, before_removing, is_same_disk, note_removal
-from ..registry import FileModel, sharing, store_label
+from ..integrity import ordinary_rows_named
+from ..registry import FileModel, ordinary_fields_in, sharing, store_label
 from ..resolving import store_for
 from ..storages.base import DeliveryStoreMixin
 from ..tables.tombstone import IS_ORPHAN, Tombstone, TombstoneQuerySet
@@ -176,13 +178,15 @@ def claim(model: FileModel, tombstones: TombstoneQuerySet) -> int:
     """Claim tombstones in the store of a model, and return how many were claimed.
 
     At most `CLAIMED_AT_ONCE` are claimed. Their rows and filenames are erased. Tombstones whose
-    name a row has are left, and orphans within the grace time after they were buried. Raises
-    RuntimeError in a transaction of the caller.
+    name a row has, of ordinary fields too, are left, and orphans within the grace time after they
+    were buried. Raises RuntimeError in a transaction of the caller.
     """
     using = tombstones.db
     tombstones = tombstones.buried().filter(alias=store_label(model)).exclude(_young_orphan())
-    unnamed = tombstones.exclude(_named(model, using))
-    chosen = unnamed.order_by("due", "pk").values("pk")[:CLAIMED_AT_ONCE]
+    unnamed = tombstones.exclude(_named(model, using)).order_by("due", "pk")
+    if ordinary_fields_in(store_for(model)):
+        unnamed = unnamed.filter(pk__in=_without_ordinary(model, unnamed))
+    chosen = unnamed.values("pk")[:CLAIMED_AT_ONCE]
     with durable_transaction(using):
         # The conditions are repeated: after waiting for a row lock, PostgreSQL evaluates only
         # those of the UPDATE itself again. Rows and filename are personal data, which the
@@ -201,6 +205,23 @@ def _named(model: FileModel, using: str) -> Q:
     return named
 
 
+def _without_ordinary(model: FileModel, tombstones: TombstoneQuerySet) -> list[int]:
+    """Return the ids of the first tombstones whose names no row of an ordinary field has.
+
+    This is not a condition of the UPDATE: fields of a site often have no index, and rows may be in
+    another database.
+    """
+    found: list[int] = []
+    for start in count(0, CLAIMED_AT_ONCE):
+        rows = tombstones.values_list("pk", "name")[start : start + CLAIMED_AT_ONCE]
+        names = dict(rows)
+        named = ordinary_rows_named(model, names.values(), tombstones.db)
+        found += [pk for pk, name in names.items() if name not in named]
+        if len(names) < CLAIMED_AT_ONCE or len(found) >= CLAIMED_AT_ONCE:
+            break
+    return found[:CLAIMED_AT_ONCE]
+
+
 def _young_orphan() -> Q:
     created = DatabaseNow() - conf.grace
     return IS_ORPHAN & Q(created__gt=created)
@@ -210,7 +231,10 @@ def _young_orphan() -> Q:
 
 
 def kept(model: FileModel, tombstones: TombstoneQuerySet) -> Iterator[Event]:
-    """Yield the tombstones that `claim` does not claim, and why."""
+    """Yield the tombstones that `claim` does not claim, and why.
+
+    The reason is recorded in those whose name a row of an ordinary field has.
+    """
     tombstones = tombstones.buried().order_by("pk")
     named = _named(model, tombstones.db)
     for tombstone in tombstones.filter(named).iterator():
@@ -218,6 +242,28 @@ def kept(model: FileModel, tombstones: TombstoneQuerySet) -> Iterator[Event]:
     for tombstone in tombstones.filter(_young_orphan()).exclude(named).iterator():
         reason = "it was buried as an orphan less than the grace time ago"
         yield Event.of(tombstone, Result.KEPT, reason)
+    if ordinary_fields_in(store_for(model)):
+        others = tombstones.exclude(named).exclude(_young_orphan())
+        for batch in batched(others.iterator(), CLAIMED_AT_ONCE):
+            events = _named_by_ordinary(model, batch, tombstones.db)
+            _settle(events, tombstones.db)
+            yield from events
+
+
+def _named_by_ordinary(
+    model: FileModel, tombstones: Sequence[Tombstone], using: str
+) -> list[Event]:
+    """Return an event for each tombstone whose name a row of an ordinary field has."""
+    labels = ordinary_rows_named(model, (tombstone.name for tombstone in tombstones), using)
+    return [
+        Event.of(
+            tombstone,
+            Result.KEPT,
+            f"a row names it in the field {labels[tombstone.name]}",
+        )
+        for tombstone in tombstones
+        if tombstone.name in labels
+    ]
 
 
 def remove(
@@ -231,11 +277,15 @@ def remove(
     """Remove the bytes of claimed tombstones of a model's store, and record the results.
 
     A missing file counts as removed. A file whose size is not the recorded one is kept and
-    reported. If a size costs a request, only the files of ``compared`` are compared (None: all).
-    Files of ``uncompared`` are removed whatever their size. A failed removal stays claimed, with
-    the error.
+    reported, and so is one that a row of an ordinary field names. If a size costs a request, only
+    the files of ``compared`` are compared (None: all). Files of ``uncompared`` are removed
+    whatever their size. A failed removal stays claimed, with the error.
     """
     store = store_for(model)
+    # The row may have been written after the claim.
+    named = _named_by_ordinary(model, removals, using)
+    names = {event.subject for event in named}
+    removals = [removal for removal in removals if removal.name not in names]
     sizes = {
         removal.name: removal.size
         for removal in removals
@@ -248,7 +298,7 @@ def remove(
         # A file that was not found may be on the other disk.
         gone = OSError(f"the disk of {store.location_text()} was unmounted or exchanged meanwhile")
         failures = {removal.name: gone for removal in removals}
-    events = [_event(removal, failures.get(removal.name)) for removal in removals]
+    events = [*named, *(_event(removal, failures.get(removal.name)) for removal in removals)]
     if len(failures) < len(removals):
         note_removal(model, using)
     try:

@@ -13,6 +13,7 @@ HISTORICAL = "tests/models/test_filefield_historical.py::"
 ISOLATION = "tests/models/test_isolation.py::"
 INSTANCES = "tests/models/test_filefield_instances.py::"
 MANAGERS = "tests/models/test_managers.py::"
+ORDINARY = "tests/ordinary/test_deletion.py::"
 ORPHANS = "tests/deletion/test_orphans.py::"
 PREFIX_INDEX = "tests/models/test_prefix_index.py::"
 PURGE = "tests/deletion/test_purge.py::"
@@ -744,6 +745,60 @@ PURGING = [
         '            (not_found, "names given with --also were not found"),\n',
         "",
         (f"{PURGE}test_command_fails_for_an_unknown_name_after_the_purge",),
+    ),
+]
+
+ORDINARY_ROWS = [
+    Guard(
+        "deletion/orphans.py",
+        "ordinary = ordinary_rows_named(model, names, using)",
+        "ordinary = ()",
+        (f"{ORDINARY}test_file_of_an_ordinary_row_is_not_an_orphan",),
+    ),
+    Guard(
+        "deletion/removal.py",
+        "    if ordinary_fields_in(store_for(model)):\n        unnamed",
+        "    if False:\n        unnamed",
+        (
+            f"{ORDINARY}test_tombstone_whose_name_an_ordinary_row_has_is_kept",
+            f"{ORDINARY}test_file_of_an_ordinary_row_is_kept_after_commit",
+        ),
+    ),
+    Guard(
+        "deletion/removal.py",
+        "named = _named_by_ordinary(model, removals, using)",
+        "named: list[Event] = []",
+        (f"{ORDINARY}test_ordinary_row_written_after_the_claim_keeps_the_file",),
+    ),
+    Guard(
+        "deletion/removal.py",
+        "unnamed = unnamed.filter(pk__in=_without_ordinary(model, unnamed))",
+        "unnamed = tombstones.filter(pk__in=_without_ordinary(model, unnamed))",
+        (f"{ORDINARY}test_row_of_a_file_that_is_written_before_the_claim_keeps_it",),
+    ),
+    Guard(
+        "integrity.py",
+        "rows = stored_rows(owner, database)",
+        "rows = owner._default_manager.using(database)",
+        (f"{ORDINARY}test_tombstone_whose_name_an_ordinary_row_has_is_kept",),
+    ),
+    Guard(
+        "registry.py",
+        " or ordinary.store.location_text() == location",
+        "",
+        (f"{ORDINARY}test_row_of_a_field_with_a_store_at_the_same_location_counts",),
+    ),
+    Guard(
+        "db/routing.py",
+        "databases = {router.db_for_write(model)}",
+        'databases = {"default"}',
+        (f"{ORDINARY}test_databases_with_rows_of_a_field",),
+    ),
+    Guard(
+        "db/routing.py",
+        "    if router.allow_migrate_model(using, model):\n        databases.add(using)\n",
+        "",
+        (f"{ORDINARY}test_databases_with_rows_of_a_field",),
     ),
 ]
 
@@ -2045,6 +2100,7 @@ GUARDS: list[Guard] = [
     *REMOVING,
     *BURYING,
     *PURGING,
+    *ORDINARY_ROWS,
     *SAVING,
     *DELIVERING,
     *FIELDS_AND_STORES,
