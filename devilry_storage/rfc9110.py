@@ -1,17 +1,16 @@
-"""HTTP conditions, ranges, dates and filenames, as pure functions.
+"""HTTP conditions, ranges and filenames, as pure functions.
 
 They implement RFC 9110, RFC 6266 and RFC 8187. Section numbers without an RFC refer to RFC 9110.
 """
 
 from __future__ import annotations
 
-import calendar
 import re
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from email.utils import formatdate
 from typing import NamedTuple
 from urllib.parse import quote
+
+from django.utils.http import parse_http_date_safe
 
 
 class Representation(NamedTuple):
@@ -82,7 +81,7 @@ def _lists(value: str, etag: str, *, weak: bool) -> bool:
 
 def _is_newer(current: Representation, value: str | None) -> bool | None:
     """Return whether the resource was modified after an HTTP-date, or None if unknown."""
-    since = http_seconds(value)
+    since = parse_http_date_safe((value or "").strip())
     if since is None or current.modified is None:
         return None
     return current.modified > since
@@ -95,7 +94,7 @@ def _if_range(value: str | None, current: Representation) -> bool:
     value = value.strip()
     if '"' in value[:3]:
         return bool(current.etag) and value == current.etag
-    return current.modified is not None and http_seconds(value) == current.modified
+    return current.modified is not None and parse_http_date_safe(value) == current.modified
 
 
 # -- Ranges: section 14 --
@@ -144,51 +143,6 @@ def content_range(current: Representation, outcome: Evaluation) -> str:
     if outcome.status == 416:
         return f"bytes */{current.size}"
     return f"bytes {outcome.start}-{outcome.stop - 1}/{current.size}"
-
-
-# -- Dates: section 5.6.7 --
-
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
-_TIME = r"(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})"
-_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-_LONG_DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
-_DATES = (
-    re.compile(rf"{_DAY}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),
-    re.compile(rf"{_LONG_DAY}, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"),
-    re.compile(rf"{_DAY} {_MONTH} (?P<day>[ 0-9][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
-)
-
-
-def http_date(seconds: int) -> str:
-    """Return seconds since the epoch as an HTTP-date."""
-    return formatdate(seconds, usegmt=True)
-
-
-def http_seconds(value: str | None) -> int | None:
-    """Return an HTTP-date, in any of its three formats, as seconds since the epoch.
-
-    Returns None if it is invalid.
-    """
-    for pattern in _DATES:
-        if match := pattern.fullmatch((value or "").strip()):
-            year = int(match["year"])
-            if len(match["year"]) == 2:
-                year = _full_year(year, datetime.now(timezone.utc).year)
-            hour, minute, second = map(int, match["time"].split(":"))
-            month = _MONTHS.index(match["month"]) + 1
-            try:
-                date = datetime(year, month, int(match["day"]), hour, minute, second)  # noqa: DTZ001
-            except ValueError:
-                return None
-            return calendar.timegm(date.timetuple())
-    return None
-
-
-def _full_year(year: int, now: int) -> int:
-    """Return the full year for two digits: at most 50 years after the year ``now``."""
-    full = now - now % 100 + year
-    return full - 100 if full > now + 50 else full
 
 
 # -- Names: RFC 6266 and 8187 --

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from django.http import Http404, HttpResponseBase
 from django.utils import timezone
+from django.utils.http import http_date
 
 from .. import rfc9110
 from ..conf import conf
@@ -75,7 +76,7 @@ class File(NamedTuple):
         if self.etag:
             response["ETag"] = self.etag
         if self.modified is not None:
-            response["Last-Modified"] = rfc9110.http_date(self.modified)
+            response["Last-Modified"] = http_date(self.modified)
         response["Accept-Ranges"] = "bytes"
 
 
