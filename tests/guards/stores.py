@@ -1729,6 +1729,13 @@ GUARDS: list[Guard] = [
     ),
     # -- Tenants, pools and references --
     Guard(
+        "storages/_django.py",
+        "store = self.with_fixed_location()",
+        "store = self",
+        (f"{TENANTS}test_source_that_reads_in_another_tenant_does_not_move_the_save",),
+        needs=("servers",),
+    ),
+    Guard(
         "storages/base.py",
         "        store = self.with_fixed_location()\n        if sha256 is None:",
         "        store = self\n        if sha256 is None:",

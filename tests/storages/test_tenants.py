@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.utils import timezone
 
 from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
@@ -143,6 +144,48 @@ def test_open_files_keep_the_location_of_their_opening(store: Any) -> None:
     }
     with tenant("alpha"):
         assert store.own_objects.read("note") == b"alpha"
+
+
+class TenantSource(File):  # type: ignore[type-arg]
+    """Content that is read from another tenant."""
+
+    def __init__(self, tenant_: str, data: bytes) -> None:
+        super().__init__(None, "a")  # type: ignore[arg-type]
+        self.tenant, self.data = tenant_, data
+
+    def __bool__(self) -> bool:
+        return True
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        with tenant(self.tenant):
+            for start in range(0, len(self.data), MIB):
+                yield self.data[start : start + MIB]
+
+
+@pytest.mark.parametrize("method", ["save", "_save"])
+def test_source_that_reads_in_another_tenant_does_not_move_the_save(
+    store: Any, method: str, subtests: pytest.Subtests
+) -> None:
+    """A name is free if the tenant that saves does not use it."""
+    if method == "_save":  # of a subclass
+        store.__class__ = type("Saving", (type(store),), {"_save": _forward})
+    for size in (1, 6 * MIB):
+        with subtests.test(str(size)):
+            for name in TENANTS:
+                with tenant(name):
+                    store.delete_many([entry.name for entry in store.scan()])
+            with tenant("beta"):
+                store.save("a", file(b"beta"))
+            with tenant("alpha"):
+                names = [store.save("a", TenantSource("beta", b"x" * size)) for _ in range(2)]
+            assert names[0] == "a"
+            assert contents(store, "beta") == {"a": b"beta"}
+            assert contents(store, "alpha") == dict.fromkeys(names, b"x" * size)
+
+
+def _forward(store: Any, name: str, content: Any) -> str:
+    saved: str = super(type(store), store)._save(name, content)
+    return saved
 
 
 @pytest.mark.servers
