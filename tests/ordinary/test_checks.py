@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.checks import CheckMessage, registry
-from django.core.files.storage import storages
+from django.core.files.storage import default_storage, storages
 from django.core.management import call_command
 from django.db import models
 from django.test.utils import isolate_apps
@@ -67,6 +67,14 @@ def test_store_without_an_alias_is_a_warning(
 
 
 @pytest.mark.usefixtures("without_downloads")
+def test_default_storage_without_views_is_a_warning(settings: Any) -> None:
+    """Fields without the option ``storage`` have its lazy object."""
+    memory = {"BACKEND": "devilry_storage.storages.MemoryDeliveryStore"}
+    settings.STORAGES = {"default": memory, "deliveries": memory}
+    assert fields()[0].storage is default_storage
+    assert "have no URL" in found()[str(fields()[0])].msg
+
+
 def test_public_and_other_storages_have_no_messages(
     tmp_path: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

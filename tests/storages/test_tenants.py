@@ -150,7 +150,7 @@ class TenantSource(File):  # type: ignore[type-arg]
     """Content that is read from another tenant."""
 
     def __init__(self, tenant_: str, data: bytes) -> None:
-        super().__init__(None, "a")  # type: ignore[arg-type]
+        super().__init__(None, "a")
         self.tenant, self.data = tenant_, data
 
     def __bool__(self) -> bool:
