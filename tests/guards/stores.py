@@ -1818,9 +1818,15 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/pools.py",
-        "if str(exception) != _SHUT_DOWN:",
+        "if self._is_closed or str(exception) not in _SHUT_DOWN:",
         "if True:",
         (f"{POOLS}test_work_continues_after_the_main_thread_has_ended",),
+    ),
+    Guard(
+        "storages/pools.py",
+        '    "cannot schedule new futures after shutdown",\n',
+        "",
+        (f"{POOLS}test_pool_in_use_continues_after_the_main_thread_has_ended",),
     ),
     Guard(
         "storages/s3/bucket.py",
