@@ -176,7 +176,8 @@ class StorageContract(Storage):
     def _names(self, name: str, max_length: int | None) -> Iterator[str]:
         """Yield the names that ``save()`` tries: first those of an overridden method of Django's.
 
-        A name that such a method returns may be taken, and is never overwritten.
+        A name that such a method returns may be taken, and is never overwritten. Then alternatives
+        of the last one follow.
         """
         chosen: set[str] = set()
         if self._overrides("get_available_name") or self._overrides("is_name_available"):
@@ -187,6 +188,7 @@ class StorageContract(Storage):
                     break
                 chosen.add(found)
                 yield found
+            name = found
         yield from self._candidates(name, max_length, fresh=bool(chosen))
 
     def _candidates(
