@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -186,6 +187,21 @@ def test_source_that_reads_in_another_tenant_does_not_move_the_save(
 def _forward(store: Any, name: str, content: Any) -> str:
     saved: str = super(type(store), store)._save(name, content)
     return saved
+
+
+@pytest.mark.parametrize("attribute", ["location", "base_location"])
+def test_location_of_a_tenant_may_have_a_slash_or_be_relative(
+    attribute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """Also at the first save, which makes the folder, and for the identity of the store."""
+    monkeypatch.chdir(tmp_path)
+    for value in (f"{tmp_path}/alpha/", "beta/c", "./d/", f"{tmp_path}/e/../f//"):
+        with subtests.test(value):
+            own = {attribute: property(lambda store, value=value: value)}
+            store: Any = type("Own", (FsHierDeliveryStore,), own)()
+            assert store.save("a", file(b"a")) == "a"
+            assert Path(value, "a").resolve().read_bytes() == read(store, "a") == b"a"
+            assert store.own_objects.location == os.path.abspath(value)
 
 
 @pytest.mark.servers
