@@ -197,7 +197,7 @@ def test_location_of_a_tenant_may_have_a_slash_or_be_relative(
     monkeypatch.chdir(tmp_path)
     for value in (f"{tmp_path}/alpha/", "beta/c", "./d/", f"{tmp_path}/e/../f//"):
         with subtests.test(value):
-            own = {attribute: property(lambda store, value=value: value)}
+            own = {attribute: property(lambda store, value=value: value)}  # type: ignore[misc]
             store: Any = type("Own", (FsHierDeliveryStore,), own)()
             assert store.save("a", file(b"a")) == "a"
             assert Path(value, "a").resolve().read_bytes() == read(store, "a") == b"a"
