@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from django.core.checks import CheckMessage, registry
 from django.core.files.storage import default_storage, storages
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import models
 from django.test.utils import isolate_apps
 
@@ -170,6 +170,23 @@ def test_info_shows_stores_that_only_ordinary_fields_use(store: DeliveryStoreMix
 def test_info_probes_stores_of_ordinary_fields(disk: DeliveryStoreMixin) -> None:
     (text,) = [text for text in _info(probe=True) if "ordinary." in text]
     assert "yes  no upload was left behind unfinished" in text
+
+
+@pytest.mark.parametrize("method", ["probe", "configuration"])
+def test_info_goes_on_after_a_store_that_raises(
+    method: str, disk: DeliveryStoreMixin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object) -> None:
+        raise ValueError("no probe")
+
+    broken = type("Broken", (MemoryDeliveryStore,), {method: fail})()
+    monkeypatch.setattr(fields()[0], "storage", broken)
+    out = StringIO()
+    with pytest.raises(CommandError, match="1 problem found"):
+        call_command("deliverystore_info", probe=True, stdout=out)
+    failed, passed = out.getvalue().split("The store cannot be checked (Broken): no probe")
+    assert (str(fields()[0]) in failed) == (method == "probe")
+    assert str(fields()[-1]) in passed
 
 
 def test_info_shows_fields_beside_models(monkeypatch: pytest.MonkeyPatch) -> None:
