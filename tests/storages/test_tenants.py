@@ -13,6 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile, File
 from django.utils import timezone
 
+from devilry_storage.checks import ids
+from devilry_storage.checks.stores import check_stores
+from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
 from devilry_storage.testing import PlainFileMeta
 
@@ -25,6 +28,7 @@ from ..harness.tenants import (
     s3_stores,
     tenant,
 )
+from ..ordinary.conftest import fields
 
 TENANTS = ("alpha", "beta")
 ON_DISK: dict[str, Any] = {kind.__name__: kind for kind in (LocatedStore, BasedStore, TenantStore)}
@@ -202,6 +206,37 @@ def test_location_of_a_tenant_may_have_a_slash_or_be_relative(
             assert store.save("a", file(b"a")) == "a"
             assert Path(value, "a").resolve().read_bytes() == read(store, "a") == b"a"
             assert store.own_objects.location == os.path.abspath(value)
+
+
+class FirstStore(FsHierDeliveryStore, TenantFileSystemStorage):  # type: ignore[misc]
+    """The location of the tenant has no effect."""
+
+
+class BothStore(FirstStore):
+    location = TenantFileSystemStorage.location
+    base_location = TenantFileSystemStorage.base_location
+
+
+@pytest.mark.parametrize(
+    ("kind", "ignored"),
+    [
+        (FirstStore, ["base_location", "location"]),
+        *((kind, []) for kind in (BothStore, *ON_DISK.values(), FsHierDeliveryStore)),
+    ],
+)
+def test_class_that_ignores_the_location_of_the_tenant_is_a_warning(
+    kind: Any, ignored: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W015, for stores of models of files and of ordinary fields."""
+    store = kind(location=str(tmp_path))
+    for field in (FileMeta._meta.get_field("content"), fields()[0]):
+        with monkeypatch.context() as patch:
+            patch.setattr(field, "given_storage", store, raising=False)
+            patch.setattr(field, "storage", store, raising=False)
+            found = [message for message in check_stores() if message.id == ids.IGNORED_LOCATION]
+        assert len(found) == bool(ignored)
+        for message in found:
+            assert f"{' and '.join(ignored)} of TenantFileSystemStorage" in message.msg
 
 
 @pytest.mark.servers
