@@ -1729,6 +1729,12 @@ GUARDS: list[Guard] = [
     ),
     # -- Tenants, pools and references --
     Guard(
+        "storages/filesystem.py",
+        "os.path.abspath(self._required(self.location)),",
+        "os.fspath(self._required(self.location)),",
+        (f"{TENANTS}test_location_of_a_tenant_may_have_a_slash_or_be_relative",),
+    ),
+    Guard(
         "storages/aliases.py",
         "if unwrapped(storages[alias]) is store:",
         "if storages[alias] == store:",
