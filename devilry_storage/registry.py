@@ -12,7 +12,7 @@ from django.db import models
 from .fields import DeliveryFileField
 from .resolving import resolve
 from .schema import declaring_model
-from .storages.aliases import alias_of
+from .storages.aliases import alias_of, unwrapped
 from .storages.base import DeliveryStoreMixin
 
 FileModel = type[models.Model]
@@ -89,7 +89,7 @@ def ordinary_fields() -> list[OrdinaryField]:
             if not isinstance(field, models.FileField) or isinstance(field, DeliveryFileField):
                 continue
             with suppress(Exception):  # a default storage that cannot be created
-                if isinstance(store := field.storage, DeliveryStoreMixin):
+                if isinstance(store := unwrapped(field.storage), DeliveryStoreMixin):
                     found.append(OrdinaryField(field, store, alias_of(store) or ""))
     return found
 
@@ -131,11 +131,11 @@ def configured_stores() -> list[ConfiguredStore]:
 
 def ordinary_stores() -> list[ConfiguredStore]:
     """Return the stores that only ordinary fields use, without duplicates."""
-    used = [configured.store for configured in configured_stores()]
+    used = {id(configured.store) for configured in configured_stores()}
     found: list[ConfiguredStore] = []
     for ordinary in ordinary_fields():
-        if ordinary.store not in used:
-            used.append(ordinary.store)
+        if id(ordinary.store) not in used:
+            used.add(id(ordinary.store))
             found.append(ConfiguredStore(ordinary.store, ordinary.alias, []))
     return found
 

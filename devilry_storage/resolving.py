@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from .conf import conf
 from .schema import field_named, is_historical
+from .storages.aliases import unwrapped
 from .storages.base import DeliveryStoreMixin
 
 ALIAS = "deliveries"
@@ -114,7 +115,8 @@ def _aliased(alias: str, subject: str) -> Resolved:
     return Resolved(_checked(storages[alias], subject), alias)
 
 
-def _checked(store: object, subject: str) -> DeliveryStoreMixin:
+def _checked(storage: object, subject: str) -> DeliveryStoreMixin:
+    store = unwrapped(storage)
     if isinstance(store, DeliveryStoreMixin):
         return store
     raise WrongStore(

@@ -37,7 +37,7 @@ def describe(configured: ConfiguredStore) -> StoreInfo:
     store = configured.store
     return StoreInfo(
         models=[model._meta.label for model in configured.models],
-        fields=[ordinary.label for ordinary in ordinary_fields() if ordinary.store == store],
+        fields=[ordinary.label for ordinary in ordinary_fields() if ordinary.store is store],
         alias=configured.alias,
         backend=f"{type(store).__module__}.{type(store).__qualname__}",
         location=store.location_text(),

@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
 
-from ..registry import FileModel, configured_stores, file_models
+from ..registry import FileModel, configured_stores, file_models, ordinary_stores
 from ..resolving import REMEDY, NoStore, WrongStore, resolve
 from ..storages.base import DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
@@ -41,6 +41,8 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
         messages += _flags(model, store)
         messages += _public(model, store)
         messages += _disk(model, store)
+    for configured in configured_stores() + ordinary_stores():
+        messages += _ignored(type(configured.store))
     return messages
 
 
@@ -106,6 +108,24 @@ def _flags(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage
             ),
             obj=model,
             id=ids.MISSING_FLAGS,
+        )
+
+
+def _ignored(kind: type[DeliveryStoreMixin]) -> Iterator[CheckMessage]:
+    """Yield a warning if a class after the package's has a location, which has no effect."""
+    ignored: dict[str, list[str]] = {}
+    for attribute in ("base_location", "location"):
+        owners = [cls for cls in kind.__mro__ if attribute in vars(cls)]
+        if owners and owners[0].__module__.startswith(_PACKAGE):
+            for cls in owners[1:]:
+                if cls is not FileSystemStorage and not cls.__module__.startswith(_PACKAGE):
+                    ignored.setdefault(cls.__name__, []).append(attribute)
+    for name, attributes in ignored.items():
+        yield Warning(
+            f"{kind.__name__} ignores {' and '.join(attributes)} of {name}, because that class "
+            "comes after the delivery store in its bases.",
+            hint=f"Put {name} before the delivery store: class {kind.__name__}({name}, ...).",
+            id=ids.IGNORED_LOCATION,
         )
 
 

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.files import File
@@ -25,6 +25,8 @@ from .protocols import hier_layout, stored_name
 from .reader import READ_MODES, Reader
 from .spool import MEMORY
 from .view_urls import stored_url
+
+_Store = TypeVar("_Store", bound="StorageContract")
 
 _WRITE_MODES = {"wb", "w", "wt"}
 
@@ -63,6 +65,14 @@ class StorageContract(Storage):
     def layout(self) -> Layout:
         """The layout of the keys."""
         return hier_layout(None)
+
+    def with_fixed_location(self: _Store) -> _Store:
+        """Return this store, or a copy of it that keeps its current location.
+
+        Saves, files that are open, and threads that work for a call use the copy. Override it if
+        the location of the store follows the current tenant.
+        """
+        return self
 
     def _create(self, name: str, content: File[Any]) -> str:
         """Create the file and return its name; FileExistsError if the name is taken.
@@ -128,12 +138,14 @@ class StorageContract(Storage):
             content = File(content, name)
         # Validated before a byte is read or written.
         name = validate_storage_name(_with_slashes(name))
-        if self._overrides_save():
-            name = self._save(  # type: ignore[attr-defined]  # the subclass's
-                self.get_available_name(name, max_length=max_length), content
+        # The content may change the tenant while it is read.
+        store = self.with_fixed_location()
+        if store._overrides_save():
+            name = store._save(  # type: ignore[attr-defined]  # the subclass's
+                store.get_available_name(name, max_length=max_length), content
             )
         else:
-            name = self._create_first(self._names(name, max_length), content)
+            name = store._create_first(store._names(name, max_length), content)
         return validate_storage_name(name)
 
     def _overrides_save(self) -> bool:
@@ -164,7 +176,8 @@ class StorageContract(Storage):
     def _names(self, name: str, max_length: int | None) -> Iterator[str]:
         """Yield the names that ``save()`` tries: first those of an overridden method of Django's.
 
-        A name that such a method returns may be taken, and is never overwritten.
+        A name that such a method returns may be taken, and is never overwritten. Then alternatives
+        of the last one follow.
         """
         chosen: set[str] = set()
         if self._overrides("get_available_name") or self._overrides("is_name_available"):
@@ -175,6 +188,7 @@ class StorageContract(Storage):
                     break
                 chosen.add(found)
                 yield found
+            name = found
         yield from self._candidates(name, max_length, fresh=bool(chosen))
 
     def _candidates(

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from django.core.files.storage import Storage, default_storage, storages
+from django.utils.functional import LazyObject, empty
+
+
+def unwrapped(storage: Any) -> Any:
+    """Return the storage that a lazy object such as ``default_storage`` stands for."""
+    while isinstance(storage, LazyObject):
+        if storage._wrapped is empty:
+            storage._setup()
+        storage = storage._wrapped
+    return storage
 
 
 def alias_of(store: Storage) -> str | None:
@@ -12,14 +23,15 @@ def alias_of(store: Storage) -> str | None:
 
     A lazy object such as ``default_storage`` has the alias of the storage that it stands for.
     """
+    store = unwrapped(store)
     for alias in storages.backends:
         with suppress(Exception):  # another storage that cannot be created
-            # Not "is": a lazy object compares the storage that it stands for.
-            if storages[alias] == store:
+            # Not "==", by which a site may declare different storages equal.
+            if unwrapped(storages[alias]) is store:
                 return alias
     with suppress(Exception):
         # Threads that use the default storage first at the same time create several.
-        if default_storage == store:
+        if unwrapped(default_storage) is store:
             return "default"
     return None
 

@@ -75,14 +75,6 @@ class DeliveryStoreMixin(StorageContract):
 
     # -- Overridable --
 
-    def with_fixed_location(self) -> DeliveryStoreMixin:
-        """Return this store, or a copy of it that keeps its current location.
-
-        Files that are open, and threads that work for a call, use the copy. Override it if the
-        location of the store follows the current tenant.
-        """
-        return self
-
     def _sink(self, filename: str = "") -> Sink:
         """Return a sink, which keeps the bytes of a writer until they are published.
 

@@ -115,7 +115,8 @@ class _TreeStorage(FileSystemStorage):
     @property
     def _tree(self) -> Tree:
         return self._fixed_tree or Tree(
-            os.fspath(self._required(self.location)),
+            # A subclass's property may be relative, or end in a slash.
+            os.path.abspath(self._required(self.location)),
             self.file_permissions_mode,
             self.directory_permissions_mode,
             durable=bool(self.durable),

@@ -8,8 +8,12 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# Raised by submit() once the main thread of the interpreter has ended.
-_SHUT_DOWN = "cannot schedule new futures after interpreter shutdown"
+# Raised by submit() once the main thread of the interpreter has ended. A pool whose threads have
+# ended with it says that it was shut down itself.
+_SHUT_DOWN = {
+    "cannot schedule new futures after interpreter shutdown",
+    "cannot schedule new futures after shutdown",
+}
 
 
 def called(function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
@@ -32,12 +36,17 @@ class Pool(ThreadPoolExecutor):
     def __init__(self, workers: int) -> None:
         super().__init__(workers, thread_name_prefix="devilry-storage")
         self._is_one = workers == 1
+        self._is_closed = False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._is_closed = True
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         if not self._is_one:
             try:
                 return super().submit(function, *args, **kwargs)
             except RuntimeError as exception:
-                if str(exception) != _SHUT_DOWN:
+                if self._is_closed or str(exception) not in _SHUT_DOWN:
                     raise
         return called(function, *args, **kwargs)

@@ -200,7 +200,12 @@ class Writer(_AnyFile):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Set the position of the next ``read()`` or ``write()``, and return it."""
         self._require_open()
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        begins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
+        if whence not in begins:
+            raise ValueError(
+                f"Cannot seek with whence {whence!r} in {self.name!r}: use 0, 1 or 2."
+            )
+        begin = begins[whence]
         if begin + offset < 0:
             raise ValueError(f"Cannot seek to {begin + offset} in {self.name!r}: use 0 or more.")
         self._position = begin + offset

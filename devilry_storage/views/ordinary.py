@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import nullcontext
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import PermissionDenied
+from django.db import connections, router, transaction
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponseBase
 
@@ -13,6 +17,8 @@ from ..names import is_storage_name
 from ..registry import ordinary_fields
 from ..serving import serve_ordinary
 from .base import RowView
+
+logger = logging.getLogger("devilry_storage")
 
 #: Maximum number of rows of one name for which a backend is asked about each.
 _ROWS = 100
@@ -37,10 +43,24 @@ class StoredView(RowView):
             for field in fields:
                 # Proxies and children have permissions and managers of their own.
                 if field in model._meta.concrete_fields:
-                    pk = self.find(model, field.name, name)
+                    pk = self._find(model, field.name, name)
                     if pk is not None:
                         return f"{model._meta.label_lower}:{pk}"
         raise Http404("No such row.")
+
+    def _find(self, model: type[Model], field: str, name: str) -> Any:
+        """Return what ``find()`` returns, None if it fails: files of other models are served."""
+        using = router.db_for_read(model)
+        # A savepoint, because PostgreSQL aborts the transaction of a query that fails.
+        savepoint = connections[using].in_atomic_block
+        try:
+            with transaction.atomic(using) if savepoint else nullcontext():
+                return self.find(model, field, name)
+        except (Http404, PermissionDenied):
+            raise
+        except Exception:  # a site's own manager, or a table that is missing
+            logger.exception("Rows of %s cannot be looked up.", model._meta.label)
+            return None
 
     def find(self, model: type[Model], field: str, name: str) -> Any:
         """Return the id of a row whose field has this name and that the user may see, or None.

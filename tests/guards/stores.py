@@ -556,7 +556,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/_django.py",
-        "        if self._overrides_save():\n",
+        "        if store._overrides_save():\n",
         "        if False:\n",
         (f"{OVERRIDES}test_overridden_methods_are_asked",),
     ),
@@ -1729,6 +1729,27 @@ GUARDS: list[Guard] = [
     ),
     # -- Tenants, pools and references --
     Guard(
+        "storages/filesystem.py",
+        "os.path.abspath(self._required(self.location)),",
+        "os.fspath(self._required(self.location)),",
+        (f"{TENANTS}test_location_of_a_tenant_may_have_a_slash_or_be_relative",),
+    ),
+    Guard(
+        "storages/aliases.py",
+        "if unwrapped(storages[alias]) is store:",
+        "if storages[alias] == store:",
+        (
+            "tests/storages/test_aliases.py::test_stores_that_are_equal_have_aliases_of_their_own[EqualStore]",
+        ),
+    ),
+    Guard(
+        "storages/_django.py",
+        "store = self.with_fixed_location()",
+        "store = self",
+        (f"{TENANTS}test_source_that_reads_in_another_tenant_does_not_move_the_save",),
+        needs=("servers",),
+    ),
+    Guard(
         "storages/base.py",
         "        store = self.with_fixed_location()\n        if sha256 is None:",
         "        store = self\n        if sha256 is None:",
@@ -1803,9 +1824,15 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/pools.py",
-        "if str(exception) != _SHUT_DOWN:",
+        "if self._is_closed or str(exception) not in _SHUT_DOWN:",
         "if True:",
         (f"{POOLS}test_work_continues_after_the_main_thread_has_ended",),
+    ),
+    Guard(
+        "storages/pools.py",
+        '    "cannot schedule new futures after shutdown",\n',
+        "",
+        (f"{POOLS}test_pool_in_use_continues_after_the_main_thread_has_ended",),
     ),
     Guard(
         "storages/s3/bucket.py",

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.checks import CheckMessage, registry
-from django.core.files.storage import storages
-from django.core.management import call_command
+from django.core.files.storage import default_storage, storages
+from django.core.management import CommandError, call_command
 from django.db import models
 from django.test.utils import isolate_apps
 
@@ -67,6 +67,14 @@ def test_store_without_an_alias_is_a_warning(
 
 
 @pytest.mark.usefixtures("without_downloads")
+def test_default_storage_without_views_is_a_warning(settings: Any) -> None:
+    """Fields without the option ``storage`` have its lazy object."""
+    memory = {"BACKEND": "devilry_storage.storages.MemoryDeliveryStore"}
+    settings.STORAGES = {"default": memory, "deliveries": memory}
+    assert fields()[0].storage is default_storage
+    assert "have no URL" in found()[str(fields()[0])].msg
+
+
 def test_public_and_other_storages_have_no_messages(
     tmp_path: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +170,23 @@ def test_info_shows_stores_that_only_ordinary_fields_use(store: DeliveryStoreMix
 def test_info_probes_stores_of_ordinary_fields(disk: DeliveryStoreMixin) -> None:
     (text,) = [text for text in _info(probe=True) if "ordinary." in text]
     assert "yes  no upload was left behind unfinished" in text
+
+
+@pytest.mark.parametrize("method", ["probe", "configuration"])
+def test_info_goes_on_after_a_store_that_raises(
+    method: str, disk: DeliveryStoreMixin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object) -> None:
+        raise ValueError("no probe")
+
+    broken = type("Broken", (MemoryDeliveryStore,), {method: fail})()
+    monkeypatch.setattr(fields()[0], "storage", broken)
+    out = StringIO()
+    with pytest.raises(CommandError, match="1 problem found"):
+        call_command("deliverystore_info", probe=True, stdout=out)
+    failed, passed = out.getvalue().split("The store cannot be checked (Broken): no probe")
+    assert (str(fields()[0]) in failed) == (method == "probe")
+    assert str(fields()[-1]) in passed
 
 
 def test_info_shows_fields_beside_models(monkeypatch: pytest.MonkeyPatch) -> None:

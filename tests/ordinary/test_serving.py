@@ -11,8 +11,10 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
+from django.core.exceptions import PermissionDenied
 from django.core.files.base import ContentFile
-from django.db import connection
+from django.db import connection, models
+from django.http import Http404
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.http import http_date
@@ -277,6 +279,60 @@ def test_backend_may_decide_for_each_row(
     assert client.get(even.file.url).status_code == 404
     Report.objects.create(pk=3, file=even.file.name)
     assert client.get(even.file.url).status_code == 200
+
+
+class ValuesManager(models.Manager[Any]):
+    def get_queryset(self) -> Any:
+        return super().get_queryset().values("pk", "scan")
+
+
+class SlicedManager(models.Manager[Any]):
+    def get_queryset(self) -> Any:
+        return super().get_queryset()[:10]
+
+
+class BrokenManager(models.Manager[Any]):
+    def visible_to(self, user: Any) -> Any:
+        raise AttributeError("no such attribute")
+
+
+@pytest.mark.parametrize("broken", ["table", ValuesManager, SlicedManager, BrokenManager])
+def test_model_that_fails_is_skipped(
+    broken: Any,
+    disk: DeliveryStoreMixin,
+    client_with: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Such as one without a table. The others are served, also in a transaction."""
+    badge = Badge.objects.create(image=add(disk), width=1, height=1)
+    if broken == "table":  # of a model before Badge
+        monkeypatch.setattr(Scan._meta, "db_table", "missing")
+    else:
+        manager = broken()
+        manager.model = Scan
+        monkeypatch.setitem(Scan._meta.__dict__, "default_manager", manager)
+    client = client_with("view_badge")
+    assert client.get(badge.image.url).status_code == 200
+    assert "ordinary.Scan" in caplog.text
+    assert "Traceback" in caplog.text
+    assert client.get("/files/s/files/none").status_code == 404
+
+
+@pytest.mark.parametrize("exception", [PermissionDenied, Http404])
+def test_own_view_may_deny(
+    exception: type[Exception], disk: DeliveryStoreMixin, rf: Any, db: None
+) -> None:
+    from devilry_storage.views import StoredView
+
+    class Denied(StoredView):
+        def find(self, model: Any, field: str, name: str) -> Any:
+            raise exception
+
+    request = rf.get("/")
+    request.user = type("User", (), {"is_authenticated": True, "is_active": True, "pk": 1})()
+    with pytest.raises(exception):
+        Denied.as_view()(request, alias="files", name=add(disk))
 
 
 def test_each_field_costs_one_query(disk: DeliveryStoreMixin, client_with: Any) -> None:

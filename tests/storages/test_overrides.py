@@ -77,6 +77,26 @@ def test_overridden_methods_are_asked(
 
 
 @pytest.mark.parametrize("make", STORES, ids=["memory", "disk"])
+def test_alternative_is_one_of_the_name_that_an_override_returns(
+    make: Callable[[Path], Any], tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    """Such as that of a folder in which a site keeps the files of a field."""
+    for number, (chosen, folder) in enumerate(
+        [("quarantine/a.txt", "quarantine/a_"), ("x.txt", "x_")]
+    ):
+        with subtests.test(chosen):
+            override = {"get_available_name": lambda store, name, max_length=None, to=chosen: to}
+            store = type("Own", (make(tmp_path / str(number)),), override)()
+            names = [
+                store.save("A.txt", ContentFile(data), max_length=len(chosen) + 8)
+                for data in (b"one", b"two", b"three")
+            ]
+            assert names[0] == chosen
+            assert all(name.startswith(folder) for name in names[1:])
+            assert contents(store, names) == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("make", STORES, ids=["memory", "disk"])
 def test_save_step_overwrites_nothing(make: Callable[[Path], Any], tmp_path: Path) -> None:
     """Django's ``_save()``, which ManifestFilesMixin calls, creates a file atomically."""
     store = make(tmp_path / "store")()

@@ -51,6 +51,52 @@ else:
 """
 
 
+MIDWAY = """
+import threading, time, django
+django.setup()
+from collections import deque
+from devilry_storage.archive.entries import Member
+from devilry_storage.archive.readahead import read_members
+from devilry_storage.storages.pools import Pool
+
+class Store:
+    parallel_reads = 2
+
+    def stream(self, name, sha256):
+        yield name.encode()
+
+def work():
+    members = deque(Member(f"{number}.txt", str(number), 1, "", ()) for number in range(9))
+    contents = read_members(Store(), members)
+    with Pool(3) as pool:
+        print(next(contents)[0].name, *pool.map(abs, range(5)))
+        started.set()
+        while not pool._shutdown:  # as long as the main thread is alive
+            time.sleep(0.01)
+        print(*pool.map(abs, range(5)))
+        print(*(b"".join(chunks).decode() for _member, chunks in contents))
+
+started = threading.Event()
+threading.Thread(target=work).start()
+started.wait(10)
+"""
+
+
+def test_pool_in_use_continues_after_the_main_thread_has_ended() -> None:
+    """Its threads end then, and submit() says that the pool was shut down."""
+    child = subprocess.run(
+        [sys.executable, "-c", MIDWAY],
+        env=children.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    lines = ["0 0 1 2 3 4", "0 1 2 3 4", "1 2 3 4 5 6 7 8"]
+    assert child.stdout.splitlines() == lines, child.stderr
+    assert child.stderr == ""
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("where", ["thread", "atexit"])
 def test_work_continues_after_the_main_thread_has_ended(where: str) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.utils import timezone
 
+from devilry_storage.checks import ids
+from devilry_storage.checks.stores import check_stores
+from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
 from devilry_storage.testing import PlainFileMeta
 
@@ -23,6 +28,7 @@ from ..harness.tenants import (
     s3_stores,
     tenant,
 )
+from ..ordinary.conftest import fields
 
 TENANTS = ("alpha", "beta")
 ON_DISK: dict[str, Any] = {kind.__name__: kind for kind in (LocatedStore, BasedStore, TenantStore)}
@@ -143,6 +149,94 @@ def test_open_files_keep_the_location_of_their_opening(store: Any) -> None:
     }
     with tenant("alpha"):
         assert store.own_objects.read("note") == b"alpha"
+
+
+class TenantSource(File):  # type: ignore[type-arg]
+    """Content that is read from another tenant."""
+
+    def __init__(self, tenant_: str, data: bytes) -> None:
+        super().__init__(None, "a")
+        self.tenant, self.data = tenant_, data
+
+    def __bool__(self) -> bool:
+        return True
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        with tenant(self.tenant):
+            for start in range(0, len(self.data), MIB):
+                yield self.data[start : start + MIB]
+
+
+@pytest.mark.parametrize("method", ["save", "_save"])
+def test_source_that_reads_in_another_tenant_does_not_move_the_save(
+    store: Any, method: str, subtests: pytest.Subtests
+) -> None:
+    """A name is free if the tenant that saves does not use it."""
+    if method == "_save":  # of a subclass
+        store.__class__ = type("Saving", (type(store),), {"_save": _forward})
+    for size in (1, 6 * MIB):
+        with subtests.test(str(size)):
+            for name in TENANTS:
+                with tenant(name):
+                    store.delete_many([entry.name for entry in store.scan()])
+            with tenant("beta"):
+                store.save("a", file(b"beta"))
+            with tenant("alpha"):
+                names = [store.save("a", TenantSource("beta", b"x" * size)) for _ in range(2)]
+            assert names[0] == "a"
+            assert contents(store, "beta") == {"a": b"beta"}
+            assert contents(store, "alpha") == dict.fromkeys(names, b"x" * size)
+
+
+def _forward(store: Any, name: str, content: Any) -> str:
+    saved: str = super(type(store), store)._save(name, content)
+    return saved
+
+
+@pytest.mark.parametrize("attribute", ["location", "base_location"])
+def test_location_of_a_tenant_may_have_a_slash_or_be_relative(
+    attribute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """Also at the first save, which makes the folder, and for the identity of the store."""
+    monkeypatch.chdir(tmp_path)
+    for value in (f"{tmp_path}/alpha/", "beta/c", "./d/", f"{tmp_path}/e/../f//"):
+        with subtests.test(value):
+            own = {attribute: property(lambda store, value=value: value)}  # type: ignore[misc]
+            store: Any = type("Own", (FsHierDeliveryStore,), own)()
+            assert store.save("a", file(b"a")) == "a"
+            assert Path(value, "a").resolve().read_bytes() == read(store, "a") == b"a"
+            assert store.own_objects.location == os.path.abspath(value)
+
+
+class FirstStore(FsHierDeliveryStore, TenantFileSystemStorage):  # type: ignore[misc]
+    """The location of the tenant has no effect."""
+
+
+class BothStore(FirstStore):
+    location = TenantFileSystemStorage.location
+    base_location = TenantFileSystemStorage.base_location
+
+
+@pytest.mark.parametrize(
+    ("kind", "ignored"),
+    [
+        (FirstStore, ["base_location", "location"]),
+        *((kind, []) for kind in (BothStore, *ON_DISK.values(), FsHierDeliveryStore)),
+    ],
+)
+def test_class_that_ignores_the_location_of_the_tenant_is_a_warning(
+    kind: Any, ignored: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W015, for stores of models of files and of ordinary fields."""
+    store = kind(location=str(tmp_path))
+    for field in (FileMeta._meta.get_field("content"), fields()[0]):
+        with monkeypatch.context() as patch:
+            patch.setattr(field, "given_storage", store, raising=False)
+            patch.setattr(field, "storage", store, raising=False)
+            found = [message for message in check_stores() if message.id == ids.IGNORED_LOCATION]
+        assert len(found) == bool(ignored)
+        for message in found:
+            assert f"{' and '.join(ignored)} of TenantFileSystemStorage" in message.msg
 
 
 @pytest.mark.servers

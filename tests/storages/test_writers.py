@@ -148,6 +148,8 @@ def test_misused_writer_raises(make: Callable[[Path], DeliveryStoreMixin], tmp_p
             writer.read()
         with pytest.raises(ValueError, match="Cannot seek to -1"):
             writer.seek(-1)
+        with pytest.raises(ValueError, match="Cannot seek with whence 7"):
+            writer.seek(0, 7)
         with pytest.raises(io.UnsupportedOperation):
             writer.fileno()
     for call in (writer.read, writer.truncate, lambda: writer.seek(0)):

@@ -37,9 +37,7 @@ class Command(BaseCommand):
     def handle(self, *, probe: bool, **options: Any) -> None:
         problems = 0
         for configured in configured_stores() + ordinary_stores():
-            self.stdout.write("\n".join(_lines(describe(configured))))
-            if probe:
-                problems += self._probe(configured)
+            problems += self._show(configured, probe=probe)
             self.stdout.write("")
         for model, problem in unconfigured():
             problems += 1
@@ -48,19 +46,25 @@ class Command(BaseCommand):
             noun = "problem" if problems == 1 else "problems"
             raise CommandError(f"{problems} {noun} found (see above).")
 
+    def _show(self, configured: ConfiguredStore, *, probe: bool) -> int:
+        """Print the description of a store, and return the number of problems."""
+        try:
+            self.stdout.write("\n".join(_lines(describe(configured))))
+            return self._probe(configured) if probe else 0
+        except Exception as exception:  # noqa: BLE001  # a store of the site's own
+            name = type(configured.store).__name__
+            self.stdout.write(f"  The store cannot be checked ({name}): {exception}")
+            return 1
+
     def _probe(self, configured: ConfiguredStore) -> int:
         """Print the findings about a store, and return the number of problems."""
         problems = 0
         # Only models of files keep marks of their stores.
         known = (recognised(model, router.db_for_write(model)) for model in configured.models[:1])
-        try:
-            for sentence, holds, remedy in chain(probed(configured.store), *known):
-                problems += bool(remedy)
-                advice = f" ({remedy})" if remedy else ""
-                self.stdout.write(f"  {'yes' if holds else 'no '}  {sentence}{advice}")
-        except OSError as exception:
-            problems += 1
-            self.stdout.write(f"  The store cannot be checked: {exception}")
+        for sentence, holds, remedy in chain(probed(configured.store), *known):
+            problems += bool(remedy)
+            advice = f" ({remedy})" if remedy else ""
+            self.stdout.write(f"  {'yes' if holds else 'no '}  {sentence}{advice}")
         return problems
 
 
