@@ -120,9 +120,7 @@ class Bench:
             aws_secret_access_key=server.secret_key,
             region_name=server.region,
             config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path"},
-                max_pool_connections=64,
+                signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=64
             ),
         )
         self.data = os.urandom(10 * 1024)

@@ -17,14 +17,7 @@ from .abstract_models.delivery import AbstractDelivery, next_number
 from .conf import conf
 from .db.clock import DatabaseNow
 from .db.routing import database_of
-from .db.rows import (
-    lock_row,
-    other_files,
-    plain_instances,
-    read_row,
-    stored_rows,
-    take_write_lock,
-)
+from .db.rows import lock_row, other_files, plain_instances, read_row, stored_rows, take_write_lock
 from .deletion.burying import named_by_tombstone
 from .exceptions import NotRestorable
 from .fields import StoredName

@@ -64,10 +64,7 @@ class Limits:
 
     def describe(self) -> str:
         """Return the limits as text, for users who choose files."""
-        size, total = (
-            filesizeformat(self.most_bytes),
-            filesizeformat(self.most_total_bytes),
-        )
+        size, total = (filesizeformat(self.most_bytes), filesizeformat(self.most_total_bytes))
         text = ngettext(
             "At most %(count)d file of %(size)s.",
             "At most %(count)d files of %(size)s each, %(total)s together.",

@@ -83,9 +83,7 @@ WORDS = [
     Avoided("what is to be", "write a noun, as in 'the files to remove'"),
 ]
 
-ALLOWED = [
-    Allowed("tests/harness/postgres.py", '"nobody"', "a user of the operating system"),
-]
+ALLOWED = [Allowed("tests/harness/postgres.py", '"nobody"', "a user of the operating system")]
 
 NOT_SCANNED = [
     "tests/language.py",  # the words themselves,

@@ -51,7 +51,7 @@ OPTIONAL = {
 ALLOWED_CIRCLES = {
     frozenset({"abstract_models.bulk", "abstract_models.delivery"}): (
         "bulk.py implements AbstractDelivery.add_files(), and imports the class only for its type"
-    ),
+    )
 }
 
 #: Names that several modules define, with the reason for each.

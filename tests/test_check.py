@@ -174,9 +174,7 @@ def test_number_of_queries_does_not_depend_on_files(count: int, store: Any) -> N
     """The delivery's rows are queried, and the rows and tombstones of other files."""
     delivery = delivered(**{f"file{number}": b"1" for number in range(count)})
     _deleted(delivery, "file0")
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         assert len(_states(delivery)) == count
     asked = [query["sql"] for query in queries]
     assert len(asked) == 3, asked

@@ -203,9 +203,7 @@ def test_settings_are_read_at_each_use(subtests: pytest.Subtests) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::BytesWarning")
-def test_invalid_value_is_an_error(
-    subtests: pytest.Subtests,
-) -> None:
+def test_invalid_value_is_an_error(subtests: pytest.Subtests) -> None:
     """The message begins with the setting, quotes the value and has a remedy."""
     table = ((name, value) for name, values in INVALID.items() for value in values)
     for name, value in table:

@@ -105,11 +105,7 @@ def test_longest_key_of_two_bigints_at_any_interval_has_61_characters() -> None:
     assert max(len(HierLayout(i).key(BIGINT, BIGINT)) for i in range(2, 2000)) == 61
 
 
-@given(
-    st.integers(2, 2**63),
-    st.integers(0, BIGINT),
-    st.integers(0, BIGINT),
-)
+@given(st.integers(2, 2**63), st.integers(0, BIGINT), st.integers(0, BIGINT))
 def test_no_key_of_two_bigints_is_longer_than_61_characters(
     interval: int, delivery_id: int, filemeta_id: int
 ) -> None:
@@ -192,9 +188,7 @@ CALLS: list[tuple[str, Callable[[Layout, Any], str]]] = [
 
 
 @pytest.mark.filterwarnings("ignore::BytesWarning")
-def test_invalid_ids_are_rejected(
-    subtests: pytest.Subtests,
-) -> None:
+def test_invalid_ids_are_rejected(subtests: pytest.Subtests) -> None:
     """The message has the kind of id, its value and its type."""
     for layout, (value, error, says) in itertools.product(LAYOUTS, INVALID_IDS):
         with subtests.test(layout=layout, value=value):

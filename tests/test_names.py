@@ -101,9 +101,7 @@ REASONS = [
 ]
 
 
-def test_error_has_name_reason_and_remedy(
-    subtests: pytest.Subtests,
-) -> None:
+def test_error_has_name_reason_and_remedy(subtests: pytest.Subtests) -> None:
     """The name is quoted and escaped."""
     for name, reason in REASONS:
         with subtests.test(name=name):

@@ -59,10 +59,7 @@ def test_sums_are_by_month_and_model(stored: None) -> None:
         ("devilry_deliveries.filemeta", date(2026, 3, 1), 1, 1, 0),
         ("testapp.note", date(2026, 3, 1), 0, 1, 4),
     ]
-    assert months() == [
-        Month(date(2026, 1, 1), 2, 3, 6),
-        Month(date(2026, 3, 1), 1, 2, 4),
-    ]
+    assert months() == [Month(date(2026, 1, 1), 2, 3, 6), Month(date(2026, 3, 1), 1, 2, 4)]
     assert months(most=1) == [Month(date(2026, 3, 1), 1, 2, 4)]
 
 
@@ -190,9 +187,7 @@ def test_dashboard_does_not_count_rows(stored: None, group: Any) -> None:
     refresh()
     client = staff("view_monthlysum")
     client.get(URL)
-    with CaptureQueriesContext(
-        connection,
-    ) as few:
+    with CaptureQueriesContext(connection) as few:
         client.get(URL)
     Delivery.begin(group).add_files({str(number): b"x" for number in range(30)})
     refresh()

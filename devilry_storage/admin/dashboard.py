@@ -57,10 +57,7 @@ def plots(months: Sequence[Month]) -> list[Plot]:
 
 
 def _plot(
-    name: str,
-    months: Sequence[Month],
-    values: Sequence[int],
-    as_text: Callable[[int], str],
+    name: str, months: Sequence[Month], values: Sequence[int], as_text: Callable[[int], str]
 ) -> Plot:
     # Positions follow the calendar, so that a month without files leaves a gap.
     positions = [12 * month.month.year + month.month.month for month in months]
@@ -83,7 +80,7 @@ class DashboardAdmin(ReadOnlyAdmin):
 
     class Media:
         css: ClassVar[Any] = {
-            "all": ["devilry_storage/admin.css", "devilry_storage/dashboard.css"],
+            "all": ["devilry_storage/admin.css", "devilry_storage/dashboard.css"]
         }
 
     def has_refresh_permission(self, request: HttpRequest) -> bool:

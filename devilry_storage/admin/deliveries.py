@@ -142,12 +142,7 @@ class DeliveryAdmin(DeliveryActions):
         return matches
 
     def _add_by_name(
-        self,
-        matches: Matches,
-        name: str,
-        lookup: str,
-        text: str,
-        among: Collection[Any] | None,
+        self, matches: Matches, name: str, lookup: str, text: str, among: Collection[Any] | None
     ) -> None:
         """Add the deliveries whose group or user has a name that begins with the text."""
         related: Any = self.opts.get_field(name).related_model

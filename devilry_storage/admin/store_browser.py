@@ -77,9 +77,7 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
     """
 
     class Media:
-        css: ClassVar[Any] = {
-            "all": ["devilry_storage/admin.css", "devilry_storage/stores.css"],
-        }
+        css: ClassVar[Any] = {"all": ["devilry_storage/admin.css", "devilry_storage/stores.css"]}
 
     # -- Permissions --
 

@@ -11,14 +11,7 @@ from django.utils.translation import gettext as _
 from ..db.indexes import begins_with
 from ..db.rows import stored_rows
 from ..exceptions import InvalidName, UnsafeEntry
-from ..integrity import (
-    State,
-    Verdict,
-    compare,
-    ordinary_rows_named,
-    rows_named,
-    tombstones_named,
-)
+from ..integrity import State, Verdict, compare, ordinary_rows_named, rows_named, tombstones_named
 from ..names import is_storage_name, validate_storage_name
 from ..registry import ConfiguredStore, FileModel
 from ..storages.base import DeliveryStoreMixin

@@ -18,15 +18,7 @@ from ..db.transactions import refuse_in_transaction
 from ..registry import FileModel, configured_stores, label, labelled, store_label
 from ..storages.base import DeliveryStoreMixin
 from ..tables.tombstone import Tombstone
-from .removal import (
-    CLAIMED_AT_ONCE,
-    OtherFiles,
-    claim,
-    differing,
-    kept,
-    refusal,
-    remove,
-)
+from .removal import CLAIMED_AT_ONCE, OtherFiles, claim, differing, kept, refusal, remove
 from .results import Event, Result
 
 #: Number of stored rows of each model, and of tombstones, that are looked up before a removal.
@@ -131,9 +123,7 @@ class _Unresolved(NamedTuple):
     reason: str
 
 
-def _models_of(
-    pairs: Iterable[tuple[str, str]],
-) -> tuple[dict[str, FileModel], list[_Unresolved]]:
+def _models_of(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, FileModel], list[_Unresolved]]:
     """Return a model for each store, by its alias, and the pairs without a known store.
 
     ``pairs`` are the aliases and the labels of the models of tombstones.

@@ -256,11 +256,7 @@ def _named_by_ordinary(
     """Return an event for each tombstone whose name a row of an ordinary field has."""
     labels = ordinary_rows_named(model, (tombstone.name for tombstone in tombstones), using)
     return [
-        Event.of(
-            tombstone,
-            Result.KEPT,
-            f"a row names it in the field {labels[tombstone.name]}",
-        )
+        Event.of(tombstone, Result.KEPT, f"a row names it in the field {labels[tombstone.name]}")
         for tombstone in tombstones
         if tombstone.name in labels
     ]

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                     models.BigAutoField(
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
-                ),
+                )
             ],
             options={
                 "verbose_name": "delivery store",

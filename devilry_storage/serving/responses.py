@@ -72,10 +72,7 @@ def serve_ordinary(
         logger.exception("Cannot serve %r.", name)
         raise Http404("No file.") from exception
     return _respond(
-        request,
-        file,
-        way_of(alias),
-        lambda way: partial(record_access, request, what, way),
+        request, file, way_of(alias), lambda way: partial(record_access, request, what, way)
     )
 
 

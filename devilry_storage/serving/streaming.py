@@ -52,11 +52,7 @@ class Body:
     """
 
     def __init__(
-        self,
-        chunks: Iterator[bytes],
-        length: int,
-        name: str,
-        ended: Callable[[int, str], None],
+        self, chunks: Iterator[bytes], length: int, name: str, ended: Callable[[int, str], None]
     ) -> None:
         self._source = chunks
         self._chunks = exactly(chunks, length, name)
@@ -105,10 +101,7 @@ class Body:
         except Exception:
             self._outcome = FAILED
             logger.exception(
-                "The transfer of %r failed at byte %d of %d.",
-                self._name,
-                self._sent,
-                self._length,
+                "The transfer of %r failed at byte %d of %d.", self._name, self._sent, self._length
             )
             raise
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -31,17 +30,13 @@ def seekable(content: _AnyFile) -> Iterator[_AnyFile]:
     """Give the content as a seekable file of bytes.
 
     Clients of network services call ``read()``, ``seek()`` and ``size``, which a pipe, a text
-    file or generated chunks cannot provide. Such content is spooled to a temporary file on first
-    use.
+    file or generated chunks cannot provide. Such content is spooled while it is read.
     """
     if _is_seekable(content):
         yield content
         return
-    spooled = _Spooled(content)
-    try:
-        yield spooled
-    finally:
-        spooled.close_copy()
+    with Spool(MEMORY) as spool:
+        yield _Kept(content, spool)
 
 
 def _is_seekable(content: _AnyFile) -> bool:
@@ -97,31 +92,12 @@ def _has_djangos_chunks(content: _AnyFile) -> bool:
     return getattr(content.chunks, "__module__", "").startswith("django.core.files.")
 
 
-class _Copied(_BytesFile):
-    """Content with a copy as its file; other attributes are those of the content."""
-
-    def __init__(self, content: _AnyFile) -> None:
-        self._content = content
-        self.name = content.name
-
-    @property
-    def size(self) -> int:
-        file: Any = self.file
-        position = file.tell()
-        size: int = file.seek(0, io.SEEK_END)
-        file.seek(position)
-        return size
-
-    def __getattr__(self, name: str) -> Any:
-        # Such as the content type of an upload, or the path of a temporary upload.
-        return getattr(self._content, name)
-
-
-class _Kept(_Copied):
+class _Kept(_BytesFile):
     """Content that is read once; its bytes are kept in a spool and read again from there."""
 
     def __init__(self, content: _AnyFile, spool: Spool) -> None:
-        super().__init__(content)
+        self._content = content
+        self.name = content.name
         self._spool = spool
         self._rest = read_chunks(content)
         self._failure: BaseException | None = None
@@ -166,35 +142,23 @@ class _Kept(_Copied):
             self._spool.seek(0)
         return self._spool.file
 
+    @property
+    def size(self) -> int:
+        file: Any = self.file
+        position = file.tell()
+        size: int = file.seek(0, io.SEEK_END)
+        file.seek(position)
+        return size
+
+    def __getattr__(self, name: str) -> Any:
+        # Such as the content type of an upload, or the path of a temporary upload.
+        return getattr(self._content, name)
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         # chunks() starts at the beginning anyway, so nothing has to be read.
         if not self._complete and (offset, whence) == (0, io.SEEK_SET):
             return 0
         return int(self.file.seek(offset, whence))
-
-
-class _Spooled(_Copied):
-    """Content that keeps its own chunks; its file is spooled on first use."""
-
-    def __init__(self, content: _AnyFile) -> None:
-        super().__init__(content)
-        self._copy: IO[bytes] | None = None
-
-    @property
-    def file(self) -> IO[bytes]:  # type: ignore[override]  # made on first use
-        if self._copy is None:
-            self._copy = tempfile.TemporaryFile()  # noqa: SIM115  # see close_copy()
-            for chunk in read_chunks(self._content):
-                self._copy.write(chunk)
-            self._copy.seek(0)
-        return self._copy
-
-    def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
-        return self._content.chunks(chunk_size)
-
-    def close_copy(self) -> None:
-        if self._copy is not None:
-            self._copy.close()
 
 
 class _Raw(io.RawIOBase):

@@ -156,11 +156,7 @@ class Staged:
         assert self._name is not None
         try:
             os.link(
-                self._name,
-                leaf,
-                src_dir_fd=self._folder,
-                dst_dir_fd=folder,
-                follow_symlinks=False,
+                self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder, follow_symlinks=False
             )
         except FileNotFoundError:
             raise

@@ -58,10 +58,7 @@ class SpoolSink:
     """
 
     def __init__(
-        self,
-        create: Callable[[str, Spool, str], str],
-        filename: str = "",
-        memory: int = MEMORY,
+        self, create: Callable[[str, Spool, str], str], filename: str = "", memory: int = MEMORY
     ) -> None:
         self._create = create
         self.spool = Spool(memory, filename)

@@ -137,9 +137,7 @@ def test_actions_need_permissions(
     assert not LogEntry.objects.exists()
 
 
-def test_copy_needs_permission_to_view_files(
-    group: AssignmentGroup,
-) -> None:
+def test_copy_needs_permission_to_view_files(group: AssignmentGroup) -> None:
     """Otherwise users could copy files to their own group to read them."""
     delivery = deliver(group, "a.txt")
     browser = staff("view_delivery", "add_delivery", "add_filemeta")

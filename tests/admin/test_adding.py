@@ -96,8 +96,7 @@ def test_name_of_a_stored_file_is_a_form_error(
 
 
 @pytest.mark.parametrize(
-    "filename",
-    ["..", "a/b.txt", "a\\b", "a\u202ename.txt", "\u200b", "a\x07", "x" * 256, "a\0b"],
+    "filename", ["..", "a/b.txt", "a\\b", "a\u202ename.txt", "\u200b", "a\x07", "x" * 256, "a\0b"]
 )
 def test_invalid_filename_is_a_form_error(
     filename: str, browser: Client, delivery: Delivery
@@ -248,10 +247,7 @@ def test_busy_database_is_reported(browser: Client, delivery: Delivery) -> None:
 
 
 def test_failure_is_reported_with_atomic_requests(
-    browser: Client,
-    delivery: Delivery,
-    store: HookedStore,
-    monkeypatch: pytest.MonkeyPatch,
+    browser: Client, delivery: Delivery, store: HookedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The admin's own transaction is rolled back."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)

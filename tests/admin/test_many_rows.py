@@ -272,11 +272,7 @@ def test_form_of_a_filter_keeps_other_filters(browser: Client, group: Assignment
     page = send(Page.get(browser, url), "time_of_delivery__until", "2999-01-01")
     assert len(page.rows()) == 1
     sent = dict(parse_qsl(urlsplit(page.url).query))
-    assert sent == {
-        "q": "the",
-        "successful__exact": "0",
-        "time_of_delivery__until": "2999-01-01",
-    }
+    assert sent == {"q": "the", "successful__exact": "0", "time_of_delivery__until": "2999-01-01"}
 
 
 @pytest.mark.parametrize("bad", ["yesterday", "2026-02-30", "9999-12-31", "\0"])

@@ -193,9 +193,7 @@ def test_selected_files_are_restored_or_removed() -> None:
     assert [tombstone.pk for tombstone in left()] == [first, second]
 
 
-def test_actions_limit_the_number_of_deleted_files(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_actions_limit_the_number_of_deleted_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest files are processed, and a message has the number of the others."""
     monkeypatch.setattr(tombstones, "MAX_FILES", 1)
     delivery = Delivery.begin(AssignmentGroup.objects.create(name="group"))

@@ -304,11 +304,7 @@ def test_unsupported_years_are_clamped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("foreign", "listed"),
-    [
-        (b"back\\slash", "back_slash"),
-        (b"ctl\x01\nb", "ctl__b"),
-        (b"a\xff", "a_"),
-    ],
+    [(b"back\\slash", "back_slash"), (b"ctl\x01\nb", "ctl__b"), (b"a\xff", "a_")],
 )
 def test_files_with_invalid_names_are_listed_as_missing(
     foreign: bytes, listed: str, tmp_path: Path

@@ -24,9 +24,7 @@ def test_window_is_logged_in(open_browser: Windows, admin: Any) -> None:
     assert window.page.locator("#user-tools").is_visible()
 
 
-def test_faults_of_a_page_are_recorded(
-    open_browser: Windows,
-) -> None:
+def test_faults_of_a_page_are_recorded(open_browser: Windows) -> None:
     """Missing files, failing scripts and pages that are too wide."""
     window = open_browser()
     window.go("/nowhere/")

@@ -194,8 +194,7 @@ def test_symlink_into_media_root_is_public(tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "media")
     with override_settings(
-        MEDIA_ROOT=str(tmp_path / "media"),
-        STORAGES=_stores(HIER, location=str(tmp_path / "link")),
+        MEDIA_ROOT=str(tmp_path / "media"), STORAGES=_stores(HIER, location=str(tmp_path / "link"))
     ):
         assert _only(_of(store_checks.check_stores())).id == "devilry_storage.W004"
 
@@ -409,9 +408,7 @@ def test_uuid_primary_key_of_delivery_is_an_error(monkeypatch: pytest.MonkeyPatc
     assert "Course.id" in message.msg
 
 
-def test_model_without_delivery_needs_key_ids(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_model_without_delivery_needs_key_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """E020: there are no ids to make keys of, unless key_ids() is overridden."""
     with isolate_apps("devilry_storage") as isolated:
 
@@ -665,9 +662,7 @@ def test_file_as_primary_key_is_an_error() -> None:
 
 
 @pytest.mark.skipif(not hasattr(models, "DB_CASCADE"), reason="Django 6.1 has DB_CASCADE first.")
-def test_db_cascade_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_db_cascade_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """W024: no signal is sent and no tombstone is written."""
     with isolate_apps("devilry_storage") as isolated:
 

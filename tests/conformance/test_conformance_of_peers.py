@@ -131,7 +131,7 @@ BEYOND_FLAGS = {
     "S3Storage": {
         "test_zip_can_be_written",  # after seek() it appends instead of overwriting
         "test_folder_is_not_overwritten",  # ClientError where the server has folders
-    },
+    }
 }
 
 #: Cases that do not apply to a peer, besides the cases for disks.
@@ -140,7 +140,7 @@ NOT_APPLYING = {
         "test_large_file_is_saved_with_little_memory",
         "test_large_file_is_written_with_little_memory",
         "test_large_file_is_copied_with_little_memory",
-    },
+    }
 }
 
 PEERS = [

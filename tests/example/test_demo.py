@@ -156,9 +156,7 @@ def shown_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shown, Shown]
     return Shown(data, first.stdout), Shown(data, second.stdout)
 
 
-def test_second_demo_replaces_the_data_of_the_first(
-    shown_twice: tuple[Shown, Shown],
-) -> None:
+def test_second_demo_replaces_the_data_of_the_first(shown_twice: tuple[Shown, Shown]) -> None:
     """Files with invalid names are left out."""
     first, again = shown_twice
     names = again.rows("SELECT filename FROM devilry_deliveries_filemeta")

@@ -67,9 +67,7 @@ BOUNDS: list[tuple[dict[str, int], Limits, str, list[list[int]]]] = [
 ]
 
 
-def test_limits_are_inclusive(
-    subtests: pytest.Subtests,
-) -> None:
+def test_limits_are_inclusive(subtests: pytest.Subtests) -> None:
     """One byte or file above the limit is rejected, wherever the limit is set."""
     for setting, override, code, sizes in BOUNDS:
         for settings, limits in (setting, None), ({}, override):
@@ -244,9 +242,7 @@ def test_cleaned_names_are_in_nfc() -> None:
 NAMED = [line for line in TABLE if line.name]
 
 
-def test_hostile_names_are_rejected_or_cleaned(
-    subtests: pytest.Subtests,
-) -> None:
+def test_hostile_names_are_rejected_or_cleaned(subtests: pytest.Subtests) -> None:
     """The table gives the expected filename. Error messages quote the name safely."""
     for line in NAMED:
         with subtests.test(line.what, name=line.name):
@@ -262,9 +258,7 @@ def test_hostile_names_are_rejected_or_cleaned(
                 assert form.cleaned_data["uploads"][1].name == line.filename
 
 
-def test_hostile_names_in_requests_are_rejected_or_cleaned(
-    subtests: pytest.Subtests,
-) -> None:
+def test_hostile_names_in_requests_are_rejected_or_cleaned(subtests: pytest.Subtests) -> None:
     """Django's parser removes folders and unprintable characters. The form validates the rest."""
     for line in NAMED:
         with subtests.test(line.what, name=line.name):

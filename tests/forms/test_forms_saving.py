@@ -289,11 +289,7 @@ class UnexpectedError(Exception):
     ],
 )
 def test_failing_finish_deletes_rows_and_keeps_bytes(
-    store: FailingStore,
-    group: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    words: str,
+    store: FailingStore, group: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     """The rows are deleted as usual, with tombstones."""
 

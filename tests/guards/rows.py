@@ -1043,10 +1043,7 @@ SAVING = [
         (REPLICAS,),
     ),
     Guard(
-        "integrity.py",
-        "using = database_of(delivery)",
-        "using = delivery.files.db",
-        (REPLICAS,),
+        "integrity.py", "using = database_of(delivery)", "using = delivery.files.db", (REPLICAS,)
     ),
     Guard(
         "db/relations.py",

@@ -119,21 +119,10 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        (
-            "            os.link(\n"
-            "                self._name,\n"
-            "                leaf,\n"
-            "                src_dir_fd=self._folder,\n"
-            "                dst_dir_fd=folder,\n"
-            "                follow_symlinks=False,\n"
-        ),
-        (
-            "            os.rename(\n"
-            "                self._name,\n"
-            "                leaf,\n"
-            "                src_dir_fd=self._folder,\n"
-            "                dst_dir_fd=folder,\n"
-        ),
+        "            os.link(\n                self._name, leaf, src_dir_fd=self._folder, "
+        "dst_dir_fd=folder, follow_symlinks=False\n",
+        "            os.rename(\n                self._name, leaf, src_dir_fd=self._folder, "
+        "dst_dir_fd=folder\n",
         (f"{DISK}test_taken_name_leads_to_an_alternative_name",),
     ),
     Guard(
@@ -186,7 +175,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "                follow_symlinks=False,\n            )\n",
+        ", follow_symlinks=False\n            )\n",
         "            )\n",
         (f"{DISK_TRAPS}test_exchanged_temp_file_fails_the_save",),
     ),

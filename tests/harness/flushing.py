@@ -19,10 +19,7 @@ def keep_permissions() -> None:
 
     Django creates them one by one for every app, which takes most of the time of a flush.
     """
-    kept: tuple[list[Any], ...] = (
-        list(ContentType.objects.all()),
-        list(Permission.objects.all()),
-    )
+    kept: tuple[list[Any], ...] = (list(ContentType.objects.all()), list(Permission.objects.all()))
 
     def put_back(using: str, **kwargs: Any) -> None:
         if ContentType.objects.using(using).exists():

@@ -102,9 +102,7 @@ def test_proof_that_reported_nothing_is_missing(monkeypatch: pytest.MonkeyPatch)
     assert proof_results.missing(found) == ["sigkill"]
 
 
-def test_tables_are_not_written_after_a_failed_proof(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_tables_are_not_written_after_a_failed_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proof fails by a broken promise, or by too few attempts with the full counts."""
     found = {("sigkill", ""): (1000, 300, 0), ("power-cut", ""): (29, 30, 0)}
     assert proof_results.failed(found) == ["power-cut"]

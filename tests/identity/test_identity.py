@@ -172,10 +172,7 @@ RIGHT: dict[str, tuple[Callable[[dict[str, Any]], None], dict[str, Any]]] = {
     "upgraded, writes first": (_upgraded, {}),
     "upgraded, purges first": (_upgraded_and_purged_first, {}),
     "other process": (_restarted, {}),
-    "rotated key with fallback": (
-        _first,
-        {"key": "new", "SECRET_KEY_FALLBACKS": [PRODUCTION]},
-    ),
+    "rotated key with fallback": (_first, {"key": "new", "SECRET_KEY_FALLBACKS": [PRODUCTION]}),
     "lost mark, files there": (_mark_lost, {}),
     "maker interrupted": (_interrupted, {}),
     "always in transactions": (_in_transactions, {}),

@@ -138,11 +138,7 @@ REFUSED: dict[str, Callable[[Any], object]] = {
     + [(name, MarkedFile) for name in REFUSED if name != "bulk_create"],
 )
 def test_historical_model_cannot_store_or_delete_files(
-    name: str,
-    model: Any,
-    store: FailingStore,
-    delivery: Delivery,
-    state: ProjectState,
+    name: str, model: Any, store: FailingStore, delivery: Delivery, state: ProjectState
 ) -> None:
     """It has no save() that stores, and sends no signals that write tombstones."""
     model.objects.create(delivery=delivery, filename="a.txt", content=ContentFile(OLD_BYTES, "a"))

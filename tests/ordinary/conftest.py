@@ -80,10 +80,7 @@ def badges_in_admin() -> Iterator[None]:
 
 @pytest.fixture(params=["disk", "memory", pytest.param("moto", marks=pytest.mark.servers)])
 def store(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> DeliveryStoreMixin:
     return use_stores(request.param, tmp_path, settings, monkeypatch)
 

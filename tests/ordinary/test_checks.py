@@ -82,10 +82,7 @@ def test_public_and_other_storages_have_no_messages(
     assert found() == {}
     option = {"location": str(tmp_path), "base_url": "/public/"}
     backend = "devilry_storage.storages.FsHierDeliveryStore"
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "public": {"BACKEND": backend, "OPTIONS": option},
-    }
+    settings.STORAGES = {**settings.STORAGES, "public": {"BACKEND": backend, "OPTIONS": option}}
     for field in fields():
         monkeypatch.setattr(field, "storage", storages["public"])
     assert found() == {}
@@ -109,11 +106,7 @@ def _index(name: str, *names: str, **options: Any) -> models.Index:
         ({}, {"indexes": [_index("three", fields=["other", "file"])]}, True),
         ({}, {"indexes": [_index("four", fields=["file"], condition=models.Q(other=1))]}, True),
         ({}, {"indexes": [models.Index("other", name="five")]}, True),
-        (
-            {},
-            {"constraints": [models.UniqueConstraint(fields=["file"], name="six")]},
-            False,
-        ),
+        ({}, {"constraints": [models.UniqueConstraint(fields=["file"], name="six")]}, False),
         ({}, {"unique_together": [("file", "other")]}, False),
     ],
 )

@@ -48,10 +48,7 @@ LAYOUTS = pytest.mark.parametrize(
 
 @pytest.fixture
 def store(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """The store of the file models and of the ordinary fields of this app."""
     location = {"location": str(tmp_path / "store"), "durable": False}

@@ -111,8 +111,7 @@ def test_migrations_are_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "alias"),
-    [(Handin, "handins"), (Poster, "posters"), (SubmittedFile, "submissions")],
+    ("model", "alias"), [(Handin, "handins"), (Poster, "posters"), (SubmittedFile, "submissions")]
 )
 def test_models_use_the_store_that_they_select(model: Any, alias: str) -> None:
     """The store is selected by the field's alias, the class attribute or a callable."""

@@ -61,11 +61,7 @@ def check_headers(
     ],
 )
 def test_every_response_of_a_download_is_protected(
-    ask: Callable[..., Any],
-    method: str,
-    headers: dict[str, str],
-    status: int,
-    group: Any,
+    ask: Callable[..., Any], method: str, headers: dict[str, str], status: int, group: Any
 ) -> None:
     """Also responses without a body: caches may combine their headers with a stored body."""
     row = deliver(group, essay=b"0123456789")["essay"]
@@ -87,10 +83,7 @@ def test_inline_pdf_has_no_sandbox(ask: Callable[..., Any], group: Any, settings
 
 
 def test_sendfile_response_is_protected(
-    ask: Callable[..., Any],
-    group: Any,
-    settings: Any,
-    disk: FsHierDeliveryStore,
+    ask: Callable[..., Any], group: Any, settings: Any, disk: FsHierDeliveryStore
 ) -> None:
     """The web server keeps the headers of this response."""
     settings.DELIVERY_STORE_SERVE = "sendfile"
@@ -145,12 +138,7 @@ def test_head_or_small_file_is_not_redirected(
 @pytest.mark.parametrize(("limit", "status"), [(2, 200), (1, 413)])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_archive_is_protected(
-    ask: Callable[..., Any],
-    method: str,
-    limit: int,
-    status: int,
-    group: Any,
-    settings: Any,
+    ask: Callable[..., Any], method: str, limit: int, status: int, group: Any, settings: Any
 ) -> None:
     """So is the error message for an archive that is too large."""
     settings.DELIVERY_STORE_ARCHIVE_MAX_FILES = limit

@@ -101,10 +101,7 @@ def server(request: pytest.FixtureRequest) -> webservers.WebServer:
 
 @pytest.fixture
 def site(
-    server: webservers.WebServer,
-    public_folder: Path,
-    live_server: Any,
-    settings: Any,
+    server: webservers.WebServer, public_folder: Path, live_server: Any, settings: Any
 ) -> Iterator[Site]:
     """A site whose files are sent by the web server."""
     root = public_folder / ROOT

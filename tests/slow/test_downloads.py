@@ -181,9 +181,7 @@ def prove(name: str, stored: Stored, folder: Path) -> None:
     report(f"{name}-client-gone", tried=leaves, hit=leaves, bad=gone)
 
 
-def test_download_of_1_gib_from_disk_takes_little_memory_and_leaks_nothing(
-    tmp_path: Path,
-) -> None:
+def test_download_of_1_gib_from_disk_takes_little_memory_and_leaks_nothing(tmp_path: Path) -> None:
     """It takes less than 32 MiB more than one byte, and leaves no descriptor and no thread."""
     with on_disk(tmp_path) as stored:
         prove("download-disk", stored, tmp_path)

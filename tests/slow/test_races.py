@@ -68,10 +68,7 @@ def test_concurrent_saves_under_one_name_keep_both_files(
     )
     bad = broken(location, chain(*runs))
     report(
-        f"race-in-{kind}" if kind == "memory" else f"race-{kind}",
-        tried=tried,
-        hit=met,
-        bad=bad,
+        f"race-in-{kind}" if kind == "memory" else f"race-{kind}", tried=tried, hit=met, bad=bad
     )
     assert met >= 0.5 * tried
 

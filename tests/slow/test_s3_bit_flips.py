@@ -40,8 +40,7 @@ def flip_downloads(wire: Wire, store: Any, size: int, rounds: int, *, verified: 
 
 
 @pytest.mark.parametrize(
-    ("proof", "size"),
-    [("s3-bit-flip-single", SMALL), ("s3-bit-flip-parts", TWO_PARTS)],
+    ("proof", "size"), [("s3-bit-flip-single", SMALL), ("s3-bit-flip-parts", TWO_PARTS)]
 )
 def test_verified_downloads_detect_flipped_bits(proof: str, size: int) -> None:
     """The read is verified against the file's SHA-256. A hit is a flipped bit."""

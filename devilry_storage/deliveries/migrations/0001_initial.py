@@ -11,9 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = [
-        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-    ]
+    dependencies = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(
@@ -111,10 +109,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "verbose_name": "delivery",
-                "verbose_name_plural": "deliveries",
-            },
+            options={"verbose_name": "delivery", "verbose_name_plural": "deliveries"},
         ),
         migrations.CreateModel(
             name="FileMeta",
@@ -172,10 +167,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "verbose_name": "file",
-                "verbose_name_plural": "files",
-            },
+            options={"verbose_name": "file", "verbose_name_plural": "files"},
         ),
         migrations.AddIndex(
             model_name="assignmentgroup",

@@ -220,11 +220,7 @@ def translate_exception(
 
 
 def _translate_response(
-    exception: ClientError,
-    operation: str,
-    what: str,
-    tried: str,
-    name: str | None,
+    exception: ClientError, operation: str, what: str, tried: str, name: str | None
 ) -> Exception:
     code, status = error_code(exception), _metadata(exception).get("HTTPStatusCode")
     reason = f"{status} {code} ({_error(exception).get('Message', '')})"

@@ -230,8 +230,7 @@ def transfer(store: Any, config: Config) -> Transfer:
     sites: TransferConfig = store.transfer_config
     if vars(sites) == vars(TransferConfig(use_threads=sites.use_threads)):
         return Transfer(
-            concurrency=Transfer.concurrency if sites.use_threads else 1,
-            new_checksums=checksums,
+            concurrency=Transfer.concurrency if sites.use_threads else 1, new_checksums=checksums
         )
     return Transfer(
         threshold=min(sites.multipart_threshold, LARGEST_PUT),

@@ -243,9 +243,7 @@ class Publication:
                 self.transfer.concurrency,
             )
             self._publish(
-                "complete_multipart_upload",
-                UploadId=upload,
-                MultipartUpload={"Parts": sent},
+                "complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": sent}
             )
         except BaseException:
             abandon(self.bucket, self.name, upload)

@@ -415,9 +415,7 @@ def test_downloads_have_their_own_policy(group: AssignmentGroup) -> None:
     assert "sandbox" in response.headers["Content-Security-Policy"]
 
 
-def test_number_of_queries_is_constant(
-    group: AssignmentGroup,
-) -> None:
+def test_number_of_queries_is_constant(group: AssignmentGroup) -> None:
     """For any number of deliveries and groups."""
     client, numbers = browser("eva"), []
     for _ in range(2):
@@ -464,9 +462,7 @@ def test_examiner_downloads_archives(who: people.People) -> None:
     assert "old.txt" not in tonight
 
 
-def test_tonights_link_requires_a_recent_delivery(
-    who: people.People,
-) -> None:
+def test_tonights_link_requires_a_recent_delivery(who: people.People) -> None:
     """Without a delivery in the past 24 hours the link would lead nowhere."""
     delivery = delivered(who.groups[0])
     link = "Download the latest deliveries (zip)"

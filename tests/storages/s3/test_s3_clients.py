@@ -134,9 +134,7 @@ class SlowToConnect(S3DeliveryStore):
         return super()._make_client()
 
 
-def test_fork_during_client_creation_does_not_block_child(
-    options: dict[str, Any],
-) -> None:
+def test_fork_during_client_creation_does_not_block_child(options: dict[str, Any]) -> None:
     """The child has no thread that would release the lock of the parent."""
     store = SlowToConnect(**options)
     with ThreadPoolExecutor(1) as pool:

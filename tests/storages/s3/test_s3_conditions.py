@@ -70,9 +70,7 @@ def copy(store: S3DeliveryStore) -> None:
 
 
 @pytest.mark.parametrize("write", [save_small, save_large, write_open, copy])
-def test_no_write_if_server_ignores_conditions(
-    write: Callable[[S3DeliveryStore], None],
-) -> None:
+def test_no_write_if_server_ignores_conditions(write: Callable[[S3DeliveryStore], None]) -> None:
     """Every way to create a file tests the server first. The message names request and option."""
     store = on("rclone")
     for _ in range(2):  # the error is repeated

@@ -182,8 +182,7 @@ def test_bucket_with_object_lock_accepts_uploads(calculation: Any) -> None:
     server.client().create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     retention = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
     server.client().put_object_lock_configuration(
-        Bucket=bucket,
-        ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention},
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention}
     )
     store = S3DeliveryStore(
         **server.options(bucket),

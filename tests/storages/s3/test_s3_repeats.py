@@ -130,11 +130,7 @@ def test_upload_damaged_in_transit_is_sent_again(
     ],
 )
 def test_each_upload_has_a_checksum(
-    options: dict[str, Any],
-    proxy: HttpProxy,
-    calculation: Any,
-    header: str,
-    header_of_a_part: str,
+    options: dict[str, Any], proxy: HttpProxy, calculation: Any, header: str, header_of_a_part: str
 ) -> None:
     """With ``when_required``, the checksum is MD5, for servers that support only that."""
     options["client_config"] = Config(s3=S3, request_checksum_calculation=calculation)

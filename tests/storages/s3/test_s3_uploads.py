@@ -62,10 +62,7 @@ def _uploads(server: s3servers.Server, store: S3DeliveryStore) -> list[str]:
 
 @pytest.mark.parametrize("fault", [LoseReply(), Answer(404, "NoSuchUpload")])
 def test_already_aborted_upload_does_not_stop_the_rest(
-    server: s3servers.Server,
-    store: S3DeliveryStore,
-    proxy: HttpProxy,
-    fault: LoseReply | Answer,
+    server: s3servers.Server, store: S3DeliveryStore, proxy: HttpProxy, fault: LoseReply | Answer
 ) -> None:
     """The response was lost, or another purge or a lifecycle rule has aborted the upload."""
     _begun(server, store)

@@ -57,9 +57,7 @@ class Migration(migrations.Migration):
                 ),
                 ("mark", models.CharField(blank=True, max_length=10)),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
             bases=("devilry_deliveries.filemeta",),
         ),
         migrations.CreateModel(
@@ -112,14 +110,11 @@ class Migration(migrations.Migration):
                 (
                     "content_type",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        to="contenttypes.contenttype",
+                        on_delete=django.db.models.deletion.CASCADE, to="contenttypes.contenttype"
                     ),
                 ),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
         ),
         migrations.CreateModel(
             name="Note",
@@ -168,9 +163,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
         ),
         migrations.CreateModel(
             name="Page",
@@ -187,11 +180,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="ProxyFile",
             fields=[],
-            options={
-                "proxy": True,
-                "indexes": [],
-                "constraints": [],
-            },
+            options={"proxy": True, "indexes": [], "constraints": []},
             bases=("devilry_deliveries.filemeta",),
         ),
         migrations.CreateModel(
@@ -254,9 +243,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
             bases=("testapp.page", models.Model),
         ),
     ]

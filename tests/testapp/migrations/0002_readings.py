@@ -7,9 +7,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [
-        ("testapp", "0001_initial"),
-    ]
+    dependencies = [("testapp", "0001_initial")]
 
     operations = [
         migrations.CreateModel(
@@ -81,8 +79,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
         ),
     ]
