@@ -19,7 +19,7 @@ from .resolving import store_for
 from .schema import is_historical
 from .storages.content import as_text, opened, rewinds, shown
 from .storages.reader import READ_MODES
-from .storages.view_urls import view_url
+from .storages.view_urls import not_public, view_url
 
 if TYPE_CHECKING:
     from .storages.base import DeliveryStoreMixin
@@ -38,9 +38,6 @@ class StoredName(str):
         stored = super().__new__(cls, name)
         stored.model = model
         return stored
-
-    def __reduce__(self) -> Any:
-        return StoredName, (str(self), self.model)
 
 
 class DeliveryFieldFile(FieldFile):
@@ -123,10 +120,7 @@ class DeliveryFieldFile(FieldFile):
         url = "" if pk is None else view_url("download", self.field.model._meta.label_lower, pk)
         if url := url or self.storage.public_url(name):
             return url
-        raise NoURL(
-            f"{name!r} has no URL: its store is not public. Include devilry_storage.urls in the "
-            "URLconf, so that a view serves the file to users who may see it."
-        )
+        raise NoURL(not_public(name))
 
     @property
     def file(self) -> Any:

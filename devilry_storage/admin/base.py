@@ -167,14 +167,8 @@ class StoreAdmin(PrefixSearchAdmin):
             return list(inlines)
         return [inline for inline in inlines if not getattr(inline, "stored", False)]
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        view = partial(super().changeform_view, request, object_id, form_url, extra_context)
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        view = partial(super().changeform_view, request, *args, **kwargs)
         return self._report_failure(request, view)
 
     def history_view(

@@ -44,13 +44,7 @@ class _FormFilter(admin.FieldListFilter):
     inputs: Sequence[str] = ()
 
     def __init__(
-        self,
-        field: Any,
-        request: HttpRequest,
-        params: dict[str, Any],
-        model: type[models.Model],
-        model_admin: Any,
-        field_path: str,
+        self, field: Any, request: Any, params: Any, model: Any, model_admin: Any, field_path: str
     ) -> None:
         super().__init__(field, request, params, model, model_admin, field_path)
         self.values = {name: self._pop(params, f"{field_path}__{name}") for name in self.inputs}
@@ -136,13 +130,7 @@ class ReferenceFilter(_FormFilter):
     inputs: Sequence[str] = ("search",)
 
     def __init__(
-        self,
-        field: Any,
-        request: HttpRequest,
-        params: dict[str, Any],
-        model: type[models.Model],
-        model_admin: Any,
-        field_path: str,
+        self, field: Any, request: Any, params: Any, model: Any, model_admin: Any, field_path: str
     ) -> None:
         self.target = field.target_field
         self.lookup = f"{field_path}__{self.target.name}__exact"

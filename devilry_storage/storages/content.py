@@ -164,8 +164,9 @@ class _Kept(_BytesFile):
 class _Raw(io.RawIOBase):
     """An open file of bytes as a raw stream, as TextIOWrapper needs it."""
 
-    def __init__(self, file: _AnyFile) -> None:
+    def __init__(self, file: _AnyFile, *, closing: bool) -> None:
         self._file = file
+        self._closing = closing
 
     def readable(self) -> bool:
         return True
@@ -182,19 +183,15 @@ class _Raw(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
-
-class _ClosingRaw(_Raw):
-    """A raw stream that closes its file."""
-
     def close(self) -> None:
-        if not self.closed:
+        if self._closing and not self.closed:
             self._file.close()
         super().close()
 
 
 def as_binary(file: _AnyFile, *, closing: bool) -> IO[bytes]:
     """Return the open file as a binary stream, whose ``close()`` closes it if ``closing``."""
-    return io.BufferedReader(_ClosingRaw(file) if closing else _Raw(file))
+    return io.BufferedReader(_Raw(file, closing=closing))
 
 
 def as_text(file: _AnyFile, mode: str) -> _AnyFile:

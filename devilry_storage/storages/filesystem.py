@@ -346,31 +346,10 @@ class FsHierDeliveryStore(_DiskStore):
     :class:`FsDeliveryStore`.
     """
 
-    def __init__(  # noqa: PLR0913  # FileSystemStorage's arguments and the own ones
-        self,
-        location: str | os.PathLike[str] | None = None,
-        base_url: str | Promise | None = None,
-        file_permissions_mode: int | None = None,
-        directory_permissions_mode: int | None = None,
-        allow_overwrite: bool = False,
-        *,
-        interval: int | None = None,
-        durable: bool = True,
-        identity: bool = True,
-        **unknown: Any,
-    ) -> None:
+    def __init__(self, *args: Any, interval: int | None = None, **options: Any) -> None:
         check_interval(self, "interval", interval)
         self._interval = interval
-        super().__init__(
-            location,
-            base_url,
-            file_permissions_mode,
-            directory_permissions_mode,
-            allow_overwrite,
-            durable=durable,
-            identity=identity,
-            **unknown,
-        )
+        super().__init__(*args, **options)
 
     @property
     def layout(self) -> Layout:

@@ -30,7 +30,12 @@ def stored_url(store: Storage, name: str) -> str:
         )
     if url := view_url("stored", alias, name):
         return url
-    raise NoURL(
-        f"{name!r} has no URL: the store {alias!r} is not public. Include devilry_storage.urls in "
-        "the URLconf, so that a view serves the file to users who may see it."
+    raise NoURL(not_public(name))
+
+
+def not_public(name: str) -> str:
+    """Return the message that a file has no URL without the views."""
+    return (
+        f"{name!r} has no URL: its store is not public. Include devilry_storage.urls in the "
+        "URLconf, so that a view serves the file to users who may see it."
     )

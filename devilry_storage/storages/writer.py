@@ -8,7 +8,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from django.core.files import File
@@ -304,10 +303,7 @@ class Writer(_AnyFile):
         return self
 
     def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
+        self, exc_type: type[BaseException] | None, value: object, traceback: object
     ) -> None:
         if exc_type is None:
             self._close_cleanly()

@@ -67,7 +67,7 @@ def test_forms_and_templates_show_urls(badge: Any) -> None:
 @pytest.mark.parametrize("store", ["disk", "memory"], indirect=True)
 @pytest.mark.usefixtures("without_downloads")
 def test_forms_and_templates_bear_missing_urls(badge: Any) -> None:
-    with pytest.raises(NoURL, match=r"'files' is not public\. Include devilry_storage\.urls"):
+    with pytest.raises(NoURL, match=r"its store is not public\. Include devilry_storage\.urls"):
         _ = badge.image.url
     assert 'type="file"' in BadgeForm(instance=badge).as_p()
     assert TEMPLATE.render(Context({"badge": badge})) == "<>"
