@@ -19,7 +19,7 @@ from .resolving import store_for
 from .schema import is_historical
 from .storages.content import as_text, opened, rewinds, shown
 from .storages.reader import READ_MODES
-from .storages.view_urls import not_public, view_url
+from .storages.view_urls import NOT_PUBLIC, view_url
 
 if TYPE_CHECKING:
     from .storages.base import DeliveryStoreMixin
@@ -120,7 +120,7 @@ class DeliveryFieldFile(FieldFile):
         url = "" if pk is None else view_url("download", self.field.model._meta.label_lower, pk)
         if url := url or self.storage.public_url(name):
             return url
-        raise NoURL(not_public(name))
+        raise NoURL(NOT_PUBLIC.format(name))
 
     @property
     def file(self) -> Any:

@@ -171,13 +171,15 @@ class DeliveryForm(forms.Form):
         model = self._model()
         try:
             return _deliver(model, assignment_group, user, files)
-        except EXPECTED as exception:
+        except (*EXPECTED, ValidationError) as exception:
             using = router.db_for_write(model, instance=assignment_group)
             if transaction.get_connection(using).needs_rollback:
                 raise  # no page could be rendered in the caller's transaction
             logger.exception("A delivery of %s could not be stored.", assignment_group)
             self.perhaps_delivered = isinstance(exception, UNCERTAIN)
-            self.add_error(None, ValidationError(delivery_failure(exception), "not_delivered"))
+            refused = exception if isinstance(exception, ValidationError) else None  # a receiver's
+            failure = refused or ValidationError(delivery_failure(exception), "not_delivered")
+            self.add_error(None, failure)
             return None
 
     def _model(self) -> type[AbstractDelivery]:

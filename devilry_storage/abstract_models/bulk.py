@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
+from django.db.models import signals
 from django.db.models.fields.files import FieldFile
 
 from ..db.routing import database_of
@@ -43,11 +44,23 @@ def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
     model = delivery.filemeta_model()
     using = database_of(delivery)
     features = connections[using].features
-    if model._meta.parents or not features.can_return_rows_from_bulk_insert:
+    is_plain = not model._meta.parents and features.can_return_rows_from_bulk_insert
+    if not is_plain or _has_receivers(model):
         return _one_by_one(delivery, contents)
     delivery.refuse_finished()
     with delivery._claimed(contents) as claimed:
         return _at_once(delivery, contents, claimed, using)
+
+
+def _has_receivers(model: Any) -> bool:
+    """Return whether the site has receivers of ``pre_save`` or ``post_save``."""
+    for signal in (signals.pre_save, signals.post_save):
+        live: Any = signal._live_receivers(model)
+        # Since Django 5.0 these are two lists: of synchronous and of asynchronous receivers.
+        receivers = [*live[0], *live[1]] if isinstance(live, tuple) else live
+        if any(not receiver.__module__.startswith("devilry_storage.") for receiver in receivers):
+            return True  # not only the package's own
+    return False
 
 
 def _at_once(

@@ -160,7 +160,8 @@ class AbstractDelivery(models.Model):
         """Store many files concurrently, and return their FileMetas.
 
         ``files`` maps filenames to contents, see :meth:`add_file`. If one fails, none is added.
-        The rows are written in bulk, so ``pre_save`` and ``post_save`` are not sent.
+        The rows are written in bulk, unless the site has receivers of ``pre_save`` or
+        ``post_save``: then the files are added one by one, with these signals.
         """
         return add_many(self, files)
 

@@ -59,10 +59,7 @@ _STATE = frozenset({"delivery", "successful"})
 
 
 class RowTaken(Exception):
-    """Another upload has stored content in the row, or has taken it over.
-
-    Not a FileExistsError, because a store would try another name then.
-    """
+    """Another upload has stored content in the row, or has taken it over."""
 
 
 class _NameIsBuried(Exception):

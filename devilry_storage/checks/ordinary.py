@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.checks import CheckMessage, Warning, register
-from django.db import models
 
 from ..exceptions import NoURL
 from ..registry import OrdinaryField, ordinary_fields
@@ -34,8 +33,8 @@ def check_ordinary_fields(**kwargs: Any) -> list[CheckMessage]:
 def _without_url(ordinary: OrdinaryField) -> CheckMessage:
     if type(ordinary.store).signed_url is DeliveryStoreMixin.signed_url:
         problem = (
-            "have no URL. Forms show no link to them, and lists and read-only pages of the admin "
-            "fail"
+            "have no URL. Forms and read-only pages of the admin show no link to them, and its "
+            "lists fail"
         )
         public = "If everybody may read the files, give the store a public URL (base_url) instead."
     else:
@@ -64,18 +63,9 @@ def _without_index(ordinary: OrdinaryField) -> CheckMessage:
 
 
 def _has_index(field: Any) -> bool:
-    """Return whether an index of the database begins with the column of the field."""
-    meta = field.model._meta
-    together = [
-        *(index.fields for index in meta.indexes if not index.condition),
-        *(
-            constraint.fields
-            for constraint in meta.constraints
-            if isinstance(constraint, models.UniqueConstraint) and not constraint.condition
-        ),
-        *meta.unique_together,
-    ]
+    """Return whether an index of its own begins with the column of the field."""
+    indexes = [index for index in field.model._meta.indexes if not index.condition]
     # An index may begin with "-name", and one of expressions has no fields.
-    first = [fields[0].lstrip("-") for fields in together if fields]
+    first = {index.fields[0].lstrip("-") for index in indexes if index.fields}
     indexed: bool = field.db_index or field.unique or field.name in first
     return indexed

@@ -9,6 +9,11 @@ from django.urls import NoReverseMatch, reverse
 from ..exceptions import NoURL
 from .aliases import alias_of
 
+NOT_PUBLIC = (
+    "{!r} has no URL: its store is not public. Include devilry_storage.urls in the URLconf, with "
+    "the app devilry_storage in INSTALLED_APPS, for a view that serves the file."
+)
+
 
 def view_url(view: str, *args: object) -> str:
     """Return the URL of a view, ``""`` if the site does not include it."""
@@ -30,12 +35,4 @@ def stored_url(store: Storage, name: str) -> str:
         )
     if url := view_url("stored", alias, name):
         return url
-    raise NoURL(not_public(name))
-
-
-def not_public(name: str) -> str:
-    """Return the message that a file has no URL without the views."""
-    return (
-        f"{name!r} has no URL: its store is not public. Include devilry_storage.urls in the "
-        "URLconf, so that a view serves the file to users who may see it."
-    )
+    raise NoURL(NOT_PUBLIC.format(name))

@@ -16,6 +16,7 @@ from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.validators import FileExtensionValidator
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import signals
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.test import RequestFactory, override_settings
@@ -70,6 +71,25 @@ def test_validators_of_the_content_are_run(
     assert errors == ["“x.exe”:", "“x.txt”:", "“x.txt”:"]
     saved = form_of({"a.txt": b"abc"}).save(group)
     assert [file.content.read() for file in saved.files.all()] == [b"abc"]
+
+
+def test_receiver_that_refuses_a_file_is_reported(store: FailingStore, group: Any) -> None:
+    """In its own words; none of the files is delivered."""
+
+    def scan(instance: Any, **kwargs: Any) -> None:
+        if instance.content.is_pending_file and instance.content.read() == b"virus":
+            raise ValidationError(f"{instance.filename} is infected.")
+
+    signals.pre_save.connect(scan, sender=FileMeta)
+    try:
+        form = form_of({"a.txt": b"a", "b.txt": b"virus"})
+        assert form.save(group) is None
+        assert form.non_field_errors() == ["b.txt is infected."]
+        assert not Delivery.objects.exists()
+        saved = form_of({"a.txt": b"a", "b.txt": b"b"}).save(group)
+        assert [file.content.read() for file in saved.files.all()] == [b"a", b"b"]
+    finally:
+        signals.pre_save.disconnect(scan, sender=FileMeta)
 
 
 def form_of(files: dict[str, bytes], form_class: type[DeliveryForm] = DeliveryForm) -> Any:

@@ -1352,6 +1352,12 @@ SAVING = [
     ),
     Guard(
         "abstract_models/bulk.py",
+        "if not is_plain or _has_receivers(model):",
+        "if not is_plain:",
+        (f"{RECEIVERS}test_receivers_that_refuse_leave_nothing",),
+    ),
+    Guard(
+        "abstract_models/bulk.py",
         "if clean in contents:",
         "if filename in contents:",
         (f"{DELIVERIES}test_add_files_rejects_equivalent_filenames",),

@@ -107,6 +107,7 @@ WAYS: dict[str, Callable[[Delivery, Any], Any]] = {
         delivery=delivery, filename="new.txt", content=content
     ),
     "add_file": lambda delivery, content: delivery.add_file("new.txt", content),
+    "add_files": lambda delivery, content: delivery.add_files({"new.txt": content})[0],
     "replace": lambda delivery, content: assigned(delivery.add_file("a", b"old"), content),
     "replace of a child": lambda delivery, content: assigned(
         MarkedFile.objects.create(delivery=delivery, content=ContentFile(b"old", "a")), content

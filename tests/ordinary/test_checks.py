@@ -106,8 +106,6 @@ def _index(name: str, *names: str, **options: Any) -> models.Index:
         ({}, {"indexes": [_index("three", fields=["other", "file"])]}, True),
         ({}, {"indexes": [_index("four", fields=["file"], condition=models.Q(other=1))]}, True),
         ({}, {"indexes": [models.Index("other", name="five")]}, True),
-        ({}, {"constraints": [models.UniqueConstraint(fields=["file"], name="six")]}, False),
-        ({}, {"unique_together": [("file", "other")]}, False),
     ],
 )
 def test_any_index_that_begins_with_the_field_is_enough(
