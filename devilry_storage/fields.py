@@ -312,8 +312,8 @@ class DeliveryFileField(models.FileField):
         own = self.model._meta.label_lower
         if current is not None and current._committed and current.name == name:
             return current
-        # Names of other rows and models are refused: their bytes have to be copied.
-        if origin == "" or (origin == own and current is None):
+        # No names of other rows. Django sets the column of a historical row that it has saved.
+        if origin == "" or (origin == own and (current is None or is_historical(self.model))):
             return DeliveryFieldFile(instance, self, str(name))
         if origin is None and current is None and instance.pk is not None:
             # A copy of a row by its values, such as one of an earlier time.

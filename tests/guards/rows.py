@@ -948,7 +948,7 @@ SAVING = [
     ),
     Guard(
         "fields.py",
-        "(origin == own and current is None)",
+        "(origin == own and (current is None or is_historical(self.model)))",
         "origin is not None",
         (f"{REFUSED}test_names_of_other_rows_and_models_are_rejected",),
     ),

@@ -1,7 +1,8 @@
 """A read replica of the test database, and the router of Django's manual for it.
 
 Test modules load the fixtures with ``pytest_plugins = ["tests.harness.replicas"]``. Their tests
-need the marker ``django_db(transaction=True, databases=["default", "replica"])``.
+need the markers ``usefixtures("replica_alias")`` and ``django_db(transaction=True,
+databases=["default", "replica"])``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Replica:
         return again
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def replica_alias() -> Iterator[None]:
     """Add the alias, before Django's test case asks whether it exists."""
     mirror = {"TEST": {**connections.databases["default"]["TEST"], "MIRROR": "default"}}

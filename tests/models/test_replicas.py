@@ -36,7 +36,10 @@ from ..harness.users import make_superuser
 from ..slow import database_state as state
 
 pytest_plugins = ["tests.harness.replicas"]
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "replica"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "replica"]),
+    pytest.mark.usefixtures("replica_alias"),
+]
 
 
 class Site:

@@ -17,6 +17,7 @@ from ..harness import children
 LATE = """
 import atexit, sys, threading, time, django
 django.setup()
+from django.db import connections
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery
 from devilry_storage.resolving import store_for
 
@@ -25,6 +26,12 @@ def broken():
     raise OSError("source")
 
 def work():
+    try:
+        deliver()
+    finally:
+        connections.close_all()
+
+def deliver():
     while sys.argv[1] == "thread" and threading.main_thread().is_alive():
         time.sleep(0.01)
     time.sleep(0.1)
