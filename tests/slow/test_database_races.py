@@ -147,7 +147,7 @@ def test_finish_checks_every_file_of_the_delivery(
 def no_locks() -> Iterator[None]:
     """Replace the row locks by plain reads."""
 
-    def read_row(model: type[models.Model], pk: Any, using: str) -> Any:
+    def read_row(model: type[models.Model], pk: Any, using: str, columns: Any = None) -> Any:
         return model._base_manager.using(using).filter(pk=pk).first()
 
     with (
