@@ -366,7 +366,7 @@ class DeliveryFileField(models.FileField):
                     values[name] = F(name)
                 return F(self.attname)
             return file
-        if add:  # receivers see the pending file, but the row is inserted without
+        if values[SAVED_CONTENT] is None:  # receivers see the file that the new row lacks
             return None
         saved = values[self.attname] = values.pop(SAVED_CONTENT)
         return saved
