@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.core.files.storage import (
     FileSystemStorage,
@@ -110,6 +111,9 @@ def changes(before: ProjectState, after: ProjectState) -> Any:
     return MigrationAutodetector(before, after)._detect_changes()  # type: ignore[attr-defined]
 
 
+@pytest.mark.skipif(
+    django.VERSION < (5, 0), reason="overridden STORAGES lose the options of default on Django 4.2"
+)
 def test_store_of_an_alias_is_rebuilt_as_this_very_store(
     settings: Any, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
