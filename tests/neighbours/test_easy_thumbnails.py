@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 from easy_thumbnails.files import get_thumbnailer
-from PIL import Image
 
 from .accounts import account
+from .images import size_of
 from .models import Homework, Photo, Picture, RecordedFile
 from .thumbnails import thumbnailer_of
 
@@ -18,18 +18,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SMALL = {"size": (20, 20), "crop": True}
 
 
-def _size(file: Any) -> tuple[int, int]:
-    with file.storage.open(file.name) as opened, Image.open(opened) as image:
-        size: tuple[int, int] = image.size
-    return size
-
-
 def test_thumbnail_of_an_ordinary_image(picture: Any) -> None:
     """It is made once, and made again for another image."""
     row = Picture._default_manager.create(image=picture())
     thumbnailer = get_thumbnailer(row.image)
     made = thumbnailer.get_thumbnail(SMALL)
-    assert _size(made) == (20, 20)
+    assert size_of(made) == (20, 20)
     assert (made.width, made.height) == (20, 20)
     assert get_thumbnailer(row.image).get_thumbnail(SMALL).name == made.name
     assert len(default_storage.listdir("pictures")[1]) == 2
@@ -44,7 +38,7 @@ def test_thumbnail_of_a_delivered_image(homework: Homework, picture: Any) -> Non
     """It is removed with its image."""
     row = Photo.objects.create(delivery=homework, content=picture())
     made = thumbnailer_of(row).get_thumbnail(SMALL)
-    assert _size(made) == (20, 20)
+    assert size_of(made) == (20, 20)
     assert made.url == f"/media/neighbours.photo/{made.name.partition('/')[2]}"
     assert thumbnailer_of(row).get_thumbnail(SMALL).name == made.name
     assert account(Photo) == ({row.content.name}, set())

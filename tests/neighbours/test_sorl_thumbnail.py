@@ -6,28 +6,22 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
-from PIL import Image
 from sorl.thumbnail import delete, get_thumbnail
 from sorl.thumbnail.images import ImageFile
 
 from . import thumbnails  # noqa: F401  # connects the receiver
 from .accounts import account
+from .images import size_of
 from .models import Homework, Photo, Picture
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def _size(file: Any) -> tuple[int, int]:
-    with file.storage.open(file.name) as opened, Image.open(opened) as image:
-        size: tuple[int, int] = image.size
-    return size
 
 
 def test_thumbnail_of_an_ordinary_image(picture: Any) -> None:
     """It is made once and deleted with its source."""
     row = Picture._default_manager.create(image=picture())
     made = get_thumbnail(row.image, "20x20", crop="center")
-    assert _size(made) == (20, 20)
+    assert size_of(made) == (20, 20)
     again = get_thumbnail(row.image, "20x20", crop="center")
     assert (again.name, again.size) == (made.name, [20, 20])
     delete(row.image)
@@ -39,7 +33,7 @@ def test_thumbnails_of_equal_keys_differ(homework: Homework, picture: Any) -> No
     """The record of a thumbnail has the alias of its source."""
     row = Photo.objects.create(delivery=homework, content=picture())
     made = get_thumbnail(row.content, "20x20", crop="center")
-    assert _size(made) == (20, 20)
+    assert size_of(made) == (20, 20)
     assert get_thumbnail(row.content, "20x20", crop="center").name == made.name
     assert ImageFile(row.content).serialize_storage() == "photos"
     name = default_storage.save(row.content.name, picture(colour="blue"))
