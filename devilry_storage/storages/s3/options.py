@@ -61,12 +61,10 @@ REFUSED = {
 CLOUDFRONT = {"cloudfront_key_id", "cloudfront_key", "cloudfront_signer"}
 
 #: Options that are never written into a migration: secrets, and objects that may contain them.
+#: ``object_parameters`` are left out if they have a key, see ``S3DeliveryStore.deconstruct()``.
 NOT_IN_MIGRATIONS = frozenset(
-    {
-        *("access_key", "secret_key", "security_token", "session_profile"),
-        *("proxies", "client_config", "transfer_config"),
-        *CLOUDFRONT,
-    }
+    {option for option, shown in HONOURED.items() if not shown} - {"object_parameters"}
+    | {"session_profile"}
 )
 
 _PUBLIC_ACLS = {"public-read", "public-read-write", "authenticated-read"}
