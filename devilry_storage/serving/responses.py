@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -49,11 +50,8 @@ def serve(
     if name is None:
         raise Http404("No file.")
     store, alias = resolve(filemeta)
-    try:
+    with _missing_is_404(name):
         file = file_of(filemeta, name, store, inline=inline)
-    except FileNotFoundError as exception:
-        logger.exception("Cannot serve %r.", name)
-        raise Http404("No file.") from exception
     return _respond(request, file, way or way_of(alias), partial(recorder, request, filemeta))
 
 
@@ -66,14 +64,20 @@ def serve_ordinary(
     :func:`serve`, but the content cannot be verified.
     """
     store: Any = storages[alias]
-    try:
+    with _missing_is_404(name):
         file = ordinary_file(store, name, inline=inline)
-    except FileNotFoundError as exception:
-        logger.exception("Cannot serve %r.", name)
-        raise Http404("No file.") from exception
     return _respond(
         request, file, way_of(alias), lambda way: partial(record_access, request, what, way)
     )
+
+
+@contextmanager
+def _missing_is_404(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as exception:
+        logger.exception("Cannot serve %r.", name)
+        raise Http404("No file.") from exception
 
 
 def _respond(
