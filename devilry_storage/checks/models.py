@@ -69,11 +69,9 @@ def check_database_vendors(
     # migrate passes one database. check passes all from Django 6.1 on, and a site may keep
     # other data in some of them, without a router.
     if databases is not None and len(databases) == 1:
-        aliases |= {
-            alias
-            for alias in databases
-            if any(router.allow_migrate_model(alias, model) for model in own)
-        }
+        (alias,) = databases
+        if any(router.allow_migrate_model(alias, model) for model in own):
+            aliases.add(alias)
     return [
         Error(
             f"Deliveries cannot be recorded in the database {alias!r} "
