@@ -230,8 +230,8 @@ class DeliveryFileField(models.FileField):
     """The FileField of AbstractFileMeta, whose names are made of the ids of the row.
 
     ``storage`` may be a store, an alias of ``STORAGES`` or a callable that returns a store. It is
-    resolved at each use. Migrations have the alias, but never a store or a callable. There is no
-    ``upload_to``.
+    resolved at each use. Migrations contain the alias, but never a store or a callable. The option
+    ``upload_to`` does not exist.
     """
 
     attr_class = DeliveryFieldFile

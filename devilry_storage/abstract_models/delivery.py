@@ -221,8 +221,8 @@ class AbstractDelivery(models.Model):
 
         The files are copied in the store. The number is the group's next one; time and user are
         those of the original, and ``copy_of`` is the original. Your own unique fields get their
-        defaults. Raises DeliveryStateError for an
-        unfinished delivery, and FileNotFoundError if a file is missing; no copy is left then.
+        defaults. Raises DeliveryStateError for an unfinished delivery, and FileNotFoundError if a
+        file is missing; no copy is left then.
         """
         if not self.successful:
             raise DeliveryStateError(

@@ -83,7 +83,7 @@ def test_stores_are_resolved_in_order() -> None:
 
 @isolate_apps("tests.testapp")
 def test_field_accepts_an_alias_or_a_callable() -> None:
-    """Both are resolved at each use, not when models are imported. Migrations have the alias."""
+    """Resolved at each use, not when models are imported. Migrations contain the alias."""
     stores: list[MemoryDeliveryStore] = []
 
     def create() -> MemoryDeliveryStore:

@@ -139,7 +139,7 @@ def test_store_without_an_alias_has_no_url(settings: Any) -> None:
 
 @pytest.mark.parametrize("store", [pytest.param("moto", marks=pytest.mark.servers)], indirect=True)
 def test_urls_on_s3_are_presigned_on_request(store: Any, settings: Any) -> None:
-    """With arguments, or if there is no view."""
+    """With arguments, or without the view."""
     assert store.url("a b.txt") == "/files/s/files/a%20b.txt"
     assert "X-Amz-Signature" in store.url("a b.txt", expire=60)
     assert "X-Amz-Signature" in store.url("a b.txt", None)
