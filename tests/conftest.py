@@ -20,7 +20,16 @@ from django.db import connection
 from django.test import override_settings
 from hypothesis import settings as hypothesis_settings
 
-from .harness import chosen, machine, postgres, proof_results, proofs, s3leaks, s3servers
+from .harness import (
+    chosen,
+    machine,
+    postgres,
+    proof_results,
+    proofs,
+    receivers,
+    s3leaks,
+    s3servers,
+)
 from .harness.http_proxy import HttpProxy
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -183,6 +192,14 @@ def empty_stores() -> Iterator[None]:
         (settings.DIRECTORY / name).mkdir(exist_ok=True)
     yield
     chosen.empty("deliveries", "handouts", "media", "notes", "papers", "readings", "reports")
+
+
+@pytest.fixture(autouse=True)
+def no_new_receivers() -> Iterator[None]:
+    """Fail if a test leaves receivers of signals connected."""
+    before = receivers.connected()
+    yield
+    assert receivers.connected() <= before
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from devilry_storage.storages import DeliveryStoreMixin
 
 from ..harness.manual import DOCS, README, ROOT, Block, blocks, pages, run
 from ..harness.manual_project import README_FILES, Project
+from ..harness.receivers import disconnected_afterwards
 from ..harness.users import make_user
 
 #: Pages whose examples are separate projects. Others run in the test project.
@@ -131,13 +132,14 @@ def test_examples_of_page_run(page: Path, tmp_path: Path) -> None:
     vars(module).update(_given(tmp_path))
     original = vars(FileMeta).get("deliverystore")
     try:
-        for block in blocks(page):
-            if block.language in {"python", "pycon"} and not block.path:
-                run([block], vars(module))
-            elif block.path.startswith("test_"):
-                (tmp_path / block.path).write_text(block.text)
-                _run_pytest(tmp_path / block.path)
-        _run_cases(module)  # last, because a TransactionTestCase empties the database
+        with disconnected_afterwards():
+            for block in blocks(page):
+                if block.language in {"python", "pycon"} and not block.path:
+                    run([block], vars(module))
+                elif block.path.startswith("test_"):
+                    (tmp_path / block.path).write_text(block.text)
+                    _run_pytest(tmp_path / block.path)
+            _run_cases(module)  # last, because a TransactionTestCase empties the database
     finally:
         del sys.modules[module.__name__]
         if original is None and "deliverystore" in vars(FileMeta):
