@@ -23,6 +23,7 @@ from typing import Any
 from unittest.mock import patch
 
 import django.db
+import psycopg
 from django.core import serializers
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.files.base import ContentFile
@@ -55,8 +56,11 @@ FILENAMES = [f"{number}.txt" for number in range(6)]
 NEWEST = 30
 """Workers act on this number of newest rows only, so that they conflict."""
 
+# Closing the cursor of an iterator() raises the driver's own exception if the session has ended.
+_DATABASE_ERRORS = (django.db.Error, psycopg.Error)
 _REFUSALS = (
-    *(django.db.Error, OSError, ObjectDoesNotExist),
+    *_DATABASE_ERRORS,
+    *(OSError, ObjectDoesNotExist),
     *(DeliveryStateError, NotRestorable, NotAnOrphan, CommandError, DeserializationError),
 )
 _NEVER = (ChecksumMismatch, UnsafeEntry, WrongSize)
@@ -178,7 +182,7 @@ class Worker:
         if not expected and not self.disturbed:
             trace = "".join(traceback.format_exception(exception)[-6:])
             self.journal.write("fault", f"unexpected {exception!r}\n{trace}")
-        if isinstance(exception, django.db.Error):
+        if isinstance(exception, _DATABASE_ERRORS):
             reconnect()
             time.sleep(0.01)  # leaves CPU time to a server that restarts
 
@@ -512,10 +516,8 @@ def shift_clock(days: float) -> None:
 
 def read_repeatably() -> None:
     """Use REPEATABLE READ for the connections of this process, as a site's settings may do."""
-    from psycopg import IsolationLevel
-
     options = connections[DEFAULT_DB_ALIAS].settings_dict["OPTIONS"]
-    options["isolation_level"] = IsolationLevel.REPEATABLE_READ
+    options["isolation_level"] = psycopg.IsolationLevel.REPEATABLE_READ
 
 
 def work(run_folder: RunFolder, number: int, seed: str, plant: Callable[[], None]) -> None:
