@@ -144,6 +144,13 @@ class DeliveryStoreMixin(StorageContract):
         """Test what the store's guarantees depend on; this may send requests and write."""
         yield from ()
 
+    def examine(self, endpoints: Iterable[str] = ()) -> Iterator[Finding]:
+        """Test thoroughly what ``probe()`` tests, also through other URLs of the server.
+
+        ``deliverystore_info --probe`` calls this, and the deploy checks call ``probe()``.
+        """
+        yield from self.probe()
+
     def public_url(self, name: str) -> str:
         """Return a URL at which everybody can read the file, ``""`` if there is none."""
         return ""

@@ -49,7 +49,6 @@ class TestS3DeliveryStoreOnSeaweedFS(S3Cases):
 class TestS3DeliveryStoreOnMoto(S3Cases):
     __test__ = True
     server = "moto"
-    options = {"server_side_copy": False}
 
 
 @functools.cache

@@ -49,9 +49,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     transfer = pytest.importorskip("boto3.s3.transfer")
     config = transfer.TransferConfig(multipart_threshold=MIB)
     with tenant("alpha"):
-        return s3_stores()[request.param](
-            **server.options(bucket), server_side_copy=False, transfer_config=config
-        )
+        return s3_stores()[request.param](**server.options(bucket), transfer_config=config)
 
 
 def file(data: bytes) -> ContentFile[bytes]:
@@ -242,7 +240,7 @@ def test_class_that_ignores_the_location_of_the_tenant_is_a_warning(
 @pytest.mark.servers
 def test_abandoned_uploads_are_removed_from_the_location_of_the_call() -> None:
     server = s3servers.need("moto")
-    store = s3_stores()["LocatedS3"](**server.options(server.bucket()), server_side_copy=False)
+    store = s3_stores()["LocatedS3"](**server.options(server.bucket()))
     for name in TENANTS:
         with tenant(name):
             store.remote.call("create_multipart_upload", f"of-{name}")

@@ -14,7 +14,7 @@ from django.core.files.base import ContentFile
 from devilry_storage.exceptions import StoreDenied, StoreFailure
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3 import writing
-from devilry_storage.storages.s3.conditions import MARKER
+from devilry_storage.storages.s3.conditions import _MARKER
 from devilry_storage.testing import PlainFileMeta
 
 from ...harness import s3servers
@@ -101,7 +101,7 @@ def test_every_write_requests_the_configured_encryption(
     """The store's own marker is encrypted, too, because a policy may require encryption."""
     parameters = {"ServerSideEncryption": "AES256"}
     copy_in_parts(use(S3DeliveryStore(**options, object_parameters=parameters)), monkeypatch)
-    assert any(request.path.endswith(MARKER) for request in proxy.requests)
+    assert any(request.path.endswith(_MARKER) for request in proxy.requests)
     for request in proxy.requests:
         assert (SSE in request.headers) is (request.operation in WRITES), request.target
 
@@ -153,7 +153,7 @@ def test_acl_is_sent_with_every_object_and_marker(
 ) -> None:
     """The bucket of another account may require that it becomes the owner of all objects."""
     copy_in_parts(use(S3DeliveryStore(**options, **given)), monkeypatch)
-    assert any(request.path.endswith(MARKER) for request in proxy.requests)
+    assert any(request.path.endswith(_MARKER) for request in proxy.requests)
     for request in proxy.requests:
         has_acl = request.headers.get("x-amz-acl") == "bucket-owner-full-control"
         assert has_acl is (request.operation in WRITES), request.target

@@ -152,7 +152,6 @@ def prepared(server: s3servers.Server, without: str | None) -> S3DeliveryStore:
             **server.options(bucket),
             "location": PREFIX,
             "transfer_config": TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
-            "server_side_copy": server.name != "moto",
         }
         admin = S3DeliveryStore(**options)
         for name in ("there.txt", "notes.txt", "0/1/1005/17"):
