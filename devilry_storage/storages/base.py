@@ -75,6 +75,14 @@ class DeliveryStoreMixin(StorageContract):
 
     # -- Overridable --
 
+    @property
+    def transfer_memory(self) -> int:
+        """How many bytes of a large file one operation keeps in memory, if they are several MB.
+
+        The conformance suite allows as many.
+        """
+        return 0
+
     def _sink(self, filename: str = "") -> Sink:
         """Return a sink, which keeps the bytes of a writer until they are published.
 

@@ -159,6 +159,12 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def with_fixed_location(self) -> S3DeliveryStore:
         return self._at(self.remote)
 
+    @property
+    def transfer_memory(self) -> int:
+        transfer = self.transfer
+        # One part is read while the others are sent.
+        return max(transfer.threshold, (transfer.concurrency + 1) * transfer.part_length)
+
     # -- Storing --
 
     def _names(self, name: str, max_length: int | None) -> Iterator[str]:
