@@ -73,13 +73,18 @@ class Wire:
         self.proxy.forget()
         return store
 
-    def saves(self, store: Any, name: str, data: bytes) -> None:
-        """Save a file, which must succeed under the requested name."""
+    def saves(self, store: Any, name: str, data: bytes) -> str:
+        """Save a file, which must succeed; return its name.
+
+        A small file must get the requested name.
+        """
+        saved_as: str = name
         with self._complaining(f"save of {name}"):
             saved_as = store.save(name, ContentFile(data))
             self.expect(saved_as, data)
-            if saved_as != name:
+            if saved_as != name and len(data) <= store.transfer.threshold:
                 self.complaints.append(f"{name} was saved as {saved_as}")
+        return saved_as
 
     def takes_another_name(self, store: Any, name: str, data: bytes) -> None:
         """Save under a name that is in use, which must succeed under another name."""

@@ -95,4 +95,5 @@ class BoundedMemoryCases(DeliveryStoreCase):
         """Promise 6: stream() of a range does not read the bytes before it into memory."""
         name = self.store.save("large.bin", endless(self.large))
         with self.assert_little_memory():
-            self.assertEqual(b"".join(self.store.stream(name, self.large - 10, self.large - 5)), b"x" * 5)
+            read = b"".join(self.store.stream(name, self.large - 10, self.large - 5))
+        self.assertEqual(read, b"x" * 5)

@@ -111,7 +111,7 @@ class Cluster:
 
     def make_monitor(self) -> None:
         keyring, monmap = str(self.folder / "keyring"), str(self.folder / "monmap")
-        caps = ("--cap", "mon", "allow *")
+        caps: tuple[str, ...] = ("--cap", "mon", "allow *")
         self.run("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", *caps)
         caps = (*caps, "--cap", "osd", "allow *", "--cap", "mgr", "allow *")
         self.run("ceph-authtool", keyring, "--gen-key", "-n", "client.admin", *caps)
