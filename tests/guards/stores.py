@@ -699,8 +699,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "        name = self._unshared(candidate)\n",
-        "        name = str(candidate)\n",
+        "            found = self._unshared(candidate)\n",
+        "            found = str(candidate)\n",
         (f"{S3_CONDITIONS}test_large_files_and_copies_share_no_name",),
         needs=("servers",),
     ),
@@ -1592,7 +1592,7 @@ GUARDS: list[Guard] = [
     # -- storages/s3/store.py --
     Guard(
         "storages/s3/store.py",
-        "ours = bool(prefix) or name == MARKER or self.is_key(name)",
+        'ours = bool(prefix) or name.startswith(f"{RESERVED}/") or self.is_key(name)',
         "ours = True",
         (f"{S3_UPLOADS}test_foreign_uploads_are_kept_without_a_location",),
         needs=("servers",),

@@ -253,20 +253,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         key = self.layout.key(*checked_ids(target))
         prepare(target)
         with self._found(source) as stored:
-
-            def create(candidate: str) -> str:
-                name = self._copy_within(stored, candidate, filename, size, sha256)
-                target.record_stored(name, size, sha256)
-                return name
-
-            first_free(self._candidates(key), create)
-
-    def _copy_within(
-        self, source: str, candidate: str, filename: str, size: int, sha256: str
-    ) -> str:
-        name = self._unshared(candidate)
-        self._publication(name, filename, sha256).copy(source, size)
-        return name
+            name = self.duplicate(stored, key, filename=filename, size=size, sha256=sha256)
+            target.record_stored(name, size, sha256)
 
     def duplicate(
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
@@ -275,10 +263,13 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         if not self.server_side_copy or size is None or not sha256:
             return super().duplicate(name, key)
         source = validate_storage_name(name)
-        return first_free(
-            self._candidates(key),
-            lambda candidate: self._copy_within(source, candidate, filename, size, sha256),
-        )
+
+        def copy(candidate: str) -> str:
+            found = self._unshared(candidate)
+            self._publication(found, filename, sha256).copy(source, size)
+            return found
+
+        return first_free(self._candidates(key), copy)
 
     # -- Beyond Django's Storage API --
 
