@@ -450,7 +450,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         args, options = self._constructor_args
         others = [type(self)(*args, **{**options, "endpoint_url": url}) for url in endpoints]
         buckets = [store.remote, *(other.remote for other in others)]
-        yield from Probe(buckets, store._publication, store.transfer).findings()
+        own = store._publication, store.transfer, store.server_side_copy
+        yield from Probe(buckets, *own).findings()
         limit = filesizeformat(store.transfer.threshold)
         yield Finding(
             f"files above {limit} and copies get random names, so they need no condition", True
