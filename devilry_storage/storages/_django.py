@@ -23,7 +23,6 @@ from .content import as_binary, rereadable, seekable
 from .free_names import ALTERNATIVE_NAMES, alternative_names, first_free
 from .protocols import hier_layout, stored_name
 from .reader import READ_MODES, Reader
-from .spool import MEMORY
 from .view_urls import stored_url
 
 _Store = TypeVar("_Store", bound="StorageContract")
@@ -91,7 +90,7 @@ class StorageContract(Storage):
         if type(self)._create is StorageContract._create:
             return first_free(names, lambda name: self._create(name, content))
         # An overridden _create() may find the name taken after it has read the content.
-        with rereadable(content, MEMORY) as source:
+        with rereadable(content) as source:
 
             def create(name: str) -> str:
                 with suppress(AttributeError, io.UnsupportedOperation):  # as in File.chunks()

@@ -123,7 +123,7 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
         def publish(writer: Writer) -> None:
-            data = b"".join(sink.spool.chunks())
+            data = b"".join(sink.chunks())
             with self._lock:
                 self._blobs[name] = _Blob(data)
 

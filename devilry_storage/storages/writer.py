@@ -8,18 +8,11 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
-from django.core.files import File
-
-from .chunks import CHUNK_SIZE, as_bytes
+from .chunks import CHUNK_SIZE, AnyFile, as_bytes
 from .processes import Owner
 from .spool import MEMORY, Spool
-
-if TYPE_CHECKING:
-    _AnyFile = File[Any]
-else:
-    _AnyFile = File  # generic for the type checker alone
 
 logger = logging.getLogger("devilry_storage")
 
@@ -49,8 +42,8 @@ class Sink(Protocol):
         """Remove what is not published; never raises."""
 
 
-class SpoolSink:
-    """A sink that keeps the bytes in a :class:`Spool`: the default of stores.
+class SpoolSink(Spool):
+    """A spool that is a sink, the default of stores.
 
     ``create`` gets a name, the spool and the SHA-256 (hexadecimal) of its bytes; see
     :meth:`Sink.create`.
@@ -59,27 +52,13 @@ class SpoolSink:
     def __init__(
         self, create: Callable[[str, Spool, str], str], filename: str = "", memory: int = MEMORY
     ) -> None:
+        super().__init__(memory, filename)
         self._create = create
-        self.spool = Spool(memory, filename)
-
-    def write(self, data: bytes) -> None:
-        self.spool.add(data)
-
-    def read(self, size: int) -> bytes:
-        data: bytes = self.spool.read(size)
-        return data
-
-    def seek(self, position: int) -> None:
-        self.spool.seek(position)
-
-    def truncate(self, size: int) -> None:
-        self.spool.truncate(size)
 
     def create(self, name: str, sha256: str) -> str:
-        return self._create(name, self.spool, sha256)
+        return self._create(name, self, sha256)
 
-    def discard(self) -> None:
-        self.spool.close()
+    discard = Spool.close
 
 
 def _in_flight() -> list[BaseException]:
@@ -92,7 +71,7 @@ def _in_flight() -> list[BaseException]:
     return found
 
 
-class Writer(_AnyFile):
+class Writer(AnyFile):
     """A file that is written as a whole or not at all. It can seek, and read what it has written.
 
     Only a clean ``close()`` publishes the bytes. The store stays as it was if an exception leaves

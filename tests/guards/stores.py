@@ -634,7 +634,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/_django.py",
-        "        with rereadable(content, MEMORY) as source:\n",
+        "        with rereadable(content) as source:\n",
         "        source = content\n        if True:\n",
         ("tests/storages/test_contents.py",),
     ),

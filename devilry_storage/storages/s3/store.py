@@ -218,7 +218,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         store, sink = self.with_fixed_location(), self._sink()
 
         def publish(writer: Writer) -> None:
-            store._publish(name, sink.spool, writer.sha256, create=False)
+            store._publish(name, sink, writer.sha256, create=False)
 
         return Writer(sink, name, publish, mode)
 
