@@ -25,15 +25,7 @@ from ._django import named
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
 from .free_names import first_free
-from .options import (
-    check_bool,
-    check_interval,
-    check_mode,
-    check_path,
-    check_text,
-    refuse_overwriting,
-    refuse_unknown,
-)
+from .options import check_options
 from .own import TreeObjects, is_expected
 from .protocols import Entry, Page, hier_layout
 from .reader import Reader
@@ -183,20 +175,15 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         identity: bool = True,
         **unknown: Any,
     ) -> None:
-        refuse_unknown(self, unknown)
-        check_path(self, "location", location)
-        check_text(self, "base_url", base_url)
-        check_mode(self, "file_permissions_mode", file_permissions_mode)
-        check_mode(self, "directory_permissions_mode", directory_permissions_mode)
-        refuse_overwriting(self, "allow_overwrite", allow_overwrite)
-        check_bool(self, "durable", durable)
-        check_bool(self, "identity", identity)
-        super().__init__(
-            location=location,
-            base_url=base_url,  # type: ignore[arg-type]  # Django accepts lazy strings
-            file_permissions_mode=file_permissions_mode,
-            directory_permissions_mode=directory_permissions_mode,
-        )
+        given: dict[str, Any] = {
+            "location": location,
+            "base_url": base_url,
+            "file_permissions_mode": file_permissions_mode,
+            "directory_permissions_mode": directory_permissions_mode,
+        }
+        own = {"allow_overwrite": allow_overwrite, "durable": durable, "identity": identity}
+        check_options(self, unknown, **given, **own)
+        super().__init__(**given)
         self.durable = durable
         self.identity = identity
 
@@ -347,7 +334,7 @@ class FsHierDeliveryStore(_DiskStore):
     """
 
     def __init__(self, *args: Any, interval: int | None = None, **options: Any) -> None:
-        check_interval(self, "interval", interval)
+        check_options(self, {}, interval=interval)
         self._interval = interval
         super().__init__(*args, **options)
 

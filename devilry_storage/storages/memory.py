@@ -18,7 +18,7 @@ from ..exceptions import NoURL
 from ..layout import Layout
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
-from .options import check_interval, refuse_unknown
+from .options import check_options
 from .protocols import Entry, hier_layout
 from .reader import Reader
 from .writer import Writer
@@ -94,8 +94,7 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
     atomic_copy = True
 
     def __init__(self, *, interval: int | None = None, **unknown: Any) -> None:
-        refuse_unknown(self, unknown)
-        check_interval(self, "interval", interval)
+        check_options(self, unknown, interval=interval)
         self._interval = interval
         super().__init__()
 

@@ -563,8 +563,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/options.py",
-        "    if value is not False:\n",
-        "    if False:\n",
+        "lambda value: value is False",
+        "lambda value: True",
         (f"{DISK_OPTIONS}test_invalid_option_value_is_rejected",),
     ),
     # -- storages/writer.py --
@@ -920,20 +920,20 @@ GUARDS: list[Guard] = [
     # -- storages/options.py --
     Guard(
         "storages/options.py",
-        "not 0 < value <= 0o7777",
-        "not 0 <= value <= 0o7777",
+        "_is_integer(value, 1, 0o7777)",
+        "_is_integer(value, 0, 0o7777)",
         (f"{DISK_OPTIONS}test_invalid_option_value_is_rejected",),
     ),
     Guard(
         "storages/options.py",
-        "or value < 2:",
-        "or value < 1:",
+        "_is_integer(value, 2)",
+        "_is_integer(value, 1)",
         (f"{DISK_OPTIONS}test_invalid_option_value_is_rejected",),
     ),
     Guard(
         "storages/options.py",
-        "not 0 <= value < math.inf",
-        "not 0 <= value",
+        "0 <= value < math.inf",
+        "0 <= value",
         (f"{S3_ERRORS}test_invalid_option_deadline_is_rejected",),
         needs=("servers",),
     ),

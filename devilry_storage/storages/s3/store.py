@@ -21,7 +21,7 @@ from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
 from ..free_names import first_free
-from ..options import check_bool, check_count, check_interval, check_seconds, refuse_unknown
+from ..options import check_options
 from ..protocols import (
     REDACTED,
     Entry,
@@ -99,15 +99,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         **options: Any,
     ) -> None:
         known = {*self.get_default_settings(), "cloudfront_signer"}
-        refuse_unknown(self, {key: value for key, value in options.items() if key not in known})
-        check_interval(self, "interval", interval)
-        check_bool(self, "server_side_copy", server_side_copy)
-        check_bool(self, "allow_races", allow_races)
-        check_count(self, "attempts", attempts)
-        check_seconds(self, "deadline", deadline)
-        check_bool(self, "identity", identity)
-        self._given = {
-            **options,
+        unknown = {key: value for key, value in options.items() if key not in known}
+        own = {
             "interval": interval,
             "server_side_copy": server_side_copy,
             "allow_races": allow_races,
@@ -115,6 +108,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             "deadline": deadline,
             "identity": identity,
         }
+        check_options(self, unknown, **own)
+        self._given = {**options, **own}
         self._interval = interval
         self.server_side_copy = server_side_copy
         self.allow_races = allow_races
