@@ -953,8 +953,8 @@ GUARDS: list[Guard] = [
     Guard("layout.py", "{0,4299}", "*", (f"{LAYOUT}test_mutated_keys_do_not_parse",)),
     Guard(
         "layout.py",
-        "return pattern.fullmatch(key)",
-        "return pattern.match(key)",
+        "self._key.fullmatch(key)",
+        "self._key.match(key)",
         (f"{LAYOUT}test_mutated_keys_do_not_parse",),
     ),
     Guard(
@@ -977,7 +977,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "layout.py",
-        ('        if self._branch_of(delivery) != f"{top}/{sub}":\n            return None\n'),
+        ("        if self.folder(delivery) != name:\n            return None\n"),
         "",
         (f"{LAYOUT}test_folders_without_possible_ids_are_not_branches",),
     ),
@@ -989,8 +989,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "layout.py",
-        "if re.fullmatch(_INTEGER, name)",
-        "if name.isdigit()",
+        "if not re.fullmatch(_INTEGER, name)",
+        "if not name.isdigit()",
         (
             f"{LAYOUT}test_foreign_folders_are_not_branches",
             f"{LAYOUT}test_flat_branches_are_in_numeric_order",
