@@ -15,12 +15,9 @@ from devilry_storage.registry import configured_stores, sharing
 
 
 class Command(BaseCommand):
-    """Show the identity of each store, and let this site remove files from it."""
+    """Show the mark of each store, and which sites may remove files from it, or let this site."""
 
-    help = (
-        "Show the mark of each store, the sites that may remove files from it, and whether this "
-        "site may. With --accept, let this site remove files."
-    )
+    help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
