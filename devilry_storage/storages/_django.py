@@ -115,7 +115,7 @@ class StorageContract(Storage):
             return self._open_to_write(name, mode)
         if mode not in READ_MODES:
             raise ValueError(f"Cannot open {name!r} with mode {mode!r}: use 'rb' or 'wb'.")
-        with self._missing_is_reported(name):
+        with self._existing(name):
             file = super().open(name, mode)
             if mode == "rb" or isinstance(file.read(0), str):
                 return file
@@ -260,9 +260,8 @@ class StorageContract(Storage):
 
     def size(self, name: str) -> int:
         """Return the size in bytes; FileNotFoundError if there is no file."""
-        name = validate_storage_name(name)
-        with self._missing_is_reported(name):
-            return super().size(name)
+        with self._existing(name) as existing:
+            return super().size(existing)
 
     @property
     def has_own_url(self) -> bool:
@@ -300,19 +299,16 @@ class StorageContract(Storage):
             return [], []
 
     def get_accessed_time(self, name: str) -> datetime:
-        name = validate_storage_name(name)
-        with self._missing_is_reported(name):
-            return super().get_accessed_time(name)
+        with self._existing(name) as existing:
+            return super().get_accessed_time(existing)
 
     def get_created_time(self, name: str) -> datetime:
-        name = validate_storage_name(name)
-        with self._missing_is_reported(name):
-            return super().get_created_time(name)
+        with self._existing(name) as existing:
+            return super().get_created_time(existing)
 
     def get_modified_time(self, name: str) -> datetime:
-        name = validate_storage_name(name)
-        with self._missing_is_reported(name):
-            return super().get_modified_time(name)
+        with self._existing(name) as existing:
+            return super().get_modified_time(existing)
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         """Return a free name: the backend's choice, unless it is taken, which would overwrite."""
@@ -320,10 +316,11 @@ class StorageContract(Storage):
         return Storage.get_available_name(self, name, max_length) if self.exists(found) else found
 
     @contextmanager
-    def _missing_is_reported(self, name: str) -> Iterator[None]:
-        """Raise FileNotFoundError for the backend's own exception if the file is missing."""
+    def _existing(self, name: str) -> Iterator[str]:
+        """Give the validated name; raise FileNotFoundError if the backend reports it otherwise."""
+        name = validate_storage_name(name)
         try:
-            yield
+            yield name
         except (OSError, NotImplementedError):
             raise
         # Backends have exceptions of their own, so look whether the file is missing.

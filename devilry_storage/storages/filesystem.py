@@ -25,7 +25,7 @@ from ._django import named
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
 from .free_names import first_free
-from .options import check_options
+from .options import validate_options
 from .own import TreeObjects, is_expected
 from .protocols import Entry, Page, hier_layout
 from .reader import Reader
@@ -182,7 +182,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
             "directory_permissions_mode": directory_permissions_mode,
         }
         own = {"allow_overwrite": allow_overwrite, "durable": durable, "identity": identity}
-        check_options(self, unknown, **given, **own)
+        validate_options(self, unknown, **given, **own)
         super().__init__(**given)
         self.durable = durable
         self.identity = identity
@@ -267,14 +267,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         return self.location
 
     def configuration(self) -> dict[str, Any]:
-        return {
-            "location": self.location,
-            "base_url": self.base_url,
-            "file_permissions_mode": self.file_permissions_mode,
-            "directory_permissions_mode": self.directory_permissions_mode,
-            "durable": self.durable,
-            "identity": self.identity,
-        }
+        modes = ("file_permissions_mode", "directory_permissions_mode")
+        options = ("location", "base_url", *modes, "durable", "identity")
+        return {option: getattr(self, option) for option in options}
 
     def free_space(self) -> int | None:
         try:
@@ -334,7 +329,7 @@ class FsHierDeliveryStore(_DiskStore):
     """
 
     def __init__(self, *args: Any, interval: int | None = None, **options: Any) -> None:
-        check_options(self, {}, interval=interval)
+        validate_options(self, {}, interval=interval)
         self._interval = interval
         super().__init__(*args, **options)
 

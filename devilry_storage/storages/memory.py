@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from django.core.files import File
-from django.core.files.storage import InMemoryStorage
+from django.core.files.storage import Storage
 from django.utils import timezone
 
 from ..exceptions import NoURL
 from ..layout import Layout
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
-from .options import check_options
+from .options import validate_options
 from .protocols import Entry, hier_layout
 from .reader import Reader
 from .writer import Writer
@@ -30,14 +30,13 @@ class _Blob:
     created: datetime = field(default_factory=timezone.now)
 
 
-class _BlobStorage(InMemoryStorage):
+class _BlobStorage(Storage):
     """Django's Storage API on a dictionary, for validated names.
 
-    The nodes of InMemoryStorage are open files that readers and writers share.
+    It is not an InMemoryStorage, in which readers and writers share open files.
     """
 
     def __init__(self) -> None:
-        # Without InMemoryStorage.__init__(), which makes its nodes by path().
         self._blobs: dict[str, _Blob] = {}
         self._lock = threading.Lock()
 
@@ -72,9 +71,6 @@ class _BlobStorage(InMemoryStorage):
 
     get_created_time = get_modified_time = get_accessed_time
 
-    def path(self, name: str) -> str:
-        raise NotImplementedError("Files in memory have no path.")
-
     def url(self, name: str | None) -> str:
         raise NoURL(f"{name!r} has no URL, because it is in memory.")
 
@@ -94,7 +90,7 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
     atomic_copy = True
 
     def __init__(self, *, interval: int | None = None, **unknown: Any) -> None:
-        check_options(self, unknown, interval=interval)
+        validate_options(self, unknown, interval=interval)
         self._interval = interval
         super().__init__()
 

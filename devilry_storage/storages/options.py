@@ -52,7 +52,7 @@ _ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def check_options(store: object, unknown: Mapping[str, Any], **options: Any) -> None:
+def validate_options(store: object, unknown: Mapping[str, Any], **options: Any) -> None:
     """Raise ImproperlyConfigured for an unknown option, or an invalid value of another one."""
     for option in unknown:
         # Without its value, which may be a secret under a misspelt name.

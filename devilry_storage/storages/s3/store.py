@@ -21,7 +21,7 @@ from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
 from ..free_names import first_free
-from ..options import check_options
+from ..options import validate_options
 from ..protocols import (
     REDACTED,
     Entry,
@@ -108,7 +108,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             "deadline": deadline,
             "identity": identity,
         }
-        check_options(self, unknown, **own)
+        validate_options(self, unknown, **own)
         self._given = {**options, **own}
         self._interval = interval
         self.server_side_copy = server_side_copy
