@@ -11,7 +11,7 @@ from ..db.transactions import has_transaction
 from ..exceptions import StoreFailure, StoreNotRecognised
 from ..registry import sharing
 from ..tables.store_mark import StoreMark
-from .marks import Mark, create_mark, create_site, new_mark, read_mark
+from .marks import Mark, create_mark, create_site, read_mark
 from .sites import digests
 from .stores import MarkedStore
 
@@ -109,14 +109,11 @@ def make_mark(found: MarkedStore, remembered: StoreMark | None) -> Mark:
     """Make the store's mark, and return it or the one that another site has just made."""
     uuid = uuid4() if remembered is None else remembered.uuid
     site = digests(uuid, found.using)[0]
-    mark = new_mark(uuid, found.store.layout, site)
-    if create_mark(found.own, mark):
+    if mark := create_mark(found.own, uuid, found.store.layout, site):
         create_site(found.own, site)
-        return mark
-    made = read_mark(found.own)
-    if made is None:
+    elif (mark := read_mark(found.own)) is None:
         raise StoreFailure(f"{found.name} lost its mark while it was made.")
-    return made
+    return mark
 
 
 def _remember(found: MarkedStore, uuid: UUID) -> StoreMark:

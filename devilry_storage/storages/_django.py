@@ -220,12 +220,9 @@ class StorageContract(Storage):
             path = os.fspath(path)
             if path == os.curdir:  # Path(""); the text "." is not a valid name
                 return True
-        return path == "" or self._is_location(path)
-
-    def _is_location(self, path: Any) -> bool:
-        if not isinstance(self, FileSystemStorage) or not isinstance(path, str):
-            return False
-        return os.path.isabs(path) and path == self.location
+        if isinstance(self, FileSystemStorage) and isinstance(path, str) and os.path.isabs(path):
+            return path == self.location
+        return bool(path == "")
 
     def _folder(self, path: Any) -> str:
         """Return the name of a folder, ``""`` for the top; a slash may follow it."""
