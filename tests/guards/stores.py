@@ -817,14 +817,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/writer.py",
-        "self._closed = self.discarded = True",
-        "self._closed = True",
+        "self.closed = self.discarded = True",
+        "self.closed = True",
         (f"{MEMORY}test_writer_closed_in_an_except_block",),
     ),
     Guard(
         "storages/writer.py",
-        "        self._owner.require(self.name)\n        if self._closed:\n",
-        "        if self._closed:\n",
+        "        self._owner.require(self.name)\n        if self.closed:\n",
+        "        if self.closed:\n",
         ("tests/storages/disk/test_disk_forks.py",),
     ),
     Guard(

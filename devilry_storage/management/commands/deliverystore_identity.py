@@ -84,8 +84,8 @@ def _marked(using: str) -> Iterator[MarkedStore]:
 
 def _lines(found: MarkedStore, shown: Status) -> Iterator[str]:
     yield ", ".join(model._meta.label for model in sharing(found.model, found.store, strict=False))
-    yield f"  alias       {shown.alias}"
-    yield f"  location    {shown.location}"
+    yield f"  alias       {found.alias}"
+    yield f"  location    {found.store.location_text()}"
     mark, remembered = shown.mark, shown.remembered
     made = "missing" if mark is None else f"{mark.uuid}, made {mark.created:%Y-%m-%d}"
     yield f"  mark        {made}"
