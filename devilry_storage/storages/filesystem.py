@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import urljoin
 
@@ -228,13 +229,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
     ) -> str:
         """Give the file a second name, an alternative of ``key``, by a hard link."""
-        source = validate_storage_name(name)
-
-        def link(candidate: str) -> str:
-            if not self._tree.link(source, candidate):
-                raise FileExistsError(f"{candidate!r} is taken.")
-            return candidate
-
+        link = partial(self._tree.link, validate_storage_name(name))
         return first_free(self._candidates(key, fresh=True), link)
 
     def delete(self, name: str) -> None:

@@ -84,9 +84,19 @@ class Staged:
 
     def create(self, name: str, sha256: str = "") -> str:
         self._seal()
-        if not self._link(name):
-            raise FileExistsError(f"{name!r} is taken.")
-        return name
+        folders, leaf = split(name)
+        for _ in range(PATIENCE):
+            with (
+                suppress(FileNotFoundError),  # a delete removed the empty folder
+                closing(self._tree.enter(folders, create=True)) as folder,
+            ):
+                self._link(folder, leaf, name)
+                if self._tree.durable:
+                    sync(folder)
+                return name
+        raise FileNotFoundError(
+            errno.ENOENT, f"The folder of a new file in {self._tree.root!r} keeps vanishing", name
+        )
 
     def replace(self, name: str) -> None:
         """Publish under the name, replacing a file; UnsafeEntry if the name is not a file's."""
@@ -124,24 +134,8 @@ class Staged:
             os.close(os.dup(self._fd))
         self._sealed = True
 
-    def _link(self, name: str) -> bool:
-        """Give the file the name and return True, or return False if the name is taken."""
-        folders, leaf = split(name)
-        for _ in range(PATIENCE):
-            with (
-                suppress(FileNotFoundError),  # a delete removed the empty folder
-                closing(self._tree.enter(folders, create=True)) as folder,
-            ):
-                if not self._link_into(folder, leaf, name):
-                    return False
-                if self._tree.durable:
-                    sync(folder)
-                return True
-        raise FileNotFoundError(
-            errno.ENOENT, f"The folder of a new file in {self._tree.root!r} keeps vanishing", name
-        )
-
-    def _link_into(self, folder: int, leaf: str, name: str) -> bool:
+    def _link(self, folder: int, leaf: str, name: str) -> None:
+        """Give the file its name; FileExistsError if the name is taken."""
         self._check_temp(name)
         try:
             os.link(
@@ -151,13 +145,13 @@ class Staged:
             raise
         except FileExistsError:
             # On NFS the reply to a link may be lost.
-            return self._is_ours(leaf, folder)
+            if not self._is_ours(leaf, folder):
+                raise FileExistsError(f"{name!r} is taken.") from None
         except OSError as exception:
             self._check_temp(name)
             raise self._explained(exception, name) from exception
         if not self._is_ours(leaf, folder):
             raise self._tree.foreign(name)
-        return True
 
     def _is_ours(self, leaf: str, folder: int) -> bool:
         """Return whether the entry of a folder is this file."""

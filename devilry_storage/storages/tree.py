@@ -348,22 +348,23 @@ class Tree:
 
     # -- Linking --
 
-    def link(self, name: str, other: str) -> bool:
-        """Give a stored file a second name, and return whether that was free.
+    def link(self, name: str, other: str) -> str:
+        """Give a stored file a second name, and return that name.
 
-        Raises FileNotFoundError for a missing file, UnsafeEntry.
+        Raises FileExistsError if it is taken, FileNotFoundError for a missing file, UnsafeEntry.
         """
         with self.open(name) as source:
             # Deletes may remove the empty folder before it gets its first entry.
             for _ in range(PATIENCE):
                 with suppress(FileNotFoundError):
-                    return self._link(source.fileno(), name, other)
+                    self._link(source.fileno(), name, other)
+                    return other
                 self.stat(name)
         raise FileNotFoundError(
             errno.ENOENT, f"The folder of a new file in {self.root!r} keeps vanishing", other
         )
 
-    def _link(self, source: int, name: str, other: str) -> bool:
+    def _link(self, source: int, name: str, other: str) -> None:
         folders, leaf = split(name)
         other_folders, other_leaf = split(other)
         with (
@@ -379,11 +380,10 @@ class Tree:
             if not os.path.samestat(there, os.fstat(source)):
                 if is_made:
                     raise self.foreign(other)
-                return False
+                raise FileExistsError(f"{other!r} is taken.")
             # On NFS the reply to our own link() may have been lost.
             if self.durable:
                 sync(to)
-            return True
 
     def foreign(self, name: str) -> UnsafeEntry:
         """Return the error for a name that was given to an unexpected file."""

@@ -96,9 +96,9 @@ GUARDS: list[Guard] = [
         (
             "                if self._tree.durable:\n"
             "                    sync(folder)\n"
-            "                return True"
+            "                return name"
         ),
-        "                return True",
+        "                return name",
         (f"{DISK_SYNCS}test_save_syncs_the_file_and_its_new_folders",),
     ),
     Guard(
@@ -127,14 +127,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "            return self._is_ours(leaf, folder)",
-        "            return False",
+        "            if not self._is_ours(leaf, folder):",
+        "            if True:",
         (f"{DISK_PUBLISHING}test_save_succeeds_despite_races",),
     ),
     Guard(
         "storages/staged.py",
-        "            return self._is_ours(leaf, folder)",
-        "            return True",
+        "            if not self._is_ours(leaf, folder):",
+        "            if False:",
         (f"{DISK}test_taken_name_leads_to_an_alternative_name",),
     ),
     Guard(
@@ -413,9 +413,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "                with suppress(FileNotFoundError):\n"
-        "                    return self._link(source.fileno(), name, other)\n",
-        "                return self._link(source.fileno(), name, other)\n",
+        "                with suppress(FileNotFoundError):\n                    self._link(",
+        "                with suppress(ZeroDivisionError):\n                    self._link(",
         (f"{DISK_PUBLISHING}test_duplicate_succeeds_despite_races",),
     ),
     Guard(
