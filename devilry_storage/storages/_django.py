@@ -60,10 +60,12 @@ class StorageContract(Storage):
 
     _constructor_args: tuple[tuple[Any, ...], dict[str, Any]]  # set by the decorator
 
+    _interval: int | None = None  # of the layout; None for that of the settings
+
     @property
     def layout(self) -> Layout:
         """The layout of the keys."""
-        return hier_layout(None)
+        return hier_layout(self._interval)
 
     def with_fixed_location(self: _Store) -> _Store:
         """Return this store, or a copy of it that keeps its current location.

@@ -132,11 +132,7 @@ class _Kept(AnyFile):
 
     @property
     def size(self) -> int:
-        file: Any = self.file
-        position = file.tell()
-        size: int = file.seek(0, io.SEEK_END)
-        file.seek(position)
-        return size
+        return int(File(self.file).size)
 
     def __getattr__(self, name: str) -> Any:
         # Such as the content type of an upload, or the path of a temporary upload.

@@ -28,7 +28,7 @@ from .chunks import read_chunks
 from .free_names import first_free
 from .options import validate_options
 from .own import TreeObjects, is_expected
-from .protocols import Entry, Page, hier_layout
+from .protocols import Entry, Page
 from .reader import Reader
 from .staged import Staged
 from .tree import Tree
@@ -327,10 +327,6 @@ class FsHierDeliveryStore(_DiskStore):
         validate_options(self, {}, interval=interval)
         self._interval = interval
         super().__init__(*args, **options)
-
-    @property
-    def layout(self) -> Layout:
-        return hier_layout(self._interval)
 
     def configuration(self) -> dict[str, Any]:
         return {**super().configuration(), "interval": self._interval}

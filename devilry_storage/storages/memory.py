@@ -15,11 +15,10 @@ from django.core.files.storage import Storage
 from django.utils import timezone
 
 from ..exceptions import NoURL
-from ..layout import Layout
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
 from .options import validate_options
-from .protocols import Entry, hier_layout
+from .protocols import Entry
 from .reader import Reader
 from .writer import Writer
 
@@ -93,10 +92,6 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
         validate_options(self, unknown, interval=interval)
         self._interval = interval
         super().__init__()
-
-    @property
-    def layout(self) -> Layout:
-        return hier_layout(self._interval)
 
     def _save(self, name: str, content: File[Any]) -> str:
         return self._create_first(self._candidates(name), content)

@@ -225,7 +225,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/base.py",
-        "        prepare(filemeta)\n",
+        '        getattr(filemeta, "before_storing", lambda: None)()\n',
         "",
         (f"{IDENTITY}test_save_on_unmounted_disk_is_refused",),
     ),

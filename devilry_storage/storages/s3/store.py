@@ -15,24 +15,13 @@ from django.core.signals import setting_changed
 
 from ..._compat import batched
 from ...exceptions import NoURL, StoreFailure
-from ...layout import Layout
 from ...media_types import media_type
 from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
 from ..free_names import first_free
 from ..options import validate_options
-from ..protocols import (
-    REDACTED,
-    Entry,
-    FileMetaLike,
-    Finding,
-    Page,
-    checked_ids,
-    hier_layout,
-    is_used,
-    prepare,
-)
+from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page, is_used
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
@@ -156,10 +145,6 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             del options["object_parameters"]
         return path, args, options
 
-    @property
-    def layout(self) -> Layout:
-        return hier_layout(self._interval)
-
     def with_fixed_location(self) -> S3DeliveryStore:
         return self._at(self.remote)
 
@@ -228,8 +213,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             super().copy(source, target)
             return
         filename = getattr(target, "filename", "") or getattr(source, "filename", "")
-        key = self.layout.key(*checked_ids(target))
-        prepare(target)
+        key = self._prepared_key(target)
         with self._found(source) as stored:
 
             def create(name: str) -> str:
