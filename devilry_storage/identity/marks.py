@@ -64,10 +64,8 @@ def read_site(own: OwnObjects, digest: str) -> Site | None:
 def read_sites(own: OwnObjects) -> Iterator[Site]:
     """Yield the sites that may remove files from the store."""
     for name in own.names(SITES):
-        if _DIGEST.fullmatch(name):
-            site = read_site(own, name)
-            if site is not None:
-                yield site
+        if _DIGEST.fullmatch(name) and (site := read_site(own, name)):
+            yield site
 
 
 def create_site(own: OwnObjects, digest: str) -> None:

@@ -72,9 +72,10 @@ def settle(found: MarkedStore, *, removing: bool = False, dry: bool = False) -> 
         return identity
     mark, remembered = identity
     files = newest_files(found)
+    unmarked = mark is None and not files.looked_up
     # Without rows, a mark that was there and is missing now means that this is another store.
-    lost = mark is None and not files.looked_up and remembered is not None
-    doubtful = removing and mark is None and not files.looked_up and not _has_files(found)
+    lost = unmarked and remembered is not None
+    doubtful = unmarked and removing and next(found.store.scan(), None) is None
     if files.most_are_missing or lost or doubtful:
         raise StoreNotRecognised(doubt(found, identity, files))
     if dry or has_transaction(found.using):
@@ -99,10 +100,6 @@ def newest_files(found: MarkedStore) -> FoundFiles:
             looked_up += 1
             there += found.store.exists(name)
     return FoundFiles(looked_up, there)
-
-
-def _has_files(found: MarkedStore) -> bool:
-    return next(found.store.scan(), None) is not None
 
 
 def make_mark(found: MarkedStore, remembered: StoreMark | None) -> Mark:

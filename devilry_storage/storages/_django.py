@@ -151,13 +151,11 @@ class StorageContract(Storage):
 
     def _overrides_save(self) -> bool:
         """Return whether a subclass overrides ``_save()`` of a store that creates files itself."""
-        found = False
-        for cls in type(self).__mro__:
-            if "_create" in vars(cls) or "_create_first" in vars(cls):
-                # StorageContract's own calls _save().
-                return found and cls is not StorageContract
-            found = found or "_save" in vars(cls)
-        return False
+        classes = type(self).__mro__
+        creating = next(cls for cls in classes if {"_create", "_create_first"} & vars(cls).keys())
+        if creating is StorageContract:
+            return False  # its _create() calls _save()
+        return any("_save" in vars(cls) for cls in classes[: classes.index(creating)])
 
     def _overrides(self, method: str) -> bool:
         """Return whether a subclass or a mixin overrides a method of Django's storages.

@@ -283,30 +283,33 @@ class Tree:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         left.append([*above, entry.name])
-                    elif entry.is_file(follow_symlinks=False):
+                    else:
                         with suppress(FileNotFoundError):
                             yield "/".join([*above, entry.name]), entry.stat(follow_symlinks=False)
 
     @contextmanager
     def _entries(self, folders: list[str]) -> Iterator[Iterator[os.DirEntry[str]]]:
-        """Give the entries of a folder without the store's own; none if it is missing."""
+        """Give the folders and files in a folder, none if it is missing; not the store's own."""
         try:
             fd = self.enter(folders)
         except (FileNotFoundError, NotADirectoryError):
             yield iter(())
             return
         with closing(fd), os.scandir(fd) as entries:
-            yield (entry for entry in entries if folders or entry.name != RESERVED)
+            yield (
+                entry
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
+                if folders or entry.name != RESERVED
+            )
 
     def listdir(self, folders: list[str]) -> tuple[list[str], list[str]]:
         """Return (folders, files) in a folder; ``([], [])`` if it is missing."""
-        inner, files = [], []
+        inner: list[str] = []
+        files: list[str] = []
         with self._entries(folders) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    inner.append(entry.name)
-                elif entry.is_file(follow_symlinks=False):
-                    files.append(entry.name)
+                (inner if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
         return inner, files
 
     def page(
@@ -318,12 +321,7 @@ class Tree:
         """
         inner, files = [], []
         with self._entries(folders) as entries:
-            known = (
-                entry
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
-            )
-            shown, next_token = page_of(known, _position, after, limit)
+            shown, next_token = page_of(entries, _position, after, limit)
             for entry in shown:
                 if entry.is_dir(follow_symlinks=False):
                     inner.append(entry.name)

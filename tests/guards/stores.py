@@ -544,8 +544,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/_django.py",
-        "return found and cls is not StorageContract",
-        "return found",
+        "        if creating is StorageContract:\n",
+        "        if False:\n",
         (f"{OVERRIDES}test_backend_that_overwrites_is_checked_first",),
     ),
     Guard(
