@@ -125,8 +125,11 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
 
 
 def _number(digits: str) -> int:
-    """Return the number, or another one above every size: int() rejects more than 4,300 digits."""
-    return int(digits.lstrip("0")[:20] or "0")
+    """Return the number, or another one above every size if it is very long.
+
+    Python may reject numbers of more than 640 digits (sys.int_info.str_digits_check_threshold).
+    """
+    return int(digits.lstrip("0")[:640] or "0")
 
 
 def content_range(current: Representation, outcome: Evaluation) -> str:

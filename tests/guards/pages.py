@@ -92,7 +92,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "rfc9110.py",
-        'int(digits.lstrip("0")[:20] or "0")',
+        'int(digits.lstrip("0")[:640] or "0")',
         "int(digits)",
         (f"{_HTTP}::test_evaluate_follows_rfc_9110",),
     ),
