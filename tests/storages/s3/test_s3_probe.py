@@ -66,7 +66,7 @@ def remaining(store: S3DeliveryStore) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("seaweedfs", set()),  # and sometimes COMPLETE, which is not atomic
+        ("seaweedfs", set()),
         ("moto", {COPY, COPIES}),
         (
             "rclone",
@@ -85,10 +85,12 @@ def test_findings_about_real_servers(
     server = s3servers.need(name)
     store = S3DeliveryStore(**server.options(server.bucket()), location="site")
     found = wrong(store)
-    assert found.keys() - ({COMPLETE} if name == "seaweedfs" else set()) == expected
+    # SeaweedFS completes uploads without a lock, and moto has no locks at all.
+    by_chance = {COMPLETE} if name == "seaweedfs" else {PUT, COMPLETE} - expected
+    assert found.keys() - by_chance == expected
     advised = {sentence for sentence, finding in found.items() if finding.remedy}
     relied_on = {sentence for sentence in expected if "put_object" in sentence}
-    assert advised - {COPIES} == relied_on
+    assert advised - {COPIES, PUT} == relied_on - {PUT}
     assert list(store.scan()) == []
     listed = server.client().list_objects_v2(Bucket=store.bucket_name)["Contents"]
     assert [entry["Key"] for entry in listed] == ["site/.devilry-storage/conditional-writes"]
@@ -98,7 +100,7 @@ def test_probe_touches_only_its_own_objects(store: S3DeliveryStore, proxy: HttpP
     """The file of the site, and everything else in the bucket, stays as it is."""
     store.save("a.txt", ContentFile(b"data"))
     proxy.forget()
-    assert wrong(store).keys() == {COPY, COPIES}
+    assert wrong(store).keys() - {PUT, COMPLETE} == {COPY, COPIES}
     written = {
         request.path
         for request in proxy.requests
@@ -113,7 +115,7 @@ def test_probe_touches_only_its_own_objects(store: S3DeliveryStore, proxy: HttpP
 def test_probe_uses_each_endpoint(store: S3DeliveryStore) -> None:
     """Files are read at each, and writers race through different ones."""
     with HttpProxy(s3servers.get("moto").endpoint_url) as other:
-        assert wrong(store, other.endpoint_url).keys() == {COPY, COPIES}
+        assert wrong(store, other.endpoint_url).keys() - {PUT, COMPLETE} == {COPY, COPIES}
         operations = set(other.operations())
         assert {"GetObject", "PutObject", "CompleteMultipartUpload", "CopyObject"} <= operations
         assert "DeleteObject" not in operations
@@ -246,10 +248,10 @@ def test_ignored_condition_is_named(
     event = f"before-sign.s3.{operation}"
     store.remote.client.meta.events.register(event, without_condition)
     found = wrong(store)
-    assert found.keys() == expected
+    assert found.keys() >= expected >= found.keys() - {PUT, COMPLETE}
     advised = {sentence for sentence, finding in found.items() if finding.remedy}
     relied_on = {sentence for sentence in expected if "put_object" in sentence}
-    assert advised - {COPIES} == relied_on
+    assert advised - {COPIES, PUT} == relied_on - {PUT}
 
 
 def test_operation_without_a_lock_is_named(
@@ -270,7 +272,7 @@ def test_operation_without_a_lock_is_named(
     store.remote.client.meta.events.register("before-sign.s3.CompleteMultipartUpload", handler)
     monkeypatch.setattr(probing, "_succeeds", succeeds)
     found = wrong(store)
-    assert found.keys() == {COMPLETE, COPY, COPIES}
+    assert found.keys() - {PUT} == {COMPLETE, COPY, COPIES}
     assert "of 2 races a file that was stored is lost" in found[COMPLETE].sentence
 
 
