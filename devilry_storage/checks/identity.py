@@ -12,7 +12,6 @@ from ..identity import marked, summary
 from ..registry import FileModel, configured_stores
 from ..resolving import resolve
 from ..tables.store_mark import StoreMark
-from . import ids
 
 
 @register("devilry_storage", deploy=True)
@@ -35,7 +34,7 @@ def _without_mark(model: FileModel) -> Iterator[CheckMessage]:
             "silence this check."
         ),
         obj=model,
-        id=ids.NO_IDENTITY,
+        id="devilry_storage.W013",
     )
 
 
@@ -60,5 +59,5 @@ def _unrecognised(model: FileModel, alias: str) -> Iterator[CheckMessage]:
             f"This site removes no files from the store of {model._meta.label}: {known.problem}.",
             hint="Run manage.py deliverystore_identity for details.",
             obj=model,
-            id=ids.NOT_RECOGNISED,
+            id="devilry_storage.W014",
         )

@@ -18,7 +18,6 @@ from ..registry import FileModel, file_models
 from ..resolving import resolve
 from ..schema import DELIVERY, declaring_model, field_named
 from ..storages.base import DeliveryStoreMixin
-from . import ids
 
 
 @register("devilry_storage")
@@ -43,7 +42,7 @@ def check_database_engine(**kwargs: Any) -> list[CheckMessage]:
             f"Deliveries are recorded in the SQLite database {alias!r}, which lets one process "
             "write at a time: under load others get 'database is locked'.",
             hint="Use PostgreSQL in production.",
-            id=ids.SQLITE,
+            id="devilry_storage.W026",
         )
         for alias in sorted(aliases)
         if connections[alias].vendor == "sqlite"
@@ -81,7 +80,7 @@ def check_database_vendors(
                 "devilry_storage, your deliveries and their files to another database, and does "
                 "not allow to migrate them in this one."
             ),
-            id=ids.UNSUPPORTED_DATABASE,
+            id="devilry_storage.E030",
         )
         for alias in sorted(aliases)
         if connections[alias].vendor not in {"postgresql", "sqlite"}
@@ -103,7 +102,7 @@ def _fields() -> Iterator[CheckMessage]:
                         "save() cannot store it.",
                         hint="Use devilry_storage.fields.DeliveryFileField.",
                         obj=field,
-                        id=ids.NO_FILEMETA,
+                        id="devilry_storage.E023",
                     )
             elif isinstance(field, DeliveryFileField):
                 yield Error(
@@ -116,7 +115,7 @@ def _fields() -> Iterator[CheckMessage]:
                         else "Let the model inherit from devilry_storage.models.AbstractFileMeta."
                     ),
                     obj=field,
-                    id=ids.NO_FILEMETA,
+                    id="devilry_storage.E023",
                 )
 
 
@@ -147,7 +146,7 @@ def _options(field: DeliveryFileField) -> Iterator[CheckMessage]:
                 f"DeliveryFileField cannot have {option}, because {reason}.",
                 hint="Remove the option.",
                 obj=field,
-                id=ids.FIELD_OPTION,
+                id="devilry_storage.E032",
             )
 
 
@@ -172,7 +171,7 @@ def _store_on_child() -> Iterator[CheckMessage]:
                 f"those of {declaring._meta.label}.",
                 hint=f"Set it on {declaring._meta.label}.",
                 obj=model,
-                id=ids.STORE_ON_CHILD,
+                id="devilry_storage.E022",
             )
 
 
@@ -188,7 +187,7 @@ def _integer_keys(model: FileModel) -> Iterator[CheckMessage]:
             f"{model._meta.label} has no foreign key 'delivery', which is part of the keys.",
             hint=hint,
             obj=model,
-            id=ids.NO_INTEGER_KEY,
+            id="devilry_storage.E020",
         )
     for field in fields:
         target = field
@@ -200,7 +199,7 @@ def _integer_keys(model: FileModel) -> Iterator[CheckMessage]:
                 f"{type(target).__name__}.",
                 hint=hint,
                 obj=field,
-                id=ids.NO_INTEGER_KEY,
+                id="devilry_storage.E020",
             )
 
 
@@ -215,7 +214,7 @@ def _database_cascades(model: FileModel) -> Iterator[CheckMessage]:
                 "become orphans.",
                 hint="Use on_delete=models.CASCADE, which is carried out by Django.",
                 obj=field,
-                id=ids.DATABASE_CASCADE,
+                id="devilry_storage.W024",
             )
 
 
@@ -236,7 +235,7 @@ def _shared_keys() -> Iterator[CheckMessage]:
                         'storage="an alias of STORAGES").'
                     ),
                     obj=model,
-                    id=ids.SHARED_KEYS,
+                    id="devilry_storage.E021",
                 )
         seen.append((model, store))
 
@@ -262,5 +261,5 @@ def _files_of_deliveries() -> Iterator[CheckMessage]:
                         "class method filemeta_model() to return the right one."
                     ),
                     obj=model,
-                    id=ids.FILES_OF_DELIVERY,
+                    id="devilry_storage.E027",
                 )

@@ -10,7 +10,6 @@ from ..exceptions import NoURL
 from ..registry import OrdinaryField, ordinary_fields
 from ..storages.base import DeliveryStoreMixin
 from ..storages.view_urls import stored_url
-from . import ids
 
 
 @register("devilry_storage")
@@ -49,7 +48,7 @@ def _without_url(ordinary: OrdinaryField) -> CheckMessage:
             f"{include}. {public}"
         ),
         obj=ordinary.field,
-        id=ids.NO_URL,
+        id="devilry_storage.W063",
     )
 
 
@@ -58,7 +57,7 @@ def _without_index(ordinary: OrdinaryField) -> CheckMessage:
         f"The download view looks up names in {ordinary.label}, which has no index.",
         hint="Set db_index=True on the field. Silence this check if the table is small.",
         obj=ordinary.field,
-        id=ids.NO_INDEX,
+        id="devilry_storage.W064",
     )
 
 

@@ -15,7 +15,6 @@ from django.core.exceptions import ImproperlyConfigured
 from ..conf import conf, way_of
 from ..registry import ConfiguredStore, FileModel, configured_stores
 from ..storages.base import DeliveryStoreMixin
-from . import ids
 
 
 @register("devilry_storage")
@@ -37,7 +36,7 @@ def _unknown_alias(alias: str) -> CheckMessage:
     return Warning(
         f"DELIVERY_STORE_SERVE names the store {alias!r}, which is not in STORAGES.",
         hint="Use aliases of STORAGES. Files of all other stores are streamed.",
-        id=ids.SERVE_ALIAS,
+        id="devilry_storage.W062",
     )
 
 
@@ -49,7 +48,7 @@ def _unsupported(configured: ConfiguredStore) -> Iterator[CheckMessage]:
             f"{type(store).__name__} does not sign URLs: 'redirect' cannot serve its files.",
             hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or override its signed_url().",
             obj=model,
-            id=ids.SERVE_STORE,
+            id="devilry_storage.E060",
         )
     elif way == "sendfile":
         path = _path(store)
@@ -58,7 +57,7 @@ def _unsupported(configured: ConfiguredStore) -> Iterator[CheckMessage]:
                 f"{type(store).__name__} has no paths: 'sendfile' cannot serve its files.",
                 hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or to 'redirect' on S3.",
                 obj=model,
-                id=ids.SERVE_STORE,
+                id="devilry_storage.E060",
             )
         else:
             yield from _sendfile(model, path)
@@ -87,5 +86,8 @@ def _sendfile(model: FileModel, folder: str) -> Iterator[CheckMessage]:
     else:
         return
     yield Error(
-        f"{problem}: 'sendfile' cannot serve files.", hint=hint, obj=model, id=ids.SENDFILE
+        f"{problem}: 'sendfile' cannot serve files.",
+        hint=hint,
+        obj=model,
+        id="devilry_storage.E061",
     )

@@ -19,7 +19,6 @@ from ..storages.base import DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
 from ..storages.protocols import FLAGS
 from ..storages.tree import TEMP_FOLDER
-from . import ids
 
 _DEVILRY = "devilry.apps.core.deliverystore."
 _PACKAGE = "devilry_storage.storages."
@@ -56,7 +55,7 @@ def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
         except ImproperlyConfigured:
             continue  # reported by check_stores
         messages += [
-            Error(warning.msg, hint=warning.hint, obj=model, id=ids.PUBLIC_FILES_DEPLOYED)
+            Error(warning.msg, hint=warning.hint, obj=model, id="devilry_storage.E004")
             for warning in _public(model, store)
         ]
         messages += _modes(model, store)
@@ -81,12 +80,12 @@ def _old_paths() -> Iterator[CheckMessage]:
             yield Error(
                 f"{subject} names {path!r}, a store of Devilry itself.",
                 hint=f"Use {_PACKAGE + (name if known else 'FsHierDeliveryStore')!r}.",
-                id=ids.OLD_PATH,
+                id="devilry_storage.E003",
             )
 
 
 def _unresolved(model: FileModel, exception: ImproperlyConfigured) -> CheckMessage:
-    id_ = ids.NO_STORE if isinstance(exception, NoStore) else ids.WRONG_STORE
+    id_ = "devilry_storage.E001" if isinstance(exception, NoStore) else "devilry_storage.E002"
     hint = REMEDY
     if isinstance(exception, WrongStore):
         hint = (
@@ -107,7 +106,7 @@ def _flags(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage
                 "devilry_storage.testing.TestDeliveryStoreMixin to find out which."
             ),
             obj=model,
-            id=ids.MISSING_FLAGS,
+            id="devilry_storage.W007",
         )
 
 
@@ -125,7 +124,7 @@ def _ignored(kind: type[DeliveryStoreMixin]) -> Iterator[CheckMessage]:
             f"{kind.__name__} ignores {' and '.join(attributes)} of {name}, because that class "
             "comes after the delivery store in its bases.",
             hint=f"Put {name} before the delivery store: class {kind.__name__}({name}, ...).",
-            id=ids.IGNORED_LOCATION,
+            id="devilry_storage.W015",
         )
 
 
@@ -140,7 +139,7 @@ def _public(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
             f"read them at MEDIA_URL {settings.MEDIA_URL!r}.",
             hint="Give the store a location outside of MEDIA_ROOT.",
             obj=model,
-            id=ids.PUBLIC_FILES,
+            id="devilry_storage.W004",
         )
 
 
@@ -156,7 +155,7 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
             f"{type(store).__name__} does not work on Windows, which lacks openat() and link().",
             hint="Keep the files in an object store, or serve from Linux or macOS.",
             obj=model,
-            id=ids.WINDOWS,
+            id="devilry_storage.E008",
         )
     # Missing folders are created later: the nearest existing parent must be writable.
     folder = _real(store)
@@ -168,7 +167,7 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
             "in which this process may create files.",
             hint="Create the folder and give it to the user that the site runs as.",
             obj=model,
-            id=ids.NOT_WRITABLE,
+            id="devilry_storage.E005",
         )
         return
     for temps in _temps(store):
@@ -181,7 +180,7 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
                     "or give the folder to a group of these users and set its mode to 2770."
                 ),
                 obj=model,
-                id=ids.NOT_WRITABLE,
+                id="devilry_storage.E005",
             )
             return
 
@@ -212,7 +211,7 @@ def _open_temps(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMe
                     "store files and share the folder by their group."
                 ),
                 obj=model,
-                id=ids.OPEN_TEMPS,
+                id="devilry_storage.W012",
             )
 
 
@@ -228,7 +227,7 @@ def _weaknesses(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMe
                 f"{type(store).__name__} does not guarantee {flag}: {risk}.",
                 hint="Use a store or options with this guarantee; see the page of guarantees.",
                 obj=model,
-                id=ids.WEAK_STORE,
+                id="devilry_storage.W011",
             )
 
 
@@ -241,7 +240,7 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
             f"The capabilities of the store could not be queried: {exception}",
             hint="Run manage.py deliverystore_info --probe when its server can be reached.",
             obj=model,
-            id=ids.NOT_PROBED,
+            id="devilry_storage.W010",
         )
         return
     for finding in findings:
@@ -250,7 +249,7 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
                 f"Probe failed: {finding.sentence} ({store.location_text()}).",
                 hint=f"Use another server, or {finding.remedy}.",
                 obj=model,
-                id=ids.PROBE_FAILED,
+                id="devilry_storage.E009",
             )
 
 
@@ -275,5 +274,5 @@ def _modes(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage
                 "to 0o750."
             ),
             obj=model,
-            id=ids.WORLD_READABLE,
+            id="devilry_storage.W006",
         )
