@@ -55,7 +55,7 @@ def target_name(model: Model, name: str) -> str:
 
 def belongs_to(row: models.Model, delivery: models.Model) -> bool:
     """Return whether a file's row belongs to the delivery."""
-    field = delivery_field(type(row))
+    field = foreign_key(type(row), DELIVERY)
     if field is None or not isinstance(delivery, field.related_model._meta.concrete_model):
         return False
     belongs: bool = getattr(row, field.attname) == getattr(delivery, field.target_field.attname)
@@ -67,18 +67,3 @@ def related_model(model: Model, name: str) -> Model | None:
     field = foreign_key(model, name)
     related = None if field is None else field.related_model
     return related if isinstance(related, type) else None
-
-
-def delivery_field(model: Model) -> Any:
-    """Return a file model's foreign key to its delivery, or None."""
-    return foreign_key(model, DELIVERY)
-
-
-def delivery_model(model: Model) -> Model | None:
-    """Return the model of a file model's deliveries, or None."""
-    return related_model(model, DELIVERY)
-
-
-def group_model(model: Model) -> Model | None:
-    """Return the model of the groups that deliveries of this model belong to, or None."""
-    return related_model(model, GROUP)

@@ -15,13 +15,13 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..db.clock import read_at, with_now
-from ..db.relations import referred_pk
 from ..db.routing import database_of
 from ..db.rows import (
     intend_to_write,
     loaded_columns,
     lock_row,
     plain_instances,
+    referred_pk,
     restored_on_error,
     stored_rows,
     undone_on_error,

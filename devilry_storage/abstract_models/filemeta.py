@@ -17,13 +17,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .._compat import add_note
-from ..db.relations import referred_pk
 from ..db.routing import database_of
 from ..db.rows import (
     loaded_columns,
     lock_row,
     other_files,
     read_row,
+    referred_pk,
     restored_on_error,
     stored_rows,
 )
@@ -41,7 +41,7 @@ from ..fields import SAVED_CONTENT, DeliveryFieldFile, DeliveryFileField, Stored
 from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
 from ..resolving import store_for
-from ..schema import declaring_model, delivery_field
+from ..schema import DELIVERY, declaring_model, foreign_key
 from ..signals import file_stored, send_after_commit
 from ..storages.content import last_chunks, opened, shown
 from ..storages.free_names import not_about_names
@@ -671,7 +671,7 @@ class AbstractFileMeta(models.Model):
         return row, delivery
 
     def _delivery(self, using: str, get: Callable[..., Any]) -> models.Model | None:
-        to_delivery = delivery_field(_declaring(self))
+        to_delivery = foreign_key(_declaring(self), DELIVERY)
         if to_delivery is None or self.delivery_id is None:  # type: ignore[attr-defined]
             return None
         pk = referred_pk(to_delivery, self.delivery_id, using)  # type: ignore[attr-defined]
@@ -713,7 +713,7 @@ def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
 
 
 def _cached_delivery(instance: AbstractFileMeta) -> models.Model | None:
-    field = delivery_field(type(instance))
+    field = foreign_key(type(instance), DELIVERY)
     if field is None or not field.is_cached(instance):
         return None
     delivery: models.Model | None = field.get_cached_value(instance)

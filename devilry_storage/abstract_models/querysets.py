@@ -8,7 +8,7 @@ from django.db import models
 
 from ..db.rows import stored_rows
 from ..fields import DeliveryFileField
-from ..schema import DELIVERY, GROUP, field_named, group_model, related_model, target_name
+from ..schema import DELIVERY, GROUP, field_named, related_model, target_name
 
 Q = TypeVar("Q", bound="VisibleQuerySet")
 
@@ -56,7 +56,7 @@ def _visible(rows: Any, delivery_path: str, user: Any) -> Any:
     if may_view(user, rows.model):
         return rows.all()
     delivery = related_model(rows.model, delivery_path) if delivery_path else rows.model
-    group = None if delivery is None else group_model(delivery)
+    group = None if delivery is None else related_model(delivery, GROUP)
     if delivery is None or group is None or not {"candidates", "examiners"} <= _names(group):
         return rows.none()
     # Subqueries: joins would return a row twice for a user who is both.

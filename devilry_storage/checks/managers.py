@@ -12,7 +12,7 @@ from django.db.models.query import ModelIterable
 
 from ..models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet
 from ..registry import file_models
-from ..schema import DELIVERY, GROUP, delivery_model, foreign_key
+from ..schema import DELIVERY, GROUP, foreign_key, related_model
 
 
 @register("devilry_storage")
@@ -66,7 +66,7 @@ def _models() -> list[type[models.Model]]:
     related = {
         other
         for model in file_models()
-        for other in (delivery_model(model), *model._meta.get_parent_list())
+        for other in (related_model(model, DELIVERY), *model._meta.get_parent_list())
     }
     return [
         model

@@ -119,6 +119,20 @@ def read_row(
     return next(plain_instances(rows, columns), None)
 
 
+def referred_pk(field: Any, value: Any, using: str) -> Any:
+    """Return the primary key of the row to which a foreign key with this value refers, or None.
+
+    The key may refer to another field than the primary key (``to_field``); only then the database
+    is asked.
+    """
+    model, target = field.related_model, field.target_field
+    if target == model._meta.pk:
+        return value
+    rows = stored_rows(model, using).filter(**{target.attname: value})
+    intend_to_write(rows, using)
+    return rows.values_list("pk", flat=True).first()
+
+
 def intend_to_write(rows: models.QuerySet[Any], using: str) -> None:
     """Wait for the write lock in a caller's transaction before rows are read.
 

@@ -1046,7 +1046,7 @@ SAVING = [
         "integrity.py", "using = database_of(delivery)", "using = delivery.files.db", (REPLICAS,)
     ),
     Guard(
-        "db/relations.py",
+        "db/rows.py",
         "if target == model._meta.pk:",
         "if True:",
         (f"{RESTORING}test_delivery_is_found_by_to_field",),
