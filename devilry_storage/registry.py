@@ -114,38 +114,31 @@ class ConfiguredStore(NamedTuple):
 
 def configured_stores() -> list[ConfiguredStore]:
     """Return the stores of all file models, without duplicates."""
-    found: list[ConfiguredStore] = []
+    found: dict[int, ConfiguredStore] = {}
     for model in file_models():
-        try:
+        with suppress(ImproperlyConfigured):
             store, alias = resolve(model)
-        except ImproperlyConfigured:
-            continue
-        for configured in found:
-            if configured.store is store:
-                configured.models.append(model)
-                break
-        else:
-            found.append(ConfiguredStore(store, alias, [model]))
-    return found
+            found.setdefault(id(store), ConfiguredStore(store, alias, [])).models.append(model)
+    return [*found.values()]
 
 
 def ordinary_stores() -> list[ConfiguredStore]:
     """Return the stores that only ordinary fields use, without duplicates."""
     used = {id(configured.store) for configured in configured_stores()}
-    found: list[ConfiguredStore] = []
-    for ordinary in ordinary_fields():
-        if id(ordinary.store) not in used:
-            used.add(id(ordinary.store))
-            found.append(ConfiguredStore(ordinary.store, ordinary.alias, []))
-    return found
+    found = {
+        id(ordinary.store): ConfiguredStore(ordinary.store, ordinary.alias, [])
+        for ordinary in ordinary_fields()
+        if id(ordinary.store) not in used
+    }
+    return [*found.values()]
 
 
-def unconfigured() -> list[tuple[FileModel, str]]:
+def unconfigured() -> list[tuple[FileModel, ImproperlyConfigured]]:
     """Return the file models without a store, and why they have none."""
     found = []
     for model in file_models():
         try:
             resolve(model)
         except ImproperlyConfigured as exception:
-            found.append((model, str(exception)))
+            found.append((model, exception))
     return found

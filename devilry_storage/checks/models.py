@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 from django.apps import apps
@@ -14,7 +15,7 @@ from django.db import connections, models, router
 
 from ..fields import DeliveryFileField
 from ..models import AbstractDelivery, AbstractFileMeta, Tombstone
-from ..registry import FileModel, file_models
+from ..registry import FileModel, configured_stores, file_models
 from ..resolving import resolve
 from ..schema import DELIVERY, declaring_model, field_named
 from ..storages.base import DeliveryStoreMixin
@@ -219,25 +220,23 @@ def _database_cascades(model: FileModel) -> Iterator[CheckMessage]:
 
 
 def _shared_keys() -> Iterator[CheckMessage]:
-    seen: list[tuple[FileModel, DeliveryStoreMixin]] = []
-    for model in file_models():
-        try:
-            store = resolve(model).store
-        except ImproperlyConfigured:
-            continue  # reported by check_stores
-        for other, other_store in seen:
-            if _is_same_location(store, other_store):
-                yield Error(
-                    f"{model._meta.label} and {other._meta.label} use the same store: rows with "
-                    "the same ids would have the same keys.",
-                    hint=(
-                        "Give one of them a store of its own: content = DeliveryFileField("
-                        'storage="an alias of STORAGES").'
-                    ),
-                    obj=model,
-                    id="devilry_storage.E021",
-                )
-        seen.append((model, store))
+    stores = [
+        (model, configured.store)
+        for configured in configured_stores()
+        for model in configured.models
+    ]
+    for (other, other_store), (model, store) in combinations(stores, 2):
+        if _is_same_location(store, other_store):
+            yield Error(
+                f"{model._meta.label} and {other._meta.label} use the same store: rows with the "
+                "same ids would have the same keys.",
+                hint=(
+                    "Give one of them a store of its own: content = DeliveryFileField("
+                    'storage="an alias of STORAGES").'
+                ),
+                obj=model,
+                id="devilry_storage.E021",
+            )
 
 
 def _is_same_location(store: DeliveryStoreMixin, other: DeliveryStoreMixin) -> bool:

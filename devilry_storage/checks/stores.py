@@ -13,8 +13,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
 
-from ..registry import FileModel, configured_stores, file_models, ordinary_stores
-from ..resolving import REMEDY, NoStore, WrongStore, resolve
+from ..registry import FileModel, configured_stores, ordinary_stores, unconfigured
+from ..resolving import REMEDY, NoStore, WrongStore
 from ..storages.base import DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
 from ..storages.protocols import FLAGS
@@ -30,13 +30,8 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
     """Report problems with the store of each model of files."""
     if old := list(_old_paths()):
         return old
-    messages: list[CheckMessage] = []
-    for model in file_models():
-        try:
-            store = resolve(model).store
-        except ImproperlyConfigured as exception:
-            messages.append(_unresolved(model, exception))
-            continue
+    messages = [_unresolved(model, exception) for model, exception in unconfigured()]
+    for model, store in _models_with_stores():
         messages += _flags(model, store)
         messages += _public(model, store)
         messages += _disk(model, store)
@@ -49,11 +44,7 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
 def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
     """Report problems that matter only in production."""
     messages: list[CheckMessage] = []
-    for model in file_models():
-        try:
-            store = resolve(model).store
-        except ImproperlyConfigured:
-            continue  # reported by check_stores
+    for model, store in _models_with_stores():
         messages += [
             Error(warning.msg, hint=warning.hint, obj=model, id="devilry_storage.E004")
             for warning in _public(model, store)
@@ -64,6 +55,12 @@ def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
         messages += _weaknesses(configured.models[0], configured.store)
         messages += _probed(configured.models[0], configured.store)
     return messages
+
+
+def _models_with_stores() -> Iterator[tuple[FileModel, DeliveryStoreMixin]]:
+    for configured in configured_stores():
+        for model in configured.models:
+            yield model, configured.store
 
 
 def _old_paths() -> Iterator[CheckMessage]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from itertools import chain
-from typing import NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
@@ -54,11 +53,10 @@ def purge(
     not_found = set(also)
     pending = Tombstone.objects.using(using).pending()
     pairs = pending.order_by("alias", "model").values_list("alias", "model").distinct()
-    models, unresolved = _models_of(list(pairs))
-    for pair in unresolved:
-        count = pending.filter(alias=pair.alias, model=pair.model_label).count()
-        reason = f"{count} tombstones stay: {pair.reason}"
-        yield Event(Result.SKIPPED, pair.model_label, reason)
+    models, unresolved = _models_of(pairs)
+    for (alias, model_label), reason in unresolved.items():
+        count = pending.filter(alias=alias, model=model_label).count()
+        yield Event(Result.SKIPPED, model_label, f"{count} tombstones stay: {reason}")
     for alias, model in models.items():
         checked[alias] = ""
         for event in _purge_store(model, alias, using, dry_run, also):
@@ -86,9 +84,9 @@ def remove_now(
     for tombstone in tombstones:
         by_pair.setdefault((tombstone.alias, tombstone.model), []).append(tombstone)
     models, unresolved = _models_of(by_pair)
-    for pair in unresolved:
-        for tombstone in by_pair[pair.alias, pair.model_label]:
-            yield Event(Result.SKIPPED, tombstone.name, pair.reason)
+    for pair, reason in unresolved.items():
+        for tombstone in by_pair[pair]:
+            yield Event(Result.SKIPPED, tombstone.name, reason)
     for alias, model in models.items():
         same = [pair for pair in by_pair if pair[0] == alias]
         yield from _remove_now(model, [*chain(*map(by_pair.__getitem__, same))], using)
@@ -115,42 +113,34 @@ def _remove_now(model: FileModel, tombstones: list[Tombstone], using: str) -> It
                 yield Event(Result.SKIPPED, tombstone.name, reason)
 
 
-class _Unresolved(NamedTuple):
-    """The alias and model of tombstones whose store is not known, and why."""
-
-    alias: str
-    model_label: str
-    reason: str
-
-
-def _models_of(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, FileModel], list[_Unresolved]]:
-    """Return a model for each store, by its alias, and the pairs without a known store.
+def _models_of(
+    pairs: Iterable[tuple[str, str]],
+) -> tuple[dict[str, FileModel], dict[tuple[str, str], str]]:
+    """Return a model for each store, by its alias, and why the store of other pairs is not known.
 
     ``pairs`` are the aliases and the labels of the models of tombstones.
     """
     models: dict[str, FileModel] = {}
-    unresolved = []
-    for alias, model_label in pairs:
+    unresolved: dict[tuple[str, str], str] = {}
+    for pair in pairs:
+        alias, model_label = pair
         model = labelled(model_label)
         if model is None:
-            reason = f"no model of files has the label {model_label!r} any more"
-            unresolved.append(_Unresolved(alias, model_label, reason))
+            unresolved[pair] = f"no model of files has the label {model_label!r} any more"
             continue
         try:
             current = store_label(model)
         except ImproperlyConfigured:
-            models.setdefault(alias, model)  # refused later, with the reason
-            continue
+            current = alias  # refused later, with the reason
         if current == alias:
             models.setdefault(alias, model)
-            continue
-        reason = (
-            f"they are of the store {alias!r}, but the model now uses {current!r}. Configure that "
-            "store for the model to purge them"
-        )
-        unresolved.append(_Unresolved(alias, model_label, reason))
+        else:
+            unresolved[pair] = (
+                f"they are of the store {alias!r}, but the model now uses {current!r}. Configure "
+                "that store for the model to purge them"
+            )
     # Once a store is known, the model of a file does not matter.
-    return models, [pair for pair in unresolved if pair.alias not in models]
+    return models, {pair: why for pair, why in unresolved.items() if pair[0] not in models}
 
 
 def _purge_store(

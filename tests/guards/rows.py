@@ -565,14 +565,14 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        "        if model is None:\n            reason",
-        "        if False:\n            reason",
+        "        if model is None:\n            unresolved",
+        "        if False:\n            unresolved",
         (f"{PURGE}test_remove_now_skips_tombstones_of_removed_models",),
     ),
     Guard(
         "deletion/purging.py",
-        "        except ImproperlyConfigured:\n            models",
-        "        except KeyError:\n            models",
+        "        except ImproperlyConfigured:\n            current",
+        "        except KeyError:\n            current",
         (f"{PURGE}test_purge_refuses_model_without_a_store",),
     ),
     Guard(
