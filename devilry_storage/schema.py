@@ -16,8 +16,7 @@ Model = type[models.Model]
 
 def declaring_model(model: Model) -> Model:
     """Return the model whose table has the content: not a proxy or a multi-table child."""
-    declaring: Model = model._meta.get_field("content").model
-    return declaring
+    return model._meta.get_field("content").model
 
 
 def is_historical(model: Model) -> bool:
@@ -49,8 +48,7 @@ def target_name(model: Model, name: str) -> str:
 
     This is the primary key of the related model unless the foreign key has ``to_field``.
     """
-    target: str = foreign_key(model, name).target_field.name
-    return target
+    return str(foreign_key(model, name).target_field.name)
 
 
 def belongs_to(row: models.Model, delivery: models.Model) -> bool:
@@ -58,8 +56,7 @@ def belongs_to(row: models.Model, delivery: models.Model) -> bool:
     field = foreign_key(type(row), DELIVERY)
     if field is None or not isinstance(delivery, field.related_model._meta.concrete_model):
         return False
-    belongs: bool = getattr(row, field.attname) == getattr(delivery, field.target_field.attname)
-    return belongs
+    return bool(getattr(row, field.attname) == getattr(delivery, field.target_field.attname))
 
 
 def related_model(model: Model, name: str) -> Model | None:

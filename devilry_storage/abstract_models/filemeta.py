@@ -83,8 +83,7 @@ class FileMetaQuerySet(VisibleQuerySet):
                 f"Cannot update the content of {self.model._meta.label} in bulk: leave it out of "
                 "update_fields, and save each row with a new file."
             )
-        created: list[Any] = super().bulk_create(objs, *args, **kwargs)
-        return created
+        return super().bulk_create(objs, *args, **kwargs)
 
     def bulk_update(
         self, objs: Iterable[Any], fields: Iterable[str], *args: Any, **kwargs: Any
@@ -106,8 +105,7 @@ class FileMetaQuerySet(VisibleQuerySet):
                     )
         if not (others := sorted(names - CONTENT_FIELDS)):
             return len(objs)
-        updated: int = super().bulk_update(objs, others, *args, **kwargs)
-        return updated
+        return super().bulk_update(objs, others, *args, **kwargs)
 
     def update(self, **kwargs: Any) -> int:
         """Update rows as Django does; NotCommitted for ``content`` that is not an expression."""
@@ -675,8 +673,7 @@ class AbstractFileMeta(models.Model):
         if to_delivery is None or self.delivery_id is None:  # type: ignore[attr-defined]
             return None
         pk = referred_pk(to_delivery, self.delivery_id, using)  # type: ignore[attr-defined]
-        delivery: models.Model | None = get(to_delivery.related_model, pk, using)
-        return delivery
+        return cast(models.Model | None, get(to_delivery.related_model, pk, using))
 
     # -- Adopting --
 
@@ -716,8 +713,7 @@ def _cached_delivery(instance: AbstractFileMeta) -> models.Model | None:
     field = foreign_key(type(instance), DELIVERY)
     if field is None or not field.is_cached(instance):
         return None
-    delivery: models.Model | None = field.get_cached_value(instance)
-    return delivery
+    return cast(models.Model | None, field.get_cached_value(instance))
 
 
 def _names(update_fields: frozenset[str] | None, field: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import models
 
@@ -26,8 +26,7 @@ class VisibleQuerySet(models.QuerySet[Any]):
         ``candidates`` and ``examiners``, candidates see the rows of their groups, and examiners
         the rows of finished deliveries of their groups. Anonymous and inactive users see none.
         """
-        visible: Q = _visible(self, self.delivery_path, user)
-        return visible
+        return cast(Q, _visible(self, self.delivery_path, user))
 
 
 class DeliveryQuerySet(VisibleQuerySet):
@@ -74,8 +73,7 @@ def _visible(rows: Any, delivery_path: str, user: Any) -> Any:
 def may_view(user: Any, model: type[models.Model], row: models.Model | None = None) -> bool:
     """Return whether the user may view all rows of a model, or this row of it."""
     meta = model._meta
-    allowed: bool = user.has_perm(f"{meta.app_label}.view_{meta.model_name}", row)
-    return allowed
+    return bool(user.has_perm(f"{meta.app_label}.view_{meta.model_name}", row))
 
 
 def _names(model: type[models.Model]) -> set[str]:

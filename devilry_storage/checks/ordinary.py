@@ -66,5 +66,4 @@ def _has_index(field: Any) -> bool:
     indexes = [index for index in field.model._meta.indexes if not index.condition]
     # An index may begin with "-name", and one of expressions has no fields.
     first = {index.fields[0].lstrip("-") for index in indexes if index.fields}
-    indexed: bool = field.db_index or field.unique or field.name in first
-    return indexed
+    return field.db_index or field.unique or field.name in first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import connections, models, transaction
 from django.db.models import F, Func, Value
@@ -25,8 +25,7 @@ def stored_rows(model: type[M], using: str | None) -> models.QuerySet[M]:
     A manager may hide rows, or return instances of other classes. The rows are not ordered:
     ``Meta.ordering`` may join other tables, whose rows would be locked, too.
     """
-    rows: models.QuerySet[M] = models.QuerySet(model, using=using).order_by()
-    return rows
+    return cast(models.QuerySet[M], models.QuerySet(model, using=using).order_by())
 
 
 def plain_instances(
@@ -106,8 +105,7 @@ def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:
             function="current_setting",
             output_field=models.TextField(),
         )
-    annotated: models.QuerySet[M] = rows.annotate(**{_ISOLATION: level})
-    return annotated
+    return cast(models.QuerySet[M], rows.annotate(**{_ISOLATION: level}))
 
 
 def read_row(

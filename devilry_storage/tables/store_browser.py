@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -12,8 +12,7 @@ class _NoRows(models.Manager[Any]):
     """Return no rows, because there is no table, which dumpdata would read."""
 
     def get_queryset(self) -> models.QuerySet[Any]:
-        none: models.QuerySet[Any] = super().get_queryset().none()
-        return none
+        return cast(models.QuerySet[Any], super().get_queryset().none())
 
 
 class StoreBrowser(models.Model):  # noqa: DJ008  # it has no instances

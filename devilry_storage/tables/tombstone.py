@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from django.db import models
 from django.utils import timezone
@@ -38,13 +38,11 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
     def buried(self: T) -> T:
         """Return those that no purge has claimed: their files can be restored."""
-        buried: T = self.filter(claimed=None)
-        return buried
+        return cast(T, self.filter(claimed=None))
 
     def past_due(self: T) -> T:
         """Return those whose retention is over by the database's clock."""
-        past_due: T = self.filter(due__lte=DatabaseNow())
-        return past_due
+        return cast(T, self.filter(due__lte=DatabaseNow()))
 
     def due(self: T) -> T:
         """Return those that a purge may claim."""
@@ -52,13 +50,11 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
     def removals(self: T) -> T:
         """Return those that a purge has claimed and whose bytes may still be stored."""
-        removals: T = self.filter(claimed__isnull=False, done=None)
-        return removals
+        return cast(T, self.filter(claimed__isnull=False, done=None))
 
     def not_done(self: T) -> T:
         """Return those whose bytes may still be stored."""
-        not_done: T = self.filter(done=None)
-        return not_done
+        return cast(T, self.filter(done=None))
 
     def pending(self: T) -> T:
         """Return those whose bytes a purge removes: the ones that are due, and all removals."""

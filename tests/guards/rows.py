@@ -136,14 +136,14 @@ LOOKING = [
 CLAIMING = [
     Guard(
         "tables/tombstone.py",
-        "past_due: T = self.filter(due__lte=DatabaseNow())",
-        "past_due: T = self.all()",
+        "cast(T, self.filter(due__lte=DatabaseNow()))",
+        "self.all()",
         (f"{PURGE}test_only_files_that_are_due_are_removed",),
     ),
     Guard(
         "tables/tombstone.py",
-        "past_due: T = self.filter(due__lte=DatabaseNow())",
-        f"past_due: T = self.filter(due__lte={HOST_NOW})",
+        "cast(T, self.filter(due__lte=DatabaseNow()))",
+        f"self.filter(due__lte={HOST_NOW})",
         (f"{PURGE}test_purge_uses_the_clock_of_the_database",),
     ),
     Guard(
