@@ -16,7 +16,6 @@ from django.db.models import signals
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .._compat import add_note
 from ..db.routing import database_of
 from ..db.rows import (
     loaded_columns,
@@ -26,6 +25,7 @@ from ..db.rows import (
     referred_pk,
     restored_on_error,
     stored_rows,
+    undone_on_error,
 )
 from ..db.transactions import has_transaction, reads_a_snapshot
 from ..deletion.burying import (
@@ -322,20 +322,24 @@ class AbstractFileMeta(models.Model):
         is_computed = hasattr(self.created, "resolve_expression")
         # A tombstone of the key may have been written after the snapshot.
         may_be_used = self.pk is not None and reads_a_snapshot(using)
-        try:
-            with self._shown_to_receivers(pending):
-                self._insert(using)
-                if (pending := self._pending()) is not None:
-                    only = self._unchanged()
-                    if is_computed:  # SQLite may store it in another format than datetimes
-                        del only["created"]
-                    self._store(pending, using, fresh=may_be_used, only=only)
-                else:
-                    self._set_content(None, None, "")
-        except BaseException as exception:
+
+        def delete_again() -> None:
             if not self._state.adding:
-                self._delete_again(using, exception)
-            raise
+                # Not if it has content, because the reply to a COMMIT may have been lost, nor if
+                # another upload has taken it over after the grace time.
+                rows = stored_rows(type(self), using)
+                rows.filter(pk=self.pk, created=self.created, content__isnull=True).delete()
+
+        left = f"A row of {self._meta.label} for {self.filename!r}, without content,"
+        with undone_on_error(delete_again, using, left), self._shown_to_receivers(pending):
+            self._insert(using)
+            if (pending := self._pending()) is not None:
+                only = self._unchanged()
+                if is_computed:  # SQLite may store it in another format than datetimes
+                    del only["created"]
+                self._store(pending, using, fresh=may_be_used, only=only)
+            else:
+                self._set_content(None, None, "")
 
     @contextmanager
     def _shown_to_receivers(self, pending: DeliveryFieldFile | None) -> Iterator[None]:
@@ -399,21 +403,6 @@ class AbstractFileMeta(models.Model):
                 raise IntegrityError(f"{parent._meta.label} '{pk}' exists already.")
         super().save(force_insert=True, using=using)
 
-    def _delete_again(self, using: str, exception: BaseException) -> None:
-        if transaction.get_connection(using).needs_rollback:
-            return
-        try:
-            # Not if it has content, because the reply to a COMMIT may have been lost.
-            rows = stored_rows(type(self), using)
-            # Nor if another upload has taken it over after the grace time.
-            rows.filter(pk=self.pk, created=self.created, content__isnull=True).delete()
-        except Exception as failure:  # noqa: BLE001  # report the first exception
-            add_note(
-                exception,
-                f"The row {self.pk!r} of {self._meta.label}, inserted for this file, could not be "
-                f"deleted again ({failure}): it may be there without content.",
-            )
-
     def _save_stored(self, using: str, update_fields: frozenset[str] | None) -> None:
         if using not in {self._state.db or using, database_of(self)}:
             raise ValueError(
@@ -450,7 +439,7 @@ class AbstractFileMeta(models.Model):
         return (
             content is not None
             and not content._committed
-            and _names(update_fields, "content")
+            and (update_fields is None or "content" in update_fields)
             and SAVED_CONTENT not in self.__dict__
         )
 
@@ -494,7 +483,7 @@ class AbstractFileMeta(models.Model):
     def _check_accepts_content(self, using: str) -> None:
         """Raise DeliveryFinished or DoesNotExist before the upload instead of after it."""
         get = partial(read_row, columns=_STATE)
-        deliveries = [_cached_delivery(self) or self._delivery(using, get)]
+        deliveries = [self._state.fields_cache.get(DELIVERY) or self._delivery(using, get)]
         if not self._state.adding and self.pk is not None:
             deliveries.append(self._row_and_delivery(using, get)[1])
         for delivery in deliveries:
@@ -707,17 +696,6 @@ class AbstractFileMeta(models.Model):
 def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
     """Return the model that declares the content, not a proxy or multi-table child."""
     return cast(type[AbstractFileMeta], declaring_model(type(instance)))
-
-
-def _cached_delivery(instance: AbstractFileMeta) -> models.Model | None:
-    field = foreign_key(type(instance), DELIVERY)
-    if field is None or not field.is_cached(instance):
-        return None
-    return cast(models.Model | None, field.get_cached_value(instance))
-
-
-def _names(update_fields: frozenset[str] | None, field: str) -> bool:
-    return update_fields is None or field in update_fields
 
 
 # -- Deleting, and saving raw rows --
