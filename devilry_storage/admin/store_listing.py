@@ -11,9 +11,9 @@ from django.utils.translation import gettext as _
 from ..db.indexes import begins_with
 from ..db.rows import stored_rows
 from ..exceptions import InvalidName, UnsafeEntry
-from ..integrity import State, Verdict, compare, ordinary_rows_named, rows_named, tombstones_named
+from ..integrity import State, Verdict, compare_stored, rows_named
 from ..names import is_storage_name, validate_storage_name
-from ..registry import ConfiguredStore, FileModel
+from ..registry import ConfiguredStore
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import Entry, Page
 
@@ -64,11 +64,12 @@ def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str
         page = store.page(folder, after=after, limit=PAGE_LENGTH)
     except UnsafeEntry:
         page = Page([], [], "")  # a symlink: the store does not have this folder
-    model = configured.models[0]
     rows: dict[str, Any] = {}
     if not after and not page.next_token:
         rows = _rows_of_delivery(configured, folder, using)
-    verdicts = _compare(model, page.files, rows, store, using)
+        for entry in page.files:
+            rows.pop(entry.name, None)  # looked up with delivery and user
+    verdicts = list(compare_stored(configured.models[0], page.files, using, rows))
     return Listing(_folders(page.folders, store), verdicts, page.next_token)
 
 
@@ -82,23 +83,7 @@ def find_file(configured: ConfiguredStore, name: str, using: str) -> Verdict | N
         pass
     model = configured.models[0]
     rows = {} if entries else rows_named(model, [name], using)
-    verdicts = _compare(model, entries, rows, store, using)
-    return verdicts[0] if verdicts else None
-
-
-def _compare(
-    model: FileModel,
-    entries: list[Entry],
-    rows: dict[str, Any],
-    store: DeliveryStoreMixin,
-    using: str,
-) -> list[Verdict]:
-    # Rows have only valid names, and other names may not be text that a database accepts.
-    names = [entry.name for entry in entries if is_name(entry.name)]
-    rows = {**rows, **rows_named(model, names, using)}
-    tombstones = tombstones_named(model, names, using)
-    ordinary = ordinary_rows_named(model, names, using)
-    return list(compare(entries, rows, tombstones, store.is_key, ordinary))
+    return next(compare_stored(model, entries, using, rows), None)
 
 
 def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..db.rows import plain_instances, stored_rows
 from ..exceptions import NotAnOrphan
-from ..integrity import State, compare, ordinary_rows_named, rows_named, tombstones_named
+from ..integrity import State, compare_stored, rows_named
 from ..registry import FileModel, label, sharing, store_label
 from ..resolving import resolve
 from ..schema import DELIVERY, has_column
@@ -87,9 +87,9 @@ def _entry(store: DeliveryStoreMixin, name: str) -> Entry:
 
 def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, using: str) -> str:
     """Return why the bytes may still be needed, or ``""``."""
-    (state,) = _states(model, [entry], store, using)
-    if state is not State.ORPHAN:
-        return _state_reason(state)
+    (verdict,) = compare_stored(model, [entry], using, {})
+    if verdict.state is not State.ORPHAN:
+        return _state_reason(verdict.state)
     newest = _newest(model, store, using)
     if newest is None:
         return _("the database has no row of a stored file, so it may be the wrong one")
@@ -131,17 +131,6 @@ def _state_reason(state: State) -> str:
     return _("it is recorded in the database")
 
 
-def _states(
-    model: FileModel, entries: list[Entry], store: DeliveryStoreMixin, using: str
-) -> list[State]:
-    names = [entry.name for entry in entries]
-    rows = rows_named(model, names, using)
-    tombstones = tombstones_named(model, names, using)
-    ordinary = ordinary_rows_named(model, names, using)
-    verdicts = compare(entries, rows, tombstones, store.is_key, ordinary)
-    return [verdict.state for verdict in verdicts]
-
-
 def _stored(model: FileModel, store: DeliveryStoreMixin, using: str) -> list[Any]:
     """Return the stored rows of each model that uses the store."""
     return [
@@ -174,7 +163,8 @@ def _many_orphans(model: FileModel, name: str, store: DeliveryStoreMixin, using:
     """Return an error message if there are too many orphans near this one, otherwise ``""``."""
     around = posixpath.dirname(posixpath.dirname(name))
     listed = list(islice(store.scan(around), LOOKED_AT))
-    orphans = _states(model, listed, store, using).count(State.ORPHAN)
+    verdicts = compare_stored(model, listed, using, {})
+    orphans = sum(verdict.state is State.ORPHAN for verdict in verdicts)
     if orphans <= max(1, len(listed) // ONE_IN):
         return ""
     return _(

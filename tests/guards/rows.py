@@ -750,7 +750,7 @@ PURGING = [
 
 ORDINARY_ROWS = [
     Guard(
-        "deletion/orphans.py",
+        "integrity.py",
         "ordinary = ordinary_rows_named(model, names, using)",
         "ordinary = ()",
         (f"{ORDINARY}test_file_of_an_ordinary_row_is_not_an_orphan",),
@@ -1911,8 +1911,8 @@ COMPARED = [
     ),
     Guard(
         "deletion/orphans.py",
-        "if state is not State.ORPHAN:",
-        "if state is State.TOMBSTONED:",
+        "if verdict.state is not State.ORPHAN:",
+        "if verdict.state is State.TOMBSTONED:",
         (f"{ORPHANS}test_foreign_file_is_refused",),
     ),
     Guard(
