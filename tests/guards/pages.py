@@ -1180,15 +1180,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/store_browser.py",
-        '        if request.method not in {"GET", "HEAD"}:\n'
-        '            return HttpResponseNotAllowed(["GET", "HEAD"])\n',
-        "",
+        "    @method_decorator(require_safe)\n    def file_view",
+        "    def file_view",
         (f"{_STORES}::test_files_with_rows_are_not_sent",),
     ),
     Guard(
         "admin/store_browser.py",
-        "        if name and not is_name(name):\n",
-        "        if name and len(name) > MAX_NAME_LENGTH:\n",
+        "        if not is_name(name) and (name or required):\n",
+        "        if len(name) > MAX_NAME_LENGTH:\n",
         (f"{_STORES}::test_hostile_urls_reveal_nothing",),
     ),
     Guard(
