@@ -100,15 +100,14 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         # Without Django's own pages, which would query a table that does not exist.
-        views: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
-            "changelist": ("", self.changelist_view),
-            "folder": ("<str:label>/", self.folder_view),
-            "jump": ("<str:label>/jump/", self.jump_view),
-            "file": ("<str:label>/file/", self.file_view),
-            "archive": ("<str:label>/archive/", self.archive_view),
-            "bury": ("<str:label>/bury/", self.bury_view),
-        }
-        return [admin_path(self, route, view, page) for page, (route, view) in views.items()]
+        return [
+            admin_path(self, "", self.changelist_view, "changelist"),
+            admin_path(self, "<str:label>/", self.folder_view, "folder"),
+            admin_path(self, "<str:label>/jump/", self.jump_view, "jump"),
+            admin_path(self, "<str:label>/file/", self.file_view, "file"),
+            admin_path(self, "<str:label>/archive/", self.archive_view, "archive"),
+            admin_path(self, "<str:label>/bury/", self.bury_view, "bury"),
+        ]
 
     def _url(self, page: str, configured: ConfiguredStore, **query: str) -> str:
         label = configured.models[0]._meta.label_lower
@@ -195,13 +194,8 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
             # A disk that is not mounted looks like an empty one.
             "problem": "" if has_entries or after else configured.store.unavailable_reason(),
             "folders": [
-                (
-                    subfolder,
-                    self._url("folder", configured, folder=subfolder.name)
-                    if subfolder.is_valid
-                    else "",
-                )
-                for subfolder in page.folders
+                (found, found.is_valid and self._url("folder", configured, folder=found.name))
+                for found in page.folders
             ],
             "lines": [self._line(request, configured, verdict) for verdict in page.files],
             "archive_url": archive_url,

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import connections
 
 from ..identity import marked, summary
-from ..registry import FileModel, configured_stores
-from ..resolving import resolve
+from ..registry import configured_stores
 from ..tables.store_mark import StoreMark
 
 
 @register("devilry_storage", deploy=True)
 def check_identity(**kwargs: Any) -> list[CheckMessage]:
     """Report stores without a mark."""
-    models = [configured.models[0] for configured in configured_stores()]
-    return [message for model in models for message in _without_mark(model)]
-
-
-def _without_mark(model: FileModel) -> Iterator[CheckMessage]:
-    if marked(model, "default") is not None:
-        return
-    store = resolve(model).store
-    yield Warning(
-        f"{type(store).__name__} ({store.location_text()}) has no identity. If another site uses "
-        "it, such as a copy of this one, files may be removed by either. If its disk is not "
-        "mounted, new files may be stored in the wrong folder.",
-        hint=(
-            "Remove the option identity=False; or deny all other sites access to the store, and "
-            "silence this check."
-        ),
-        obj=model,
-        id="devilry_storage.W013",
-    )
+    return [
+        Warning(
+            f"{type(store).__name__} ({store.location_text()}) has no identity. If another site "
+            "uses it, such as a copy of this one, files may be removed by either. If its disk is "
+            "not mounted, new files may be stored in the wrong folder.",
+            hint=(
+                "Remove the option identity=False; or deny all other sites access to the store, "
+                "and silence this check."
+            ),
+            obj=models[0],
+            id="devilry_storage.W013",
+        )
+        for store, _alias, models in configured_stores()
+        if marked(models[0], "default") is None
+    ]
 
 
 @register(Tags.database, "devilry_storage", deploy=True)
@@ -44,20 +39,14 @@ def check_recognised(
 ) -> list[CheckMessage]:
     """Report stores from which this site does not remove files."""
     return [
-        message
-        for alias in databases or ()
-        if StoreMark._meta.db_table in connections[alias].introspection.table_names()
-        for configured in configured_stores()
-        for message in _unrecognised(configured.models[0], alias)
-    ]
-
-
-def _unrecognised(model: FileModel, alias: str) -> Iterator[CheckMessage]:
-    known = summary(model, alias)
-    if known is not None and known.problem:
-        yield Warning(
+        Warning(
             f"This site removes no files from the store of {model._meta.label}: {known.problem}.",
             hint="Run manage.py deliverystore_identity for details.",
             obj=model,
             id="devilry_storage.W014",
         )
+        for alias in databases or ()
+        if StoreMark._meta.db_table in connections[alias].introspection.table_names()
+        for model in (configured.models[0] for configured in configured_stores())
+        if (known := summary(model, alias)) is not None and known.problem
+    ]

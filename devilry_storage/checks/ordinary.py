@@ -25,7 +25,11 @@ def check_ordinary_fields(**kwargs: Any) -> list[CheckMessage]:
             messages.append(_without_url(ordinary))
             continue
         if not _has_index(ordinary.field):
-            messages.append(_without_index(ordinary))
+            text = f"The download view looks up names in {ordinary.label}, which has no index."
+            hint = "Set db_index=True on the field. Silence this check if the table is small."
+            messages.append(
+                Warning(text, hint=hint, obj=ordinary.field, id="devilry_storage.W064")
+            )
     return messages
 
 
@@ -49,15 +53,6 @@ def _without_url(ordinary: OrdinaryField) -> CheckMessage:
         ),
         obj=ordinary.field,
         id="devilry_storage.W063",
-    )
-
-
-def _without_index(ordinary: OrdinaryField) -> CheckMessage:
-    return Warning(
-        f"The download view looks up names in {ordinary.label}, which has no index.",
-        hint="Set db_index=True on the field. Silence this check if the table is small.",
-        obj=ordinary.field,
-        id="devilry_storage.W064",
     )
 
 

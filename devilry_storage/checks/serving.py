@@ -26,18 +26,18 @@ def check_serving(**kwargs: Any) -> list[CheckMessage]:
         return []  # reported by check_settings
     messages: list[CheckMessage] = []
     if not isinstance(serve, str):
-        messages += [_unknown_alias(alias) for alias in serve if alias not in settings.STORAGES]
+        messages += [
+            Warning(
+                f"DELIVERY_STORE_SERVE names the store {alias!r}, which is not in STORAGES.",
+                hint="Use aliases of STORAGES. Files of all other stores are streamed.",
+                id="devilry_storage.W062",
+            )
+            for alias in serve
+            if alias not in settings.STORAGES
+        ]
     for configured in configured_stores():
         messages += _unsupported(configured)
     return messages
-
-
-def _unknown_alias(alias: str) -> CheckMessage:
-    return Warning(
-        f"DELIVERY_STORE_SERVE names the store {alias!r}, which is not in STORAGES.",
-        hint="Use aliases of STORAGES. Files of all other stores are streamed.",
-        id="devilry_storage.W062",
-    )
 
 
 def _unsupported(configured: ConfiguredStore) -> Iterator[CheckMessage]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -90,7 +89,11 @@ def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, u
     (verdict,) = compare_stored(model, [entry], using, {})
     if verdict.state is not State.ORPHAN:
         return _state_reason(verdict.state)
-    newest = _newest(model, store, using)
+    stored = [
+        stored_rows(other, using).filter(content__isnull=False) for other in sharing(model, store)
+    ]
+    times = (rows.aggregate(newest=Max("created"))["newest"] for rows in stored)
+    newest = max(filter(None, times), default=None)
     if newest is None:
         return _("the database has no row of a stored file, so it may be the wrong one")
     if reason := refusal(model, using, SAMPLE):
@@ -98,7 +101,7 @@ def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, u
     delivery_id, file_id = store.layout.parse(entry.name)
     if _is_being_stored(model, delivery_id, file_id, store, using):
         return _("a row with its ids has no content yet, and may be about to get it")
-    highest_file, highest_delivery = _highest(model, store, using)
+    highest_file, highest_delivery = _highest(stored)
     if file_id > highest_file or delivery_id > highest_delivery:
         return _("its ids are higher than those of every row, so the database may be an old one")
     # Timestamps, because datetimes have no time zone if USE_TZ is False.
@@ -122,33 +125,18 @@ def _is_being_stored(
 
 
 def _state_reason(state: State) -> str:
-    if state is State.FOREIGN:
-        return _("it is an unknown file, which another program may have written")
-    if state is State.TOMBSTONED:
-        return _("it is already a deleted file")
-    if state is State.ORDINARY:
-        return _("a row of another model names it")
-    return _("it is recorded in the database")
+    reasons = {
+        State.FOREIGN: _("it is an unknown file, which another program may have written"),
+        State.TOMBSTONED: _("it is already a deleted file"),
+        State.ORDINARY: _("a row of another model names it"),
+    }
+    return reasons.get(state, _("it is recorded in the database"))
 
 
-def _stored(model: FileModel, store: DeliveryStoreMixin, using: str) -> list[Any]:
-    """Return the stored rows of each model that uses the store."""
-    return [
-        stored_rows(other, using).filter(content__isnull=False) for other in sharing(model, store)
-    ]
-
-
-def _newest(model: FileModel, store: DeliveryStoreMixin, using: str) -> datetime | None:
-    times = (
-        rows.aggregate(newest=Max("created"))["newest"] for rows in _stored(model, store, using)
-    )
-    return max(filter(None, times), default=None)
-
-
-def _highest(model: FileModel, store: DeliveryStoreMixin, using: str) -> tuple[int, int]:
+def _highest(stored: list[Any]) -> tuple[int, int]:
     """Return the highest id of a file, and the highest delivery id that keys contain."""
     files, deliveries = [0], [0]
-    for rows in _stored(model, store, using):
+    for rows in stored:
         # The newest row shows which ids its model's keys contain.
         for row in plain_instances(rows.order_by("-pk")[:1]):
             delivery_id, file_id = row.key_ids()

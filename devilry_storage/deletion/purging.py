@@ -14,8 +14,7 @@ from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..db.rows import stored_rows
 from ..db.transactions import refuse_in_transaction
-from ..registry import FileModel, configured_stores, label, labelled, store_label
-from ..storages.base import DeliveryStoreMixin
+from ..registry import ConfiguredStore, FileModel, configured_stores, label, labelled, store_label
 from ..tables.tombstone import Tombstone
 from .removal import CLAIMED_AT_ONCE, OtherFiles, claim, differing, kept, refusal, remove
 from .results import Event, Result
@@ -207,14 +206,14 @@ def _purge_uploads(using: str, dry_run: bool, checked: dict[str, str]) -> Iterat
     """Remove stale uploads. ``checked`` maps aliases to refusals, ``""`` for none."""
     for configured in configured_stores():
         store = configured.store
-        labels = [label(model) for model in configured.models]
+        subject = label(configured.models[0])
         # In the wrong bucket, other sites may be uploading now.
         reason = checked.get(store_label(configured.models[0]))
         if reason is None:
             reason, _ = _check(configured.models[0], [], using, dry=dry_run)
-            if reason and not _is_unused(configured.models, labels, using, store):
+            if reason and not _is_unused(configured, using):
                 reason = f"{reason}. No stale upload was removed"
-                yield Event(Result.REFUSED, labels[0], reason)
+                yield Event(Result.REFUSED, subject, reason)
         if reason:
             continue
         try:
@@ -222,18 +221,17 @@ def _purge_uploads(using: str, dry_run: bool, checked: dict[str, str]) -> Iterat
             for name in store.remove_stale_uploads(before, dry_run=dry_run):
                 yield Event(Result.UPLOAD, name)
         except OSError as exception:  # the next store may work
-            yield Event(Result.FAILED, labels[0], f"stale uploads: {exception}")
+            yield Event(Result.FAILED, subject, f"stale uploads: {exception}")
 
 
-def _is_unused(
-    models: list[FileModel], labels: list[str], using: str, store: DeliveryStoreMixin
-) -> bool:
+def _is_unused(configured: ConfiguredStore, using: str) -> bool:
     """Return whether nothing is stored and nothing should be: no file, row or tombstone."""
-    rows = (stored_rows(model, using).filter(content__isnull=False) for model in models)
+    rows = (stored_rows(model, using).filter(content__isnull=False) for model in configured.models)
+    labels = map(label, configured.models)
     tombstones = Tombstone.objects.using(using).not_done().filter(model__in=labels)
     if any(expected.exists() for expected in (*rows, tombstones)):
         return False
     try:
-        return next(store.scan(), None) is None
+        return next(configured.store.scan(), None) is None
     except OSError:
         return False

@@ -81,8 +81,6 @@ def refusal(
                 problems.append(problem)
             elif problem:
                 logger.warning("Before a removal: %s.", problem)
-    if not problems:
-        return ""
     if _are_many(len(problems), looked):
         return (
             f"{problems[0]} ({len(problems)} of {looked} files looked up are missing or differ). "
