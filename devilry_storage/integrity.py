@@ -16,7 +16,7 @@ from .registry import FileModel, ordinary_fields_in, sharing
 from .resolving import store_for
 from .schema import DELIVERY, foreign_key
 from .storages.protocols import Entry
-from .tables.tombstone import Tombstone
+from .tables import Tombstone
 
 # Databases limit the number of query parameters.
 _NAMES_PER_QUERY = 10_000

@@ -35,7 +35,7 @@ from ..schema import DELIVERY, GROUP, field_named, foreign_key, has_column
 from ..signals import delivery_finished, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.content import as_file
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 from .bulk import add_many
 from .querysets import DeliveryManager
 

@@ -10,7 +10,7 @@ from django.db import connections
 
 from ..identity import marked, summary
 from ..registry import configured_stores
-from ..tables.store_mark import StoreMark
+from ..tables import StoreMark
 
 
 @register("devilry_storage", deploy=True)

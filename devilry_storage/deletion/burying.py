@@ -21,7 +21,7 @@ from ..registry import FileModel, label, sharing, store_label
 from ..resolving import store_for
 from ..schema import declaring_model
 from ..signals import file_removed, send_after_commit
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 from .removal import remove_after_commit
 
 

@@ -20,7 +20,7 @@ from ..resolving import resolve
 from ..schema import DELIVERY, has_column
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import Entry
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 from .purging import SAMPLE
 from .removal import refusal
 

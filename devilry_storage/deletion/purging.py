@@ -15,7 +15,7 @@ from ..db.clock import DatabaseNow
 from ..db.rows import stored_rows
 from ..db.transactions import refuse_in_transaction
 from ..registry import ConfiguredStore, FileModel, configured_stores, label, labelled, store_label
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 from .removal import CLAIMED_AT_ONCE, OtherFiles, claim, differing, kept, refusal, remove
 from .results import Event, Result
 

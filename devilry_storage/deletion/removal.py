@@ -29,7 +29,7 @@ from ..integrity import ordinary_rows_named
 from ..registry import FileModel, ordinary_fields_in, sharing, store_label
 from ..resolving import store_for
 from ..storages.base import DeliveryStoreMixin
-from ..tables.tombstone import IS_ORPHAN, Tombstone, TombstoneQuerySet
+from ..tables import IS_ORPHAN, Tombstone, TombstoneQuerySet
 from .results import Event, Result
 
 logger = logging.getLogger("devilry_storage")

@@ -135,13 +135,13 @@ LOOKING = [
 
 CLAIMING = [
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "cast(T, self.filter(due__lte=DatabaseNow()))",
         "self.all()",
         (f"{PURGE}test_only_files_that_are_due_are_removed",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "cast(T, self.filter(due__lte=DatabaseNow()))",
         f"self.filter(due__lte={HOST_NOW})",
         (f"{PURGE}test_purge_uses_the_clock_of_the_database",),
@@ -443,19 +443,19 @@ BURYING = [
         (f"{PURGE}test_file_of_another_folder_is_kept_for_its_size",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "models.Q(alias__in=aliases) | models.Q(model=label(model))",
         "models.Q(alias__in=aliases)",
         (f"{ADOPT}test_file_of_a_tombstone_is_rejected",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "models.Q(alias__in=aliases) | models.Q(model=label(model))",
         "models.Q(model=label(model))",
         (f"{TRANSACTIONS}test_late_tombstone_gives_the_file_another_name[testapp.note]",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "name__in=list(names)",
         "name__in=[]",
         (f"{TRANSACTIONS}test_late_tombstone_gives_the_file_another_name",),
@@ -516,7 +516,7 @@ BURYING = [
         (f"{RESTORING}test_raw_save_of_the_name_of_another_row_is_refused",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         'fields=["name", "alias"], name="devilry_storage_tombstone_name"',
         'fields=["name", "alias", "model"], name="devilry_storage_tombstone_name"',
         ("tests/models/test_filefield_swap.py::test_another_store_needs_no_migration",),
@@ -537,13 +537,13 @@ PURGING = [
         (f"{PURGE}test_purge_is_refused_in_a_transaction[remove_now]",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "models.Q(due__lte=DatabaseNow())",
         f"models.Q(due__lte={HOST_NOW})",
         (f"{PURGE}test_purge_uses_the_clock_of_the_database[behind]",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         " | models.Q(claimed__isnull=False)\n",
         "\n",
         (f"{PURGE}test_purge_finishes_removals_that_are_not_due",),
@@ -1670,7 +1670,7 @@ FIELDS_AND_STORES = [
         (f"{VISIBLE}test_users_with_the_view_permission_see_all_rows",),
     ),
     Guard(
-        "tables/store_browser.py",
+        "tables.py",
         "super().get_queryset().none()",
         "super().get_queryset()",
         ("tests/admin/test_stores.py::test_dumpdata_skips_store_browser",),
