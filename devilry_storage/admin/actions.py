@@ -20,7 +20,7 @@ from ..db.routing import database_of
 from ..exceptions import ArchiveTooLarge, DeliveryStateError
 from ..integrity import State, Verdict
 from ..integrity import verify as check_delivery
-from ..schema import belongs_to
+from ..schema import GROUP, belongs_to, has_column
 from ..views.archives import archive_response
 from .base import StoreAdmin
 from .columns import describe_missing, describe_wrong_size
@@ -66,7 +66,7 @@ class DeliveryActions(StoreAdmin):
         A copy makes the files visible to another group. For this reason it needs the permission to
         view files, in addition to those to add deliveries and files.
         """
-        if "assignment_group" not in {field.name for field in self.opts.concrete_fields}:
+        if not has_column(self.model, GROUP):
             return False
         files = self.model.filemeta_model()._meta
         return (
@@ -136,11 +136,7 @@ class DeliveryActions(StoreAdmin):
             ]
             _record_check(rows)
             whole += len(rows)
-            found = [
-                problem
-                for verdict in verdicts
-                if (problem := _problem(delivery, verdict)) is not None
-            ]
+            found = [*filter(None, (_problem(delivery, verdict) for verdict in verdicts))]
             problems.extend(found)
             text = _("Integrity check: complete files: %(whole)d, problems: %(problems)d.")
             text %= {"whole": len(rows), "problems": len(found)}

@@ -88,15 +88,11 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
     class Media:
         css: ClassVar[Any] = {"all": ["devilry_storage/admin.css", "devilry_storage/stores.css"]}
 
-    # -- Permissions --
-
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self._has_perm(request, "browse_store")
 
     def has_bury_permission(self, request: HttpRequest) -> bool:
         return self._has_perm(request, "bury_orphan") and self.has_view_permission(request)
-
-    # -- URLs --
 
     def get_urls(self) -> list[Any]:
         # Without Django's own pages, which would query a table that does not exist.
@@ -292,8 +288,6 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         without = None if may_view(request.user, Tombstone) else deleted
         archive = partial(of_folder, configured.store, folder, without)
         return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")
-
-    # -- Deletion --
 
     @_of_store
     def bury_view(self, request: HttpRequest, configured: ConfiguredStore) -> HttpResponse:

@@ -14,7 +14,6 @@ from ..exceptions import InvalidName, UnsafeEntry
 from ..integrity import State, Verdict, compare_stored, rows_named
 from ..names import is_storage_name, validate_storage_name
 from ..registry import ConfiguredStore
-from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import Entry, Page
 
 #: The number of folders and files on a page.
@@ -70,7 +69,14 @@ def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str
         for entry in page.files:
             rows.pop(entry.name, None)  # looked up with delivery and user
     verdicts = list(compare_stored(configured.models[0], page.files, using, rows))
-    return Listing(_folders(page.folders, store), verdicts, page.next_token)
+    ids = {branch.name: branch.ids for branch in store.layout.branches(page.folders)}
+    folders = [
+        Subfolder(
+            name, printable(posixpath.basename(name)), _describe_ids(ids.get(name)), is_name(name)
+        )
+        for name in page.folders
+    ]
+    return Listing(folders, verdicts, page.next_token)
 
 
 def find_file(configured: ConfiguredStore, name: str, using: str) -> Verdict | None:
@@ -98,19 +104,6 @@ def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> d
             if posixpath.dirname(row.content.name) == folder:
                 found[row.content.name] = row
     return found
-
-
-def _folders(names: list[str], store: DeliveryStoreMixin) -> list[Subfolder]:
-    branches = {branch.name: branch.ids for branch in store.layout.branches(names)}
-    return [
-        Subfolder(
-            name,
-            printable(posixpath.basename(name)),
-            _describe_ids(branches.get(name)),
-            is_name(name),
-        )
-        for name in names
-    ]
 
 
 def _describe_ids(ids: range | None) -> str:

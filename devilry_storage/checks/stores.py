@@ -34,7 +34,8 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
     for model, store in _models_with_stores():
         messages += _flags(model, store)
         messages += _public(model, store)
-        messages += _disk(model, store)
+        if isinstance(store, _DISK):
+            messages += _disk(model, store)
     for configured in configured_stores() + ordinary_stores():
         messages += _ignored(type(configured.store))
     return messages
@@ -49,8 +50,9 @@ def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
             Error(warning.msg, hint=warning.hint, obj=model, id="devilry_storage.E004")
             for warning in _public(model, store)
         ]
-        messages += _modes(model, store)
-        messages += _open_temps(model, store)
+        if isinstance(store, _DISK):
+            messages += _modes(model, store)
+            messages += _open_temps(model, store)
     for configured in configured_stores():
         messages += _weaknesses(configured.models[0], configured.store)
         messages += _probed(configured.models[0], configured.store)
@@ -144,9 +146,7 @@ def _real(store: FileSystemStorage) -> str:
     return os.path.realpath(store.location)
 
 
-def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    if not isinstance(store, _DISK):
-        return
+def _disk(model: FileModel, store: FileSystemStorage) -> Iterator[CheckMessage]:
     if sys.platform == "win32":
         yield Error(
             f"{type(store).__name__} does not work on Windows, which lacks openat() and link().",
@@ -191,9 +191,7 @@ def _temps(store: FileSystemStorage) -> Iterator[str]:
             yield folder
 
 
-def _open_temps(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    if not isinstance(store, _DISK):
-        return
+def _open_temps(model: FileModel, store: FileSystemStorage) -> Iterator[CheckMessage]:
     for folder in _temps(store):
         try:
             mode = stat.S_IMODE(os.stat(folder).st_mode)
@@ -250,9 +248,7 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
             )
 
 
-def _modes(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    if not isinstance(store, _DISK):
-        return
+def _modes(model: FileModel, store: FileSystemStorage) -> Iterator[CheckMessage]:
     modes = {
         "file_permissions_mode": store.file_permissions_mode,
         "directory_permissions_mode": store.directory_permissions_mode,
