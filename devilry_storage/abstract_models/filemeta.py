@@ -69,8 +69,6 @@ class _NameIsBuried(Exception):
 class FileMetaQuerySet(VisibleQuerySet):
     """Files of deliveries."""
 
-    delivery_path = "delivery"
-
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         """Insert rows as Django does; FileExistsError if a tombstone has the name of a file."""
         objs = list(objs)
@@ -236,7 +234,6 @@ class AbstractFileMeta(models.Model):
             self.filename = pending.name or ""
 
     def _pending(self) -> DeliveryFieldFile | None:
-        """Return the pending file, None if there is none."""
         content: DeliveryFieldFile | None = self.__dict__.get("content")
         return content if content is not None and content.is_pending_file else None
 
@@ -444,7 +441,6 @@ class AbstractFileMeta(models.Model):
         )
 
     def _send(self, signal: signals.ModelSignal, using: str, **kwargs: Any) -> None:
-        """Send a signal of Django's for a save of the content."""
         signal.send(
             sender=type(self),
             instance=self,

@@ -16,9 +16,6 @@ Q = TypeVar("Q", bound="VisibleQuerySet")
 class VisibleQuerySet(models.QuerySet[Any]):
     """A queryset that can be limited to the rows that a user may see."""
 
-    #: Lookup path from the model to its delivery; ``""`` for the delivery itself.
-    delivery_path = ""
-
     def visible_to(self: Q, user: Any) -> Q:
         """Return the rows that the user may see.
 
@@ -26,7 +23,7 @@ class VisibleQuerySet(models.QuerySet[Any]):
         ``candidates`` and ``examiners``, candidates see the rows of their groups, and examiners
         the rows of finished deliveries of their groups. Anonymous and inactive users see none.
         """
-        return cast(Q, _visible(self, self.delivery_path, user))
+        return cast(Q, _visible(self, user))
 
 
 class DeliveryQuerySet(VisibleQuerySet):
@@ -45,21 +42,21 @@ def visible_rows(model: type[models.Model], user: Any, using: str | None = None)
     manager: Any = model._default_manager.db_manager(using)
     if hasattr(manager, "visible_to"):
         return manager.visible_to(user)
-    has_file = isinstance(field_named(model, "content"), DeliveryFileField)
-    return _visible(manager.all(), DELIVERY if has_file else "", user)
+    return _visible(manager.all(), user)
 
 
-def _visible(rows: Any, delivery_path: str, user: Any) -> Any:
+def _visible(rows: Any, user: Any) -> Any:
     if not user.is_active or not user.is_authenticated:
         return rows.none()
     if may_view(user, rows.model):
         return rows.all()
-    delivery = related_model(rows.model, delivery_path) if delivery_path else rows.model
+    is_file = isinstance(field_named(rows.model, "content"), DeliveryFileField)
+    delivery = related_model(rows.model, DELIVERY) if is_file else rows.model
     group = None if delivery is None else related_model(delivery, GROUP)
     if delivery is None or group is None or not {"candidates", "examiners"} <= _names(group):
         return rows.none()
     # Subqueries: joins would return a row twice for a user who is both.
-    prefix = f"{delivery_path}__" if delivery_path else ""
+    prefix = f"{DELIVERY}__" if is_file else ""
     # Of no database in particular: the query may become a write, to another one.
     groups = stored_rows(group, rows._db)
     key = target_name(delivery, GROUP)

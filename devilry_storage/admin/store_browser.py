@@ -72,7 +72,7 @@ def _of_store(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         configured = self._get_store(request, label)
         try:
             return view(self, request, configured)
-        except (OSError, ImproperlyConfigured) as exception:
+        except (OSError, ImproperlyConfigured, InvalidName) as exception:
             return self._redirect(request, configured, "", error=reason(exception))
 
     return with_label
@@ -252,10 +252,7 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         to = request.GET.get("to", "")
         if not to.strip(" /"):
             return HttpResponseRedirect(self._url("folder", configured))
-        try:
-            folder, name = locate(configured, to, self._using(configured))
-        except InvalidName as exception:
-            return self._redirect(request, configured, "", error=str(exception))
+        folder, name = locate(configured, to, self._using(configured))
         return HttpResponseRedirect(self._url("folder", configured, folder=folder, name=name))
 
     # -- Downloads --
@@ -327,7 +324,6 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
     def _redirect(
         self, request: HttpRequest, configured: ConfiguredStore, folder: str, *, error: str
     ) -> HttpResponse:
-        """Redirect to a folder, which shows the error."""
         self.message_user(request, error, messages.ERROR)
         return HttpResponseRedirect(self._url("folder", configured, folder=folder))
 

@@ -121,7 +121,6 @@ def _fields() -> Iterator[CheckMessage]:
 
 
 def _options(field: DeliveryFileField) -> Iterator[CheckMessage]:
-    """Yield an error for each option with which no file could be stored or deleted."""
     shortest = _key_length(field)
     name: Any = Tombstone._meta.get_field("name")
     default = None if callable(field.default) else field.get_default()

@@ -72,7 +72,6 @@ def _path(store: DeliveryStoreMixin) -> str | None:
 
 
 def _sendfile(model: FileModel, folder: str) -> Iterator[CheckMessage]:
-    """Report why django-sendfile2 cannot send files of the folder."""
     root = getattr(settings, "SENDFILE_ROOT", None)
     if find_spec("django_sendfile") is None:
         problem = "django-sendfile2 is not installed"

@@ -151,7 +151,6 @@ def take_write_lock(rows: models.QuerySet[Any], using: str) -> None:
 
 
 def _write(rows: models.QuerySet[Any]) -> None:
-    """Write the rows without a change."""
     pk = rows.model._meta.pk.name
     rows.update(**{pk: F(pk)})
 

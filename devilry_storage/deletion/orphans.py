@@ -44,7 +44,12 @@ def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
     Errors of the store propagate.
     """
     resolved = resolve(model)
-    entry = _entry(resolved.store, name)
+    try:
+        size, modified = resolved.store.size(name), resolved.store.get_modified_time(name)
+    except FileNotFoundError as exception:
+        text = _("'%(name)s' is not in the store any more.")
+        raise NotAnOrphan(text % {"name": name}) from exception
+    entry = Entry(name, size, modified)
     reason = _reason_to_keep(model, entry, resolved.store, using)
     if reason:
         raise _kept(name, reason)
@@ -73,15 +78,6 @@ def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
 
 def _kept(name: str, reason: str) -> NotAnOrphan:
     return NotAnOrphan(_("'%(name)s' is kept: %(reason)s.") % {"name": name, "reason": reason})
-
-
-def _entry(store: DeliveryStoreMixin, name: str) -> Entry:
-    try:
-        return Entry(name, store.size(name), store.get_modified_time(name))
-    except FileNotFoundError as exception:
-        raise NotAnOrphan(
-            _("'%(name)s' is not in the store any more.") % {"name": name}
-        ) from exception
 
 
 def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, using: str) -> str:

@@ -194,7 +194,6 @@ def _check(
 
 
 def _forget_done(using: str) -> None:
-    """Delete the removals that were finished long ago."""
     old = Tombstone.objects.using(using).filter(done__lt=DatabaseNow() - KEPT_DONE)
     while True:
         some = old.order_by("done").values("pk")[:_FORGOTTEN_AT_ONCE]

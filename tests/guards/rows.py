@@ -853,7 +853,7 @@ SAVING = [
     ),
     Guard(
         "abstract_models/querysets.py",
-        'return _visible(manager.all(), DELIVERY if has_file else "", user)',
+        "return _visible(manager.all(), user)",
         "return manager.all()",
         (f"{MANAGERS}test_default_manager_of_the_site_decides_what_is_shown",),
     ),
