@@ -122,6 +122,11 @@ def configured_stores() -> list[ConfiguredStore]:
     return [*found.values()]
 
 
+def model_stores() -> list[tuple[FileModel, DeliveryStoreMixin]]:
+    """Return the file models that have a store, each with it."""
+    return [(model, store) for store, _alias, models in configured_stores() for model in models]
+
+
 def ordinary_stores() -> list[ConfiguredStore]:
     """Return the stores that only ordinary fields use, without duplicates."""
     used = {id(configured.store) for configured in configured_stores()}

@@ -352,8 +352,7 @@ def next_number(delivery: Any, using: str) -> int | None:
     siblings = stored_rows(type(delivery), using).filter(
         assignment_group_id=delivery.assignment_group_id
     )
-    highest: int | None = siblings.aggregate(highest=Max("number"))["highest"]
-    return (highest or 0) + 1
+    return int(siblings.aggregate(highest=Max("number"))["highest"] or 0) + 1
 
 
 def _twin(row: Any, fields: Mapping[str, Any]) -> Any:

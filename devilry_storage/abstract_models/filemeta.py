@@ -370,8 +370,7 @@ class AbstractFileMeta(models.Model):
         # A row with a stored file is saved as a new one (pk=None): copy the file.
         if content._is_unproven:
             self._require_own_name(str(content))
-        field = cast(DeliveryFileField, content.field)
-        return field.copy_of(content, self)
+        return cast(DeliveryFileField, content.field).copy_of(content, self)
 
     def _require_own_name(self, name: str) -> None:
         """Raise ValueError for the name of a file that cannot have belonged to this row."""
@@ -539,8 +538,7 @@ class AbstractFileMeta(models.Model):
         Raises DeliveryFinished, DoesNotExist if the row was deleted, and FileExistsError if a
         tombstone has the name.
         """
-        using = database_of(self)
-        self._record(using, None, {}, name, size, sha256)
+        self._record(database_of(self), None, {}, name, size, sha256)
 
     def _record(self, *arguments: Any) -> None:
         """Call ``_record_once()``, so that only a buried name makes the store try another one."""

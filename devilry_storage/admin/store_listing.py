@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
@@ -122,10 +123,8 @@ def printable(name: str) -> str:
 
 def parents(folder: str) -> Iterator[tuple[str, str]]:
     """Yield name and last part of each parent of a folder, and then of the folder itself."""
-    name = ""
-    for part in folder.split("/") if folder else ():
-        name = posixpath.join(name, part)
-        yield name, part
+    parts = folder.split("/") if folder else []
+    yield from zip(accumulate(parts, posixpath.join), parts, strict=True)
 
 
 def locate(configured: ConfiguredStore, text: str, using: str) -> tuple[str, str]:

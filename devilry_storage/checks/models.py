@@ -15,7 +15,7 @@ from django.db import connections, models, router
 
 from ..fields import DeliveryFileField
 from ..models import AbstractDelivery, AbstractFileMeta, Tombstone
-from ..registry import FileModel, configured_stores, file_models
+from ..registry import FileModel, file_models, model_stores
 from ..resolving import resolve
 from ..schema import DELIVERY, declaring_model, field_named
 from ..storages.base import DeliveryStoreMixin
@@ -219,12 +219,7 @@ def _database_cascades(model: FileModel) -> Iterator[CheckMessage]:
 
 
 def _shared_keys() -> Iterator[CheckMessage]:
-    stores = [
-        (model, configured.store)
-        for configured in configured_stores()
-        for model in configured.models
-    ]
-    for (other, other_store), (model, store) in combinations(stores, 2):
+    for (other, other_store), (model, store) in combinations(model_stores(), 2):
         if _is_same_location(store, other_store):
             yield Error(
                 f"{model._meta.label} and {other._meta.label} use the same store: rows with the "

@@ -15,7 +15,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connections
 
 from ..identity import marked, summary
-from ..registry import FileModel, configured_stores, ordinary_stores, unconfigured
+from ..registry import FileModel, configured_stores, model_stores, ordinary_stores, unconfigured
 from ..resolving import REMEDY, NoStore, WrongStore
 from ..storages.base import DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
@@ -34,7 +34,7 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
     if old := list(_old_paths()):
         return old
     messages = [_unresolved(model, exception) for model, exception in unconfigured()]
-    for model, store in _models_with_stores():
+    for model, store in model_stores():
         messages += _flags(model, store)
         messages += _public(model, store)
         if isinstance(store, _DISK):
@@ -48,7 +48,7 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
 def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
     """Report problems that matter only in production."""
     messages: list[CheckMessage] = []
-    for model, store in _models_with_stores():
+    for model, store in model_stores():
         messages += [
             Error(warning.msg, hint=warning.hint, obj=model, id="devilry_storage.E004")
             for warning in _public(model, store)
@@ -99,12 +99,6 @@ def check_recognised(
         for model in (configured.models[0] for configured in configured_stores())
         if (known := summary(model, alias)) is not None and known.problem
     ]
-
-
-def _models_with_stores() -> Iterator[tuple[FileModel, DeliveryStoreMixin]]:
-    for configured in configured_stores():
-        for model in configured.models:
-            yield model, configured.store
 
 
 def _old_paths() -> Iterator[CheckMessage]:

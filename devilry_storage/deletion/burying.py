@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime, time
-from typing import Any
+from typing import Any, cast
 
 from django.core import serializers
 from django.core.serializers.json import DjangoJSONEncoder
@@ -124,8 +124,7 @@ def _serialised(row: models.Model | None, using: str) -> list[Any]:
     family = [*_ancestors(row, using), row, *descendants(row, using)]
     text = json.dumps(serializers.serialize("python", family), cls=_Exact)
     # JSON columns reject NaN and infinity, which a FloatField also reads from text.
-    rows: list[Any] = json.loads(text, parse_constant=str)
-    return rows
+    return cast(list[Any], json.loads(text, parse_constant=str))
 
 
 class _Exact(DjangoJSONEncoder):
@@ -137,8 +136,7 @@ class _Exact(DjangoJSONEncoder):
 
 def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:
     """Yield the rows of multi-table parents, topmost first."""
-    concrete: Any = row._meta.concrete_model
-    meta = concrete._meta
+    meta = cast(Any, row)._meta.concrete_model._meta
     for parent in reversed(meta.get_parent_list()):
         link = meta.get_ancestor_link(parent)
         yield from plain_instances(

@@ -160,8 +160,8 @@ CLAIMING = [
     ),
     Guard(
         "deletion/removal.py",
-        "created = DatabaseNow() - conf.grace",
-        "created = DatabaseNow()",
+        "created__gt=DatabaseNow() - conf.grace",
+        "created__gt=DatabaseNow()",
         (
             f"{PURGE}test_orphan_is_kept_for_the_grace_time",
             f"{ORPHANS}test_buried_orphan_cannot_be_adopted",
