@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -94,13 +95,9 @@ def verify(delivery: Any) -> Iterator[Verdict]:
     store = store_for(model)
     row = next(iter(rows.values()), None) or model(delivery=delivery)
     listing = list(store.scan(store.layout.folder(row.key_ids()[0])))
-    listed = {entry.name for entry in listing}
-    for name in rows.keys() - listed:
-        try:
-            entry = Entry(name, store.size(name), store.get_modified_time(name))
-        except FileNotFoundError:
-            continue
-        listing.append(entry)
+    for name in rows.keys() - {entry.name for entry in listing}:
+        with suppress(FileNotFoundError):
+            listing.append(Entry(name, store.size(name), store.get_modified_time(name)))
     yield from compare_stored(model, listing, using, rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -138,12 +139,10 @@ def ordinary_stores() -> list[ConfiguredStore]:
     return [*found.values()]
 
 
-def unconfigured() -> list[tuple[FileModel, ImproperlyConfigured]]:
-    """Return the file models without a store, and why they have none."""
-    found = []
+def unconfigured() -> Iterator[tuple[FileModel, ImproperlyConfigured]]:
+    """Yield the file models without a store, and why they have none."""
     for model in file_models():
         try:
             resolve(model)
         except ImproperlyConfigured as exception:
-            found.append((model, exception))
-    return found
+            yield model, exception

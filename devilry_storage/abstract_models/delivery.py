@@ -246,8 +246,6 @@ class AbstractDelivery(models.Model):
                 "content and cannot be finished again. Begin another delivery."
             )
 
-    # -- Helpers --
-
     def _lock_unfinished(self, using: str) -> Any:
         model = cast("type[AbstractDelivery]", type(self)._meta.concrete_model)
         current = lock_row(model, self.pk, using, {"assignment_group", "successful"})

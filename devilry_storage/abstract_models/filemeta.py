@@ -452,7 +452,10 @@ class AbstractFileMeta(models.Model):
     def _save_columns(self, using: str, columns: frozenset[str]) -> None:
         if not columns:
             return
-        if "delivery" not in columns or not self._is_moved(using):
+        row: Any = None
+        if "delivery" in columns:
+            row = read_row(_declaring(self), self.pk, using, _STATE)
+        if row is None or row.delivery_id == self.delivery_id:  # type: ignore[attr-defined]
             super().save(using=using, update_fields=columns)
             return
         with transaction.atomic(using=using):
@@ -460,11 +463,6 @@ class AbstractFileMeta(models.Model):
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
             super().save(using=using, update_fields=columns)
-
-    def _is_moved(self, using: str) -> bool:
-        """Return whether the stored row belongs to another delivery."""
-        row: Any = read_row(_declaring(self), self.pk, using, _STATE)
-        return row is not None and row.delivery_id != self.delivery_id  # type: ignore[attr-defined]
 
     def _columns(self, update_fields: frozenset[str] | None) -> frozenset[str]:
         """Return the names of the fields that a save writes besides the content."""
@@ -657,8 +655,6 @@ class AbstractFileMeta(models.Model):
             return None
         pk = referred_pk(to_delivery, self.delivery_id, using)  # type: ignore[attr-defined]
         return cast(models.Model | None, get(to_delivery.related_model, pk, using))
-
-    # -- Adopting --
 
     def _adopt(self, name: str, sha256: str | None, using: str) -> None:
         name = validate_storage_name(name)

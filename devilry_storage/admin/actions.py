@@ -197,8 +197,6 @@ class DeliveryActions(StoreAdmin):
             values = {"count": copied, "group": group}
             self.message_user(request, text % values, messages.SUCCESS)
 
-    # -- Helpers --
-
     def _limited(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any] | None:
         """Return the deliveries, oldest first; if there are too many, report it, return None."""
         deliveries = list(queryset.order_by("pk")[: MAX_DELIVERIES + 1])

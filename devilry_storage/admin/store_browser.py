@@ -116,8 +116,7 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         for configured in configured_stores():
-            labels = {model._meta.label_lower for model in configured.models}
-            if label in labels:
+            if label in {model._meta.label_lower for model in configured.models}:
                 return configured
         raise Http404(_("This store does not exist."))
 
@@ -231,8 +230,7 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         if row is not None:
             if may_view(request.user, type(row)):
                 preview_url = admin_url(self.admin_site, row, "preview", quote(row.pk))
-                links.append(Link(_("Download"), download_url(row)))
-                links.append(Link(_("Preview"), preview_url))
+                links = [Link(_("Download"), download_url(row)), Link(_("Preview"), preview_url)]
         elif self._may_download(request, verdict):
             links.append(Link(_("Download"), self._url("file", configured, name=name)))
         if verdict.state is State.ORPHAN and self.has_bury_permission(request):
@@ -318,8 +316,6 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         values = {"name": name, "until": format_datetime(tombstone.due)}
         self.message_user(request, text % values, messages.SUCCESS)
         return HttpResponseRedirect(self._url("folder", configured, folder=folder))
-
-    # -- Helpers --
 
     def _redirect(
         self, request: HttpRequest, configured: ConfiguredStore, folder: str, *, error: str

@@ -83,11 +83,10 @@ def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str
 def find_file(configured: ConfiguredStore, name: str, using: str) -> Verdict | None:
     """Return the verdict on one name, None if neither the store nor a row has it."""
     store = configured.store
-    entries = []
     try:
-        entries.append(Entry(name, store.size(name), store.get_modified_time(name)))
+        entries = [Entry(name, store.size(name), store.get_modified_time(name))]
     except (FileNotFoundError, UnsafeEntry):
-        pass
+        entries = []
     model = configured.models[0]
     rows = {} if entries else rows_named(model, [name], using)
     return next(compare_stored(model, entries, using, rows), None)

@@ -94,17 +94,17 @@ def _fields() -> Iterator[CheckMessage]:
             continue
         is_filemeta = issubclass(model, AbstractFileMeta)
         for field in model._meta.local_fields:
-            if is_filemeta and field.name == "content":
-                if isinstance(field, DeliveryFileField):
-                    yield from _options(field)
-                else:
-                    yield Error(
-                        f"The content of {model._meta.label} is a {type(field).__name__}, so "
-                        "save() cannot store it.",
-                        hint="Use devilry_storage.fields.DeliveryFileField.",
-                        obj=field,
-                        id="devilry_storage.E023",
-                    )
+            is_content = is_filemeta and field.name == "content"
+            if is_content and isinstance(field, DeliveryFileField):
+                yield from _options(field)
+            elif is_content:
+                yield Error(
+                    f"The content of {model._meta.label} is a {type(field).__name__}, so save() "
+                    "cannot store it.",
+                    hint="Use devilry_storage.fields.DeliveryFileField.",
+                    obj=field,
+                    id="devilry_storage.E023",
+                )
             elif isinstance(field, DeliveryFileField):
                 yield Error(
                     "DeliveryFileField works only as the field 'content' of AbstractFileMeta, "

@@ -1126,7 +1126,7 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        'if "delivery" not in columns or not self._is_moved(using):',
+        "if row is None or row.delivery_id == self.delivery_id:",
         "if True:",
         (f"{REFUSED}test_finished_delivery_takes_no_file",),
     ),
@@ -2043,7 +2043,7 @@ COMPARED = [
     ),
     Guard(
         "integrity.py",
-        "for name in rows.keys() - listed:",
+        "for name in rows.keys() - {entry.name for entry in listing}:",
         "for name in []:",
         (f"{CHECK}test_adopted_file_is_looked_up_by_name",),
     ),
