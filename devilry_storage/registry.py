@@ -98,11 +98,7 @@ def ordinary_fields() -> list[OrdinaryField]:
 def ordinary_fields_in(store: DeliveryStoreMixin) -> list[OrdinaryField]:
     """Return the ordinary fields that use the store, or another one with the same location."""
     location = store.location_text()
-    return [
-        ordinary
-        for ordinary in ordinary_fields()
-        if ordinary.store is store or ordinary.store.location_text() == location
-    ]
+    return [found for found in ordinary_fields() if found.store.location_text() == location]
 
 
 class ConfiguredStore(NamedTuple):

@@ -622,8 +622,7 @@ class AbstractFileMeta(models.Model):
         return bool(rows.update(verified_at=None, **columns))
 
     def _set_content(self, name: str | None, size: int | None, sha256: str) -> None:
-        field = self._meta.get_field("content")
-        self.__dict__["content"] = DeliveryFieldFile(self, field, name)
+        self.__dict__["content"] = DeliveryFieldFile(self, self._meta.get_field("content"), name)
         self.size, self.sha256, self.verified_at = size, sha256, None
         self.__dict__.pop("_is_taken_over", None)
 

@@ -109,8 +109,6 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         label = configured.models[0]._meta.label_lower
         return admin_url(self.admin_site, self.model, page, label, **query)
 
-    # -- Lookups --
-
     def _get_store(self, request: HttpRequest, label: str) -> ConfiguredStore:
         """Return the store in a URL; raise PermissionDenied or Http404."""
         if not self.has_view_permission(request):
@@ -128,8 +126,6 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
 
     def _using(self, configured: ConfiguredStore) -> str:
         return router.db_for_write(configured.models[0])
-
-    # -- Stores and folders --
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -252,8 +248,6 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
             return HttpResponseRedirect(self._url("folder", configured))
         folder, name = locate(configured, to, self._using(configured))
         return HttpResponseRedirect(self._url("folder", configured, folder=folder, name=name))
-
-    # -- Downloads --
 
     @_of_store
     @method_decorator(require_safe)

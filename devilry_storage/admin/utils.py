@@ -58,10 +58,9 @@ def list_link(admin_site: admin.AdminSite, model: Any, query: dict[str, Any], te
 def download_url(filemeta: Any) -> str:
     """Return the URL of the file of a row, ``""`` if it has none."""
     try:
-        url: str = filemeta.content.url
+        return str(filemeta.content.url)
     except NoURL:
         return ""
-    return url
 
 
 def render(

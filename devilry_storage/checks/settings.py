@@ -37,7 +37,5 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         try:
             getattr(conf, name)
         except ImproperlyConfigured as exception:
-            messages.append(
-                Error(str(exception), hint="Correct the setting, or remove it.", id=id_)
-            )
+            messages.append(Error(str(exception), hint="Correct or remove the setting.", id=id_))
     return messages

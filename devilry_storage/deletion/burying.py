@@ -63,8 +63,7 @@ def bury(row: Any, delivery: models.Model | None, using: str) -> None:
 
 def buried_names(model: FileModel, names: Iterable[str], using: str) -> set[str]:
     """Return which of the names belong to a tombstone."""
-    tombstones = Tombstone.objects.using(using).naming(model, names)
-    return set(tombstones.values_list("name", flat=True))
+    return set(Tombstone.objects.using(using).naming(model, names).values_list("name", flat=True))
 
 
 def unused(model: FileModel, names: Iterable[str], using: str) -> Combinable:

@@ -195,10 +195,9 @@ def _check(
 
 def _forget_done(using: str) -> None:
     old = Tombstone.objects.using(using).filter(done__lt=DatabaseNow() - KEPT_DONE)
-    while True:
-        some = old.order_by("done").values("pk")[:_FORGOTTEN_AT_ONCE]
-        if old.filter(pk__in=some).delete()[0] < _FORGOTTEN_AT_ONCE:
-            return
+    some = old.order_by("done").values("pk")[:_FORGOTTEN_AT_ONCE]
+    while old.filter(pk__in=some).delete()[0] == _FORGOTTEN_AT_ONCE:
+        pass
 
 
 def _purge_uploads(using: str, dry_run: bool, checked: dict[str, str]) -> Iterator[Event]:
