@@ -102,7 +102,8 @@ def _rules_on_children() -> Iterator[CheckMessage]:
     for model in apps.get_models():
         if not issubclass(model, (AbstractDelivery, AbstractFileMeta)):
             continue
-        parents = {*model._meta.get_parent_list(), model._meta.concrete_model} - {model}
+        concrete: Any = model._meta.concrete_model
+        parents = {*model._meta.get_parent_list(), concrete} - {model}
         rule = _rule(model)
         for parent in sorted(parents, key=str):
             is_asked = issubclass(parent, (AbstractDelivery, AbstractFileMeta))
