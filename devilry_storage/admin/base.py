@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from ..abstract_models.querysets import may_view
 from ..models import AbstractFileMeta
 from .changelists import BoundedChangeList, BoundedPaginator
 from .failures import DATABASE_ERRORS, NotSaved, failure_message, storing
@@ -27,7 +28,16 @@ from .utils import parse_pk, report_deleted
 logger = logging.getLogger("devilry_storage")
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ViewPermissionMixin:
+    """Rows that are shown only with the permission to view them, not with that to change them."""
+
+    model: type[models.Model]
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_view(request.user, self.model)
+
+
+class ReadOnlyAdmin(ViewPermissionMixin, admin.ModelAdmin):  # type: ignore[type-arg]
     """Rows that cannot be added, changed or deleted; other permissions allow special actions."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -112,3 +112,27 @@ def test_deleted_files_need_view_permission(row: Any) -> None:
     row.delete()
     browser = staff("delete_filemeta", "view_filemeta")
     assert browser.get(url_for(Tombstone)).status_code == 403
+
+
+def test_change_permission_does_not_show_files(row: Any) -> None:
+    """Django's own rule is that users who may change rows may view them."""
+    browser = staff("change_delivery", "change_filemeta", "delete_filemeta", "change_tombstone")
+    page = Page.get(browser, url_of(row.delivery))
+    assert (page.status, "a.txt" in page.text) == (200, False)
+    assert browser.get(url_of(row, "preview")).status_code == 403
+    row.delete()
+    (tombstone,) = Tombstone.objects.all()
+    for page_name in ("change", "history", "restore", "remove"):
+        assert browser.get(url_of(tombstone, page_name)).status_code == 403
+
+
+@pytest.mark.parametrize("may_view", [False, True])
+def test_group_of_a_delivery_is_changed_by_viewers_of_files_only(may_view: bool, row: Any) -> None:
+    """As copies, which also make files visible to another group; so do the group's members."""
+    permissions = ["change_delivery", "change_assignmentgroup"]
+    browser = staff(*permissions, *(["view_filemeta"] if may_view else []))
+    delivery = row.delivery
+    names = Page.get(browser, url_of(delivery)).form("delivery_form").names
+    assert ("assignment_group" in names) == may_view
+    names = Page.get(browser, url_of(delivery.assignment_group)).form("assignmentgroup_form").names
+    assert ("candidates" in names, "examiners" in names) == (may_view, may_view)
