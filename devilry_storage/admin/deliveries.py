@@ -185,7 +185,9 @@ class DeliveryAdmin(DeliveryActions):
     ) -> Any:
         """Return the delivery; lock it in the transaction of a POST against concurrent changes."""
         using = router.db_for_write(self.model)
-        if request.method == "POST" and connections[using].in_atomic_block and not from_field:
+        may_write = self.has_change_permission(request) or self.has_delete_permission(request)
+        is_atomic = connections[using].in_atomic_block
+        if request.method == "POST" and may_write and is_atomic and not from_field:
             pk = parse_pk(self.model, object_id)
             if pk is not None:
                 lock_row(self.model, pk, using, ())

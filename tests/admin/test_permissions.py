@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 
+from devilry_storage.admin import deliveries
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 
@@ -136,3 +138,20 @@ def test_group_of_a_delivery_is_changed_by_viewers_of_files_only(may_view: bool,
     assert ("assignment_group" in names) == may_view
     names = Page.get(browser, url_of(delivery.assignment_group)).form("assignmentgroup_form").names
     assert ("candidates" in names, "examiners" in names) == (may_view, may_view)
+
+
+def test_row_is_locked_only_for_users_who_may_change_it(
+    row: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others get the status 403 without waiting for the row, or making others wait."""
+    locked = []
+    monkeypatch.setattr(deliveries, "lock_row", lambda model, pk, *args: locked.append(pk))
+    delivery = row.delivery
+    urls = [url_of(delivery), url_of(delivery, "delete"), url_of(Delivery(pk=10**6))]
+    for permissions in ((), ("view_delivery", "change_filemeta")):
+        browser = staff(*permissions)
+        assert [browser.post(url, {"post": "yes"}).status_code for url in urls] == [403] * 3
+        assert locked == []
+        get_user_model()._default_manager.all().delete()
+    staff("change_delivery").post(urls[0], {})
+    assert locked == [delivery.pk]
