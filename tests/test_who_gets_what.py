@@ -49,35 +49,35 @@ KINDS = (
 #: The responses: L is the login page of the site, A that of the admin, G the requested object.
 #: Other responses are given by their status.
 TABLE = """
-                 anonymous inactive unrelated candidate examiner staff viewer editor keeper superuser
-file                 L        L        404        G        G      404    G     404    404       G
-range                L        L        404        G        G      404    G     404    404       G
-head                 L        L        404        G        G      404    G     404    404       G
-unfinished_file      L        L        404        G       404     404    G     404    404       G
-delivery_zip         L        L        404        G        G      404    G     404    404       G
-unfinished_zip       L        L        404        G       404     404    G     404    404       G
-group_zip            L        L        404        G        G      404    G     404    404       G
-latest_zip           L        L        404        G        G      404    G     404    404       G
-index                A        A         A         A        A       G     G      G      G        G
-groups               A        A         A         A        A      403   403     G     403       G
-group                A        A         A         A        A      403   403     G     403       G
-deliveries           A        A         A         A        A      403   403     G     403       G
-delivery             A        A         A         A        A      403   403     G     403       G
-delete_delivery      A        A         A         A        A      403   403    403    403       G
-files                A        A         A         A        A      403    G     403    403       G
-file_page            A        A         A         A        A      403    G     403    403       G
-add_file             A        A         A         A        A      403   403    403    403       G
-delete_file          A        A         A         A        A      403   403    403    403       G
-preview              A        A         A         A        A      403    G     403    403       G
-tombstones           A        A         A         A        A      403   403    403     G        G
-tombstone            A        A         A         A        A      403   403    403     G        G
-remove               A        A         A         A        A      403   403    403     G        G
-dashboard            A        A         A         A        A      403   403    403     G        G
-stores               A        A         A         A        A      403   403    403     G        G
-store                A        A         A         A        A      403   403    403     G        G
-orphan               A        A         A         A        A      403   403    403     G        G
-delete_orphan        A        A         A         A        A      403   403    403     G        G
-store_zip            A        A         A         A        A      403   403    403    403       G
+               anonymous inactive unrelated candidate examiner staff viewer editor keeper superuser
+file               L        L        404        G        G      404    G     404    404       G
+range              L        L        404        G        G      404    G     404    404       G
+head               L        L        404        G        G      404    G     404    404       G
+unfinished_file    L        L        404        G       404     404    G     404    404       G
+delivery_zip       L        L        404        G        G      404    G     404    404       G
+unfinished_zip     L        L        404        G       404     404    G     404    404       G
+group_zip          L        L        404        G        G      404    G     404    404       G
+latest_zip         L        L        404        G        G      404    G     404    404       G
+index              A        A         A         A        A       G     G      G      G        G
+groups             A        A         A         A        A      403   403     G     403       G
+group              A        A         A         A        A      403   403     G     403       G
+deliveries         A        A         A         A        A      403   403     G     403       G
+delivery           A        A         A         A        A      403   403     G     403       G
+delete_delivery    A        A         A         A        A      403   403    403    403       G
+files              A        A         A         A        A      403    G     403    403       G
+file_page          A        A         A         A        A      403    G     403    403       G
+add_file           A        A         A         A        A      403   403    403    403       G
+delete_file        A        A         A         A        A      403   403    403    403       G
+preview            A        A         A         A        A      403    G     403    403       G
+tombstones         A        A         A         A        A      403   403    403     G        G
+tombstone          A        A         A         A        A      403   403    403     G        G
+remove             A        A         A         A        A      403   403    403     G        G
+dashboard          A        A         A         A        A      403   403    403     G        G
+stores             A        A         A         A        A      403   403    403     G        G
+store              A        A         A         A        A      403   403    403     G        G
+orphan             A        A         A         A        A      403   403    403     G        G
+delete_orphan      A        A         A         A        A      403   403    403     G        G
+store_zip          A        A         A         A        A      403   403    403    403       G
 """
 
 #: The kinds of users that may make each change, by POST and with a CSRF token.

@@ -319,6 +319,48 @@ def test_queries_of_a_delivery_do_not_depend_on_its_files(
 # -- References --
 
 
+@pytest.mark.parametrize(
+    "may_view", ["all", "none", "other rows", "unregistered", "unregistered, all"]
+)
+def test_add_forms_show_names_of_viewable_rows_only(
+    may_view: str, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL of an add form may contain any id, and so may a form that is shown again."""
+    user_model: Any = get_user_model()
+    ada, grace = make_user("ada"), make_user("grace")
+    delivery = Delivery.begin(group)
+    delivery.number = 77
+    delivery.save()
+    adding = ["add_delivery", "add_assignmentgroup", "add_filemeta"]
+    views = [f"view_{user_model._meta.model_name}", "view_assignmentgroup", "view_delivery"]
+    browser = staff(*adding, *([] if may_view in {"none", "unregistered"} else views))
+    registry = admin.site._registry
+    if "unregistered" in may_view:
+        for model in (user_model, AssignmentGroup):
+            monkeypatch.delitem(registry, model)
+    if may_view == "other rows":
+        for hidden in (user_model, AssignmentGroup, Delivery):
+            rows = hidden.objects.none()
+            monkeypatch.setattr(registry[hidden], "get_queryset", lambda _request, rows=rows: rows)
+    pages: list[tuple[Any, dict[str, Any], set[str]]] = [
+        (Delivery, {"delivered_by": ada.pk, "assignment_group": group.pk}, {str(ada), str(group)}),
+        (AssignmentGroup, {"candidates": f"{ada.pk},{grace.pk}"}, {str(ada), str(grace)}),
+        (AssignmentGroup, {"examiners": grace.pk}, {str(grace)}),
+        (FileMeta, {"delivery": delivery.pk}, {str(delivery)}),
+    ]
+    for model, initial, names in pages:
+        if model is AssignmentGroup and "unregistered" in may_view:
+            continue  # it has no page
+        url = f"{url_for(model, 'add')}?{urlencode(initial)}"
+        data = {name: str(value).split(",") for name, value in initial.items()}
+        for response in (browser.get(url), browser.post(url_for(model, "add"), data)):
+            assert response.status_code == 200
+            text = response.content.decode()
+            shown = {name for name in names if f">{name}<" in text or f">{escape(name)}<" in text}
+            assert shown == (names if may_view.endswith("all") else set()), (model, initial)
+            assert all(pk in text for value in data.values() for pk in value)
+
+
 @pytest.mark.parametrize("field", ["assignment_group", "delivered_by"])
 def test_references_are_autocompleted(field: str, browser: Client, group: AssignmentGroup) -> None:
     """The page does not list all groups and users."""
