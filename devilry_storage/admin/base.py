@@ -225,7 +225,7 @@ class StoreAdmin(PrefixSearchAdmin):
         except (NotSaved, *DATABASE_ERRORS) as exception:
             if request.method != "POST":
                 raise
-            logger.exception("%s failed.", request.path)
+            logger.exception("%r failed.", request.path)
             # Discard the messages about changes that were rolled back.
             for _message in messages.get_messages(request):
                 pass

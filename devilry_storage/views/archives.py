@@ -35,12 +35,13 @@ from .base import LARGEST_ID, RowView
 
 
 def archive_response(
-    request: HttpRequest, make_archive: Callable[[], Archive], filename: str
+    request: HttpRequest, make_archive: Callable[[], Archive], filename: str, contents: str = ""
 ) -> HttpResponseBase:
     """Return the response to a GET or HEAD request for an archive.
 
     ``make_archive`` returns the archive. If it raises ArchiveTooLarge, the response has the status
-    413 and contains the message.
+    413 and contains the message. ``contents`` are the rows or the folder for the access log, by
+    default the path of the request.
     """
     try:
         archive = make_archive()
@@ -51,8 +52,8 @@ def archive_response(
     if request.method == "HEAD":
         response = HttpResponse()
     else:
-        # The path identifies the row and contains no user input.
-        record = partial(record_access, request, f"archive:{request.path}", "archive")
+        what = f"archive:{contents or request.path}"
+        record = partial(record_access, request, what, "archive", files=archive.count)
         response = streamed(
             request, Body(iter(archive), archive.length, f"archive {name}", record)
         )
@@ -101,6 +102,10 @@ class _ArchiveView(RowView):
         """Return the name of the archive."""
         return "deliveries.zip"
 
+    def get_contents(self) -> str:
+        """Return which rows the archive contains, for the access log, without names."""
+        return f"{self.get_model()._meta.label_lower}:{self.kwargs['pk']}"
+
     def _readable(self, deliveries: QuerySet[Any]) -> QuerySet[Any]:
         """Leave out deliveries without a file that the user may see.
 
@@ -122,7 +127,7 @@ class _ArchiveView(RowView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         archive = partial(of_deliveries, self.object, self.get_files())
-        return archive_response(request, archive, self.get_filename())
+        return archive_response(request, archive, self.get_filename(), self.get_contents())
 
     head = get
 
@@ -157,6 +162,10 @@ class GroupArchiveView(_GroupedArchiveView):
         group = self.object.select_related("assignment_group").first().assignment_group
         return f"{group}.zip"
 
+    def get_contents(self) -> str:
+        group: Any = group_model(self.get_model())
+        return f"{group._meta.label_lower}:{self.kwargs['pk']}"
+
 
 class LatestArchiveView(_GroupedArchiveView):
     """Serve the last finished delivery of each group, of the deliveries that the user may see.
@@ -182,6 +191,11 @@ class LatestArchiveView(_GroupedArchiveView):
 
     def get_deliveries(self) -> QuerySet[Any]:
         return latest_of(self.get_queryset(), self.since, self.until)
+
+    def get_contents(self) -> str:
+        # An interval as in ISO 8601, with two dots for an open end.
+        first, last = (limit.isoformat() if limit else ".." for limit in (self.since, self.until))
+        return f"{self.get_model()._meta.label_lower}:latest:{first}/{last}"
 
     def get_filename(self) -> str:
         year, month, day, hour, minute, _second = local_date(timezone.now())
