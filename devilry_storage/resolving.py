@@ -27,7 +27,11 @@ Add this to your settings:
         ...,
         "deliveries": {
             "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
-            "OPTIONS": {"location": "/path/outside/of/MEDIA_ROOT"},
+            "OPTIONS": {
+                "location": "/path/outside/of/MEDIA_ROOT",
+                "file_permissions_mode": 0o640,
+                "directory_permissions_mode": 0o750,
+            },
         },
     }
 """
