@@ -31,9 +31,7 @@ logger = logging.getLogger("devilry_storage")
 class ViewPermissionMixin:
     """Rows that are shown only with the permission to view them, not with that to change them."""
 
-    model: type[models.Model]
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_view_permission(self: Any, request: HttpRequest, obj: Any = None) -> bool:
         return may_view(request.user, self.model)
 
 
@@ -133,8 +131,7 @@ class StoreAdmin(PrefixSearchAdmin):
         if related is None:
             rows, allowed = model._base_manager.all(), may_view(request.user, model)
         else:
-            rows = related.get_queryset(request)
-            allowed = related.has_view_permission(request)
+            rows, allowed = related.get_queryset(request), related.has_view_permission(request)
         widget.viewable = rows if allowed else rows.none()
         kwargs.setdefault("widget", widget)
 

@@ -56,8 +56,7 @@ class BoundedChangeList(ChangeList):
         found = super().get_filters(request)
         names = {"pk", self.lookup_opts.pk.name}
         allowed = {f"{name}{lookup}" for name in names for lookup in ("", "__exact", "__in")}
-        if self.date_hierarchy:
-            allowed |= {f"{self.date_hierarchy}__gte", f"{self.date_hierarchy}__lt"}
+        allowed |= {f"{self.date_hierarchy}__gte", f"{self.date_hierarchy}__lt"}
         for limit in self.lookup_opts.related_fkey_lookups:  # for popups of fields with a limit
             limits = url_params_from_lookup_dict(limit() if callable(limit) else limit)
             allowed |= {

@@ -30,7 +30,7 @@ from ..exceptions import InvalidName, NotAnOrphan
 from ..identity import summary
 from ..integrity import State, Verdict, rows_named, tombstones_named
 from ..models import StoreBrowser, Tombstone
-from ..registry import ConfiguredStore, configured_stores, store_label, unconfigured
+from ..registry import ConfiguredStore, configured_stores, unconfigured
 from ..serving import serve_name
 from ..store_info import describe
 from ..views.archives import archive_response
@@ -294,8 +294,7 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
 
         without = None if may_view(request.user, Tombstone) else deleted
         archive = partial(of_folder, configured.store, folder, without)
-        contents = f"{store_label(model)}:{folder}"
-        return archive_response(request, archive, f"{folder.replace('/', '-')}.zip", contents)
+        return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")
 
     def _send(
         self,

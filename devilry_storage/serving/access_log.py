@@ -25,15 +25,8 @@ COMPLETE, ABORTED, FAILED = "complete", "aborted", "failed"
 UNMODIFIED, REFUSED, HANDED_OVER = "unmodified", "refused", "handed-over"
 
 
-def record_access(  # noqa: PLR0913  # the values of a line
-    request: HttpRequest,
-    what: str,
-    way: str,
-    size: int,
-    outcome: str,
-    instance: Any = None,
-    *,
-    files: int | None = None,
+def record_access(
+    request: HttpRequest, what: str, way: str, size: int, outcome: str, instance: Any = None
 ) -> None:
     """Log an access; send :data:`~devilry_storage.signals.file_served` for a GET of a row.
 
@@ -41,19 +34,17 @@ def record_access(  # noqa: PLR0913  # the values of a line
     - ``way`` is ``stream``, ``sendfile``, ``redirect``, ``preview`` or ``archive``.
     - ``size`` is the number of bytes that Django sent itself.
     - ``outcome`` is one of the constants of this module.
-    - ``files`` is the number of files in an archive.
     """
     user = getattr(request, "user", None)
     logger.info(
-        "user=%s file=%s method=%s way=%s bytes=%d outcome=%s%s",
+        "user=%s file=%s method=%s way=%s bytes=%d outcome=%s",
         # Primary keys of a site's models may be arbitrary text.
         quote(str(getattr(user, "pk", None))),
-        quote(what, safe=":/,"),
+        quote(what, safe=":/,?&"),
         quote(str(request.method)),
         way,
         size,
         outcome,
-        "" if files is None else f" files={files}",
     )
     if instance is not None and request.method == "GET":
         file_served.send_robust(

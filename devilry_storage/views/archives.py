@@ -7,6 +7,7 @@ from datetime import datetime, time
 from datetime import timezone as zones
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from django.apps import apps
 from django.conf import settings
@@ -40,8 +41,8 @@ def archive_response(
     """Return the response to a GET or HEAD request for an archive.
 
     ``make_archive`` returns the archive. If it raises ArchiveTooLarge, the response has the status
-    413 and contains the message. ``contents`` are the rows or the folder for the access log, by
-    default the path of the request.
+    413 and contains the message. ``contents`` says in the access log which rows the archive has,
+    by default with the URL.
     """
     try:
         archive = make_archive()
@@ -52,8 +53,9 @@ def archive_response(
     if request.method == "HEAD":
         response = HttpResponse()
     else:
-        what = f"archive:{contents or request.path}"
-        record = partial(record_access, request, what, "archive", files=archive.count)
+        # The URL has ids, a folder or a range of time, and no names.
+        what = f"archive:{archive.count}:{contents or unquote(request.get_full_path())}"
+        record = partial(record_access, request, what, "archive")
         response = streamed(
             request, Body(iter(archive), archive.length, f"archive {name}", record)
         )
@@ -102,10 +104,6 @@ class _ArchiveView(RowView):
         """Return the name of the archive."""
         return "deliveries.zip"
 
-    def get_contents(self) -> str:
-        """Return which rows the archive contains, for the access log, without names."""
-        return f"{self.get_model()._meta.label_lower}:{self.kwargs['pk']}"
-
     def _readable(self, deliveries: QuerySet[Any]) -> QuerySet[Any]:
         """Leave out deliveries without a file that the user may see.
 
@@ -127,7 +125,7 @@ class _ArchiveView(RowView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         archive = partial(of_deliveries, self.object, self.get_files())
-        return archive_response(request, archive, self.get_filename(), self.get_contents())
+        return archive_response(request, archive, self.get_filename())
 
     head = get
 
@@ -162,10 +160,6 @@ class GroupArchiveView(_GroupedArchiveView):
         group = self.object.select_related("assignment_group").first().assignment_group
         return f"{group}.zip"
 
-    def get_contents(self) -> str:
-        group: Any = group_model(self.get_model())
-        return f"{group._meta.label_lower}:{self.kwargs['pk']}"
-
 
 class LatestArchiveView(_GroupedArchiveView):
     """Serve the last finished delivery of each group, of the deliveries that the user may see.
@@ -191,11 +185,6 @@ class LatestArchiveView(_GroupedArchiveView):
 
     def get_deliveries(self) -> QuerySet[Any]:
         return latest_of(self.get_queryset(), self.since, self.until)
-
-    def get_contents(self) -> str:
-        # An interval as in ISO 8601, with two dots for an open end.
-        first, last = (limit.isoformat() if limit else ".." for limit in (self.since, self.until))
-        return f"{self.get_model()._meta.label_lower}:latest:{first}/{last}"
 
     def get_filename(self) -> str:
         year, month, day, hour, minute, _second = local_date(timezone.now())
