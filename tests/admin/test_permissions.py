@@ -150,7 +150,9 @@ def test_row_is_locked_only_for_users_who_may_change_it(
     urls = [url_of(delivery), url_of(delivery, "delete"), url_of(Delivery(pk=10**6))]
     for permissions in ((), ("view_delivery", "change_filemeta")):
         browser = staff(*permissions)
-        assert [browser.post(url, {"post": "yes"}).status_code for url in urls] == [403] * 3
+        statuses = [browser.post(url, {"post": "yes"}).status_code for url in urls]
+        # From 6.1 on, Django redirects users who may view rows if a row does not exist.
+        assert (statuses[:2], statuses[2] in {302, 403}) == ([403, 403], True)
         assert locked == []
         get_user_model()._default_manager.all().delete()
     staff("change_delivery").post(urls[0], {})
