@@ -155,16 +155,11 @@ def ordinary_rows_named(model: FileModel, names: Iterable[str], using: str) -> d
 
 
 def tombstones_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, Tombstone]:
-    """Return the tombstones of these names, of the model and of others with its store.
-
-    Tombstones with an alias that a model used before are included, because their files may be
-    stored here.
-    """
-    labels = [other._meta.label_lower for other in sharing(model, store_for(model))]
-    tombstones = Tombstone.objects.using(using).filter(model__in=labels)
+    """Return the tombstones of these names in the model's store, in any state."""
     found: dict[str, Tombstone] = {}
     for batch in batched(names, _NAMES_PER_QUERY):
-        found.update((row.name, row) for row in tombstones.filter(name__in=batch))
+        tombstones = Tombstone.objects.using(using).naming(model, batch)
+        found.update((tombstone.name, tombstone) for tombstone in tombstones)
     return found
 
 

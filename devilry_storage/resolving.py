@@ -11,6 +11,7 @@ from django.core.files.storage import storages
 from django.core.signals import setting_changed
 from django.db import models
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
 from .conf import conf
 from .schema import field_named, is_historical
@@ -26,7 +27,11 @@ Add this to your settings:
         ...,
         "deliveries": {
             "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
-            "OPTIONS": {"location": "/path/outside/of/MEDIA_ROOT"},
+            "OPTIONS": {
+                "location": "/path/outside/of/MEDIA_ROOT",
+                "file_permissions_mode": 0o640,
+                "directory_permissions_mode": 0o750,
+            },
         },
     }
 """
@@ -74,7 +79,7 @@ def resolve(model: type[models.Model] | models.Model) -> Resolved:
         if given is not None:
             return _given(given, owner)
     if ALIAS in storages.backends:
-        return Resolved(_checked(storages[ALIAS], f'STORAGES["{ALIAS}"]'), ALIAS)
+        return _aliased(ALIAS, f'STORAGES["{ALIAS}"]')
     if backend := conf.delivery_store_backend:
         return Resolved(_checked(_backend(backend), f"DELIVERY_STORE_BACKEND {backend!r}"), "")
     if isinstance(store := storages["default"], DeliveryStoreMixin):
@@ -105,10 +110,15 @@ def _current(field: Any) -> Any:
 
 def _given(given: Any, owner: str) -> Resolved:
     if isinstance(given, str):
-        return Resolved(_checked(storages[given], f"The store {given!r} of {owner}"), given)
+        return _aliased(given, f"The store {given!r} of {owner}")
     if callable(given):
         given = given()
     return Resolved(_checked(given, f"The store of {owner}"), "")
+
+
+@sensitive_variables()  # Django's frames contain the options
+def _aliased(alias: str, subject: str) -> Resolved:
+    return Resolved(_checked(storages[alias], subject), alias)
 
 
 def _checked(storage: object, subject: str) -> DeliveryStoreMixin:

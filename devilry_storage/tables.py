@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .db.clock import DatabaseNow
 from .db.indexes import PrefixIndex
-from .registry import FileModel, label, sharing
+from .registry import FileModel, configured_stores, label, sharing
 from .resolving import resolve
 from .schema import declaring_model
 
@@ -66,14 +66,19 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     def naming(self: T, model: FileModel, names: Iterable[str]) -> T:
         """Return those with these names in the model's store, in any state.
 
-        Tombstones of the model under an alias that its store had before are included. So are
-        those of all models that use the same store without an alias.
+        Only tombstones of other stores of this site are left out: the model of a deleted file may
+        have been renamed or removed since, and the alias of its store, too.
         """
-        store, alias = resolve(model)
-        others = [] if alias else sharing(declaring_model(model), store, strict=False)
-        aliases = [alias or label(model), *map(label, others)]
+        store = resolve(model).store
+        own = [label(other) for other in sharing(declaring_model(model), store, strict=False)]
+        elsewhere = {
+            other.alias or label(user)
+            for other in configured_stores()
+            for user in other.models
+            if other.store is not store
+        }
         naming: T = self.filter(
-            models.Q(alias__in=aliases) | models.Q(model=label(model)), name__in=list(names)
+            models.Q(model__in=own) | ~models.Q(alias__in=elsewhere), name__in=list(names)
         )
         return naming
 

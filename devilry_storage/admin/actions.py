@@ -108,7 +108,10 @@ class DeliveryActions(StoreAdmin):
             logger.exception("Cannot create an archive of the selected deliveries.")
             self.message_user(request, f"{reason(exception)}.", messages.ERROR)
             return None
-        return archive_response(request, lambda: archive, f"{self.opts.verbose_name_plural}.zip")
+        filename = f"{self.opts.verbose_name_plural}.zip"
+        pks = ",".join(map(str, queryset.order_by("pk").values_list("pk", flat=True)))
+        contents = f"{self.opts.label_lower}:{pks}"
+        return archive_response(request, lambda: archive, filename, contents)
 
     @admin.action(
         permissions=["view"],
@@ -217,7 +220,7 @@ class DeliveryActions(StoreAdmin):
             except DeliveryStateError as exception:
                 errors.append(str(exception))
             except Exception as exception:
-                logger.exception("%s failed for delivery %s.", request.path, delivery.pk)
+                logger.exception("%r failed for delivery %r.", request.path, delivery.pk)
                 errors.append(f"{delivery}: {reason(exception)}.")
             else:
                 succeeded += 1

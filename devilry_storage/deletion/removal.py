@@ -115,7 +115,7 @@ def _problem(row: Any, rows: models.QuerySet[Any], store: DeliveryStoreMixin) ->
     """Return what is wrong with the file of a row, or ``""``, and whether it is missing."""
     name = row.content.name
     is_missing = False
-    subject = f"the file {name!r} of {row._meta.label} '{row.pk}'"
+    subject = f"the file {name!r} of {row._meta.label} {str(row.pk)!r}"
     try:
         size = store.size(name)
     except FileNotFoundError:
@@ -352,7 +352,7 @@ def _remove_committed(model: FileModel, files: dict[str, int | None], using: str
     except OSError as exception:
         reason = str(exception)
     if reason:
-        logger.error("No bytes were removed after the delete: %s.", reason)
+        logger.error("No bytes were removed after the delete: %r.", reason)
         return
     tombstones = Tombstone.objects.using(using).filter(
         alias=store_label(model), name__in=list(files)
@@ -361,4 +361,4 @@ def _remove_committed(model: FileModel, files: dict[str, int | None], using: str
         return
     for event in remove(model, list(tombstones.removals()), using, compared=compared):
         if event.result is not Result.REMOVED:
-            logger.error("%s is %s: %s", event.tombstone, event.result, event.reason)
+            logger.error("%r is %s: %r", str(event.tombstone), event.result, event.reason)

@@ -35,7 +35,12 @@ from devilry_storage.checks import settings as setting_checks
 from devilry_storage.checks import stores as store_checks
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.fields import DeliveryFileField
-from devilry_storage.models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet
+from devilry_storage.models import (
+    AbstractDelivery,
+    AbstractFileMeta,
+    DeliveryQuerySet,
+    FileMetaQuerySet,
+)
 from devilry_storage.registry import file_models
 from devilry_storage.storages import (
     DeliveryStoreMixin,
@@ -48,7 +53,7 @@ from devilry_storage.storages.protocols import FLAGS
 
 from ..harness.managers import ChildManager, set_manager
 from ..slow.database_racing import isolation_level
-from ..testapp.models import Attachment, Course, MarkedFile, Page
+from ..testapp.models import Attachment, Course, MarkedFile, Page, ProxyFile
 
 HIER = "devilry_storage.storages.FsHierDeliveryStore"
 FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
@@ -585,6 +590,74 @@ def test_managers_that_hide_rows_or_lack_methods_are_reported(
             messages = manager_checks.check_managers()
             assert [message.id for message in messages] == expected
             assert all(model._meta.label in message.msg for message in messages)
+
+
+def test_visible_to_of_proxy_or_child_alone_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, subtests: Any
+) -> None:
+    """E034: views that start from the parent never ask it."""
+
+    class Strict(FileMetaQuerySet):
+        def visible_to(self, user: Any) -> Any:
+            return super().visible_to(user).none()
+
+    class Similar(Strict):
+        """Has the same rule."""
+
+    class StrictManager(models.Manager.from_queryset(FileMetaQuerySet)):  # type: ignore[misc]
+        def visible_to(self, user: Any) -> Any:
+            return super().visible_to(user).none()
+
+    strict, plain = models.Manager.from_queryset(Strict), models.Manager
+    similar = models.Manager.from_queryset(Similar)
+    default = models.Manager.from_queryset(FileMetaQuerySet)
+    cases: list[tuple[type[models.Model], Any, Any, bool]] = [
+        (MarkedFile, default, strict, True),
+        (MarkedFile, plain, strict, True),
+        (MarkedFile, default, StrictManager, True),
+        (MarkedFile, strict, strict, False),
+        (MarkedFile, strict, similar, False),
+        (MarkedFile, strict, default, False),
+        (MarkedFile, default, plain, False),
+        (ProxyFile, default, strict, True),
+        (ProxyFile, default, StrictManager, True),
+        (ProxyFile, strict, similar, False),
+    ]
+    for model, of_parent, of_child, expected in cases:
+        with subtests.test(model=model), monkeypatch.context() as patched:
+            # A child has the manager of its parent, unless it has one of its own.
+            for child in (MarkedFile, ProxyFile):
+                set_manager(patched, child, of_parent(), "default_manager")
+            set_manager(patched, FileMeta, of_parent(), "default_manager")
+            set_manager(patched, model, of_child(), "default_manager")
+            found = [
+                each
+                for each in manager_checks.check_managers()
+                if each.id == "devilry_storage.E034"
+            ]
+            assert [each.obj for each in found] == [model] * expected
+            assert all("devilry_deliveries.FileMeta" in str(each.hint) for each in found)
+
+
+@pytest.mark.parametrize("proxy", [True, False])
+def test_visible_to_of_child_of_deliveries_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, proxy: bool
+) -> None:
+    """E034: archives of the parent contain the child's rows."""
+
+    class Strict(DeliveryQuerySet):
+        def visible_to(self, user: Any) -> Any:
+            return super().visible_to(user).none()
+
+    with isolate_apps("devilry_storage") as isolated:
+        meta = type("Meta", (), {"app_label": "devilry_storage", "proxy": proxy})
+        objects = Strict.as_manager()
+        names = {"__module__": __name__, "Meta": meta, "objects": objects}
+        type("Exam", (Delivery,), names)
+        monkeypatch.setattr(manager_checks, "apps", isolated)
+        message = _only(manager_checks.check_managers())
+    assert message.id == "devilry_storage.E034"
+    assert "devilry_deliveries.Delivery" in str(message.hint)
 
 
 def test_field_outside_of_filemeta_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,3 +232,19 @@ def test_settings_of_the_page_pass_the_checks(fragment: Block, tmp_path: Path) -
         ]
     # Models of the test project share the store that a page configures for one model.
     assert [message for message in found if message.id != "devilry_storage.E021"] == []
+
+
+def test_snippets_of_stores_on_disk_set_modes() -> None:
+    """Without them every user of the machine can read what is delivered."""
+    snippet = re.compile(r'"BACKEND": "[\w.]+\.Fs\w+",\s+"OPTIONS": {([^}]+)}')
+    texts = {page.name: page.read_text() for page in (README, *DOCS.glob("*.rst"))}
+    found = {
+        (name, options)
+        for name, text in {**texts, "hint of a check": resolving.REMEDY}.items()
+        for options in snippet.findall(text)
+        if "base_url" not in options  # public files
+    }
+    assert len(found) >= 7
+    for name, options in found:
+        for option in ('"file_permissions_mode": 0o640', '"directory_permissions_mode": 0o750'):
+            assert option in options, name

@@ -637,6 +637,72 @@ GUARDS: list[Guard] = [
     ),
     # -- Admin: permissions --
     Guard(
+        "admin/base.py",
+        "        return may_view(request.user, self.model)\n",
+        "        return super().has_view_permission(request, obj)  # type: ignore[misc]\n",
+        (
+            f"{_PERMISSIONS}::test_change_permission_does_not_show_files",
+            "tests/test_who_gets_what.py::test_users_get_the_results_of_the_table[editor]",
+        ),
+    ),
+    Guard(
+        "admin/deliveries.py",
+        "            kept = (*kept, GROUP)",
+        "            pass",
+        (
+            f"{_PERMISSIONS}::test_group_of_a_delivery_is_changed_by_viewers_of_files_only",
+            "tests/test_who_gets_what.py::test_changes_need_permission_post_and_csrf_token[editor]",
+        ),
+    ),
+    Guard(
+        "deliveries/admin.py",
+        "() if may_view(request.user, FileMeta) else",
+        "() if True else",
+        (f"{_PERMISSIONS}::test_group_of_a_delivery_is_changed_by_viewers_of_files_only",),
+    ),
+    Guard(
+        "admin/deliveries.py",
+        'if request.method == "POST" and may_write and is_atomic',
+        'if request.method == "POST" and is_atomic',
+        (f"{_PERMISSIONS}::test_row_is_locked_only_for_users_who_may_change_it",),
+    ),
+    Guard(
+        "admin/base.py",
+        "widget.viewable = rows if allowed else rows.none()",
+        "widget.viewable = rows",
+        (f"{_LISTS}::test_add_forms_show_names_of_viewable_rows_only",),
+    ),
+    Guard(
+        "admin/forms.py",
+        'if option["value"] not in {"", *shown}:',
+        "if False:",
+        (f"{_LISTS}::test_add_forms_show_names_of_viewable_rows_only",),
+    ),
+    Guard(
+        "admin/forms.py",
+        'if is_viewable else ("", "")',
+        'if True else ("", "")',
+        (f"{_LISTS}::test_add_forms_show_names_of_viewable_rows_only",),
+    ),
+    Guard(
+        "admin/forms.py",
+        "            field_of_group.label_from_instance = lambda row: str(row.pk)\n",
+        "            pass\n",
+        (f"{_ACTIONS}::test_copy_without_permission_to_view_groups_needs_an_id",),
+    ),
+    Guard(
+        "admin/changelists.py",
+        "if disallowed := found[2].keys() - allowed:",
+        "if disallowed := set():",
+        (f"{_LISTS}::test_lookups_other_than_those_of_filters_are_refused",),
+    ),
+    Guard(
+        "checks/managers.py",
+        "if is_asked and rule not in",
+        "if False and rule not in",
+        ("tests/checks/test_checks.py::test_visible_to_of_proxy_or_child_alone_is_an_error",),
+    ),
+    Guard(
         "admin/actions.py",
         '        permissions=["change"], description=gettext_lazy("Finish',
         '        permissions=["view"], description=gettext_lazy("Finish',

@@ -40,6 +40,7 @@ S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
 S3_REQUESTS = "tests/storages/s3/test_s3_requests.py::"
 S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
 S3_ODD = f"{S3_RESPONSES}test_odd_response_is_handled_or_an_error"
+S3_FRAMES = "tests/storages/s3/test_s3_frames.py::"
 S3_SECRETS = "tests/storages/s3/test_s3_secrets.py::"
 S3_UPLOADS = "tests/storages/s3/test_s3_uploads.py::"
 TENANTS = "tests/storages/test_tenants.py::"
@@ -1377,11 +1378,34 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
+        "storages/s3/storage.py",
+        "return sha256(repr(values).encode()).hexdigest()",
+        "return repr(values)",
+        (f"{S3_FRAMES}test_failed_requests_show_no_secret",),
+    ),
+    Guard(
         "storages/s3/bucket.py",
-        "    connection: Hashable = field(repr=False)",
-        "    connection: Hashable = field()",
-        (f"{S3_SECRETS}test_using_a_store_exposes_no_secret",),
-        needs=("servers",),
+        "    @sensitive_variables()\n    def call(",
+        "    def call(",
+        (f"{S3_FRAMES}test_failed_requests_show_no_secret",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "    @sensitive_variables()\n    def __init__(",
+        "    def __init__(",
+        (f"{S3_FRAMES}test_failed_store_shows_no_secret",),
+    ),
+    Guard(
+        "resolving.py",
+        "@sensitive_variables()  # Django's frames contain the options\n",
+        "",
+        (f"{S3_FRAMES}test_wrong_options_show_no_secret",),
+    ),
+    Guard(
+        "serving/responses.py",
+        "@sensitive_variables()\ndef _redirect(",
+        "def _redirect(",
+        (f"{S3_FRAMES}test_failed_redirect_does_not_show_its_url",),
     ),
     Guard(
         "storages/s3/bucket.py",

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from django.core.files import File
 from django.core.signals import setting_changed
+from django.views.decorators.debug import sensitive_variables
 
 from ..._compat import batched
 from ...exceptions import NoURL, StoreFailure
@@ -76,6 +77,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     secret_options = NOT_IN_MIGRATIONS
 
+    @sensitive_variables()
     def __init__(
         self,
         *,
