@@ -83,7 +83,9 @@ def _note(found: MarkedStore, site: Site) -> Site:
         note_site(found.own, site.digest, now)
     except OSError as exception:
         # The removal goes on: it may be what frees space on a full disk.
-        logger.warning("%s cannot record that this site removes files: %s", found.name, exception)
+        logger.warning(
+            "%s cannot record that this site removes files: %r", found.name, str(exception)
+        )
     return site._replace(removed=now)
 
 

@@ -18,6 +18,7 @@ from django.http import (
     HttpResponseRedirect,
 )
 from django.utils.cache import patch_vary_headers
+from django.views.decorators.debug import sensitive_variables
 
 from .. import rfc9110
 from ..conf import PDF, conf, way_of
@@ -149,6 +150,7 @@ class _SecretRedirect(HttpResponseRedirect):
         return f"<{type(self).__name__} status_code={self.status_code}>"
 
 
+@sensitive_variables()
 def _redirect(file: File) -> HttpResponseBase:
     """Redirect the client to a signed URL of the store, which expires after some seconds.
 

@@ -226,10 +226,10 @@ class Staged:
             step()
         except OSError as exception:
             logger.warning(
-                "Temp file %r in %r could not be removed: %s",
+                "Temp file %r in %r could not be removed: %r",
                 self._name,
                 self._tree.root,
-                exception,
+                str(exception),
             )
 
     def _close_file(self) -> None:

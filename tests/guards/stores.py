@@ -41,6 +41,7 @@ S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
 S3_REQUESTS = "tests/storages/s3/test_s3_requests.py::"
 S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
 S3_ODD = f"{S3_RESPONSES}test_odd_response_is_handled_or_an_error"
+S3_FRAMES = "tests/storages/s3/test_s3_frames.py::"
 S3_SECRETS = "tests/storages/s3/test_s3_secrets.py::"
 S3_UPLOADS = "tests/storages/s3/test_s3_uploads.py::"
 TENANTS = "tests/storages/test_tenants.py::"
@@ -1127,13 +1128,13 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "checks/stores.py",
-        "        messages += _modes(model, store)\n",
+        "            messages += _modes(model, store)\n",
         "",
         (f"{CHECKS}test_world_readable_modes_are_a_warning_in_production",),
     ),
     Guard(
         "checks/stores.py",
-        "        messages += _open_temps(model, store)\n",
+        "            messages += _open_temps(model, store)\n",
         "",
         (f"{CHECKS}test_open_folder_of_temp_files_is_a_warning_in_production",),
     ),
@@ -1363,11 +1364,34 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
+        "storages/s3/storage.py",
+        "return sha256(repr(values).encode()).hexdigest()",
+        "return repr(values)",
+        (f"{S3_FRAMES}test_failed_requests_show_no_secret",),
+    ),
+    Guard(
         "storages/s3/bucket.py",
-        "    connection: Hashable = field(repr=False)",
-        "    connection: Hashable = field()",
-        (f"{S3_SECRETS}test_using_a_store_exposes_no_secret",),
-        needs=("servers",),
+        "    @sensitive_variables()\n    def call(",
+        "    def call(",
+        (f"{S3_FRAMES}test_failed_requests_show_no_secret",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "    @sensitive_variables()\n    def __init__(",
+        "    def __init__(",
+        (f"{S3_FRAMES}test_failed_store_shows_no_secret",),
+    ),
+    Guard(
+        "resolving.py",
+        "@sensitive_variables()  # Django's frames contain the options\n",
+        "",
+        (f"{S3_FRAMES}test_wrong_options_show_no_secret",),
+    ),
+    Guard(
+        "serving/responses.py",
+        "@sensitive_variables()\ndef _redirect(",
+        "def _redirect(",
+        (f"{S3_FRAMES}test_failed_redirect_does_not_show_its_url",),
     ),
     Guard(
         "storages/s3/bucket.py",

@@ -13,6 +13,7 @@ from weakref import WeakSet
 from django.core.files import File
 from django.core.signals import setting_changed
 from django.template.defaultfilters import filesizeformat
+from django.views.decorators.debug import sensitive_variables
 
 from ..._compat import batched
 from ...exceptions import NoURL, StoreFailure
@@ -74,6 +75,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     secret_options = NOT_IN_MIGRATIONS
 
+    @sensitive_variables()
     def __init__(
         self,
         *,
