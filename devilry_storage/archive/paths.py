@@ -20,6 +20,9 @@ _DEVICE = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ .]*(\..*)?", re.IGNORECASE
 )
 
+#: Ending of the names of damaged files. No other name has it.
+DAMAGED = ".DAMAGED"
+
 #: Maximum bytes (UTF-8) of the name of a folder and of a file. Together with the number of a
 #: delivery they are below the maximum of 260 characters for paths on Windows.
 FOLDER_BYTES = 70
@@ -34,6 +37,8 @@ def clean(name: str, limit: int, default: str) -> str:
     text = unicodedata.normalize("NFC", without_unseen(name))
     text = _FORBIDDEN.sub("_", "".join(map(_unambiguous, text)))
     text = _shortened(_END.sub("", text.strip()), limit) or default
+    if _folded(text).endswith(DAMAGED.casefold()):
+        text = f"{text}_"
     return f"_{text}" if _DEVICE.fullmatch(unicodedata.normalize("NFKC", text)) else text
 
 

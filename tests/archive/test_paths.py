@@ -30,6 +30,8 @@ CLEANED = [
     ("\uff23\uff2f\uff2e", "_\uff23\uff2f\uff2e"),
     ("con\uff0etxt", "_con.txt"),
     ("Šimon ß é.txt", "Šimon ß é.txt"),
+    ("a.Damaged", "a.Damaged_"),
+    ("a\uff0e\uff24\uff21\uff2d\uff21\uff27\uff25\uff24", "a.ＤＡＭＡＧＥＤ_"),
 ]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from devilry_storage.archive import of_folder
 from devilry_storage.storages import FsHierDeliveryStore
-from tests.harness.machine import PROC, UNZIPPERS, need
+from tests.harness.machine import PROC, UNPACKING, need
 from tests.harness.proofs import count, report
 
 from . import archive_child
@@ -59,7 +59,7 @@ def _sha256(data: bytes) -> str:
 
 def test_archive_of_70000_members_is_valid_and_takes_little_memory(tmp_path: Path) -> None:
     """More than the 65,535 members of the original format; every checksum matches."""
-    need(PROC, UNZIPPERS)
+    need(PROC, UNPACKING)
     deliveries = 70
     child(tmp_path, "prepare", deliveries, 1000)
     _, _, baseline = child(tmp_path, "one")
@@ -81,7 +81,7 @@ def test_archive_of_70000_members_is_valid_and_takes_little_memory(tmp_path: Pat
 
 def test_archive_with_a_member_over_4_gib_is_valid(tmp_path: Path) -> None:
     """The member and the one after it need the Zip64 extensions; its checksum is computed."""
-    need(UNZIPPERS)
+    need(UNPACKING)
     size = count(4, ci=2) * GIBIBYTE + 12345
     store = FsHierDeliveryStore(location=str(tmp_path / "store"))
     (tmp_path / "store" / "0").mkdir(parents=True)
