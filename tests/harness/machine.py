@@ -180,10 +180,13 @@ UNPACKING = Component(
     "install Debian's packages libarchive-tools, p7zip-full and unzip.",
     ("bsdtar", "unzip", "7z"),
 )
+JAVA = Component(
+    "Java", lambda: True, "install Debian's package openjdk-17-jdk-headless.", ("java", "javac")
+)
 PROC = Component("/proc", lambda: LINUX, "run the tests on Linux.")
 COMPONENTS = (
     *(LOOP_MOUNTS, PTRACE, MOUNTS, DEVICES, ROOT, PROC),
-    *(CHROMIUM, NGINX, APACHE, UNPACKING),
+    *(CHROMIUM, NGINX, APACHE, UNPACKING, JAVA),
 )
 
 
