@@ -10,7 +10,7 @@ from typing import NamedTuple
 #: gets eight bytes longer is sent without it.
 SPARE = struct.pack("<4H", 0xA220, 4, 0xA028, 0)
 
-# Larger numbers are in Zip64 records.
+# These and larger numbers are in Zip64 records.
 _LIMIT, _COUNT_LIMIT = 0xFFFFFFFF, 0xFFFF
 _MADE_BY = 3 << 8 | 45  # Unix, version 4.5
 _STREAMED, _UTF_8 = 0x0008, 0x0800  # flags, section 4.4.4
@@ -49,7 +49,7 @@ class ZipEntry(NamedTuple):
 
     def central_header(self, position: int) -> bytes:
         """Return the entry in the central directory for a member that starts at ``position``."""
-        large = [number for number in (self.size, self.packed_size, position) if number > _LIMIT]
+        large = [number for number in (self.size, self.packed_size, position) if number >= _LIMIT]
         extra = self.extra
         if large:
             extra += struct.pack(f"<2H{len(large)}Q", 1, 8 * len(large), *large)
@@ -73,7 +73,7 @@ class ZipEntry(NamedTuple):
 def end_records(count: int, size: int, position: int) -> bytes:
     """Return the records behind a central directory with the given size and position."""
     records = b""
-    if count > _COUNT_LIMIT or max(size, position) > _LIMIT:
+    if count >= _COUNT_LIMIT or max(size, position) >= _LIMIT:
         numbers = (44, _MADE_BY, 45, 0, 0, count, count, size, position)
         records += struct.pack("<4sQ2H2L4Q", b"PK\6\6", *numbers)
         records += struct.pack("<4sLQL", b"PK\6\7", 0, position + size, 1)
