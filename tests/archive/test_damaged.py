@@ -141,7 +141,7 @@ def test_file_without_checksum_is_compared_by_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sha256", ["x", "é" * 64, "0" * 63, "0" * 65])
-def test_invalid_recorded_checksum_is_a_damage(sha256: str, tmp_path: Path) -> None:
+def test_invalid_recorded_checksum_means_damaged(sha256: str, tmp_path: Path) -> None:
     """It does not change the length."""
     site = Site(tmp_path, {"a": 10, "b": 10})
     site.members[0] = site.members[0]._replace(sha256=sha256)
@@ -178,7 +178,7 @@ def test_report_is_in_the_language_of_the_request(
 
 @pytest.mark.parametrize("parallel_reads", [1, 4])
 def test_unavailable_store_breaks_the_archive(parallel_reads: int, tmp_path: Path) -> None:
-    """An outage is no damage of the files: the client must try again."""
+    """An outage does not damage files: the client must try again."""
     site = Site(tmp_path, {"a": 10, "b": 10, "c": LARGE}, parallel_reads=parallel_reads)
     for path in ("b", "c"):
         failing(site.store, {site.name_of(path): (0, StoreUnavailable("no response"))})

@@ -632,7 +632,7 @@ GUARDS: list[Guard] = [
         "archive/zipping.py",
         "if _SHA256.fullmatch(sha256.lower())",
         "if sha256",
-        (f"{_DAMAGED}::test_invalid_recorded_checksum_is_a_damage",),
+        (f"{_DAMAGED}::test_invalid_recorded_checksum_means_damaged",),
     ),
     Guard(
         "archive/zipping.py",
