@@ -45,7 +45,7 @@ from ..schema import declaring_model, delivery_field
 from ..signals import file_stored, send_after_commit
 from ..storages.content import last_chunks, opened, shown
 from ..storages.free_names import not_about_names
-from ..storages.protocols import require_ids
+from ..storages.protocols import checked_ids
 from .delivery import AbstractDelivery
 from .querysets import VisibleQuerySet
 
@@ -519,7 +519,7 @@ class AbstractFileMeta(models.Model):
         """
         check_writing(type(self), using)
         store = store_for(self)
-        key = store.layout.key(*require_ids(self.key_ids(), self))
+        key = store.layout.key(*checked_ids(self))
         fresh = fresh or self.is_buried(key, using)
         open_writer = partial(
             store.writer,
