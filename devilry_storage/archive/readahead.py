@@ -29,10 +29,8 @@ class Content:
 
     def __init__(self, store: DeliveryStoreMixin, member: Member) -> None:
         self.member = member
-        self.fault = ""
         self.sha256 = member.sha256.lower()
-        self.crc = 0
-        self.data = b""
+        self.fault, self.data, self.crc = "", b"", 0
         self._store = store
 
     def read(self) -> Content:

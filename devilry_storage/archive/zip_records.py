@@ -10,14 +10,12 @@ from typing import NamedTuple
 #: gets eight bytes longer is sent without it.
 SPARE = struct.pack("<4H", 0xA220, 4, 0xA028, 0)
 
-# These and larger numbers are in Zip64 records.
-_LIMIT, _COUNT_LIMIT = 0xFFFFFFFF, 0xFFFF
+_LIMIT, _COUNT_LIMIT = 0xFFFFFFFF, 0xFFFF  # these and larger numbers are in Zip64 records
 _MADE_BY = 3 << 8 | 45  # Unix, version 4.5
 _STREAMED, _UTF_8 = 0x0008, 0x0800  # flags, section 4.4.4
 _STORED, _DEFLATED = 0, 8  # methods, section 4.4.5
 
-# Deflate's stored blocks (RFC 1951, section 3.2.4).
-_BLOCK_SIZE = 0xFFFF
+_BLOCK_SIZE = 0xFFFF  # of deflate's stored blocks (RFC 1951, section 3.2.4)
 _EMPTY_BLOCK, _LAST_BLOCK = b"\0\0\0\xff\xff", b"\1\0\0\xff\xff"
 
 

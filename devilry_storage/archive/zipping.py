@@ -71,8 +71,7 @@ class Archive:
         self, store: DeliveryStoreMixin, members: Iterable[Member], missing: Iterable[Member] = ()
     ) -> None:
         self._store = store
-        self._members = deque(members)
-        self._missing = list(missing)
+        self._members, self._missing = deque(members), list(missing)
         self.missing = [member.path for member in self._missing]
         self.damaged: list[str] = []
         self._is_verified = all(member.sha256 for member in self._members)
