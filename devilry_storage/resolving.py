@@ -74,7 +74,7 @@ def resolve(model: type[models.Model] | models.Model) -> Resolved:
         if given is not None:
             return _given(given, owner)
     if ALIAS in storages.backends:
-        return _aliased(ALIAS, f'STORAGES["{ALIAS}"]')
+        return Resolved(_checked(storages[ALIAS], f'STORAGES["{ALIAS}"]'), ALIAS)
     if backend := conf.delivery_store_backend:
         return Resolved(_checked(_backend(backend), f"DELIVERY_STORE_BACKEND {backend!r}"), "")
     if isinstance(store := storages["default"], DeliveryStoreMixin):
@@ -105,14 +105,10 @@ def _current(field: Any) -> Any:
 
 def _given(given: Any, owner: str) -> Resolved:
     if isinstance(given, str):
-        return _aliased(given, f"The store {given!r} of {owner}")
+        return Resolved(_checked(storages[given], f"The store {given!r} of {owner}"), given)
     if callable(given):
         given = given()
     return Resolved(_checked(given, f"The store of {owner}"), "")
-
-
-def _aliased(alias: str, subject: str) -> Resolved:
-    return Resolved(_checked(storages[alias], subject), alias)
 
 
 def _checked(storage: object, subject: str) -> DeliveryStoreMixin:

@@ -26,7 +26,7 @@ from .registry import FileModel, labelled, store_label
 from .resolving import store_for
 from .signals import file_stored, send_after_commit
 from .storages.base import DeliveryStoreMixin
-from .tables.tombstone import Tombstone, TombstoneState
+from .tables import Tombstone, TombstoneState
 
 
 def restore(tombstone: Tombstone) -> Any:

@@ -41,8 +41,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _has_perm(self, request: HttpRequest, codename: str) -> bool:
         """Return whether the user has a permission of the model's app."""
-        allowed: bool = request.user.has_perm(f"{self.opts.app_label}.{codename}")
-        return allowed
+        return request.user.has_perm(f"{self.opts.app_label}.{codename}")
 
 
 class StoreAdmin(PrefixSearchAdmin):

@@ -12,8 +12,7 @@ from django.db.models.query import ModelIterable
 
 from ..models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet
 from ..registry import file_models
-from ..schema import DELIVERY, GROUP, delivery_model, foreign_key
-from . import ids
+from ..schema import DELIVERY, GROUP, foreign_key, related_model
 
 
 @register("devilry_storage")
@@ -36,7 +35,7 @@ def _hidden_rows() -> Iterator[CheckMessage]:
                     "manager instead."
                 ),
                 obj=model,
-                id=ids.HIDING_MANAGER,
+                id="devilry_storage.E029",
             )
 
 
@@ -58,7 +57,7 @@ def _mixed_cascades() -> Iterator[CheckMessage]:
                         "of plain instances, such as sub_objs.non_polymorphic()."
                     ),
                     obj=field,
-                    id=ids.MIXED_CASCADE,
+                    id="devilry_storage.W031",
                 )
 
 
@@ -67,7 +66,7 @@ def _models() -> list[type[models.Model]]:
     related = {
         other
         for model in file_models()
-        for other in (delivery_model(model), *model._meta.get_parent_list())
+        for other in (related_model(model, DELIVERY), *model._meta.get_parent_list())
     }
     return [
         model
@@ -91,5 +90,5 @@ def _missing_methods() -> Iterator[CheckMessage]:
                     "class of another package can be combined with FileMetaQuerySet."
                 ),
                 obj=model,
-                id=ids.PLAIN_MANAGER,
+                id="devilry_storage.W033",
             )

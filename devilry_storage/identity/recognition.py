@@ -10,7 +10,7 @@ from ..db.rows import stored_rows
 from ..db.transactions import has_transaction
 from ..exceptions import StoreFailure, StoreNotRecognised
 from ..registry import sharing
-from ..tables.store_mark import StoreMark
+from ..tables import StoreMark
 from .marks import Mark, create_mark, create_site, read_mark
 from .sites import digests
 from .stores import MarkedStore

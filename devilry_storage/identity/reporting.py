@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ..exceptions import StoreNotRecognised
 from ..registry import FileModel
-from ..tables.store_mark import StoreMark
+from ..tables import StoreMark
 from .marks import Mark, Site, read_sites
 from .permission import permit
 from .recognition import newest_files, read_identity, settle

@@ -29,7 +29,7 @@ from ..archive.entries import local_date
 from ..archive.paths import FILE_BYTES, clean
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
-from ..schema import group_model
+from ..schema import GROUP, related_model
 from ..serving import Body, protect, record_access, streamed
 from .base import LARGEST_ID, RowView
 
@@ -132,7 +132,7 @@ class _GroupedArchiveView(_ArchiveView):
 
     def get_model(self) -> type[Model]:
         model = super().get_model()
-        if group_model(model) is None:
+        if related_model(model, GROUP) is None:
             raise Http404("No such row.")
         return model
 

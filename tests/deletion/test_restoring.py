@@ -22,7 +22,7 @@ from devilry_storage.fields import StoredName
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore, take_back
-from devilry_storage.tables.tombstone import TombstoneState
+from devilry_storage.tables import TombstoneState
 from devilry_storage.testing import override_deliverystore
 
 from ..harness.users import make_user

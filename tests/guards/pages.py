@@ -803,25 +803,25 @@ GUARDS: list[Guard] = [
         (f"{_RESTORING}::test_removed_file_is_no_longer_shown",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "return self.state in {TombstoneState.DELETED, TombstoneState.ORPHAN}",
         "return True",
         (f"{_RESTORING}::test_restore_button_depends_on_the_state",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "return self.state in {TombstoneState.DELETED, TombstoneState.ORPHAN}",
         "return self.state is TombstoneState.DELETED",
         (f"{_RESTORING}::test_restore_button_depends_on_the_state[orphan]",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "        if self.claimed is not None:\n",
         "        if self.rows and self.claimed is not None:\n",
         (f"{_RESTORING}::test_claimed_unrecorded_file_is_shown_as_being_removed",),
     ),
     Guard(
-        "tables/tombstone.py",
+        "tables.py",
         "is_orphan = self.file_id is None and self.delivery_id is None",
         "is_orphan = True",
         (f"{_RESTORING}::test_restore_button_depends_on_the_state[restored]",),
@@ -1271,15 +1271,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/store_browser.py",
-        '        if request.method not in {"GET", "HEAD"}:\n'
-        '            return HttpResponseNotAllowed(["GET", "HEAD"])\n',
-        "",
+        "    @method_decorator(require_safe)\n    def file_view",
+        "    def file_view",
         (f"{_STORES}::test_files_with_rows_are_not_sent",),
     ),
     Guard(
         "admin/store_browser.py",
-        "        if name and not is_name(name):\n",
-        "        if name and len(name) > MAX_NAME_LENGTH:\n",
+        "        if not is_name(name) and (name or required):\n",
+        "        if len(name) > MAX_NAME_LENGTH:\n",
         (f"{_STORES}::test_hostile_urls_reveal_nothing",),
     ),
     Guard(

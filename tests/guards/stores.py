@@ -1108,13 +1108,13 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "checks/stores.py",
-        "        messages += _modes(model, store)\n",
+        "            messages += _modes(model, store)\n",
         "",
         (f"{CHECKS}test_world_readable_modes_are_a_warning_in_production",),
     ),
     Guard(
         "checks/stores.py",
-        "        messages += _open_temps(model, store)\n",
+        "            messages += _open_temps(model, store)\n",
         "",
         (f"{CHECKS}test_open_folder_of_temp_files_is_a_warning_in_production",),
     ),
