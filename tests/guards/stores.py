@@ -27,6 +27,7 @@ PAGING = "tests/storages/test_paging.py::"
 POOLS = "tests/storages/test_pools.py::"
 PURGE = "tests/deletion/test_purge.py::"
 PURGE_S3 = "tests/deletion/test_purge_s3.py::"
+S3_CHECKSUMS = "tests/storages/s3/test_s3_checksums.py::"
 S3_CLIENTS = "tests/storages/s3/test_s3_clients.py::"
 S3_CONDITIONS = "tests/storages/s3/test_s3_conditions.py::"
 S3_SEAWEEDFS = "tests/conformance/test_conformance_s3.py::TestS3DeliveryStoreOnSeaweedFS::"
@@ -677,6 +678,30 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
+        "_without_batches.add(server)",
+        "pass",
+        (f"{S3_DELETE_MANY}test_server_without_batches_deletes_one_by_one",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        'exception.code != "MalformedXML" and len(failures) < len(names)',
+        "True",
+        (
+            f"{S3_DELETE_MANY}test_malformed_batch_is_deleted_one_by_one_but_the_next_is_not",
+            f"{S3_DELETE_MANY}test_refusal_is_forgotten_if_nothing_can_be_deleted",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
+        "status in _UNSUPPORTED and code not in _ABOUT_THE_BUCKET",
+        "True",
+        (f"{S3_DELETE_MANY}test_other_error_is_reported_and_forgotten",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
         "        failures = self._check_sizes(sizes or {})\n",
         "        failures: dict[str, Exception] = {}\n",
         (f"{S3_SEAWEEDFS}test_delete_many_keeps_files_of_other_sizes",),
@@ -691,8 +716,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "            except (OSError, ValueError) as exception:\n                failures[name]",
-        "            except WrongSize as exception:\n                failures[name]",
+        "self._refuse_other_size(name, size)\n            except (OSError, ValueError) as",
+        "self._refuse_other_size(name, size)\n            except WrongSize as",
         (f"{S3_DELETE_MANY}test_file_of_unknown_size_is_kept",),
         needs=("servers",),
     ),
@@ -1272,7 +1297,7 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/writing.py",
+        "storages/s3/checksums.py",
         '"ChecksumAlgorithm": "SHA256", ',
         "",
         (f"{S3_ENCRYPTION}test_bucket_with_object_lock_accepts_uploads",),
@@ -1286,7 +1311,7 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/writing.py",
+        "storages/s3/checksums.py",
         '"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _base64(sha256)',
         "",
         (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
@@ -1532,9 +1557,9 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/reading.py",
-        'self._request(ChecksumMode="ENABLED")',
-        "self._request()",
+        "storages/s3/checksums.py",
+        'if "Range" in params:',
+        "if True:",
         (f"{S3_REPEATS}test_download_damaged_in_transit_is_an_error",),
         needs=("servers",),
     ),
@@ -1660,12 +1685,48 @@ GUARDS: list[Guard] = [
         (f"{INFO}test_probe_leaves_no_listed_file",),
         needs=("servers",),
     ),
-    # -- storages/s3/writing.py --
+    # -- storages/s3/checksums.py --
     Guard(
-        "storages/s3/writing.py",
-        'return {"ContentMD5": _base64(hashlib.md5(data, usedforsecurity=False).digest())}',
-        "return {}",
+        "storages/s3/checksums.py",
+        """    if not _are_new(client):
+        return {"ContentMD5": _md5(data)}
+    # A bucket""",
+        """    if not _are_new(client):
+        return {}
+    # A bucket""",
         (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/checksums.py",
+        """    if not _are_new(client):
+        return {"ContentMD5": _md5(data)}
+    return {""",
+        """    if not _are_new(client):
+        return {}
+    return {""",
+        (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/checksums.py",
+        'client.meta.config.request_checksum_calculation != "when_required"',
+        "True",
+        (f"{S3_CHECKSUMS}test_older_server_gets_no_new_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/checksums.py",
+        'params["context"].pop("checksum", None)',
+        "pass",
+        (f"{S3_CHECKSUMS}test_older_server_gets_no_new_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/checksums.py",
+        'if "Range" in params:',
+        "if False:",
+        (f"{S3_CHECKSUMS}test_each_operation_sends_only_known_headers",),
         needs=("servers",),
     ),
     # -- storages/tree.py --
@@ -1704,9 +1765,9 @@ GUARDS: list[Guard] = [
     # -- storages/s3/store.py --
     Guard(
         "storages/s3/store.py",
-        'if getattr(exception, "code", "") == "MalformedXML":',
-        "if False:",
-        (f"{S3_DELETE_MANY}test_malformed_batch_is_deleted_one_by_one",),
+        "except Unsupported as exception:",
+        "except ZeroDivisionError as exception:",
+        (f"{S3_DELETE_MANY}test_malformed_batch_is_deleted_one_by_one_but_the_next_is_not",),
         needs=("servers",),
     ),
     # -- checks/database.py --

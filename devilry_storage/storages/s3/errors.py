@@ -54,6 +54,10 @@ _UNTRUSTED = {
 # begun the response. botocore changes the status to 500.
 _FINAL = {"NoSuchUpload", "PreconditionFailed"}
 
+# Statuses of requests that a server does not support, with codes such as MissingContentMD5,
+# InvalidArgument, MethodNotAllowed and NotImplemented.
+_UNSUPPORTED = {400, 404, 405, 411, 415, 501}
+
 _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
 
 # Remedies for credentials and signatures that the server rejects.
@@ -81,6 +85,10 @@ _REMEDIES = {
         "stored with an SSE-C key that is not in object_parameters."
     ),
 }
+_CHECKSUMS = (
+    "If the server does not know newer checksums, set AWS_REQUEST_CHECKSUM_CALCULATION and "
+    "AWS_RESPONSE_CHECKSUM_VALIDATION to 'when_required' in the environment."
+)
 _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -116,6 +124,10 @@ class ConditionFailed(StoreFailure):
     """
 
     conflict = False
+
+
+class Unsupported(StoreFailure):
+    """The server does not support the request, or not in this form."""
 
 
 class RangeNotSatisfiable(StoreFailure):
@@ -245,7 +257,11 @@ def _translate_response(
         )
     if is_transient(exception, operation):
         return StoreUnavailable(f"{what} failed {tried}: {reason}. Try again later.")
-    return StoreFailure(f"{what} failed: {reason}. {_REMEDIES.get(code, '')}".rstrip(), code)
+    remedy = _CHECKSUMS if "x-amz-checksum" in reason else _REMEDIES.get(code, "")
+    unsupported = status in _UNSUPPORTED and code not in _ABOUT_THE_BUCKET
+    return (Unsupported if unsupported else StoreFailure)(
+        f"{what} failed: {reason}. {remedy}".rstrip(), code
+    )
 
 
 def _missing_permission(exception: ClientError, operation: str) -> str:

@@ -197,8 +197,6 @@ def client_config(store: Any) -> Config:
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         max_pool_connections=POOL,
-        # The store requests checksums itself, when it reads whole objects.
-        response_checksum_validation="when_required",
         proxies=store.proxies,
     )
     sites: Config = store.client_config
@@ -222,17 +220,13 @@ def client_config(store: Any) -> Config:
     return ours.merge(sites).merge(certain)
 
 
-def transfer(store: Any, config: Config) -> Transfer:
+def transfer(store: Any) -> Transfer:
     """Return the parameters of transfers, from the site's ``transfer_config`` if it has one."""
-    checksums = config.request_checksum_calculation != "when_required"
     sites: TransferConfig = store.transfer_config
     if vars(sites) == vars(TransferConfig(use_threads=sites.use_threads)):
-        return Transfer(
-            concurrency=Transfer.concurrency if sites.use_threads else 1, new_checksums=checksums
-        )
+        return Transfer(concurrency=Transfer.concurrency if sites.use_threads else 1)
     return Transfer(
         threshold=min(sites.multipart_threshold, LARGEST_PUT),
         part_length=sites.multipart_chunksize,
         concurrency=sites.max_concurrency if sites.use_threads else 1,
-        new_checksums=checksums,
     )

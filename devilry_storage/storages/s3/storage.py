@@ -21,6 +21,7 @@ from storages.backends.s3 import S3Storage
 from ...names import RESERVED
 from ...rfc9110 import content_disposition
 from ..reader import Reader
+from . import checksums
 from .bucket import Bucket
 from .options import check_location, check_options, client_config, transfer
 from .reading import RangeReader, Ranges
@@ -60,7 +61,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
             self.file_overwrite = False
         check_options(self, options)
         self.client_config = client_config(self)
-        self.transfer = transfer(self, self.client_config)
+        self.transfer = transfer(self)
         self._remote: tuple[object, Bucket] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -123,6 +124,8 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
                 f"{exception}."
             ) from exception
         client.meta.events.register("provide-client-params.s3.GetObject", _sign_for_the_region)
+        client.meta.events.register_last("before-parameter-build", checksums.not_of_a_range)
+        client.meta.events.register("before-call.s3", checksums.prefer_md5)
         client.meta.events.register("before-parse.s3", check_raw)
         return client
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +14,7 @@ from django.core.files import File
 from django.core.signals import setting_changed
 
 from ..._compat import batched
-from ...exceptions import NoURL, StoreFailure
+from ...exceptions import NoURL, StoreFailure, StoreUnavailable
 from ...layout import Layout
 from ...media_types import media_type
 from ...names import RESERVED, validate_storage_name
@@ -36,7 +36,7 @@ from ..protocols import (
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
-from .errors import deletion_error
+from .errors import Unsupported, deletion_error
 from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
 from .own import BucketObjects
 from .reading import Ranges
@@ -49,6 +49,9 @@ KEYS_OF_A_REQUEST = 1000
 
 #: Characters that are valid in names, but not in the XML of a DeleteObjects request.
 NOT_IN_XML = re.compile("[\ufffe\uffff]")
+
+# Buckets of servers that do not support DeleteObjects, as this process has noticed.
+_without_batches: set[Hashable] = set()
 
 _stores: WeakSet[S3DeliveryStore] = WeakSet()
 
@@ -327,9 +330,21 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                     alone.append(name)
                 else:
                     valid[key] = name
-        failures.update(super().delete_many(alone))
+        failures.update(self._delete_singly(alone))
         for batch in batched(valid, KEYS_OF_A_REQUEST):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
+        return failures
+
+    def _delete_singly(self, names: Iterable[str]) -> dict[str, Exception]:
+        """Delete the files in a request each, until the server is unavailable."""
+        failures: dict[str, Exception] = {}
+        for name in (remaining := iter(names)):
+            try:
+                self.delete(name)
+            except StoreUnavailable as exception:
+                return {**failures, **dict.fromkeys([name, *remaining], exception)}
+            except (OSError, ValueError) as exception:
+                failures[name] = exception
         return failures
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> dict[str, Exception]:
@@ -343,19 +358,25 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return failures
 
     def _delete_batch(self, names: Mapping[str, str]) -> dict[str, Exception]:
+        server = self.remote.connection, self.remote.name
+        if server in _without_batches:
+            return self._delete_singly(names.values())
         objects = [{"Key": key} for key in names]
         try:
             # Without Quiet, so that the response names each deleted key.
             response = self.remote.call("delete_objects", Delete={"Objects": objects})
+        except Unsupported as exception:
+            failures = self._delete_singly(names.values())
+            # The server may have rejected one key only, or every request.
+            if exception.code != "MalformedXML" and len(failures) < len(names):
+                _without_batches.add(server)
+            return failures
         except (OSError, ValueError) as exception:
-            if getattr(exception, "code", "") == "MalformedXML":
-                # The server may have rejected one key only: delete the files one by one.
-                return super().delete_many(names.values())
             # The exception is about the request, so report it for each name.
             return dict.fromkeys(names.values(), exception)
         deleted = {entry["Key"] for entry in response.get("Deleted", ())}
         unnamed = {key: name for key, name in names.items() if key not in deleted}
-        failures: dict[str, Exception] = {}
+        failures = {}
         unknown = []
         for error in response.get("Errors", ()):
             key = error.get("Key")
@@ -373,19 +394,16 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def _check_deleted(self, names: Iterable[str]) -> dict[str, Exception]:
         """Return an exception for each file that still exists, or that cannot be checked."""
         failures: dict[str, Exception] = {}
-        broken: Exception | None = None
-        for name in names:
+        for name in (remaining := iter(names)):
             try:
-                # After the first error, skip the requests for the other names.
-                if broken is None and self.exists(name):
+                if self.exists(name):
                     failures[name] = StoreFailure(
                         f"delete_objects of {name!r} in {self.remote} failed: the response does "
                         "not name the file, and the file still exists."
                     )
             except OSError as exception:
-                broken = exception
-            if broken is not None:
-                failures[name] = broken
+                # Skip the requests for the other names.
+                return {**failures, **dict.fromkeys([name, *remaining], exception)}
         return failures
 
     def unavailable_reason(self) -> str:
