@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from boto3.s3.transfer import TransferConfig
 from botocore import UNSIGNED
@@ -84,6 +83,11 @@ _SET_BY_US = re.compile(
     "Body|Key|ContentLength|ContentMD5|Checksum.*|CopySource|MetadataDirective|UploadId|PartNumber"
 )
 
+# The scheme, the host, and optionally a port and a path.
+_ENDPOINT = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[^\s/?#:\[\]]+)(:\d+)?(/[^\s?#]*)?", re.IGNORECASE
+)
+
 # Timeouts in seconds. botocore's defaults are a minute, with five attempts.
 CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 10
@@ -150,16 +154,29 @@ def check_options(store: Any, given: Mapping[str, Any]) -> None:
             f"Option 'transfer_config' of {type(store).__name__} sets max_bandwidth to "
             f"{store.transfer_config.max_bandwidth!r}, which is not supported: remove it."
         )
-    if "@" in urlsplit(store.endpoint_url or "").netloc:
-        # The value is not shown. Later, every error of botocore would contain it.
-        raise ImproperlyConfigured(
-            f"Option 'endpoint_url' of {type(store).__name__} contains a user or a password: "
-            "remove everything up to the '@', and set access_key and secret_key."
-        )
+    for option in ("endpoint_url", "public_endpoint_url"):
+        if "@" in str(getattr(store, option)).partition("//")[2].partition("/")[0]:
+            # The value is not shown. Later, every error of botocore would contain it.
+            raise ImproperlyConfigured(
+                f"Option {option!r} of {type(store).__name__} contains a user or a password: "
+                "remove everything up to the '@', and set access_key and secret_key."
+            )
+    _check_public_endpoint(store, store.public_endpoint_url)
     if not store.bucket_name:
         raise ImproperlyConfigured(
             f"{type(store).__name__} has no bucket: set the option 'bucket_name' or the setting "
             "AWS_STORAGE_BUCKET_NAME."
+        )
+
+
+def _check_public_endpoint(store: Any, url: object) -> None:
+    if url is not None and not (isinstance(url, str) and _ENDPOINT.fullmatch(url)):
+        raise _invalid_option(
+            store, "public_endpoint_url", url, "use a URL such as 'https://files.example.org'"
+        )
+    if url is not None and store.custom_domain:
+        raise _invalid_option(
+            store, "public_endpoint_url", url, "URLs have the custom_domain. Set only one of them"
         )
 
 

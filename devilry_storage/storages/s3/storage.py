@@ -6,6 +6,7 @@ import io
 import posixpath
 from collections.abc import Hashable, Iterator, Mapping
 from copy import copy
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -50,6 +51,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
 
     attempts: int
     deadline: float
+    public_endpoint_url: str | None
     _fixed_remote: Bucket | None = None
 
     def __init__(self, **options: Any) -> None:
@@ -97,6 +99,15 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         storage = copy(self)
         storage._fixed_remote = remote
         return storage
+
+    def _public_remote(self) -> Bucket:
+        """Return the bucket at the endpoint that browsers can reach, for signing only."""
+        if self.public_endpoint_url is None:
+            return self.remote
+        public = copy(self)
+        public.endpoint_url = self.public_endpoint_url
+        connection, make_client = public._connection_key(), public._make_client
+        return replace(self.remote, connection=connection, make_client=make_client)
 
     def _connection_key(self) -> Hashable:
         """Return a key that is equal for configurations that can share a client."""
@@ -214,7 +225,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         seconds = self.querystring_expire if expire is None else expire
         if self.custom_domain:
             return self._cloudfront_url(self.remote.key(name), parameters, seconds)
-        return self.remote.presigned_url(name, parameters, seconds, http_method)
+        return self._public_remote().presigned_url(name, parameters, seconds, http_method)
 
     def _cloudfront_url(self, key: str, parameters: Mapping[str, Any], seconds: int) -> str:
         # CloudFront passes the query string to S3 without changes.

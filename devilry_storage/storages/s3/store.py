@@ -74,6 +74,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         the maximum number of attempts of a request, and the time after which no attempt begins.
     ``identity`` (bool, default True)
         keep a mark in the bucket, below the location, by which sites recognise the store.
+    ``public_endpoint_url`` (str, default None)
+        the endpoint of signed URLs, if clients cannot reach ``endpoint_url``.
 
     An unknown option or an invalid value raises ImproperlyConfigured. Errors of the server raise
     StoreDenied, StoreUnavailable or StoreFailure, which are subclasses of OSError.
@@ -90,7 +92,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     secret_options = NOT_IN_MIGRATIONS
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # options of a store
         self,
         *,
         interval: int | None = None,
@@ -99,6 +101,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         attempts: int = 5,
         deadline: float = 20,
         identity: bool = True,
+        public_endpoint_url: str | None = None,
         **options: Any,
     ) -> None:
         known = {*self.get_default_settings(), "cloudfront_signer"}
@@ -117,12 +120,14 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             "attempts": attempts,
             "deadline": deadline,
             "identity": identity,
+            "public_endpoint_url": public_endpoint_url,
         }
         self._interval = interval
         self.server_side_copy = server_side_copy
         self.allow_races = allow_races
         self.attempts = attempts
         self.deadline = deadline
+        self.public_endpoint_url = public_endpoint_url
         self.identity = identity
         if allow_races:
             self.atomic_create = self.atomic_copy = False
@@ -433,8 +438,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         values = {option: getattr(self, option) for option in HONOURED}
         given = {option: value for option, value in values.items() if value not in (None, "", {})}
         shown = {key: value if HONOURED[key] else REDACTED for key, value in given.items()}
-        ours = ("interval", "server_side_copy", "allow_races", "attempts", "deadline", "identity")
-        return {**shown, **{option: self._given[option] for option in ours}}
+        ours = {key: value for key, value in self._given.items() if key not in values}
+        return {**shown, **ours}
 
     def probe(self) -> Iterator[Finding]:
         for operation, honoured in findings(self.remote):

@@ -260,6 +260,25 @@ def test_first_url_of_a_process_sends_no_request(proxy: HttpProxy) -> None:
     assert status(url) == 404
 
 
+def test_url_for_the_public_endpoint_is_valid_there() -> None:
+    """The signature covers the host. The store itself sends no request to the public endpoint."""
+    address = s3servers.need("seaweedfs").endpoint_url
+    with HttpProxy(address) as inside, HttpProxy(address) as outside:
+        store = new_store(
+            "seaweedfs", endpoint_url=inside.endpoint_url, public_endpoint_url=outside.endpoint_url
+        )
+        name = store.save("a.txt", ContentFile(DATA))
+        url = store.signed_url(name, expires_in=60, filename="b.txt", content_type="text/plain")
+        assert outside.requests == []
+        body, headers = fetched(url)
+        assert body == DATA
+        assert headers["Content-Disposition"] == 'attachment; filename="b.txt"'
+        assert status(store.url(name, http_method="HEAD"), "HEAD") == 200
+        assert outside.operations() == ["GetObject", "HeadObject"]
+        wrong = url.replace(outside.endpoint_url, inside.endpoint_url)
+        assert status(wrong) == 403
+
+
 def test_invalid_name_has_no_url(store: S3DeliveryStore) -> None:
     for empty in ("", None):
         with pytest.raises(ValueError, match="has no URL"):
