@@ -39,7 +39,7 @@ EVERYWHERE = {
     *("authorization", "x-amz-date", "x-amz-content-sha256"),
     *("amz-sdk-invocation-id", "amz-sdk-request"),
 }
-OBJECT = {"content-type", "x-amz-meta-sha256", "x-amz-meta-devilry-token"}
+OBJECT = {"content-type", "content-disposition", "x-amz-meta-sha256", "x-amz-meta-devilry-token"}
 CONDITION = {"if-none-match"}
 
 #: For each operation, the other headers that the store may send.

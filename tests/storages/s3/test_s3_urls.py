@@ -149,13 +149,14 @@ def test_parameters_take_precedence(store: S3DeliveryStore, name: str) -> None:
 
 
 def test_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
-    """The type of a key comes from the filename when the file is stored."""
+    """A key is stored with a safe type, and as an attachment."""
     filemeta = Named(store, 1005, 17)
     with store.write_open(filemeta) as writer:
         writer.write(DATA)
     body, headers = fetched(store.url(filemeta.content))
     assert body == DATA
-    assert headers["Content-Type"] == "application/gzip"
+    assert headers["Content-Type"] == "application/octet-stream"
+    assert headers["Content-Disposition"] == "attachment"
     assert headers["Content-Encoding"] is None
 
 
