@@ -36,7 +36,7 @@ from ..protocols import (
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
-from .errors import Unsupported, deletion_error
+from .errors import BatchRejected, deletion_error
 from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
 from .own import BucketObjects
 from .reading import Ranges
@@ -46,6 +46,9 @@ from .writing import Publication
 
 #: Maximum number of keys in a DeleteObjects request.
 KEYS_OF_A_REQUEST = 1000
+
+#: Maximum length of a key in bytes. Servers may reject a whole request for a longer one.
+LONGEST_KEY = 1024
 
 #: Characters that are valid in names, but not in the XML of a DeleteObjects request.
 NOT_IN_XML = re.compile("[\ufffe\uffff]")
@@ -335,7 +338,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             except ValueError as exception:
                 failures[name] = exception
             else:
-                if NOT_IN_XML.search(key):
+                if NOT_IN_XML.search(key) or len(key.encode()) > LONGEST_KEY:
                     alone.append(name)
                 else:
                     valid[key] = name
@@ -374,7 +377,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         try:
             # Without Quiet, so that the response names each deleted key.
             response = self.remote.call("delete_objects", Delete={"Objects": objects})
-        except Unsupported as exception:
+        except BatchRejected as exception:
             failures = self._delete_singly(names.values())
             # The server may have rejected one key only, or every request.
             if exception.code != "MalformedXML" and len(failures) < len(names):
@@ -392,8 +395,10 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             unnamed.pop(key, None)
             if key not in names:
                 unknown.append(error)
-            elif error.get("Code") != "NoSuchKey":
-                failures[names[key]] = deletion_error(error, names[key], str(self.remote))
+                continue
+            failure = deletion_error(error, names[key], str(self.remote))
+            if not isinstance(failure, FileNotFoundError):
+                failures[names[key]] = failure
         # An error of an unknown key may be about any name that the response does not contain.
         for error in unknown:
             for name in unnamed.values():
