@@ -34,7 +34,9 @@ S3_SEAWEEDFS = "tests/conformance/test_conformance_s3.py::TestS3DeliveryStoreOnS
 S3_DELETE_MANY = "tests/storages/s3/test_s3_delete_many.py::"
 S3_ENCRYPTION = "tests/storages/s3/test_s3_encryption.py::"
 S3_ERRORS = "tests/storages/s3/test_s3_errors.py::"
+S3_MEDIA_TYPES = "tests/storages/s3/test_s3_media_types.py::"
 S3_MOCK = "tests/storages/s3/test_s3_mock.py::"
+S3_NAMES = "tests/storages/s3/test_s3_impossible_names.py::"
 S3_OPTIONS = "tests/storages/s3/test_s3_options.py::"
 S3_PARTS = "tests/storages/s3/test_s3_parts.py::"
 S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
@@ -42,6 +44,7 @@ S3_REQUESTS = "tests/storages/s3/test_s3_requests.py::"
 S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
 S3_ODD = f"{S3_RESPONSES}test_odd_response_is_handled_or_an_error"
 S3_SECRETS = "tests/storages/s3/test_s3_secrets.py::"
+S3_SIGNATURES = "tests/storages/s3/test_s3_signatures.py::"
 S3_UPLOADS = "tests/storages/s3/test_s3_uploads.py::"
 TENANTS = "tests/storages/test_tenants.py::"
 S3_URLS = "tests/storages/s3/test_s3_urls.py::"
@@ -695,6 +698,72 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/errors.py",
+        "impossible and operation not in _READS",
+        "False",
+        (f"{S3_NAMES}test_name_that_a_server_rejects",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
+        "if missing or impossible:",
+        "if missing:",
+        (f"{S3_NAMES}test_name_that_a_server_rejects",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/bucket.py",
+        'operation == "head_object" and error_code(exception) == "400"',
+        "False",
+        (
+            f"{S3_NAMES}test_name_that_a_server_rejects",
+            f"{S3_NAMES}test_other_reason_for_status_400_is_reported",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "or len(key.encode()) > LONGEST_KEY",
+        "",
+        (f"{S3_NAMES}test_long_name_does_not_block_other_names",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "if self.is_key(name):\n            # Students",
+        "if False:\n            # Students",
+        (f"{S3_MEDIA_TYPES}test_key_has_a_safe_type_and_is_an_attachment",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        'parameters |= {"ContentType": safe, "ContentDisposition": "attachment"}',
+        'parameters = {"ContentType": safe, "ContentDisposition": "attachment", **parameters}',
+        (f"{S3_MEDIA_TYPES}test_object_parameters_do_not_make_keys_unsafe",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/base.py",
+        "file.name = filename or name",
+        "pass",
+        (f"{S3_MEDIA_TYPES}test_key_has_a_safe_type_and_is_an_attachment",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/storage.py",
+        "public.endpoint_url = self.public_endpoint_url",
+        "pass",
+        (f"{S3_SIGNATURES}test_every_url_has_the_public_endpoint",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/options.py",
+        'for option in ("endpoint_url", "public_endpoint_url"):',
+        'for option in ("endpoint_url",):',
+        (f"{S3_SIGNATURES}test_public_endpoint_with_a_password_is_not_shown",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
         "status in _UNSUPPORTED and code not in _ABOUT_THE_BUCKET",
         "True",
         (f"{S3_DELETE_MANY}test_other_error_is_reported_and_forgotten",),
@@ -733,7 +802,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "            return super().duplicate(name, key)\n",
+        "            return super().duplicate(name, key, filename=filename)\n",
         "            pass\n",
         (f"{S3_REQUESTS}test_duplicate_without_checksum_is_read_and_written",),
         needs=("servers",),
@@ -1616,8 +1685,8 @@ GUARDS: list[Guard] = [
     # -- storages/s3/options.py --
     Guard(
         "storages/s3/options.py",
-        '    if "@" in urlsplit(store.endpoint_url or "").netloc:',
-        "    if False:",
+        'if "@" in str(getattr(store, option))',
+        'if "@@" in str(getattr(store, option))',
         (f"{S3_SECRETS}test_endpoint_with_a_password_is_rejected_without_showing_it",),
         needs=("servers",),
     ),
@@ -1665,8 +1734,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "                if NOT_IN_XML.search(key):",
-        "                if False:",
+        "if NOT_IN_XML.search(key) or",
+        "if",
         (f"{S3_DELETE_MANY}test_failed_single_deletion_is_reported_by_name",),
         needs=("servers",),
     ),
@@ -1765,7 +1834,7 @@ GUARDS: list[Guard] = [
     # -- storages/s3/store.py --
     Guard(
         "storages/s3/store.py",
-        "except Unsupported as exception:",
+        "except BatchRejected as exception:",
         "except ZeroDivisionError as exception:",
         (f"{S3_DELETE_MANY}test_malformed_batch_is_deleted_one_by_one_but_the_next_is_not",),
         needs=("servers",),
