@@ -95,6 +95,10 @@ READ_TIMEOUT = 10
 # Maximum threshold in bytes. A file that is sent in one request is kept in memory.
 LARGEST_PUT = 64 << 20
 
+# Maximum length in bytes. A key has at most 1024, of which those of files need about 60, and those
+# of the store's own objects less than 100.
+LONGEST_LOCATION = 900
+
 # Number of connections that the client keeps open. More threads than that open new ones.
 POOL = 64
 
@@ -108,7 +112,7 @@ def _invalid_option(
 
 
 def check_location(store: object, location: object) -> None:
-    """Raise ImproperlyConfigured unless the location is empty or a valid storage name.
+    """Raise ImproperlyConfigured unless the location is empty or a valid, short storage name.
 
     Other locations could mean different keys on different servers. django-storages rejects a
     location that starts with a slash.
@@ -116,7 +120,7 @@ def check_location(store: object, location: object) -> None:
     if isinstance(location, str):
         folder = location.strip("/")
         try:
-            if not folder or validate_storage_name(folder):
+            if not folder or len(validate_storage_name(folder).encode()) <= LONGEST_LOCATION:
                 return
         except InvalidName:
             pass
@@ -124,8 +128,8 @@ def check_location(store: object, location: object) -> None:
         store,
         "location",
         location,
-        "use '', or a folder such as 'media/deliveries', a string in which no part is empty, "
-        "'.' or '..'",
+        "use '', or a folder such as 'media/deliveries', a string of at most "
+        f"{LONGEST_LOCATION} bytes in which no part is empty, '.' or '..'",
     )
 
 
