@@ -106,13 +106,7 @@ class Settings:
         """``DEVILRY_FSHIERDELIVERYSTORE_INTERVAL: int = 1000``: interval of every hierarchical
         store.
         """
-        value = _setting("DEVILRY_FSHIERDELIVERYSTORE_INTERVAL", DEFAULT_INTERVAL)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 2:
-            return value
-        raise ImproperlyConfigured(
-            f"DEVILRY_FSHIERDELIVERYSTORE_INTERVAL {value!r} is not an interval: set it to an "
-            "integer of at least 2."
-        )
+        return _whole("DEVILRY_FSHIERDELIVERYSTORE_INTERVAL", DEFAULT_INTERVAL, "folders", 2)
 
     @property
     def delivery_store_site(self) -> str | None:

@@ -175,7 +175,7 @@ class DeliveryForm(forms.Form):
             using = router.db_for_write(model, instance=assignment_group)
             if transaction.get_connection(using).needs_rollback:
                 raise  # no page could be rendered in the caller's transaction
-            logger.exception("A delivery of %s could not be stored.", assignment_group)
+            logger.exception("A delivery of %r could not be stored.", str(assignment_group))
             self.perhaps_delivered = isinstance(exception, UNCERTAIN)
             refused = exception if isinstance(exception, ValidationError) else None  # a receiver's
             failure = refused or ValidationError(delivery_failure(exception), "not_delivered")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -11,11 +12,12 @@ from django.db.models.constants import LOOKUP_SEP
 from ._compat import batched
 from .db.routing import database_of, databases_with
 from .db.rows import plain_instances, stored_rows
+from .names import is_storage_name
 from .registry import FileModel, ordinary_fields_in, sharing
 from .resolving import store_for
 from .schema import DELIVERY, foreign_key
 from .storages.protocols import Entry
-from .tables.tombstone import Tombstone
+from .tables import Tombstone
 
 # Databases limit the number of query parameters.
 _NAMES_PER_QUERY = 10_000
@@ -93,19 +95,26 @@ def verify(delivery: Any) -> Iterator[Verdict]:
     store = store_for(model)
     row = next(iter(rows.values()), None) or model(delivery=delivery)
     listing = list(store.scan(store.layout.folder(row.key_ids()[0])))
-    listed = {entry.name for entry in listing}
-    for name in rows.keys() - listed:
-        try:
-            entry = Entry(name, store.size(name), store.get_modified_time(name))
-        except FileNotFoundError:
-            continue
-        listing.append(entry)
-    others = listed - rows.keys()
-    rows.update(rows_named(model, others, using))
-    buried = tombstones_named(model, others, using)
-    yield from compare(
-        listing, rows, buried, store.is_key, ordinary_rows_named(model, others, using)
-    )
+    for name in rows.keys() - {entry.name for entry in listing}:
+        with suppress(FileNotFoundError):
+            listing.append(Entry(name, store.size(name), store.get_modified_time(name)))
+    yield from compare_stored(model, listing, using, rows)
+
+
+def compare_stored(
+    model: FileModel, entries: Collection[Entry], using: str, known: Mapping[str, Any]
+) -> Iterator[Verdict]:
+    """Compare files in a model's store with all rows and tombstones of their names.
+
+    ``known`` are rows by their names, which are not looked up again.
+    """
+    rows = dict(known)
+    # Rows have only valid names, and other names may not be text that a database accepts.
+    names = {entry.name for entry in entries if is_storage_name(entry.name)} - rows.keys()
+    rows |= rows_named(model, names, using)
+    tombstones = tombstones_named(model, names, using)
+    ordinary = ordinary_rows_named(model, names, using)
+    return compare(entries, rows, tombstones, store_for(model).is_key, ordinary)
 
 
 def rows_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, Any]:
@@ -146,16 +155,11 @@ def ordinary_rows_named(model: FileModel, names: Iterable[str], using: str) -> d
 
 
 def tombstones_named(model: FileModel, names: Iterable[str], using: str) -> dict[str, Tombstone]:
-    """Return the tombstones of these names, of the model and of others with its store.
-
-    Tombstones with an alias that a model used before are included, because their files may be
-    stored here.
-    """
-    labels = [other._meta.label_lower for other in sharing(model, store_for(model))]
-    tombstones = Tombstone.objects.using(using).filter(model__in=labels)
+    """Return the tombstones of these names in the model's store, in any state."""
     found: dict[str, Tombstone] = {}
     for batch in batched(names, _NAMES_PER_QUERY):
-        found.update((row.name, row) for row in tombstones.filter(name__in=batch))
+        tombstones = Tombstone.objects.using(using).naming(model, batch)
+        found.update((tombstone.name, tombstone) for tombstone in tombstones)
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 DEFAULT_INTERVAL = 1000
 
@@ -19,8 +19,6 @@ DEFAULT_INTERVAL = 1000
 _INTEGER = "(0|[1-9][0-9]{0,4299})"
 # Django's Storage.get_alternative_name() adds an underscore and seven of these.
 _LEAF = f"{_INTEGER}(?:_[A-Za-z0-9]{{7}})?"
-_HIER_KEY = re.compile(f"{_INTEGER}/{_INTEGER}/{_INTEGER}/{_LEAF}")
-_FLAT_KEY = re.compile(f"{_INTEGER}/{_LEAF}")
 _BRANCH = re.compile(f"{_INTEGER}(?:/{_INTEGER})?(?:/{_INTEGER})?")
 
 
@@ -29,28 +27,6 @@ class Branch(NamedTuple):
 
     name: str
     ids: range
-
-
-class Layout(Protocol):
-    """The interface of a layout."""
-
-    def key(self, delivery_id: int, filemeta_id: int) -> str:
-        """Return the key of a file.
-
-        Raises TypeError if an id is not an integer, ValueError if it is negative.
-        """
-
-    def parse(self, key: str) -> tuple[int, int]:
-        """Return (delivery id, filemeta id) of a key or an alternative name.
-
-        Raises ValueError for every other name.
-        """
-
-    def folder(self, delivery_id: int) -> str:
-        """Return the folder that contains all files of the delivery."""
-
-    def branches(self, names: Iterable[str]) -> list[Branch]:
-        """Return the folders that belong to the layout, in numeric order, with their ids."""
 
 
 def _check_id(what: str, value: object) -> int:
@@ -69,23 +45,52 @@ def _check_id(what: str, value: object) -> int:
     return int(value)
 
 
-def _check_interval(value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"Layout interval {value!r} is not an integer: use one of at least 2.")
-    if value < 2:
-        raise ValueError(f"Layout interval '{value}' is too small: use at least 2.")
+class Layout:
+    """The interface of a layout, and what all layouts have in common."""
 
+    _key: ClassVar[re.Pattern[str]]
 
-def _match(pattern: re.Pattern[str], key: object) -> re.Match[str] | None:
-    return pattern.fullmatch(key) if isinstance(key, str) else None
+    def folder(self, delivery_id: int) -> str:
+        """Return the folder that contains all files of the delivery."""
+        raise NotImplementedError
 
+    def _ids(self, name: str) -> range | None:
+        """Return the ids of the deliveries below a folder, None if the layout has no such one."""
+        raise NotImplementedError
 
-def _sorted(branches: Iterable[Branch]) -> list[Branch]:
-    return sorted(branches, key=lambda branch: (branch.ids.start, branch.ids.stop))
+    def key(self, delivery_id: int, filemeta_id: int) -> str:
+        """Return the key of a file.
+
+        Raises TypeError if an id is not an integer, ValueError if it is negative.
+        """
+        return f"{self.folder(delivery_id)}/{_check_id('FileMeta id', filemeta_id)}"
+
+    def parse(self, key: str | None) -> tuple[int, int]:
+        """Return (delivery id, filemeta id) of a key or an alternative name.
+
+        Raises ValueError for every other name or value.
+        """
+        if not isinstance(key, str) or (match := self._key.fullmatch(key)) is None:
+            raise ValueError(
+                f"{key!r} is not a delivery key: keys look like {self.key(1005, 17)!r}."
+            )
+        *_, delivery_id, filemeta_id = map(int, match.groups())
+        folder = self.folder(delivery_id)
+        if not key.startswith(f"{folder}/"):
+            raise ValueError(
+                f"{key!r} is not a delivery key: delivery {delivery_id} belongs in {folder!r}."
+            )
+        return delivery_id, filemeta_id
+
+    def branches(self, names: Iterable[str]) -> list[Branch]:
+        """Return the folders that belong to the layout, in numeric order, with their ids."""
+        found = ((name, self._ids(name)) for name in names)
+        branches = [Branch(name, ids) for name, ids in found if ids is not None]
+        return sorted(branches, key=lambda branch: (branch.ids.start, branch.ids.stop))
 
 
 @dataclass(frozen=True)
-class HierLayout:
+class HierLayout(Layout):
     """The layout ``<d // i²>/<d % i² // i>/<d>/<f>`` for delivery d, filemeta f and interval i.
 
     A folder contains at most ``interval`` folders; only the top folder may contain more. Raises
@@ -93,39 +98,19 @@ class HierLayout:
     """
 
     interval: int = DEFAULT_INTERVAL
+    _key = re.compile(f"{_INTEGER}/{_INTEGER}/{_INTEGER}/{_LEAF}")
 
     def __post_init__(self) -> None:
-        _check_interval(self.interval)
-
-    def _branch_of(self, delivery_id: int) -> str:
-        square = self.interval**2
-        return f"{delivery_id // square}/{delivery_id % square // self.interval}"
+        value: object = self.interval
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"Layout interval {value!r} is not an integer: use one of at least 2.")
+        if value < 2:
+            raise ValueError(f"Layout interval '{value}' is too small: use at least 2.")
 
     def folder(self, delivery_id: int) -> str:
         delivery_id = _check_id("Delivery id", delivery_id)
-        return f"{self._branch_of(delivery_id)}/{delivery_id}"
-
-    def key(self, delivery_id: int, filemeta_id: int) -> str:
-        return f"{self.folder(delivery_id)}/{_check_id('FileMeta id', filemeta_id)}"
-
-    def parse(self, key: str) -> tuple[int, int]:
-        match = _match(_HIER_KEY, key)
-        if match is None:
-            raise ValueError(
-                f"{key!r} is not a delivery key: keys look like {self.key(1005, 17)!r}."
-            )
-        delivery_id, filemeta_id = int(match[3]), int(match[4])
-        expected = self._branch_of(delivery_id)
-        if f"{match[1]}/{match[2]}" != expected:
-            raise ValueError(
-                f"{key!r} is not a delivery key: delivery {delivery_id} belongs under "
-                f"'{expected}/'."
-            )
-        return delivery_id, filemeta_id
-
-    def branches(self, names: Iterable[str]) -> list[Branch]:
-        found = ((name, self._ids(name)) for name in names)
-        return _sorted(Branch(name, ids) for name, ids in found if ids is not None)
+        square = self.interval**2
+        return f"{delivery_id // square}/{delivery_id % square // self.interval}/{delivery_id}"
 
     def _ids(self, name: str) -> range | None:
         match = _BRANCH.fullmatch(name)
@@ -141,29 +126,21 @@ class HierLayout:
         if delivery is None:
             start += sub * self.interval
             return range(start, start + self.interval)
-        if self._branch_of(delivery) != f"{top}/{sub}":
+        if self.folder(delivery) != name:
             return None
         return range(delivery, delivery + 1)
 
 
 @dataclass(frozen=True)
-class FlatLayout:
+class FlatLayout(Layout):
     """The layout ``<d>/<f>`` for delivery d and filemeta f: Devilry's older layout."""
+
+    _key = re.compile(f"{_INTEGER}/{_LEAF}")
 
     def folder(self, delivery_id: int) -> str:
         return str(_check_id("Delivery id", delivery_id))
 
-    def key(self, delivery_id: int, filemeta_id: int) -> str:
-        return f"{self.folder(delivery_id)}/{_check_id('FileMeta id', filemeta_id)}"
-
-    def parse(self, key: str) -> tuple[int, int]:
-        match = _match(_FLAT_KEY, key)
-        if match is None:
-            raise ValueError(
-                f"{key!r} is not a delivery key: keys look like {self.key(1005, 17)!r}."
-            )
-        return int(match[1]), int(match[2])
-
-    def branches(self, names: Iterable[str]) -> list[Branch]:
-        numbers = (int(name) for name in names if re.fullmatch(_INTEGER, name))
-        return _sorted(Branch(str(number), range(number, number + 1)) for number in numbers)
+    def _ids(self, name: str) -> range | None:
+        if not re.fullmatch(_INTEGER, name):
+            return None
+        return range(int(name), int(name) + 1)

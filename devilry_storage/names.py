@@ -40,16 +40,6 @@ def _is_reserved(part: str) -> bool:
     return part.casefold().startswith(RESERVED)
 
 
-def _quoted(name: object) -> str:
-    return _shortened(ascii(name))
-
-
-def _readable(filename: object) -> str:
-    # Users recognise the name of their file; repr() escapes invisible characters only.
-    text = _text(filename)
-    return _shortened(ascii(filename) if text is None else repr(text))
-
-
 def _shortened(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
@@ -88,7 +78,7 @@ def validate_storage_name(name: str | os.PathLike[str]) -> str:
     else:
         return text
     raise (InvalidNameType if text is None else InvalidName)(
-        f"{_quoted(name)} is not a valid storage name: {reason}. "
+        f"{_shortened(ascii(name))} is not a valid storage name: {reason}. "
         "Use a relative name such as 'folder/file.txt'."
     )
 
@@ -135,6 +125,8 @@ def validate_filename(filename: str) -> str:
     Every other name is accepted.
     """
     text = _text(filename)
+    # Users recognise the name of their file; repr() escapes invisible characters only.
+    shown = ascii(filename) if text is None else repr(text)
     if text is None:
         reason = f"it is a {type(filename).__name__}, not text"
     else:
@@ -143,5 +135,5 @@ def validate_filename(filename: str) -> str:
         if not reason:
             return text
     raise InvalidFilename(
-        f"{_readable(filename)} is not a valid filename: {reason}. Rename the file."
+        f"{_shortened(shown)} is not a valid filename: {reason}. Rename the file."
     )

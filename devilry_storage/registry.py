@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -97,11 +98,7 @@ def ordinary_fields() -> list[OrdinaryField]:
 def ordinary_fields_in(store: DeliveryStoreMixin) -> list[OrdinaryField]:
     """Return the ordinary fields that use the store, or another one with the same location."""
     location = store.location_text()
-    return [
-        ordinary
-        for ordinary in ordinary_fields()
-        if ordinary.store is store or ordinary.store.location_text() == location
-    ]
+    return [found for found in ordinary_fields() if found.store.location_text() == location]
 
 
 class ConfiguredStore(NamedTuple):
@@ -114,38 +111,34 @@ class ConfiguredStore(NamedTuple):
 
 def configured_stores() -> list[ConfiguredStore]:
     """Return the stores of all file models, without duplicates."""
-    found: list[ConfiguredStore] = []
+    found: dict[int, ConfiguredStore] = {}
     for model in file_models():
-        try:
+        with suppress(ImproperlyConfigured):
             store, alias = resolve(model)
-        except ImproperlyConfigured:
-            continue
-        for configured in found:
-            if configured.store is store:
-                configured.models.append(model)
-                break
-        else:
-            found.append(ConfiguredStore(store, alias, [model]))
-    return found
+            found.setdefault(id(store), ConfiguredStore(store, alias, [])).models.append(model)
+    return [*found.values()]
+
+
+def model_stores() -> list[tuple[FileModel, DeliveryStoreMixin]]:
+    """Return the file models that have a store, each with it."""
+    return [(model, store) for store, _alias, models in configured_stores() for model in models]
 
 
 def ordinary_stores() -> list[ConfiguredStore]:
     """Return the stores that only ordinary fields use, without duplicates."""
     used = {id(configured.store) for configured in configured_stores()}
-    found: list[ConfiguredStore] = []
-    for ordinary in ordinary_fields():
-        if id(ordinary.store) not in used:
-            used.add(id(ordinary.store))
-            found.append(ConfiguredStore(ordinary.store, ordinary.alias, []))
-    return found
+    found = {
+        id(ordinary.store): ConfiguredStore(ordinary.store, ordinary.alias, [])
+        for ordinary in ordinary_fields()
+        if id(ordinary.store) not in used
+    }
+    return [*found.values()]
 
 
-def unconfigured() -> list[tuple[FileModel, str]]:
-    """Return the file models without a store, and why they have none."""
-    found = []
+def unconfigured() -> Iterator[tuple[FileModel, ImproperlyConfigured]]:
+    """Yield the file models without a store, and why they have none."""
     for model in file_models():
         try:
             resolve(model)
         except ImproperlyConfigured as exception:
-            found.append((model, str(exception)))
-    return found
+            yield model, exception

@@ -11,6 +11,7 @@ from django.core.files.storage import storages
 from django.core.signals import setting_changed
 from django.db import models
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
 from .conf import conf
 from .schema import field_named, is_historical
@@ -26,7 +27,11 @@ Add this to your settings:
         ...,
         "deliveries": {
             "BACKEND": "devilry_storage.storages.FsHierDeliveryStore",
-            "OPTIONS": {"location": "/path/outside/of/MEDIA_ROOT"},
+            "OPTIONS": {
+                "location": "/path/outside/of/MEDIA_ROOT",
+                "file_permissions_mode": 0o640,
+                "directory_permissions_mode": 0o750,
+            },
         },
     }
 """
@@ -111,6 +116,7 @@ def _given(given: Any, owner: str) -> Resolved:
     return Resolved(_checked(given, f"The store of {owner}"), "")
 
 
+@sensitive_variables()  # Django's frames contain the options
 def _aliased(alias: str, subject: str) -> Resolved:
     return Resolved(_checked(storages[alias], subject), alias)
 

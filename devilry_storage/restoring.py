@@ -24,9 +24,10 @@ from .fields import StoredName
 from .identity import check_writing
 from .registry import FileModel, labelled, store_label
 from .resolving import store_for
+from .schema import DELIVERY, related_model
 from .signals import file_stored, send_after_commit
 from .storages.base import DeliveryStoreMixin
-from .tables.tombstone import Tombstone, TombstoneState
+from .tables import Tombstone, TombstoneState
 
 
 def restore(tombstone: Tombstone) -> Any:
@@ -41,14 +42,16 @@ def restore(tombstone: Tombstone) -> Any:
     - ``file_stored`` is sent.
 
     Raises NotRestorable, and changes no row, if the bytes are removed or have another size, the
-    row has other content, another row has its id or filename, or the delivery was finished without
-    the file. Errors of the store propagate.
+    row has other content, another row has its id or filename, the delivery was finished without
+    the file, or the tombstone has rows of other models. Errors of the store propagate.
     """
     tombstone, model, using, subject = _read(tombstone)
     if tombstone.state is TombstoneState.RESTORED:
         raise NotRestorable(f"{subject} was already restored under another name.")
     if not tombstone.rows:
         raise NotRestorable(f"{subject} has no rows to restore. Use take_back() and adopt().")
+    for source in (tombstone, _last_of_delivery(tombstone, using)):
+        _check_models(model, source)
     row, delivery = _row_and_delivery(model, tombstone, using, read_row)
     _check_row(row, delivery, tombstone, subject)
     name = _duplicate(tombstone, model, row, subject, using)
@@ -161,8 +164,37 @@ def _position(model: FileModel, tombstone: Tombstone) -> int:
     )
 
 
+def _check_models(model: FileModel, tombstone: Tombstone) -> None:
+    """Raise NotRestorable if a row is not of the models of the file and its delivery.
+
+    Rows of models that were removed from the site are accepted: they are never inserted.
+    """
+    models_of_it = filter(None, [model, related_model(model, DELIVERY)])
+    bases: list[Any] = [base._meta.concrete_model for base in models_of_it]
+    for record in tombstone.rows:
+        if not _is_row_of(record, bases):
+            raise NotRestorable(
+                f"The tombstone of {tombstone.name!r} has a row that does not belong to the file: "
+                f"{ascii(record)[:200]}. Remove it from the field 'rows' if you know its origin."
+            )
+
+
+def _is_row_of(record: Any, bases: list[Any]) -> bool:
+    """Return whether this is a serialised row of one of the models, or of a parent or child."""
+    if not isinstance(record, dict) or not {"model", "pk", "fields"} <= record.keys():
+        return False
+    try:
+        model = apps.get_model(record["model"])
+    except LookupError:
+        return True
+    except (AttributeError, TypeError, ValueError):  # not a label
+        return False
+    return any(issubclass(model, base) or issubclass(base, model) for base in bases)
+
+
 def _families(model: FileModel, tombstone: Tombstone) -> tuple[list[Any], list[Any]]:
     """Return the rows of the delivery and those of the file, including multi-table parents."""
+    _check_models(model, tombstone)
     rows, position = tombstone.rows, _position(model, tombstone)
     row, start = rows[position], position
     parents = {parent._meta.label_lower for parent in model._meta.get_parent_list()}

@@ -117,25 +117,19 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
         return None
     first, last, suffix = match.groups()
     if suffix is not None:
-        length = _bounded(suffix, size)
         # The last bytes of an empty file are the whole file, but Content-Range cannot express it.
-        return None if not size and suffix.strip("0") else (size - length, size)
-    if last and _magnitude(last) < _magnitude(first):
+        return None if not size and suffix.strip("0") else (max(size - _number(suffix), 0), size)
+    if last and _number(last) < _number(first):
         return None
-    start = _bounded(first, size)
-    return start, (min(_bounded(last, size) + 1, size) if last else size)
+    return min(_number(first), size), (min(_number(last) + 1, size) if last else size)
 
 
-def _magnitude(digits: str) -> tuple[int, str]:
-    """Return a sort key for a number of any length; int() rejects more than 4,300 digits."""
-    significant = digits.lstrip("0")
-    return len(significant), significant
+def _number(digits: str) -> int:
+    """Return the number, or another one above every size if it is very long.
 
-
-def _bounded(digits: str, limit: int) -> int:
-    """Return the smaller of the number and the limit."""
-    length, significant = _magnitude(digits)
-    return limit if length > len(str(limit)) else min(int(significant or "0"), limit)
+    Python may reject numbers of more than 640 digits (sys.int_info.str_digits_check_threshold).
+    """
+    return int(digits.lstrip("0")[:640] or "0")
 
 
 def content_range(current: Representation, outcome: Evaluation) -> str:

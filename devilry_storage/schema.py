@@ -16,8 +16,7 @@ Model = type[models.Model]
 
 def declaring_model(model: Model) -> Model:
     """Return the model whose table has the content: not a proxy or a multi-table child."""
-    declaring: Model = model._meta.get_field("content").model
-    return declaring
+    return model._meta.get_field("content").model
 
 
 def is_historical(model: Model) -> bool:
@@ -49,17 +48,15 @@ def target_name(model: Model, name: str) -> str:
 
     This is the primary key of the related model unless the foreign key has ``to_field``.
     """
-    target: str = foreign_key(model, name).target_field.name
-    return target
+    return str(foreign_key(model, name).target_field.name)
 
 
 def belongs_to(row: models.Model, delivery: models.Model) -> bool:
     """Return whether a file's row belongs to the delivery."""
-    field = delivery_field(type(row))
+    field = foreign_key(type(row), DELIVERY)
     if field is None or not isinstance(delivery, field.related_model._meta.concrete_model):
         return False
-    belongs: bool = getattr(row, field.attname) == getattr(delivery, field.target_field.attname)
-    return belongs
+    return bool(getattr(row, field.attname) == getattr(delivery, field.target_field.attname))
 
 
 def related_model(model: Model, name: str) -> Model | None:
@@ -67,18 +64,3 @@ def related_model(model: Model, name: str) -> Model | None:
     field = foreign_key(model, name)
     related = None if field is None else field.related_model
     return related if isinstance(related, type) else None
-
-
-def delivery_field(model: Model) -> Any:
-    """Return a file model's foreign key to its delivery, or None."""
-    return foreign_key(model, DELIVERY)
-
-
-def delivery_model(model: Model) -> Model | None:
-    """Return the model of a file model's deliveries, or None."""
-    return related_model(model, DELIVERY)
-
-
-def group_model(model: Model) -> Model | None:
-    """Return the model of the groups that deliveries of this model belong to, or None."""
-    return related_model(model, GROUP)

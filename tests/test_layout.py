@@ -432,7 +432,7 @@ def test_error_for_wrong_branch_has_the_right_branch() -> None:
     with pytest.raises(ValueError, match="is not a delivery key") as caught:
         HierLayout().parse("0/2/1005/17")
     assert str(caught.value) == (
-        "'0/2/1005/17' is not a delivery key: delivery 1005 belongs under '0/1/'."
+        "'0/2/1005/17' is not a delivery key: delivery 1005 belongs in '0/1/1005'."
     )
 
 

@@ -1,4 +1,4 @@
-"""The table of users and pages: nine kinds of users, every kind of page, and every change."""
+"""The table of users and pages: ten kinds of users, every kind of page, and every change."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ LABEL, DELIVERIES = "devilry_deliveries.filemeta", "devilry_deliveries.delivery"
 ABSENT = 987654
 
 VIEW = ["view_filemeta"]
+#: To change rows does not include to read files, names of files, and deleted files.
+EDIT = ["change_delivery", "change_assignmentgroup", "change_filemeta", "change_tombstone"]
 STORE = [
     *("browse_store", "bury_orphan", "view_tombstone", "restore_tombstone", "purge_tombstone"),
     *("view_monthlysum", "refresh_statistics"),
@@ -41,41 +43,41 @@ STORE = [
 
 KINDS = (
     *("anonymous", "inactive", "unrelated", "candidate", "examiner"),
-    *("staff", "viewer", "keeper", "superuser"),
+    *("staff", "viewer", "editor", "keeper", "superuser"),
 )
 
 #: The responses: L is the login page of the site, A that of the admin, G the requested object.
 #: Other responses are given by their status.
 TABLE = """
-                    anonymous inactive unrelated candidate examiner staff viewer keeper superuser
-file                    L        L        404        G        G      404    G     404      G
-range                   L        L        404        G        G      404    G     404      G
-head                    L        L        404        G        G      404    G     404      G
-unfinished_file         L        L        404        G       404     404    G     404      G
-delivery_zip            L        L        404        G        G      404    G     404      G
-unfinished_zip          L        L        404        G       404     404    G     404      G
-group_zip               L        L        404        G        G      404    G     404      G
-latest_zip              L        L        404        G        G      404    G     404      G
-index                   A        A         A         A        A       G     G      G       G
-groups                  A        A         A         A        A      403   403    403      G
-group                   A        A         A         A        A      403   403    403      G
-deliveries              A        A         A         A        A      403   403    403      G
-delivery                A        A         A         A        A      403   403    403      G
-delete_delivery         A        A         A         A        A      403   403    403      G
-files                   A        A         A         A        A      403    G     403      G
-file_page               A        A         A         A        A      403    G     403      G
-add_file                A        A         A         A        A      403   403    403      G
-delete_file             A        A         A         A        A      403   403    403      G
-preview                 A        A         A         A        A      403    G     403      G
-tombstones              A        A         A         A        A      403   403     G       G
-tombstone               A        A         A         A        A      403   403     G       G
-remove                  A        A         A         A        A      403   403     G       G
-dashboard               A        A         A         A        A      403   403     G       G
-stores                  A        A         A         A        A      403   403     G       G
-store                   A        A         A         A        A      403   403     G       G
-orphan                  A        A         A         A        A      403   403     G       G
-delete_orphan           A        A         A         A        A      403   403     G       G
-store_zip               A        A         A         A        A      403   403    403      G
+               anonymous inactive unrelated candidate examiner staff viewer editor keeper superuser
+file               L        L        404        G        G      404    G     404    404       G
+range              L        L        404        G        G      404    G     404    404       G
+head               L        L        404        G        G      404    G     404    404       G
+unfinished_file    L        L        404        G       404     404    G     404    404       G
+delivery_zip       L        L        404        G        G      404    G     404    404       G
+unfinished_zip     L        L        404        G       404     404    G     404    404       G
+group_zip          L        L        404        G        G      404    G     404    404       G
+latest_zip         L        L        404        G        G      404    G     404    404       G
+index              A        A         A         A        A       G     G      G      G        G
+groups             A        A         A         A        A      403   403     G     403       G
+group              A        A         A         A        A      403   403     G     403       G
+deliveries         A        A         A         A        A      403   403     G     403       G
+delivery           A        A         A         A        A      403   403     G     403       G
+delete_delivery    A        A         A         A        A      403   403    403    403       G
+files              A        A         A         A        A      403    G     403    403       G
+file_page          A        A         A         A        A      403    G     403    403       G
+add_file           A        A         A         A        A      403   403    403    403       G
+delete_file        A        A         A         A        A      403   403    403    403       G
+preview            A        A         A         A        A      403    G     403    403       G
+tombstones         A        A         A         A        A      403   403    403     G        G
+tombstone          A        A         A         A        A      403   403    403     G        G
+remove             A        A         A         A        A      403   403    403     G        G
+dashboard          A        A         A         A        A      403   403    403     G        G
+stores             A        A         A         A        A      403   403    403     G        G
+store              A        A         A         A        A      403   403    403     G        G
+orphan             A        A         A         A        A      403   403    403     G        G
+delete_orphan      A        A         A         A        A      403   403    403     G        G
+store_zip          A        A         A         A        A      403   403    403    403       G
 """
 
 #: The kinds of users that may make each change, by POST and with a CSRF token.
@@ -88,7 +90,9 @@ CHANGES = {
     "refresh": {"keeper", "superuser"},
     "delete_file": {"superuser"},
     "delete_delivery": {"superuser"},
-    "finish_by_action": {"superuser"},
+    "finish_by_action": {"editor", "superuser"},
+    "move": {"superuser"},
+    "edit_examiners": {"superuser"},
 }
 
 
@@ -134,8 +138,8 @@ def client_of(kind: str, site: Site) -> Client:
     if kind == "superuser":
         user = make_superuser()
     else:
-        user = make_user(kind, is_staff=kind in {"staff", "viewer", "keeper"})
-    codenames = {"viewer": VIEW, "keeper": STORE}.get(kind, [])
+        user = make_user(kind, is_staff=kind in {"staff", "viewer", "editor", "keeper"})
+    codenames = {"viewer": VIEW, "editor": EDIT, "keeper": STORE}.get(kind, [])
     user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
     assert user.user_permissions.count() == len(codenames)
     if kind in {"candidate", "examiner"}:
@@ -315,6 +319,13 @@ def change(name: str, site: Site) -> Change:
         calls = [function for _savepoints, function, *_ in connection.run_on_commit]
         return any(getattr(call, "__name__", "") == "remove_committed" for call in calls)
 
+    other = AssignmentGroup.objects.create(name="other")
+    friend = make_user("friend")
+    formsets = {
+        f"{prefix}-{count}_FORMS": "0"
+        for prefix in ("filemetas", "stored-filemetas")
+        for count in ("TOTAL", "INITIAL")
+    }
     remove = on_list("remove_selected", site.tombstone, confirmed="yes")
     return {
         "restore": Change(url_of(site.tombstone, "restore"), {}, restored),
@@ -343,6 +354,16 @@ def change(name: str, site: Site) -> Change:
             pages["deliveries"],
             on_list("finish", site.unfinished),
             Delivery.objects.filter(pk=site.unfinished.pk, successful=True).exists,
+        ),
+        "move": Change(
+            url_of(site.unfinished),
+            {"assignment_group": other.pk, **formsets},
+            Delivery.objects.filter(assignment_group=other).exists,
+        ),
+        "edit_examiners": Change(
+            url_of(site.group),
+            {"name": "group", "examiners": [friend.pk]},
+            site.group.examiners.filter(pk=friend.pk).exists,
         ),
     }[name]
 

@@ -22,7 +22,7 @@ from ..signals import file_stored, send_after_commit
 from ..storages.chunks import read_chunks
 from ..storages.content import as_file
 from ..storages.pools import Pool, called
-from ..storages.protocols import require_ids
+from ..storages.protocols import checked_ids
 
 if TYPE_CHECKING:
     from .delivery import AbstractDelivery
@@ -125,10 +125,7 @@ def _store_all(
     model = type(next(iter(rows.values())))
     check_writing(model, using)
     store = store_for(model).with_fixed_location()
-    keys = {
-        filename: store.layout.key(*require_ids(row.key_ids(), row))
-        for filename, row in rows.items()
-    }
+    keys = {filename: store.layout.key(*checked_ids(row)) for filename, row in rows.items()}
     used = buried_names(model, keys.values(), using)
     # The upload from which a row was taken over may still store a file under the key.
     used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}

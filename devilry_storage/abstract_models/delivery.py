@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from django.apps import apps
@@ -15,13 +15,13 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..db.clock import read_at, with_now
-from ..db.relations import referred_pk
 from ..db.routing import database_of
 from ..db.rows import (
     intend_to_write,
     loaded_columns,
     lock_row,
     plain_instances,
+    referred_pk,
     restored_on_error,
     stored_rows,
     undone_on_error,
@@ -31,11 +31,11 @@ from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateErro
 from ..fields import DeliveryFileField
 from ..names import validate_filename
 from ..resolving import store_for
-from ..schema import GROUP, foreign_key, has_column
+from ..schema import DELIVERY, GROUP, field_named, foreign_key, has_column
 from ..signals import delivery_finished, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.content import as_file
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 from .bulk import add_many
 from .querysets import DeliveryManager
 
@@ -74,16 +74,13 @@ class AbstractDelivery(models.Model):
 
         Raises ImproperlyConfigured if there is not exactly one; override it then.
         """
-        keys = [
-            relation.field
-            for relation in cls._meta.get_fields(include_hidden=True)
-            if isinstance(relation, models.ManyToOneRel) and relation.one_to_many
-        ]
         found = {
-            key.model
-            for key in keys
-            if key.name == "delivery"
-            and any(isinstance(field, DeliveryFileField) for field in key.model._meta.local_fields)
+            relation.field.model
+            for relation in cls._meta.get_fields(include_hidden=True)
+            if isinstance(relation, models.ManyToOneRel)
+            and relation.one_to_many
+            and relation.field.name == DELIVERY
+            and isinstance(field_named(relation.field.model, "content"), DeliveryFileField)
         }
         if len(found) == 1:
             return found.pop()
@@ -97,11 +94,8 @@ class AbstractDelivery(models.Model):
     def files(self) -> models.QuerySet[Any]:
         """The files of the delivery, with or without content."""
         # As in Django's related managers: routers choose a database to read and one to write.
-        files: models.QuerySet[Any] = models.QuerySet(
-            self.filemeta_model(), hints={"instance": self}
-        )
-        files = files.filter(delivery=self).order_by("pk")
-        return files
+        files: Any = models.QuerySet(self.filemeta_model(), hints={"instance": self})
+        return cast("models.QuerySet[Any]", files.filter(delivery=self).order_by("pk"))
 
     def save(
         self,
@@ -201,8 +195,6 @@ class AbstractDelivery(models.Model):
         of_it = Tombstone.objects.using(using).filter(delivery_id=self.pk)
         # Locked ones are being restored, and wait for this delivery: skip them.
         kept = list(of_it.select_for_update(skip_locked=True))
-        if not kept:
-            return
         family = {
             model._meta.label_lower
             for model in apps.get_models()
@@ -254,8 +246,6 @@ class AbstractDelivery(models.Model):
                 "content and cannot be finished again. Begin another delivery."
             )
 
-    # -- Helpers --
-
     def _lock_unfinished(self, using: str) -> Any:
         model = cast("type[AbstractDelivery]", type(self)._meta.concrete_model)
         current = lock_row(model, self.pk, using, {"assignment_group", "successful"})
@@ -290,18 +280,14 @@ class AbstractDelivery(models.Model):
             try:
                 yield claimed
             except IntegrityError as exception:
-                self._refuse_taken(rows.exclude(pk__in=left_behind), exception)
+                if transaction.get_connection(using).needs_rollback:
+                    raise
+                if row := rows.exclude(pk__in=left_behind).first():
+                    raise FileExistsError(
+                        f"{row.filename!r} of {self._meta.label} '{self.pk}' is being added by "
+                        "another upload: use another filename."
+                    ) from exception
                 raise
-
-    def _refuse_taken(self, rows: models.QuerySet[Any], exception: IntegrityError) -> None:
-        """Raise FileExistsError if another upload has just added one of the rows."""
-        if transaction.get_connection(rows.db).needs_rollback:
-            return
-        if row := rows.first():
-            raise FileExistsError(
-                f"{row.filename!r} of {self._meta.label} '{self.pk}' is being added by another "
-                "upload: use another filename."
-            ) from exception
 
     def _take_over(self, row: Any) -> None:
         where = f"{row.filename!r} of {self._meta.label} '{self.pk}'"
@@ -329,14 +315,13 @@ class AbstractDelivery(models.Model):
         store = store_for(rows[0])
         folder = store.layout.folder(rows[0].key_ids()[0])
         sizes = {entry.name: entry.size for entry in store.scan(folder)}
-        found = [(row.filename, _fault(row, store, folder, sizes)) for row in rows]
-        faults = [fault for _filename, fault in found if fault]
-        if faults:
+        found = ((row.filename, _fault(row, store, folder, sizes)) for row in rows)
+        if faults := [(filename, fault) for filename, fault in found if fault]:
+            more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
             raise DeliveryIncomplete(
-                f"{where} cannot be finished: {'; '.join(faults[:10])}"
-                f"{f'; and {len(faults) - 10} more' if len(faults) > 10 else ''}. "
-                "Add these files again, or delete them.",
-                [filename for filename, fault in found if fault],
+                f"{where} cannot be finished: {'; '.join(fault for _, fault in faults[:10])}"
+                f"{more}. Add these files again, or delete them.",
+                [filename for filename, _fault in faults],
             )
 
 
@@ -346,10 +331,8 @@ def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str,
         return f"{row.filename!r} is still being stored"
     size = sizes.get(name)
     if size is None and not name.startswith(f"{folder}/"):
-        try:
+        with suppress(FileNotFoundError):
             size = store.size(name)  # adopted, so not in the delivery's folder
-        except FileNotFoundError:
-            pass
     if size is None:
         return f"{row.filename!r} is missing in the store ({name!r})"
     if size != row.size:
@@ -367,8 +350,7 @@ def next_number(delivery: Any, using: str) -> int | None:
     siblings = stored_rows(type(delivery), using).filter(
         assignment_group_id=delivery.assignment_group_id
     )
-    highest: int | None = siblings.aggregate(highest=Max("number"))["highest"]
-    return (highest or 0) + 1
+    return int(siblings.aggregate(highest=Max("number"))["highest"] or 0) + 1
 
 
 def _twin(row: Any, fields: Mapping[str, Any]) -> Any:

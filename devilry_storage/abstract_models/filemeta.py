@@ -16,16 +16,16 @@ from django.db.models import signals
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .._compat import add_note
-from ..db.relations import referred_pk
 from ..db.routing import database_of
 from ..db.rows import (
     loaded_columns,
     lock_row,
     other_files,
     read_row,
+    referred_pk,
     restored_on_error,
     stored_rows,
+    undone_on_error,
 )
 from ..db.transactions import has_transaction, reads_a_snapshot
 from ..deletion.burying import (
@@ -41,11 +41,11 @@ from ..fields import SAVED_CONTENT, DeliveryFieldFile, DeliveryFileField, Stored
 from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
 from ..resolving import store_for
-from ..schema import declaring_model, delivery_field
+from ..schema import DELIVERY, declaring_model, foreign_key
 from ..signals import file_stored, send_after_commit
 from ..storages.content import last_chunks, opened, shown
 from ..storages.free_names import not_about_names
-from ..storages.protocols import require_ids
+from ..storages.protocols import checked_ids
 from .delivery import AbstractDelivery
 from .querysets import VisibleQuerySet
 
@@ -69,8 +69,6 @@ class _NameIsBuried(Exception):
 class FileMetaQuerySet(VisibleQuerySet):
     """Files of deliveries."""
 
-    delivery_path = "delivery"
-
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         """Insert rows as Django does; FileExistsError if a tombstone has the name of a file."""
         objs = list(objs)
@@ -83,8 +81,7 @@ class FileMetaQuerySet(VisibleQuerySet):
                 f"Cannot update the content of {self.model._meta.label} in bulk: leave it out of "
                 "update_fields, and save each row with a new file."
             )
-        created: list[Any] = super().bulk_create(objs, *args, **kwargs)
-        return created
+        return super().bulk_create(objs, *args, **kwargs)
 
     def bulk_update(
         self, objs: Iterable[Any], fields: Iterable[str], *args: Any, **kwargs: Any
@@ -106,8 +103,7 @@ class FileMetaQuerySet(VisibleQuerySet):
                     )
         if not (others := sorted(names - CONTENT_FIELDS)):
             return len(objs)
-        updated: int = super().bulk_update(objs, others, *args, **kwargs)
-        return updated
+        return super().bulk_update(objs, others, *args, **kwargs)
 
     def update(self, **kwargs: Any) -> int:
         """Update rows as Django does; NotCommitted for ``content`` that is not an expression."""
@@ -238,7 +234,6 @@ class AbstractFileMeta(models.Model):
             self.filename = pending.name or ""
 
     def _pending(self) -> DeliveryFieldFile | None:
-        """Return the pending file, None if there is none."""
         content: DeliveryFieldFile | None = self.__dict__.get("content")
         return content if content is not None and content.is_pending_file else None
 
@@ -324,20 +319,24 @@ class AbstractFileMeta(models.Model):
         is_computed = hasattr(self.created, "resolve_expression")
         # A tombstone of the key may have been written after the snapshot.
         may_be_used = self.pk is not None and reads_a_snapshot(using)
-        try:
-            with self._shown_to_receivers(pending):
-                self._insert(using)
-                if (pending := self._pending()) is not None:
-                    only = self._unchanged()
-                    if is_computed:  # SQLite may store it in another format than datetimes
-                        del only["created"]
-                    self._store(pending, using, fresh=may_be_used, only=only)
-                else:
-                    self._set_content(None, None, "")
-        except BaseException as exception:
+
+        def delete_again() -> None:
             if not self._state.adding:
-                self._delete_again(using, exception)
-            raise
+                # Not if it has content, because the reply to a COMMIT may have been lost, nor if
+                # another upload has taken it over after the grace time.
+                rows = stored_rows(type(self), using)
+                rows.filter(pk=self.pk, created=self.created, content__isnull=True).delete()
+
+        left = f"A row of {self._meta.label} for {self.filename!r}, without content,"
+        with undone_on_error(delete_again, using, left), self._shown_to_receivers(pending):
+            self._insert(using)
+            if (pending := self._pending()) is not None:
+                only = self._unchanged()
+                if is_computed:  # SQLite may store it in another format than datetimes
+                    del only["created"]
+                self._store(pending, using, fresh=may_be_used, only=only)
+            else:
+                self._set_content(None, None, "")
 
     @contextmanager
     def _shown_to_receivers(self, pending: DeliveryFieldFile | None) -> Iterator[None]:
@@ -371,8 +370,7 @@ class AbstractFileMeta(models.Model):
         # A row with a stored file is saved as a new one (pk=None): copy the file.
         if content._is_unproven:
             self._require_own_name(str(content))
-        field = cast(DeliveryFileField, content.field)
-        return field.copy_of(content, self)
+        return cast(DeliveryFileField, content.field).copy_of(content, self)
 
     def _require_own_name(self, name: str) -> None:
         """Raise ValueError for the name of a file that cannot have belonged to this row."""
@@ -400,21 +398,6 @@ class AbstractFileMeta(models.Model):
             if pk is not None and stored_rows(parent, using).filter(pk=pk).exists():
                 raise IntegrityError(f"{parent._meta.label} '{pk}' exists already.")
         super().save(force_insert=True, using=using)
-
-    def _delete_again(self, using: str, exception: BaseException) -> None:
-        if transaction.get_connection(using).needs_rollback:
-            return
-        try:
-            # Not if it has content, because the reply to a COMMIT may have been lost.
-            rows = stored_rows(type(self), using)
-            # Nor if another upload has taken it over after the grace time.
-            rows.filter(pk=self.pk, created=self.created, content__isnull=True).delete()
-        except Exception as failure:  # noqa: BLE001  # report the first exception
-            add_note(
-                exception,
-                f"The row {self.pk!r} of {self._meta.label}, inserted for this file, could not be "
-                f"deleted again ({failure}): it may be there without content.",
-            )
 
     def _save_stored(self, using: str, update_fields: frozenset[str] | None) -> None:
         if using not in {self._state.db or using, database_of(self)}:
@@ -452,12 +435,11 @@ class AbstractFileMeta(models.Model):
         return (
             content is not None
             and not content._committed
-            and _names(update_fields, "content")
+            and (update_fields is None or "content" in update_fields)
             and SAVED_CONTENT not in self.__dict__
         )
 
     def _send(self, signal: signals.ModelSignal, using: str, **kwargs: Any) -> None:
-        """Send a signal of Django's for a save of the content."""
         signal.send(
             sender=type(self),
             instance=self,
@@ -470,7 +452,10 @@ class AbstractFileMeta(models.Model):
     def _save_columns(self, using: str, columns: frozenset[str]) -> None:
         if not columns:
             return
-        if "delivery" not in columns or not self._is_moved(using):
+        row: Any = None
+        if "delivery" in columns:
+            row = read_row(_declaring(self), self.pk, using, _STATE)
+        if row is None or row.delivery_id == self.delivery_id:  # type: ignore[attr-defined]
             super().save(using=using, update_fields=columns)
             return
         with transaction.atomic(using=using):
@@ -478,11 +463,6 @@ class AbstractFileMeta(models.Model):
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
             super().save(using=using, update_fields=columns)
-
-    def _is_moved(self, using: str) -> bool:
-        """Return whether the stored row belongs to another delivery."""
-        row: Any = read_row(_declaring(self), self.pk, using, _STATE)
-        return row is not None and row.delivery_id != self.delivery_id  # type: ignore[attr-defined]
 
     def _columns(self, update_fields: frozenset[str] | None) -> frozenset[str]:
         """Return the names of the fields that a save writes besides the content."""
@@ -496,7 +476,7 @@ class AbstractFileMeta(models.Model):
     def _check_accepts_content(self, using: str) -> None:
         """Raise DeliveryFinished or DoesNotExist before the upload instead of after it."""
         get = partial(read_row, columns=_STATE)
-        deliveries = [_cached_delivery(self) or self._delivery(using, get)]
+        deliveries = [self._state.fields_cache.get(DELIVERY) or self._delivery(using, get)]
         if not self._state.adding and self.pk is not None:
             deliveries.append(self._row_and_delivery(using, get)[1])
         for delivery in deliveries:
@@ -519,7 +499,7 @@ class AbstractFileMeta(models.Model):
         """
         check_writing(type(self), using)
         store = store_for(self)
-        key = store.layout.key(*require_ids(self.key_ids(), self))
+        key = store.layout.key(*checked_ids(self))
         fresh = fresh or self.is_buried(key, using)
         open_writer = partial(
             store.writer,
@@ -556,8 +536,7 @@ class AbstractFileMeta(models.Model):
         Raises DeliveryFinished, DoesNotExist if the row was deleted, and FileExistsError if a
         tombstone has the name.
         """
-        using = database_of(self)
-        self._record(using, None, {}, name, size, sha256)
+        self._record(database_of(self), None, {}, name, size, sha256)
 
     def _record(self, *arguments: Any) -> None:
         """Call ``_record_once()``, so that only a buried name makes the store try another one."""
@@ -643,8 +622,7 @@ class AbstractFileMeta(models.Model):
         return bool(rows.update(verified_at=None, **columns))
 
     def _set_content(self, name: str | None, size: int | None, sha256: str) -> None:
-        field = self._meta.get_field("content")
-        self.__dict__["content"] = DeliveryFieldFile(self, field, name)
+        self.__dict__["content"] = DeliveryFieldFile(self, self._meta.get_field("content"), name)
         self.size, self.sha256, self.verified_at = size, sha256, None
         self.__dict__.pop("_is_taken_over", None)
 
@@ -671,14 +649,11 @@ class AbstractFileMeta(models.Model):
         return row, delivery
 
     def _delivery(self, using: str, get: Callable[..., Any]) -> models.Model | None:
-        to_delivery = delivery_field(_declaring(self))
+        to_delivery = foreign_key(_declaring(self), DELIVERY)
         if to_delivery is None or self.delivery_id is None:  # type: ignore[attr-defined]
             return None
         pk = referred_pk(to_delivery, self.delivery_id, using)  # type: ignore[attr-defined]
-        delivery: models.Model | None = get(to_delivery.related_model, pk, using)
-        return delivery
-
-    # -- Adopting --
+        return cast(models.Model | None, get(to_delivery.related_model, pk, using))
 
     def _adopt(self, name: str, sha256: str | None, using: str) -> None:
         name = validate_storage_name(name)
@@ -710,18 +685,6 @@ class AbstractFileMeta(models.Model):
 def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
     """Return the model that declares the content, not a proxy or multi-table child."""
     return cast(type[AbstractFileMeta], declaring_model(type(instance)))
-
-
-def _cached_delivery(instance: AbstractFileMeta) -> models.Model | None:
-    field = delivery_field(type(instance))
-    if field is None or not field.is_cached(instance):
-        return None
-    delivery: models.Model | None = field.get_cached_value(instance)
-    return delivery
-
-
-def _names(update_fields: frozenset[str] | None, field: str) -> bool:
-    return update_fields is None or field in update_fields
 
 
 # -- Deleting, and saving raw rows --

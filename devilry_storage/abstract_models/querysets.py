@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import models
 
 from ..db.rows import stored_rows
 from ..fields import DeliveryFileField
-from ..schema import DELIVERY, GROUP, field_named, group_model, related_model, target_name
+from ..schema import DELIVERY, GROUP, field_named, related_model, target_name
 
 Q = TypeVar("Q", bound="VisibleQuerySet")
 
 
 class VisibleQuerySet(models.QuerySet[Any]):
     """A queryset that can be limited to the rows that a user may see."""
-
-    #: Lookup path from the model to its delivery; ``""`` for the delivery itself.
-    delivery_path = ""
 
     def visible_to(self: Q, user: Any) -> Q:
         """Return the rows that the user may see.
@@ -26,8 +23,7 @@ class VisibleQuerySet(models.QuerySet[Any]):
         ``candidates`` and ``examiners``, candidates see the rows of their groups, and examiners
         the rows of finished deliveries of their groups. Anonymous and inactive users see none.
         """
-        visible: Q = _visible(self, self.delivery_path, user)
-        return visible
+        return cast(Q, _visible(self, user))
 
 
 class DeliveryQuerySet(VisibleQuerySet):
@@ -46,21 +42,21 @@ def visible_rows(model: type[models.Model], user: Any, using: str | None = None)
     manager: Any = model._default_manager.db_manager(using)
     if hasattr(manager, "visible_to"):
         return manager.visible_to(user)
-    has_file = isinstance(field_named(model, "content"), DeliveryFileField)
-    return _visible(manager.all(), DELIVERY if has_file else "", user)
+    return _visible(manager.all(), user)
 
 
-def _visible(rows: Any, delivery_path: str, user: Any) -> Any:
+def _visible(rows: Any, user: Any) -> Any:
     if not user.is_active or not user.is_authenticated:
         return rows.none()
     if may_view(user, rows.model):
         return rows.all()
-    delivery = related_model(rows.model, delivery_path) if delivery_path else rows.model
-    group = None if delivery is None else group_model(delivery)
+    is_file = isinstance(field_named(rows.model, "content"), DeliveryFileField)
+    delivery = related_model(rows.model, DELIVERY) if is_file else rows.model
+    group = None if delivery is None else related_model(delivery, GROUP)
     if delivery is None or group is None or not {"candidates", "examiners"} <= _names(group):
         return rows.none()
     # Subqueries: joins would return a row twice for a user who is both.
-    prefix = f"{delivery_path}__" if delivery_path else ""
+    prefix = f"{DELIVERY}__" if is_file else ""
     # Of no database in particular: the query may become a write, to another one.
     groups = stored_rows(group, rows._db)
     key = target_name(delivery, GROUP)
@@ -74,8 +70,7 @@ def _visible(rows: Any, delivery_path: str, user: Any) -> Any:
 def may_view(user: Any, model: type[models.Model], row: models.Model | None = None) -> bool:
     """Return whether the user may view all rows of a model, or this row of it."""
     meta = model._meta
-    allowed: bool = user.has_perm(f"{meta.app_label}.view_{meta.model_name}", row)
-    return allowed
+    return bool(user.has_perm(f"{meta.app_label}.view_{meta.model_name}", row))
 
 
 def _names(model: type[models.Model]) -> set[str]:

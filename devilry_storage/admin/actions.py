@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db import models
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -20,7 +20,7 @@ from ..db.routing import database_of
 from ..exceptions import ArchiveTooLarge, DeliveryStateError
 from ..integrity import State, Verdict
 from ..integrity import verify as check_delivery
-from ..schema import belongs_to
+from ..schema import GROUP, belongs_to, has_column
 from ..views.archives import archive_response
 from .base import StoreAdmin
 from .columns import describe_missing, describe_wrong_size
@@ -66,7 +66,7 @@ class DeliveryActions(StoreAdmin):
         A copy makes the files visible to another group. For this reason it needs the permission to
         view files, in addition to those to add deliveries and files.
         """
-        if "assignment_group" not in {field.name for field in self.opts.concrete_fields}:
+        if not has_column(self.model, GROUP):
             return False
         files = self.model.filemeta_model()._meta
         return (
@@ -78,7 +78,7 @@ class DeliveryActions(StoreAdmin):
     @admin.action(
         permissions=["change"], description=gettext_lazy("Finish selected %(verbose_name_plural)s")
     )
-    def finish(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+    def finish(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Finish the deliveries; report those that cannot be finished."""
 
         def act(delivery: Any) -> None:
@@ -96,9 +96,7 @@ class DeliveryActions(StoreAdmin):
         permissions=["view_files"],
         description=gettext_lazy("Download selected %(verbose_name_plural)s as a zip"),
     )
-    def download(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> HttpResponseBase | None:
+    def download(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
         """Send a zip of the files that the user may view."""
         files = visible_rows(self.model.filemeta_model(), request.user, queryset.db)
         try:
@@ -110,15 +108,16 @@ class DeliveryActions(StoreAdmin):
             logger.exception("Cannot create an archive of the selected deliveries.")
             self.message_user(request, f"{reason(exception)}.", messages.ERROR)
             return None
-        return archive_response(request, lambda: archive, f"{self.opts.verbose_name_plural}.zip")
+        filename = f"{self.opts.verbose_name_plural}.zip"
+        pks = ",".join(map(str, queryset.order_by("pk").values_list("pk", flat=True)))
+        contents = f"{self.opts.label_lower}:{pks}"
+        return archive_response(request, lambda: archive, filename, contents)
 
     @admin.action(
         permissions=["view"],
         description=gettext_lazy("Check the integrity of selected %(verbose_name_plural)s"),
     )
-    def verify(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> HttpResponseBase | None:
+    def verify(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
         """Check that the store has each file with its size, and show the problems.
 
         Contents are not read. The time is recorded in ``verified_at`` of each whole file.
@@ -140,11 +139,7 @@ class DeliveryActions(StoreAdmin):
             ]
             _record_check(rows)
             whole += len(rows)
-            found = [
-                problem
-                for verdict in verdicts
-                if (problem := _problem(delivery, verdict)) is not None
-            ]
+            found = [*filter(None, (_problem(delivery, verdict) for verdict in verdicts))]
             problems.extend(found)
             text = _("Integrity check: complete files: %(whole)d, problems: %(problems)d.")
             text %= {"whole": len(rows), "problems": len(found)}
@@ -172,9 +167,7 @@ class DeliveryActions(StoreAdmin):
         permissions=["copy"],
         description=gettext_lazy("Copy selected %(verbose_name_plural)s to a group"),
     )
-    def copy(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> HttpResponseBase | None:
+    def copy(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
         """Ask for a group and copy the deliveries to it; report those that cannot be copied."""
         deliveries = self._limited(request, queryset)
         if deliveries is None:
@@ -207,9 +200,7 @@ class DeliveryActions(StoreAdmin):
             values = {"count": copied, "group": group}
             self.message_user(request, text % values, messages.SUCCESS)
 
-    # -- Helpers --
-
-    def _limited(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> list[Any] | None:
+    def _limited(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any] | None:
         """Return the deliveries, oldest first; if there are too many, report it, return None."""
         deliveries = list(queryset.order_by("pk")[: MAX_DELIVERIES + 1])
         if len(deliveries) <= MAX_DELIVERIES:
@@ -229,7 +220,7 @@ class DeliveryActions(StoreAdmin):
             except DeliveryStateError as exception:
                 errors.append(str(exception))
             except Exception as exception:
-                logger.exception("%s failed for delivery %s.", request.path, delivery.pk)
+                logger.exception("%r failed for delivery %r.", request.path, delivery.pk)
                 errors.append(f"{delivery}: {reason(exception)}.")
             else:
                 succeeded += 1

@@ -17,17 +17,25 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from ..abstract_models.querysets import may_view
 from ..models import AbstractFileMeta
 from .changelists import BoundedChangeList, BoundedPaginator
 from .failures import DATABASE_ERRORS, NotSaved, failure_message, storing
-from .forms import RelatedMultipleSelect, RelatedSelect
+from .forms import RelatedId, RelatedMultipleSelect, RelatedSelect
 from .searching import PrefixSearchAdmin
 from .utils import parse_pk, report_deleted
 
 logger = logging.getLogger("devilry_storage")
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ViewPermissionMixin:
+    """Rows that are shown only with the permission to view them, not with that to change them."""
+
+    def has_view_permission(self: Any, request: HttpRequest, obj: Any = None) -> bool:
+        return may_view(request.user, self.model)
+
+
+class ReadOnlyAdmin(ViewPermissionMixin, admin.ModelAdmin):  # type: ignore[type-arg]
     """Rows that cannot be added, changed or deleted; other permissions allow special actions."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -41,8 +49,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _has_perm(self, request: HttpRequest, codename: str) -> bool:
         """Return whether the user has a permission of the model's app."""
-        allowed: bool = request.user.has_perm(f"{self.opts.app_label}.{codename}")
-        return allowed
+        return request.user.has_perm(f"{self.opts.app_label}.{codename}")
 
 
 class StoreAdmin(PrefixSearchAdmin):
@@ -103,15 +110,29 @@ class StoreAdmin(PrefixSearchAdmin):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in self.get_autocomplete_fields(request):
-            widget = RelatedSelect(db_field, self.admin_site, using=kwargs.get("using"))
-            kwargs.setdefault("widget", widget)
+            self._set_widget(RelatedSelect, db_field, db_field, request, kwargs)
+        elif db_field.name in self.raw_id_fields:
+            self._set_widget(RelatedId, db_field.remote_field, db_field, request, kwargs)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in self.get_autocomplete_fields(request):
-            widget = RelatedMultipleSelect(db_field, self.admin_site, using=kwargs.get("using"))
-            kwargs.setdefault("widget", widget)
+            self._set_widget(RelatedMultipleSelect, db_field, db_field, request, kwargs)
         return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def _set_widget(
+        self, cls: Any, relation: Any, db_field: Any, request: HttpRequest, kwargs: dict[str, Any]
+    ) -> None:
+        """Set a widget that shows the names of those related rows that the user may view."""
+        widget = cls(relation, self.admin_site, using=kwargs.get("using"))
+        model = db_field.related_model
+        related = self.admin_site._registry.get(model)
+        if related is None:
+            rows, allowed = model._base_manager.all(), may_view(request.user, model)
+        else:
+            rows, allowed = related.get_queryset(request), related.has_view_permission(request)
+        widget.viewable = rows if allowed else rows.none()
+        kwargs.setdefault("widget", widget)
 
     # -- Lists --
 
@@ -200,7 +221,7 @@ class StoreAdmin(PrefixSearchAdmin):
         except (NotSaved, *DATABASE_ERRORS) as exception:
             if request.method != "POST":
                 raise
-            logger.exception("%s failed.", request.path)
+            logger.exception("%r failed.", request.path)
             # Discard the messages about changes that were rolled back.
             for _message in messages.get_messages(request):
                 pass

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..db.rows import lock_row
-from ..schema import DELIVERY, target_name
+from ..schema import DELIVERY, GROUP, target_name
 from .actions import DeliveryActions
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
@@ -110,6 +110,8 @@ class DeliveryAdmin(DeliveryActions):
             return given
         names = {field.name for field in self.opts.concrete_fields}
         kept = self.kept_when_finished if obj.successful else ()
+        if not self.has_view_files_permission(request):
+            kept = (*kept, GROUP)  # to move a delivery makes its files visible, as a copy does
         fields = (*kept, "number", "successful", "time_of_delivery", "copy_of", "all_files")
         return [*given, *(name for name in fields if name in {*names, "all_files"})]
 
@@ -183,7 +185,9 @@ class DeliveryAdmin(DeliveryActions):
     ) -> Any:
         """Return the delivery; lock it in the transaction of a POST against concurrent changes."""
         using = router.db_for_write(self.model)
-        if request.method == "POST" and connections[using].in_atomic_block and not from_field:
+        may_write = self.has_change_permission(request) or self.has_delete_permission(request)
+        is_atomic = connections[using].in_atomic_block
+        if request.method == "POST" and may_write and is_atomic and not from_field:
             pk = parse_pk(self.model, object_id)
             if pk is not None:
                 lock_row(self.model, pk, using, ())

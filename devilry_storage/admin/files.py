@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
 from ..schema import has_column
-from .base import StoreAdmin
+from .base import StoreAdmin, ViewPermissionMixin
 from .columns import EMPTY_VALUE, FileColumns, store_state
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
@@ -23,7 +23,7 @@ from .previews import Previews
 from .utils import admin_url, download_url, report_deleted
 
 
-class FileMetaInline(FileColumns, admin.TabularInline):  # type: ignore[type-arg]
+class FileMetaInline(FileColumns, ViewPermissionMixin, admin.TabularInline):  # type: ignore[type-arg]
     """The stored files of a row, which can be deleted. The parent needs a :class:`StoreAdmin`.
 
     For a model with editable fields, add them to ``fields`` and override
@@ -73,7 +73,7 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
         return False
 
 
-class FileMetaAdmin(FileColumns, Previews, StoreAdmin):
+class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
     """Files of any subclass of AbstractFileMeta: they can be uploaded, viewed and deleted.
 
     For a model with editable fields, override ``has_change_permission``.

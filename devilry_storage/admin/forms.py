@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from django import forms
@@ -11,28 +12,42 @@ from django.contrib.admin.widgets import (
     AutocompleteMixin,
     AutocompleteSelect,
     AutocompleteSelectMultiple,
+    ForeignKeyRawIdWidget,
 )
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.forms.models import InlineForeignKeyField
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..abstract_models.querysets import may_view
 from .failures import NotSaved
 from .searching import related_admin, search_related
 from .utils import parse_pk, parse_value
 
 
 class _RelatedSelectMixin(AutocompleteMixin):
-    """Skip invalid ids when the form is shown again; Django's widgets raise for them."""
+    """Skip invalid ids when the form is shown again; Django's widgets raise for them.
+
+    The URL of the page may contain any id. Rows that are not in ``viewable`` are shown as ids.
+    """
+
+    viewable: models.QuerySet[Any]
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
         remote = self.field.remote_field
         # A foreign key may refer to another field than the primary key.
-        name = getattr(remote, "field_name", remote.model._meta.pk.name)
-        target = remote.model._meta.get_field(name)
+        target_name = getattr(remote, "field_name", remote.model._meta.pk.name)
+        target = remote.model._meta.get_field(target_name)
         valid = [text for text in value if parse_value(target, text) is not None]
-        return super().optgroups(name, valid, attr)
+        groups = super().optgroups(name, valid, attr)
+        named = self.viewable.filter(**{f"{target_name}__in": valid}) if valid else ()
+        shown = {getattr(row, target.attname) for row in named}
+        for option in chain.from_iterable(options for _name, options, _index in groups):
+            if option["value"] not in {"", *shown}:
+                option["label"] = option["value"]
+        return groups
 
 
 class RelatedSelect(_RelatedSelectMixin, AutocompleteSelect):
@@ -41,6 +56,19 @@ class RelatedSelect(_RelatedSelectMixin, AutocompleteSelect):
 
 class RelatedMultipleSelect(_RelatedSelectMixin, AutocompleteSelectMultiple):
     """Select related rows, with autocompletion."""
+
+
+class RelatedId(ForeignKeyRawIdWidget):
+    """Type in the id of a related row. Its name is shown if the row is in ``viewable``."""
+
+    viewable: models.QuerySet[Any]
+
+    def label_and_url_for_value(self, value: Any) -> tuple[str, str]:
+        target = self.rel.get_related_field()
+        if parse_value(target, value) is None:
+            return "", ""
+        is_viewable = self.viewable.filter(**{target.name: value}).exists()
+        return super().label_and_url_for_value(value) if is_viewable else ("", "")
 
 
 class FileMetaForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -128,6 +156,9 @@ class GroupForm(forms.Form):
             found = list(rows.filter(pk=text))
         chosen = parse_pk(field.related_model, self["group"].value())
         pks = [*(row.pk for row in found), *([] if chosen is None else [chosen])]
-        self.fields["group"].queryset = rows.filter(pk__in=pks)  # type: ignore[attr-defined]
+        field_of_group: Any = self.fields["group"]
+        field_of_group.queryset = rows.filter(pk__in=pks)
+        if groups is None and not may_view(request.user, field.related_model):
+            field_of_group.label_from_instance = lambda row: str(row.pk)
         #: Whether there are groups to choose from.
         self.has_choices = bool(found) or chosen is not None

@@ -62,7 +62,9 @@ def text_of(filemeta: Any) -> Text | None:
     # One more byte shows whether this is the whole file.
     data = b"".join(store_for(filemeta).stream(name, 0, TEXT_BYTES + 1))
     is_whole = len(data) <= TEXT_BYTES
-    decoded = _decode(data[:TEXT_BYTES], is_whole, _has_text_name(filemeta.filename))
+    media = media_type(filemeta.filename)
+    has_text_name = sent_type(filemeta.filename) == "text/plain" or bool(_TEXTS.fullmatch(media))
+    decoded = _decode(data[:TEXT_BYTES], is_whole, has_text_name)
     if decoded is None:
         return None
     text, encoding = decoded
@@ -70,11 +72,6 @@ def text_of(filemeta: Any) -> Text | None:
     if not lines[-1]:
         del lines[-1]
     return Text([visible(line) for line in lines], encoding, is_whole)
-
-
-def _has_text_name(filename: str) -> bool:
-    guessed = media_type(filename)
-    return sent_type(filename) == "text/plain" or _TEXTS.fullmatch(guessed) is not None
 
 
 def _decode(data: bytes, is_whole: bool, has_text_name: bool) -> tuple[str, str] | None:

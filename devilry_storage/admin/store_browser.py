@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import partial, wraps
 from typing import Any, ClassVar, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import router
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseBase,
-    HttpResponseNotAllowed,
-    HttpResponseRedirect,
-)
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
 
 from ..abstract_models.querysets import may_view
 from ..archive import of_folder
@@ -69,6 +64,20 @@ class Line(NamedTuple):
     actions: list[Link]
 
 
+def _of_store(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Let a view take the label of one of the store's models, and report failures."""
+
+    @wraps(view)
+    def with_label(self: DeliveryStoreAdmin, request: HttpRequest, label: str) -> HttpResponseBase:
+        configured = self._get_store(request, label)
+        try:
+            return view(self, request, configured)
+        except (OSError, ImproperlyConfigured, InvalidName) as exception:
+            return self._redirect(request, configured, "", error=reason(exception))
+
+    return with_label
+
+
 @admin.register(StoreBrowser)
 class DeliveryStoreAdmin(ReadOnlyAdmin):
     """Browse the stores (permission ``browse_store``), delete unrecorded files (``bury_orphan``).
@@ -79,54 +88,44 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
     class Media:
         css: ClassVar[Any] = {"all": ["devilry_storage/admin.css", "devilry_storage/stores.css"]}
 
-    # -- Permissions --
-
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self._has_perm(request, "browse_store")
 
     def has_bury_permission(self, request: HttpRequest) -> bool:
         return self._has_perm(request, "bury_orphan") and self.has_view_permission(request)
 
-    # -- URLs --
-
     def get_urls(self) -> list[Any]:
         # Without Django's own pages, which would query a table that does not exist.
-        views: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
-            "changelist": ("", self.changelist_view),
-            "folder": ("<str:label>/", self.folder_view),
-            "jump": ("<str:label>/jump/", self.jump_view),
-            "file": ("<str:label>/file/", self.file_view),
-            "archive": ("<str:label>/archive/", self.archive_view),
-            "bury": ("<str:label>/bury/", self.bury_view),
-        }
-        return [admin_path(self, route, view, page) for page, (route, view) in views.items()]
+        return [
+            admin_path(self, "", self.changelist_view, "changelist"),
+            admin_path(self, "<str:label>/", self.folder_view, "folder"),
+            admin_path(self, "<str:label>/jump/", self.jump_view, "jump"),
+            admin_path(self, "<str:label>/file/", self.file_view, "file"),
+            admin_path(self, "<str:label>/archive/", self.archive_view, "archive"),
+            admin_path(self, "<str:label>/bury/", self.bury_view, "bury"),
+        ]
 
     def _url(self, page: str, configured: ConfiguredStore, **query: str) -> str:
         label = configured.models[0]._meta.label_lower
         return admin_url(self.admin_site, self.model, page, label, **query)
-
-    # -- Lookups --
 
     def _get_store(self, request: HttpRequest, label: str) -> ConfiguredStore:
         """Return the store in a URL; raise PermissionDenied or Http404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         for configured in configured_stores():
-            labels = {model._meta.label_lower for model in configured.models}
-            if label in labels:
+            if label in {model._meta.label_lower for model in configured.models}:
                 return configured
         raise Http404(_("This store does not exist."))
 
-    def _get_name(self, request: HttpRequest, parameter: str) -> str:
+    def _get_name(self, request: HttpRequest, parameter: str, required: bool = False) -> str:
         name = request.GET.get(parameter, "")
-        if name and not is_name(name):
+        if not is_name(name) and (name or required):
             raise Http404(_("This name is invalid."))
         return name
 
     def _using(self, configured: ConfiguredStore) -> str:
         return router.db_for_write(configured.models[0])
-
-    # -- Stores and folders --
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -186,13 +185,8 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
             # A disk that is not mounted looks like an empty one.
             "problem": "" if has_entries or after else configured.store.unavailable_reason(),
             "folders": [
-                (
-                    subfolder,
-                    self._url("folder", configured, folder=subfolder.name)
-                    if subfolder.is_valid
-                    else "",
-                )
-                for subfolder in page.folders
+                (found, found.is_valid and self._url("folder", configured, folder=found.name))
+                for found in page.folders
             ],
             "lines": [self._line(request, configured, verdict) for verdict in page.files],
             "archive_url": archive_url,
@@ -232,8 +226,7 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         if row is not None:
             if may_view(request.user, type(row)):
                 preview_url = admin_url(self.admin_site, row, "preview", quote(row.pk))
-                links.append(Link(_("Download"), download_url(row)))
-                links.append(Link(_("Preview"), preview_url))
+                links = [Link(_("Download"), download_url(row)), Link(_("Preview"), preview_url)]
         elif self._may_download(request, verdict):
             links.append(Link(_("Download"), self._url("file", configured, name=name)))
         if verdict.state is State.ORPHAN and self.has_bury_permission(request):
@@ -247,29 +240,20 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
     def _may_view_all(self, request: HttpRequest, configured: ConfiguredStore) -> bool:
         return all(may_view(request.user, model) for model in configured.models)
 
-    def jump_view(self, request: HttpRequest, label: str) -> HttpResponse:
+    @_of_store
+    def jump_view(self, request: HttpRequest, configured: ConfiguredStore) -> HttpResponse:
         """Redirect to a delivery by its id, or to a key, any other name, or a folder."""
-        configured = self._get_store(request, label)
         to = request.GET.get("to", "")
         if not to.strip(" /"):
             return HttpResponseRedirect(self._url("folder", configured))
-        try:
-            folder, name = locate(configured, to, self._using(configured))
-        except InvalidName as exception:
-            return self._redirect(request, configured, "", error=str(exception))
-        except (OSError, ImproperlyConfigured) as exception:
-            return self._redirect(request, configured, "", error=reason(exception))
+        folder, name = locate(configured, to, self._using(configured))
         return HttpResponseRedirect(self._url("folder", configured, folder=folder, name=name))
 
-    # -- Downloads --
-
-    def file_view(self, request: HttpRequest, label: str) -> HttpResponseBase:
+    @_of_store
+    @method_decorator(require_safe)
+    def file_view(self, request: HttpRequest, configured: ConfiguredStore) -> HttpResponseBase:
         """Send a file that does not have a row; files with a row have the download view."""
-        return self._send(request, label, "name", self._file)
-
-    def _file(
-        self, request: HttpRequest, configured: ConfiguredStore, name: str
-    ) -> HttpResponseBase:
+        name = self._get_name(request, "name", required=True)
         verdict = find_file(configured, name, self._using(configured))
         if verdict is None or verdict.entry is None or verdict.row is not None:
             raise Http404(_("The store does not have a file without a row by this name."))
@@ -277,13 +261,11 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         return serve_name(request, configured.store, name)
 
-    def archive_view(self, request: HttpRequest, label: str) -> HttpResponseBase:
+    @_of_store
+    @method_decorator(require_safe)
+    def archive_view(self, request: HttpRequest, configured: ConfiguredStore) -> HttpResponseBase:
         """Send all files below a folder as a zip."""
-        return self._send(request, label, "folder", self._archive)
-
-    def _archive(
-        self, request: HttpRequest, configured: ConfiguredStore, folder: str
-    ) -> HttpResponseBase:
+        folder = self._get_name(request, "folder", required=True)
         if not self._may_view_all(request, configured):
             raise PermissionDenied
         model, using = configured.models[0], self._using(configured)
@@ -296,39 +278,16 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         archive = partial(of_folder, configured.store, folder, without)
         return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")
 
-    def _send(
-        self,
-        request: HttpRequest,
-        label: str,
-        parameter: str,
-        send: Callable[[HttpRequest, ConfiguredStore, str], HttpResponseBase],
-    ) -> HttpResponseBase:
-        configured = self._get_store(request, label)
-        name = self._get_name(request, parameter)
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        if not name:
-            raise Http404(_("This name is invalid."))
-        try:
-            return send(request, configured, name)
-        except (OSError, ImproperlyConfigured) as exception:
-            return self._redirect(request, configured, "", error=reason(exception))
-
-    # -- Deletion --
-
-    def bury_view(self, request: HttpRequest, label: str) -> HttpResponse:
+    @_of_store
+    def bury_view(self, request: HttpRequest, configured: ConfiguredStore) -> HttpResponse:
         """Ask whether to delete an unrecorded file; on POST write its tombstone."""
-        configured = self._get_store(request, label)
         if not self.has_bury_permission(request):
             raise PermissionDenied
         name = self._get_name(request, "name")
         folder = posixpath.dirname(name)
-        try:
-            if request.method == "POST":
-                return self._bury(request, configured, name)
-            verdict = find_file(configured, name, self._using(configured)) if name else None
-        except (OSError, ImproperlyConfigured) as exception:
-            return self._redirect(request, configured, folder, error=reason(exception))
+        if request.method == "POST":
+            return self._bury(request, configured, name, folder)
+        verdict = find_file(configured, name, self._using(configured)) if name else None
         if verdict is None or verdict.state is not State.ORPHAN:
             raise Http404(_("There is no unrecorded file with this name."))
         context = {
@@ -339,8 +298,9 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         }
         return self._render(request, "bury", context)
 
-    def _bury(self, request: HttpRequest, configured: ConfiguredStore, name: str) -> HttpResponse:
-        folder = posixpath.dirname(name)
+    def _bury(
+        self, request: HttpRequest, configured: ConfiguredStore, name: str, folder: str
+    ) -> HttpResponse:
         try:
             tombstone = bury_orphan(configured.models[0], name, using=self._using(configured))
         except NotAnOrphan as exception:
@@ -351,12 +311,9 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         self.message_user(request, text % values, messages.SUCCESS)
         return HttpResponseRedirect(self._url("folder", configured, folder=folder))
 
-    # -- Helpers --
-
     def _redirect(
         self, request: HttpRequest, configured: ConfiguredStore, folder: str, *, error: str
     ) -> HttpResponse:
-        """Redirect to a folder, which shows the error."""
         self.message_user(request, error, messages.ERROR)
         return HttpResponseRedirect(self._url("folder", configured, folder=folder))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
@@ -11,10 +12,9 @@ from django.utils.translation import gettext as _
 from ..db.indexes import begins_with
 from ..db.rows import stored_rows
 from ..exceptions import InvalidName, UnsafeEntry
-from ..integrity import State, Verdict, compare, ordinary_rows_named, rows_named, tombstones_named
+from ..integrity import State, Verdict, compare_stored, rows_named
 from ..names import is_storage_name, validate_storage_name
-from ..registry import ConfiguredStore, FileModel
-from ..storages.base import DeliveryStoreMixin
+from ..registry import ConfiguredStore
 from ..storages.protocols import Entry, Page
 
 #: The number of folders and files on a page.
@@ -64,41 +64,32 @@ def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str
         page = store.page(folder, after=after, limit=PAGE_LENGTH)
     except UnsafeEntry:
         page = Page([], [], "")  # a symlink: the store does not have this folder
-    model = configured.models[0]
     rows: dict[str, Any] = {}
     if not after and not page.next_token:
         rows = _rows_of_delivery(configured, folder, using)
-    verdicts = _compare(model, page.files, rows, store, using)
-    return Listing(_folders(page.folders, store), verdicts, page.next_token)
+        for entry in page.files:
+            rows.pop(entry.name, None)  # looked up with delivery and user
+    verdicts = list(compare_stored(configured.models[0], page.files, using, rows))
+    ids = {branch.name: branch.ids for branch in store.layout.branches(page.folders)}
+    folders = [
+        Subfolder(
+            name, printable(posixpath.basename(name)), _describe_ids(ids.get(name)), is_name(name)
+        )
+        for name in page.folders
+    ]
+    return Listing(folders, verdicts, page.next_token)
 
 
 def find_file(configured: ConfiguredStore, name: str, using: str) -> Verdict | None:
     """Return the verdict on one name, None if neither the store nor a row has it."""
     store = configured.store
-    entries = []
     try:
-        entries.append(Entry(name, store.size(name), store.get_modified_time(name)))
+        entries = [Entry(name, store.size(name), store.get_modified_time(name))]
     except (FileNotFoundError, UnsafeEntry):
-        pass
+        entries = []
     model = configured.models[0]
     rows = {} if entries else rows_named(model, [name], using)
-    verdicts = _compare(model, entries, rows, store, using)
-    return verdicts[0] if verdicts else None
-
-
-def _compare(
-    model: FileModel,
-    entries: list[Entry],
-    rows: dict[str, Any],
-    store: DeliveryStoreMixin,
-    using: str,
-) -> list[Verdict]:
-    # Rows have only valid names, and other names may not be text that a database accepts.
-    names = [entry.name for entry in entries if is_name(entry.name)]
-    rows = {**rows, **rows_named(model, names, using)}
-    tombstones = tombstones_named(model, names, using)
-    ordinary = ordinary_rows_named(model, names, using)
-    return list(compare(entries, rows, tombstones, store.is_key, ordinary))
+    return next(compare_stored(model, entries, using, rows), None)
 
 
 def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> dict[str, Any]:
@@ -113,19 +104,6 @@ def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> d
             if posixpath.dirname(row.content.name) == folder:
                 found[row.content.name] = row
     return found
-
-
-def _folders(names: list[str], store: DeliveryStoreMixin) -> list[Subfolder]:
-    branches = {branch.name: branch.ids for branch in store.layout.branches(names)}
-    return [
-        Subfolder(
-            name,
-            printable(posixpath.basename(name)),
-            _describe_ids(branches.get(name)),
-            is_name(name),
-        )
-        for name in names
-    ]
 
 
 def _describe_ids(ids: range | None) -> str:
@@ -144,10 +122,8 @@ def printable(name: str) -> str:
 
 def parents(folder: str) -> Iterator[tuple[str, str]]:
     """Yield name and last part of each parent of a folder, and then of the folder itself."""
-    name = ""
-    for part in folder.split("/") if folder else ():
-        name = posixpath.join(name, part)
-        yield name, part
+    parts = folder.split("/") if folder else []
+    yield from zip(accumulate(parts, posixpath.join), parts, strict=True)
 
 
 def locate(configured: ConfiguredStore, text: str, using: str) -> tuple[str, str]:

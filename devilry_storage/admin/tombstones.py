@@ -27,7 +27,7 @@ from ..exceptions import NotRestorable
 from ..models import Tombstone
 from ..registry import file_models
 from ..restoring import restore, take_back
-from ..tables.tombstone import TombstoneState
+from ..tables import TombstoneState
 from .base import ReadOnlyAdmin, StoreAdmin
 from .columns import EMPTY_VALUE
 from .failures import reason

@@ -19,8 +19,6 @@ from ..dates import restorable_until
 from ..exceptions import NoURL
 from ..views.base import LARGEST_ID
 
-# -- URLs --
-
 
 def url_name(model: Any, page: str) -> str:
     """Return the URL name of a page of a model (a class or a row), without the namespace."""
@@ -60,13 +58,9 @@ def list_link(admin_site: admin.AdminSite, model: Any, query: dict[str, Any], te
 def download_url(filemeta: Any) -> str:
     """Return the URL of the file of a row, ``""`` if it has none."""
     try:
-        url: str = filemeta.content.url
+        return str(filemeta.content.url)
     except NoURL:
         return ""
-    return url
-
-
-# -- Pages --
 
 
 def render(
@@ -86,9 +80,6 @@ def render(
     return TemplateResponse(request, template, context)
 
 
-# -- Ids --
-
-
 def parse_pk(model: Any, value: Any) -> Any:
     """Return a value from a request as a primary key of the model, None if it is invalid."""
     return parse_value(model._meta.pk, value)
@@ -102,9 +93,6 @@ def parse_value(field: Any, value: Any) -> Any:
         return None
     # Django 4.2 does not check the range of integers.
     return None if isinstance(parsed, int) and abs(parsed) > LARGEST_ID else parsed
-
-
-# -- Messages --
 
 
 def report_deleted(model_admin: admin.ModelAdmin[Any], request: HttpRequest, count: int) -> None:

@@ -16,7 +16,7 @@ from ..db.rows import stored_rows
 from ..models import AbstractDelivery
 from ..names import is_storage_name
 from ..resolving import store_for
-from ..schema import DELIVERY, GROUP, group_model, target_name
+from ..schema import DELIVERY, GROUP, related_model, target_name
 from ..storages.base import DeliveryStoreMixin
 from .entries import (
     UNKNOWN,
@@ -154,7 +154,7 @@ def _delivery_model(group: type[models.Model]) -> type[AbstractDelivery]:
         for model in apps.get_models()
         if issubclass(model, AbstractDelivery)
         and not model._meta.proxy
-        and group_model(model) is group
+        and related_model(model, GROUP) is group
     ]
     if len(found) == 1:
         return found[0]

@@ -14,7 +14,7 @@ from .._compat import batched
 from ..conf import conf
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
-from ..schema import delivery_model, group_model
+from ..schema import DELIVERY, GROUP, related_model
 from ..storages.base import DeliveryStoreMixin
 from ..storages.pools import Pool
 
@@ -67,10 +67,10 @@ def sorted_files(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """Order the rows of files by group and delivery."""
     model = files.model
     related, order = [], []
-    delivery = delivery_model(model)
+    delivery = related_model(model, DELIVERY)
     if delivery is not None:
         related.append("delivery")
-        if group_model(delivery) is not None:
+        if related_model(delivery, GROUP) is not None:
             related.append("delivery__assignment_group")
             order.append("delivery__assignment_group_id")
         if issubclass(delivery, AbstractDelivery):
@@ -84,8 +84,10 @@ class RowFolders:
     """Maps a row to the folders of its file: the group, then the number of the delivery."""
 
     def __init__(self, model: type[models.Model]) -> None:
-        self._delivery = delivery_model(model)
-        self._has_group = self._delivery is not None and group_model(self._delivery) is not None
+        self._delivery = related_model(model, DELIVERY)
+        self._has_group = (
+            self._delivery is not None and related_model(self._delivery, GROUP) is not None
+        )
         # Cached, because str(group) may query the database.
         self._group_names: dict[Any, str] = {}
 

@@ -67,7 +67,7 @@ class _Sizes(NamedTuple):
 class Archive:
     """A zip file of files of one store. It can be iterated over once.
 
-    - ``length`` is in bytes.
+    - ``length`` is in bytes, ``count`` the number of files.
     - ``missing`` lists the paths of files that are missing or incomplete in the store. The archive
       lists them in ``MISSING.txt``.
 
@@ -80,6 +80,7 @@ class Archive:
     ) -> None:
         self._store = store
         self._members = deque(members)
+        self.count = len(self._members)
         self.missing = list(missing)
         self._now = local_date(timezone.now())
         self.length = self._length()

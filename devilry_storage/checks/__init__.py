@@ -1,14 +1,3 @@
 """System checks. Importing this package registers them."""
 
-from . import database, identity, managers, models, ordinary, serving, settings, stores
-
-__all__ = [
-    "database",
-    "identity",
-    "managers",
-    "models",
-    "ordinary",
-    "serving",
-    "settings",
-    "stores",
-]
+from . import database, managers, models, serving, settings, stores  # noqa: F401

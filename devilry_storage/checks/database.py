@@ -14,7 +14,6 @@ from ..db.rows import stored_rows
 from ..layout import HierLayout
 from ..registry import FileModel, file_models
 from ..resolving import store_for
-from . import ids
 
 #: Number of the newest keys to compare with the layout.
 SAMPLE = 50
@@ -80,7 +79,7 @@ def _isolation_level(alias: str) -> Iterator[CheckMessage]:
                 "'default_transaction_isolation'), so that it is READ COMMITTED; or repeat "
                 "failed transactions, and use the same level in all processes."
             ),
-            id=ids.ISOLATION_LEVEL,
+            id="devilry_storage.W028",
         )
 
 
@@ -100,7 +99,7 @@ def _cascades(model: FileModel, alias: str) -> Iterator[CheckMessage]:
             f"{', '.join(found)}): no tombstones are written, and the files become orphans.",
             hint="Use on_delete=models.CASCADE, which is carried out by Django.",
             obj=model,
-            id=ids.DATABASE_CASCADE,
+            id="devilry_storage.W024",
         )
 
 
@@ -127,6 +126,6 @@ def _interval(model: FileModel, alias: str) -> Iterator[CheckMessage]:
                     "to the interval of the stored keys, unless you changed it on purpose."
                 ),
                 obj=model,
-                id=ids.INTERVAL_CHANGED,
+                id="devilry_storage.W025",
             )
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,16 +11,16 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import models
 from django.db.models.query import ModelIterable
 
+from ..abstract_models.querysets import VisibleQuerySet
 from ..models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet
 from ..registry import file_models
-from ..schema import DELIVERY, GROUP, delivery_model, foreign_key
-from . import ids
+from ..schema import DELIVERY, GROUP, foreign_key, related_model
 
 
 @register("devilry_storage")
 def check_managers(**kwargs: Any) -> list[CheckMessage]:
     """Report managers with which Django cannot delete rows, or that lack the methods for files."""
-    return [*_hidden_rows(), *_mixed_cascades(), *_missing_methods()]
+    return [*_hidden_rows(), *_mixed_cascades(), *_missing_methods(), *_rules_on_children()]
 
 
 def _hidden_rows() -> Iterator[CheckMessage]:
@@ -36,7 +37,7 @@ def _hidden_rows() -> Iterator[CheckMessage]:
                     "manager instead."
                 ),
                 obj=model,
-                id=ids.HIDING_MANAGER,
+                id="devilry_storage.E029",
             )
 
 
@@ -58,7 +59,7 @@ def _mixed_cascades() -> Iterator[CheckMessage]:
                         "of plain instances, such as sub_objs.non_polymorphic()."
                     ),
                     obj=field,
-                    id=ids.MIXED_CASCADE,
+                    id="devilry_storage.W031",
                 )
 
 
@@ -67,7 +68,7 @@ def _models() -> list[type[models.Model]]:
     related = {
         other
         for model in file_models()
-        for other in (delivery_model(model), *model._meta.get_parent_list())
+        for other in (related_model(model, DELIVERY), *model._meta.get_parent_list())
     }
     return [
         model
@@ -91,5 +92,31 @@ def _missing_methods() -> Iterator[CheckMessage]:
                     "class of another package can be combined with FileMetaQuerySet."
                 ),
                 obj=model,
-                id=ids.PLAIN_MANAGER,
+                id="devilry_storage.W033",
             )
+
+
+def _rules_on_children() -> Iterator[CheckMessage]:
+    """Yield an error for each proxy or child with a ``visible_to()`` that its parents lack."""
+    for model in apps.get_models():
+        if not issubclass(model, (AbstractDelivery, AbstractFileMeta)):
+            continue
+        concrete: Any = model._meta.concrete_model
+        parents = {*model._meta.get_parent_list(), concrete} - {model}
+        rule = _rule(model)
+        for parent in sorted(parents, key=str):
+            is_asked = issubclass(parent, (AbstractDelivery, AbstractFileMeta))
+            if is_asked and rule not in {_rule(parent), VisibleQuerySet.visible_to}:
+                yield Error(
+                    f"visible_to() of {model._meta.label} does not protect its rows: downloads "
+                    f"and archives of {parent._meta.label} ask only that of {parent._meta.label}.",
+                    hint=f"Override visible_to() in the default manager of {parent._meta.label}.",
+                    obj=model,
+                    id="devilry_storage.E034",
+                )
+
+
+def _rule(model: Any) -> Any:
+    """Return the function that decides which rows of a model a user may see."""
+    method = getattr(type(model._default_manager), "visible_to", VisibleQuerySet.visible_to)
+    return inspect.unwrap(method)  # managers wrap the methods of querysets

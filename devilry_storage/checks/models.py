@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 from django.apps import apps
@@ -14,11 +15,10 @@ from django.db import connections, models, router
 
 from ..fields import DeliveryFileField
 from ..models import AbstractDelivery, AbstractFileMeta, Tombstone
-from ..registry import FileModel, file_models
+from ..registry import FileModel, file_models, model_stores
 from ..resolving import resolve
 from ..schema import DELIVERY, declaring_model, field_named
 from ..storages.base import DeliveryStoreMixin
-from . import ids
 
 
 @register("devilry_storage")
@@ -43,7 +43,7 @@ def check_database_engine(**kwargs: Any) -> list[CheckMessage]:
             f"Deliveries are recorded in the SQLite database {alias!r}, which lets one process "
             "write at a time: under load others get 'database is locked'.",
             hint="Use PostgreSQL in production.",
-            id=ids.SQLITE,
+            id="devilry_storage.W026",
         )
         for alias in sorted(aliases)
         if connections[alias].vendor == "sqlite"
@@ -81,7 +81,7 @@ def check_database_vendors(
                 "devilry_storage, your deliveries and their files to another database, and does "
                 "not allow to migrate them in this one."
             ),
-            id=ids.UNSUPPORTED_DATABASE,
+            id="devilry_storage.E030",
         )
         for alias in sorted(aliases)
         if connections[alias].vendor not in {"postgresql", "sqlite"}
@@ -94,17 +94,17 @@ def _fields() -> Iterator[CheckMessage]:
             continue
         is_filemeta = issubclass(model, AbstractFileMeta)
         for field in model._meta.local_fields:
-            if is_filemeta and field.name == "content":
-                if isinstance(field, DeliveryFileField):
-                    yield from _options(field)
-                else:
-                    yield Error(
-                        f"The content of {model._meta.label} is a {type(field).__name__}, so "
-                        "save() cannot store it.",
-                        hint="Use devilry_storage.fields.DeliveryFileField.",
-                        obj=field,
-                        id=ids.NO_FILEMETA,
-                    )
+            is_content = is_filemeta and field.name == "content"
+            if is_content and isinstance(field, DeliveryFileField):
+                yield from _options(field)
+            elif is_content:
+                yield Error(
+                    f"The content of {model._meta.label} is a {type(field).__name__}, so save() "
+                    "cannot store it.",
+                    hint="Use devilry_storage.fields.DeliveryFileField.",
+                    obj=field,
+                    id="devilry_storage.E023",
+                )
             elif isinstance(field, DeliveryFileField):
                 yield Error(
                     "DeliveryFileField works only as the field 'content' of AbstractFileMeta, "
@@ -116,12 +116,11 @@ def _fields() -> Iterator[CheckMessage]:
                         else "Let the model inherit from devilry_storage.models.AbstractFileMeta."
                     ),
                     obj=field,
-                    id=ids.NO_FILEMETA,
+                    id="devilry_storage.E023",
                 )
 
 
 def _options(field: DeliveryFileField) -> Iterator[CheckMessage]:
-    """Yield an error for each option with which no file could be stored or deleted."""
     shortest = _key_length(field)
     name: Any = Tombstone._meta.get_field("name")
     default = None if callable(field.default) else field.get_default()
@@ -147,7 +146,7 @@ def _options(field: DeliveryFileField) -> Iterator[CheckMessage]:
                 f"DeliveryFileField cannot have {option}, because {reason}.",
                 hint="Remove the option.",
                 obj=field,
-                id=ids.FIELD_OPTION,
+                id="devilry_storage.E032",
             )
 
 
@@ -172,7 +171,7 @@ def _store_on_child() -> Iterator[CheckMessage]:
                 f"those of {declaring._meta.label}.",
                 hint=f"Set it on {declaring._meta.label}.",
                 obj=model,
-                id=ids.STORE_ON_CHILD,
+                id="devilry_storage.E022",
             )
 
 
@@ -188,7 +187,7 @@ def _integer_keys(model: FileModel) -> Iterator[CheckMessage]:
             f"{model._meta.label} has no foreign key 'delivery', which is part of the keys.",
             hint=hint,
             obj=model,
-            id=ids.NO_INTEGER_KEY,
+            id="devilry_storage.E020",
         )
     for field in fields:
         target = field
@@ -200,7 +199,7 @@ def _integer_keys(model: FileModel) -> Iterator[CheckMessage]:
                 f"{type(target).__name__}.",
                 hint=hint,
                 obj=field,
-                id=ids.NO_INTEGER_KEY,
+                id="devilry_storage.E020",
             )
 
 
@@ -215,30 +214,23 @@ def _database_cascades(model: FileModel) -> Iterator[CheckMessage]:
                 "become orphans.",
                 hint="Use on_delete=models.CASCADE, which is carried out by Django.",
                 obj=field,
-                id=ids.DATABASE_CASCADE,
+                id="devilry_storage.W024",
             )
 
 
 def _shared_keys() -> Iterator[CheckMessage]:
-    seen: list[tuple[FileModel, DeliveryStoreMixin]] = []
-    for model in file_models():
-        try:
-            store = resolve(model).store
-        except ImproperlyConfigured:
-            continue  # reported by check_stores
-        for other, other_store in seen:
-            if _is_same_location(store, other_store):
-                yield Error(
-                    f"{model._meta.label} and {other._meta.label} use the same store: rows with "
-                    "the same ids would have the same keys.",
-                    hint=(
-                        "Give one of them a store of its own: content = DeliveryFileField("
-                        'storage="an alias of STORAGES").'
-                    ),
-                    obj=model,
-                    id=ids.SHARED_KEYS,
-                )
-        seen.append((model, store))
+    for (other, other_store), (model, store) in combinations(model_stores(), 2):
+        if _is_same_location(store, other_store):
+            yield Error(
+                f"{model._meta.label} and {other._meta.label} use the same store: rows with the "
+                "same ids would have the same keys.",
+                hint=(
+                    "Give one of them a store of its own: content = DeliveryFileField("
+                    'storage="an alias of STORAGES").'
+                ),
+                obj=model,
+                id="devilry_storage.E021",
+            )
 
 
 def _is_same_location(store: DeliveryStoreMixin, other: DeliveryStoreMixin) -> bool:
@@ -262,5 +254,5 @@ def _files_of_deliveries() -> Iterator[CheckMessage]:
                         "class method filemeta_model() to return the right one."
                     ),
                     obj=model,
-                    id=ids.FILES_OF_DELIVERY,
+                    id="devilry_storage.E027",
                 )

@@ -1,4 +1,4 @@
-"""Checks of the ways to serve files."""
+"""Checks of the ways to serve files, and of the URLs of a site's own FileFields."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import conf, way_of
-from ..registry import ConfiguredStore, FileModel, configured_stores
+from ..exceptions import NoURL
+from ..registry import (
+    ConfiguredStore,
+    FileModel,
+    OrdinaryField,
+    configured_stores,
+    ordinary_fields,
+)
 from ..storages.base import DeliveryStoreMixin
-from . import ids
+from ..storages.view_urls import stored_url
 
 
 @register("devilry_storage")
@@ -27,18 +34,18 @@ def check_serving(**kwargs: Any) -> list[CheckMessage]:
         return []  # reported by check_settings
     messages: list[CheckMessage] = []
     if not isinstance(serve, str):
-        messages += [_unknown_alias(alias) for alias in serve if alias not in settings.STORAGES]
+        messages += [
+            Warning(
+                f"DELIVERY_STORE_SERVE names the store {alias!r}, which is not in STORAGES.",
+                hint="Use aliases of STORAGES. Files of all other stores are streamed.",
+                id="devilry_storage.W062",
+            )
+            for alias in serve
+            if alias not in settings.STORAGES
+        ]
     for configured in configured_stores():
         messages += _unsupported(configured)
     return messages
-
-
-def _unknown_alias(alias: str) -> CheckMessage:
-    return Warning(
-        f"DELIVERY_STORE_SERVE names the store {alias!r}, which is not in STORAGES.",
-        hint="Use aliases of STORAGES. Files of all other stores are streamed.",
-        id=ids.SERVE_ALIAS,
-    )
 
 
 def _unsupported(configured: ConfiguredStore) -> Iterator[CheckMessage]:
@@ -49,7 +56,7 @@ def _unsupported(configured: ConfiguredStore) -> Iterator[CheckMessage]:
             f"{type(store).__name__} does not sign URLs: 'redirect' cannot serve its files.",
             hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or override its signed_url().",
             obj=model,
-            id=ids.SERVE_STORE,
+            id="devilry_storage.E060",
         )
     elif way == "sendfile":
         path = _path(store)
@@ -58,7 +65,7 @@ def _unsupported(configured: ConfiguredStore) -> Iterator[CheckMessage]:
                 f"{type(store).__name__} has no paths: 'sendfile' cannot serve its files.",
                 hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or to 'redirect' on S3.",
                 obj=model,
-                id=ids.SERVE_STORE,
+                id="devilry_storage.E060",
             )
         else:
             yield from _sendfile(model, path)
@@ -73,7 +80,6 @@ def _path(store: DeliveryStoreMixin) -> str | None:
 
 
 def _sendfile(model: FileModel, folder: str) -> Iterator[CheckMessage]:
-    """Report why django-sendfile2 cannot send files of the folder."""
     root = getattr(settings, "SENDFILE_ROOT", None)
     if find_spec("django_sendfile") is None:
         problem = "django-sendfile2 is not installed"
@@ -87,5 +93,60 @@ def _sendfile(model: FileModel, folder: str) -> Iterator[CheckMessage]:
     else:
         return
     yield Error(
-        f"{problem}: 'sendfile' cannot serve files.", hint=hint, obj=model, id=ids.SENDFILE
+        f"{problem}: 'sendfile' cannot serve files.",
+        hint=hint,
+        obj=model,
+        id="devilry_storage.E061",
     )
+
+
+@register("devilry_storage")
+def check_ordinary_fields(**kwargs: Any) -> list[CheckMessage]:
+    """Report fields whose files have no URL, and those that the view looks up without an index."""
+    messages: list[CheckMessage] = []
+    for ordinary in ordinary_fields():
+        if ordinary.store.has_own_url:
+            continue
+        try:
+            stored_url(ordinary.store, "name")
+        except NoURL:
+            messages.append(_without_url(ordinary))
+            continue
+        if not _has_index(ordinary.field):
+            text = f"The download view looks up names in {ordinary.label}, which has no index."
+            hint = "Set db_index=True on the field. Silence this check if the table is small."
+            messages.append(
+                Warning(text, hint=hint, obj=ordinary.field, id="devilry_storage.W064")
+            )
+    return messages
+
+
+def _without_url(ordinary: OrdinaryField) -> CheckMessage:
+    if type(ordinary.store).signed_url is DeliveryStoreMixin.signed_url:
+        problem = (
+            "have no URL. Forms and read-only pages of the admin show no link to them, and its "
+            "lists fail"
+        )
+        public = "If everybody may read the files, give the store a public URL (base_url) instead."
+    else:
+        problem = "have presigned URLs: everybody who gets one can read the file until it expires"
+        public = "Silence this check if that is intended."
+    alias = "" if ordinary.alias else "Add the store to STORAGES and let the field use its alias; "
+    include = 'path("files/", include("devilry_storage.urls"))'
+    return Warning(
+        f"The files of {ordinary.label} {problem}.",
+        hint=(
+            f"{alias}{'include' if alias else 'Include'} the download views in the URLconf: "
+            f"{include}. {public}"
+        ),
+        obj=ordinary.field,
+        id="devilry_storage.W063",
+    )
+
+
+def _has_index(field: Any) -> bool:
+    """Return whether an index of its own begins with the column of the field."""
+    indexes = [index for index in field.model._meta.indexes if not index.condition]
+    # An index may begin with "-name", and one of expressions has no fields.
+    first = {index.fields[0].lstrip("-") for index in indexes if index.fields}
+    return field.db_index or field.unique or field.name in first

@@ -8,25 +8,24 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import conf
-from . import ids
 
 _PROPERTIES = {
-    "delivery_store_backend": ids.BACKEND,
-    "delivery_store_root": ids.ROOT,
-    "fshierdeliverystore_root": ids.HIER_ROOT,
-    "fshierdeliverystore_interval": ids.INTERVAL,
-    "retention": ids.RETENTION,
-    "grace": ids.GRACE,
-    "serve": ids.SERVE,
-    "redirect_seconds": ids.REDIRECT_SECONDS,
-    "redirect_min_bytes": ids.REDIRECT_MIN_BYTES,
-    "inline_types": ids.INLINE_TYPES,
-    "upload_max_files": ids.UPLOAD_MAX_FILES,
-    "upload_max_bytes": ids.UPLOAD_MAX_BYTES,
-    "upload_max_total_bytes": ids.UPLOAD_MAX_TOTAL_BYTES,
-    "archive_max_files": ids.ARCHIVE_MAX_FILES,
-    "archive_max_bytes": ids.ARCHIVE_MAX_BYTES,
-    "delivery_store_site": ids.SITE,
+    "delivery_store_backend": "devilry_storage.E040",
+    "delivery_store_root": "devilry_storage.E041",
+    "fshierdeliverystore_root": "devilry_storage.E042",
+    "fshierdeliverystore_interval": "devilry_storage.E043",
+    "retention": "devilry_storage.E044",
+    "grace": "devilry_storage.E045",
+    "serve": "devilry_storage.E046",
+    "redirect_seconds": "devilry_storage.E047",
+    "redirect_min_bytes": "devilry_storage.E048",
+    "inline_types": "devilry_storage.E049",
+    "upload_max_files": "devilry_storage.E050",
+    "upload_max_bytes": "devilry_storage.E051",
+    "upload_max_total_bytes": "devilry_storage.E052",
+    "archive_max_files": "devilry_storage.E053",
+    "archive_max_bytes": "devilry_storage.E054",
+    "delivery_store_site": "devilry_storage.E055",
 }
 
 
@@ -38,7 +37,5 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         try:
             getattr(conf, name)
         except ImproperlyConfigured as exception:
-            messages.append(
-                Error(str(exception), hint="Correct the setting, or remove it.", id=id_)
-            )
+            messages.append(Error(str(exception), hint="Correct or remove the setting.", id=id_))
     return messages

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
+from django.db import connections
 
-from ..registry import FileModel, configured_stores, file_models, ordinary_stores
-from ..resolving import REMEDY, NoStore, WrongStore, resolve
+from ..identity import marked, summary
+from ..registry import FileModel, configured_stores, model_stores, ordinary_stores, unconfigured
+from ..resolving import REMEDY, NoStore, WrongStore
 from ..storages.base import DeliveryStoreMixin
 from ..storages.filesystem import FsDeliveryStore, FsHierDeliveryStore
 from ..storages.protocols import FLAGS
 from ..storages.tree import TEMP_FOLDER
-from . import ids
+from ..tables import StoreMark
 
 _DEVILRY = "devilry.apps.core.deliverystore."
 _PACKAGE = "devilry_storage.storages."
@@ -31,16 +33,12 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
     """Report problems with the store of each model of files."""
     if old := list(_old_paths()):
         return old
-    messages: list[CheckMessage] = []
-    for model in file_models():
-        try:
-            store = resolve(model).store
-        except ImproperlyConfigured as exception:
-            messages.append(_unresolved(model, exception))
-            continue
+    messages = [_unresolved(model, exception) for model, exception in unconfigured()]
+    for model, store in model_stores():
         messages += _flags(model, store)
         messages += _public(model, store)
-        messages += _disk(model, store)
+        if isinstance(store, _DISK):
+            messages += _disk(model, store)
     for configured in configured_stores() + ordinary_stores():
         messages += _ignored(type(configured.store))
     return messages
@@ -50,21 +48,57 @@ def check_stores(**kwargs: Any) -> list[CheckMessage]:
 def check_stores_deployed(**kwargs: Any) -> list[CheckMessage]:
     """Report problems that matter only in production."""
     messages: list[CheckMessage] = []
-    for model in file_models():
-        try:
-            store = resolve(model).store
-        except ImproperlyConfigured:
-            continue  # reported by check_stores
+    for model, store in model_stores():
         messages += [
-            Error(warning.msg, hint=warning.hint, obj=model, id=ids.PUBLIC_FILES_DEPLOYED)
+            Error(warning.msg, hint=warning.hint, obj=model, id="devilry_storage.E004")
             for warning in _public(model, store)
         ]
-        messages += _modes(model, store)
-        messages += _open_temps(model, store)
+        if isinstance(store, _DISK):
+            messages += _modes(model, store)
+            messages += _open_temps(model, store)
     for configured in configured_stores():
         messages += _weaknesses(configured.models[0], configured.store)
         messages += _probed(configured.models[0], configured.store)
     return messages
+
+
+@register("devilry_storage", deploy=True)
+def check_identity(**kwargs: Any) -> list[CheckMessage]:
+    """Report stores without a mark."""
+    return [
+        Warning(
+            f"{type(store).__name__} ({store.location_text()}) has no identity. If another site "
+            "uses it, such as a copy of this one, files may be removed by either. If its disk is "
+            "not mounted, new files may be stored in the wrong folder.",
+            hint=(
+                "Remove the option identity=False; or deny all other sites access to the store, "
+                "and silence this check."
+            ),
+            obj=models[0],
+            id="devilry_storage.W013",
+        )
+        for store, _alias, models in configured_stores()
+        if marked(models[0], "default") is None
+    ]
+
+
+@register(Tags.database, "devilry_storage", deploy=True)
+def check_recognised(
+    *, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report stores from which this site does not remove files."""
+    return [
+        Warning(
+            f"This site removes no files from the store of {model._meta.label}: {known.problem}.",
+            hint="Run manage.py deliverystore_identity for details.",
+            obj=model,
+            id="devilry_storage.W014",
+        )
+        for alias in databases or ()
+        if StoreMark._meta.db_table in connections[alias].introspection.table_names()
+        for model in (configured.models[0] for configured in configured_stores())
+        if (known := summary(model, alias)) is not None and known.problem
+    ]
 
 
 def _old_paths() -> Iterator[CheckMessage]:
@@ -81,12 +115,12 @@ def _old_paths() -> Iterator[CheckMessage]:
             yield Error(
                 f"{subject} names {path!r}, a store of Devilry itself.",
                 hint=f"Use {_PACKAGE + (name if known else 'FsHierDeliveryStore')!r}.",
-                id=ids.OLD_PATH,
+                id="devilry_storage.E003",
             )
 
 
 def _unresolved(model: FileModel, exception: ImproperlyConfigured) -> CheckMessage:
-    id_ = ids.NO_STORE if isinstance(exception, NoStore) else ids.WRONG_STORE
+    id_ = "devilry_storage.E001" if isinstance(exception, NoStore) else "devilry_storage.E002"
     hint = REMEDY
     if isinstance(exception, WrongStore):
         hint = (
@@ -107,7 +141,7 @@ def _flags(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage
                 "devilry_storage.testing.TestDeliveryStoreMixin to find out which."
             ),
             obj=model,
-            id=ids.MISSING_FLAGS,
+            id="devilry_storage.W007",
         )
 
 
@@ -125,7 +159,7 @@ def _ignored(kind: type[DeliveryStoreMixin]) -> Iterator[CheckMessage]:
             f"{kind.__name__} ignores {' and '.join(attributes)} of {name}, because that class "
             "comes after the delivery store in its bases.",
             hint=f"Put {name} before the delivery store: class {kind.__name__}({name}, ...).",
-            id=ids.IGNORED_LOCATION,
+            id="devilry_storage.W015",
         )
 
 
@@ -140,7 +174,7 @@ def _public(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
             f"read them at MEDIA_URL {settings.MEDIA_URL!r}.",
             hint="Give the store a location outside of MEDIA_ROOT.",
             obj=model,
-            id=ids.PUBLIC_FILES,
+            id="devilry_storage.W004",
         )
 
 
@@ -148,15 +182,13 @@ def _real(store: FileSystemStorage) -> str:
     return os.path.realpath(store.location)
 
 
-def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    if not isinstance(store, _DISK):
-        return
+def _disk(model: FileModel, store: FileSystemStorage) -> Iterator[CheckMessage]:
     if sys.platform == "win32":
         yield Error(
             f"{type(store).__name__} does not work on Windows, which lacks openat() and link().",
             hint="Keep the files in an object store, or serve from Linux or macOS.",
             obj=model,
-            id=ids.WINDOWS,
+            id="devilry_storage.E008",
         )
     # Missing folders are created later: the nearest existing parent must be writable.
     folder = _real(store)
@@ -168,7 +200,7 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
             "in which this process may create files.",
             hint="Create the folder and give it to the user that the site runs as.",
             obj=model,
-            id=ids.NOT_WRITABLE,
+            id="devilry_storage.E005",
         )
         return
     for temps in _temps(store):
@@ -181,7 +213,7 @@ def _disk(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]
                     "or give the folder to a group of these users and set its mode to 2770."
                 ),
                 obj=model,
-                id=ids.NOT_WRITABLE,
+                id="devilry_storage.E005",
             )
             return
 
@@ -195,9 +227,7 @@ def _temps(store: FileSystemStorage) -> Iterator[str]:
             yield folder
 
 
-def _open_temps(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    if not isinstance(store, _DISK):
-        return
+def _open_temps(model: FileModel, store: FileSystemStorage) -> Iterator[CheckMessage]:
     for folder in _temps(store):
         try:
             mode = stat.S_IMODE(os.stat(folder).st_mode)
@@ -212,7 +242,7 @@ def _open_temps(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMe
                     "store files and share the folder by their group."
                 ),
                 obj=model,
-                id=ids.OPEN_TEMPS,
+                id="devilry_storage.W012",
             )
 
 
@@ -228,7 +258,7 @@ def _weaknesses(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMe
                 f"{type(store).__name__} does not guarantee {flag}: {risk}.",
                 hint="Use a store or options with this guarantee; see the page of guarantees.",
                 obj=model,
-                id=ids.WEAK_STORE,
+                id="devilry_storage.W011",
             )
 
 
@@ -241,7 +271,7 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
             f"The capabilities of the store could not be queried: {exception}",
             hint="Run manage.py deliverystore_info --probe when its server can be reached.",
             obj=model,
-            id=ids.NOT_PROBED,
+            id="devilry_storage.W010",
         )
         return
     for finding in findings:
@@ -250,13 +280,11 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
                 f"Probe failed: {finding.sentence} ({store.location_text()}).",
                 hint=f"Use another server, or {finding.remedy}.",
                 obj=model,
-                id=ids.PROBE_FAILED,
+                id="devilry_storage.E009",
             )
 
 
-def _modes(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage]:
-    if not isinstance(store, _DISK):
-        return
+def _modes(model: FileModel, store: FileSystemStorage) -> Iterator[CheckMessage]:
     modes = {
         "file_permissions_mode": store.file_permissions_mode,
         "directory_permissions_mode": store.directory_permissions_mode,
@@ -275,5 +303,5 @@ def _modes(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessage
                 "to 0o750."
             ),
             obj=model,
-            id=ids.WORLD_READABLE,
+            id="devilry_storage.W006",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import models
@@ -25,11 +25,9 @@ class DatabaseNow(Now):
 
 def with_now(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """Annotate the rows with the database's current time, for :func:`read_at`."""
-    annotated: models.QuerySet[Any] = rows.annotate(**{_NOW: DatabaseNow()})
-    return annotated
+    return cast(models.QuerySet[Any], rows.annotate(**{_NOW: DatabaseNow()}))
 
 
 def read_at(row: models.Model) -> datetime:
     """Return when the database read the row, in the form of datetime columns."""
-    now: datetime = getattr(row, _NOW)
-    return now
+    return cast(datetime, getattr(row, _NOW))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import connections, models, transaction
 from django.db.models import F, Func, Value
@@ -25,8 +25,7 @@ def stored_rows(model: type[M], using: str | None) -> models.QuerySet[M]:
     A manager may hide rows, or return instances of other classes. The rows are not ordered:
     ``Meta.ordering`` may join other tables, whose rows would be locked, too.
     """
-    rows: models.QuerySet[M] = models.QuerySet(model, using=using).order_by()
-    return rows
+    return cast(models.QuerySet[M], models.QuerySet(model, using=using).order_by())
 
 
 def plain_instances(
@@ -106,8 +105,7 @@ def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:
             function="current_setting",
             output_field=models.TextField(),
         )
-    annotated: models.QuerySet[M] = rows.annotate(**{_ISOLATION: level})
-    return annotated
+    return cast(models.QuerySet[M], rows.annotate(**{_ISOLATION: level}))
 
 
 def read_row(
@@ -117,6 +115,20 @@ def read_row(
     rows = stored_rows(model, using).filter(pk=pk)
     intend_to_write(rows, using)
     return next(plain_instances(rows, columns), None)
+
+
+def referred_pk(field: Any, value: Any, using: str) -> Any:
+    """Return the primary key of the row to which a foreign key with this value refers, or None.
+
+    The key may refer to another field than the primary key (``to_field``); only then the database
+    is asked.
+    """
+    model, target = field.related_model, field.target_field
+    if target == model._meta.pk:
+        return value
+    rows = stored_rows(model, using).filter(**{target.attname: value})
+    intend_to_write(rows, using)
+    return rows.values_list("pk", flat=True).first()
 
 
 def intend_to_write(rows: models.QuerySet[Any], using: str) -> None:
@@ -139,7 +151,6 @@ def take_write_lock(rows: models.QuerySet[Any], using: str) -> None:
 
 
 def _write(rows: models.QuerySet[Any]) -> None:
-    """Write the rows without a change."""
     pk = rows.model._meta.pk.name
     rows.update(**{pk: F(pk)})
 

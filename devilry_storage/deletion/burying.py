@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime, time
-from typing import Any
+from typing import Any, cast
 
 from django.core import serializers
 from django.core.serializers.json import DjangoJSONEncoder
@@ -21,7 +21,7 @@ from ..registry import FileModel, label, sharing, store_label
 from ..resolving import store_for
 from ..schema import declaring_model
 from ..signals import file_removed, send_after_commit
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 from .removal import remove_after_commit
 
 
@@ -63,8 +63,7 @@ def bury(row: Any, delivery: models.Model | None, using: str) -> None:
 
 def buried_names(model: FileModel, names: Iterable[str], using: str) -> set[str]:
     """Return which of the names belong to a tombstone."""
-    tombstones = Tombstone.objects.using(using).naming(model, names)
-    return set(tombstones.values_list("name", flat=True))
+    return set(Tombstone.objects.using(using).naming(model, names).values_list("name", flat=True))
 
 
 def unused(model: FileModel, names: Iterable[str], using: str) -> Combinable:
@@ -124,8 +123,7 @@ def _serialised(row: models.Model | None, using: str) -> list[Any]:
     family = [*_ancestors(row, using), row, *descendants(row, using)]
     text = json.dumps(serializers.serialize("python", family), cls=_Exact)
     # JSON columns reject NaN and infinity, which a FloatField also reads from text.
-    rows: list[Any] = json.loads(text, parse_constant=str)
-    return rows
+    return cast(list[Any], json.loads(text, parse_constant=str))
 
 
 class _Exact(DjangoJSONEncoder):
@@ -137,8 +135,7 @@ class _Exact(DjangoJSONEncoder):
 
 def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:
     """Yield the rows of multi-table parents, topmost first."""
-    concrete: Any = row._meta.concrete_model
-    meta = concrete._meta
+    meta = cast(Any, row)._meta.concrete_model._meta
     for parent in reversed(meta.get_parent_list()):
         link = meta.get_ancestor_link(parent)
         yield from plain_instances(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -15,13 +14,13 @@ from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..db.rows import plain_instances, stored_rows
 from ..exceptions import NotAnOrphan
-from ..integrity import State, compare, ordinary_rows_named, rows_named, tombstones_named
+from ..integrity import State, compare_stored, rows_named
 from ..registry import FileModel, label, sharing, store_label
 from ..resolving import resolve
 from ..schema import DELIVERY, has_column
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import Entry
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 from .purging import SAMPLE
 from .removal import refusal
 
@@ -45,7 +44,12 @@ def bury_orphan(model: FileModel, name: str, *, using: str) -> Tombstone:
     Errors of the store propagate.
     """
     resolved = resolve(model)
-    entry = _entry(resolved.store, name)
+    try:
+        size, modified = resolved.store.size(name), resolved.store.get_modified_time(name)
+    except FileNotFoundError as exception:
+        text = _("'%(name)s' is not in the store any more.")
+        raise NotAnOrphan(text % {"name": name}) from exception
+    entry = Entry(name, size, modified)
     reason = _reason_to_keep(model, entry, resolved.store, using)
     if reason:
         raise _kept(name, reason)
@@ -76,21 +80,16 @@ def _kept(name: str, reason: str) -> NotAnOrphan:
     return NotAnOrphan(_("'%(name)s' is kept: %(reason)s.") % {"name": name, "reason": reason})
 
 
-def _entry(store: DeliveryStoreMixin, name: str) -> Entry:
-    try:
-        return Entry(name, store.size(name), store.get_modified_time(name))
-    except FileNotFoundError as exception:
-        raise NotAnOrphan(
-            _("'%(name)s' is not in the store any more.") % {"name": name}
-        ) from exception
-
-
 def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, using: str) -> str:
     """Return why the bytes may still be needed, or ``""``."""
-    (state,) = _states(model, [entry], store, using)
-    if state is not State.ORPHAN:
-        return _state_reason(state)
-    newest = _newest(model, store, using)
+    (verdict,) = compare_stored(model, [entry], using, {})
+    if verdict.state is not State.ORPHAN:
+        return _state_reason(verdict.state)
+    stored = [
+        stored_rows(other, using).filter(content__isnull=False) for other in sharing(model, store)
+    ]
+    times = (rows.aggregate(newest=Max("created"))["newest"] for rows in stored)
+    newest = max(filter(None, times), default=None)
     if newest is None:
         return _("the database has no row of a stored file, so it may be the wrong one")
     if reason := refusal(model, using, SAMPLE):
@@ -98,7 +97,7 @@ def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, u
     delivery_id, file_id = store.layout.parse(entry.name)
     if _is_being_stored(model, delivery_id, file_id, store, using):
         return _("a row with its ids has no content yet, and may be about to get it")
-    highest_file, highest_delivery = _highest(model, store, using)
+    highest_file, highest_delivery = _highest(stored)
     if file_id > highest_file or delivery_id > highest_delivery:
         return _("its ids are higher than those of every row, so the database may be an old one")
     # Timestamps, because datetimes have no time zone if USE_TZ is False.
@@ -122,44 +121,18 @@ def _is_being_stored(
 
 
 def _state_reason(state: State) -> str:
-    if state is State.FOREIGN:
-        return _("it is an unknown file, which another program may have written")
-    if state is State.TOMBSTONED:
-        return _("it is already a deleted file")
-    if state is State.ORDINARY:
-        return _("a row of another model names it")
-    return _("it is recorded in the database")
+    reasons = {
+        State.FOREIGN: _("it is an unknown file, which another program may have written"),
+        State.TOMBSTONED: _("it is already a deleted file"),
+        State.ORDINARY: _("a row of another model names it"),
+    }
+    return reasons.get(state, _("it is recorded in the database"))
 
 
-def _states(
-    model: FileModel, entries: list[Entry], store: DeliveryStoreMixin, using: str
-) -> list[State]:
-    names = [entry.name for entry in entries]
-    rows = rows_named(model, names, using)
-    tombstones = tombstones_named(model, names, using)
-    ordinary = ordinary_rows_named(model, names, using)
-    verdicts = compare(entries, rows, tombstones, store.is_key, ordinary)
-    return [verdict.state for verdict in verdicts]
-
-
-def _stored(model: FileModel, store: DeliveryStoreMixin, using: str) -> list[Any]:
-    """Return the stored rows of each model that uses the store."""
-    return [
-        stored_rows(other, using).filter(content__isnull=False) for other in sharing(model, store)
-    ]
-
-
-def _newest(model: FileModel, store: DeliveryStoreMixin, using: str) -> datetime | None:
-    times = (
-        rows.aggregate(newest=Max("created"))["newest"] for rows in _stored(model, store, using)
-    )
-    return max(filter(None, times), default=None)
-
-
-def _highest(model: FileModel, store: DeliveryStoreMixin, using: str) -> tuple[int, int]:
+def _highest(stored: list[Any]) -> tuple[int, int]:
     """Return the highest id of a file, and the highest delivery id that keys contain."""
     files, deliveries = [0], [0]
-    for rows in _stored(model, store, using):
+    for rows in stored:
         # The newest row shows which ids its model's keys contain.
         for row in plain_instances(rows.order_by("-pk")[:1]):
             delivery_id, file_id = row.key_ids()
@@ -174,7 +147,8 @@ def _many_orphans(model: FileModel, name: str, store: DeliveryStoreMixin, using:
     """Return an error message if there are too many orphans near this one, otherwise ``""``."""
     around = posixpath.dirname(posixpath.dirname(name))
     listed = list(islice(store.scan(around), LOOKED_AT))
-    orphans = _states(model, listed, store, using).count(State.ORPHAN)
+    verdicts = compare_stored(model, listed, using, {})
+    orphans = sum(verdict.state is State.ORPHAN for verdict in verdicts)
     if orphans <= max(1, len(listed) // ONE_IN):
         return ""
     return _(

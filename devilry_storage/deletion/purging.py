@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from itertools import chain
-from typing import NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
@@ -15,9 +14,8 @@ from ..conf import conf
 from ..db.clock import DatabaseNow
 from ..db.rows import stored_rows
 from ..db.transactions import refuse_in_transaction
-from ..registry import FileModel, configured_stores, label, labelled, store_label
-from ..storages.base import DeliveryStoreMixin
-from ..tables.tombstone import Tombstone
+from ..registry import ConfiguredStore, FileModel, configured_stores, label, labelled, store_label
+from ..tables import Tombstone
 from .removal import CLAIMED_AT_ONCE, OtherFiles, claim, differing, kept, refusal, remove
 from .results import Event, Result
 
@@ -54,11 +52,10 @@ def purge(
     not_found = set(also)
     pending = Tombstone.objects.using(using).pending()
     pairs = pending.order_by("alias", "model").values_list("alias", "model").distinct()
-    models, unresolved = _models_of(list(pairs))
-    for pair in unresolved:
-        count = pending.filter(alias=pair.alias, model=pair.model_label).count()
-        reason = f"{count} tombstones stay: {pair.reason}"
-        yield Event(Result.SKIPPED, pair.model_label, reason)
+    models, unresolved = _models_of(pairs)
+    for (alias, model_label), reason in unresolved.items():
+        count = pending.filter(alias=alias, model=model_label).count()
+        yield Event(Result.SKIPPED, model_label, f"{count} tombstones stay: {reason}")
     for alias, model in models.items():
         checked[alias] = ""
         for event in _purge_store(model, alias, using, dry_run, also):
@@ -86,9 +83,9 @@ def remove_now(
     for tombstone in tombstones:
         by_pair.setdefault((tombstone.alias, tombstone.model), []).append(tombstone)
     models, unresolved = _models_of(by_pair)
-    for pair in unresolved:
-        for tombstone in by_pair[pair.alias, pair.model_label]:
-            yield Event(Result.SKIPPED, tombstone.name, pair.reason)
+    for pair, reason in unresolved.items():
+        for tombstone in by_pair[pair]:
+            yield Event(Result.SKIPPED, tombstone.name, reason)
     for alias, model in models.items():
         same = [pair for pair in by_pair if pair[0] == alias]
         yield from _remove_now(model, [*chain(*map(by_pair.__getitem__, same))], using)
@@ -115,42 +112,34 @@ def _remove_now(model: FileModel, tombstones: list[Tombstone], using: str) -> It
                 yield Event(Result.SKIPPED, tombstone.name, reason)
 
 
-class _Unresolved(NamedTuple):
-    """The alias and model of tombstones whose store is not known, and why."""
-
-    alias: str
-    model_label: str
-    reason: str
-
-
-def _models_of(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, FileModel], list[_Unresolved]]:
-    """Return a model for each store, by its alias, and the pairs without a known store.
+def _models_of(
+    pairs: Iterable[tuple[str, str]],
+) -> tuple[dict[str, FileModel], dict[tuple[str, str], str]]:
+    """Return a model for each store, by its alias, and why the store of other pairs is not known.
 
     ``pairs`` are the aliases and the labels of the models of tombstones.
     """
     models: dict[str, FileModel] = {}
-    unresolved = []
-    for alias, model_label in pairs:
+    unresolved: dict[tuple[str, str], str] = {}
+    for pair in pairs:
+        alias, model_label = pair
         model = labelled(model_label)
         if model is None:
-            reason = f"no model of files has the label {model_label!r} any more"
-            unresolved.append(_Unresolved(alias, model_label, reason))
+            unresolved[pair] = f"no model of files has the label {model_label!r} any more"
             continue
         try:
             current = store_label(model)
         except ImproperlyConfigured:
-            models.setdefault(alias, model)  # refused later, with the reason
-            continue
+            current = alias  # refused later, with the reason
         if current == alias:
             models.setdefault(alias, model)
-            continue
-        reason = (
-            f"they are of the store {alias!r}, but the model now uses {current!r}. Configure that "
-            "store for the model to purge them"
-        )
-        unresolved.append(_Unresolved(alias, model_label, reason))
+        else:
+            unresolved[pair] = (
+                f"they are of the store {alias!r}, but the model now uses {current!r}. Configure "
+                "that store for the model to purge them"
+            )
     # Once a store is known, the model of a file does not matter.
-    return models, [pair for pair in unresolved if pair.alias not in models]
+    return models, {pair: why for pair, why in unresolved.items() if pair[0] not in models}
 
 
 def _purge_store(
@@ -205,26 +194,24 @@ def _check(
 
 
 def _forget_done(using: str) -> None:
-    """Delete the removals that were finished long ago."""
     old = Tombstone.objects.using(using).filter(done__lt=DatabaseNow() - KEPT_DONE)
-    while True:
-        some = old.order_by("done").values("pk")[:_FORGOTTEN_AT_ONCE]
-        if old.filter(pk__in=some).delete()[0] < _FORGOTTEN_AT_ONCE:
-            return
+    some = old.order_by("done").values("pk")[:_FORGOTTEN_AT_ONCE]
+    while old.filter(pk__in=some).delete()[0] == _FORGOTTEN_AT_ONCE:
+        pass
 
 
 def _purge_uploads(using: str, dry_run: bool, checked: dict[str, str]) -> Iterator[Event]:
     """Remove stale uploads. ``checked`` maps aliases to refusals, ``""`` for none."""
     for configured in configured_stores():
         store = configured.store
-        labels = [label(model) for model in configured.models]
+        subject = label(configured.models[0])
         # In the wrong bucket, other sites may be uploading now.
         reason = checked.get(store_label(configured.models[0]))
         if reason is None:
             reason, _ = _check(configured.models[0], [], using, dry=dry_run)
-            if reason and not _is_unused(configured.models, labels, using, store):
+            if reason and not _is_unused(configured, using):
                 reason = f"{reason}. No stale upload was removed"
-                yield Event(Result.REFUSED, labels[0], reason)
+                yield Event(Result.REFUSED, subject, reason)
         if reason:
             continue
         try:
@@ -232,18 +219,17 @@ def _purge_uploads(using: str, dry_run: bool, checked: dict[str, str]) -> Iterat
             for name in store.remove_stale_uploads(before, dry_run=dry_run):
                 yield Event(Result.UPLOAD, name)
         except OSError as exception:  # the next store may work
-            yield Event(Result.FAILED, labels[0], f"stale uploads: {exception}")
+            yield Event(Result.FAILED, subject, f"stale uploads: {exception}")
 
 
-def _is_unused(
-    models: list[FileModel], labels: list[str], using: str, store: DeliveryStoreMixin
-) -> bool:
+def _is_unused(configured: ConfiguredStore, using: str) -> bool:
     """Return whether nothing is stored and nothing should be: no file, row or tombstone."""
-    rows = (stored_rows(model, using).filter(content__isnull=False) for model in models)
+    rows = (stored_rows(model, using).filter(content__isnull=False) for model in configured.models)
+    labels = map(label, configured.models)
     tombstones = Tombstone.objects.using(using).not_done().filter(model__in=labels)
     if any(expected.exists() for expected in (*rows, tombstones)):
         return False
     try:
-        return next(store.scan(), None) is None
+        return next(configured.store.scan(), None) is None
     except OSError:
         return False

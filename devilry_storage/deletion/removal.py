@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,7 +29,7 @@ from ..integrity import ordinary_rows_named
 from ..registry import FileModel, ordinary_fields_in, sharing, store_label
 from ..resolving import store_for
 from ..storages.base import DeliveryStoreMixin
-from ..tables.tombstone import IS_ORPHAN, Tombstone, TombstoneQuerySet
+from ..tables import IS_ORPHAN, Tombstone, TombstoneQuerySet
 from .results import Event, Result
 
 logger = logging.getLogger("devilry_storage")
@@ -81,8 +81,6 @@ def refusal(
                 problems.append(problem)
             elif problem:
                 logger.warning("Before a removal: %s.", problem)
-    if not problems:
-        return ""
     if _are_many(len(problems), looked):
         return (
             f"{problems[0]} ({len(problems)} of {looked} files looked up are missing or differ). "
@@ -117,7 +115,7 @@ def _problem(row: Any, rows: models.QuerySet[Any], store: DeliveryStoreMixin) ->
     """Return what is wrong with the file of a row, or ``""``, and whether it is missing."""
     name = row.content.name
     is_missing = False
-    subject = f"the file {name!r} of {row._meta.label} '{row.pk}'"
+    subject = f"the file {name!r} of {row._meta.label} {str(row.pk)!r}"
     try:
         size = store.size(name)
     except FileNotFoundError:
@@ -212,19 +210,17 @@ def _without_ordinary(model: FileModel, tombstones: TombstoneQuerySet) -> list[i
     another database.
     """
     found: list[int] = []
-    for start in count(0, CLAIMED_AT_ONCE):
-        rows = tombstones.values_list("pk", "name")[start : start + CLAIMED_AT_ONCE]
-        names = dict(rows)
+    for batch in batched(tombstones.values_list("pk", "name").iterator(), CLAIMED_AT_ONCE):
+        names = dict(batch)
         named = ordinary_rows_named(model, names.values(), tombstones.db)
         found += [pk for pk, name in names.items() if name not in named]
-        if len(names) < CLAIMED_AT_ONCE or len(found) >= CLAIMED_AT_ONCE:
+        if len(found) >= CLAIMED_AT_ONCE:
             break
     return found[:CLAIMED_AT_ONCE]
 
 
 def _young_orphan() -> Q:
-    created = DatabaseNow() - conf.grace
-    return IS_ORPHAN & Q(created__gt=created)
+    return IS_ORPHAN & Q(created__gt=DatabaseNow() - conf.grace)
 
 
 # -- Removing --
@@ -312,8 +308,7 @@ def _event(removal: Tombstone, exception: Exception | None) -> Event:
     if exception is None:
         return Event.of(removal, Result.REMOVED)
     if isinstance(exception, WrongSize):
-        reason = f"{exception}; purge_deliveries --also removes it"
-        return Event.of(removal, Result.KEPT, reason)
+        return Event.of(removal, Result.KEPT, f"{exception}; purge_deliveries --also removes it")
     return Event.of(removal, Result.FAILED, f"{type(exception).__name__}: {exception}"[:1000])
 
 
@@ -357,7 +352,7 @@ def _remove_committed(model: FileModel, files: dict[str, int | None], using: str
     except OSError as exception:
         reason = str(exception)
     if reason:
-        logger.error("No bytes were removed after the delete: %s.", reason)
+        logger.error("No bytes were removed after the delete: %r.", reason)
         return
     tombstones = Tombstone.objects.using(using).filter(
         alias=store_label(model), name__in=list(files)
@@ -366,4 +361,4 @@ def _remove_committed(model: FileModel, files: dict[str, int | None], using: str
         return
     for event in remove(model, list(tombstones.removals()), using, compared=compared):
         if event.result is not Result.REMOVED:
-            logger.error("%s is %s: %s", event.tombstone, event.result, event.reason)
+            logger.error("%r is %s: %r", str(event.tombstone), event.result, event.reason)

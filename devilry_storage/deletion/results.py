@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 
 
 class Result(str, Enum):

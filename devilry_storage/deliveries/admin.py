@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from .. import admin as bases
+from ..abstract_models.querysets import may_view
 from ..admin.utils import list_link
 from .models import AssignmentGroup, Delivery, FileMeta
 
@@ -23,7 +24,11 @@ class AssignmentGroupAdmin(bases.StoreAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         given = [*super().get_readonly_fields(request, obj)]
-        return given if obj is None else [*given, "all_deliveries"]
+        if obj is None:
+            return given
+        # The members of a group may read its files.
+        members = () if may_view(request.user, FileMeta) else ("candidates", "examiners")
+        return [*given, *members, "all_deliveries"]
 
     @admin.display(description=_("deliveries"))
     def all_deliveries(self, group: AssignmentGroup) -> str:

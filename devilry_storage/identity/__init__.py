@@ -7,7 +7,7 @@ that the database remembers, and the object of this site in the store.
 
 from .accepting import accept, accepted_at
 from .marks import Mark, Site
-from .permission import Permission, before_removing, is_same_disk, note_removal, removal_problem
+from .permission import Permission, before_removing, is_same_disk, note_removal
 from .process_cache import forget
 from .reporting import Status, Summary, status, summary
 from .stores import MarkedStore, marked
@@ -28,7 +28,6 @@ __all__ = [
     "is_same_disk",
     "marked",
     "note_removal",
-    "removal_problem",
     "status",
     "summary",
 ]

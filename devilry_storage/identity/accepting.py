@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from ..exceptions import StoreInUse, StoreNotRecognised
 from ..registry import FileModel
-from ..tables.store_mark import StoreMark
+from ..tables import StoreMark
 from .marks import create_site, read_sites
 from .permission import current_time
 from .recognition import doubt, make_mark, newest_files, read_identity

@@ -26,8 +26,6 @@ class Mark(NamedTuple):
     """The mark of a store. ``site`` is the digest of the site that made it."""
 
     uuid: UUID
-    layout: str
-    interval: int | None
     created: datetime
     site: str
 
@@ -39,27 +37,23 @@ class Site(NamedTuple):
     removed: datetime | None
 
 
-def new_mark(uuid: UUID, layout: Layout, site: str) -> Mark:
-    """Return a new mark, made now by a site."""
-    interval = getattr(layout, "interval", None)
-    return Mark(uuid, type(layout).__name__, interval, datetime.now(timezone.utc), site)
-
-
 def read_mark(own: OwnObjects) -> Mark | None:
     """Return the store's mark, or None if it is missing. Raises StoreFailure if it is invalid."""
     return _read(own, MARK, _parse_mark)
 
 
-def create_mark(own: OwnObjects, mark: Mark) -> bool:
-    """Store the mark, and return False if there already is one."""
+def create_mark(own: OwnObjects, uuid: UUID, layout: Layout, site: str) -> Mark | None:
+    """Make the store's mark, and return it, or None if there already is one."""
+    mark = Mark(uuid, datetime.now(timezone.utc), site)
     fields = {
-        "uuid": str(mark.uuid),
-        "layout": mark.layout,
-        "interval": mark.interval,
+        "uuid": str(uuid),
+        # For people who read the mark.
+        "layout": type(layout).__name__,
+        "interval": getattr(layout, "interval", None),
         "created": mark.created.isoformat(),
-        "site": mark.site,
+        "site": site,
     }
-    return own.create(MARK, _serialised(fields))
+    return mark if own.create(MARK, _serialised(fields)) else None
 
 
 def read_site(own: OwnObjects, digest: str) -> Site | None:
@@ -70,10 +64,8 @@ def read_site(own: OwnObjects, digest: str) -> Site | None:
 def read_sites(own: OwnObjects) -> Iterator[Site]:
     """Yield the sites that may remove files from the store."""
     for name in own.names(SITES):
-        if _DIGEST.fullmatch(name):
-            site = read_site(own, name)
-            if site is not None:
-                yield site
+        if _DIGEST.fullmatch(name) and (site := read_site(own, name)):
+            yield site
 
 
 def create_site(own: OwnObjects, digest: str) -> None:
@@ -110,14 +102,10 @@ def _read(own: OwnObjects, path: str, parse: Callable[[dict[str, Any]], T]) -> T
 
 
 def _parse_mark(fields: dict[str, Any]) -> Mark:
-    layout, interval, site = fields["layout"], fields["interval"], fields["site"]
-    if not isinstance(layout, str):
-        raise TypeError("its layout is not text")
-    if interval is not None and type(interval) is not int:
-        raise TypeError("its interval is not an integer")
-    if not isinstance(site, str) or not _DIGEST.fullmatch(site):
+    site = _text(fields["site"])
+    if not _DIGEST.fullmatch(site):
         raise ValueError("its site is not a digest")
-    return Mark(UUID(_text(fields["uuid"])), layout, interval, _time(fields["created"]), site)
+    return Mark(UUID(_text(fields["uuid"])), _time(fields["created"]), site)
 
 
 def _removed(fields: dict[str, Any]) -> datetime | None:

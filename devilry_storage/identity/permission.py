@@ -36,24 +36,13 @@ class Permission(NamedTuple):
     is_recognised: bool
 
 
-def removal_problem(model: FileModel, using: str, *, dry: bool = False) -> str:
-    """Return why this site may not remove files from the model's store, ``""`` if it may.
-
-    The store's mark is made and remembered as before a save, unless ``dry``.
-    """
-    found = marked(model, using)
-    if found is None or is_in_test_case(using):
-        return ""
-    return permit(found, dry=dry)[0]
-
-
 def before_removing(
     model: FileModel, using: str, *, dry: bool = False, lately: bool = False
 ) -> Permission:
-    """Return whether this site may remove files.
+    """Return whether this site may remove files from the model's store.
 
-    If ``dry``, nothing is written. With ``lately`` a permission of the last `PAUSE` seconds is
-    enough, as long as the same disk is there.
+    The store's mark is made and remembered as before a save, unless ``dry``. With ``lately`` a
+    permission of the last `PAUSE` seconds is enough, as long as the same disk is there.
     """
     found = marked(model, using)
     if found is None or is_in_test_case(using):
@@ -94,7 +83,9 @@ def _note(found: MarkedStore, site: Site) -> Site:
         note_site(found.own, site.digest, now)
     except OSError as exception:
         # The removal goes on: it may be what frees space on a full disk.
-        logger.warning("%s cannot record that this site removes files: %s", found.name, exception)
+        logger.warning(
+            "%s cannot record that this site removes files: %r", found.name, str(exception)
+        )
     return site._replace(removed=now)
 
 

@@ -10,8 +10,8 @@ from ..db.rows import stored_rows
 from ..db.transactions import has_transaction
 from ..exceptions import StoreFailure, StoreNotRecognised
 from ..registry import sharing
-from ..tables.store_mark import StoreMark
-from .marks import Mark, create_mark, create_site, new_mark, read_mark
+from ..tables import StoreMark
+from .marks import Mark, create_mark, create_site, read_mark
 from .sites import digests
 from .stores import MarkedStore
 
@@ -72,9 +72,10 @@ def settle(found: MarkedStore, *, removing: bool = False, dry: bool = False) -> 
         return identity
     mark, remembered = identity
     files = newest_files(found)
+    unmarked = mark is None and not files.looked_up
     # Without rows, a mark that was there and is missing now means that this is another store.
-    lost = mark is None and not files.looked_up and remembered is not None
-    doubtful = removing and mark is None and not files.looked_up and not _has_files(found)
+    lost = unmarked and remembered is not None
+    doubtful = unmarked and removing and next(found.store.scan(), None) is None
     if files.most_are_missing or lost or doubtful:
         raise StoreNotRecognised(doubt(found, identity, files))
     if dry or has_transaction(found.using):
@@ -101,22 +102,15 @@ def newest_files(found: MarkedStore) -> FoundFiles:
     return FoundFiles(looked_up, there)
 
 
-def _has_files(found: MarkedStore) -> bool:
-    return next(found.store.scan(), None) is not None
-
-
 def make_mark(found: MarkedStore, remembered: StoreMark | None) -> Mark:
     """Make the store's mark, and return it or the one that another site has just made."""
     uuid = uuid4() if remembered is None else remembered.uuid
     site = digests(uuid, found.using)[0]
-    mark = new_mark(uuid, found.store.layout, site)
-    if create_mark(found.own, mark):
+    if mark := create_mark(found.own, uuid, found.store.layout, site):
         create_site(found.own, site)
-        return mark
-    made = read_mark(found.own)
-    if made is None:
+    elif (mark := read_mark(found.own)) is None:
         raise StoreFailure(f"{found.name} lost its mark while it was made.")
-    return made
+    return mark
 
 
 def _remember(found: MarkedStore, uuid: UUID) -> StoreMark:

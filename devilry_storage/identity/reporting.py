@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ..exceptions import StoreNotRecognised
 from ..registry import FileModel
-from ..tables.store_mark import StoreMark
+from ..tables import StoreMark
 from .marks import Mark, Site, read_sites
 from .permission import permit
 from .recognition import newest_files, read_identity, settle
@@ -22,8 +22,6 @@ class Status(NamedTuple):
     of this site; those of ``sites`` that have one of them are this site.
     """
 
-    alias: str
-    location: str
     mark: Mark | None
     remembered: StoreMark | None
     sites: list[Site]
@@ -50,8 +48,6 @@ def status(model: FileModel, using: str) -> Status | None:
     known = mark or remembered
     is_new = known is None and not newest_files(found).looked_up
     return Status(
-        found.alias,
-        found.store.location_text(),
         mark,
         remembered,
         list(read_sites(found.own)),

@@ -15,7 +15,7 @@ from django.db import connections
 from django.utils.encoding import force_bytes
 
 from ..conf import conf
-from ..tables.tombstone import Tombstone
+from ..tables import Tombstone
 
 logger = logging.getLogger("devilry_storage")
 

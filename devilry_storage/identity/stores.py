@@ -10,7 +10,7 @@ from ..resolving import resolve
 from ..schema import declaring_model
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import OwnObjects
-from ..tables.store_mark import StoreMark
+from ..tables import StoreMark
 
 
 class MarkedStore(NamedTuple):

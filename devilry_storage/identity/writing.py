@@ -48,7 +48,7 @@ def _check(found: MarkedStore) -> Checked:
         raise
     except OSError as exception:
         logger.warning(
-            "%s cannot be recognised; files are stored anyway: %s", found.name, exception
+            "%s cannot be recognised; files are stored anyway: %r", found.name, str(exception)
         )
         return Checked(found.own, None, time.monotonic() + PAUSE, is_settled=False)
     is_settled = identity.mark is not None and identity.remembered is not None

@@ -3,7 +3,7 @@
 from ..media_types import sent_type
 from .access_log import COMPLETE, FAILED, record_access, recorder
 from .responses import protect, serve, serve_name, serve_ordinary
-from .streaming import Body, release_connections, streamed
+from .streaming import Body, streamed
 
 __all__ = [
     "COMPLETE",
@@ -12,7 +12,6 @@ __all__ = [
     "protect",
     "record_access",
     "recorder",
-    "release_connections",
     "sent_type",
     "serve",
     "serve_name",

@@ -40,8 +40,8 @@ def record_access(
         "user=%s file=%s method=%s way=%s bytes=%d outcome=%s",
         # Primary keys of a site's models may be arbitrary text.
         quote(str(getattr(user, "pk", None))),
-        quote(what, safe=":/"),
-        request.method,
+        quote(what, safe=":/,?&"),
+        quote(str(request.method)),
         way,
         size,
         outcome,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +18,7 @@ from django.http import (
     HttpResponseRedirect,
 )
 from django.utils.cache import patch_vary_headers
+from django.views.decorators.debug import sensitive_variables
 
 from .. import rfc9110
 from ..conf import PDF, conf, way_of
@@ -28,10 +27,8 @@ from ..resolving import resolve
 from ..storages.base import DeliveryStoreMixin
 from ..storages.protocols import stored_name
 from .access_log import COMPLETE, FAILED, HANDED_OVER, REFUSED, UNMODIFIED, record_access, recorder
-from .stored_file import File, file_of, ordinary_file
+from .stored_file import File, file_of, missing_is_404, ordinary_file
 from .streaming import Body, streamed
-
-logger = logging.getLogger("devilry_storage")
 
 
 def serve(
@@ -50,7 +47,7 @@ def serve(
     if name is None:
         raise Http404("No file.")
     store, alias = resolve(filemeta)
-    with _missing_is_404(name):
+    with missing_is_404(name):
         file = file_of(filemeta, name, store, inline=inline)
     return _respond(request, file, way or way_of(alias), partial(recorder, request, filemeta))
 
@@ -64,20 +61,11 @@ def serve_ordinary(
     :func:`serve`, but the content cannot be verified.
     """
     store: Any = storages[alias]
-    with _missing_is_404(name):
+    with missing_is_404(name):
         file = ordinary_file(store, name, inline=inline)
     return _respond(
         request, file, way_of(alias), lambda way: partial(record_access, request, what, way)
     )
-
-
-@contextmanager
-def _missing_is_404(name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as exception:
-        logger.exception("Cannot serve %r.", name)
-        raise Http404("No file.") from exception
 
 
 def _respond(
@@ -104,10 +92,8 @@ def serve_name(request: HttpRequest, store: DeliveryStoreMixin, name: str) -> Ht
     It is an attachment of a generic type. Its content cannot be verified. Raises Http404 if the
     file is missing, InvalidName for an invalid name.
     """
-    try:
+    with missing_is_404(name):
         size = store.size(name)
-    except FileNotFoundError as exception:
-        raise Http404("No file.") from exception
     file = File(store, name, name.rpartition("/")[2], size, size_verified=True)
     return _response(request, file, partial(record_access, request, f"name:{name}", "stream"))
 
@@ -164,6 +150,7 @@ class _SecretRedirect(HttpResponseRedirect):
         return f"<{type(self).__name__} status_code={self.status_code}>"
 
 
+@sensitive_variables()
 def _redirect(file: File) -> HttpResponseBase:
     """Redirect the client to a signed URL of the store, which expires after some seconds.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -22,6 +24,16 @@ from ..storages.base import DeliveryStoreMixin
 logger = logging.getLogger("devilry_storage")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@contextmanager
+def missing_is_404(name: str) -> Iterator[None]:
+    """Raise Http404 for a FileNotFoundError, which is logged."""
+    try:
+        yield
+    except FileNotFoundError as exception:
+        logger.exception("Cannot serve %r.", name)
+        raise Http404("No file.") from exception
 
 
 class File(NamedTuple):
@@ -52,11 +64,8 @@ class File(NamedTuple):
         """
         if self.size_verified:
             return
-        try:
+        with missing_is_404(self.name):
             size = self.store.size(self.name)
-        except FileNotFoundError as exception:
-            logger.exception("Cannot serve %r.", self.name)
-            raise Http404("No file.") from exception
         if size != self.size:
             raise ChecksumMismatch(
                 f"Cannot serve {self.name!r}: it has {size} bytes, but {self.size} are recorded."

@@ -23,7 +23,6 @@ from .content import as_binary, rereadable, seekable
 from .free_names import ALTERNATIVE_NAMES, alternative_names, first_free
 from .protocols import hier_layout, stored_name
 from .reader import READ_MODES, Reader
-from .spool import MEMORY
 from .view_urls import stored_url
 
 _Store = TypeVar("_Store", bound="StorageContract")
@@ -61,10 +60,12 @@ class StorageContract(Storage):
 
     _constructor_args: tuple[tuple[Any, ...], dict[str, Any]]  # set by the decorator
 
+    _interval: int | None = None  # of the layout; None for that of the settings
+
     @property
     def layout(self) -> Layout:
         """The layout of the keys."""
-        return hier_layout(None)
+        return hier_layout(self._interval)
 
     def with_fixed_location(self: _Store) -> _Store:
         """Return this store, or a copy of it that keeps its current location.
@@ -91,7 +92,7 @@ class StorageContract(Storage):
         if type(self)._create is StorageContract._create:
             return first_free(names, lambda name: self._create(name, content))
         # An overridden _create() may find the name taken after it has read the content.
-        with rereadable(content, MEMORY) as source:
+        with rereadable(content) as source:
 
             def create(name: str) -> str:
                 with suppress(AttributeError, io.UnsupportedOperation):  # as in File.chunks()
@@ -116,7 +117,7 @@ class StorageContract(Storage):
             return self._open_to_write(name, mode)
         if mode not in READ_MODES:
             raise ValueError(f"Cannot open {name!r} with mode {mode!r}: use 'rb' or 'wb'.")
-        with self._missing_is_reported(name):
+        with self._existing(name):
             file = super().open(name, mode)
             if mode == "rb" or isinstance(file.read(0), str):
                 return file
@@ -150,13 +151,11 @@ class StorageContract(Storage):
 
     def _overrides_save(self) -> bool:
         """Return whether a subclass overrides ``_save()`` of a store that creates files itself."""
-        found = False
-        for cls in type(self).__mro__:
-            if "_create" in vars(cls) or "_create_first" in vars(cls):
-                # StorageContract's own calls _save().
-                return found and cls is not StorageContract
-            found = found or "_save" in vars(cls)
-        return False
+        classes = type(self).__mro__
+        creating = next(cls for cls in classes if {"_create", "_create_first"} & vars(cls).keys())
+        if creating is StorageContract:
+            return False  # its _create() calls _save()
+        return any("_save" in vars(cls) for cls in classes[: classes.index(creating)])
 
     def _overrides(self, method: str) -> bool:
         """Return whether a subclass or a mixin overrides a method of Django's storages.
@@ -221,12 +220,9 @@ class StorageContract(Storage):
             path = os.fspath(path)
             if path == os.curdir:  # Path(""); the text "." is not a valid name
                 return True
-        return path == "" or self._is_location(path)
-
-    def _is_location(self, path: Any) -> bool:
-        if not isinstance(self, FileSystemStorage) or not isinstance(path, str):
-            return False
-        return os.path.isabs(path) and path == self.location
+        if isinstance(self, FileSystemStorage) and isinstance(path, str) and os.path.isabs(path):
+            return path == self.location
+        return bool(path == "")
 
     def _folder(self, path: Any) -> str:
         """Return the name of a folder, ``""`` for the top; a slash may follow it."""
@@ -261,9 +257,8 @@ class StorageContract(Storage):
 
     def size(self, name: str) -> int:
         """Return the size in bytes; FileNotFoundError if there is no file."""
-        name = validate_storage_name(name)
-        with self._missing_is_reported(name):
-            return super().size(name)
+        with self._existing(name) as existing:
+            return super().size(existing)
 
     @property
     def has_own_url(self) -> bool:
@@ -301,19 +296,16 @@ class StorageContract(Storage):
             return [], []
 
     def get_accessed_time(self, name: str) -> datetime:
-        name = validate_storage_name(name)
-        with self._missing_is_reported(name):
-            return super().get_accessed_time(name)
+        with self._existing(name) as existing:
+            return super().get_accessed_time(existing)
 
     def get_created_time(self, name: str) -> datetime:
-        name = validate_storage_name(name)
-        with self._missing_is_reported(name):
-            return super().get_created_time(name)
+        with self._existing(name) as existing:
+            return super().get_created_time(existing)
 
     def get_modified_time(self, name: str) -> datetime:
-        name = validate_storage_name(name)
-        with self._missing_is_reported(name):
-            return super().get_modified_time(name)
+        with self._existing(name) as existing:
+            return super().get_modified_time(existing)
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         """Return a free name: the backend's choice, unless it is taken, which would overwrite."""
@@ -321,10 +313,11 @@ class StorageContract(Storage):
         return Storage.get_available_name(self, name, max_length) if self.exists(found) else found
 
     @contextmanager
-    def _missing_is_reported(self, name: str) -> Iterator[None]:
-        """Raise FileNotFoundError for the backend's own exception if the file is missing."""
+    def _existing(self, name: str) -> Iterator[str]:
+        """Give the validated name; raise FileNotFoundError if the backend reports it otherwise."""
+        name = validate_storage_name(name)
         try:
-            yield
+            yield name
         except (OSError, NotImplementedError):
             raise
         # Backends have exceptions of their own, so look whether the file is missing.

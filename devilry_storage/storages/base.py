@@ -28,7 +28,6 @@ from .protocols import (
     Record,
     checked_ids,
     is_used,
-    prepare,
     stored_name,
 )
 from .spool import MEMORY, Spool
@@ -310,14 +309,19 @@ class DeliveryStoreMixin(StorageContract):
         If there is content already, the new content gets an alternative name. Raises ValueError
         for an unsaved FileMeta.
         """
-        key = self.layout.key(*checked_ids(filemeta))
-        prepare(filemeta)
+        key = self._prepared_key(filemeta)
         return self.writer(
             key,
             record=filemeta.record_stored,
             filename=getattr(filemeta, "filename", ""),
             is_used=lambda: is_used(filemeta, key),
         )
+
+    def _prepared_key(self, filemeta: FileMetaLike) -> str:
+        """Return the record's key, after calling its ``before_storing()``, if it has one."""
+        key = self.layout.key(*checked_ids(filemeta))
+        getattr(filemeta, "before_storing", lambda: None)()
+        return key
 
     def writer(
         self, key: str, *, record: Record, filename: str = "", is_used: Callable[[], bool]

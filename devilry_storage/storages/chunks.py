@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.files import File
 
 from ..exceptions import ChecksumMismatch
 from .free_names import not_about_names
+
+if TYPE_CHECKING:
+    AnyFile = File[Any]
+else:
+    AnyFile = File  # generic for the type checker alone
 
 CHUNK_SIZE = File.DEFAULT_CHUNK_SIZE
 

@@ -6,40 +6,28 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import IO, Any
 
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.db.models.fields.files import FieldFile
 
-from .chunks import read_chunks
+from .chunks import AnyFile, read_chunks
 from .reader import Reader
-from .spool import MEMORY, Spool
-
-if TYPE_CHECKING:
-    _BytesFile = File[bytes]
-    _AnyFile = File[Any]
-else:
-    # Generic for the type checker alone.
-    _BytesFile = _AnyFile = File
+from .spool import Spool
 
 
-@contextmanager
-def seekable(content: _AnyFile) -> Iterator[_AnyFile]:
+def seekable(content: AnyFile) -> AbstractContextManager[AnyFile]:
     """Give the content as a seekable file of bytes.
 
     Clients of network services call ``read()``, ``seek()`` and ``size``, which a pipe, a text
     file or generated chunks cannot provide. Such content is spooled while it is read.
     """
-    if _is_seekable(content):
-        yield content
-        return
-    with Spool(MEMORY) as spool:
-        yield _Kept(content, spool)
+    return nullcontext(content) if _is_seekable(content) else _kept(content)
 
 
-def _is_seekable(content: _AnyFile) -> bool:
+def _is_seekable(content: AnyFile) -> bool:
     if not _has_djangos_chunks(content):
         return False
     try:
@@ -50,21 +38,21 @@ def _is_seekable(content: _AnyFile) -> bool:
         return False
 
 
-@contextmanager
-def rereadable(content: _AnyFile, memory: int) -> Iterator[_AnyFile]:
+def rereadable(content: AnyFile) -> AbstractContextManager[AnyFile]:
     """Give the content as a file whose chunks can be read more than once.
 
-    Content that may be readable only once is spooled while it is read: up to ``memory`` bytes in
-    memory, more in a temporary file.
+    Content that may be readable only once is spooled while it is read.
     """
-    if _is_rereadable(content):
-        yield content
-        return
-    with Spool(memory) as spool:
+    return nullcontext(content) if _is_rereadable(content) else _kept(content)
+
+
+@contextmanager
+def _kept(content: AnyFile) -> Iterator[AnyFile]:
+    with Spool() as spool:
         yield _Kept(content, spool)
 
 
-def _is_rereadable(content: _AnyFile) -> bool:
+def _is_rereadable(content: AnyFile) -> bool:
     """Return whether every call of ``chunks()`` certainly starts at the beginning.
 
     ``seekable()`` is not used: Django's returns True for objects without this method, and gzip's
@@ -87,15 +75,15 @@ def _is_rereadable(content: _AnyFile) -> bool:
         return False
 
 
-def _has_djangos_chunks(content: _AnyFile) -> bool:
+def _has_djangos_chunks(content: AnyFile) -> bool:
     # Only Django's own chunks() is known to yield what read() returns.
     return getattr(content.chunks, "__module__", "").startswith("django.core.files.")
 
 
-class _Kept(_BytesFile):
+class _Kept(AnyFile):
     """Content that is read once; its bytes are kept in a spool and read again from there."""
 
-    def __init__(self, content: _AnyFile, spool: Spool) -> None:
+    def __init__(self, content: AnyFile, spool: Spool) -> None:
         self._content = content
         self.name = content.name
         self._spool = spool
@@ -126,7 +114,7 @@ class _Kept(_BytesFile):
                 chunk = next(self._rest, None)
                 if chunk is None:
                     return
-                self._spool.add(chunk)
+                self._spool.write(chunk)
             except BaseException as exception:
                 # A later attempt must not take the bytes so far for the whole content.
                 self._failure = exception
@@ -144,11 +132,7 @@ class _Kept(_BytesFile):
 
     @property
     def size(self) -> int:
-        file: Any = self.file
-        position = file.tell()
-        size: int = file.seek(0, io.SEEK_END)
-        file.seek(position)
-        return size
+        return int(File(self.file).size)
 
     def __getattr__(self, name: str) -> Any:
         # Such as the content type of an upload, or the path of a temporary upload.
@@ -164,7 +148,7 @@ class _Kept(_BytesFile):
 class _Raw(io.RawIOBase):
     """An open file of bytes as a raw stream, as TextIOWrapper needs it."""
 
-    def __init__(self, file: _AnyFile, *, closing: bool) -> None:
+    def __init__(self, file: AnyFile, *, closing: bool) -> None:
         self._file = file
         self._closing = closing
 
@@ -189,12 +173,12 @@ class _Raw(io.RawIOBase):
         super().close()
 
 
-def as_binary(file: _AnyFile, *, closing: bool) -> IO[bytes]:
+def as_binary(file: AnyFile, *, closing: bool) -> IO[bytes]:
     """Return the open file as a binary stream, whose ``close()`` closes it if ``closing``."""
     return io.BufferedReader(_Raw(file, closing=closing))
 
 
-def as_text(file: _AnyFile, mode: str) -> _AnyFile:
+def as_text(file: AnyFile, mode: str) -> AnyFile:
     """Return a UTF-8 text file that reads the open file, and that leaves it open."""
     if isinstance(file.read(0), str):
         return file
@@ -203,7 +187,7 @@ def as_text(file: _AnyFile, mode: str) -> _AnyFile:
     return text
 
 
-class IterableFile(_AnyFile):
+class IterableFile(AnyFile):
     """A file whose chunks come from an iterable, and can be read once."""
 
     def __init__(self, chunks: Iterable[Any], name: str) -> None:
@@ -215,7 +199,7 @@ class IterableFile(_AnyFile):
 
 
 @contextmanager
-def opened(file: File[Any]) -> Iterator[File[Any]]:
+def opened(file: AnyFile) -> Iterator[AnyFile]:
     """Give an open file; a closed FieldFile is opened, and closed again afterwards.
 
     A FieldFile that is open as text is opened as bytes: text has other ends of lines.
@@ -233,13 +217,13 @@ def opened(file: File[Any]) -> Iterator[File[Any]]:
 
 
 @contextmanager
-def shown(file: Any) -> Iterator[File[Any]]:
+def shown(file: Any) -> Iterator[AnyFile]:
     """Give a file at its beginning that can be read before :func:`last_chunks`.
 
     Raises ValueError for a file that was read before and cannot be read again.
     """
     _refuse_second_reading(file)
-    with rereadable(file, MEMORY) as again:
+    with rereadable(file) as again:
         rewinds(again)
         try:
             yield again
@@ -280,7 +264,7 @@ def rewinds(file: Any) -> bool:
 
 
 @contextmanager
-def as_file(content: Any, name: str) -> Iterator[File[Any]]:
+def as_file(content: Any, name: str) -> Iterator[AnyFile]:
     """Give content as a file: bytes, str, a path, an open file, or an iterable of chunks.
 
     A path is opened and closed; an open file is left open. Raises TypeError for other types.

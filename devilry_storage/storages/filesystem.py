@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import urljoin
 
@@ -25,17 +26,9 @@ from ._django import named
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
 from .free_names import first_free
-from .options import (
-    check_bool,
-    check_interval,
-    check_mode,
-    check_path,
-    check_text,
-    refuse_overwriting,
-    refuse_unknown,
-)
+from .options import validate_options
 from .own import TreeObjects, is_expected
-from .protocols import Entry, Page, hier_layout
+from .protocols import Entry, Page
 from .reader import Reader
 from .staged import Staged
 from .tree import Tree
@@ -183,20 +176,15 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         identity: bool = True,
         **unknown: Any,
     ) -> None:
-        refuse_unknown(self, unknown)
-        check_path(self, "location", location)
-        check_text(self, "base_url", base_url)
-        check_mode(self, "file_permissions_mode", file_permissions_mode)
-        check_mode(self, "directory_permissions_mode", directory_permissions_mode)
-        refuse_overwriting(self, "allow_overwrite", allow_overwrite)
-        check_bool(self, "durable", durable)
-        check_bool(self, "identity", identity)
-        super().__init__(
-            location=location,
-            base_url=base_url,  # type: ignore[arg-type]  # Django accepts lazy strings
-            file_permissions_mode=file_permissions_mode,
-            directory_permissions_mode=directory_permissions_mode,
-        )
+        given: dict[str, Any] = {
+            "location": location,
+            "base_url": base_url,
+            "file_permissions_mode": file_permissions_mode,
+            "directory_permissions_mode": directory_permissions_mode,
+        }
+        own = {"allow_overwrite": allow_overwrite, "durable": durable, "identity": identity}
+        validate_options(self, unknown, **given, **own)
+        super().__init__(**given)
         self.durable = durable
         self.identity = identity
 
@@ -241,13 +229,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
     ) -> str:
         """Give the file a second name, an alternative of ``key``, by a hard link."""
-        source = validate_storage_name(name)
-
-        def link(candidate: str) -> str:
-            if not self._tree.link(source, candidate):
-                raise FileExistsError(f"{candidate!r} is taken.")
-            return candidate
-
+        link = partial(self._tree.link, validate_storage_name(name))
         return first_free(self._candidates(key, fresh=True), link)
 
     def delete(self, name: str) -> None:
@@ -280,14 +262,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         return self.location
 
     def configuration(self) -> dict[str, Any]:
-        return {
-            "location": self.location,
-            "base_url": self.base_url,
-            "file_permissions_mode": self.file_permissions_mode,
-            "directory_permissions_mode": self.directory_permissions_mode,
-            "durable": self.durable,
-            "identity": self.identity,
-        }
+        modes = ("file_permissions_mode", "directory_permissions_mode")
+        options = ("location", "base_url", *modes, "durable", "identity")
+        return {option: getattr(self, option) for option in options}
 
     def free_space(self) -> int | None:
         try:
@@ -347,13 +324,9 @@ class FsHierDeliveryStore(_DiskStore):
     """
 
     def __init__(self, *args: Any, interval: int | None = None, **options: Any) -> None:
-        check_interval(self, "interval", interval)
+        validate_options(self, {}, interval=interval)
         self._interval = interval
         super().__init__(*args, **options)
-
-    @property
-    def layout(self) -> Layout:
-        return hier_layout(self._interval)
 
     def configuration(self) -> dict[str, Any]:
         return {**super().configuration(), "interval": self._interval}

@@ -11,15 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from django.core.files import File
-from django.core.files.storage import InMemoryStorage
+from django.core.files.storage import Storage
 from django.utils import timezone
 
 from ..exceptions import NoURL
-from ..layout import Layout
 from .base import DeliveryStoreMixin
 from .chunks import read_chunks
-from .options import check_interval, refuse_unknown
-from .protocols import Entry, hier_layout
+from .options import validate_options
+from .protocols import Entry
 from .reader import Reader
 from .writer import Writer
 
@@ -30,14 +29,13 @@ class _Blob:
     created: datetime = field(default_factory=timezone.now)
 
 
-class _BlobStorage(InMemoryStorage):
+class _BlobStorage(Storage):
     """Django's Storage API on a dictionary, for validated names.
 
-    The nodes of InMemoryStorage are open files that readers and writers share.
+    It is not an InMemoryStorage, in which readers and writers share open files.
     """
 
     def __init__(self) -> None:
-        # Without InMemoryStorage.__init__(), which makes its nodes by path().
         self._blobs: dict[str, _Blob] = {}
         self._lock = threading.Lock()
 
@@ -72,9 +70,6 @@ class _BlobStorage(InMemoryStorage):
 
     get_created_time = get_modified_time = get_accessed_time
 
-    def path(self, name: str) -> str:
-        raise NotImplementedError("Files in memory have no path.")
-
     def url(self, name: str | None) -> str:
         raise NoURL(f"{name!r} has no URL, because it is in memory.")
 
@@ -94,14 +89,9 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
     atomic_copy = True
 
     def __init__(self, *, interval: int | None = None, **unknown: Any) -> None:
-        refuse_unknown(self, unknown)
-        check_interval(self, "interval", interval)
+        validate_options(self, unknown, interval=interval)
         self._interval = interval
         super().__init__()
-
-    @property
-    def layout(self) -> Layout:
-        return hier_layout(self._interval)
 
     def _save(self, name: str, content: File[Any]) -> str:
         return self._create_first(self._candidates(name), content)
@@ -123,7 +113,7 @@ class MemoryDeliveryStore(DeliveryStoreMixin, _BlobStorage):
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
         def publish(writer: Writer) -> None:
-            data = b"".join(sink.spool.chunks())
+            data = b"".join(sink.chunks())
             with self._lock:
                 self._blobs[name] = _Blob(data)
 

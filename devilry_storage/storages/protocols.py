@@ -150,20 +150,9 @@ def is_used(filemeta: FileMetaLike, key: str) -> bool:
     return stored_name(filemeta) is not None or (is_buried is not None and is_buried(key))
 
 
-def prepare(filemeta: FileMetaLike) -> None:
-    """Call the record's ``before_storing()``, if it has one."""
-    before_storing = getattr(filemeta, "before_storing", None)
-    if before_storing is not None:
-        before_storing()
-
-
-def checked_ids(filemeta: FileMetaLike) -> tuple[Any, Any]:
-    """Return the record's ids; ValueError if it is not saved."""
-    return require_ids(filemeta.key_ids(), filemeta)
-
-
-def require_ids(ids: tuple[Any, Any], filemeta: object) -> tuple[Any, Any]:
-    """Return the ids; ValueError if one of them is None, because the record is not saved."""
+def checked_ids(filemeta: Any) -> tuple[Any, Any]:
+    """Return the record's ids; ValueError if one of them is None, because it is not saved."""
+    ids: tuple[Any, Any] = filemeta.key_ids()
     if None in ids:
         raise ValueError(
             f"{filemeta!r} has no ids yet {ids!r}: save it and its delivery before its content."

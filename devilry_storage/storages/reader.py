@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from django.core.files import File
 from django.core.files.storage import Storage
 
-if TYPE_CHECKING:
-    _AnyFile = File[Any]
-else:
-    _AnyFile = File  # generic for the type checker alone
+from .chunks import AnyFile
 
 READ_MODES = frozenset({"rb", "r", "rt"})
 
 
-class Reader(_AnyFile):
+class Reader(AnyFile):
     """An open stored file, as bytes or as UTF-8 text. ``name`` is its storage name.
 
     ``open()`` opens it again if it is closed, or if the mode is of the other kind.

@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import io
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.core.files import File
-
-from .chunks import CHUNK_SIZE
+from .chunks import CHUNK_SIZE, AnyFile
 from .processes import Owner
-
-if TYPE_CHECKING:
-    _BytesFile = File[bytes]
-    _AnyFile = File[Any]
-else:
-    _BytesFile = _AnyFile = File  # generic for the type checker alone
-
 
 #: Number of bytes that a writer keeps in memory before it uses a temporary file.
 MEMORY = 1 << 20
 
 
-class Spool(_BytesFile):
+class Spool(AnyFile):
     """A temporary file: in memory up to ``memory`` bytes, then in the system's folder.
 
     ``name`` is the user's filename, ``""`` if it is not known.
     """
 
-    def __init__(self, memory: int, name: str = "") -> None:
+    def __init__(self, memory: int = MEMORY, name: str = "") -> None:
         self._memory = memory
         self._waiting: io.BytesIO | None = io.BytesIO()
         super().__init__(self._waiting, name)
         self._owner = Owner()
 
-    def add(self, data: bytes) -> None:
-        """Write all of the data; OSError if the system's folder has no space.
+    def write(self, data: Any) -> int:
+        """Write all of the bytes; OSError if the system's folder has no space.
 
         Raises RuntimeError in a forked child, which shares the file position with its parent.
         """
@@ -45,6 +36,7 @@ class Spool(_BytesFile):
             self._move_to_disk(self._waiting)
             self._waiting = None
         _write_all(self.file, data)
+        return len(data)
 
     def _move_to_disk(self, waiting: io.BytesIO) -> None:
         position = waiting.tell()

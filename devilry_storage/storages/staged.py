@@ -8,10 +8,11 @@ import os
 import secrets
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..exceptions import StoreNotRecognised, UnsafeEntry
 from .processes import Owner
-from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, split, sync
+from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, closing, split, sync
 
 logger = logging.getLogger("devilry_storage")
 
@@ -35,7 +36,7 @@ class Staged:
 
     def __init__(self, tree: Tree, *, create: bool = True) -> None:
         self._tree = tree
-        self._name: str | None = None
+        self._name = ""
         self._fd = -1
         self._status: os.stat_result | None = None
         self._sealed = False
@@ -83,34 +84,38 @@ class Staged:
 
     def create(self, name: str, sha256: str = "") -> str:
         self._seal()
-        if not self._link(name):
-            raise FileExistsError(f"{name!r} is taken.")
-        return name
+        folders, leaf = split(name)
+        for _ in range(PATIENCE):
+            with (
+                suppress(FileNotFoundError),  # a delete removed the empty folder
+                closing(self._tree.enter(folders, create=True)) as folder,
+            ):
+                self._link(folder, leaf, name)
+                if self._tree.durable:
+                    sync(folder)
+                return name
+        raise FileNotFoundError(
+            errno.ENOENT, f"The folder of a new file in {self._tree.root!r} keeps vanishing", name
+        )
 
     def replace(self, name: str) -> None:
         """Publish under the name, replacing a file; UnsafeEntry if the name is not a file's."""
         self._seal()
         folders, leaf = split(name)
-        folder = self._tree.enter(folders, create=True)
-        try:
-            try:
+        with closing(self._tree.enter(folders, create=True)) as folder:
+            with suppress(FileNotFoundError):
                 self._tree.stat_in(folder, leaf, name)
-            except FileNotFoundError:
-                pass
             self._check_temp(name)
-            assert self._name is not None
             try:
                 os.rename(self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder)
             except OSError as exception:
                 if exception.errno == errno.EXDEV:
                     raise self._explained(exception, name) from exception
                 raise
-            self._name = None
+            self._name = ""
             self._check_replaced(leaf, folder, name)
             if self._tree.durable:
                 sync(folder)
-        finally:
-            os.close(folder)
 
     def _seal(self) -> None:
         """Set mode and group of the file and sync it, once."""
@@ -129,31 +134,9 @@ class Staged:
             os.close(os.dup(self._fd))
         self._sealed = True
 
-    def _link(self, name: str) -> bool:
-        """Give the file the name and return True, or return False if the name is taken."""
-        folders, leaf = split(name)
-        for _ in range(PATIENCE):
-            try:
-                folder = self._tree.enter(folders, create=True)
-            except FileNotFoundError:
-                continue  # a delete removed the empty folder
-            try:
-                if not self._link_into(folder, leaf, name):
-                    return False
-                if self._tree.durable:
-                    sync(folder)
-                return True
-            except FileNotFoundError:
-                continue  # likewise
-            finally:
-                os.close(folder)
-        raise FileNotFoundError(
-            errno.ENOENT, f"The folder of a new file in {self._tree.root!r} keeps vanishing", name
-        )
-
-    def _link_into(self, folder: int, leaf: str, name: str) -> bool:
+    def _link(self, folder: int, leaf: str, name: str) -> None:
+        """Give the file its name; FileExistsError if the name is taken."""
         self._check_temp(name)
-        assert self._name is not None
         try:
             os.link(
                 self._name, leaf, src_dir_fd=self._folder, dst_dir_fd=folder, follow_symlinks=False
@@ -162,13 +145,13 @@ class Staged:
             raise
         except FileExistsError:
             # On NFS the reply to a link may be lost.
-            return self._is_ours(leaf, folder)
+            if not self._is_ours(leaf, folder):
+                raise FileExistsError(f"{name!r} is taken.") from None
         except OSError as exception:
             self._check_temp(name)
             raise self._explained(exception, name) from exception
         if not self._is_ours(leaf, folder):
             raise self._tree.foreign(name)
-        return True
 
     def _is_ours(self, leaf: str, folder: int) -> bool:
         """Return whether the entry of a folder is this file."""
@@ -179,7 +162,6 @@ class Staged:
 
     def _check_temp(self, name: str) -> None:
         """Raise UnsafeEntry if the temp file was exchanged, OSError if it was removed."""
-        assert self._name is not None
         temp = f"Temp file {self._name!r} in {self._tree.root!r}"
         try:
             if self._is_ours(self._name, self._folder):
@@ -244,10 +226,10 @@ class Staged:
             step()
         except OSError as exception:
             logger.warning(
-                "Temp file %r in %r could not be removed: %s",
+                "Temp file %r in %r could not be removed: %r",
                 self._name,
                 self._tree.root,
-                exception,
+                str(exception),
             )
 
     def _close_file(self) -> None:
@@ -257,7 +239,7 @@ class Staged:
 
     def _unlink(self) -> None:
         # A forked child has a copy of this object; the file belongs to its parent.
-        if self._name is None or self._folder < 0 or not self._owner.is_this_process():
+        if not self._name or self._folder < 0 or not self._owner.is_this_process():
             return
         if self._is_ours(self._name, self._folder):
             os.unlink(self._name, dir_fd=self._folder)
@@ -267,7 +249,7 @@ class Staged:
                 self._name,
                 self._tree.root,
             )
-        self._name = None
+        self._name = ""
 
     def _close_folder(self) -> None:
         folder, self._folder = self._folder, -1

@@ -49,6 +49,15 @@ def sync(fd: int) -> None:
         os.fsync(fd)
 
 
+@contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """Give a descriptor, and close it at the end of the block."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def split(name: str) -> tuple[list[str], str]:
     """Return the folders and the last part of a validated name."""
     *folders, leaf = name.split("/")
@@ -132,11 +141,8 @@ class Tree:
         above = os.path.dirname(path)
         if not os.path.isdir(above):
             self._make_root(above)
-        fd = os.open(above, _ROOT)
-        try:
+        with closing(os.open(above, _ROOT)) as fd:
             os.close(self._step(fd, os.path.basename(path), create=True, mode=self.folder_mode))
-        finally:
-            os.close(fd)
 
     def _step(self, fd: int, folder: str, *, create: bool, mode: int | None) -> int:
         made, inner = False, -1
@@ -196,10 +202,8 @@ class Tree:
         group = os.fstat(folder).st_gid
         status = os.fstat(fd)
         if status.st_gid != group:
-            try:
+            with suppress(PermissionError):  # the file stays usable for this user
                 os.fchown(fd, -1, group)
-            except PermissionError:
-                pass  # the file stays usable for this user
         return status
 
     def _no_folder(self, folder: str, fd: int) -> OSError:
@@ -218,22 +222,16 @@ class Tree:
     def stat(self, name: str) -> os.stat_result:
         """Return the status of a stored file; raises FileNotFoundError, UnsafeEntry."""
         folders, leaf = split(name)
-        fd = self._enter_to_read(folders, name)
-        try:
+        with closing(self._enter_to_read(folders, name)) as fd:
             return self.stat_in(fd, leaf, name)
-        finally:
-            os.close(fd)
 
     def open(self, name: str) -> IO[bytes]:
         """Open a stored file for reading; raises FileNotFoundError, UnsafeEntry."""
         folders, leaf = split(name)
-        fd = self._enter_to_read(folders, name)
-        try:
+        with closing(self._enter_to_read(folders, name)) as fd:
             # Checked before it is opened, because opening a device may have effects.
             self.stat_in(fd, leaf, name)
             file = os.open(leaf, _READ, dir_fd=fd)
-        finally:
-            os.close(fd)
         try:
             self._regular(os.fstat(file), name)
         except BaseException:
@@ -285,33 +283,33 @@ class Tree:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         left.append([*above, entry.name])
-                    elif entry.is_file(follow_symlinks=False):
+                    else:
                         with suppress(FileNotFoundError):
                             yield "/".join([*above, entry.name]), entry.stat(follow_symlinks=False)
 
     @contextmanager
     def _entries(self, folders: list[str]) -> Iterator[Iterator[os.DirEntry[str]]]:
-        """Give the entries of a folder without the store's own; none if it is missing."""
+        """Give the folders and files in a folder, none if it is missing; not the store's own."""
         try:
             fd = self.enter(folders)
         except (FileNotFoundError, NotADirectoryError):
             yield iter(())
             return
-        try:
-            with os.scandir(fd) as entries:
-                yield (entry for entry in entries if folders or entry.name != RESERVED)
-        finally:
-            os.close(fd)
+        with closing(fd), os.scandir(fd) as entries:
+            yield (
+                entry
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
+                if folders or entry.name != RESERVED
+            )
 
     def listdir(self, folders: list[str]) -> tuple[list[str], list[str]]:
         """Return (folders, files) in a folder; ``([], [])`` if it is missing."""
-        inner, files = [], []
+        inner: list[str] = []
+        files: list[str] = []
         with self._entries(folders) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    inner.append(entry.name)
-                elif entry.is_file(follow_symlinks=False):
-                    files.append(entry.name)
+                (inner if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
         return inner, files
 
     def page(
@@ -323,12 +321,7 @@ class Tree:
         """
         inner, files = [], []
         with self._entries(folders) as entries:
-            known = (
-                entry
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
-            )
-            shown, next_token = page_of(known, _position, after, limit)
+            shown, next_token = page_of(entries, _position, after, limit)
             for entry in shown:
                 if entry.is_dir(follow_symlinks=False):
                     inner.append(entry.name)
@@ -353,48 +346,42 @@ class Tree:
 
     # -- Linking --
 
-    def link(self, name: str, other: str) -> bool:
-        """Give a stored file a second name, and return whether that was free.
+    def link(self, name: str, other: str) -> str:
+        """Give a stored file a second name, and return that name.
 
-        Raises FileNotFoundError for a missing file, UnsafeEntry.
+        Raises FileExistsError if it is taken, FileNotFoundError for a missing file, UnsafeEntry.
         """
         with self.open(name) as source:
             # Deletes may remove the empty folder before it gets its first entry.
             for _ in range(PATIENCE):
                 with suppress(FileNotFoundError):
-                    return self._link(source.fileno(), name, other)
+                    self._link(source.fileno(), name, other)
+                    return other
                 self.stat(name)
         raise FileNotFoundError(
             errno.ENOENT, f"The folder of a new file in {self.root!r} keeps vanishing", other
         )
 
-    def _link(self, source: int, name: str, other: str) -> bool:
+    def _link(self, source: int, name: str, other: str) -> None:
         folders, leaf = split(name)
         other_folders, other_leaf = split(other)
-        from_ = self.enter(folders)
-        try:
-            to = self.enter(other_folders, create=True)
+        with (
+            closing(self.enter(folders)) as from_,
+            closing(self.enter(other_folders, create=True)) as to,
+        ):
             try:
-                try:
-                    os.link(
-                        leaf, other_leaf, src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False
-                    )
-                    is_made = True
-                except FileExistsError:
-                    is_made = False
-                there = os.stat(other_leaf, dir_fd=to, follow_symlinks=False)
-                if not os.path.samestat(there, os.fstat(source)):
-                    if is_made:
-                        raise self.foreign(other)
-                    return False
-                # On NFS the reply to our own link() may have been lost.
-                if self.durable:
-                    sync(to)
-                return True
-            finally:
-                os.close(to)
-        finally:
-            os.close(from_)
+                os.link(leaf, other_leaf, src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False)
+                is_made = True
+            except FileExistsError:
+                is_made = False
+            there = os.stat(other_leaf, dir_fd=to, follow_symlinks=False)
+            if not os.path.samestat(there, os.fstat(source)):
+                if is_made:
+                    raise self.foreign(other)
+                raise FileExistsError(f"{other!r} is taken.")
+            # On NFS the reply to our own link() may have been lost.
+            if self.durable:
+                sync(to)
 
     def foreign(self, name: str) -> UnsafeEntry:
         """Return the error for a name that was given to an unexpected file."""
@@ -419,7 +406,7 @@ class Tree:
             fd = self.enter(folders)
         except (FileNotFoundError, NotADirectoryError):
             return
-        try:
+        with closing(fd):
             try:
                 found = self.stat_in(fd, leaf, name).st_size
                 if size not in {None, found}:
@@ -429,22 +416,16 @@ class Tree:
                 return
             if self.durable:
                 sync(fd)
-        finally:
-            os.close(fd)
         if prune:
             self._prune(folders)
 
     def _prune(self, folders: list[str]) -> None:
-        try:
-            fd = self.enter(folders[:-1])
-        except FileNotFoundError:
-            return
-        try:
+        with (
+            suppress(FileNotFoundError),
+            closing(self.enter(folders[:-1])) as fd,
+            suppress(OSError),  # not empty, or already gone
+        ):
             os.rmdir(folders[-1], dir_fd=fd)
-        except OSError:
-            pass  # not empty, or already gone
-        finally:
-            os.close(fd)
 
     def time(self) -> float:
         """Return the time of the file system, in seconds since the epoch (NFS: the server's)."""
@@ -452,12 +433,10 @@ class Tree:
             fd = self.enter_temps()
         except FileNotFoundError:
             return time.time()  # nothing is stored yet
-        try:
+        with closing(fd):
             # Needs no space. Without a time of ours, an NFS server uses its own.
             os.utime(fd)
             return os.fstat(fd).st_mtime
-        finally:
-            os.close(fd)
 
     def stale_temps(self, before: float, *, remove: bool) -> Iterator[str]:
         """Yield the names of temp files last written before a time (seconds since the epoch).
@@ -468,15 +447,10 @@ class Tree:
             fd = self.enter_temps()
         except FileNotFoundError:
             return
-        try:
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    try:
-                        if entry.stat(follow_symlinks=False).st_mtime < before:
-                            if remove:
-                                os.unlink(entry.name, dir_fd=fd)
-                            yield "/".join([*TEMP_FOLDER, entry.name])
-                    except FileNotFoundError:
-                        continue  # published or discarded since
-        finally:
-            os.close(fd)
+        with closing(fd), os.scandir(fd) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # published or discarded since
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        if remove:
+                            os.unlink(entry.name, dir_fd=fd)
+                        yield "/".join([*TEMP_FOLDER, entry.name])

@@ -8,18 +8,11 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
-from django.core.files import File
-
-from .chunks import CHUNK_SIZE, as_bytes
+from .chunks import CHUNK_SIZE, AnyFile, as_bytes
 from .processes import Owner
 from .spool import MEMORY, Spool
-
-if TYPE_CHECKING:
-    _AnyFile = File[Any]
-else:
-    _AnyFile = File  # generic for the type checker alone
 
 logger = logging.getLogger("devilry_storage")
 
@@ -49,8 +42,8 @@ class Sink(Protocol):
         """Remove what is not published; never raises."""
 
 
-class SpoolSink:
-    """A sink that keeps the bytes in a :class:`Spool`: the default of stores.
+class SpoolSink(Spool):
+    """A spool that is a sink, the default of stores.
 
     ``create`` gets a name, the spool and the SHA-256 (hexadecimal) of its bytes; see
     :meth:`Sink.create`.
@@ -59,27 +52,13 @@ class SpoolSink:
     def __init__(
         self, create: Callable[[str, Spool, str], str], filename: str = "", memory: int = MEMORY
     ) -> None:
+        super().__init__(memory, filename)
         self._create = create
-        self.spool = Spool(memory, filename)
-
-    def write(self, data: bytes) -> None:
-        self.spool.add(data)
-
-    def read(self, size: int) -> bytes:
-        data: bytes = self.spool.read(size)
-        return data
-
-    def seek(self, position: int) -> None:
-        self.spool.seek(position)
-
-    def truncate(self, size: int) -> None:
-        self.spool.truncate(size)
 
     def create(self, name: str, sha256: str) -> str:
-        return self._create(name, self.spool, sha256)
+        return self._create(name, self, sha256)
 
-    def discard(self) -> None:
-        self.spool.close()
+    discard = Spool.close
 
 
 def _in_flight() -> list[BaseException]:
@@ -92,7 +71,7 @@ def _in_flight() -> list[BaseException]:
     return found
 
 
-class Writer(_AnyFile):
+class Writer(AnyFile):
     """A file that is written as a whole or not at all. It can seek, and read what it has written.
 
     Only a clean ``close()`` publishes the bytes. The store stays as it was if an exception leaves
@@ -115,6 +94,7 @@ class Writer(_AnyFile):
 
     #: Whether the bytes were discarded, because of an exception or by ``discard()``.
     discarded: bool
+    closed = True  # if __init__() fails
 
     def __init__(
         self, sink: Sink, name: str, publish: Callable[[Writer], object], mode: str = "wb"
@@ -123,12 +103,12 @@ class Writer(_AnyFile):
         self.name = name
         self.mode = mode
         self._publish = publish
-        self._size = 0
+        self.size = 0
         # Where the next call reads or writes, and where the sink does.
         self._position = self._sink_position = 0
         # Of all bytes; None if they were not written in order, until they are read again.
         self._hash: hashlib._Hash | None = hashlib.sha256()
-        self._closed = False
+        self.closed = False
         self._broken = False
         self._owner = Owner()
         self.discarded = False
@@ -142,10 +122,6 @@ class Writer(_AnyFile):
         return True
 
     @property
-    def size(self) -> int:
-        return self._size
-
-    @property
     def sha256(self) -> str:
         return self._hashed().hexdigest()
 
@@ -153,14 +129,10 @@ class Writer(_AnyFile):
         if self._hash is None:
             self._owner.require(self.name)
             digest = hashlib.sha256()
-            for start in range(0, self._size, CHUNK_SIZE):
-                digest.update(self._read_at(start, min(CHUNK_SIZE, self._size - start)))
+            for start in range(0, self.size, CHUNK_SIZE):
+                digest.update(self._read_at(start, min(CHUNK_SIZE, self.size - start)))
             self._hash = digest
         return self._hash
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
 
     def write(self, data: Any) -> int:
         """Write bytes, or text as UTF-8; return the number of bytes or characters written."""
@@ -171,13 +143,13 @@ class Writer(_AnyFile):
         try:
             self._move(self._position)
             self.sink.write(chunk)
-            if self._hash is not None and self._position == self._size:
+            if self._hash is not None and self._position == self.size:
                 self._hash.update(chunk)
             else:
                 self._hash = None
             self._position += len(chunk)
             self._sink_position = self._position
-            self._size = max(self._size, self._position)
+            self.size = max(self.size, self._position)
         except BaseException:
             self._broken = True
             raise
@@ -188,7 +160,7 @@ class Writer(_AnyFile):
         self._require_open()
         if "b" not in self.mode:
             raise io.UnsupportedOperation(f"The writer of {self.name!r} only writes text.")
-        rest = max(self._size - self._position, 0)
+        rest = max(self.size - self._position, 0)
         data = self._read_at(self._position, rest if size is None or size < 0 else min(size, rest))
         self._position += len(data)
         return data
@@ -196,7 +168,7 @@ class Writer(_AnyFile):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Set the position of the next ``read()`` or ``write()``, and return it."""
         self._require_open()
-        begins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
+        begins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
         if whence not in begins:
             raise ValueError(
                 f"Cannot seek with whence {whence!r} in {self.name!r}: use 0, 1 or 2."
@@ -214,7 +186,7 @@ class Writer(_AnyFile):
         """Make the file ``size`` bytes long, or as long as the position, and return its size."""
         self._require_open()
         size = self._position if size is None else size
-        if size > self._size:
+        if size > self.size:
             position, self._position = self._position, size - 1
             self.write(b"\0")
             self._position = position
@@ -222,7 +194,7 @@ class Writer(_AnyFile):
             self._hash = None
             try:
                 self.sink.truncate(size)
-                self._size = size
+                self.size = size
             except BaseException:
                 self._broken = True
                 raise
@@ -230,7 +202,7 @@ class Writer(_AnyFile):
 
     def _require_open(self) -> None:
         self._owner.require(self.name)
-        if self._closed:
+        if self.closed:
             raise ValueError(f"The writer of {self.name!r} is closed: open another one.")
 
     def _move(self, position: int) -> None:
@@ -269,7 +241,7 @@ class Writer(_AnyFile):
         exception = sys.exc_info()[1]
         if exception is None or any(exception is earlier for earlier in self._in_flight):
             self._close_cleanly()
-        elif not self._closed:
+        elif not self.closed:
             self.discard()
             logger.error(
                 "The writer of %r was closed while %s was being handled, so its bytes are "
@@ -280,8 +252,8 @@ class Writer(_AnyFile):
             )
 
     def _close_cleanly(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             try:
                 self._owner.require(self.name)
                 if self._broken:
@@ -295,8 +267,8 @@ class Writer(_AnyFile):
 
     def discard(self) -> None:
         """Close the writer without publishing its bytes."""
-        if not self._closed:
-            self._closed = self.discarded = True
+        if not self.closed:
+            self.closed = self.discarded = True
             self.sink.discard()
 
     def __enter__(self) -> Writer:
@@ -311,8 +283,7 @@ class Writer(_AnyFile):
             self.discard()
 
     def __del__(self) -> None:
-        # _closed is missing if __init__ failed.
-        if not getattr(self, "_closed", True):
+        if not self.closed:
             self.discard()
             if self._owner.is_this_process():
                 warnings.warn(

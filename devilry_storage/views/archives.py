@@ -7,6 +7,7 @@ from datetime import datetime, time
 from datetime import timezone as zones
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from django.apps import apps
 from django.conf import settings
@@ -29,18 +30,19 @@ from ..archive.entries import local_date
 from ..archive.paths import FILE_BYTES, clean
 from ..exceptions import ArchiveTooLarge
 from ..models import AbstractDelivery
-from ..schema import group_model
+from ..schema import GROUP, related_model
 from ..serving import Body, protect, record_access, streamed
 from .base import LARGEST_ID, RowView
 
 
 def archive_response(
-    request: HttpRequest, make_archive: Callable[[], Archive], filename: str
+    request: HttpRequest, make_archive: Callable[[], Archive], filename: str, contents: str = ""
 ) -> HttpResponseBase:
     """Return the response to a GET or HEAD request for an archive.
 
     ``make_archive`` returns the archive. If it raises ArchiveTooLarge, the response has the status
-    413 and contains the message.
+    413 and contains the message. ``contents`` says in the access log which rows the archive has,
+    by default with the URL.
     """
     try:
         archive = make_archive()
@@ -51,8 +53,9 @@ def archive_response(
     if request.method == "HEAD":
         response = HttpResponse()
     else:
-        # The path identifies the row and contains no user input.
-        record = partial(record_access, request, f"archive:{request.path}", "archive")
+        # The URL has ids, a folder or a range of time, and no names.
+        what = f"archive:{archive.count}:{contents or unquote(request.get_full_path())}"
+        record = partial(record_access, request, what, "archive")
         response = streamed(
             request, Body(iter(archive), archive.length, f"archive {name}", record)
         )
@@ -132,7 +135,7 @@ class _GroupedArchiveView(_ArchiveView):
 
     def get_model(self) -> type[Model]:
         model = super().get_model()
-        if group_model(model) is None:
+        if related_model(model, GROUP) is None:
             raise Http404("No such row.")
         return model
 

@@ -370,6 +370,7 @@ def test_copy_without_permission_to_view_groups_needs_an_id(group: AssignmentGro
     page = page.submit("copy_form", {"search": "oth"}, "search_groups")
     assert not list(page.root.find("input", type="radio"))
     page = page.submit("copy_form", {"search": str(other.pk)}, "search_groups")
+    assert "other" not in page.text
     page.submit("copy_form", {"group": [str(other.pk)]}, "copy")
     assert other.deliveries.get().copy_of == delivery
 

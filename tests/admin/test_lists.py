@@ -8,16 +8,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from tests.harness.users import make_user
 
-from .pages import Page, upload, url_for, url_of
+from .pages import Page, staff, upload, url_for, url_of
 
 
 def found(browser: Client, model: Any, text: str) -> set[int]:
@@ -171,6 +174,64 @@ def test_filters_restrict_lists(browser: Client, three: list[Delivery]) -> None:
     assert listed(FileMeta, delivery__id__exact=str(first.pk)) == finished
 
 
+REFUSED = [
+    (FileMeta, ("filename__regex", "filename__iregex", "filename__contains", "filename", "size")),
+    (FileMeta, ("size__gt", "sha256__startswith", "content__contains", "created__regex")),
+    (FileMeta, ("delivery__number", "delivery__assignment_group__name__regex", "delivery__in")),
+    (FileMeta, ("created__contains", "id__lt", "pk__contains", "id__regex", "delivery__id__in")),
+    (Delivery, ("number", "number__regex", "successful__regex", "delivered_by__password__regex")),
+    (Delivery, ("assignment_group__name__contains", "time_of_delivery__year", "copy_of__regex")),
+    (Delivery, ("filemetas__filename__regex", "time_of_delivery__month")),
+    (AssignmentGroup, ("name__regex", "candidates__password__startswith", "deliveries__number")),
+    (Tombstone, ("rows__contains", "rows__regex", "name__regex", "sha256", "model__regex")),
+    (Tombstone, ("last_error__contains", "filename__iregex", "due__lte", "done__isnull")),
+]
+
+
+@pytest.mark.parametrize(("model", "lookups"), REFUSED)
+def test_lookups_other_than_those_of_filters_are_refused(
+    model: Any, lookups: tuple[str, ...], browser: Client, three: list[Delivery]
+) -> None:
+    """They could read a whole table for minutes. Actions and popups are lists, too."""
+    url = url_for(model)
+    for lookup in lookups:
+        assert browser.get(url, {lookup: "1"}).status_code == 400, lookup
+    for extra in ({"_popup": "1"}, {"_to_field": "id"}, {"q": "1"}):
+        assert browser.get(url, {lookups[0]: "1", **extra}).status_code == 400, extra
+    action = {"action": "delete_selected", "_selected_action": "1"}
+    assert browser.post(f"{url}?{lookups[0]}=1", action).status_code == 400
+
+
+def test_lookups_of_filters_popups_and_dates_are_allowed(
+    browser: Client, three: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those of the primary key, and of the limits of foreign keys that refer to the model."""
+    pk = three[0].pk
+    monkeypatch.setattr(admin.site._registry[Delivery], "date_hierarchy", "time_of_delivery")
+    limits = [*Delivery._meta.related_fkey_lookups, {"number__isnull": True}]
+    limits.append(lambda: {"copy_of__isnull": True})
+    monkeypatch.setattr(Delivery._meta, "related_fkey_lookups", limits)
+    year = str(three[0].time_of_delivery.year)
+    allowed: list[tuple[dict[str, Any], int | None]] = [
+        *(({name: pk}, 1) for name in ("pk", "id", "id__exact", "pk__exact", "pk__in")),
+        ({"id__in": f"{pk},{three[1].pk}"}, 2),
+        ({"pk": pk, "_popup": "1", "_to_field": "id", "o": "-6", "q": "", "e": "1", "p": "1"}, 1),
+        ({"time_of_delivery__year": year}, 3),
+        ({"time_of_delivery__year": year, "time_of_delivery__month": "1"}, None),
+        ({"number__isnull": "1", "_popup": "1"}, 3),
+        ({"copy_of__isnull": "1", "_popup": "1"}, 3),
+        ({"successful__exact": "0", "time_of_delivery__gte": "2000-01-01T00:00:00Z"}, 3),
+        ({"time_of_delivery__since": "2000-01-01", "time_of_delivery__until": ""}, 3),
+        ({"assignment_group__search": "the", "assignment_group__id__exact": "0"}, 0),
+    ]
+    for query, count in allowed:
+        answer = browser.get(url_for(Delivery), query)
+        assert answer.status_code == 200, query
+        found = len(answer.context["cl"].result_list)
+        assert count in (None, found), query
+    assert browser.get(url_for(Delivery), {"number__isnull": "0"}).status_code == 400
+
+
 def test_list_of_deliveries_has_number_and_size_of_files(
     browser: Client, three: list[Delivery]
 ) -> None:
@@ -256,6 +317,48 @@ def test_queries_of_a_delivery_do_not_depend_on_its_files(
 
 
 # -- References --
+
+
+@pytest.mark.parametrize(
+    "may_view", ["all", "none", "other rows", "unregistered", "unregistered, all"]
+)
+def test_add_forms_show_names_of_viewable_rows_only(
+    may_view: str, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL of an add form may contain any id, and so may a form that is shown again."""
+    user_model: Any = get_user_model()
+    ada, grace = make_user("ada"), make_user("grace")
+    delivery = Delivery.begin(group)
+    delivery.number = 77
+    delivery.save()
+    adding = ["add_delivery", "add_assignmentgroup", "add_filemeta"]
+    views = [f"view_{user_model._meta.model_name}", "view_assignmentgroup", "view_delivery"]
+    browser = staff(*adding, *([] if may_view in {"none", "unregistered"} else views))
+    registry = admin.site._registry
+    if "unregistered" in may_view:
+        for model in (user_model, AssignmentGroup):
+            monkeypatch.delitem(registry, model)
+    if may_view == "other rows":
+        for hidden in (user_model, AssignmentGroup, Delivery):
+            rows = hidden.objects.none()
+            monkeypatch.setattr(registry[hidden], "get_queryset", lambda _request, rows=rows: rows)
+    pages: list[tuple[Any, dict[str, Any], set[str]]] = [
+        (Delivery, {"delivered_by": ada.pk, "assignment_group": group.pk}, {str(ada), str(group)}),
+        (AssignmentGroup, {"candidates": f"{ada.pk},{grace.pk}"}, {str(ada), str(grace)}),
+        (AssignmentGroup, {"examiners": grace.pk}, {str(grace)}),
+        (FileMeta, {"delivery": delivery.pk}, {str(delivery)}),
+    ]
+    for model, initial, names in pages:
+        if model is AssignmentGroup and "unregistered" in may_view:
+            continue  # it has no page
+        url = f"{url_for(model, 'add')}?{urlencode(initial)}"
+        data = {name: str(value).split(",") for name, value in initial.items()}
+        for response in (browser.get(url), browser.post(url_for(model, "add"), data)):
+            assert response.status_code == 200
+            text = response.content.decode()
+            shown = {name for name in names if f">{name}<" in text or f">{escape(name)}<" in text}
+            assert shown == (names if may_view.endswith("all") else set()), (model, initial)
+            assert all(pk in text for value in data.values() for pk in value)
 
 
 @pytest.mark.parametrize("field", ["assignment_group", "delivered_by"])

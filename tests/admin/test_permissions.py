@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 
+from devilry_storage.admin import deliveries
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
 
@@ -112,3 +114,46 @@ def test_deleted_files_need_view_permission(row: Any) -> None:
     row.delete()
     browser = staff("delete_filemeta", "view_filemeta")
     assert browser.get(url_for(Tombstone)).status_code == 403
+
+
+def test_change_permission_does_not_show_files(row: Any) -> None:
+    """Django's own rule is that users who may change rows may view them."""
+    browser = staff("change_delivery", "change_filemeta", "delete_filemeta", "change_tombstone")
+    page = Page.get(browser, url_of(row.delivery))
+    assert (page.status, "a.txt" in page.text) == (200, False)
+    assert browser.get(url_of(row, "preview")).status_code == 403
+    row.delete()
+    (tombstone,) = Tombstone.objects.all()
+    for page_name in ("change", "history", "restore", "remove"):
+        assert browser.get(url_of(tombstone, page_name)).status_code == 403
+
+
+@pytest.mark.parametrize("may_view", [False, True])
+def test_group_of_a_delivery_is_changed_by_viewers_of_files_only(may_view: bool, row: Any) -> None:
+    """As copies, which also make files visible to another group; so do the group's members."""
+    permissions = ["change_delivery", "change_assignmentgroup"]
+    browser = staff(*permissions, *(["view_filemeta"] if may_view else []))
+    delivery = row.delivery
+    names = Page.get(browser, url_of(delivery)).form("delivery_form").names
+    assert ("assignment_group" in names) == may_view
+    names = Page.get(browser, url_of(delivery.assignment_group)).form("assignmentgroup_form").names
+    assert ("candidates" in names, "examiners" in names) == (may_view, may_view)
+
+
+def test_row_is_locked_only_for_users_who_may_change_it(
+    row: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others get the status 403 without waiting for the row, or making others wait."""
+    locked = []
+    monkeypatch.setattr(deliveries, "lock_row", lambda model, pk, *args: locked.append(pk))
+    delivery = row.delivery
+    urls = [url_of(delivery), url_of(delivery, "delete"), url_of(Delivery(pk=10**6))]
+    for permissions in ((), ("view_delivery", "change_filemeta")):
+        browser = staff(*permissions)
+        statuses = [browser.post(url, {"post": "yes"}).status_code for url in urls]
+        # From 6.1 on, Django redirects users who may view rows if a row does not exist.
+        assert (statuses[:2], statuses[2] in {302, 403}) == ([403, 403], True)
+        assert locked == []
+        get_user_model()._default_manager.all().delete()
+    staff("change_delivery").post(urls[0], {})
+    assert locked == [delivery.pk]

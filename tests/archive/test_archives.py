@@ -38,6 +38,7 @@ from devilry_storage.resolving import store_for
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.views import GroupArchiveView, LatestArchiveView
 
+from ..admin.pages import url_for
 from ..harness import machine
 from ..harness.users import make_superuser, make_user
 from ..testapp.models import Note
@@ -424,17 +425,40 @@ def test_group_name_is_escaped_in_the_header(candidate: Client, group: Any) -> N
         )
 
 
-def test_access_to_an_archive_is_logged_with_its_path(
-    candidate: Client, group: Any, caplog: pytest.LogCaptureFixture
+def test_access_log_says_what_an_archive_contains(
+    group: Any, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
-    """The path contains ids and no user input."""
+    """Ids or a folder, the range of time, and the number of files; no names."""
     caplog.set_level(logging.INFO, "devilry_storage.access")
-    url = _urls(deliver(group, {"a": b"aaa"}), group)[0]
-    response: Any = candidate.get(url)
-    size = len(b"".join(response))
-    response.close()
-    (line,) = [record.getMessage() for record in caplog.records if record.name.endswith(".access")]
-    assert f"file=archive:{url} method=GET way=archive bytes={size} outcome=complete" in line
+    AssignmentGroup.objects.update(name="group\nuser=1 file=forged")
+    first = deliver(group, {"a": b"aaa", "b": b"b"})
+    second = deliver(group, {"c": b"c"})
+    client = Client()
+    client.force_login(make_superuser())
+    of_delivery, of_group, latest = _urls(first, group)
+    store_url = reverse(
+        "admin:devilry_storage_storebrowser_archive", args=["devilry_deliveries.filemeta"]
+    )
+    selected = {"action": "download", "_selected_action": [first.pk, second.pk]}
+    cases: list[tuple[str, Any, str, int]] = [
+        (of_delivery, None, of_delivery, 2),
+        (of_group, None, of_group, 3),
+        (latest, None, latest, 1),
+        (f"{latest}?since=2020-01-31", None, f"{latest}?since%3D2020-01-31", 1),
+        (f"{latest}?x=%0Auser=1%20a", None, f"{latest}?x%3D%0Auser%3D1%20a", 1),
+        (f"{store_url}?folder=0/0", None, f"{store_url}?folder%3D0/0", 3),
+        (url_for(Delivery), selected, f"devilry_deliveries.delivery:{first.pk},{second.pk}", 3),
+    ]
+    for url, data, contents, files in cases:
+        with subtests.test(url):
+            caplog.clear()
+            response: Any = client.get(url) if data is None else client.post(url, data)
+            size = len(b"".join(response))
+            (line,) = [r.getMessage() for r in caplog.records if r.name.endswith(".access")]
+            assert line.partition(" ")[2] == (
+                f"file=archive:{files}:{contents} method={'POST' if data else 'GET'} way=archive "
+                f"bytes={size} outcome=complete"
+            )
 
 
 def test_archives_are_hidden_like_their_files(candidate: Client, group: Any) -> None:

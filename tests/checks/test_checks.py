@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import uuid
+from collections import Counter
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +27,7 @@ from django.db import connection, connections, models
 from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
 from django.test.utils import isolate_apps, override_settings
 
-from devilry_storage.checks import database, ids
+from devilry_storage.checks import database
 from devilry_storage.checks import managers as manager_checks
 from devilry_storage.checks import models as model_checks
 from devilry_storage.checks import serving as serving_checks
@@ -32,7 +35,12 @@ from devilry_storage.checks import settings as setting_checks
 from devilry_storage.checks import stores as store_checks
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.fields import DeliveryFileField
-from devilry_storage.models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet
+from devilry_storage.models import (
+    AbstractDelivery,
+    AbstractFileMeta,
+    DeliveryQuerySet,
+    FileMetaQuerySet,
+)
 from devilry_storage.registry import file_models
 from devilry_storage.storages import (
     DeliveryStoreMixin,
@@ -45,7 +53,7 @@ from devilry_storage.storages.protocols import FLAGS
 
 from ..harness.managers import ChildManager, set_manager
 from ..slow.database_racing import isolation_level
-from ..testapp.models import Attachment, Course, MarkedFile, Page
+from ..testapp.models import Attachment, Course, MarkedFile, Page, ProxyFile
 
 HIER = "devilry_storage.storages.FsHierDeliveryStore"
 FILESYSTEM = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
@@ -86,11 +94,12 @@ def _only(messages: list[CheckMessage]) -> CheckMessage:
     return message
 
 
-def test_ids_are_unique() -> None:
-    """Every id has the package's prefix."""
-    all_ids = [value for name, value in vars(ids).items() if name.isupper() and name[0] != "_"]
-    assert len(all_ids) == len(set(all_ids))
-    assert all(value.startswith("devilry_storage.") for value in all_ids)
+def test_modules_of_checks_share_no_ids() -> None:
+    """Except W024: both the database and a model can show a cascade."""
+    modules = Path(database.__file__).parent.glob("*.py")
+    found = [set(re.findall(r"devilry_storage\.[EW]\d+", path.read_text())) for path in modules]
+    numbers = Counter(chain.from_iterable(found))
+    assert {id_ for id_, number in numbers.items() if number > 1} == {"devilry_storage.W024"}
 
 
 def test_checks_are_registered() -> None:
@@ -581,6 +590,74 @@ def test_managers_that_hide_rows_or_lack_methods_are_reported(
             messages = manager_checks.check_managers()
             assert [message.id for message in messages] == expected
             assert all(model._meta.label in message.msg for message in messages)
+
+
+def test_visible_to_of_proxy_or_child_alone_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, subtests: Any
+) -> None:
+    """E034: views that start from the parent never ask it."""
+
+    class Strict(FileMetaQuerySet):
+        def visible_to(self, user: Any) -> Any:
+            return super().visible_to(user).none()
+
+    class Similar(Strict):
+        """Has the same rule."""
+
+    class StrictManager(models.Manager.from_queryset(FileMetaQuerySet)):  # type: ignore[misc]
+        def visible_to(self, user: Any) -> Any:
+            return super().visible_to(user).none()
+
+    strict, plain = models.Manager.from_queryset(Strict), models.Manager
+    similar = models.Manager.from_queryset(Similar)
+    default = models.Manager.from_queryset(FileMetaQuerySet)
+    cases: list[tuple[type[models.Model], Any, Any, bool]] = [
+        (MarkedFile, default, strict, True),
+        (MarkedFile, plain, strict, True),
+        (MarkedFile, default, StrictManager, True),
+        (MarkedFile, strict, strict, False),
+        (MarkedFile, strict, similar, False),
+        (MarkedFile, strict, default, False),
+        (MarkedFile, default, plain, False),
+        (ProxyFile, default, strict, True),
+        (ProxyFile, default, StrictManager, True),
+        (ProxyFile, strict, similar, False),
+    ]
+    for model, of_parent, of_child, expected in cases:
+        with subtests.test(model=model), monkeypatch.context() as patched:
+            # A child has the manager of its parent, unless it has one of its own.
+            for child in (MarkedFile, ProxyFile):
+                set_manager(patched, child, of_parent(), "default_manager")
+            set_manager(patched, FileMeta, of_parent(), "default_manager")
+            set_manager(patched, model, of_child(), "default_manager")
+            found = [
+                each
+                for each in manager_checks.check_managers()
+                if each.id == "devilry_storage.E034"
+            ]
+            assert [each.obj for each in found] == [model] * expected
+            assert all("devilry_deliveries.FileMeta" in str(each.hint) for each in found)
+
+
+@pytest.mark.parametrize("proxy", [True, False])
+def test_visible_to_of_child_of_deliveries_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, proxy: bool
+) -> None:
+    """E034: archives of the parent contain the child's rows."""
+
+    class Strict(DeliveryQuerySet):
+        def visible_to(self, user: Any) -> Any:
+            return super().visible_to(user).none()
+
+    with isolate_apps("devilry_storage") as isolated:
+        meta = type("Meta", (), {"app_label": "devilry_storage", "proxy": proxy})
+        objects = Strict.as_manager()
+        names = {"__module__": __name__, "Meta": meta, "objects": objects}
+        type("Exam", (Delivery,), names)
+        monkeypatch.setattr(manager_checks, "apps", isolated)
+        message = _only(manager_checks.check_managers())
+    assert message.id == "devilry_storage.E034"
+    assert "devilry_deliveries.Delivery" in str(message.hint)
 
 
 def test_field_outside_of_filemeta_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class CreatingGoogleDeliveryStore(GoogleDeliveryStore):
 
     def _open_to_write(self, name: str, mode: str) -> Writer:
         sink = self._spool()
-        return Writer(sink, name, lambda writer: self._save(name, sink.spool), mode)
+        return Writer(sink, name, lambda writer: self._save(name, sink), mode)
 
 
 class BareGoogleStore(DeliveryStoreMixin, GoogleCloudStorage):  # type: ignore[misc]  # untyped

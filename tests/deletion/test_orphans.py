@@ -15,10 +15,13 @@ from django.db.models import Value
 from django.test.utils import override_settings
 from django.utils import timezone
 
+from devilry_storage.admin.store_listing import find_file
 from devilry_storage.deletion import bury_orphan, orphans, purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import NotAnOrphan
+from devilry_storage.integrity import State, verify
 from devilry_storage.models import Tombstone
+from devilry_storage.registry import configured_stores
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.testing import override_deliverystore
 from tests.harness.purging import past_due
@@ -119,6 +122,53 @@ def test_file_with_a_tombstone_is_refused(store: Any) -> None:
     store_orphan(store)
     bury_orphan(FileMeta, ORPHAN, using="default")
     assert_kept("it is already a deleted file")
+
+
+OLD_LABELS = {
+    "renamed model": ("exercises.handin", "exercises.handin"),
+    "renamed model, store with an alias": ("exercises.handin", "devilry_deliveries.filemeta"),
+    "removed model, alias that is not used any more": ("exercises.handin", "elsewhere"),
+    "renamed alias": ("devilry_deliveries.filemeta", "elsewhere"),
+}
+
+
+@pytest.mark.parametrize("case", OLD_LABELS)
+def test_tombstone_counts_whatever_its_model_was_called(case: str, store: Any) -> None:
+    """The model was renamed or removed; its deleted files are neither orphans nor foreign."""
+    label, alias = OLD_LABELS[case]
+    delivery = Delivery.objects.get()
+    names = [store_orphan(store, name) for name in ("0/0/50/59", "0/0/50/notes.txt")]
+    for name in names:
+        Tombstone.objects.create(model=label, alias=alias, name=name, due=timezone.now())
+        found = find_file(configured_stores()[0], name, "default")
+        assert found is not None
+        assert found.state is State.TOMBSTONED
+        with pytest.raises(FileExistsError, match="belongs to a deleted file"):
+            FileMeta.objects.adopt(name, delivery=delivery)
+        assert_kept("already a deleted file", name)
+    assert {v.name for v in verify(delivery) if v.state is State.TOMBSTONED} == set(names)
+    Tombstone.objects.filter(name=names[0]).update(name="0/0/50/61")
+    assert FileMeta.objects.create(
+        pk=61, delivery=delivery, filename="new", content=ContentFile(b"1", "new")
+    ).content.name.startswith("0/0/50/61_")
+
+
+def test_tombstone_of_another_store_does_not_count(store: Any) -> None:
+    """Two stores may have the same names."""
+    store_orphan(store)
+    Tombstone.objects.create(
+        model="testapp.note", alias="testapp.note", name=ORPHAN, due=timezone.now()
+    )
+    assert bury_orphan(FileMeta, ORPHAN, using="default").model == "devilry_deliveries.filemeta"
+
+
+def test_tombstone_counts_under_an_alias_of_another_store(store: Any) -> None:
+    """The model had that store before, and its files may have been moved here."""
+    store_orphan(store)
+    Tombstone.objects.create(
+        model="devilry_deliveries.filemeta", alias="testapp.note", name=ORPHAN, due=timezone.now()
+    )
+    assert_kept("already a deleted file")
 
 
 def test_every_file_is_refused_without_rows(store: Any) -> None:

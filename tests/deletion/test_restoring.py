@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core import serializers
 from django.core.files.base import ContentFile
 from django.db import connection, transaction
@@ -22,7 +23,7 @@ from devilry_storage.fields import StoredName
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore, take_back
-from devilry_storage.tables.tombstone import TombstoneState
+from devilry_storage.tables import TombstoneState
 from devilry_storage.testing import override_deliverystore
 
 from ..harness.users import make_user
@@ -574,6 +575,44 @@ def test_refused_restore_stores_nothing(delivery: Any) -> None:
     with pytest.raises(NotRestorable):
         restore(_tombstone())
     assert {entry.name for entry in store_for(FileMeta).scan()} == before
+
+
+INTRUDERS: list[Any] = [
+    {"model": "auth.group", "pk": 99, "fields": {"name": "administrators"}},
+    {"model": "devilry_deliveries.assignmentgroup", "pk": 99, "fields": {"name": "mine"}},
+    {"model": "testapp.note", "pk": 99, "fields": {"filename": "n", "content": "0/0/0/99"}},
+    {"model": "devilry_storage.tombstone", "pk": 99, "fields": {"name": "0/0/0/99"}},
+    {"model": "testapp.page", "pk": 99, "fields": {"title": "defaced"}},
+    {"model": "devilry_deliveries.AssignmentGroup_examiners", "pk": 99, "fields": {}},
+    {"model": "a.b.c", "pk": 99, "fields": {}},
+    *("auth.group", None, [], {}, {"model": None, "pk": 1, "fields": {}}),
+    {"model": "devilry_deliveries.delivery"},
+]
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("of_delivery", [False, True])
+def test_rows_of_other_models_are_not_restored(
+    position: int, of_delivery: bool, delivery: Any, subtests: Any
+) -> None:
+    """What a tombstone contains is data; nothing is written, not even into the store."""
+    delivery.delete()
+    restored, last = Tombstone.objects.order_by("created", "pk")
+    changed = last if of_delivery else restored  # the delivery comes from its last tombstone
+    rows = changed.rows
+    before = {entry.name for entry in store_for(FileMeta).scan()}
+    for intruder in INTRUDERS:
+        with subtests.test(intruder=intruder):
+            intruded = [*rows[:position], intruder, *rows[position:]]
+            Tombstone.objects.filter(pk=changed.pk).update(rows=intruded)
+            picture = _picture(Tombstone)
+            with pytest.raises(NotRestorable, match="does not belong to the file"):
+                restore(Tombstone.objects.get(pk=restored.pk))
+            assert not Group.objects.exists()
+            assert not Note.objects.exists()
+            assert not FileMeta.objects.exists()
+            assert _picture(Tombstone) == picture
+            assert {entry.name for entry in store_for(FileMeta).scan()} == before
 
 
 @pytest.mark.django_db(transaction=True)

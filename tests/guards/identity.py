@@ -35,8 +35,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "identity/recognition.py",
-        "return next(found.store.scan(), None) is not None",
-        "return True",
+        "unmarked and removing and next(found.store.scan(), None) is None",
+        "False",
         (f"{IDENTITY}test_store_that_never_had_a_mark_and_is_empty_removes_nothing",),
     ),
     Guard(
@@ -183,7 +183,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "identity/recognition.py",
-        "lost = mark is None and not files.looked_up and remembered is not None",
+        "lost = unmarked and remembered is not None",
         "lost = False",
         (f"{IDENTITY}test_save_on_unmounted_disk_is_refused_without_rows",),
     ),
@@ -225,7 +225,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/base.py",
-        "        prepare(filemeta)\n",
+        '        getattr(filemeta, "before_storing", lambda: None)()\n',
         "",
         (f"{IDENTITY}test_save_on_unmounted_disk_is_refused",),
     ),

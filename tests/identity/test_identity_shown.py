@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage
 from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 
-from devilry_storage.checks.identity import check_identity, check_recognised
+from devilry_storage.checks.stores import check_identity, check_recognised
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.identity.marks import note_site, read_sites
 from devilry_storage.models import StoreMark

@@ -14,7 +14,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 from devilry_storage import registry as model_registry
-from devilry_storage.checks.ordinary import check_ordinary_fields
+from devilry_storage.checks.serving import check_ordinary_fields
 from devilry_storage.storages import DeliveryStoreMixin, MemoryDeliveryStore
 
 from .conftest import fields

@@ -21,7 +21,7 @@ from devilry_storage.exceptions import DeliveryFinished
 from devilry_storage.forms import DeliveryForm
 from devilry_storage.models import MonthlySum, Tombstone
 from devilry_storage.resolving import resolve
-from devilry_storage.tables.tombstone import TombstoneState
+from devilry_storage.tables import TombstoneState
 from devilry_storage.upload_limits import Limits
 from tests.customuser.models import User
 from tests.harness.flushing import keep_permissions

@@ -250,6 +250,26 @@ def test_longest_filenames_fit_into_headers(
     assert len(reply.headers["Location"]) > 5000
 
 
+@pytest.mark.parametrize("server", [webservers.NGINX], ids=["nginx"])
+@pytest.mark.parametrize(
+    ("path", "accepts"),
+    [
+        ("/", False),
+        ("/accounts/login/", False),
+        ("/admin/login/", False),
+        ("/deliver/", True),
+        ("/admin/devilry_deliveries/delivery/add/", True),
+    ],
+)
+def test_only_pages_that_receive_files_accept_large_requests(
+    path: str, accepts: bool, site: Site
+) -> None:
+    """A response with status 413 is that of nginx."""
+    with closing(http.client.HTTPConnection(urlsplit(site.url).netloc, timeout=30)) as connection:
+        connection.request("POST", path, body=bytes(3 << 20), headers={"Cookie": site.cookie})
+        assert (connection.getresponse().status != 413) == accepts
+
+
 def test_django_checks_permissions(site: Site) -> None:
     """404 for other users, the login page for anonymous users."""
     client = Client()

@@ -14,7 +14,7 @@ from devilry_storage.db.clock import DatabaseNow
 from devilry_storage.deletion import purging, removal
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
-from devilry_storage.tables.tombstone import TombstoneQuerySet
+from devilry_storage.tables import TombstoneQuerySet
 
 
 def nothing() -> None:

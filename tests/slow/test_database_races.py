@@ -23,7 +23,7 @@ from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
-from devilry_storage.tables.tombstone import TombstoneState
+from devilry_storage.tables import TombstoneState
 from tests.harness.proofs import count, report
 
 from . import database_racing

@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from django.core.files import File
@@ -16,12 +16,7 @@ from django.core.files.storage import InMemoryStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from devilry_storage.storages import DeliveryStoreMixin
-
-if TYPE_CHECKING:
-    _AnyFile = File[Any]
-else:
-    _AnyFile = File  # generic for the type checker alone
-
+from devilry_storage.storages.chunks import AnyFile
 
 ALTERNATIVES = [f"alternative{number}" for number in range(1, 9)]
 
@@ -63,7 +58,7 @@ def store(request: pytest.FixtureRequest) -> OwnStore:
     return store
 
 
-class Decrypting(_AnyFile):
+class Decrypting(AnyFile):
     """A file whose bytes differ from those of its underlying file."""
 
     file: Any
@@ -94,7 +89,7 @@ def body() -> Any:
     return File(given, "b.txt")
 
 
-class Streamed(_AnyFile):
+class Streamed(AnyFile):
     """A file whose chunks can be read once; its underlying file is empty."""
 
     def __init__(self) -> None:

@@ -69,7 +69,7 @@ WRITES = pytest.mark.parametrize("write", [in_one_write, in_chunks])
 def test_full_disk_fails_the_spool(write: Callable[..., None]) -> None:
     """Even when the spool moves from memory to the disk."""
     with Spool(MEMORY) as spool, pytest.raises(OSError, match="No space left"):
-        write(spool.add)
+        write(spool.write)
 
 
 @WRITES
@@ -136,7 +136,7 @@ def test_spool_returns_the_added_bytes(
 
         def add(data: bytes) -> None:
             added.append(data)
-            spool.add(data)
+            spool.write(data)
 
         add(b"first")
         write(add)
@@ -163,8 +163,8 @@ def test_child_cannot_add_to_a_spool() -> None:
     """Parent and child share the file and its position."""
     data = os.urandom(MEMORY + 1000)
     with Spool(MEMORY, "essay.txt") as spool:
-        spool.add(data)
-        (found,) = in_processes(lambda: spool.add(b"of the child"))
+        spool.write(data)
+        (found,) = in_processes(lambda: spool.write(b"of the child"))
         assert "belongs to process" in found["raised"]
-        spool.add(b"more")
+        spool.write(b"more")
         assert b"".join(spool.chunks()) == data + b"more"

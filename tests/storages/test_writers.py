@@ -93,12 +93,12 @@ def test_writer_stores_nothing_else_after_an_interruption(
     writer.write(b"abcdef")
     real = getattr(writer.sink, method)
 
-    def interrupted(number: int) -> None:
+    def interrupted(sink: object, number: int) -> None:
         real(number)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(writer.sink, method, interrupted)
+        patch.setattr(type(writer.sink), method, interrupted)
         writer.seek(1)
         writer.truncate(2) if method == "truncate" else writer.read(2)
     if method == "truncate":

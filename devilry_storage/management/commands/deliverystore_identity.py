@@ -15,12 +15,9 @@ from devilry_storage.registry import configured_stores, sharing
 
 
 class Command(BaseCommand):
-    """Show the identity of each store, and let this site remove files from it."""
+    """Show the mark of each store, and which sites may remove files from it, or let this site."""
 
-    help = (
-        "Show the mark of each store, the sites that may remove files from it, and whether this "
-        "site may. With --accept, let this site remove files."
-    )
+    help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -87,8 +84,8 @@ def _marked(using: str) -> Iterator[MarkedStore]:
 
 def _lines(found: MarkedStore, shown: Status) -> Iterator[str]:
     yield ", ".join(model._meta.label for model in sharing(found.model, found.store, strict=False))
-    yield f"  alias       {shown.alias}"
-    yield f"  location    {shown.location}"
+    yield f"  alias       {found.alias}"
+    yield f"  location    {found.store.location_text()}"
     mark, remembered = shown.mark, shown.remembered
     made = "missing" if mark is None else f"{mark.uuid}, made {mark.created:%Y-%m-%d}"
     yield f"  mark        {made}"

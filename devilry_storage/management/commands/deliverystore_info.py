@@ -22,7 +22,7 @@ from devilry_storage.store_info import StoreInfo, describe, probed, recognised
 class Command(BaseCommand):
     """Show the stores that the models use, their locations and their capabilities."""
 
-    help = "Show the stores that the models use, their locations and their capabilities."
+    help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

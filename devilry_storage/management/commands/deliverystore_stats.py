@@ -13,9 +13,9 @@ from devilry_storage.usage import refresh
 
 
 class Command(BaseCommand):
-    """Count the stored files by month, for the dashboard of the admin."""
+    """Count the stored files by month, for the dashboard of the admin. Run it daily."""
 
-    help = "Count the stored files by month, for the dashboard of the admin. Run it daily."
+    help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

@@ -16,12 +16,9 @@ PROBLEMS = {Result.KEPT, Result.FAILED, Result.SKIPPED, Result.REFUSED}
 
 
 class Command(BaseCommand):
-    """Remove the bytes of deleted files whose retention is over, and stale uploads."""
+    """Remove the bytes of deleted files whose retention is over, and stale uploads, once a day."""
 
-    help = (
-        "Remove the bytes of deleted files whose retention is over, and files left by processes "
-        "that died. Run it daily."
-    )
+    help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -30,7 +27,6 @@ class Command(BaseCommand):
         parser.add_argument(
             "--database", default=DEFAULT_DB_ALIAS, help="The database whose tombstones to purge."
         )
-
         parser.add_argument(
             "--also",
             action="append",

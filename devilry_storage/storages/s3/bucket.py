@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError
 from botocore.parsers import ResponseParserError
+from django.views.decorators.debug import sensitive_variables
 
 from ...exceptions import StoreFailure
 from .errors import FAILURES, error_code, is_transient, translate_exception
@@ -152,8 +153,8 @@ class Bucket:
 
     name: str
     prefix: str
-    # Contains the secret key, as the next two fields may.
-    connection: Hashable = field(repr=False)
+    connection: Hashable
+    # The repr of these may contain secrets.
     make_client: Callable[[], Any] = field(repr=False)
     object_parameters: Callable[[str], Mapping[str, Any]] = field(repr=False)
     attempts: int = 5
@@ -193,6 +194,9 @@ class Bucket:
         api_name = self.client.meta.method_to_api_mapping[operation]
         return self.client.meta.service_model.operation_model(api_name)
 
+    # Frames of botocore, which error mails show, contain keys, tokens and signatures. For the same
+    # reason the exceptions have no cause.
+    @sensitive_variables()
     def call(self, operation: str, name: str | None = None, **parameters: Any) -> Any:
         """Send a request for a name, or for the bucket if it is None, and return the response.
 
@@ -216,7 +220,7 @@ class Bucket:
                         self.call("get_object", name, Range="bytes=0-0")["Body"].close()
                     raise translate_exception(
                         exception, operation, name, str(self), attempt, seconds
-                    ) from exception
+                    ) from None
             pause(attempt, self.deadline - seconds)
             attempt += 1
 
@@ -261,6 +265,7 @@ class Bucket:
         }
         return {"CopySource": {"Bucket": self.name, "Key": self.key(name)}, **customer_key}
 
+    @sensitive_variables()
     def presigned_url(
         self, name: str, parameters: Mapping[str, Any], seconds: int, method: str | None
     ) -> str:
@@ -280,9 +285,7 @@ class Bucket:
                 "get_object", Params=parameters, ExpiresIn=seconds, HttpMethod=method
             )
         except BotoCoreError as exception:
-            raise translate_exception(
-                exception, "get_object", name, str(self), 1, 0
-            ) from exception
+            raise translate_exception(exception, "get_object", name, str(self), 1, 0) from None
         return url
 
     def pages(self, operation: str, **parameters: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from hashlib import sha256
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -17,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
 from django.utils.encoding import filepath_to_uri
 from django.utils.timezone import make_naive
+from django.views.decorators.debug import sensitive_variables
 from storages.backends.s3 import S3Storage
 
 from ...names import RESERVED
@@ -110,13 +112,17 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return replace(self.remote, connection=connection, make_client=make_client)
 
     def _connection_key(self) -> Hashable:
-        """Return a key that is equal for configurations that can share a client."""
+        """Return a key that is equal for configurations that can share a client.
+
+        It is a digest, because it is part of other keys, and the configuration contains secrets.
+        """
         options = (
             *("access_key", "secret_key", "security_token", "session_profile"),
             *("region_name", "use_ssl", "endpoint_url", "verify"),
         )
         config = sorted(vars(self.client_config).items())
-        return (*(getattr(self, option) for option in options), repr(config))
+        values = *(getattr(self, option) for option in options), config
+        return sha256(repr(values).encode()).hexdigest()
 
     def _make_client(self) -> Any:
         redact_logs()
@@ -133,7 +139,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
             raise ImproperlyConfigured(
                 f"Invalid configuration of {type(self).__name__} for bucket {self.bucket_name!r}: "
                 f"{exception}."
-            ) from exception
+            ) from None
         client.meta.events.register("provide-client-params.s3.GetObject", _sign_for_the_region)
         client.meta.events.register_last("before-parameter-build", checksums.not_of_a_range)
         client.meta.events.register("before-call.s3", checksums.prefer_md5)
@@ -205,6 +211,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
                 if not name.endswith("/") and posixpath.dirname(name).split("/")[0] != RESERVED:
                     yield name, entry
 
+    @sensitive_variables()
     def url(  # noqa: PLR0913  # S3Storage's arguments, and ours
         self,
         name: str,

@@ -12,27 +12,17 @@ from weakref import WeakSet
 
 from django.core.files import File
 from django.core.signals import setting_changed
+from django.views.decorators.debug import sensitive_variables
 
 from ..._compat import batched
 from ...exceptions import NoURL, StoreFailure, StoreUnavailable
-from ...layout import Layout
 from ...media_types import content_type, media_type, sent_type
 from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
 from ..free_names import first_free
-from ..options import check_bool, check_count, check_interval, check_seconds, refuse_unknown
-from ..protocols import (
-    REDACTED,
-    Entry,
-    FileMetaLike,
-    Finding,
-    Page,
-    checked_ids,
-    hier_layout,
-    is_used,
-    prepare,
-)
+from ..options import validate_options
+from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page, is_used
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import MARKER, REMEDIES, findings
@@ -95,6 +85,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     secret_options = NOT_IN_MIGRATIONS
 
+    @sensitive_variables()
     def __init__(  # noqa: PLR0913  # options of a store
         self,
         *,
@@ -108,23 +99,18 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         **options: Any,
     ) -> None:
         known = {*self.get_default_settings(), "cloudfront_signer"}
-        refuse_unknown(self, {key: value for key, value in options.items() if key not in known})
-        check_interval(self, "interval", interval)
-        check_bool(self, "server_side_copy", server_side_copy)
-        check_bool(self, "allow_races", allow_races)
-        check_count(self, "attempts", attempts)
-        check_seconds(self, "deadline", deadline)
-        check_bool(self, "identity", identity)
-        self._given = {
-            **options,
+        unknown = {key: value for key, value in options.items() if key not in known}
+        own = {
             "interval": interval,
             "server_side_copy": server_side_copy,
             "allow_races": allow_races,
             "attempts": attempts,
             "deadline": deadline,
             "identity": identity,
-            "public_endpoint_url": public_endpoint_url,
         }
+        validate_options(self, unknown, **own)
+        # Its value is checked together with the options of django-storages.
+        self._given = {**options, **own, "public_endpoint_url": public_endpoint_url}
         self._interval = interval
         self.server_side_copy = server_side_copy
         self.allow_races = allow_races
@@ -171,10 +157,6 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         if any(key.startswith("SSECustomer") for key in options.get("object_parameters", ())):
             del options["object_parameters"]
         return path, args, options
-
-    @property
-    def layout(self) -> Layout:
-        return hier_layout(self._interval)
 
     def with_fixed_location(self) -> S3DeliveryStore:
         return self._at(self.remote)
@@ -233,7 +215,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         store, sink = self.with_fixed_location(), self._sink()
 
         def publish(writer: Writer) -> None:
-            store._publish(name, sink.spool, writer.sha256, create=False)
+            store._publish(name, sink, writer.sha256, create=False)
 
         return Writer(sink, name, publish, mode)
 
@@ -248,8 +230,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             super().copy(source, target)
             return
         filename = getattr(target, "filename", "") or getattr(source, "filename", "")
-        key = self.layout.key(*checked_ids(target))
-        prepare(target)
+        key = self._prepared_key(target)
         with self._found(source) as stored:
 
             def create(name: str) -> str:

@@ -32,4 +32,4 @@ def abandon(bucket: Bucket, name: str, upload: str) -> None:
     try:
         abort(replace(bucket, attempts=1), name, upload)
     except Exception as exception:  # noqa: BLE001  # see above
-        logger.warning("Cannot abort the upload of %r: %s", name, exception)
+        logger.warning("Cannot abort the upload of %r: %r", name, str(exception))

@@ -129,10 +129,11 @@ def test_policy_has_exactly_the_actions_that_errors_name() -> None:
 
 
 def test_policy_has_the_resources_of_its_actions() -> None:
-    """Actions on files are limited to the prefix, listings to the bucket."""
+    """Actions on files and listings are limited to the prefix."""
     files, listings = policy("b")["Statement"]
     assert files["Resource"] == f"arn:aws:s3:::b/{PREFIX}*"
     assert listings["Resource"] == "arn:aws:s3:::b"
+    assert listings["Condition"] == {"StringLike": {"s3:prefix": f"{PREFIX}*"}}
     assert all(action.startswith("s3:List") for action in listings["Action"])
 
 
@@ -232,6 +233,18 @@ def test_objects_outside_the_prefix_are_inaccessible(
     outside = S3DeliveryStore(**{**inside._given, "location": ""})
     for label in ("save", "open", "size", "delete"):
         with pytest.raises(StoreDenied):
+            USES[label][1](outside)
+            pytest.fail(f"{label} works")
+
+
+def test_listings_outside_the_prefix_are_denied(
+    servers: Callable[[str], s3servers.Server],
+) -> None:
+    """They would show the names of files of other applications."""
+    inside = prepared(servers("seaweedfs"), without="")
+    outside = S3DeliveryStore(**{**inside._given, "location": ""})
+    for label in ("listdir", "scan"):
+        with pytest.raises(StoreDenied, match="s3:ListBucket"):
             USES[label][1](outside)
             pytest.fail(f"{label} works")
 

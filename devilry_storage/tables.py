@@ -1,20 +1,20 @@
-"""Tombstones: records of deleted files, with all that a restore needs."""
+"""The package's own models: tombstones, store marks, monthly sums, and the stores in the admin."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ..db.clock import DatabaseNow
-from ..db.indexes import PrefixIndex
-from ..registry import FileModel, label, sharing
-from ..resolving import resolve
-from ..schema import declaring_model
+from .db.clock import DatabaseNow
+from .db.indexes import PrefixIndex
+from .registry import FileModel, configured_stores, label, sharing
+from .resolving import resolve
+from .schema import declaring_model
 
 T = TypeVar("T", bound="TombstoneQuerySet")
 
@@ -38,13 +38,11 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
     def buried(self: T) -> T:
         """Return those that no purge has claimed: their files can be restored."""
-        buried: T = self.filter(claimed=None)
-        return buried
+        return cast(T, self.filter(claimed=None))
 
     def past_due(self: T) -> T:
         """Return those whose retention is over by the database's clock."""
-        past_due: T = self.filter(due__lte=DatabaseNow())
-        return past_due
+        return cast(T, self.filter(due__lte=DatabaseNow()))
 
     def due(self: T) -> T:
         """Return those that a purge may claim."""
@@ -52,13 +50,11 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
     def removals(self: T) -> T:
         """Return those that a purge has claimed and whose bytes may still be stored."""
-        removals: T = self.filter(claimed__isnull=False, done=None)
-        return removals
+        return cast(T, self.filter(claimed__isnull=False, done=None))
 
     def not_done(self: T) -> T:
         """Return those whose bytes may still be stored."""
-        not_done: T = self.filter(done=None)
-        return not_done
+        return cast(T, self.filter(done=None))
 
     def pending(self: T) -> T:
         """Return those whose bytes a purge removes: the ones that are due, and all removals."""
@@ -70,14 +66,19 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     def naming(self: T, model: FileModel, names: Iterable[str]) -> T:
         """Return those with these names in the model's store, in any state.
 
-        Tombstones of the model under an alias that its store had before are included. So are
-        those of all models that use the same store without an alias.
+        Only tombstones of other stores of this site are left out: the model of a deleted file may
+        have been renamed or removed since, and the alias of its store, too.
         """
-        store, alias = resolve(model)
-        others = [] if alias else sharing(declaring_model(model), store, strict=False)
-        aliases = [alias or label(model), *map(label, others)]
+        store = resolve(model).store
+        own = [label(other) for other in sharing(declaring_model(model), store, strict=False)]
+        elsewhere = {
+            other.alias or label(user)
+            for other in configured_stores()
+            for user in other.models
+            if other.store is not store
+        }
         naming: T = self.filter(
-            models.Q(alias__in=aliases) | models.Q(model=label(model)), name__in=list(names)
+            models.Q(model__in=own) | ~models.Q(alias__in=elsewhere), name__in=list(names)
         )
         return naming
 
@@ -172,3 +173,84 @@ class Tombstone(models.Model):
     def is_restorable(self) -> bool:
         """Whether the file can be restored."""
         return self.state in {TombstoneState.DELETED, TombstoneState.ORPHAN}
+
+
+class StoreMark(models.Model):
+    """The UUID of a store's mark, as this database has last seen or accepted it.
+
+    ``alias`` is the store's alias in ``STORAGES``, or the label of a model if it has none.
+    ``location`` is the value of ``store.location_text()``. ``accepted`` is when this site was
+    accepted with ``deliverystore_identity --accept``.
+    """
+
+    alias = models.CharField(_("store"), max_length=200)
+    location = models.TextField(_("location"))
+    uuid = models.UUIDField(_("UUID"))
+    remembered = models.DateTimeField(_("remembered"), default=timezone.now)
+    accepted = models.DateTimeField(_("accepted"), null=True)
+
+    objects: ClassVar[models.Manager[StoreMark]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("store identity")
+        verbose_name_plural = _("store identities")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["alias", "location"], name="devilry_storage_mark_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alias}: {self.uuid}"
+
+
+class MonthlySum(models.Model):
+    """The sums of the stored files of one model that were created in one month.
+
+    ``model`` is the label of the file model. ``month`` is the first day of the month.
+    ``refreshed`` is when the files were counted.
+    """
+
+    model = models.CharField(_("model"), max_length=200)
+    month = models.DateField(_("month"))
+    deliveries = models.BigIntegerField(_("deliveries"))
+    files = models.BigIntegerField(_("files"))
+    size = models.BigIntegerField(_("size in bytes"))
+    refreshed = models.DateTimeField(_("counted"))
+
+    objects: ClassVar[models.Manager[MonthlySum]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("monthly sum")
+        verbose_name_plural = _("dashboard of the delivery stores")
+        default_permissions = ("view",)
+        permissions = [("refresh_statistics", "Can update the statistics")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "month"], name="devilry_storage_monthly_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.month:%Y-%m}"
+
+
+class _NoRows(models.Manager[Any]):
+    """Return no rows, because there is no table, which dumpdata would read."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        return cast(models.QuerySet[Any], super().get_queryset().none())
+
+
+class StoreBrowser(models.Model):  # noqa: DJ008  # it has no instances
+    """The stores in the admin. They are configured, not recorded."""
+
+    objects = _NoRows()
+
+    class Meta:
+        managed = False
+        base_manager_name = "objects"
+        default_permissions = ()
+        verbose_name = _("delivery store")
+        verbose_name_plural = _("delivery stores")

@@ -1,1 +1,0 @@
-"""The package's own models: tombstones, store marks, monthly sums."""
