@@ -25,6 +25,10 @@ delivery_finished = Signal()
 #: the transfer has ended.
 file_served = Signal()
 
+#: A stored file is missing or damaged, as an archive shows. Arguments: ``store``, ``name`` (in the
+#: store), ``reason`` in words. The sender is the class of the store. Sent during the transfer.
+file_damaged = Signal()
+
 
 def send_after_commit(signal: Signal, instance: models.Model, using: str, **kwargs: Any) -> None:
     """Send the signal when the open transaction of the database is committed."""

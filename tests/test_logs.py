@@ -30,6 +30,7 @@ PLAIN = {
     "difference(found, Identity(mark, remembered))",
     "problem",
     "event.result",
+    "what",
 }
 
 #: The repr() of a row contains its str() unquoted.

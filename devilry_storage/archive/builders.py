@@ -29,7 +29,8 @@ from .entries import (
     sorted_files,
 )
 from .paths import ArchivePaths
-from .zipping import MISSING, SUMS, Archive
+from .report import REPORT
+from .zipping import SUMS, Archive
 
 #: Number of names that are passed to ``without`` of of_folder() at once.
 _BATCH_SIZE = 1000
@@ -46,7 +47,7 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
     counter = LimitCounter()
 
     def members() -> Iterator[Member]:
-        paths, row_folders = ArchivePaths([SUMS, MISSING]), RowFolders(files.model)
+        paths, row_folders = ArchivePaths([SUMS, REPORT]), RowFolders(files.model)
         previous: list[Any] = []
         date: tuple[int, ...] = ()
         for row in sorted_files(files).iterator():
@@ -93,8 +94,8 @@ def of_folder(
     names to leave out; it is called once per batch of names. Raises ArchiveTooLarge, InvalidName.
     """
     store = store.with_fixed_location()
-    paths, counter = ArchivePaths([SUMS, MISSING]), LimitCounter()
-    found, missing = [], []
+    paths, counter = ArchivePaths([SUMS, REPORT]), LimitCounter()
+    found, missing = list[Member](), list[Member]()
     for entries in batched(store.scan(prefix), _BATCH_SIZE):
         # The folder may contain foreign files with arbitrary names.
         readable = {entry.name for entry in entries if is_storage_name(entry.name)}
@@ -105,11 +106,9 @@ def of_folder(
             counter.add(entry.size)
             *above, leaf = entry.name.removeprefix(f"{prefix}/").split("/")
             path = paths.add_file([(folder, folder) for folder in above], leaf)
-            if entry.name in readable:
-                date = local_date(entry.modified)
-                found.append(Member(path, entry.name, entry.size, "", date))
-            else:
-                missing.append(path)
+            date = local_date(entry.modified)
+            member = Member(path, entry.name, entry.size, "", date)
+            (found if entry.name in readable else missing).append(member)
     return Archive(store, sorted(found), sorted(missing))
 
 

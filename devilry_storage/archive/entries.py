@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from django.core.exceptions import SuspiciousFileOperation
 from django.db import models
 from django.utils import timezone
 
@@ -17,6 +19,9 @@ from ..models import AbstractDelivery
 from ..schema import DELIVERY, GROUP, related_model
 from ..storages.base import DeliveryStoreMixin
 from ..storages.pools import Pool
+
+# Exceptions because of one name or folder, which do not concern the rest of the store.
+_UNREACHABLE = (FileNotFoundError, NotADirectoryError, SuspiciousFileOperation)
 
 #: The size of a member whose size is not recorded in the database.
 UNKNOWN = -1
@@ -130,15 +135,15 @@ def local_date(value: datetime) -> tuple[int, ...]:
 
 def find_members(
     store: DeliveryStoreMixin, members: Iterable[Member], counter: LimitCounter
-) -> tuple[list[Member], list[str]]:
+) -> tuple[list[Member], list[Member]]:
     """Look up the members in the store.
 
-    Returns the members with the right size, and the paths of missing and incomplete ones. A folder
-    with several members is listed once. Several folders are read concurrently. Sizes that were
-    unknown are added to the counter.
+    Returns those that the store has, of whatever size, and the missing ones. A folder with several
+    members is listed once. Several folders are read concurrently. Sizes that were unknown are
+    added to the counter.
     """
     found: list[Member] = []
-    missing: list[str] = []
+    missing: list[Member] = []
 
     def folder_sizes(folder: list[Member]) -> list[int | None]:
         sizes = _sizes(store, folder)
@@ -148,13 +153,13 @@ def find_members(
         for batch in batched(_by_folder(members), 4 * store.parallel_reads):
             for folder, sizes in zip(batch, pool.map(folder_sizes, batch), strict=True):
                 for member, size in zip(folder, sizes, strict=True):
-                    if size is not None and member.size == UNKNOWN:
+                    if size is None:
+                        missing.append(member)
+                    elif member.size == UNKNOWN:
                         counter.add(size, files=0)
                         found.append(member._replace(size=size))
-                    elif size == member.size:
-                        found.append(member)
                     else:
-                        missing.append(member.path)
+                        found.append(member)
     return found, missing
 
 
@@ -167,13 +172,13 @@ def _sizes(store: DeliveryStoreMixin, folder: list[Member]) -> dict[str, int]:
     first = folder[0].name
     parent = first.rpartition("/")[0]
     # Only folders of a layout are listed. Others, such as those of adopted files, may be huge.
+    sizes: dict[str, int] = {}
     if len(folder) > 1 and parent and store.is_key(first):
         names = {member.name for member in folder}
-        return {entry.name: entry.size for entry in store.scan(parent) if entry.name in names}
-    sizes = {}
+        with suppress(*_UNREACHABLE):
+            sizes = {entry.name: entry.size for entry in store.scan(parent) if entry.name in names}
+        return sizes
     for member in folder:
-        try:
+        with suppress(*_UNREACHABLE):
             sizes[member.name] = store.size(member.name)
-        except FileNotFoundError:
-            continue
     return sizes

@@ -9,11 +9,19 @@ from collections.abc import Hashable, Iterable
 from ..names import without_unseen
 
 # Forbidden characters and names according to "Naming Files, Paths, and Namespaces" of Windows. The
-# semicolon is forbidden because unzip interprets it as the separator of a VMS file version.
-_FORBIDDEN = re.compile(r'[;<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+# semicolon is forbidden because unzip interprets it as the separator of a VMS file version. The
+# second line has look-alikes of separators and colons, and what Windows' best-fit tables make one.
+_FORBIDDEN = re.compile(
+    r'[;<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff'
+    r"\u00a5\u00b4\u0589\u2044\u20a9\u2215\u2216\u2236\u27cb\u27cd\u29f5\u29f8\u29f9\ua789]"
+)
+_END = re.compile(r"[\s.]+\Z")
 _DEVICE = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ .]*(\..*)?", re.IGNORECASE
 )
+
+#: Ending of the names of damaged files. No other name has it.
+DAMAGED = ".DAMAGED"
 
 #: Maximum bytes (UTF-8) of the name of a folder and of a file. Together with the number of a
 #: delivery they are below the maximum of 260 characters for paths on Windows.
@@ -26,12 +34,20 @@ def clean(name: str, limit: int, default: str) -> str:
 
     The default is used if nothing is left of the name.
     """
-    # Normalize twice: NFC can produce forbidden characters, and removing characters can make
-    # others adjacent that NFC combines.
-    text = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", name))
-    text = unicodedata.normalize("NFC", without_unseen(text)).strip().rstrip(" .")
-    text = _shortened(text, limit) or default
-    return f"_{text}" if _DEVICE.fullmatch(text) else text
+    text = unicodedata.normalize("NFC", without_unseen(name))
+    text = _FORBIDDEN.sub("_", "".join(map(_unambiguous, text)))
+    text = _shortened(_END.sub("", text.strip()), limit) or default
+    if _folded(text).endswith(DAMAGED.casefold()):
+        text = f"{text}_"
+    return f"_{text}" if _DEVICE.fullmatch(unicodedata.normalize("NFKC", text)) else text
+
+
+def _unambiguous(character: str) -> str:
+    """Return what NFKC makes of a character if that contains a dot or forbidden character."""
+    if character.isascii():
+        return character
+    text = unicodedata.normalize("NFKC", character)
+    return text if "." in text or _FORBIDDEN.search(text) else character
 
 
 def _shortened(text: str, limit: int) -> str:
@@ -39,7 +55,7 @@ def _shortened(text: str, limit: int) -> str:
         return text
     stem, extension = _split_extension(text)
     room = limit - len(extension.encode())
-    return stem.encode()[:room].decode(errors="ignore").rstrip(" .") + extension
+    return _END.sub("", stem.encode()[:room].decode(errors="ignore")) + extension
 
 
 def _split_extension(text: str) -> tuple[str, str]:

@@ -2,55 +2,97 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 
+from django.core.exceptions import SuspiciousFileOperation
+
 from ..storages.base import DeliveryStoreMixin
+from ..storages.chunks import CHUNK_SIZE
 from ..storages.pools import Pool
 from .entries import Member
 
 #: Files up to this size in bytes are read ahead as a whole. Larger files are streamed when it is
 #: their turn. At most ``2 * store.parallel_reads`` files of this size are in memory.
-SMALL = 512 * 1024
-
-Contents = Generator[tuple[Member, Iterator[bytes]], None, None]
+SMALL = 1024 * 1024
 
 
-def read_members(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
-    """Yield each member with the chunks of its content, and remove it from ``members``.
+class Content:
+    """The content of a member: always as many bytes as the archive has announced.
 
-    The generator and the chunks raise the store's exceptions.
+    Once it was read, ``data`` has the bytes, ``crc`` their CRC-32, and ``fault`` the reason why
+    they are not what was stored, or ``""``. ``sha256`` is the recorded or else the computed one.
     """
-    if store.parallel_reads > 1:
-        return _read_ahead(store, members)
-    return _read_one_by_one(store, members)
+
+    def __init__(self, store: DeliveryStoreMixin, member: Member) -> None:
+        self.member = member
+        self.sha256 = member.sha256.lower()
+        self.fault, self.data, self.crc = "", b"", 0
+        self._store = store
+
+    def read(self) -> Content:
+        """Read the bytes unless there are more than SMALL, and return the content."""
+        if self.member.size <= SMALL:
+            self.data = b"".join(self.stream())
+        return self
+
+    def stream(self) -> Iterator[bytes]:
+        """Yield the bytes as far as they can be read, and zeros for the rest.
+
+        Raises ConnectionError or TimeoutError if the store is unavailable.
+        """
+        digest, left = hashlib.sha256(), self.member.size
+        try:
+            for chunk in self._store.stream(self.member.name):
+                part = chunk[:left]
+                left -= len(part)
+                digest.update(part)
+                yield self._counted(part)
+                if len(part) < len(chunk):
+                    self.fault = f"it has more than {self.member.size} bytes"
+                    break
+        except (ConnectionError, TimeoutError):
+            raise
+        except (OSError, SuspiciousFileOperation) as exception:
+            self.fault = f"{type(exception).__name__}: {exception}"
+        if not self.fault:
+            self._compare(left, digest.hexdigest())
+        while left:
+            zeros = bytes(min(left, CHUNK_SIZE))
+            left -= len(zeros)
+            yield self._counted(zeros)
+
+    def _counted(self, data: bytes) -> bytes:
+        self.crc = zlib.crc32(data, self.crc)
+        return data
+
+    def _compare(self, left: int, sha256: str) -> None:
+        if left:
+            self.fault = f"it has {left} bytes fewer than the expected {self.member.size}"
+        elif self.sha256 not in {"", sha256}:
+            self.fault = f"it has the SHA-256 {sha256!r}, but {self.sha256!r} is recorded"
+        else:
+            self.sha256 = sha256
 
 
-def _read_one_by_one(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
-    while members:
-        member = members.popleft()
-        yield member, _stream(store, member)
+def read_members(
+    store: DeliveryStoreMixin, members: deque[Member]
+) -> Generator[Content, None, None]:
+    """Yield the content of each member, and remove it from ``members``.
 
-
-def _stream(store: DeliveryStoreMixin, member: Member) -> Iterator[bytes]:
-    return store.stream(member.name, sha256=member.sha256 or None)
-
-
-def _read_ahead(store: DeliveryStoreMixin, members: deque[Member]) -> Contents:
-    def read(member: Member) -> bytes:
-        return b"".join(_stream(store, member))
-
+    Contents of up to SMALL bytes are read. Raises ConnectionError or TimeoutError if the store is
+    unavailable.
+    """
     pool = Pool(store.parallel_reads)
-    window: deque[tuple[Member, Future[bytes] | None]] = deque()
+    window: deque[Future[Content]] = deque()
     try:
         while members or window:
             while members and len(window) < 2 * store.parallel_reads:
-                member = members.popleft()
-                small = member.size <= SMALL
-                window.append((member, pool.submit(read, member) if small else None))
-            member, future = window.popleft()
-            yield member, _stream(store, member) if future is None else iter([future.result()])
+                window.append(pool.submit(Content(store, members.popleft()).read))
+            yield window.popleft().result()
     finally:
         # Do not wait: the client may have disconnected, and running reads end on their own.
         pool.shutdown(wait=False, cancel_futures=True)

@@ -1,183 +1,154 @@
 """Generate a zip file of known length while it is sent, with little memory.
 
-The format is PKWARE's APPNOTE 6.3: uncompressed members, followed by data descriptors with their
-sizes, and Zip64 extensions where necessary. It is written by Python's zipfile module.
+A damaged file neither makes an archive fail nor changes its length. The name of a small one gets
+an ending instead of the spare bytes of its headers. A larger one has a wrong checksum in the
+central directory, which lists it last, because Python's ``extractall()`` stops there. Behind its
+content the checksum is right: ``java.util.zip.ZipInputStream`` would stop at a wrong one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
+import logging
+import re
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import IO, NamedTuple
 
 from django.utils import timezone
+from django.utils.translation import get_language, override
 
-from ..exceptions import ChecksumMismatch
+from ..signals import file_damaged
 from ..storages.base import DeliveryStoreMixin
 from ..storages.chunks import CHUNK_SIZE
 from .entries import Member, local_date
-from .readahead import read_members
+from .paths import DAMAGED
+from .readahead import SMALL, Content, read_members
+from .report import REPORT, report
+from .zip_records import SPARE, ZipEntry, deflated, deflated_size, end_records, rechunked
+
+logger = logging.getLogger("devilry_storage")
 
 SUMS = "SHA256SUMS"
-MISSING = "MISSING.txt"
 
-# Section 4.3: sizes of the headers without names, in bytes.
-_DESCRIPTOR, _DESCRIPTOR_64 = 16, 24
-_CENTRAL_HEADER = 46
-_LOCAL_HEADER = 30
-_EXTRA_64 = 4
-_END, _END_64 = 22, 56 + 20
+_SHA256 = re.compile("[0-9a-f]{64}")
 
-_HEX = 64
+# The order of members in the central directory.
+_FIRST, _INTACT, _RENAMED, _WRONG = range(4)
 
 
-class _Pipe:
-    """A write-only, unseekable file that buffers the bytes to send."""
+class _Directory:
+    """The central directory, and the ``position`` of the next member."""
 
     def __init__(self) -> None:
-        self._written = bytearray()
+        self.position = self._count = 0
+        self._parts = [bytearray() for _ in (_FIRST, _INTACT, _RENAMED, _WRONG)]
 
-    @property
-    def has_chunk(self) -> bool:
-        """Whether the buffer is large enough to send. Many small chunks would be slow."""
-        return len(self._written) >= CHUNK_SIZE
+    def add(self, entry: ZipEntry, order: int = _INTACT) -> None:
+        self._parts[order] += entry.central_header(self.position)
+        self.position += len(entry.local_header()) + entry.packed_size + len(entry.descriptor())
+        self._count += 1
 
-    def write(self, data: bytes) -> int:
-        self._written += data
-        return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def take(self) -> bytes:
-        taken, self._written = bytes(self._written), bytearray()
-        return taken
-
-
-class _Sizes(NamedTuple):
-    """Bytes of a member, with its headers, and of its entry in the central directory."""
-
-    local: int
-    central: int
+    def records(self) -> bytes:
+        """Return the bytes behind the last member."""
+        records = b"".join(self._parts)
+        return records + end_records(self._count, len(records), self.position)
 
 
 class Archive:
     """A zip file of files of one store. It can be iterated over once.
 
-    - ``length`` is in bytes, ``count`` the number of files.
-    - ``missing`` lists the paths of files that are missing or incomplete in the store. The archive
-      lists them in ``MISSING.txt``.
+    - ``length`` is in bytes. It is the same whether files are damaged or not.
+    - ``count`` is the number of files.
+    - ``missing`` lists the paths of files that the store does not have. They are left out.
+    - ``damaged`` lists the paths in the archive of files that were found to be damaged so far.
 
-    Iterating raises the store's exceptions, and ChecksumMismatch if a file differs from its row.
-    An archive that can be read to the end is complete.
+    ``REPORT.txt`` in the archive names both. They are logged, and for each the signal
+    :data:`~devilry_storage.signals.file_damaged` is sent. Iterating raises ConnectionError or
+    TimeoutError if the store becomes unavailable.
     """
 
     def __init__(
-        self, store: DeliveryStoreMixin, members: Iterable[Member], missing: Iterable[str] = ()
+        self, store: DeliveryStoreMixin, members: Iterable[Member], missing: Iterable[Member] = ()
     ) -> None:
         self._store = store
-        self._members = deque(members)
+        self._members, self._missing = deque(members), list(missing)
         self.count = len(self._members)
-        self.missing = list(missing)
-        self._now = local_date(timezone.now())
+        self.missing = [member.path for member in self._missing]
+        self.damaged: list[str] = []
+        self._is_verified = all(member.sha256 for member in self._members)
+        self._now, self._language = local_date(timezone.now()), get_language()
+        longest = self._text([member.path + DAMAGED for member in self._members])
+        self._report_size = deflated_size(max(len(longest), len(self._text([]))) + 4)
         self.length = self._length()
 
-    # -- Length --
+    def _text(self, damaged: list[str]) -> bytes:
+        with override(self._language):
+            return report(self.missing, damaged, is_verified=self._is_verified)
 
     def _length(self) -> int:
-        position = central = count = 0
-        for path, size in self._sizes():
-            sizes = _sizes(path, size, position)
-            position += sizes.local
-            central += sizes.central
-            count += 1
-        end = _END
-        limit = zipfile.ZIP64_LIMIT
-        if count > zipfile.ZIP_FILECOUNT_LIMIT or max(position, central) > limit:
-            end += _END_64
-        return position + central + end
-
-    def _sizes(self) -> Iterator[tuple[str, int]]:
-        sums = 0
+        directory = _Directory()
         for member in self._members:
-            yield member.path, member.size
-            sums += _HEX + 2 + len(member.path.encode()) + 1
-        if self.missing:
-            yield MISSING, len(self._missing_text())
-        if sums:
-            yield SUMS, sums
-
-    def _missing_text(self) -> bytearray:
-        return bytearray("".join(f"{path}\n" for path in self.missing).encode())
-
-    # -- Content --
+            directory.add(_entry(Content(self._store, member)))
+        sums = sum(len(_sum_of(member, "")) for member in (*self._missing, *self._members))
+        directory.add(ZipEntry(SUMS, self._now, sums, sums))
+        directory.add(ZipEntry(REPORT, self._now, 0, self._report_size))
+        return directory.position + len(directory.records())
 
     def __iter__(self) -> Iterator[bytes]:
-        pipe = _Pipe()
-        sums = bytearray()
-        with (
-            zipfile.ZipFile(pipe, "w") as zipped,  # type: ignore[call-overload]  # no close()
-            closing(read_members(self._store, self._members)) as contents,
-        ):
-            for member, chunks in contents:
-                digest = None if member.sha256 else hashlib.sha256()
-                with _entry(zipped, member.path, member.size, member.date) as entry:
-                    size = 0
-                    for chunk in chunks:
-                        size += len(chunk)
-                        if size > member.size:
-                            break
-                        entry.write(chunk)
-                        if digest is not None:
-                            digest.update(chunk)
-                        if pipe.has_chunk:
-                            yield pipe.take()
-                    if size != member.size:
-                        raise ChecksumMismatch(
-                            f"{member.name!r} no longer has the {member.size} bytes that it had "
-                            "when the archive was started."
-                        )
-                checksum = digest.hexdigest() if digest is not None else member.sha256.lower()
-                sums += f"{checksum}  {member.path}\n".encode()
-                # NameToInfo only serves lookups by name: clear it to save memory.
-                zipped.NameToInfo.clear()
-            for path, text in ((MISSING, self._missing_text()), (SUMS, sums)):
-                if text:
-                    with _entry(zipped, path, len(text), self._now) as entry:
-                        entry.write(text)
-                    text.clear()
-        yield pipe.take()
+        # Many small chunks would be slow.
+        return rechunked(self._pieces(), CHUNK_SIZE)
+
+    def _pieces(self) -> Iterator[bytes]:
+        directory, sums = _Directory(), bytearray()
+        for member in self._missing:
+            self._record("Missing from", member, "the store does not have it")
+            sums += _sum_of(member, member.sha256)
+        with closing(read_members(self._store, self._members)) as contents:
+            for content in contents:
+                entry = _entry(content)
+                yield entry.local_header()
+                yield from deflated(content.stream()) if entry.is_streamed else [content.data]
+                entry = entry._replace(crc=content.crc)
+                yield entry.descriptor()
+                if content.fault:
+                    self._record("Damaged in", content.member, content.fault)
+                    self.damaged.append(entry.path)
+                if content.fault and entry.is_streamed:
+                    directory.add(entry._replace(crc=content.crc ^ 1), _WRONG)
+                else:
+                    directory.add(entry, _RENAMED if content.fault else _INTACT)
+                sums += _sum_of(content.member, content.sha256)
+        entry = ZipEntry(SUMS, self._now, len(sums), len(sums), zlib.crc32(sums))
+        directory.add(entry)
+        yield entry.local_header() + sums
+        text = self._text(self.damaged)
+        # The report is padded with empty blocks of five bytes, which unpackers skip.
+        text += b"\n" * ((self._report_size - len(text)) % 5)
+        packed = b"".join(deflated([text], self._report_size - deflated_size(len(text))))
+        entry = ZipEntry(REPORT, self._now, len(text), len(packed), zlib.crc32(text))
+        directory.add(entry, _FIRST)
+        yield entry.local_header() + packed
+        yield directory.records()
+
+    def _record(self, what: str, member: Member, reason: str) -> None:
+        logger.error("%s an archive: %r: %r", what, member.name, reason)
+        file_damaged.send_robust(
+            sender=type(self._store), store=self._store, name=member.name, reason=reason
+        )
 
 
-def _entry(zipped: zipfile.ZipFile, path: str, size: int, date: tuple[int, ...]) -> IO[bytes]:
-    return zipped.open(_info(path, size, date), "w", force_zip64=_is_large(size))
+def _entry(content: Content) -> ZipEntry:
+    """Return the entry of a member as it is known when its header is sent."""
+    path, _name, size, _sha256, date = content.member
+    if size > SMALL:
+        return ZipEntry(path, date, size, deflated_size(size), is_streamed=True)
+    if content.fault:
+        return ZipEntry(path + DAMAGED, date, size, size, content.crc)
+    return ZipEntry(path, date, size, size, content.crc, extra=SPARE)
 
 
-def _info(path: str, size: int, date: tuple[int, ...]) -> zipfile.ZipInfo:
-    # The format supports the years 1980 to 2107.
-    year = min(max(date[0], 1980), 2107)
-    info = zipfile.ZipInfo(path, (year, *date[1:]))  # type: ignore[arg-type]
-    info.external_attr = 0o644 << 16
-    # Section 4.4.4: checksum and sizes follow the content.
-    info.flag_bits |= 0x08
-    info.file_size = size
-    return info
-
-
-def _is_large(size: int) -> bool:
-    return size > zipfile.ZIP64_LIMIT // 2
-
-
-def _sizes(path: str, size: int, position: int) -> _Sizes:
-    """Return the sizes of a member whose header starts at the given position."""
-    large = _is_large(size)
-    name = len(path.encode())
-    header = _LOCAL_HEADER + name + (_EXTRA_64 + 16 if large else 0)
-    central = _CENTRAL_HEADER + name
-    numbers = 2 * (size > zipfile.ZIP64_LIMIT) + (position > zipfile.ZIP64_LIMIT)
-    if numbers:
-        central += _EXTRA_64 + 8 * numbers
-    return _Sizes(header + size + (_DESCRIPTOR_64 if large else _DESCRIPTOR), central)
+def _sum_of(member: Member, sha256: str) -> bytes:
+    """Return the line of SHA256SUMS, with zeros if the SHA-256 is unknown or invalid."""
+    known = sha256.lower() if _SHA256.fullmatch(sha256.lower()) else "0" * 64
+    return f"{known}  {member.path}\n".encode()

@@ -90,6 +90,7 @@ class Body:
                 chunk = self._read()
             if chunk is None:
                 self._outcome = self._outcome or COMPLETE
+                release_connections()  # receivers of signals may have opened some
                 raise StopIteration
             self._sent += len(chunk)
             return chunk

@@ -280,6 +280,7 @@ class DeliveryStoreMixin(StorageContract):
         ones, None and ``""`` if they are not known. Raises FileNotFoundError, InvalidName.
         """
         with self.open(name) as file:
+            file.name = filename or name  # from which a store may take the media type
             return self._create_first(self._candidates(key, fresh=True), file)
 
     def delete_many(

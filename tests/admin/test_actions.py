@@ -71,7 +71,7 @@ def test_selected_deliveries_are_downloaded_as_zip(
     data = b"".join(answer.streaming_content)
     assert answer["Content-Length"] == str(len(data))
     names = zipfile.ZipFile(io.BytesIO(data)).namelist()
-    assert names == ["the group/1/a.txt", "the group/2/b.txt", "SHA256SUMS"]
+    assert names == ["REPORT.txt", "the group/1/a.txt", "the group/2/b.txt", "SHA256SUMS"]
 
 
 def test_zip_omits_files_hidden_by_visible_to(
@@ -81,7 +81,7 @@ def test_zip_omits_files_hidden_by_visible_to(
     answer: Any = choose(browser, "download", deliver(group, "a.txt", "secret.txt"))
     data = b"".join(answer.streaming_content)
     names = zipfile.ZipFile(io.BytesIO(data)).namelist()
-    assert names == ["the group/1/a.txt", "SHA256SUMS"]
+    assert names == ["REPORT.txt", "the group/1/a.txt", "SHA256SUMS"]
 
 
 def test_archive_over_the_limit_is_reported(

@@ -306,7 +306,7 @@ def test_zip_of_a_folder_has_deleted_files_if_permitted(
     assert clerk.get(url("file", name=name)).status_code == (200 if may_view else 403)
     data = _body(clerk.get(url("archive", folder="0/0/7")))
     essay, deleted = (Path(path).name for path in (delivery.files.get().content.name, name))
-    expected = {essay, "999", "SHA256SUMS", *([deleted] if may_view else [])}
+    expected = {essay, "999", "REPORT.txt", "SHA256SUMS", *([deleted] if may_view else [])}
     assert set(zipfile.ZipFile(io.BytesIO(data)).namelist()) == expected
 
 
@@ -342,8 +342,8 @@ def test_zip_of_a_folder_skips_invalid_names(on_disk: Any) -> None:
     clerk = staff("browse_store", "view_filemeta")
     data = _body(clerk.get(url("archive", folder="0/0/7")))
     with zipfile.ZipFile(io.BytesIO(data)) as zipped:
-        assert zipped.namelist() == ["999", "MISSING.txt", "SHA256SUMS"]
-        assert zipped.read("MISSING.txt") == b"a_\nback_slash\nctl_\n"
+        assert zipped.namelist() == ["REPORT.txt", "999", "SHA256SUMS"]
+        assert b"\n  a_\n  back_slash\n  ctl_\n" in zipped.read("REPORT.txt")
 
 
 # -- Permissions --

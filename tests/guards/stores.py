@@ -27,13 +27,16 @@ PAGING = "tests/storages/test_paging.py::"
 POOLS = "tests/storages/test_pools.py::"
 PURGE = "tests/deletion/test_purge.py::"
 PURGE_S3 = "tests/deletion/test_purge_s3.py::"
+S3_CHECKSUMS = "tests/storages/s3/test_s3_checksums.py::"
 S3_CLIENTS = "tests/storages/s3/test_s3_clients.py::"
 S3_CONDITIONS = "tests/storages/s3/test_s3_conditions.py::"
 S3_SEAWEEDFS = "tests/conformance/test_conformance_s3.py::TestS3DeliveryStoreOnSeaweedFS::"
 S3_DELETE_MANY = "tests/storages/s3/test_s3_delete_many.py::"
 S3_ENCRYPTION = "tests/storages/s3/test_s3_encryption.py::"
 S3_ERRORS = "tests/storages/s3/test_s3_errors.py::"
+S3_MEDIA_TYPES = "tests/storages/s3/test_s3_media_types.py::"
 S3_MOCK = "tests/storages/s3/test_s3_mock.py::"
+S3_NAMES = "tests/storages/s3/test_s3_impossible_names.py::"
 S3_OPTIONS = "tests/storages/s3/test_s3_options.py::"
 S3_PROBE = "tests/storages/s3/test_s3_probe.py::"
 S3_PARTS = "tests/storages/s3/test_s3_parts.py::"
@@ -43,6 +46,7 @@ S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
 S3_ODD = f"{S3_RESPONSES}test_odd_response_is_handled_or_an_error"
 S3_FRAMES = "tests/storages/s3/test_s3_frames.py::"
 S3_SECRETS = "tests/storages/s3/test_s3_secrets.py::"
+S3_SIGNATURES = "tests/storages/s3/test_s3_signatures.py::"
 S3_UPLOADS = "tests/storages/s3/test_s3_uploads.py::"
 TENANTS = "tests/storages/test_tenants.py::"
 S3_URLS = "tests/storages/s3/test_s3_urls.py::"
@@ -672,6 +676,96 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
+        "_without_batches.add(server)",
+        "pass",
+        (f"{S3_DELETE_MANY}test_server_without_batches_deletes_one_by_one",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        'exception.code != "MalformedXML" and len(failures) < len(names)',
+        "True",
+        (
+            f"{S3_DELETE_MANY}test_malformed_batch_is_deleted_one_by_one_but_the_next_is_not",
+            f"{S3_DELETE_MANY}test_refusal_is_forgotten_if_nothing_can_be_deleted",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
+        "impossible and operation not in _READS",
+        "False",
+        (f"{S3_NAMES}test_name_that_a_server_rejects",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
+        "if missing or impossible:",
+        "if missing:",
+        (f"{S3_NAMES}test_name_that_a_server_rejects",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/bucket.py",
+        'operation == "head_object" and error_code(exception) == "400"',
+        "False",
+        (
+            f"{S3_NAMES}test_name_that_a_server_rejects",
+            f"{S3_NAMES}test_other_reason_for_status_400_is_reported",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "or len(key.encode()) > LONGEST_KEY",
+        "",
+        (f"{S3_NAMES}test_long_name_does_not_block_other_names",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "if self.is_key(name):\n            # Students",
+        "if False:\n            # Students",
+        (f"{S3_MEDIA_TYPES}test_key_has_a_safe_type_and_is_an_attachment",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        'parameters |= {"ContentType": safe, "ContentDisposition": "attachment"}',
+        'parameters = {"ContentType": safe, "ContentDisposition": "attachment", **parameters}',
+        (f"{S3_MEDIA_TYPES}test_object_parameters_do_not_make_keys_unsafe",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/base.py",
+        "file.name = filename or name",
+        "pass",
+        (f"{S3_MEDIA_TYPES}test_key_has_a_safe_type_and_is_an_attachment",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/storage.py",
+        "public.endpoint_url = self.public_endpoint_url",
+        "pass",
+        (f"{S3_SIGNATURES}test_every_url_has_the_public_endpoint",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/options.py",
+        'for option in ("endpoint_url", "public_endpoint_url"):',
+        'for option in ("endpoint_url",):',
+        (f"{S3_SIGNATURES}test_public_endpoint_with_a_password_is_not_shown",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/errors.py",
+        "status in _UNSUPPORTED and code not in _ABOUT_THE_BUCKET",
+        "True",
+        (f"{S3_DELETE_MANY}test_other_error_is_reported_and_forgotten",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
         "        failures = self._check_sizes(sizes or {})\n",
         "        failures: dict[str, Exception] = {}\n",
         (f"{S3_SEAWEEDFS}test_delete_many_keeps_files_of_other_sizes",),
@@ -686,8 +780,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "            except (OSError, ValueError) as exception:\n                failures[name]",
-        "            except WrongSize as exception:\n                failures[name]",
+        "self._refuse_other_size(name, size)\n            except (OSError, ValueError) as",
+        "self._refuse_other_size(name, size)\n            except WrongSize as",
         (f"{S3_DELETE_MANY}test_file_of_unknown_size_is_kept",),
         needs=("servers",),
     ),
@@ -728,7 +822,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "            return super().duplicate(name, key)\n",
+        "            return super().duplicate(name, key, filename=filename)\n",
         "            pass\n",
         (f"{S3_REQUESTS}test_duplicate_without_checksum_is_read_and_written",),
         needs=("servers",),
@@ -1244,7 +1338,7 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/writing.py",
+        "storages/s3/checksums.py",
         '"ChecksumAlgorithm": "SHA256", ',
         "",
         (f"{S3_ENCRYPTION}test_bucket_with_object_lock_accepts_uploads",),
@@ -1258,7 +1352,7 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/writing.py",
+        "storages/s3/checksums.py",
         '"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _base64(sha256)',
         "",
         (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
@@ -1535,9 +1629,9 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/reading.py",
-        'self._request(ChecksumMode="ENABLED")',
-        "self._request()",
+        "storages/s3/checksums.py",
+        'if "Range" in params:',
+        "if True:",
         (f"{S3_REPEATS}test_download_damaged_in_transit_is_an_error",),
         needs=("servers",),
     ),
@@ -1594,8 +1688,8 @@ GUARDS: list[Guard] = [
     # -- storages/s3/options.py --
     Guard(
         "storages/s3/options.py",
-        '    if "@" in urlsplit(store.endpoint_url or "").netloc:',
-        "    if False:",
+        'if "@" in str(getattr(store, option))',
+        'if "@@" in str(getattr(store, option))',
         (f"{S3_SECRETS}test_endpoint_with_a_password_is_rejected_without_showing_it",),
         needs=("servers",),
     ),
@@ -1643,8 +1737,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "                if NOT_IN_XML.search(key):",
-        "                if False:",
+        "if NOT_IN_XML.search(key) or",
+        "if",
         (f"{S3_DELETE_MANY}test_failed_single_deletion_is_reported_by_name",),
         needs=("servers",),
     ),
@@ -1663,12 +1757,48 @@ GUARDS: list[Guard] = [
         (f"{INFO}test_probe_leaves_no_listed_file",),
         needs=("servers",),
     ),
-    # -- storages/s3/writing.py --
+    # -- storages/s3/checksums.py --
     Guard(
-        "storages/s3/writing.py",
-        'return {"ContentMD5": _base64(hashlib.md5(data, usedforsecurity=False).digest())}',
-        "return {}",
+        "storages/s3/checksums.py",
+        """    if not _are_new(client):
+        return {"ContentMD5": _md5(data)}
+    # A bucket""",
+        """    if not _are_new(client):
+        return {}
+    # A bucket""",
         (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/checksums.py",
+        """    if not _are_new(client):
+        return {"ContentMD5": _md5(data)}
+    return {""",
+        """    if not _are_new(client):
+        return {}
+    return {""",
+        (f"{S3_REPEATS}test_each_upload_has_a_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/checksums.py",
+        'client.meta.config.request_checksum_calculation != "when_required"',
+        "True",
+        (f"{S3_CHECKSUMS}test_older_server_gets_no_new_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/checksums.py",
+        'params["context"].pop("checksum", None)',
+        "pass",
+        (f"{S3_CHECKSUMS}test_older_server_gets_no_new_checksum",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/checksums.py",
+        'if "Range" in params:',
+        "if False:",
+        (f"{S3_CHECKSUMS}test_each_operation_sends_only_known_headers",),
         needs=("servers",),
     ),
     # -- storages/tree.py --
@@ -1701,9 +1831,9 @@ GUARDS: list[Guard] = [
     # -- storages/s3/store.py --
     Guard(
         "storages/s3/store.py",
-        'if getattr(exception, "code", "") == "MalformedXML":',
-        "if False:",
-        (f"{S3_DELETE_MANY}test_malformed_batch_is_deleted_one_by_one",),
+        "except BatchRejected as exception:",
+        "except ZeroDivisionError as exception:",
+        (f"{S3_DELETE_MANY}test_malformed_batch_is_deleted_one_by_one_but_the_next_is_not",),
         needs=("servers",),
     ),
     # -- checks/database.py --

@@ -174,13 +174,19 @@ APACHE = Component(
     "install Debian's packages apache2 and libapache2-mod-xsendfile.",
     ("apache2",),
 )
-UNZIPPERS = Component(
-    "unzippers", lambda: True, "install Debian's packages unzip and p7zip-full.", ("unzip", "7z")
+UNPACKING = Component(
+    "programs that unpack archives",
+    lambda: True,
+    "install Debian's packages libarchive-tools, p7zip-full and unzip.",
+    ("bsdtar", "unzip", "7z"),
+)
+JAVA = Component(
+    "Java", lambda: True, "install Debian's package openjdk-17-jdk-headless.", ("java", "javac")
 )
 PROC = Component("/proc", lambda: LINUX, "run the tests on Linux.")
 COMPONENTS = (
     *(LOOP_MOUNTS, PTRACE, MOUNTS, DEVICES, ROOT, PROC),
-    *(CHROMIUM, NGINX, APACHE, UNZIPPERS),
+    *(CHROMIUM, NGINX, APACHE, UNPACKING, JAVA),
 )
 
 

@@ -18,6 +18,7 @@ from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.testing import override_deliverystore
 
 from ..harness import s3servers
+from ..harness.http_proxy import HttpProxy
 from ..harness.users import make_user
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
@@ -131,3 +132,24 @@ def test_urls_expire_after_the_configured_time(client: Client, settings: Any) ->
         time.sleep(0.2)
     assert response == 403
     assert time.monotonic() - began > 1
+
+
+def test_redirect_leads_to_the_public_endpoint(bucket: str, settings: Any) -> None:
+    """The files of an upload and their URLs have different hosts, and both work."""
+    settings.DELIVERY_STORE_SERVE = "redirect"
+    settings.DELIVERY_STORE_REDIRECT_MIN_BYTES = 0
+    server = s3servers.need("seaweedfs")
+    with HttpProxy(server.endpoint_url) as inside, HttpProxy(server.endpoint_url) as outside:
+        endpoints = {
+            "endpoint_url": inside.endpoint_url,
+            "public_endpoint_url": outside.endpoint_url,
+        }
+        with override_deliverystore(S3DeliveryStore(**{**server.options(bucket), **endpoints})):
+            user = make_user("anna")
+            AssignmentGroup.objects.create(name="group").candidates.add(user)
+            client = Client()
+            client.force_login(user)
+            url = location(client)
+            assert url.startswith(f"{outside.endpoint_url}/{bucket}/")
+            assert outside.requests == []
+            assert status(url) == 200

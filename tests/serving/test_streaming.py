@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from devilry_storage.exceptions import ChecksumMismatch
+from devilry_storage.serving import streaming
 from devilry_storage.serving.streaming import Body, exactly
 
 
@@ -83,3 +84,18 @@ def test_body_whose_first_chunk_fails_is_closed() -> None:
     with pytest.raises(ChecksumMismatch):
         body.begin()
     assert ended == [(0, "failed")]
+
+
+def test_connections_are_released_before_and_after_the_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under ASGI, receivers of signals run in a thread whose connections Django does not close."""
+    events = []
+    monkeypatch.setattr(streaming, "release_connections", lambda: events.append("released"))
+
+    def source() -> Iterator[bytes]:
+        yield b"0123"
+        events.append("signal")
+
+    assert list(Body(source(), 4, "name", lambda _size, _outcome: None)) == [b"0123"]
+    assert events == ["released", "signal", "released"]

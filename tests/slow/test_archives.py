@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,8 +17,12 @@ from typing import Any
 import pytest
 
 from devilry_storage.archive import of_folder
+from devilry_storage.archive.paths import ArchivePaths
 from devilry_storage.storages import FsHierDeliveryStore
-from tests.harness.machine import PROC, UNZIPPERS, need
+from tests.archive import folding
+from tests.archive.damaging import FAULTS, LARGE, Site, differences
+from tests.archive.unpacking import UNPACKERS, failed_sums
+from tests.harness.machine import JAVA, PROC, UNPACKING, need
 from tests.harness.proofs import count, report
 
 from . import archive_child
@@ -59,7 +65,7 @@ def _sha256(data: bytes) -> str:
 
 def test_archive_of_70000_members_is_valid_and_takes_little_memory(tmp_path: Path) -> None:
     """More than the 65,535 members of the original format; every checksum matches."""
-    need(PROC, UNZIPPERS)
+    need(PROC, UNPACKING)
     deliveries = 70
     child(tmp_path, "prepare", deliveries, 1000)
     _, _, baseline = child(tmp_path, "one")
@@ -81,7 +87,7 @@ def test_archive_of_70000_members_is_valid_and_takes_little_memory(tmp_path: Pat
 
 def test_archive_with_a_member_over_4_gib_is_valid(tmp_path: Path) -> None:
     """The member and the one after it need the Zip64 extensions; its checksum is computed."""
-    need(UNZIPPERS)
+    need(UNPACKING)
     size = count(4, ci=2) * GIBIBYTE + 12345
     store = FsHierDeliveryStore(location=str(tmp_path / "store"))
     (tmp_path / "store" / "0").mkdir(parents=True)
@@ -94,10 +100,9 @@ def test_archive_with_a_member_over_4_gib_is_valid(tmp_path: Path) -> None:
     with (tmp_path / "a.zip").open("wb") as file:
         for chunk in archive:
             sent += len(chunk)
-            if chunk.count(0) == len(chunk):
-                file.seek(len(chunk), os.SEEK_CUR)  # sparse again
-            else:
-                file.write(chunk)
+            data = chunk.lstrip(b"\0")
+            file.seek(sent - len(data))  # sparse again
+            file.write(data.rstrip(b"\0"))
         file.truncate(sent)
     faults = []
     if sent != archive.length:
@@ -145,3 +150,89 @@ def test_aborted_archive_leaves_no_descriptor_and_no_thread(tmp_path: Path) -> N
         hit=len(stops),
         bad=[f"{before} before, {after} after"] if after != before else [],
     )
+
+
+def damaged_archive(folder: Path, count_of_each: int) -> tuple[Site, set[str], list[str]]:
+    """Write the archive of 2,000 files, of which some are damaged while it is made.
+
+    Return the files, the paths of the damaged ones, and what is wrong with the archive.
+    """
+    sizes = {f"{n % 50}/{n}": LARGE if n % 79 == 0 else n % 3000 for n in range(2000)}
+    site = Site(folder / "store", sizes)
+    paths = iter(random.Random(count_of_each).sample([path for path in sizes if sizes[path]], 100))
+    bad = [(next(paths), fault) for fault in FAULTS for _ in range(count_of_each)]
+    for path, fault in bad[::2]:
+        site.damage(path, fault)
+    archive = site.archive()
+    for path, fault in bad[1::2]:
+        site.damage(path, fault)
+    data = b"".join(archive)
+    (folder / "a.zip").write_bytes(data)
+    faults = []
+    if len(data) != archive.length:
+        faults.append(f"{len(data)} bytes were sent, {archive.length} were announced")
+    with zipfile.ZipFile(folder / "a.zip") as zipped:
+        report = zipped.read("REPORT.txt").decode()
+    listed = {line[2:] for line in report.splitlines() if line.startswith("  ")}
+    if listed != {*archive.missing, *archive.damaged} or len(listed) != len(bad):
+        faults.append(f"the report has {listed}")
+    return site, {path for path, _fault in bad}, faults
+
+
+def wrongly_unpacked(site: Site, bad: set[str], folder: Path) -> list[str]:
+    wrong = [f"{folder.name}: {path}" for path in differences(site, bad, folder)]
+    if failed_sums(folder) != bad:
+        wrong.append(f"{folder.name}: sha256sum reports other files than {bad}")
+    if not (folder / "REPORT.txt").exists():
+        wrong.append(f"{folder.name}: no report")
+    shutil.rmtree(folder)
+    return wrong
+
+
+@pytest.mark.parametrize("number", [0, 1, 20])
+def test_damaged_files_among_2000_are_reported(number: int, tmp_path: Path) -> None:
+    """Each program unpacks all others. ``number`` of each kind: flipped bits, short, grown..."""
+    need(UNPACKING)
+    site, bad, faults = damaged_archive(tmp_path, number)
+    for name, unpack in UNPACKERS.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        code = unpack(tmp_path / "a.zip", folder)
+        if number == 0 and code != 0:
+            faults.append(f"{name}: exit status {code}")
+        faults += wrongly_unpacked(site, bad, folder)
+    report("archive-damaged", tried=len(UNPACKERS), hit=len(UNPACKERS), bad=faults)
+
+
+@pytest.mark.only_full  # the JDK is large
+@pytest.mark.parametrize("number", [0, 1, 20])
+def test_java_reads_an_archive_with_damaged_files(number: int, tmp_path: Path) -> None:
+    """Both without seeking, with ``ZipInputStream``, and with ``ZipFile``."""
+    need(JAVA)
+    site, bad, faults = damaged_archive(tmp_path, number)
+    folders = [tmp_path / "ZipInputStream", tmp_path / "ZipFile"]
+    program = Path(__file__).with_name("Unpack.java")
+    faults += faults_found_by(
+        "java", str(program), "a.zip", *(folder.name for folder in folders), folder=tmp_path
+    )
+    for folder in folders:
+        faults += wrongly_unpacked(site, bad, folder)
+    report("archive-java", tried=2, hit=2, bad=faults)
+
+
+def test_random_names_stay_in_their_folder_on_every_system() -> None:
+    """After Unicode's normal forms and the best-fit tables of Windows' code pages."""
+    chance = random.Random(13)
+    alphabet = folding.HOSTILE + folding.LOOK_ALIKES
+    names = count(36_000, ci=4_000)
+    outside = []
+    hostile = 0
+    for _ in range(names):
+        name = "".join(
+            chance.choice(alphabet) if chance.random() < 0.7 else chr(chance.randrange(0x110000))
+            for _ in range(chance.randrange(1, 20))
+        )
+        hostile += bool(folding.leaves(f"g/{name}/x"))
+        path = ArchivePaths([]).add_file([(1, name)], name)
+        outside += folding.leaves(path)
+    report("archive-names", tried=names, hit=hostile, bad=outside)

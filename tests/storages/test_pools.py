@@ -69,19 +69,19 @@ from devilry_storage.storages.pools import Pool
 class Store:
     parallel_reads = 2
 
-    def stream(self, name, sha256):
+    def stream(self, name):
         yield name.encode()
 
 def work():
     members = deque(Member(f"{number}.txt", str(number), 1, "", ()) for number in range(9))
     contents = read_members(Store(), members)
     with Pool(3) as pool:
-        print(next(contents)[0].name, *pool.map(abs, range(5)))
+        print(next(contents).member.name, *pool.map(abs, range(5)))
         started.set()
         while not pool._shutdown:  # as long as the main thread is alive
             time.sleep(0.01)
         print(*pool.map(abs, range(5)))
-        print(*(b"".join(chunks).decode() for _member, chunks in contents))
+        print(*(content.data.decode() for content in contents))
 
 started = threading.Event()
 threading.Thread(target=work).start()

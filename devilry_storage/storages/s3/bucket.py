@@ -19,7 +19,7 @@ from botocore.parsers import ResponseParserError
 from django.views.decorators.debug import sensitive_variables
 
 from ...exceptions import StoreFailure
-from .errors import FAILURES, is_transient, translate_exception
+from .errors import FAILURES, error_code, is_transient, translate_exception
 from .validation import OddResponse, check_parsed
 
 if TYPE_CHECKING:
@@ -215,6 +215,9 @@ class Bucket:
                 seconds = time.monotonic() - began
                 left = attempt < self.attempts and seconds < self.deadline
                 if not (left and is_transient(exception, operation)):
+                    if operation == "head_object" and error_code(exception) == "400":
+                        # The response to HEAD has no body. That to GET has the reason.
+                        self.call("get_object", name, Range="bytes=0-0")["Body"].close()
                     raise translate_exception(
                         exception, operation, name, str(self), attempt, seconds
                     ) from None

@@ -23,7 +23,13 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from ...exceptions import DeliveryFileNotFound, StoreDenied, StoreFailure, StoreUnavailable
+from ...exceptions import (
+    DeliveryFileNotFound,
+    InvalidName,
+    StoreDenied,
+    StoreFailure,
+    StoreUnavailable,
+)
 from .validation import OddResponse, size_from_error
 
 #: Exceptions of requests that `translate_exception` accepts. Those of urllib3 are raised if the
@@ -52,7 +58,18 @@ _UNTRUSTED = {
 # begun the response. botocore changes the status to 500.
 _FINAL = {"NoSuchUpload", "PreconditionFailed"}
 
+# Statuses of requests that a server does not support, with codes such as MissingContentMD5,
+# InvalidArgument, MethodNotAllowed and NotImplemented.
+_UNSUPPORTED = {400, 404, 405, 411, 415, 501}
+
 _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
+
+# Codes of names that S3, Ceph or MinIO cannot have. No file has such a name, so these operations
+# treat it as missing.
+_IMPOSSIBLE_NAME = {
+    *("KeyTooLongError", "InvalidURI", "InvalidObjectName", "XMinioInvalidObjectName")
+}
+_READS = {"head_object", "get_object", "delete_object", "delete_objects"}
 
 # Remedies for credentials and signatures that the server rejects.
 _KEYS = "Check access key and secret key"
@@ -79,6 +96,10 @@ _REMEDIES = {
         "stored with an SSE-C key that is not in object_parameters."
     ),
 }
+_CHECKSUMS = (
+    "If the server does not know newer checksums, set AWS_REQUEST_CHECKSUM_CALCULATION and "
+    "AWS_RESPONSE_CHECKSUM_VALIDATION to 'when_required' in the environment."
+)
 _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -109,6 +130,10 @@ _NAMED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 
 class ConditionFailed(StoreFailure):
     """The condition of a request is not met: the name is used, or the object has changed."""
+
+
+class BatchRejected(StoreFailure):
+    """The server rejected a DeleteObjects request, which it may not support."""
 
 
 class RangeNotSatisfiable(StoreFailure):
@@ -215,8 +240,16 @@ def _translate_response(
 ) -> Exception:
     code, status = error_code(exception), _metadata(exception).get("HTTPStatusCode")
     reason = f"{status} {code} ({_error(exception).get('Message', '')})"
-    if status == 404 and name is not None and code not in {*_ABOUT_THE_BUCKET, "NoSuchUpload"}:
-        return DeliveryFileNotFound(name)
+    if name is not None:
+        impossible = status == 414 or code in _IMPOSSIBLE_NAME
+        if impossible and operation not in _READS:
+            return InvalidName(
+                f"{what} failed: {reason}. The server cannot have this name: use a shorter name, "
+                "or a shorter location."
+            )
+        missing = status == 404 and code not in {*_ABOUT_THE_BUCKET, "NoSuchUpload"}
+        if missing or impossible:
+            return DeliveryFileNotFound(name)
     if status == 412 or code == "PreconditionFailed":
         return ConditionFailed(f"{what}: {reason}.", code)
     if status == 416:
@@ -234,7 +267,10 @@ def _translate_response(
         )
     if is_transient(exception, operation):
         return StoreUnavailable(f"{what} failed {tried}: {reason}. Try again later.")
-    return StoreFailure(f"{what} failed: {reason}. {_REMEDIES.get(code, '')}".rstrip(), code)
+    remedy = _CHECKSUMS if "x-amz-checksum" in reason else _REMEDIES.get(code, "")
+    unsupported = status in _UNSUPPORTED and code not in _ABOUT_THE_BUCKET
+    kind = BatchRejected if unsupported and operation == "delete_objects" else StoreFailure
+    return kind(f"{what} failed: {reason}. {remedy}".rstrip(), code)
 
 
 def _missing_permission(exception: ClientError, operation: str) -> str:
@@ -248,7 +284,7 @@ def _missing_permission(exception: ClientError, operation: str) -> str:
 def deletion_error(error: Mapping[str, Any], name: str, location: str) -> Exception:
     """Return the store's exception for an error of one key in the response to DeleteObjects."""
     # An error of one key has no status.
-    status = 403 if error.get("Code") == "AccessDenied" else 200
+    status = {"AccessDenied": 403, "NoSuchKey": 404}.get(error.get("Code", ""), 200)
     response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
     exception = ClientError(response, "DeleteObjects")
     return translate_exception(exception, "delete_objects", name, location, 1, 0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from boto3.s3.transfer import TransferConfig
 from botocore import UNSIGNED
@@ -84,12 +83,21 @@ _SET_BY_US = re.compile(
     "Body|Key|ContentLength|ContentMD5|Checksum.*|CopySource|MetadataDirective|UploadId|PartNumber"
 )
 
+# The scheme, the host, and optionally a port and a path.
+_ENDPOINT = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[^\s/?#:\[\]]+)(:\d+)?(/[^\s?#]*)?", re.IGNORECASE
+)
+
 # Timeouts in seconds. botocore's defaults are a minute, with five attempts.
 CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 10
 
 # Maximum threshold in bytes. A file that is sent in one request is kept in memory.
 LARGEST_PUT = 64 << 20
+
+# Maximum length in bytes. A key has at most 1024, of which those of files need about 60, and those
+# of the store's own objects less than 100.
+LONGEST_LOCATION = 900
 
 # Number of connections that the client keeps open. More threads than that open new ones.
 POOL = 64
@@ -104,7 +112,7 @@ def _invalid_option(
 
 
 def check_location(store: object, location: object) -> None:
-    """Raise ImproperlyConfigured unless the location is empty or a valid storage name.
+    """Raise ImproperlyConfigured unless the location is empty or a valid, short storage name.
 
     Other locations could mean different keys on different servers. django-storages rejects a
     location that starts with a slash.
@@ -112,7 +120,7 @@ def check_location(store: object, location: object) -> None:
     if isinstance(location, str):
         folder = location.strip("/")
         try:
-            if not folder or validate_storage_name(folder):
+            if not folder or len(validate_storage_name(folder).encode()) <= LONGEST_LOCATION:
                 return
         except InvalidName:
             pass
@@ -120,8 +128,8 @@ def check_location(store: object, location: object) -> None:
         store,
         "location",
         location,
-        "use '', or a folder such as 'media/deliveries', a string in which no part is empty, "
-        "'.' or '..'",
+        "use '', or a folder such as 'media/deliveries', a string of at most "
+        f"{LONGEST_LOCATION} bytes in which no part is empty, '.' or '..'",
     )
 
 
@@ -150,16 +158,29 @@ def check_options(store: Any, given: Mapping[str, Any]) -> None:
             f"Option 'transfer_config' of {type(store).__name__} sets max_bandwidth to "
             f"{store.transfer_config.max_bandwidth!r}, which is not supported: remove it."
         )
-    if "@" in urlsplit(store.endpoint_url or "").netloc:
-        # The value is not shown. Later, every error of botocore would contain it.
-        raise ImproperlyConfigured(
-            f"Option 'endpoint_url' of {type(store).__name__} contains a user or a password: "
-            "remove everything up to the '@', and set access_key and secret_key."
-        )
+    for option in ("endpoint_url", "public_endpoint_url"):
+        if "@" in str(getattr(store, option)).partition("//")[2].partition("/")[0]:
+            # The value is not shown. Later, every error of botocore would contain it.
+            raise ImproperlyConfigured(
+                f"Option {option!r} of {type(store).__name__} contains a user or a password: "
+                "remove everything up to the '@', and set access_key and secret_key."
+            )
+    _check_public_endpoint(store, store.public_endpoint_url)
     if not store.bucket_name:
         raise ImproperlyConfigured(
             f"{type(store).__name__} has no bucket: set the option 'bucket_name' or the setting "
             "AWS_STORAGE_BUCKET_NAME."
+        )
+
+
+def _check_public_endpoint(store: Any, url: object) -> None:
+    if url is not None and not (isinstance(url, str) and _ENDPOINT.fullmatch(url)):
+        raise _invalid_option(
+            store, "public_endpoint_url", url, "use a URL such as 'https://files.example.org'"
+        )
+    if url is not None and store.custom_domain:
+        raise _invalid_option(
+            store, "public_endpoint_url", url, "URLs have the custom_domain. Set only one of them"
         )
 
 
@@ -197,8 +218,6 @@ def client_config(store: Any) -> Config:
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         max_pool_connections=POOL,
-        # The store requests checksums itself, when it reads whole objects.
-        response_checksum_validation="when_required",
         proxies=store.proxies,
     )
     sites: Config = store.client_config
@@ -222,17 +241,13 @@ def client_config(store: Any) -> Config:
     return ours.merge(sites).merge(certain)
 
 
-def transfer(store: Any, config: Config) -> Transfer:
+def transfer(store: Any) -> Transfer:
     """Return the parameters of transfers, from the site's ``transfer_config`` if it has one."""
-    checksums = config.request_checksum_calculation != "when_required"
     sites: TransferConfig = store.transfer_config
     if vars(sites) == vars(TransferConfig(use_threads=sites.use_threads)):
-        return Transfer(
-            concurrency=Transfer.concurrency if sites.use_threads else 1, new_checksums=checksums
-        )
+        return Transfer(concurrency=Transfer.concurrency if sites.use_threads else 1)
     return Transfer(
         threshold=min(sites.multipart_threshold, LARGEST_PUT),
         part_length=sites.multipart_chunksize,
         concurrency=sites.max_concurrency if sites.use_threads else 1,
-        new_checksums=checksums,
     )

@@ -17,6 +17,7 @@ from ...exceptions import StoreFailure
 from ...names import RESERVED
 from ..pools import Pool
 from ..protocols import Finding
+from . import checksums
 from .bucket import Bucket
 from .errors import FAILURES, ConditionFailed
 from .reading import Ranges
@@ -147,13 +148,13 @@ class Probe:
     # -- Writers --
 
     def _put(self, bucket: Bucket, name: str, data: bytes) -> Callable[[], object]:
-        sent = {"Body": data, **self._transfer.part_checksum(data)}
+        sent = {"Body": data, **checksums.of_part(bucket.client, data)}
         return partial(bucket.call, "put_object", name, **sent, IfNoneMatch="*")
 
     def _complete(self, bucket: Bucket, name: str, data: bytes) -> Callable[[], object]:
-        algorithm = {"ChecksumAlgorithm": "CRC32"} if self._transfer.new_checksums else {}
+        algorithm = checksums.of_parts(bucket.client)
         upload: str = bucket.call("create_multipart_upload", name, **algorithm)["UploadId"]
-        sent = {"Body": data, **self._transfer.part_checksum(data)}
+        sent = {"Body": data, **checksums.of_part(bucket.client, data)}
         part = bucket.call("upload_part", name, UploadId=upload, PartNumber=1, **sent)
         parts = {"Parts": [named_part(1, {**sent, **part})]}
         ours = {"UploadId": upload, "MultipartUpload": parts, "IfNoneMatch": "*"}

@@ -95,9 +95,7 @@ class Ranges:
         """
         if start or stop is not None:
             return self._get_range(start, stop)
-        # botocore verifies the checksum of the whole object. It is not requested with a range,
-        # because some servers (rclone) send it with a part, too.
-        response = self._request(ChecksumMode="ENABLED")
+        response = self._request()
         if not has_certain_length(response):
             # The response to a range request has its own length and that of the object.
             response["Body"].close()

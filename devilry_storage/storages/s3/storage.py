@@ -6,6 +6,7 @@ import io
 import posixpath
 from collections.abc import Hashable, Iterator, Mapping
 from copy import copy
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from storages.backends.s3 import S3Storage
 from ...names import RESERVED
 from ...rfc9110 import content_disposition
 from ..reader import Reader
+from . import checksums
 from .bucket import Bucket
 from .options import check_location, check_options, client_config, transfer
 from .reading import RangeReader, Ranges
@@ -51,6 +53,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
 
     attempts: int
     deadline: float
+    public_endpoint_url: str | None
     _fixed_remote: Bucket | None = None
 
     def __init__(self, **options: Any) -> None:
@@ -62,7 +65,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
             self.file_overwrite = False
         check_options(self, options)
         self.client_config = client_config(self)
-        self.transfer = transfer(self, self.client_config)
+        self.transfer = transfer(self)
         self._remote: tuple[object, Bucket] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,6 +102,15 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         storage._fixed_remote = remote
         return storage
 
+    def _public_remote(self) -> Bucket:
+        """Return the bucket at the endpoint that browsers can reach, for signing only."""
+        if self.public_endpoint_url is None:
+            return self.remote
+        public = copy(self)
+        public.endpoint_url = self.public_endpoint_url
+        connection, make_client = public._connection_key(), public._make_client
+        return replace(self.remote, connection=connection, make_client=make_client)
+
     def _connection_key(self) -> Hashable:
         """Return a key that is equal for configurations that can share a client.
 
@@ -129,6 +141,8 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
                 f"{exception}."
             ) from None
         client.meta.events.register("provide-client-params.s3.GetObject", _sign_for_the_region)
+        client.meta.events.register_last("before-parameter-build", checksums.not_of_a_range)
+        client.meta.events.register("before-call.s3", checksums.prefer_md5)
         client.meta.events.register("before-parse.s3", check_raw)
         return client
 
@@ -218,7 +232,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         seconds = self.querystring_expire if expire is None else expire
         if self.custom_domain:
             return self._cloudfront_url(self.remote.key(name), parameters, seconds)
-        return self.remote.presigned_url(name, parameters, seconds, http_method)
+        return self._public_remote().presigned_url(name, parameters, seconds, http_method)
 
     def _cloudfront_url(self, key: str, parameters: Mapping[str, Any], seconds: int) -> str:
         # CloudFront passes the query string to S3 without changes.

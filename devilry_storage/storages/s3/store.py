@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -16,8 +16,8 @@ from django.template.defaultfilters import filesizeformat
 from django.views.decorators.debug import sensitive_variables
 
 from ..._compat import batched
-from ...exceptions import NoURL, StoreFailure
-from ...media_types import media_type
+from ...exceptions import NoURL, StoreFailure, StoreUnavailable
+from ...media_types import content_type, media_type, sent_type
 from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
@@ -27,7 +27,7 @@ from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import is_honoured
-from .errors import deletion_error
+from .errors import BatchRejected, deletion_error
 from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
 from .own import BucketObjects
 from .probing import Probe
@@ -39,8 +39,14 @@ from .writing import Publication
 #: Maximum number of keys in a DeleteObjects request.
 KEYS_OF_A_REQUEST = 1000
 
+#: Maximum length of a key in bytes. Servers may reject a whole request for a longer one.
+LONGEST_KEY = 1024
+
 #: Characters that are valid in names, but not in the XML of a DeleteObjects request.
 NOT_IN_XML = re.compile("[\ufffe\uffff]")
+
+# Buckets of servers that do not support DeleteObjects, as this process has noticed.
+_without_batches: set[Hashable] = set()
 
 _stores: WeakSet[S3DeliveryStore] = WeakSet()
 
@@ -59,6 +65,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         the maximum number of attempts of a request, and the time after which no attempt begins.
     ``identity`` (bool, default True)
         keep a mark in the bucket, below the location, by which sites recognise the store.
+    ``public_endpoint_url`` (str, default None)
+        the endpoint of signed URLs, if clients cannot reach ``endpoint_url``.
 
     An unknown option or an invalid value raises ImproperlyConfigured. Errors of the server raise
     StoreDenied, StoreUnavailable or StoreFailure, which are subclasses of OSError.
@@ -84,6 +92,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         attempts: int = 5,
         deadline: float = 20,
         identity: bool = True,
+        public_endpoint_url: str | None = None,
         **options: Any,
     ) -> None:
         known = {*self.get_default_settings(), "cloudfront_signer"}
@@ -96,11 +105,13 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             "identity": identity,
         }
         validate_options(self, unknown, **own)
-        self._given = {**options, **own}
+        # Its value is checked together with the options of django-storages.
+        self._given = {**options, **own, "public_endpoint_url": public_endpoint_url}
         self._interval = interval
         self.server_side_copy = server_side_copy
         self.attempts = attempts
         self.deadline = deadline
+        self.public_endpoint_url = public_endpoint_url
         self.identity = identity
         super().__init__(**options)
         _stores.add(self)
@@ -206,6 +217,10 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     def _publication(self, name: str, filename: str, sha256: str) -> Publication:
         parameters = {"ContentType": media_type(name, filename), **self._parameters(name)}
+        if self.is_key(name):
+            # Students' files: a cache that drops the query of a signed URL sends these headers.
+            safe = content_type(sent_type(filename))
+            parameters |= {"ContentType": safe, "ContentDisposition": "attachment"}
         return Publication(self.remote, name, parameters, self.transfer, sha256)
 
     def _sink(self, filename: str = "") -> SpoolSink:
@@ -244,7 +259,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     ) -> str:
         """Copy the file, within S3 if its size and SHA-256 are given and the options allow it."""
         if not self.server_side_copy or size is None or not sha256:
-            return super().duplicate(name, key)
+            return super().duplicate(name, key, filename=filename)
         source = validate_storage_name(name)
 
         def copy(candidate: str) -> str:
@@ -319,13 +334,25 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             except ValueError as exception:
                 failures[name] = exception
             else:
-                if NOT_IN_XML.search(key):
+                if NOT_IN_XML.search(key) or len(key.encode()) > LONGEST_KEY:
                     alone.append(name)
                 else:
                     valid[key] = name
-        failures.update(super().delete_many(alone))
+        failures.update(self._delete_singly(alone))
         for batch in batched(valid, KEYS_OF_A_REQUEST):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
+        return failures
+
+    def _delete_singly(self, names: Iterable[str]) -> dict[str, Exception]:
+        """Delete the files in a request each, until the server is unavailable."""
+        failures: dict[str, Exception] = {}
+        for name in (remaining := iter(names)):
+            try:
+                self.delete(name)
+            except StoreUnavailable as exception:
+                return {**failures, **dict.fromkeys([name, *remaining], exception)}
+            except (OSError, ValueError) as exception:
+                failures[name] = exception
         return failures
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> dict[str, Exception]:
@@ -339,27 +366,35 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return failures
 
     def _delete_batch(self, names: Mapping[str, str]) -> dict[str, Exception]:
+        server = self.remote.connection, self.remote.name
+        if server in _without_batches:
+            return self._delete_singly(names.values())
         objects = [{"Key": key} for key in names]
         try:
             # Without Quiet, so that the response names each deleted key.
             response = self.remote.call("delete_objects", Delete={"Objects": objects})
+        except BatchRejected as exception:
+            failures = self._delete_singly(names.values())
+            # The server may have rejected one key only, or every request.
+            if exception.code != "MalformedXML" and len(failures) < len(names):
+                _without_batches.add(server)
+            return failures
         except (OSError, ValueError) as exception:
-            if getattr(exception, "code", "") == "MalformedXML":
-                # The server may have rejected one key only: delete the files one by one.
-                return super().delete_many(names.values())
             # The exception is about the request, so report it for each name.
             return dict.fromkeys(names.values(), exception)
         deleted = {entry["Key"] for entry in response.get("Deleted", ())}
         unnamed = {key: name for key, name in names.items() if key not in deleted}
-        failures: dict[str, Exception] = {}
+        failures = {}
         unknown = []
         for error in response.get("Errors", ()):
             key = error.get("Key")
             unnamed.pop(key, None)
             if key not in names:
                 unknown.append(error)
-            elif error.get("Code") != "NoSuchKey":
-                failures[names[key]] = deletion_error(error, names[key], str(self.remote))
+                continue
+            failure = deletion_error(error, names[key], str(self.remote))
+            if not isinstance(failure, FileNotFoundError):
+                failures[names[key]] = failure
         # An error of an unknown key may be about any name that the response does not contain.
         for error in unknown:
             for name in unnamed.values():
@@ -369,19 +404,16 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def _check_deleted(self, names: Iterable[str]) -> dict[str, Exception]:
         """Return an exception for each file that still exists, or that cannot be checked."""
         failures: dict[str, Exception] = {}
-        broken: Exception | None = None
-        for name in names:
+        for name in (remaining := iter(names)):
             try:
-                # After the first error, skip the requests for the other names.
-                if broken is None and self.exists(name):
+                if self.exists(name):
                     failures[name] = StoreFailure(
                         f"delete_objects of {name!r} in {self.remote} failed: the response does "
                         "not name the file, and the file still exists."
                     )
             except OSError as exception:
-                broken = exception
-            if broken is not None:
-                failures[name] = broken
+                # Skip the requests for the other names.
+                return {**failures, **dict.fromkeys([name, *remaining], exception)}
         return failures
 
     def unavailable_reason(self) -> str:
@@ -411,8 +443,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         values = {option: getattr(self, option) for option in HONOURED}
         given = {option: value for option, value in values.items() if value not in (None, "", {})}
         shown = {key: value if HONOURED[key] else REDACTED for key, value in given.items()}
-        ours = ("interval", "server_side_copy", "attempts", "deadline", "identity")
-        return {**shown, **{option: self._given[option] for option in ours}}
+        ours = {key: value for key, value in self._given.items() if key not in values}
+        return {**shown, **ours}
 
     def probe(self) -> Iterator[Finding]:
         honoured = is_honoured(self.remote)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ...exceptions import StoreFailure
 from ..pools import Pool
+from . import checksums
 from .bucket import Bucket
 from .conditions import require
 from .errors import ConditionFailed
@@ -47,31 +46,11 @@ _Send = Callable[[str, int, Any], Part]
 
 @dataclass(frozen=True)
 class Transfer:
-    """Parameters of transfers: threshold and part length in bytes, and concurrent parts.
-
-    ``new_checksums`` is False for servers that support only MD5.
-    """
+    """Parameters of transfers: threshold and part length in bytes, and concurrent parts."""
 
     threshold: int = 8 * MIB
     part_length: int = 8 * MIB
     concurrency: int = 3
-    new_checksums: bool = True
-
-    def checksum(self, data: Any, sha256: Any) -> dict[str, Any]:
-        """Return the checksum parameters of an object.
-
-        ``sha256`` is the digest of the data.
-        """
-        if self.new_checksums:
-            # A bucket with Object Lock requires the algorithm as well.
-            return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _base64(sha256)}
-        return _md5(data)
-
-    def part_checksum(self, data: Any) -> dict[str, str]:
-        """Return the checksum parameter of a part."""
-        if self.new_checksums:
-            return {"ChecksumCRC32": _base64(zlib.crc32(data).to_bytes(4, "big"))}
-        return _md5(data)
 
     def part_lengths(self) -> Iterator[int]:
         """Yield the lengths of parts, without end, for an upload of unknown size."""
@@ -80,14 +59,6 @@ class Transfer:
             for _ in range(_PARTS_OF_ONE_LENGTH):
                 yield length
             length *= 2
-
-
-def _md5(data: Any) -> dict[str, str]:
-    return {"ContentMD5": _base64(hashlib.md5(data, usedforsecurity=False).digest())}
-
-
-def _base64(digest: bytes) -> str:
-    return b64encode(digest).decode()
 
 
 @dataclass(frozen=True)
@@ -123,7 +94,7 @@ class Publication:
             condition = {"IfNoneMatch": "*"}
         digest = bytes.fromhex(self.sha256) if self.sha256 else hashlib.sha256(data).digest()
         own = self._own("put_object", digest.hex())
-        checksum = self.transfer.checksum(data, digest)
+        checksum = checksums.of_object(self.bucket.client, data, digest)
         try:
             self._publish("put_object", Body=data, **checksum, **own, **condition)
         except ConditionFailed as exception:
@@ -167,14 +138,14 @@ class Publication:
         """
 
         def send(upload: str, number: int, data: bytearray) -> Part:
-            checksum = self.transfer.part_checksum(data)
+            checksum = checksums.of_part(self.bucket.client, data)
             response = self.bucket.call(
                 "upload_part", self.name, UploadId=upload, PartNumber=number, Body=data, **checksum
             )
             # Some servers do not return the checksum.
             return named_part(number, {**checksum, **response})
 
-        algorithm = {"ChecksumAlgorithm": "CRC32"} if self.transfer.new_checksums else {}
+        algorithm = checksums.of_parts(self.bucket.client)
         self._in_parts(joined(chunks, self.transfer.part_lengths()), send, **algorithm)
 
     # -- Helpers --

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 
-from devilry_storage.exceptions import InvalidName, StoreDenied, StoreFailure
+from devilry_storage.exceptions import InvalidName, StoreDenied, StoreFailure, StoreUnavailable
 from devilry_storage.names import validate_storage_name
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3.store import NOT_IN_XML
@@ -105,13 +105,120 @@ def test_failed_single_deletion_is_reported_by_name(
     assert isinstance(failures[NONCHARACTERS[0]], StoreDenied)
 
 
-def test_malformed_batch_is_deleted_one_by_one(store: S3DeliveryStore, proxy: HttpProxy) -> None:
-    """A server may reject names that other servers accept."""
+# -- Servers without DeleteObjects --
+
+BATCH, SINGLE = "DeleteObjects", "DeleteObject"
+
+#: Responses of servers that do not support DeleteObjects, or not as botocore sends it.
+REFUSALS = [
+    (400, "MissingContentMD5"),
+    (400, "InvalidArgument"),
+    (400, "InvalidRequest"),
+    (400, ""),
+    (404, "NotFound"),
+    (405, "MethodNotAllowed"),
+    (411, "MissingContentLength"),
+    (415, "UnsupportedMediaType"),
+    (501, "NotImplemented"),
+]
+
+
+@pytest.fixture
+def fresh(options: dict[str, Any], proxy: HttpProxy) -> S3DeliveryStore:
+    """A store in a bucket of its own, of which the process knows nothing."""
+    store = S3DeliveryStore(**{**options, "bucket_name": s3servers.get("seaweedfs").bucket()})
+    store.save("warm.txt", ContentFile(b"x"))
+    proxy.forget()
+    return store
+
+
+def _delete(store: S3DeliveryStore, proxy: HttpProxy) -> tuple[list[str], dict[str, Exception]]:
+    """Delete two files; return the operations and the failures."""
     _save(store, proxy, "a.txt", "b.txt")
-    proxy.fault("DeleteObjects", Answer(400, "MalformedXML"))
-    assert store.delete_many(["a.txt", "b.txt"]) == {}
-    assert proxy.operations() == ["DeleteObjects", "DeleteObject", "DeleteObject"]
-    assert [entry.name for entry in store.scan()] == ["warm.txt"]
+    failures = store.delete_many(["a.txt", "missing.txt", "b.txt"])
+    return proxy.operations(), failures
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS)
+def test_server_without_batches_deletes_one_by_one(
+    fresh: S3DeliveryStore, options: dict[str, Any], proxy: HttpProxy, status: int, code: str
+) -> None:
+    """The process remembers it for all stores of the bucket, and not for other buckets."""
+    _save(fresh, proxy, "a.txt", "b.txt")
+    proxy.fault(BATCH, Answer(status, code))
+    assert fresh.delete_many(["a.txt", "missing.txt", "b.txt"]) == {}
+    assert proxy.operations() == [BATCH, SINGLE, SINGLE, SINGLE]
+    for store in (fresh, S3DeliveryStore(**fresh._given)):
+        assert _delete(store, proxy) == ([SINGLE] * 3, {})
+    assert [entry.name for entry in fresh.scan()] == ["warm.txt"]
+    other = S3DeliveryStore(**{**options, "bucket_name": s3servers.get("seaweedfs").bucket()})
+    other.save("warm.txt", ContentFile(b"x"))
+    assert _delete(other, proxy) == ([BATCH], {})
+
+
+def test_malformed_batch_is_deleted_one_by_one_but_the_next_is_not(
+    fresh: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """A server may reject one name that other servers accept."""
+    _save(fresh, proxy, "a.txt", "b.txt")
+    proxy.fault(BATCH, Answer(400, "MalformedXML"))
+    assert fresh.delete_many(["a.txt", "b.txt"]) == {}
+    assert proxy.operations() == [BATCH, SINGLE, SINGLE]
+    assert _delete(fresh, proxy) == ([BATCH], {})
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "AccessDenied"), (404, "NoSuchBucket"), (409, "OperationNotPermitted")],
+)
+def test_other_error_is_reported_and_forgotten(
+    fresh: S3DeliveryStore, proxy: HttpProxy, status: int, code: str
+) -> None:
+    """Single requests would fail, too. The next batch is tried."""
+    _save(fresh, proxy, "a.txt", "b.txt")
+    proxy.fault(BATCH, Answer(status, code))
+    assert list(fresh.delete_many(["a.txt", "b.txt"])) == ["a.txt", "b.txt"]
+    assert proxy.operations() == [BATCH]
+    proxy.forget()
+    assert fresh.delete_many(["a.txt", "b.txt"]) == {}
+    assert proxy.operations() == [BATCH]
+
+
+def test_temporary_error_is_retried_as_a_batch(fresh: S3DeliveryStore, proxy: HttpProxy) -> None:
+    _save(fresh, proxy, "a.txt", "b.txt")
+    proxy.fault(BATCH, Answer(503, "SlowDown"))
+    assert fresh.delete_many(["a.txt", "b.txt"]) == {}
+    assert proxy.operations() == [BATCH, BATCH]
+
+
+def test_refusal_is_forgotten_if_nothing_can_be_deleted(
+    fresh: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """It says nothing about batches then."""
+    _save(fresh, proxy, "a.txt")
+    proxy.fault(BATCH, Answer(400, "InvalidRequest"))
+    proxy.fault(SINGLE, Answer(400, "InvalidRequest"))
+    assert list(fresh.delete_many(["a.txt"])) == ["a.txt"]
+    proxy.forget()
+    assert fresh.delete_many(["a.txt"]) == {}
+    assert proxy.operations() == [BATCH]
+
+
+def test_single_deletions_end_when_the_server_is_unavailable(
+    fresh: S3DeliveryStore, proxy: HttpProxy
+) -> None:
+    """Otherwise a purge of a thousand files would wait a thousand times."""
+    _save(fresh, proxy, "a.txt", "b.txt", "c.txt")
+    patient = S3DeliveryStore(**{**fresh._given, "attempts": 1})
+    proxy.fault(BATCH, Answer(501, "NotImplemented"))
+    proxy.fault(SINGLE, Answer(204, ""))
+    proxy.fault(SINGLE, Answer(503, "SlowDown"))
+    failures = patient.delete_many(["a.txt", "b.txt", "c.txt"])
+    assert {name: type(failure) for name, failure in failures.items()} == {
+        "b.txt": StoreUnavailable,
+        "c.txt": StoreUnavailable,
+    }
+    assert proxy.operations() == [BATCH, SINGLE, SINGLE]
 
 
 @pytest.mark.parametrize("carried_out", [True, False])

@@ -273,7 +273,7 @@ def test_option_overrides_unsafe_setting() -> None:
 
 def test_invalid_location_is_rejected(subtests: pytest.Subtests) -> None:
     """The constructor raises, so that a site notices it before the first file."""
-    locations = ["a//b", ".", "a/../b", "..", "a\\b", "a\nb", None, b"a", Path("a")]
+    locations = ["a//b", ".", "a/../b", "..", "a\\b", "a\nb", None, b"a", Path("a"), "\xe4" * 451]
     for location in locations:
         with subtests.test(location=location):
             error = error_of(location=location)

@@ -149,13 +149,14 @@ def test_parameters_take_precedence(store: S3DeliveryStore, name: str) -> None:
 
 
 def test_file_of_a_delivery_has_a_url(store: S3DeliveryStore) -> None:
-    """The type of a key comes from the filename when the file is stored."""
+    """A key is stored with a safe type, and as an attachment."""
     filemeta = Named(store, 1005, 17)
     with store.write_open(filemeta) as writer:
         writer.write(DATA)
     body, headers = fetched(store.url(filemeta.content))
     assert body == DATA
-    assert headers["Content-Type"] == "application/gzip"
+    assert headers["Content-Type"] == "application/octet-stream"
+    assert headers["Content-Disposition"] == "attachment"
     assert headers["Content-Encoding"] is None
 
 
@@ -258,6 +259,25 @@ def test_first_url_of_a_process_sends_no_request(proxy: HttpProxy) -> None:
     url = store.url("missing.txt", None, 60, "GET", filename="essay.txt", content_type="text/html")
     assert (proxy.connections, proxy.requests) == (0, [])
     assert status(url) == 404
+
+
+def test_url_for_the_public_endpoint_is_valid_there() -> None:
+    """The signature covers the host. The store itself sends no request to the public endpoint."""
+    address = s3servers.need("seaweedfs").endpoint_url
+    with HttpProxy(address) as inside, HttpProxy(address) as outside:
+        store = new_store(
+            "seaweedfs", endpoint_url=inside.endpoint_url, public_endpoint_url=outside.endpoint_url
+        )
+        name = store.save("a.txt", ContentFile(DATA))
+        url = store.signed_url(name, expires_in=60, filename="b.txt", content_type="text/plain")
+        assert outside.requests == []
+        body, headers = fetched(url)
+        assert body == DATA
+        assert headers["Content-Disposition"] == 'attachment; filename="b.txt"'
+        assert status(store.url(name, http_method="HEAD"), "HEAD") == 200
+        assert outside.operations() == ["GetObject", "HeadObject"]
+        wrong = url.replace(outside.endpoint_url, inside.endpoint_url)
+        assert status(wrong) == 403
 
 
 def test_invalid_name_has_no_url(store: S3DeliveryStore) -> None:
