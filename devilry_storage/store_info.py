@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from django.utils import timezone
@@ -67,12 +67,13 @@ def recognised(model: FileModel, using: str) -> Iterator[Finding]:
     yield Finding("this site may remove files", not known.problem, known.problem)
 
 
-def probed(store: DeliveryStoreMixin) -> Iterator[Finding]:
+def probed(store: DeliveryStoreMixin, endpoints: Iterable[str] = ()) -> Iterator[Finding]:
     """Test what the store relies on, and look for unfinished uploads.
 
-    Sends requests and writes a marker. Errors of the store propagate.
+    Sends requests and writes objects of the store's own, also through the URLs in ``endpoints``.
+    Errors of the store propagate.
     """
-    yield from store.probe()
+    yield from store.examine(endpoints)
     stale = list(store.remove_stale_uploads(timezone.now() - conf.grace, dry_run=True))
     names = f"{', '.join(stale[:10])}{f' and {len(stale) - 10} more' if stale[10:] else ''}"
     remedy = f"run purge_deliveries, which removes {names}" if stale else ""

@@ -60,8 +60,8 @@ If it is True, or None (the default), they are run.
 
 ``FsDeliveryStore`` and ``FsHierDeliveryStore`` pass every case. ``MemoryDeliveryStore`` declares
 ``durable`` and ``bounded_memory`` False, and passes the cases that need no disk.
-``S3DeliveryStore`` passes the cases that need no disk: on SeaweedFS with every flag True, on
-moto's server with the option ``server_side_copy=False``.
+``S3DeliveryStore`` passes the cases that need no disk: on SeaweedFS, Ceph and
+moto's server, with every flag True.
 
 The last three columns of the tables show the same cases on other storages with
 ``DeliveryStoreMixin`` and no declared flags: Django's ``FileSystemStorage`` and

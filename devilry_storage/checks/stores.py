@@ -278,7 +278,7 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
         if finding.remedy:
             yield Error(
                 f"Probe failed: {finding.sentence} ({store.location_text()}).",
-                hint=f"Use another server, or {finding.remedy}.",
+                hint=f"{finding.remedy[:1].upper()}{finding.remedy[1:]}.",
                 obj=model,
                 id="devilry_storage.E009",
             )

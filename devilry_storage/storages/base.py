@@ -74,6 +74,14 @@ class DeliveryStoreMixin(StorageContract):
 
     # -- Overridable --
 
+    @property
+    def transfer_memory(self) -> int:
+        """How many bytes of a large file one operation keeps in memory, if they are several MB.
+
+        The conformance suite allows as many.
+        """
+        return 0
+
     def _sink(self, filename: str = "") -> Sink:
         """Return a sink, which keeps the bytes of a writer until they are published.
 
@@ -142,6 +150,13 @@ class DeliveryStoreMixin(StorageContract):
     def probe(self) -> Iterator[Finding]:
         """Test what the store's guarantees depend on; this may send requests and write."""
         yield from ()
+
+    def examine(self, endpoints: Iterable[str] = ()) -> Iterator[Finding]:
+        """Test thoroughly what ``probe()`` tests, also through other URLs of the server.
+
+        ``deliverystore_info --probe`` calls this, and the deploy checks call ``probe()``.
+        """
+        yield from self.probe()
 
     def public_url(self, name: str) -> str:
         """Return a URL at which everybody can read the file, ``""`` if there is none."""

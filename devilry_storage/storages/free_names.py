@@ -36,6 +36,28 @@ class _Namer(Storage):
         return found
 
 
+class Candidate(str):
+    """A name to try for a new file, made of ``root`` and at most ``max_length`` characters."""
+
+    root: str
+    max_length: int | None
+
+    def __new__(cls, name: str, root: str = "", max_length: int | None = None) -> Candidate:
+        candidate = super().__new__(cls, name)
+        candidate.root, candidate.max_length = root or name, max_length
+        return candidate
+
+
+def unshared(name: str) -> str:
+    """Return a random alternative of the name, at which no other writer can aim.
+
+    It is made as Django does, even if the store overrides ``get_alternative_name()``, which may
+    return the same name for two writers. Raises SuspiciousFileOperation as `alternative_names`.
+    """
+    of = name if isinstance(name, Candidate) else Candidate(name)
+    return next(alternative_names(of.root, of.max_length, Storage().get_alternative_name))
+
+
 def alternative_names(
     name: str, max_length: int | None, alternative: Callable[[str, str], str]
 ) -> Iterator[str]:

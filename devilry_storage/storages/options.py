@@ -48,7 +48,6 @@ _ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "durable": _SWITCH,
     "identity": _SWITCH,
     "server_side_copy": _SWITCH,
-    "allow_races": _SWITCH,
 }
 
 

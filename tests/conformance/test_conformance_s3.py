@@ -12,12 +12,13 @@ from django.test import SimpleTestCase
 
 from devilry_storage.storages import DeliveryStoreMixin, S3DeliveryStore
 from devilry_storage.testing import TestDeliveryStoreMixin
+from devilry_storage.testing.conformance.bounded_memory import BoundedMemoryCases
 
 from ..harness import s3servers
 
 pytestmark = pytest.mark.servers
 
-# The suite allows half of its large file in memory: upload the smallest parts, one at a time.
+# The fastest: the size of the suite's large files depends on the parts.
 SMALL_PARTS = TransferConfig(multipart_chunksize=5 << 20, max_concurrency=1)
 
 
@@ -29,8 +30,8 @@ class S3Cases(TestDeliveryStoreMixin, SimpleTestCase):
 
     def make_store(self) -> DeliveryStoreMixin:
         server = s3servers.need(self.server)
-        options = {**server.options(self.bucket(server)), **self.options}
-        return S3DeliveryStore(transfer_config=SMALL_PARTS, **options)
+        parts = {"transfer_config": SMALL_PARTS}
+        return S3DeliveryStore(**server.options(self.bucket(server)), **{**parts, **self.options})
 
     def bucket(self, server: s3servers.Server) -> str:
         return server.bucket()
@@ -49,7 +50,16 @@ class TestS3DeliveryStoreOnSeaweedFS(S3Cases):
 class TestS3DeliveryStoreOnMoto(S3Cases):
     __test__ = True
     server = "moto"
-    options = {"server_side_copy": False}
+
+
+class TestMemoryWithDefaultOptions(BoundedMemoryCases, SimpleTestCase):
+    """The bound follows the parts: of 8 MiB, three at a time."""
+
+    __test__ = True
+
+    def make_store(self) -> DeliveryStoreMixin:
+        server = s3servers.need("moto")
+        return S3DeliveryStore(**server.options(server.bucket()))
 
 
 @functools.cache

@@ -38,6 +38,7 @@ S3_MEDIA_TYPES = "tests/storages/s3/test_s3_media_types.py::"
 S3_MOCK = "tests/storages/s3/test_s3_mock.py::"
 S3_NAMES = "tests/storages/s3/test_s3_impossible_names.py::"
 S3_OPTIONS = "tests/storages/s3/test_s3_options.py::"
+S3_PROBE = "tests/storages/s3/test_s3_probe.py::"
 S3_PARTS = "tests/storages/s3/test_s3_parts.py::"
 S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
 S3_REQUESTS = "tests/storages/s3/test_s3_requests.py::"
@@ -786,12 +787,37 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "first_free(self._candidates(key, fresh=True), copy)",
-        "first_free(self._candidates(key, fresh=False), copy)",
-        (
-            f"{S3_SEAWEEDFS}test_duplicate",
-            f"{S3_REQUESTS}test_duplicate_is_one_request_without_transfer",
-        ),
+        "            found = self._unshared(candidate)\n",
+        "            found = str(candidate)\n",
+        (f"{S3_CONDITIONS}test_large_files_and_copies_share_no_name",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "            name = self._unshared(name)\n",
+        "            name = str(name)\n",
+        (f"{S3_CONDITIONS}test_large_files_and_copies_share_no_name",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/store.py",
+        "        name = unshared(name)\n        if self.exists(name):\n",
+        "        name = unshared(name)\n        if False:\n",
+        (f"{S3_CONDITIONS}test_alternative_name_that_is_used_is_not_overwritten",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/free_names.py",
+        "alternative_names(of.root, of.max_length, Storage().get_alternative_name)",
+        "alternative_names(str(name), of.max_length, Storage().get_alternative_name)",
+        (f"{S3_CONDITIONS}test_large_files_and_copies_share_no_name",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/free_names.py",
+        "alternative_names(of.root, of.max_length, Storage().get_alternative_name)",
+        "alternative_names(of.root, None, Storage().get_alternative_name)",
+        (f"{S3_CONDITIONS}test_large_files_and_copies_share_no_name",),
         needs=("servers",),
     ),
     Guard(
@@ -799,13 +825,6 @@ GUARDS: list[Guard] = [
         "            return super().duplicate(name, key, filename=filename)\n",
         "            pass\n",
         (f"{S3_REQUESTS}test_duplicate_without_checksum_is_read_and_written",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/store.py",
-        "first_free(self._candidates(key, fresh=True), copy)",
-        "copy(next(self._candidates(key, fresh=True)))",
-        (f"{S3_REQUESTS}test_duplicate_under_a_used_name_takes_another",),
         needs=("servers",),
     ),
     Guard(
@@ -1268,87 +1287,46 @@ GUARDS: list[Guard] = [
     # -- storages/s3/writing.py --
     Guard(
         "storages/s3/writing.py",
-        ('        if self.create:\n            parameters["IfNoneMatch"] = "*"'),
-        (
-            '        if self.create and operation != "put_object":\n'
-            '            parameters["IfNoneMatch"] = "*"'
-        ),
+        '            condition = {"IfNoneMatch": "*"}\n',
+        "",
         (f"{S3_ERRORS}test_used_name_raises_file_exists",),
         needs=("servers",),
     ),
     Guard(
         "storages/s3/writing.py",
-        ('        if self.create:\n            parameters["IfNoneMatch"] = "*"'),
-        (
-            '        if self.create and operation != "complete_multipart_upload":\n'
-            '            parameters["IfNoneMatch"] = "*"'
-        ),
-        (f"{S3_REPEATS}test_upload_to_the_name_of_a_rival_takes_an_alternative",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/writing.py",
-        ('        if self.create:\n            parameters["IfNoneMatch"] = "*"'),
-        (
-            '        if self.create and operation != "copy_object":\n'
-            '            parameters["IfNoneMatch"] = "*"'
-        ),
-        (f"{S3_REQUESTS}test_copy_is_one_request_without_transfer",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/writing.py",
-        "isinstance(exception, ConditionFailed) and not exception.conflict",
-        "isinstance(exception, ConditionFailed)",
-        (f"{S3_REPEATS}test_conflict_without_a_rival_restarts_the_upload",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/writing.py",
-        "if not exception.conflict or attempt >= self.bucket.attempts:",
-        "if True:",
-        (f"{S3_REPEATS}test_conflict_without_a_rival_restarts_the_upload",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/writing.py",
-        "or attempt >= self.bucket.attempts:",
-        "or False:",
-        (f"{S3_REPEATS}test_repeated_conflicts_end_with_the_attempts",),
+        "            require(self.bucket)\n",
+        "",
+        (f"{S3_CONDITIONS}test_no_small_file_if_server_ignores_conditions",),
         needs=("servers",),
     ),
     Guard(
         "storages/s3/writing.py",
         "get(TOKEN) == self.token)",
         "get(TOKEN))",
-        (f"{S3_REPEATS}test_upload_to_the_name_of_a_rival_takes_an_alternative",),
+        (f"{S3_REQUESTS}test_alternative_name_costs_two_more_requests",),
         needs=("servers",),
     ),
     Guard(
         "storages/s3/writing.py",
-        "            if self._is_ours():\n                return\n",
+        "if not repeated or not self._is_ours():",
+        "if True:",
+        (
+            f"{S3_REPEATS}test_upload_with_lost_response_keeps_its_name",
+            f"{S3_REPEATS}test_save_repeated_by_a_balancer_keeps_its_name",
+        ),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/writing.py",
+        ' or exception.code == "NoSuchUpload"',
         "",
         (f"{S3_REPEATS}test_upload_with_lost_response_keeps_its_name",),
         needs=("servers",),
     ),
     Guard(
         "storages/s3/writing.py",
-        "            if self._is_ours():\n                return\n",
-        "",
-        (f"{S3_REPEATS}test_save_repeated_by_a_balancer_keeps_its_name",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/writing.py",
-        'if not taken and exception.code != "NoSuchUpload":',
-        "if not taken:",
-        (f"{S3_REPEATS}test_upload_with_lost_response_keeps_its_name",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/writing.py",
-        'is taken.") from exception\n            raise\n',
-        'is taken.") from exception\n',
+        "if not repeated or not self._is_ours():",
+        "if not repeated:",
         (f"{S3_REPEATS}test_aborted_upload_is_not_reported_as_success",),
         needs=("servers",),
     ),
@@ -1410,9 +1388,9 @@ GUARDS: list[Guard] = [
     # -- storages/s3/conditions.py --
     Guard(
         "storages/s3/conditions.py",
-        "    if not _is_honoured(_TRIALS[operation], bucket):",
+        "    if not is_honoured(bucket):",
         "    if False:",
-        (f"{S3_CONDITIONS}test_no_write_if_server_ignores_conditions",),
+        (f"{S3_CONDITIONS}test_no_small_file_if_server_ignores_conditions",),
         needs=("servers",),
     ),
     Guard(
@@ -1423,11 +1401,19 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     # -- storages/s3/errors.py --
+    # -- storages/s3/probing.py --
     Guard(
-        "storages/s3/errors.py",
-        'return operation != "complete_multipart_upload"',
-        "return True",
-        (f"{S3_REPEATS}test_conflict_without_a_rival_restarts_the_upload",),
+        "storages/s3/probing.py",
+        '            self._bucket.call("delete_object", name)\n\n\ndef',
+        "            pass\n\n\ndef",
+        (f"{S3_PROBE}test_probe_touches_only_its_own_objects",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/probing.py",
+        "                abandon(bucket, name, upload)\n",
+        "                pass\n",
+        (f"{S3_PROBE}test_probe_touches_only_its_own_objects",),
         needs=("servers",),
     ),
     Guard(
@@ -1717,7 +1703,7 @@ GUARDS: list[Guard] = [
     # -- storages/s3/store.py --
     Guard(
         "storages/s3/store.py",
-        "ours = bool(prefix) or name == MARKER or self.is_key(name)",
+        'ours = bool(prefix) or name.startswith(f"{RESERVED}/") or self.is_key(name)',
         "ours = True",
         (f"{S3_UPLOADS}test_foreign_uploads_are_kept_without_a_location",),
         needs=("servers",),

@@ -60,12 +60,7 @@ def options(directory: Path, location: str) -> dict[str, Any]:
         return {}
     if KIND == "disk":
         return {"location": str(directory / location)}
-    return {
-        **s3servers.get(KIND).options(bucket()),
-        "location": location,
-        # moto ignores the condition of CopyObject.
-        "server_side_copy": KIND != "moto",
-    }
+    return {**s3servers.get(KIND).options(bucket()), "location": location}
 
 
 def entry(directory: Path, location: str) -> dict[str, Any]:

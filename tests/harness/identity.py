@@ -36,11 +36,7 @@ def entry_of(kind: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
         location = {"location": str(tmp_path / uuid.uuid4().hex), "durable": False}
         return {"BACKEND": HIER, "OPTIONS": {**location, **more}}
     server = s3servers.need(kind)
-    options = {
-        **server.options(server.bucket()),
-        "server_side_copy": kind != "moto",
-        "deadline": 1,
-    }
+    options = {**server.options(server.bucket()), "deadline": 1}
     return {"BACKEND": S3, "OPTIONS": {**options, **more}}
 
 

@@ -54,6 +54,14 @@ PROOFS = {
     "s3-race-8-small": Proof("8 writers of one name, small objects", 40, 20),
     "s3-race-2-parts": Proof("2 writers of one name, multipart uploads", 40, 20),
     "s3-race-8-parts": Proof("8 writers of one name, multipart uploads", 40, 20),
+    "s3-race-2-copies": Proof("2 copies to one key", 40, 20),
+    "s3-ceph-race-small": Proof(
+        "2 writers of one name on Ceph, small objects", 40, 20, only_full=True
+    ),
+    "s3-ceph-race-parts": Proof(
+        "2 writers of one name on Ceph, multipart uploads", 40, 20, only_full=True
+    ),
+    "s3-ceph-race-copies": Proof("2 copies to one key on Ceph", 40, 20, only_full=True),
     "s3-sigkill": Proof("SIGKILL during a multipart upload", 100, 30),
     "s3-memory-512mib": Proof("512 MiB to and from S3 in little memory", 5, 5),
     "s3-memory-1gib": Proof("1 GiB to and from S3 in little memory", 5, 5),

@@ -48,7 +48,7 @@ def use_stores(
         if kind == "memory":
             return {"BACKEND": f"{PACKAGE}MemoryDeliveryStore"}
         server = s3servers.need(kind)
-        options = {**server.options(server.bucket()), "server_side_copy": False}
+        options = server.options(server.bucket())
         return {"BACKEND": f"{PACKAGE}S3DeliveryStore", "OPTIONS": options}
 
     settings.STORAGES = {**settings.STORAGES, "files": entry("files"), "others": entry("others")}

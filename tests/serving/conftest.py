@@ -43,7 +43,7 @@ def make_store(kind: str, folder: Path) -> DeliveryStoreMixin:
     if kind == "memory":
         return MemoryDeliveryStore()
     server = s3servers.need(kind)
-    return S3DeliveryStore(**server.options(server.bucket()), server_side_copy=False)
+    return S3DeliveryStore(**server.options(server.bucket()))
 
 
 @pytest.fixture(params=["disk", "memory", pytest.param("moto", marks=pytest.mark.servers)])

@@ -16,8 +16,6 @@ from storages.backends.s3 import S3Storage
 from devilry_storage.storages import DeliveryStoreMixin, S3DeliveryStore
 from tests.harness import s3servers
 
-from .processes import FORK
-
 SERVER = "seaweedfs"
 
 Make = Callable[[str], Storage]
@@ -29,9 +27,9 @@ THRESHOLD = 100_000
 """Files with more bytes are sent as a multipart upload, possibly with a single part."""
 
 
-def options(bucket: str) -> dict[str, Any]:
+def options(bucket: str, server: str = SERVER) -> dict[str, Any]:
     """Return the options of a store for a bucket."""
-    return s3servers.get(SERVER).options(bucket)
+    return s3servers.get(server).options(bucket)
 
 
 def small_parts() -> TransferConfig:
@@ -50,37 +48,27 @@ def in_parts(bucket: str) -> Storage:
     return S3DeliveryStore(transfer_config=small_parts(), **options(bucket))
 
 
-_completing = FORK.Lock()
+def in_parts_on_ceph(bucket: str) -> Storage:
+    """Return such a store on Ceph, which ignores conditions of uploads in parts and of copies."""
+    return S3DeliveryStore(transfer_config=small_parts(), **options(bucket, "ceph"))
 
 
-def in_parts_completed_in_turn(bucket: str) -> Storage:
-    """Return a store with small parts that completes one multipart upload at a time.
+class SharesNames(S3DeliveryStore):
+    """A store that checks whether a name is free and then writes, without conditions."""
 
-    SeaweedFS (4.48) checks whether the name is free and then completes the upload, without a lock.
-    On S3 a completion is atomic. The lock makes it atomic here, among the processes forked from
-    this one.
-    """
-    store = S3DeliveryStore(transfer_config=small_parts(), **options(bucket))
-    events, operation = store.remote.client.meta.events, "s3.CompleteMultipartUpload"
-    name = "tests-in-turn"
-    events.register(f"before-call.{operation}", lambda **kwargs: _acquire(), f"{name}-before")
-    for outcome in ("after-call", "after-call-error"):
-        events.register(f"{outcome}.{operation}", lambda **kwargs: _release(), f"{name}-{outcome}")
-    return store
+    def _publish(self, name: str, content: File[Any], sha256: str, *, create: bool) -> str:
+        return super()._publish(
+            self._unshared(name) if create else name, content, sha256, create=False
+        )
 
-
-def _acquire() -> None:
-    # The return value of a before-call handler would be used as the response.
-    _completing.acquire()
-
-
-def _release() -> None:
-    _completing.release()
+    def _unshared(self, name: str) -> str:
+        if self.exists(name):
+            raise FileExistsError(name)
+        return str(name)
 
 
 def check_then_act(bucket: str) -> Storage:
-    """Return a store that checks whether a name is free and then writes, without conditions."""
-    return S3DeliveryStore(transfer_config=small_parts(), allow_races=True, **options(bucket))
+    return SharesNames(transfer_config=small_parts(), **options(bucket))
 
 
 def django_storages(bucket: str) -> Storage:

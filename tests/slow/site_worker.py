@@ -15,7 +15,7 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -490,14 +490,25 @@ def watch_names(journal: Journal) -> None:
     store: Any = store_for(FileMeta)
     candidates = store._candidates
 
-    def watched(*args: Any, **kwargs: Any) -> Iterator[str]:
-        for name in candidates(*args, **kwargs):
-            journal.name(name)
+    def record(found: Iterable[str]) -> Iterator[str]:
+        for name in found:
+            journal.name(str(name))
             for names in _collecting:
-                names.append(name)
+                names.append(str(name))
             yield name
 
+    def watched(*args: Any, **kwargs: Any) -> Iterator[str]:
+        yield from record(candidates(*args, **kwargs))
+
     store._candidates = watched
+    if hasattr(store, "_unshared"):
+        unshared = store._unshared
+
+        def watched_unshared(name: str) -> str:
+            (found,) = record([unshared(name)])
+            return found
+
+        store._unshared = watched_unshared
 
 
 # -- The process --

@@ -21,16 +21,16 @@ pytestmark = pytest.mark.slow
 def flip_downloads(wire: Wire, store: Any, size: int, rounds: int, *, verified: bool) -> int:
     """Flip a bit of each download; return how many flips were detected."""
     data = os.urandom(size)
-    wire.saves(store, "a.bin", data)
+    name = wire.saves(store, "a.bin", data)
     found = 0
     for position in random.sample(range(size), rounds):
         wire.proxy.fault("GetObject", FlipBit(position, random.randrange(8)))
         try:
             if verified:
-                received = b"".join(store.stream("a.bin", sha256=sha256(data)))
+                received = b"".join(store.stream(name, sha256=sha256(data)))
             else:
                 # The response to a range request has no checksum for boto3 to verify.
-                received = b"".join(store.stream("a.bin", 0, size))
+                received = b"".join(store.stream(name, 0, size))
         except ChecksumMismatch:
             found += 1
         else:

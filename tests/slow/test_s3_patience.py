@@ -78,7 +78,8 @@ class Acts:
         def save() -> str:
             saved_as: str = self.store.save(name, ContentFile(data))
             self.wire.expect(saved_as, data)
-            return saved_as
+            # A file that is sent in parts gets an alternative name.
+            return saved_as.partition("_")[0]
 
         return Act(operation, save, name)
 
@@ -86,10 +87,10 @@ class Acts:
         with self.store.open(self.there) as file:
             return bytes(file.read())
 
-    def _copy(self) -> str | None:
+    def _copy(self) -> str:
         self.store.copy(self.source, self.target)
         self.wire.expect(self.target.content or "", self.data)
-        return self.target.content
+        return (self.target.content or "").partition("_")[0]
 
     def _delete_many(self) -> Any:
         failures = self.store.delete_many([self.there])
@@ -266,7 +267,8 @@ def default_silence(wire: Wire) -> Silence:
     wire.proxy.forget()
     # The abort got no reply either; a purge removes the unfinished upload.
     later = datetime.now(timezone.utc) + timedelta(minutes=1)
-    assert list(store.remove_stale_uploads(later)) == [large_name]
+    (left,) = store.remove_stale_uploads(later)
+    assert store.layout.parse(left) == store.layout.parse(large_name)
     return Silence(len(acts), longest)
 
 

@@ -22,18 +22,17 @@ KINDS = [
     "disk",
     pytest.param("moto", marks=pytest.mark.servers),
     pytest.param("seaweedfs", marks=pytest.mark.servers),
-    pytest.param("racing", marks=pytest.mark.servers),
 ]
 
 
 @pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Return an empty store. The server "racing" ignores conditional writes."""
+    """Return an empty store."""
     if request.param == "disk":
         return store_at(tmp_path / "store")
-    server = s3servers.need("seaweedfs" if request.param == "racing" else request.param)
+    server = s3servers.need(request.param)
     options = {**server.options(server.bucket()), "location": "site"}
-    return S3DeliveryStore(**options, allow_races=request.param == "racing")
+    return S3DeliveryStore(**options)
 
 
 def own(store: Any) -> OwnObjects:
@@ -88,8 +87,6 @@ def test_own_objects_cannot_be_listed_or_named(store: Any) -> None:
 
 
 def test_only_one_of_many_creators_succeeds(store: Any) -> None:
-    if getattr(store, "allow_races", False):
-        pytest.skip("allow_races=True declares that this may fail.")
     barrier = Barrier(8)
 
     def create(number: int) -> bool:

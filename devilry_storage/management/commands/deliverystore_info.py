@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -30,14 +31,23 @@ class Command(BaseCommand):
             action="store_true",
             help=(
                 "Test whether each store's server does what the store relies on, and look for "
-                "unfinished uploads. Writes a marker that no listing shows."
+                "unfinished uploads. Writes files that no listing shows, and deletes them."
             ),
         )
+        parser.add_argument(
+            "--endpoint",
+            action="append",
+            default=[],
+            metavar="URL",
+            help="Another URL of the same server, which --probe also uses; may be repeated.",
+        )
 
-    def handle(self, *, probe: bool, **options: Any) -> None:
+    def handle(self, *, probe: bool, endpoint: Sequence[str] = (), **options: Any) -> None:
+        if endpoint and not probe:
+            raise CommandError("--endpoint is for a probe: add --probe.")
         problems = 0
         for configured in configured_stores() + ordinary_stores():
-            problems += self._show(configured, probe=probe)
+            problems += self._show(configured, endpoint, probe=probe)
             self.stdout.write("")
         for model, problem in unconfigured():
             problems += 1
@@ -46,22 +56,22 @@ class Command(BaseCommand):
             noun = "problem" if problems == 1 else "problems"
             raise CommandError(f"{problems} {noun} found (see above).")
 
-    def _show(self, configured: ConfiguredStore, *, probe: bool) -> int:
+    def _show(self, configured: ConfiguredStore, endpoints: Sequence[str], *, probe: bool) -> int:
         """Print the description of a store, and return the number of problems."""
         try:
             self.stdout.write("\n".join(_lines(describe(configured))))
-            return self._probe(configured) if probe else 0
+            return self._probe(configured, endpoints) if probe else 0
         except Exception as exception:  # noqa: BLE001  # a store of the site's own
             name = type(configured.store).__name__
             self.stdout.write(f"  The store cannot be checked ({name}): {exception}")
             return 1
 
-    def _probe(self, configured: ConfiguredStore) -> int:
+    def _probe(self, configured: ConfiguredStore, endpoints: Sequence[str]) -> int:
         """Print the findings about a store, and return the number of problems."""
         problems = 0
         # Only models of files keep marks of their stores.
         known = (recognised(model, router.db_for_write(model)) for model in configured.models[:1])
-        for sentence, holds, remedy in chain(probed(configured.store), *known):
+        for sentence, holds, remedy in chain(probed(configured.store, endpoints), *known):
             problems += bool(remedy)
             advice = f" ({remedy})" if remedy else ""
             self.stdout.write(f"  {'yes' if holds else 'no '}  {sentence}{advice}")

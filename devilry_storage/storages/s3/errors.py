@@ -39,13 +39,11 @@ FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OddRespo
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {
     *("RequestTimeout", "SlowDown", "OperationAborted", "InternalError"),
+    # Another client is writing the same name.
+    "ConditionalRequestConflict",
     # The body was damaged in transit.
     *("BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"),
 }
-
-# Another client is writing the same name. PutObject and CopyObject are sent again. A multipart
-# upload must be started again.
-_CONFLICT = "ConditionalRequestConflict"
 
 # OpenSSL's reasons for permanent failures: an invalid certificate, and a server that does not
 # support TLS, or only an old version.
@@ -131,12 +129,7 @@ _NAMED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 
 
 class ConditionFailed(StoreFailure):
-    """The condition of a request is not met: the name is used, or the object has changed.
-
-    ``conflict`` is True if another client is writing the name at the same time.
-    """
-
-    conflict = False
+    """The condition of a request is not met: the name is used, or the object has changed."""
 
 
 class BatchRejected(StoreFailure):
@@ -175,8 +168,6 @@ def is_transient(exception: Exception, operation: str) -> bool:
     """Return whether the same request may succeed if it is sent again."""
     if isinstance(exception, ClientError):
         code = error_code(exception)
-        if code == _CONFLICT:
-            return operation != "complete_multipart_upload"
         if code in _FINAL:
             return False
         return (
@@ -259,10 +250,8 @@ def _translate_response(
         missing = status == 404 and code not in {*_ABOUT_THE_BUCKET, "NoSuchUpload"}
         if missing or impossible:
             return DeliveryFileNotFound(name)
-    if status == 412 or code in {"PreconditionFailed", _CONFLICT}:
-        failed = ConditionFailed(f"{what}: {reason}.", code)
-        failed.conflict = code == _CONFLICT
-        return failed
+    if status == 412 or code == "PreconditionFailed":
+        return ConditionFailed(f"{what}: {reason}.", code)
     if status == 416:
         unsatisfied = RangeNotSatisfiable(f"{what}: {reason}.", code)
         headers = _metadata(exception).get("HTTPHeaders", {})

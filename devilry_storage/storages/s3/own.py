@@ -12,18 +12,11 @@ from .writing import Publication
 
 
 class BucketObjects:
-    """A store's own objects below its location, see `OwnObjects`.
+    """A store's own objects below its location, see `OwnObjects`."""
 
-    If ``conditional`` is False, ``create()`` checks whether the object exists before it writes,
-    for servers that ignore conditional writes.
-    """
-
-    def __init__(
-        self, bucket: Bucket, publication: Callable[..., Publication], *, conditional: bool
-    ) -> None:
+    def __init__(self, bucket: Bucket, publication: Callable[..., Publication]) -> None:
         self._bucket = bucket
         self._publication = publication
-        self._conditional = conditional
 
     @property
     def location(self) -> Hashable:
@@ -36,10 +29,8 @@ class BucketObjects:
             return None
 
     def create(self, path: str, data: bytes) -> bool:
-        if not self._conditional and self.read(path) is not None:
-            return False
         try:
-            self._put(path, data, create=self._conditional)
+            self._put(path, data, create=True)
         except FileExistsError:
             return False
         return True
@@ -62,4 +53,4 @@ class BucketObjects:
         return f"{RESERVED}/{path}"
 
     def _put(self, path: str, data: bytes, *, create: bool) -> None:
-        self._publication(self._name(path), "", "", create=create).put(data)
+        self._publication(self._name(path), "", "").put(data, create=create)

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from django.core.files import File
 from django.core.signals import setting_changed
+from django.template.defaultfilters import filesizeformat
 from django.views.decorators.debug import sensitive_variables
 
 from ..._compat import batched
@@ -20,15 +21,16 @@ from ...media_types import content_type, media_type, sent_type
 from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
-from ..free_names import first_free
+from ..free_names import Candidate, first_free, unshared
 from ..options import validate_options
-from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page, is_used
+from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
-from .conditions import MARKER, REMEDIES, findings
+from .conditions import is_honoured
 from .errors import BatchRejected, deletion_error
 from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
 from .own import BucketObjects
+from .probing import Probe
 from .reading import Ranges
 from .storage import BucketStorage
 from .uploads import abort
@@ -58,11 +60,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     ``interval`` (int, at least 2)
         as in :class:`~devilry_storage.storages.FsHierDeliveryStore`.
     ``server_side_copy`` (bool, default True)
-        copy within S3. If False, copy through this machine, for servers that ignore the condition
-        of CopyObject.
-    ``allow_races`` (bool, default False)
-        check whether a name is free before writing, for servers that ignore conditional writes.
-        If two writers use one name at the same time, one of them may lose its file.
+        copy within S3. If False, copy through this machine, for servers whose copies fail.
     ``attempts`` (int, default 5), ``deadline`` (seconds, default 20)
         the maximum number of attempts of a request, and the time after which no attempt begins.
     ``identity`` (bool, default True)
@@ -86,12 +84,11 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     secret_options = NOT_IN_MIGRATIONS
 
     @sensitive_variables()
-    def __init__(  # noqa: PLR0913  # options of a store
+    def __init__(
         self,
         *,
         interval: int | None = None,
         server_side_copy: bool = True,
-        allow_races: bool = False,
         attempts: int = 5,
         deadline: float = 20,
         identity: bool = True,
@@ -103,7 +100,6 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         own = {
             "interval": interval,
             "server_side_copy": server_side_copy,
-            "allow_races": allow_races,
             "attempts": attempts,
             "deadline": deadline,
             "identity": identity,
@@ -113,13 +109,10 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         self._given = {**options, **own, "public_endpoint_url": public_endpoint_url}
         self._interval = interval
         self.server_side_copy = server_side_copy
-        self.allow_races = allow_races
         self.attempts = attempts
         self.deadline = deadline
         self.public_endpoint_url = public_endpoint_url
         self.identity = identity
-        if allow_races:
-            self.atomic_create = self.atomic_copy = False
         super().__init__(**options)
         _stores.add(self)
 
@@ -161,7 +154,24 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     def with_fixed_location(self) -> S3DeliveryStore:
         return self._at(self.remote)
 
+    @property
+    def transfer_memory(self) -> int:
+        transfer = self.transfer
+        # One part is read while the others are sent.
+        return max(transfer.threshold, (transfer.concurrency + 1) * transfer.part_length)
+
     # -- Storing --
+
+    def _names(self, name: str, max_length: int | None) -> Iterator[str]:
+        for found in super()._names(name, max_length):
+            is_one = isinstance(found, Candidate)
+            yield found if is_one else Candidate(found, found, max_length)
+
+    def _candidates(
+        self, name: str, max_length: int | None = None, *, fresh: bool = False
+    ) -> Iterator[str]:
+        for found in super()._candidates(name, max_length, fresh=fresh):
+            yield Candidate(found, name, max_length)
 
     def _save(self, name: str, content: File[Any]) -> str:
         return self._create_first(self._candidates(name), content)
@@ -171,38 +181,47 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     def _create_hashed(self, name: str, content: File[Any], sha256: str) -> str:
         """Create a file whose SHA-256 (hexadecimal) is known, ``""`` if it is not."""
-        if self.allow_races and self.exists(name):
-            raise FileExistsError(f"{name!r} is taken.")
-        self._publish(name, content, sha256, create=not self.allow_races)
-        return name
+        return self._publish(name, content, sha256, create=True)
 
-    def _publish(self, name: str, content: File[Any], sha256: str, *, create: bool) -> None:
-        """Publish a file that can be read repeatedly; if ``create``, only under a free name."""
+    def _publish(self, name: str, content: File[Any], sha256: str, *, create: bool) -> str:
+        """Publish a file that can be read repeatedly, and return its name.
+
+        If ``create``, never under a used name, and a file that is sent in parts always under an
+        alternative name.
+        """
         filename = str(content.name or "")
-        publication = self._publication(name, filename, sha256, create=create)
         beginning = bytearray()
         for chunk in read_chunks(content):
             beginning += chunk
             if len(beginning) > self.transfer.threshold:
                 break
         else:
-            publication.put(beginning)
-            return
+            self._publication(name, filename, sha256).put(beginning, create=create)
+            return str(name)
         del beginning
-        # Avoid sending a large file under a used name. The server still checks the condition.
-        if create and self.exists(name):
-            raise FileExistsError(f"{name!r} is taken.")
-        publication.upload(lambda: read_chunks(content))
+        if create:
+            name = self._unshared(name)
+        self._publication(name, filename, sha256).upload(read_chunks(content))
+        return name
 
-    def _publication(
-        self, name: str, filename: str, sha256: str, *, create: bool = True
-    ) -> Publication:
+    def _unshared(self, name: str) -> str:
+        """Return a free alternative of the name, at which no other writer can aim.
+
+        Servers complete uploads and copy without regard to If-None-Match, or check it without a
+        lock. Under this name, even a late or repeated request meets only the store's own bytes.
+        """
+        name = unshared(name)
+        if self.exists(name):
+            raise FileExistsError(f"{name!r} is taken.")
+        return name
+
+    def _publication(self, name: str, filename: str, sha256: str) -> Publication:
         parameters = {"ContentType": media_type(name, filename), **self._parameters(name)}
         if self.is_key(name):
             # Students' files: a cache that drops the query of a signed URL sends these headers.
             safe = content_type(sent_type(filename))
             parameters |= {"ContentType": safe, "ContentDisposition": "attachment"}
-        return Publication(self.remote, name, parameters, self.transfer, create, sha256)
+        return Publication(self.remote, name, parameters, self.transfer, sha256)
 
     def _sink(self, filename: str = "") -> SpoolSink:
         memory = self.max_memory_size or self.transfer.threshold
@@ -220,39 +239,35 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return Writer(sink, name, publish, mode)
 
     def copy(self, source: FileMetaLike, target: FileMetaLike) -> None:
-        """Copy the source's bytes to the target within S3.
+        """Copy the source's bytes to the target within S3, under an alternative name.
 
         The target gets the size and the SHA-256 of the source's record. If the record has none,
         or with the option ``server_side_copy=False``, copy through this machine.
         """
         size, sha256 = getattr(source, "size", None), getattr(source, "sha256", "")
-        if not self.server_side_copy or self.allow_races or size is None or not sha256:
+        if not self.server_side_copy or size is None or not sha256:
             super().copy(source, target)
             return
         filename = getattr(target, "filename", "") or getattr(source, "filename", "")
         key = self._prepared_key(target)
         with self._found(source) as stored:
-
-            def create(name: str) -> str:
-                self._publication(name, filename, sha256).copy(stored, size)
-                target.record_stored(name, size, sha256)
-                return name
-
-            first_free(self._candidates(key, fresh=is_used(target, key)), create)
+            name = self.duplicate(stored, key, filename=filename, size=size, sha256=sha256)
+            target.record_stored(name, size, sha256)
 
     def duplicate(
         self, name: str, key: str, *, filename: str = "", size: int | None = None, sha256: str = ""
     ) -> str:
         """Copy the file, within S3 if its size and SHA-256 are given and the options allow it."""
-        if not self.server_side_copy or self.allow_races or size is None or not sha256:
+        if not self.server_side_copy or size is None or not sha256:
             return super().duplicate(name, key, filename=filename)
         source = validate_storage_name(name)
 
         def copy(candidate: str) -> str:
-            self._publication(candidate, filename, sha256).copy(source, size)
-            return candidate
+            found = self._unshared(candidate)
+            self._publication(found, filename, sha256).copy(source, size)
+            return found
 
-        return first_free(self._candidates(key, fresh=True), copy)
+        return first_free(self._candidates(key), copy)
 
     # -- Beyond Django's Storage API --
 
@@ -261,7 +276,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         if not self.identity:
             return None
         store = self.with_fixed_location()
-        return BucketObjects(store.remote, store._publication, conditional=not self.allow_races)
+        return BucketObjects(store.remote, store._publication)
 
     def _is_folder(self, name: str) -> bool:
         return False  # there are only objects
@@ -432,13 +447,30 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return {**shown, **ours}
 
     def probe(self) -> Iterator[Finding]:
-        for operation, honoured in findings(self.remote):
-            needed = not self.allow_races and (operation != "copy_object" or self.server_side_copy)
-            yield Finding(
-                f"the server honours If-None-Match in {operation}",
-                honoured,
-                "" if honoured or not needed else f"set the option {REMEDIES[operation]}",
-            )
+        honoured = is_honoured(self.remote)
+        yield Finding(
+            "the server honours If-None-Match in put_object",
+            honoured,
+            "" if honoured else "use another server: the store stores no small file on this one",
+        )
+
+    def examine(self, endpoints: Iterable[str] = ()) -> Iterator[Finding]:
+        """Probe the server by storing, reading, copying and deleting objects of the store's own.
+
+        Pairs of writers race for names, through the store's endpoint and through the URLs in
+        ``endpoints``. This sends several hundred requests.
+        """
+        store = self.with_fixed_location()
+        yield from store.probe()
+        args, options = self._constructor_args
+        others = [type(self)(*args, **{**options, "endpoint_url": url}) for url in endpoints]
+        buckets = [store.remote, *(other.remote for other in others)]
+        own = store._publication, store.transfer, store.server_side_copy
+        yield from Probe(buckets, *own).findings()
+        limit = filesizeformat(store.transfer.threshold)
+        yield Finding(
+            f"files above {limit} and copies get random names, so they need no condition", True
+        )
 
     def remove_stale_uploads(self, before: datetime, *, dry_run: bool = False) -> Iterator[str]:
         """Abort the multipart uploads that were started before a datetime; yield their names.
@@ -453,7 +485,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         for page in self.remote.pages("list_multipart_uploads", Prefix=prefix):
             for upload in page.get("Uploads", ()):
                 name = upload["Key"].removeprefix(prefix)
-                ours = bool(prefix) or name == MARKER or self.is_key(name)
+                ours = bool(prefix) or name.startswith(f"{RESERVED}/") or self.is_key(name)
                 # Compare timestamps, because without USE_TZ ``before`` has no time zone.
                 if not ours or upload["Initiated"].timestamp() >= before.timestamp():
                     continue

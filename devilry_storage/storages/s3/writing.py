@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from itertools import count
 from operator import itemgetter
 from secrets import token_hex
 from typing import Any
@@ -16,8 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from ...exceptions import StoreFailure
 from ..pools import Pool
 from . import checksums
-from .bucket import Bucket, pause
-from .conditions import named_part, require
+from .bucket import Bucket
+from .conditions import require
 from .errors import ConditionFailed
 from .uploads import abandon
 
@@ -69,8 +68,6 @@ class Publication:
     ``parameters``
         the parameters of the object. Its metadata also gets the token, and the SHA-256 if it is
         known.
-    ``create``
-        publish only if the name is free, which the server decides. If False, replace the object.
     ``sha256``
         the SHA-256 of the bytes in hexadecimal, or ``""``.
     ``token``
@@ -82,26 +79,36 @@ class Publication:
     name: str
     parameters: Mapping[str, Any] = field(repr=False)  # may contain an SSE-C key
     transfer: Transfer
-    create: bool = True
     sha256: str = ""
     token: str = field(default_factory=lambda: token_hex(16))
 
-    def put(self, data: Any) -> None:
-        """Publish the bytes in one request; raise FileExistsError if the name is used."""
-        self._require("put_object")
+    def put(self, data: Any, *, create: bool = True) -> None:
+        """Publish the bytes in one request.
+
+        If ``create``, raise FileExistsError if the name is used, which the server decides.
+        Otherwise replace the object.
+        """
+        condition = {}
+        if create:
+            require(self.bucket)
+            condition = {"IfNoneMatch": "*"}
         digest = bytes.fromhex(self.sha256) if self.sha256 else hashlib.sha256(data).digest()
         own = self._own("put_object", digest.hex())
         checksum = checksums.of_object(self.bucket.client, data, digest)
-        self._publish("put_object", Body=data, **checksum, **own)
+        try:
+            self._publish("put_object", Body=data, **checksum, **own, **condition)
+        except ConditionFailed as exception:
+            if not create:
+                raise
+            raise FileExistsError(f"{self.name!r} is taken.") from exception
 
     def copy(self, source: str, size: int) -> None:
-        """Publish a copy of another object of ``size`` bytes, within S3.
+        """Publish a copy of another object of ``size`` bytes, within S3; replace the object.
 
-        Raise FileExistsError if the name is used, or FileNotFoundError.
+        Raise FileNotFoundError if the source is missing.
         """
         from_ = self.bucket.copy_source(source)
         if size <= LARGEST_COPY:
-            self._require("copy_object")
             own = self._own("copy_object", self.sha256)
             self._publish("copy_object", MetadataDirective="REPLACE", **from_, **own)
             return
@@ -122,13 +129,12 @@ class Publication:
             for start in range(0, size, COPIED_PART):
                 yield start, min(start + COPIED_PART, size) - 1
 
-        self._in_parts(ranges, send)
+        self._in_parts(ranges(), send)
 
-    def upload(self, chunks: Callable[[], Iterable[bytes]]) -> None:
-        """Publish the bytes in parts; only the parts that are being sent are in memory.
+    def upload(self, chunks: Iterable[bytes]) -> None:
+        """Publish the bytes in parts; replace the object.
 
-        ``chunks`` is called for each attempt. Raise FileExistsError if the name is used. A failed
-        upload is aborted.
+        Only the parts that are being sent are in memory. A failed upload is aborted.
         """
 
         def send(upload: str, number: int, data: bytearray) -> Part:
@@ -140,13 +146,9 @@ class Publication:
             return named_part(number, {**checksum, **response})
 
         algorithm = checksums.of_parts(self.bucket.client)
-        self._in_parts(lambda: joined(chunks(), self.transfer.part_lengths()), send, **algorithm)
+        self._in_parts(joined(chunks, self.transfer.part_lengths()), send, **algorithm)
 
     # -- Helpers --
-
-    def _require(self, operation: str) -> None:
-        if self.create:
-            require(self.bucket, operation)
 
     def _own(self, operation: str, sha256: str) -> dict[str, Any]:
         """Return the object's parameters that the operation accepts, with its metadata."""
@@ -163,21 +165,14 @@ class Publication:
 
     def _publish(self, operation: str, **parameters: Any) -> None:
         """Send the request that makes the object visible."""
-        if self.create:
-            parameters["IfNoneMatch"] = "*"
         try:
             self.bucket.call(operation, self.name, **parameters)
         except StoreFailure as exception:
-            taken = isinstance(exception, ConditionFailed) and not exception.conflict
-            # The response to an earlier attempt that completed the upload may have been lost.
-            if not taken and exception.code != "NoSuchUpload":
+            # The response to an earlier attempt may have been lost, and a load balancer may have
+            # repeated even the first attempt.
+            repeated = isinstance(exception, ConditionFailed) or exception.code == "NoSuchUpload"
+            if not repeated or not self._is_ours():
                 raise
-            # A load balancer may have repeated even the first attempt.
-            if self._is_ours():
-                return
-            if taken:
-                raise FileExistsError(f"{self.name!r} is taken.") from exception
-            raise
 
     def _is_ours(self) -> bool:
         try:
@@ -187,24 +182,7 @@ class Publication:
             return False
         return bool(found.get("Metadata", {}).get(TOKEN) == self.token)
 
-    def _in_parts(
-        self, pieces: Callable[[], Iterable[Any]], send: _Send, **algorithm: str
-    ) -> None:
-        self._require("complete_multipart_upload")
-        for attempt in count(1):
-            try:
-                self._in_parts_once(pieces(), send, algorithm)
-            except ConditionFailed as exception:
-                # Another client is writing the name. S3 requires a new upload.
-                if not exception.conflict or attempt >= self.bucket.attempts:
-                    raise
-                pause(attempt)
-            else:
-                return
-
-    def _in_parts_once(
-        self, pieces: Iterable[Any], send: _Send, algorithm: Mapping[str, str]
-    ) -> None:
+    def _in_parts(self, pieces: Iterable[Any], send: _Send, **algorithm: str) -> None:
         own = self._own("create_multipart_upload", self.sha256)
         response = self.bucket.call("create_multipart_upload", self.name, **own, **algorithm)
         upload: str = response["UploadId"]
@@ -220,6 +198,16 @@ class Publication:
         except BaseException:
             abandon(self.bucket, self.name, upload)
             raise
+
+
+def named_part(number: int, response: Mapping[str, Any]) -> Part:
+    """Return a part in the form that CompleteMultipartUpload needs, with its checksum.
+
+    S3 requires the checksum if the upload was created with a checksum algorithm, which boto3 adds
+    by default.
+    """
+    kept = {key: response[key] for key in ("ETag", "ChecksumCRC32") if key in response}
+    return {"PartNumber": number, **kept}
 
 
 def joined(chunks: Iterable[bytes], lengths: Iterator[int]) -> Iterator[bytearray]:

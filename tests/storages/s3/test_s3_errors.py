@@ -556,7 +556,7 @@ def test_denied_large_save_leaves_no_upload(
     store: S3DeliveryStore, proxy: HttpProxy, operation: str
 ) -> None:
     """The message names the permission, and the upload is aborted."""
-    conditions.require(store.remote, "complete_multipart_upload")
+    conditions.require(store.remote)
     proxy.fault(operation, Answer(403, "AccessDenied"))
     with pytest.raises(StoreDenied, match=r"permission is missing: s3:PutObject\."):
         store.save("a.bin", ContentFile(bytes(6 * MIB)))

@@ -32,8 +32,7 @@ def store(proxy: HttpProxy) -> S3DeliveryStore:
     options = {**server.options(server.bucket()), "endpoint_url": proxy.endpoint_url}
     parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
     store = S3DeliveryStore(transfer_config=parts, **options)
-    for operation in ("put_object", "complete_multipart_upload"):
-        require(store.remote, operation)
+    require(store.remote)
     return store
 
 
@@ -54,9 +53,9 @@ def test_reading_20_mib_takes_at_most_three_requests(
 ) -> None:
     """One request is sent by open(), and one for the rest."""
     data = os.urandom(20 * MIB)
-    store.save("large.bin", ContentFile(data))
+    name = store.save("large.bin", ContentFile(data))
     proxy.forget()
-    with store.open("large.bin") as file:
+    with store.open(name) as file:
         assert file.read() == data
     assert set(proxy.operations()) == {"GetObject"}
     assert len(proxy.requests) <= 3
@@ -68,9 +67,9 @@ def test_reading_a_zip_member_takes_at_most_six_requests(
     """Only the directory at the end and the member in the middle are read."""
     archive = BytesIO()
     write_zip(archive, members)
-    store.save("archive.zip", ContentFile(archive.getvalue()))
+    name = store.save("archive.zip", ContentFile(archive.getvalue()))
     proxy.forget()
-    with store.open("archive.zip") as file, zipfile.ZipFile(file) as stored:
+    with store.open(name) as file, zipfile.ZipFile(file) as stored:
         assert stored.read("4.bin") == members["4.bin"]
     assert set(proxy.operations()) == {"GetObject"}
     assert len(proxy.requests) <= 6

@@ -258,19 +258,19 @@ def test_finishing_a_delivery_is_one_listing(site: Delivery, proxy: HttpProxy) -
         site.finish()
 
 
-def test_copying_a_delivery_is_one_request_per_file(site: Delivery, proxy: HttpProxy) -> None:
+def test_copying_a_delivery_is_two_requests_per_file(site: Delivery, proxy: HttpProxy) -> None:
     """There is also one listing, as for every delivery that is finished."""
     site.add_files({f"{number}.txt": b"data" for number in range(5)})
     site.finish()
-    with sends(proxy, "ListObjectsV2", *["CopyObject"] * 5):
+    with sends(proxy, "ListObjectsV2", *["HeadObject", "CopyObject"] * 5):
         site.copy(site.assignment_group)
 
 
-def test_restore_is_two_requests(site: Delivery, proxy: HttpProxy) -> None:
+def test_restore_is_three_requests(site: Delivery, proxy: HttpProxy) -> None:
     """S3 copies the bytes."""
     site.add_file("a.txt", b"data").delete()
     tombstone = Tombstone.objects.get()
-    with sends(proxy, "HeadObject", "CopyObject"):
+    with sends(proxy, "HeadObject", "HeadObject", "CopyObject"):
         restore(tombstone)
 
 

@@ -80,7 +80,6 @@ def options(server: s3servers.Server, proxy: HttpProxy) -> dict[str, Any]:
     return {
         **server.options(server.bucket()),
         "endpoint_url": proxy.endpoint_url,
-        "server_side_copy": server.name == "seaweedfs",
         "transfer_config": TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
         "attempts": 2,
     }
