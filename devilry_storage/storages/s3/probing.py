@@ -208,9 +208,8 @@ class Probe:
                 raise StoreFailure("after a file was replaced, its old bytes are read")
             if len(found) > len(data) and _FRAMING.match(found):
                 raise StoreFailure("the framing of aws-chunked is stored as content")
-            ranges = Ranges(
-                bucket, name
-            )  # which compare the checksum of the server, if it has one
+            # They compare the server's checksum, if it has one.
+            ranges = Ranges(bucket, name)
             whole, part = (b"".join(ranges.stream(*limits)) for limits in ((), (5, 9)))
             if not found == whole == data or part != data[5:9]:
                 raise StoreFailure(f"of {len(data)} bytes, others are read than were stored")
