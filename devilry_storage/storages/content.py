@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from django.core.files import File
 from django.core.files.base import ContentFile
@@ -205,8 +205,11 @@ def opened(file: AnyFile) -> Iterator[AnyFile]:
     A FieldFile that is open as text is opened as bytes: text has other ends of lines.
     """
     if not isinstance(file, FieldFile) or not file.closed:
-        if isinstance(file, FieldFile) and getattr(file.file, "mode", "rb") in {"r", "rt"}:
+        if _is_text(file):
             file.open("rb")
+        if _is_text(file):  # Django's open() only returns to the beginning of an open file
+            file.close()
+            file.file = file.storage.open(str(file.name), "rb")
         yield file
         return
     file.open("rb")
@@ -214,6 +217,10 @@ def opened(file: AnyFile) -> Iterator[AnyFile]:
         yield file
     finally:
         file.close()
+
+
+def _is_text(file: AnyFile) -> TypeGuard[FieldFile]:
+    return isinstance(file, FieldFile) and getattr(file.file, "mode", "rb") in {"r", "rt"}
 
 
 @contextmanager

@@ -100,11 +100,25 @@ def test_text_modes_read_text(kind: str, mode: str, delivery: Delivery) -> None:
     assert content.read() == b"new"
 
 
+class RemoteFile(File):  # type: ignore[type-arg]
+    """A file of a backend that has its own chunks()."""
+
+    def chunks(self, chunk_size: int | None = None) -> Any:
+        return super().chunks(chunk_size)
+
+
+class RemoteStorage(FileSystemStorage):
+    def _open(self, name: str, mode: str = "rb") -> File[Any]:
+        return RemoteFile(open(self.path(name), mode))
+
+
+@pytest.mark.parametrize("kind", [None, FileSystemStorage, RemoteStorage])
 def test_plain_file_that_is_open_as_text_is_stored_as_bytes(
-    store: FailingStore, delivery: Delivery
+    store: FailingStore, delivery: Delivery, tmp_path: Path, kind: Any
 ) -> None:
-    attachment = Attachment(file=store.save("attached.csv", upload(b"a\r\nb\r\n")))
-    attachment.file.storage = store
+    storage = kind(tmp_path) if kind else store
+    attachment = Attachment(file=storage.save("attached.csv", upload(b"a\r\nb\r\n")))
+    attachment.file.storage = storage
     with attachment.file.open("r") as file:
         assert file.read() == "a\nb\n"
         assert delivery.add_file("a.csv", file).content.read() == b"a\r\nb\r\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,19 @@ def test_save_step_overwrites_nothing(make: Callable[[Path], Any], tmp_path: Pat
     names = [store._save("a/b.txt", ContentFile(data)) for data in (b"one", b"two")]
     assert names[0] == "a/b.txt"
     assert contents(store, names) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("make", STORES, ids=["memory", "disk"])
+def test_save_step_that_fails_leaves_no_part(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    class Failing(ContentFile):  # type: ignore[type-arg]
+        def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+            yield b"a part"
+            raise ConnectionResetError("cut")
+
+    store = make(tmp_path / "store")()
+    with pytest.raises(ConnectionResetError, match="cut"):
+        store._save("a/b.txt", Failing(b""))
+    assert list(store.scan()) == []
 
 
 def test_backend_that_overwrites_is_checked_first(tmp_path: Path) -> None:
