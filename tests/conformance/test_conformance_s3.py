@@ -30,8 +30,8 @@ class S3Cases(TestDeliveryStoreMixin, SimpleTestCase):
 
     def make_store(self) -> DeliveryStoreMixin:
         server = s3servers.need(self.server)
-        parts = {"transfer_config": SMALL_PARTS}
-        return S3DeliveryStore(**server.options(self.bucket(server)), **{**parts, **self.options})
+        given = server.options(self.bucket(server))
+        return S3DeliveryStore(**{**given, "transfer_config": SMALL_PARTS, **self.options})
 
     def bucket(self, server: s3servers.Server) -> str:
         return server.bucket()

@@ -45,11 +45,11 @@ CONDITION = {"if-none-match"}
 #: For each operation, the other headers that the store may send.
 HEADERS: dict[str, set[str]] = {
     "PutObject": OBJECT | CONDITION,
-    "CopyObject": OBJECT | CONDITION | {"x-amz-copy-source", "x-amz-metadata-directive"},
+    "CopyObject": OBJECT | {"x-amz-copy-source", "x-amz-metadata-directive"},
     "CreateMultipartUpload": OBJECT,
     "UploadPart": set(),
     "UploadPartCopy": {"x-amz-copy-source", "x-amz-copy-source-range"},
-    "CompleteMultipartUpload": CONDITION,
+    "CompleteMultipartUpload": set(),
     "AbortMultipartUpload": set(),
     "HeadObject": set(),
     "GetObject": {"range", "if-match"},
