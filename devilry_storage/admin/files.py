@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
 from ..schema import has_column
-from .base import StoreAdmin, ViewPermissionMixin
+from .base import StoreAdmin, ViewPermissionMixin, denied
 from .columns import EMPTY_VALUE, FileColumns, store_state
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
@@ -38,12 +38,7 @@ class FileMetaInline(FileColumns, ViewPermissionMixin, admin.TabularInline):  # 
     extra = 0
     max_num = 0
     show_change_link = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:  # type: ignore[override]
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    has_add_permission = has_change_permission = denied
 
 
 class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
@@ -54,6 +49,8 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
     extra = 3
     verbose_name = _("new file")
     verbose_name_plural = _("new files")
+    has_view_permission = denied  # it shows only new files
+    has_change_permission = has_delete_permission = denied
 
     def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:  # type: ignore[override]
         if isinstance(obj, AbstractDelivery) and obj.successful:
@@ -62,15 +59,6 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
         if obj is not None and parent and not parent.has_change_permission(request, obj):
             return False
         return super().has_add_permission(request, obj)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # it shows only new files
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
@@ -86,9 +74,7 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
     sortable_by: ClassVar[Any] = ("created",)
     prefix_fields = ("filename",)
     search_help_text = _("The id of a file or delivery, or the beginning of a filename.")
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    has_change_permission = denied
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         given = super().get_list_filter(request)
