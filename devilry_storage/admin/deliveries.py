@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..db.rows import lock_row
-from ..schema import DELIVERY, GROUP, target_name
+from ..schema import DELIVERY, GROUP, has_column, target_name
 from .actions import DeliveryActions
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
@@ -75,8 +75,7 @@ class DeliveryAdmin(DeliveryActions):
 
     @admin.display(description=gettext_lazy("files"))
     def file_count(self, delivery: Any) -> int:
-        count: int = delivery._files  # from with_totals()
-        return count
+        return int(delivery._files)  # from with_totals()
 
     @admin.display(description=gettext_lazy("size"))
     def total_size(self, delivery: Any) -> str:
@@ -97,8 +96,7 @@ class DeliveryAdmin(DeliveryActions):
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         given = super().get_list_filter(request)
-        has_group = any(field.name == "assignment_group" for field in self.opts.concrete_fields)
-        return [*given, ("assignment_group", ReferenceFilter)] if has_group else given
+        return [*given, (GROUP, ReferenceFilter)] if has_column(self.model, GROUP) else given
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         excluded = [*(super().get_exclude(request, obj) or ())]

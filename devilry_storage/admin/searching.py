@@ -65,13 +65,12 @@ class PrefixSearchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if "\0" in term:
             return queryset.none(), False
         number = int(term[:20]) if term.isascii() and term.isdecimal() else None
-        if number is None and self.searches_prefixes:
-            return self._matching(request, queryset, term), False
-        by_text = Q() if self.searches_prefixes else self.text_query(term)
-        if by_text is None:
+        if not self.searches_prefixes:
             found, repeated = super().get_search_results(request, queryset, term)
             return found | queryset.filter(self._by_id(number)), repeated
-        return queryset.filter(by_text if number is None else self._by_id(number)), False
+        if number is None:
+            return self._matching(request, queryset, term), False
+        return queryset.filter(self._by_id(number)), False
 
     # -- By digits --
 
@@ -85,10 +84,6 @@ class PrefixSearchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return Q(pk=number)
 
     # -- By text --
-
-    def text_query(self, text: str) -> Q | None:
-        """Return the condition for a text that was searched for; None uses ``search_fields``."""
-        return None
 
     def _matching(
         self, request: HttpRequest, queryset: models.QuerySet[Any], text: str
