@@ -77,11 +77,8 @@ class StoreAdmin(PrefixSearchAdmin):
 
     def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
         super().__init__(model, admin_site)
-        # Autocompletion takes precedence where it is possible.
-        self.raw_id_fields = [  # type: ignore[misc]  # depends on the model
-            *self.raw_id_fields,
-            *(name for name in self._references() if name not in self.raw_id_fields),
-        ]
+        # They depend on the model. Autocompletion takes precedence where it is possible.
+        self.raw_id_fields = sorted({*self.raw_id_fields, *self._references()})  # type: ignore[misc]
 
     # -- References --
 

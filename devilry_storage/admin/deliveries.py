@@ -57,12 +57,9 @@ class DeliveryAdmin(DeliveryActions):
 
     def with_totals(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
         files = self._files().filter(delivery=OuterRef(self._key())).order_by().values("delivery")
-        counted = files.annotate(_files=Count("pk")).values("_files")
-        summed = files.annotate(_bytes=Sum("size")).values("_bytes")
-        totals = {
-            "_files": Coalesce(Subquery(counted), 0),
-            "_bytes": Coalesce(Subquery(summed), 0),
-        }
+        count = Subquery(files.annotate(_files=Count("pk")).values("_files"))
+        size = Subquery(files.annotate(_bytes=Sum("size")).values("_bytes"))
+        totals = {"_files": Coalesce(count, 0), "_bytes": Coalesce(size, 0)}
         return cast("models.QuerySet[Any]", rows.annotate(**totals))
 
     def _files(self) -> models.QuerySet[Any]:

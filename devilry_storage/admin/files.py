@@ -13,7 +13,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
-from ..schema import has_column
+from ..schema import DELIVERY, has_column
 from .base import StoreAdmin, ViewPermissionMixin, denied
 from .columns import EMPTY_VALUE, FileColumns, store_state
 from .failures import storing
@@ -78,7 +78,7 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         given = super().get_list_filter(request)
-        return [*given, ("delivery", ReferenceFilter)] if self._has_delivery() else given
+        return [*given, (DELIVERY, ReferenceFilter)] if has_column(self.model, DELIVERY) else given
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         excluded = [*(super().get_exclude(request, obj) or ())]
@@ -88,6 +88,7 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
         given = [*super().get_readonly_fields(request, obj)]
         if obj is None:
             return given
+        delivery = [DELIVERY] if has_column(self.model, DELIVERY) else []
         stored = (
             "filename",
             "links",
@@ -99,7 +100,7 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
             "created",
             "verified_at",
         )
-        return [*given, *(("delivery",) if self._has_delivery() else ()), *stored]
+        return [*given, *delivery, *stored]
 
     @admin.display(description=_("content"))
     def links(self, filemeta: Any) -> str:
@@ -121,12 +122,9 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
         order = {"delivery": 0, "filename": 1, "content": 2}
         return sorted(super().get_fields(request, obj), key=lambda name: order.get(name, 3))
 
-    def _has_delivery(self) -> bool:
-        return has_column(self.model, "delivery")
-
     def id_query(self, number: int) -> Q:
         query = super().id_query(number)
-        return query | Q(delivery__pk=number) if self._has_delivery() else query
+        return query | Q(delivery__pk=number) if has_column(self.model, DELIVERY) else query
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         with storing():

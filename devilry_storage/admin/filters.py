@@ -134,7 +134,6 @@ class ReferenceFilter(_FormFilter):
         self.found: list[Any] = []
         self.note = ""
         related = related_admin(model_admin, field, request)
-        self._can_search = related is not None
         if related is not None:
             self._search(request, related)
         else:
@@ -145,7 +144,7 @@ class ReferenceFilter(_FormFilter):
 
     def has_output(self) -> bool:
         # Django ignores a filter without output.
-        return self._can_search or bool(self.chosen)
+        return bool(self.inputs or self.chosen)
 
     def _search(self, request: HttpRequest, related: Any) -> None:
         if self.chosen:
