@@ -10,7 +10,7 @@ from django.apps import apps
 from django.core import serializers
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.serializers.base import DeserializationError
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, router, transaction
 from django.utils.dateparse import parse_datetime
 
 from .abstract_models.delivery import AbstractDelivery, next_number
@@ -138,15 +138,9 @@ def _row_and_delivery(
 
 def _record(model: FileModel, tombstone: Tombstone) -> Any:
     """Return the serialised row of the file."""
-    return tombstone.rows[_position(model, tombstone)]
-
-
-def _position(model: FileModel, tombstone: Tombstone) -> int:
-    """Return the position of the file's row among the rows of the tombstone."""
-    label = model._meta.label_lower
-    for position, record in enumerate(tombstone.rows):
-        if record["model"] == label:
-            return position
+    for record in tombstone.rows:
+        if record["model"] == model._meta.label_lower:
+            return record
     raise NotRestorable(
         f"The tombstone of {tombstone.name!r} has no row of {model._meta.label!r}."
     )
@@ -183,8 +177,8 @@ def _is_row_of(record: Any, bases: list[Any]) -> bool:
 def _families(model: FileModel, tombstone: Tombstone) -> tuple[list[Any], list[Any]]:
     """Return the rows of the delivery and those of the file, including multi-table parents."""
     _check_models(model, tombstone)
-    rows, position = tombstone.rows, _position(model, tombstone)
-    row, start = rows[position], position
+    rows, row = tombstone.rows, _record(model, tombstone)
+    start = rows.index(row)
     parents = {parent._meta.label_lower for parent in model._meta.get_parent_list()}
     # The primary key of a child need not be its link to the parent.
     links = [row["fields"].get(link.name) for link in model._meta.parents.values() if link]
@@ -327,7 +321,9 @@ def _insert(restored: Any, subject: str, using: str) -> None:
     # A raw save neither stores content nor checks the state of a delivery.
     row.save_base(raw=True, force_insert=True, using=using)
     for name, keys in (restored.m2m_data or {}).items():
-        getattr(row, name).set(_existing(row._meta.get_field(name).related_model, keys, using))
+        pks = [getattr(key, "pk", key) for key in keys]
+        existing = stored_rows(row._meta.get_field(name).related_model, using).filter(pk__in=pks)
+        getattr(row, name).set(list(plain_instances(existing, ())))
 
 
 def _exists(row: Any, using: str) -> bool:
@@ -393,8 +389,3 @@ def _clear_missing_references(row: Any, subject: str, using: str) -> None:
                 "any more. Restore that first."
             )
         setattr(row, field.attname, None)
-
-
-def _existing(model: type[models.Model], keys: Any, using: str) -> list[Any]:
-    pks = [getattr(key, "pk", key) for key in keys]
-    return list(plain_instances(stored_rows(model, using).filter(pk__in=pks), ()))

@@ -127,8 +127,6 @@ class _ArchiveView(RowView):
         archive = partial(of_deliveries, self.object, self.get_files())
         return archive_response(request, archive, self.get_filename())
 
-    head = get
-
 
 class _GroupedArchiveView(_ArchiveView):
     """Base view of archives of deliveries with a group."""
