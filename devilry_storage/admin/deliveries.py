@@ -21,7 +21,7 @@ from .actions import DeliveryActions
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
-from .searching import Matches, PrefixSearchAdmin, prefix_matches
+from .searching import Matches, PrefixSearchAdmin
 from .utils import list_link, parse_pk, report_deleted
 
 #: The maximum number of groups, and of users, whose names match a text.
@@ -125,15 +125,7 @@ class DeliveryAdmin(DeliveryActions):
         self, request: HttpRequest, text: str, among: Collection[Any] | None = None
     ) -> Matches:
         matches = super().matches(request, text, among)
-        found = prefix_matches(
-            self._files(),
-            "filename__istartswith",
-            text,
-            among=among,
-            column="delivery__pk",
-            limit=self.max_matches,
-        )
-        matches.add(found)
+        matches.search(self._files(), "filename__istartswith", text, among, "delivery__pk")
         for name, lookup in self._name_lookups():
             self._add_by_name(matches, name, lookup, text, among)
         return matches
@@ -143,14 +135,13 @@ class DeliveryAdmin(DeliveryActions):
     ) -> None:
         """Add the deliveries whose group or user has a name that begins with the text."""
         related: Any = self.opts.get_field(name).related_model
-        others = related._base_manager.all()
         rows = self.model._base_manager.all()
         keys = None
         if among is not None:
             rows = rows.filter(pk__in=among)
             keys = set(rows.values_list(f"{name}__pk", flat=True))
         named = Matches(MAX_NAMES)
-        named.add(prefix_matches(others, lookup, text, among=keys, limit=MAX_NAMES))
+        named.search(related._base_manager.all(), lookup, text, keys)
         found = rows.filter(**{f"{name}__pk__in": named.pks}).values_list("pk", flat=True)
         matches.add(list(found[: self.max_matches + 1]))
         matches.complete &= named.complete
