@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from django.apps import apps
 from django.core import serializers
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.serializers.base import DeserializationError
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, router, transaction
 from django.utils.dateparse import parse_datetime
 
 from .abstract_models.delivery import AbstractDelivery, next_number
@@ -69,7 +69,10 @@ def restore(tombstone: Tombstone) -> Any:
             else:
                 _set_content(row, tombstone, name, using)
             send_after_commit(file_stored, row, using, name=name, size=row.size)
-            _keep_without_rows(tombstone, using)
+            # Keep the old name for another retention: an older database dump may still have it.
+            Tombstone.objects.using(using).filter(pk=tombstone.pk).update(
+                rows=[], created=DatabaseNow(), due=DatabaseNow() + conf.retention
+            )
     except (IntegrityError, FileExistsError) as exception:
         if committed:  # a hook after COMMIT has failed
             raise
@@ -91,16 +94,8 @@ def take_back(tombstone: Tombstone) -> str:
     return _duplicate(tombstone, model, None, subject, using)
 
 
-class _Restorable(NamedTuple):
-    """A tombstone as it is now, with its model and database, and the subject of messages."""
-
-    tombstone: Tombstone
-    model: FileModel
-    using: str
-    subject: str
-
-
-def _read(tombstone: Tombstone) -> _Restorable:
+def _read(tombstone: Tombstone) -> tuple[Tombstone, FileModel, str, str]:
+    """Return the tombstone as it is now, its model and database, and the subject of messages."""
     using = database_of(tombstone)
     subject = f"The deleted file {tombstone.name!r}"
     model = labelled(tombstone.model)
@@ -110,7 +105,7 @@ def _read(tombstone: Tombstone) -> _Restorable:
             "more."
         )
     now = Tombstone.objects.using(using).filter(pk=tombstone.pk).first()
-    return _Restorable(_unclaimed(now, subject), model, using, subject)
+    return _unclaimed(now, subject), model, using, subject
 
 
 def _unclaimed(tombstone: Tombstone | None, subject: str) -> Tombstone:
@@ -121,13 +116,6 @@ def _unclaimed(tombstone: Tombstone | None, subject: str) -> Tombstone:
         state = "was permanently removed" if tombstone.done else "is being permanently removed"
         raise NotRestorable(f"{subject} {state}.")
     return tombstone
-
-
-def _keep_without_rows(tombstone: Tombstone, using: str) -> None:
-    """Keep the old name for another retention: an older database dump may still have it."""
-    Tombstone.objects.using(using).filter(pk=tombstone.pk).update(
-        rows=[], created=DatabaseNow(), due=DatabaseNow() + conf.retention
-    )
 
 
 def _row_and_delivery(
@@ -150,15 +138,9 @@ def _row_and_delivery(
 
 def _record(model: FileModel, tombstone: Tombstone) -> Any:
     """Return the serialised row of the file."""
-    return tombstone.rows[_position(model, tombstone)]
-
-
-def _position(model: FileModel, tombstone: Tombstone) -> int:
-    """Return the position of the file's row among the rows of the tombstone."""
-    label = model._meta.label_lower
-    for position, record in enumerate(tombstone.rows):
-        if record["model"] == label:
-            return position
+    for record in tombstone.rows:
+        if record["model"] == model._meta.label_lower:
+            return record
     raise NotRestorable(
         f"The tombstone of {tombstone.name!r} has no row of {model._meta.label!r}."
     )
@@ -195,8 +177,8 @@ def _is_row_of(record: Any, bases: list[Any]) -> bool:
 def _families(model: FileModel, tombstone: Tombstone) -> tuple[list[Any], list[Any]]:
     """Return the rows of the delivery and those of the file, including multi-table parents."""
     _check_models(model, tombstone)
-    rows, position = tombstone.rows, _position(model, tombstone)
-    row, start = rows[position], position
+    rows, row = tombstone.rows, _record(model, tombstone)
+    start = rows.index(row)
     parents = {parent._meta.label_lower for parent in model._meta.get_parent_list()}
     # The primary key of a child need not be its link to the parent.
     links = [row["fields"].get(link.name) for link in model._meta.parents.values() if link]
@@ -339,50 +321,43 @@ def _insert(restored: Any, subject: str, using: str) -> None:
     # A raw save neither stores content nor checks the state of a delivery.
     row.save_base(raw=True, force_insert=True, using=using)
     for name, keys in (restored.m2m_data or {}).items():
-        getattr(row, name).set(_existing(row._meta.get_field(name).related_model, keys, using))
+        pks = [getattr(key, "pk", key) for key in keys]
+        existing = stored_rows(row._meta.get_field(name).related_model, using).filter(pk__in=pks)
+        getattr(row, name).set(list(plain_instances(existing, ())))
 
 
 def _exists(row: Any, using: str) -> bool:
-    exists: bool = stored_rows(type(row), using).filter(pk=row.pk).exists()
-    return exists
+    return bool(stored_rows(type(row), using).filter(pk=row.pk).exists())
 
 
 def _deserialized(records: list[Any], subject: str, using: str) -> list[Any]:
+    rows = []
     try:
-        # Columns that a migration has removed are ignored.
-        return [
-            _with_files(restored, record)
-            for record in records
+        for record in records:
+            # The names of other files are set afterwards, so that none is opened.
+            names = _other_files(record)
+            fields = {name: value for name, value in record["fields"].items() if name not in names}
+            # Columns that a migration has removed are ignored.
             for restored in serializers.deserialize(
-                "python", [_without_files(record)], using=using, ignorenonexistent=True
-            )
-        ]
+                "python", [{**record, "fields": fields}], using=using, ignorenonexistent=True
+            ):
+                restored.object.__dict__.update(names)
+                rows.append(restored)
     except DeserializationError as exception:
         raise NotRestorable(
             f"{subject} cannot be restored: its models have changed ({exception})."
         ) from exception
+    return rows
 
 
-def _without_files(record: Any) -> Any:
-    """Return a serialised row without the names of other files, so that none is opened."""
-    others = _other_files(record)
-    kept = {name: value for name, value in record["fields"].items() if name not in others}
-    return {**record, "fields": kept}
-
-
-def _with_files(restored: Any, record: Any) -> Any:
-    """Set the names that `_without_files` has left out."""
-    for name in _other_files(record):
-        restored.object.__dict__[name] = record["fields"][name]
-    return restored
-
-
-def _other_files(record: Any) -> list[str]:
+def _other_files(record: Any) -> dict[str, Any]:
+    """Return the fields of a serialised row that name other files."""
     try:
         model = apps.get_model(record["model"])
     except LookupError:
-        return []  # reported by the deserializer
-    return [name for name in other_files(model) if name in record["fields"]]
+        return {}  # reported by the deserializer
+    fields = record["fields"]
+    return {name: fields[name] for name in other_files(model) if name in fields}
 
 
 def _renumber(row: Any, using: str) -> None:
@@ -414,8 +389,3 @@ def _clear_missing_references(row: Any, subject: str, using: str) -> None:
                 "any more. Restore that first."
             )
         setattr(row, field.attname, None)
-
-
-def _existing(model: type[models.Model], keys: Any, using: str) -> list[Any]:
-    pks = [getattr(key, "pk", key) for key in keys]
-    return list(plain_instances(stored_rows(model, using).filter(pk__in=pks), ()))

@@ -100,7 +100,7 @@ def test_path_of_a_request_cannot_forge_a_line(
     model_admin: Any = admin.site._registry[Delivery]
     monkeypatch.setattr(model_admin, "message_user", Mock())
     model_admin._report_failure(
-        rf.post(f"/admin/{quote(FORGED)}/"), Mock(side_effect=NotSaved("planned"))
+        Mock(side_effect=NotSaved("planned")), rf.post(f"/admin/{quote(FORGED)}/")
     )
     (line,) = [record.getMessage() for record in caplog.records]
     assert "forged" in line

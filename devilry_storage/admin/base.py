@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 import django
@@ -35,17 +34,15 @@ class ViewPermissionMixin:
         return may_view(request.user, self.model)
 
 
+def denied(self: Any, request: HttpRequest, obj: Any = None) -> bool:
+    """Return False: a permission that no user has."""
+    return False
+
+
 class ReadOnlyAdmin(ViewPermissionMixin, admin.ModelAdmin):  # type: ignore[type-arg]
     """Rows that cannot be added, changed or deleted; other permissions allow special actions."""
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    has_add_permission = has_change_permission = has_delete_permission = denied
 
     def _has_perm(self, request: HttpRequest, codename: str) -> bool:
         """Return whether the user has a permission of the model's app."""
@@ -80,11 +77,8 @@ class StoreAdmin(PrefixSearchAdmin):
 
     def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
         super().__init__(model, admin_site)
-        # Autocompletion takes precedence where it is possible.
-        self.raw_id_fields = [  # type: ignore[misc]  # depends on the model
-            *self.raw_id_fields,
-            *(name for name in self._references() if name not in self.raw_id_fields),
-        ]
+        # They depend on the model. Autocompletion takes precedence where it is possible.
+        self.raw_id_fields = sorted({*self.raw_id_fields, *self._references()})  # type: ignore[misc]
 
     # -- References --
 
@@ -189,35 +183,26 @@ class StoreAdmin(PrefixSearchAdmin):
         return [inline for inline in inlines if not getattr(inline, "stored", False)]
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        view = partial(super().changeform_view, request, *args, **kwargs)
-        return self._report_failure(request, view)
+        return self._report_failure(super().changeform_view, request, *args, **kwargs)
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         # Before the lookup, so that the response does not depend on whether the row exists.
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
-        return super().history_view(request, object_id, extra_context)
+        return super().history_view(request, *args, **kwargs)
 
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        view = partial(super().delete_view, request, object_id, extra_context)
-        return self._report_failure(request, view)
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._report_failure(super().delete_view, request, *args, **kwargs)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        view = partial(super().changelist_view, request, extra_context)
-        return self._report_failure(request, view)
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._report_failure(super().changelist_view, request, *args, **kwargs)
 
     def _report_failure(
-        self, request: HttpRequest, view: Callable[[], HttpResponse]
+        self, view: Callable[..., HttpResponse], request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """Call a view; if its transaction fails, redirect to the same page with a message."""
         try:
-            return view()
+            return view(request, *args, **kwargs)
         except (NotSaved, *DATABASE_ERRORS) as exception:
             if request.method != "POST":
                 raise

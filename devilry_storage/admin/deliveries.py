@@ -16,12 +16,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..db.rows import lock_row
-from ..schema import DELIVERY, GROUP, target_name
+from ..schema import DELIVERY, GROUP, has_column, target_name
 from .actions import DeliveryActions
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
-from .searching import Matches, PrefixSearchAdmin, prefix_matches
+from .searching import Matches, PrefixSearchAdmin
 from .utils import list_link, parse_pk, report_deleted
 
 #: The maximum number of groups, and of users, whose names match a text.
@@ -57,12 +57,9 @@ class DeliveryAdmin(DeliveryActions):
 
     def with_totals(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
         files = self._files().filter(delivery=OuterRef(self._key())).order_by().values("delivery")
-        counted = files.annotate(_files=Count("pk")).values("_files")
-        summed = files.annotate(_bytes=Sum("size")).values("_bytes")
-        totals = {
-            "_files": Coalesce(Subquery(counted), 0),
-            "_bytes": Coalesce(Subquery(summed), 0),
-        }
+        count = Subquery(files.annotate(_files=Count("pk")).values("_files"))
+        size = Subquery(files.annotate(_bytes=Sum("size")).values("_bytes"))
+        totals = {"_files": Coalesce(count, 0), "_bytes": Coalesce(size, 0)}
         return cast("models.QuerySet[Any]", rows.annotate(**totals))
 
     def _files(self) -> models.QuerySet[Any]:
@@ -75,8 +72,7 @@ class DeliveryAdmin(DeliveryActions):
 
     @admin.display(description=gettext_lazy("files"))
     def file_count(self, delivery: Any) -> int:
-        count: int = delivery._files  # from with_totals()
-        return count
+        return int(delivery._files)  # from with_totals()
 
     @admin.display(description=gettext_lazy("size"))
     def total_size(self, delivery: Any) -> str:
@@ -97,8 +93,7 @@ class DeliveryAdmin(DeliveryActions):
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         given = super().get_list_filter(request)
-        has_group = any(field.name == "assignment_group" for field in self.opts.concrete_fields)
-        return [*given, ("assignment_group", ReferenceFilter)] if has_group else given
+        return [*given, (GROUP, ReferenceFilter)] if has_column(self.model, GROUP) else given
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         excluded = [*(super().get_exclude(request, obj) or ())]
@@ -130,15 +125,7 @@ class DeliveryAdmin(DeliveryActions):
         self, request: HttpRequest, text: str, among: Collection[Any] | None = None
     ) -> Matches:
         matches = super().matches(request, text, among)
-        found = prefix_matches(
-            self._files(),
-            "filename__istartswith",
-            text,
-            among=among,
-            column="delivery__pk",
-            limit=self.max_matches,
-        )
-        matches.add(found)
+        matches.search(self._files(), "filename__istartswith", text, among, "delivery__pk")
         for name, lookup in self._name_lookups():
             self._add_by_name(matches, name, lookup, text, among)
         return matches
@@ -148,14 +135,13 @@ class DeliveryAdmin(DeliveryActions):
     ) -> None:
         """Add the deliveries whose group or user has a name that begins with the text."""
         related: Any = self.opts.get_field(name).related_model
-        others = related._base_manager.all()
         rows = self.model._base_manager.all()
         keys = None
         if among is not None:
             rows = rows.filter(pk__in=among)
             keys = set(rows.values_list(f"{name}__pk", flat=True))
         named = Matches(MAX_NAMES)
-        named.add(prefix_matches(others, lookup, text, among=keys, limit=MAX_NAMES))
+        named.search(related._base_manager.all(), lookup, text, keys)
         found = rows.filter(**{f"{name}__pk__in": named.pks}).values_list("pk", flat=True)
         matches.add(list(found[: self.max_matches + 1]))
         matches.complete &= named.complete

@@ -13,8 +13,8 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractDelivery
-from ..schema import has_column
-from .base import StoreAdmin, ViewPermissionMixin
+from ..schema import DELIVERY, has_column
+from .base import StoreAdmin, ViewPermissionMixin, denied
 from .columns import EMPTY_VALUE, FileColumns, store_state
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
@@ -38,12 +38,7 @@ class FileMetaInline(FileColumns, ViewPermissionMixin, admin.TabularInline):  # 
     extra = 0
     max_num = 0
     show_change_link = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:  # type: ignore[override]
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    has_add_permission = has_change_permission = denied
 
 
 class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
@@ -54,6 +49,8 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
     extra = 3
     verbose_name = _("new file")
     verbose_name_plural = _("new files")
+    has_view_permission = denied  # it shows only new files
+    has_change_permission = has_delete_permission = denied
 
     def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:  # type: ignore[override]
         if isinstance(obj, AbstractDelivery) and obj.successful:
@@ -62,15 +59,6 @@ class NewFileMetaInline(admin.StackedInline):  # type: ignore[type-arg]
         if obj is not None and parent and not parent.has_change_permission(request, obj):
             return False
         return super().has_add_permission(request, obj)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # it shows only new files
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
@@ -86,13 +74,11 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
     sortable_by: ClassVar[Any] = ("created",)
     prefix_fields = ("filename",)
     search_help_text = _("The id of a file or delivery, or the beginning of a filename.")
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    has_change_permission = denied
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         given = super().get_list_filter(request)
-        return [*given, ("delivery", ReferenceFilter)] if self._has_delivery() else given
+        return [*given, (DELIVERY, ReferenceFilter)] if has_column(self.model, DELIVERY) else given
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         excluded = [*(super().get_exclude(request, obj) or ())]
@@ -102,6 +88,7 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
         given = [*super().get_readonly_fields(request, obj)]
         if obj is None:
             return given
+        delivery = [DELIVERY] if has_column(self.model, DELIVERY) else []
         stored = (
             "filename",
             "links",
@@ -113,7 +100,7 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
             "created",
             "verified_at",
         )
-        return [*given, *(("delivery",) if self._has_delivery() else ()), *stored]
+        return [*given, *delivery, *stored]
 
     @admin.display(description=_("content"))
     def links(self, filemeta: Any) -> str:
@@ -135,12 +122,9 @@ class FileMetaAdmin(FileColumns, ViewPermissionMixin, Previews, StoreAdmin):
         order = {"delivery": 0, "filename": 1, "content": 2}
         return sorted(super().get_fields(request, obj), key=lambda name: order.get(name, 3))
 
-    def _has_delivery(self) -> bool:
-        return has_column(self.model, "delivery")
-
     def id_query(self, number: int) -> Q:
         query = super().id_query(number)
-        return query | Q(delivery__pk=number) if self._has_delivery() else query
+        return query | Q(delivery__pk=number) if has_column(self.model, DELIVERY) else query
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         with storing():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db import models
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date
@@ -29,9 +30,7 @@ class StoredFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, Any]]:
         return [("yes", _("Yes")), ("no", _("No"))]
 
-    def queryset(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> models.QuerySet[Any]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         is_null = {"yes": False, "no": True}.get(str(self.value()))
         return queryset if is_null is None else queryset.filter(content__isnull=is_null)
 
@@ -39,9 +38,9 @@ class StoredFilter(admin.SimpleListFilter):
 class _FormFilter(admin.FieldListFilter):
     """A filter with choices and a form, which works without JavaScript."""
 
-    #: The names of the form's fields. In the query string the model's field and two underscores
-    #: precede them, so that Django's links remove them.
-    inputs: Sequence[str] = ()
+    #: The names and labels of the form's fields. In the query string the model's field and two
+    #: underscores precede the names, so that Django's links remove them.
+    inputs: Mapping[str, Any] = {}
 
     def __init__(
         self, field: Any, request: Any, params: Any, model: Any, model_admin: Any, field_path: str
@@ -63,17 +62,12 @@ class _FormFilter(admin.FieldListFilter):
 
     def fields(self) -> Iterator[dict[str, str]]:
         """Yield label, name and value of each field of the form."""
-        labels = self.labels()
-        for name in self.inputs:
+        for name, label in self.inputs.items():
             yield {
-                "label": labels[name],
+                "label": label,
                 "name": f"{self.field_path}__{name}",
                 "value": self.values[name],
             }
-
-    def labels(self) -> dict[str, str]:
-        """Return the label of each input."""
-        raise NotImplementedError
 
 
 class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
@@ -81,12 +75,9 @@ class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
 
     template = "admin/devilry_storage/filter.html"
     kind = "date"
-    inputs = ("since", "until")
+    inputs = {"since": gettext_lazy("From"), "until": gettext_lazy("Until")}
 
-    def labels(self) -> dict[str, str]:
-        return {"since": _("From"), "until": _("Until")}
-
-    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         rows: Any = super().queryset(request, queryset)
         since, until = (self._day(self.values[name]) for name in self.inputs)
         try:
@@ -127,7 +118,7 @@ class ReferenceFilter(_FormFilter):
 
     template = "admin/devilry_storage/filter.html"
     kind = "search"
-    inputs: Sequence[str] = ("search",)
+    inputs = {"search": gettext_lazy("Search")}
 
     def __init__(
         self, field: Any, request: Any, params: Any, model: Any, model_admin: Any, field_path: str
@@ -143,21 +134,17 @@ class ReferenceFilter(_FormFilter):
         self.found: list[Any] = []
         self.note = ""
         related = related_admin(model_admin, field, request)
-        self._can_search = related is not None
         if related is not None:
             self._search(request, related)
         else:
-            self.inputs = ()
-
-    def labels(self) -> dict[str, str]:
-        return {"search": _("Search")}
+            self.inputs = {}
 
     def expected_parameters(self) -> list[str | None]:
         return [self.lookup]
 
     def has_output(self) -> bool:
         # Django ignores a filter without output.
-        return self._can_search or bool(self.chosen)
+        return bool(self.inputs or self.chosen)
 
     def _search(self, request: HttpRequest, related: Any) -> None:
         if self.chosen:

@@ -36,6 +36,30 @@ class Matches:
         self.pks += pks[: self.limit]
         self.complete &= len(pks) <= self.limit
 
+    def search(
+        self,
+        rows: models.QuerySet[Any],
+        lookup: str,
+        text: str,
+        among: Collection[Any] | None,
+        column: str = "pk",
+    ) -> None:
+        """Add a column of the rows whose field begins with the text.
+
+        ``lookup`` is ``field__istartswith`` for a field with a PrefixIndex, or
+        ``field__startswith`` for a field with an index of Django's. ``among`` restricts the values
+        of the column, and the number of rows is then not limited.
+        """
+        field, _separator, kind = lookup.rpartition("__")
+        exact = kind == "startswith"
+        condition = begins_with(field, text, rows.db) if exact else Q(**{lookup: text})
+        found = rows.order_by().filter(condition).values_list(column, flat=True)
+        if among is not None:
+            found = found.filter(**{f"{column}__in": among})
+        else:
+            found = found.order_by(InPrefixOrder(field, exact=exact))[: self.limit + 1]
+        self.add(list(found))
+
 
 class PrefixSearchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Search ids by digits, and the beginnings of indexed fields by text."""
@@ -65,13 +89,12 @@ class PrefixSearchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if "\0" in term:
             return queryset.none(), False
         number = int(term[:20]) if term.isascii() and term.isdecimal() else None
-        if number is None and self.searches_prefixes:
-            return self._matching(request, queryset, term), False
-        by_text = Q() if self.searches_prefixes else self.text_query(term)
-        if by_text is None:
+        if not self.searches_prefixes:
             found, repeated = super().get_search_results(request, queryset, term)
             return found | queryset.filter(self._by_id(number)), repeated
-        return queryset.filter(by_text if number is None else self._by_id(number)), False
+        if number is None:
+            return self._matching(request, queryset, term), False
+        return queryset.filter(self._by_id(number)), False
 
     # -- By digits --
 
@@ -85,10 +108,6 @@ class PrefixSearchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return Q(pk=number)
 
     # -- By text --
-
-    def text_query(self, text: str) -> Q | None:
-        """Return the condition for a text that was searched for; None uses ``search_fields``."""
-        return None
 
     def _matching(
         self, request: HttpRequest, queryset: models.QuerySet[Any], text: str
@@ -111,33 +130,8 @@ class PrefixSearchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         matches = Matches(self.max_matches)
         rows = self.get_queryset(request)
         for field in self.prefix_fields:
-            lookup = f"{field}__istartswith"
-            matches.add(prefix_matches(rows, lookup, text, among=among, limit=self.max_matches))
+            matches.search(rows, f"{field}__istartswith", text, among)
         return matches
-
-
-def prefix_matches(
-    rows: models.QuerySet[Any],
-    lookup: str,
-    text: str,
-    *,
-    limit: int,
-    among: Collection[Any] | None = None,
-    column: str = "pk",
-) -> list[Any]:
-    """Return a column of the rows whose field begins with the text: at most ``limit + 1`` values.
-
-    ``lookup`` is ``field__istartswith`` for a field with a PrefixIndex, or ``field__startswith``
-    for a field with an index of Django's. ``among`` restricts the values of the column, and the
-    number of rows is then not limited.
-    """
-    field, _separator, kind = lookup.rpartition("__")
-    exact = kind == "startswith"
-    condition = begins_with(field, text, rows.db) if exact else Q(**{lookup: text})
-    found = rows.order_by().filter(condition).values_list(column, flat=True)
-    if among is not None:
-        return list(found.filter(**{f"{column}__in": among}))
-    return list(found.order_by(InPrefixOrder(field, exact=exact))[: limit + 1])
 
 
 def unindexed_order(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:

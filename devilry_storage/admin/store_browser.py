@@ -73,7 +73,8 @@ def _of_store(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         try:
             return view(self, request, configured)
         except (OSError, ImproperlyConfigured, InvalidName) as exception:
-            return self._redirect(request, configured, "", error=reason(exception))
+            self.message_user(request, reason(exception), messages.ERROR)
+            return HttpResponseRedirect(self._url("folder", configured))
 
     return with_label
 
@@ -284,9 +285,10 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         if not self.has_bury_permission(request):
             raise PermissionDenied
         name = self._get_name(request, "name")
-        folder = posixpath.dirname(name)
+        folder_url = self._url("folder", configured, folder=posixpath.dirname(name))
         if request.method == "POST":
-            return self._bury(request, configured, name, folder)
+            self._bury(request, configured, name)
+            return HttpResponseRedirect(folder_url)
         verdict = find_file(configured, name, self._using(configured)) if name else None
         if verdict is None or verdict.state is not State.ORPHAN:
             raise Http404(_("There is no unrecorded file with this name."))
@@ -294,28 +296,20 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
             "title": _("Delete an unrecorded file"),
             "entry": verdict.entry,
             "days": max(conf.retention, conf.grace).days,
-            "folder_url": self._url("folder", configured, folder=folder),
+            "folder_url": folder_url,
         }
         return self._render(request, "bury", context)
 
-    def _bury(
-        self, request: HttpRequest, configured: ConfiguredStore, name: str, folder: str
-    ) -> HttpResponse:
+    def _bury(self, request: HttpRequest, configured: ConfiguredStore, name: str) -> None:
         try:
             tombstone = bury_orphan(configured.models[0], name, using=self._using(configured))
         except NotAnOrphan as exception:
-            return self._redirect(request, configured, folder, error=str(exception))
+            self.message_user(request, str(exception), messages.ERROR)
+            return
         self.log_addition(request, tombstone, _("Deleted an unrecorded file."))
         text = _("“%(name)s” was deleted. It can be restored until %(until)s.")
         values = {"name": name, "until": format_datetime(tombstone.due)}
         self.message_user(request, text % values, messages.SUCCESS)
-        return HttpResponseRedirect(self._url("folder", configured, folder=folder))
-
-    def _redirect(
-        self, request: HttpRequest, configured: ConfiguredStore, folder: str, *, error: str
-    ) -> HttpResponse:
-        self.message_user(request, error, messages.ERROR)
-        return HttpResponseRedirect(self._url("folder", configured, folder=folder))
 
     def _render(self, request: HttpRequest, page: str, context: dict[str, Any]) -> HttpResponse:
         stores_url = admin_url(self.admin_site, self.model, "changelist")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -175,7 +174,7 @@ class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
         tombstone = self._get_tombstone(request, object_id, self.has_restore_permission)
         if request.method != "POST":
             return HttpResponseRedirect(self._url("change", tombstone.pk))
-        return self._report_failure(request, partial(self._restore_one, request, tombstone))
+        return self._report_failure(self._restore_one, request, tombstone)
 
     def remove_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask whether to remove a file permanently; remove it on POST."""
@@ -298,28 +297,24 @@ class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
         using = database_of(tombstones[0])
 
         def remove_committed() -> None:
-            self._remove_committed(request, tombstones, using)
+            removed = 0
+            for event in remove_now(tombstones, using=using):
+                if event.result == "removed":
+                    removed += 1
+                    # The tombstone, because files in different stores can have the same name.
+                    self.log_change(request, event.tombstone, _("Removed permanently."))
+                else:
+                    text = f"{event.subject}: {event.reason}."
+                    self.message_user(request, text, messages.ERROR)
+            if removed:
+                text = ngettext(
+                    "%(count)d file was removed permanently.",
+                    "%(count)d files were removed permanently.",
+                    removed,
+                )
+                self.message_user(request, text % {"count": removed}, messages.SUCCESS)
 
         if is_in_transaction(using):  # ATOMIC_REQUESTS
             transaction.on_commit(remove_committed, using=using)
         else:
             remove_committed()
-
-    def _remove_committed(
-        self, request: HttpRequest, tombstones: Sequence[Tombstone], using: str
-    ) -> None:
-        removed = 0
-        for event in remove_now(tombstones, using=using):
-            if event.result == "removed":
-                removed += 1
-                # The tombstone, because files in different stores can have the same name.
-                self.log_change(request, event.tombstone, _("Removed permanently."))
-            else:
-                self.message_user(request, f"{event.subject}: {event.reason}.", messages.ERROR)
-        if removed:
-            text = ngettext(
-                "%(count)d file was removed permanently.",
-                "%(count)d files were removed permanently.",
-                removed,
-            )
-            self.message_user(request, text % {"count": removed}, messages.SUCCESS)

@@ -127,8 +127,6 @@ class _ArchiveView(RowView):
         archive = partial(of_deliveries, self.object, self.get_files())
         return archive_response(request, archive, self.get_filename())
 
-    head = get
-
 
 class _GroupedArchiveView(_ArchiveView):
     """Base view of archives of deliveries with a group."""
@@ -199,17 +197,10 @@ def _parse_datetime(text: str) -> datetime | None:
     value = datetime.combine(day, time.min) if day is not None else parse_datetime(text)
     if value is None:
         raise ValueError(text)
+    is_naive = timezone.is_naive(value)
     try:
-        return _as_stored(value)
+        if settings.USE_TZ:
+            return (timezone.make_aware(value) if is_naive else value).astimezone(zones.utc)
+        return value if is_naive else timezone.make_naive(value, timezone.get_default_timezone())
     except OverflowError as exception:  # before year 1 or after year 9999 in the other zone
         raise ValueError(text) from exception
-
-
-def _as_stored(value: datetime) -> datetime:
-    """Convert a datetime for the database. Raises OverflowError if that is impossible."""
-    if settings.USE_TZ:
-        aware = timezone.make_aware(value) if timezone.is_naive(value) else value
-        return aware.astimezone(zones.utc)
-    if timezone.is_naive(value):
-        return value
-    return timezone.make_naive(value, timezone.get_default_timezone())

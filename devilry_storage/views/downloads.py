@@ -24,5 +24,3 @@ class DownloadView(RowView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         return serve(request, self.object, inline="inline" in request.GET)
-
-    head = get

@@ -84,5 +84,3 @@ class StoredView(RowView):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         alias, name = self.kwargs["alias"], self.kwargs["name"]
         return serve_ordinary(request, alias, name, self.object, inline="inline" in request.GET)
-
-    head = get

@@ -975,18 +975,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "admin/base.py",
-        "def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:\n"
-        "        return False",
-        "def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:\n"
-        "        return super().has_delete_permission(request, obj)",
+        "has_add_permission = has_change_permission = has_delete_permission = denied",
+        "has_add_permission = has_change_permission = denied",
         (f"{_LISTS}::test_deleted_files_are_read_only",),
     ),
     Guard(
         "admin/base.py",
-        "def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:\n"
-        "        return False",
-        "def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:\n"
-        "        return super().has_change_permission(request, obj)",
+        "has_add_permission = has_change_permission = has_delete_permission = denied",
+        "has_add_permission = has_delete_permission = denied",
         (f"{_LISTS}::test_deleted_files_are_read_only",),
     ),
     Guard(
