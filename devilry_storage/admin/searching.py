@@ -99,7 +99,7 @@ class PrefixSearchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     # -- By digits --
 
     def _by_id(self, number: int | None) -> Q:
-        if number is None or number > LARGEST_ID:
+        if number is None or number > LARGEST_ID:  # an OverflowError of Django 4.2
             return Q(pk__in=[])
         return self.id_query(number)
 

@@ -91,7 +91,7 @@ def deflated(chunks: Iterable[bytes], padding: int = 0) -> Iterator[bytes]:
     yield _EMPTY_BLOCK * (padding // 5) + _LAST_BLOCK
 
 
-def rechunked(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+def rechunked(chunks: Iterable[bytes | bytearray], size: int) -> Iterator[bytes]:
     """Yield the bytes in chunks of ``size`` bytes. Only the last one may be shorter."""
     waiting = bytearray()
     for chunk in chunks:

@@ -49,10 +49,10 @@ class _Directory:
         self.position += len(entry.local_header()) + entry.packed_size + len(entry.descriptor())
         self._count += 1
 
-    def records(self) -> bytes:
-        """Return the bytes behind the last member."""
-        records = b"".join(self._parts)
-        return records + end_records(self._count, len(records), self.position)
+    def records(self) -> list[bytes | bytearray]:
+        """Return the bytes behind the last member, in parts."""
+        size = sum(map(len, self._parts))
+        return [*self._parts, end_records(self._count, size, self.position)]
 
 
 class Archive:
@@ -78,8 +78,9 @@ class Archive:
         self.damaged: list[str] = []
         self._is_verified = all(member.sha256 for member in self._members)
         self._now, self._language = local_date(timezone.now()), get_language()
-        longest = self._text([member.path + DAMAGED for member in self._members])
-        self._report_size = deflated_size(max(len(longest), len(self._text([]))) + 4)
+        longest = len(self._text([DAMAGED] * len(self._members)))
+        longest += sum(len(member.path.encode()) for member in self._members)
+        self._report_size = deflated_size(max(longest, len(self._text([]))) + 4)
         self.length = self._length()
 
     def _text(self, damaged: list[str]) -> bytes:
@@ -93,13 +94,13 @@ class Archive:
         sums = sum(len(_sum_of(member, "")) for member in (*self._missing, *self._members))
         directory.add(ZipEntry(SUMS, self._now, sums, sums))
         directory.add(ZipEntry(REPORT, self._now, 0, self._report_size))
-        return directory.position + len(directory.records())
+        return directory.position + sum(map(len, directory.records()))
 
     def __iter__(self) -> Iterator[bytes]:
         # Many small chunks would be slow.
         return rechunked(self._pieces(), CHUNK_SIZE)
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _pieces(self) -> Iterator[bytes | bytearray]:
         directory, sums = _Directory(), bytearray()
         for member in self._missing:
             self._record("Missing from", member, "the store does not have it")
@@ -129,7 +130,7 @@ class Archive:
         entry = ZipEntry(REPORT, self._now, len(text), len(packed), zlib.crc32(text))
         directory.add(entry, _FIRST)
         yield entry.local_header() + packed
-        yield directory.records()
+        yield from directory.records()
 
     def _record(self, what: str, member: Member, reason: str) -> None:
         logger.error("%s an archive: %r: %r", what, member.name, reason)
