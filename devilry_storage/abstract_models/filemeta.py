@@ -320,21 +320,23 @@ class AbstractFileMeta(models.Model):
         # A tombstone of the key may have been written after the snapshot.
         may_be_used = self.pk is not None and reads_a_snapshot(using)
 
+        def unchanged() -> dict[str, Any]:
+            conditions = self._unchanged()
+            if is_computed:  # SQLite may store it in another format than datetimes
+                del conditions["created"]
+            return conditions
+
         def delete_again() -> None:
             if not self._state.adding:
                 # Not if it has content, because the reply to a COMMIT may have been lost, nor if
                 # another upload has taken it over after the grace time.
-                rows = stored_rows(type(self), using)
-                rows.filter(pk=self.pk, created=self.created, content__isnull=True).delete()
+                stored_rows(type(self), using).filter(pk=self.pk, **unchanged()).delete()
 
         left = f"A row of {self._meta.label} for {self.filename!r}, without content,"
         with undone_on_error(delete_again, using, left), self._shown_to_receivers(pending):
             self._insert(using)
             if (pending := self._pending()) is not None:
-                only = self._unchanged()
-                if is_computed:  # SQLite may store it in another format than datetimes
-                    del only["created"]
-                self._store(pending, using, fresh=may_be_used, only=only)
+                self._store(pending, using, fresh=may_be_used, only=unchanged())
             else:
                 self._set_content(None, None, "")
 

@@ -23,7 +23,7 @@ from ..dates import format_datetime
 from ..deletion import bury_orphan
 from ..exceptions import InvalidName, NotAnOrphan
 from ..identity import summary
-from ..integrity import State, Verdict, rows_named, tombstones_named
+from ..integrity import State, Verdict, ordinary_rows_named, rows_named, tombstones_named
 from ..models import StoreBrowser, Tombstone
 from ..registry import ConfiguredStore, configured_stores, unconfigured
 from ..serving import serve_name
@@ -235,7 +235,12 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         return [link for link in links if link.url]
 
     def _may_download(self, request: HttpRequest, verdict: Verdict) -> bool:
-        """Return whether the user may download a file that does not have a row."""
+        """Return whether the user may download a file that does not have a row.
+
+        Files of other models have a view of their own, which asks for permissions.
+        """
+        if verdict.state is State.ORDINARY:
+            return False
         return verdict.tombstone is None or may_view(request.user, type(verdict.tombstone))
 
     def _may_view_all(self, request: HttpRequest, configured: ConfiguredStore) -> bool:
@@ -271,12 +276,13 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         model, using = configured.models[0], self._using(configured)
 
-        def deleted(names: Iterable[str]) -> set[str]:
-            buried = tombstones_named(model, names, using)
-            return buried.keys() - rows_named(model, buried, using).keys()
+        def withheld(names: Iterable[str]) -> set[str]:
+            found = set(ordinary_rows_named(model, names, using))
+            if not may_view(request.user, Tombstone):
+                found |= tombstones_named(model, names, using).keys()
+            return found - rows_named(model, found, using).keys()
 
-        without = None if may_view(request.user, Tombstone) else deleted
-        archive = partial(of_folder, configured.store, folder, without)
+        archive = partial(of_folder, configured.store, folder, withheld)
         return archive_response(request, archive, f"{folder.replace('/', '-')}.zip")
 
     @_of_store

@@ -51,6 +51,8 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
         previous: list[Any] = []
         date: tuple[int, ...] = ()
         for row in sorted_files(files).iterator():
+            if not row.content:  # "" in a table of another application
+                continue
             counter.add(row.size or 0)
             size = UNKNOWN if row.size is None else row.size
             folders = row_folders.of(row)
@@ -86,7 +88,7 @@ def of_deliveries(
 def of_folder(
     store: DeliveryStoreMixin,
     prefix: str,
-    without: Callable[[Iterable[str]], Container[str]] | None = None,
+    without: Callable[[Iterable[str]], Container[str]] = lambda _names: (),
 ) -> Archive:
     """Return the archive of all files below a folder of a store, with their names in the store.
 
@@ -99,7 +101,7 @@ def of_folder(
     for entries in batched(store.scan(prefix), _BATCH_SIZE):
         # The folder may contain foreign files with arbitrary names.
         readable = {entry.name for entry in entries if is_storage_name(entry.name)}
-        left_out = without(readable) if without is not None else ()
+        left_out = without(readable)
         for entry in entries:
             if entry.name in left_out:
                 continue

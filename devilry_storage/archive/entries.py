@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from django.utils import timezone
 
 from .._compat import batched
 from ..conf import conf
-from ..exceptions import ArchiveTooLarge
+from ..exceptions import ArchiveTooLarge, StoreDenied, StoreFailure
 from ..models import AbstractDelivery
 from ..schema import DELIVERY, GROUP, related_model
 from ..storages.base import DeliveryStoreMixin
@@ -22,6 +21,8 @@ from ..storages.pools import Pool
 
 # Exceptions because of one name or folder, which do not concern the rest of the store.
 _UNREACHABLE = (FileNotFoundError, NotADirectoryError, SuspiciousFileOperation)
+# Exceptions that concern the store.
+_UNAVAILABLE = (ConnectionError, TimeoutError, StoreDenied, StoreFailure)
 
 #: The size of a member whose size is not recorded in the database.
 UNKNOWN = -1
@@ -126,8 +127,11 @@ def row_date(row: Any) -> tuple[int, ...]:
 
 def local_date(value: datetime) -> tuple[int, ...]:
     """Convert a datetime to local time, as a tuple from year to second."""
-    local = timezone.localtime(value) if timezone.is_aware(value) else value
-    return tuple(local.timetuple())[:6]
+    try:
+        value = timezone.localtime(value) if timezone.is_aware(value) else value
+    except OverflowError:  # in the first or last hours that a datetime can have
+        pass
+    return tuple(value.timetuple())[:6]
 
 
 # -- Stored files --
@@ -172,13 +176,31 @@ def _sizes(store: DeliveryStoreMixin, folder: list[Member]) -> dict[str, int]:
     first = folder[0].name
     parent = first.rpartition("/")[0]
     # Only folders of a layout are listed. Others, such as those of adopted files, may be huge.
-    sizes: dict[str, int] = {}
     if len(folder) > 1 and parent and store.is_key(first):
         names = {member.name for member in folder}
-        with suppress(*_UNREACHABLE):
-            sizes = {entry.name: entry.size for entry in store.scan(parent) if entry.name in names}
-        return sizes
+
+        def listed() -> dict[str, int]:
+            return {entry.name: entry.size for entry in store.scan(parent) if entry.name in names}
+
+        return _unless_damaged(listed, folder)
+    sizes: dict[str, int] = {}
     for member in folder:
-        with suppress(*_UNREACHABLE):
-            sizes[member.name] = store.size(member.name)
+        sizes |= _unless_damaged(lambda: {member.name: store.size(member.name)}, [member])  # noqa: B023
     return sizes
+
+
+def _unless_damaged(
+    look_up: Callable[[], dict[str, int]], members: list[Member]
+) -> dict[str, int]:
+    """Return the sizes that are looked up, or the recorded ones if the disk fails there.
+
+    The members are read then, and reported as damaged.
+    """
+    try:
+        return look_up()
+    except _UNREACHABLE:
+        return {}
+    except _UNAVAILABLE:
+        raise
+    except OSError:
+        return {member.name: member.size for member in members if member.size != UNKNOWN}

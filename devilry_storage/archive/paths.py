@@ -39,7 +39,9 @@ def clean(name: str, limit: int, default: str) -> str:
     text = _shortened(_END.sub("", text.strip()), limit) or default
     if _folded(text).endswith(DAMAGED.casefold()):
         text = f"{text}_"
-    return f"_{text}" if _DEVICE.fullmatch(unicodedata.normalize("NFKC", text)) else text
+    if text == "-" or _DEVICE.fullmatch(unicodedata.normalize("NFKC", text)):
+        return f"_{text}"  # "-" is the standard input in SHA256SUMS
+    return text
 
 
 def _unambiguous(character: str) -> str:

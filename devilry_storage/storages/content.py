@@ -207,7 +207,9 @@ def opened(file: AnyFile) -> Iterator[AnyFile]:
     if not isinstance(file, FieldFile) or not file.closed:
         if _is_text(file):
             file.open("rb")
-        if _is_text(file):  # Django's open() only returns to the beginning of an open file
+        # Django's open() only returns to the beginning of an open file. The name of an upload that
+        # is not committed may be that of another file.
+        if _is_text(file) and file._committed:  # type: ignore[attr-defined]
             file.close()
             file.file = file.storage.open(str(file.name), "rb")
         yield file
@@ -220,7 +222,7 @@ def opened(file: AnyFile) -> Iterator[AnyFile]:
 
 
 def _is_text(file: AnyFile) -> TypeGuard[FieldFile]:
-    return isinstance(file, FieldFile) and getattr(file.file, "mode", "rb") in {"r", "rt"}
+    return isinstance(file, FieldFile) and isinstance(file.read(0), str)
 
 
 @contextmanager

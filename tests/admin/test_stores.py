@@ -22,6 +22,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 
 from devilry_storage.admin import store_listing
 from devilry_storage.deletion import purge
@@ -32,6 +33,7 @@ from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
 from devilry_storage.testing import override_deliverystore
 from tests.harness.purging import past_due
 from tests.harness.users import make_user
+from tests.ordinary.models import Report
 from tests.slow.explaining import recorded
 from tests.testapp.models import Course, Handout, Paper
 
@@ -308,6 +310,24 @@ def test_zip_of_a_folder_has_deleted_files_if_permitted(
     essay, deleted = (Path(path).name for path in (delivery.files.get().content.name, name))
     expected = {essay, "999", "REPORT.txt", "SHA256SUMS", *([deleted] if may_view else [])}
     assert set(zipfile.ZipFile(io.BytesIO(data)).namelist()) == expected
+
+
+@pytest.mark.parametrize("store", ["disk"], indirect=True)
+def test_file_of_another_model_has_only_its_own_view(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view asks for the permissions of that model."""
+    monkeypatch.setattr(Report._meta.get_field("file"), "storage", store)
+    delivered(7, essay=b"1")
+    name = store.save("0/0/7/888", ContentFile(b"a salary"))
+    Report.objects.create(file=name)
+    clerk = staff("browse_store", "view_filemeta", "view_tombstone")
+    assert clerk.get(url("file", name=name)).status_code == 403
+    data = _body(clerk.get(url("archive", folder="0/0/7")))
+    assert "888" not in zipfile.ZipFile(io.BytesIO(data)).namelist()
+    page = clerk.get(url("folder", folder="0/0/7")).content.decode()
+    assert "888" in page
+    assert escape(url("file", name=name)) not in page
 
 
 def test_zip_of_a_folder_has_restored_file(store: Any) -> None:

@@ -80,6 +80,7 @@ def test_names_are_valid_on_every_system() -> None:
         "trailing. . ": "trailing",
         "..": "file",
         " ": "file",
+        "-": "_-",
         "CON": "_CON",
         "con.txt": "_con.txt",
         "Com1.tar.gz": "_Com1.tar.gz",
@@ -376,6 +377,15 @@ def _urls(delivery: Delivery, group: Any) -> list[str]:
         reverse("devilry_storage:group_archive", args=[LABEL, group.pk]),
         reverse("devilry_storage:latest_archive", args=[LABEL]),
     ]
+
+
+@pytest.mark.parametrize(("zone", "year"), [("Europe/Oslo", 9999), ("America/Chicago", 1)])
+def test_times_at_the_ends_of_the_calendar_stay_as_they_are(zone: str, year: int) -> None:
+    """They have no local time."""
+    moment = datetime(year, 12 if year > 1 else 1, 31 if year > 1 else 1, tzinfo=zones.utc)
+    hour = 23 if year > 1 else 0
+    with timezone.override(zone):
+        assert local_date(moment.replace(hour=hour))[:4] == (year, moment.month, moment.day, hour)
 
 
 def test_views_return_complete_archives(candidate: Client, group: Any) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import models
@@ -18,7 +21,7 @@ from django.utils.translation import get_language, override
 from devilry_storage.archive import of_deliveries, report
 from devilry_storage.archive.readahead import SMALL
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.exceptions import StoreUnavailable
+from devilry_storage.exceptions import StoreDenied, StoreUnavailable
 from devilry_storage.fields import StoredName
 from devilry_storage.resolving import store_for
 from devilry_storage.signals import file_damaged
@@ -210,6 +213,59 @@ def test_folder_that_was_replaced_has_missing_files(
     assert archive.missing == [f"g/1/{number}.txt" for number in range(count)]
     names = [path for path, _content in unpacking.read_forward(data)]
     assert names[:-2] == [f"g/2/{number}.txt" for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.EUCLEAN, errno.ELOOP])
+def test_folder_that_the_disk_cannot_read_has_damaged_files(
+    error: int, count: int, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with one file is not listed. The files can be read nevertheless, or are damaged."""
+    group = AssignmentGroup.objects.create(name="g")
+    deliveries = [Delivery.begin(group) for _ in range(2)]
+    for delivery in deliveries:
+        delivery.add_files({f"{number}.txt": b"x" for number in range(count)})
+        delivery.finish()
+    broken = deliveries[0].files[0].content.name.rpartition("/")[0]
+
+    def fail(original: Any) -> Any:
+        def act(store: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            if name.startswith(broken):
+                raise OSError(error, os.strerror(error))
+            return original(store, name, *args, **kwargs)
+
+        return act
+
+    kind = type(store_for(FileMeta))
+    for method in ("scan", "size", "stream"):
+        monkeypatch.setattr(kind, method, fail(getattr(kind, method)))
+    archive = of_deliveries(Delivery.objects.all())
+    data = b"".join(archive)
+    assert len(data) == archive.length
+    assert archive.missing == []
+    assert archive.damaged == [f"g/1/{number}.txt.DAMAGED" for number in range(count)]
+
+
+@pytest.mark.parametrize("exception", [StoreDenied("403"), StoreUnavailable("no response")])
+def test_store_that_cannot_be_asked_has_no_archive(
+    exception: Exception, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is known to be missing or damaged."""
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="g"))
+    delivery.add_file("a", b"a")
+    monkeypatch.setattr(type(store_for(FileMeta)), "size", Mock(side_effect=exception))
+    with pytest.raises(type(exception)):
+        of_deliveries(Delivery.objects.all())
+
+
+def test_row_with_an_empty_name_has_no_file(db: None) -> None:
+    """Another application may have written it."""
+    delivery = Delivery.begin(AssignmentGroup.objects.create(name="g"))
+    delivery.add_files({"a": b"a", "b": b"b"})
+    models.QuerySet(FileMeta).filter(filename="a").update(content=StoredName(""))
+    archive = of_deliveries(Delivery.objects.all())
+    names = [path for path, _content in unpacking.read_forward(b"".join(archive))]
+    assert [name.rpartition("/")[2] for name in names] == ["b", "SHA256SUMS", "REPORT.txt"]
 
 
 def test_row_with_invalid_name_is_missing(db: None) -> None:

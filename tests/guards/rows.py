@@ -1120,13 +1120,13 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "pk=self.pk, created=self.created, content__isnull=True",
+        "pk=self.pk, **unchanged()",
         "pk=self.pk, content__isnull=True",
         (f"{TRANSACTIONS}test_failing_writer_keeps_a_row_taken_over_from_it",),
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "pk=self.pk, created=self.created, content__isnull=True",
+        "pk=self.pk, **unchanged()",
         "pk=self.pk, created=self.created",
         (f"{TRANSACTIONS}test_error_after_the_record_keeps_the_row[add_file]",),
     ),
@@ -1183,8 +1183,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "                if is_computed:",
-        "                if False:",
+        "            if is_computed:",
+        "            if False:",
         (f"{TRANSACTIONS}test_save_accepts_a_time_computed_by_the_database",),
     ),
     Guard(
@@ -1620,6 +1620,12 @@ FIELDS_AND_STORES = [
         "if not self.is_pending_file or isinstance(self._file, FieldFile):",
         "if True:",
         (f"{FIELDFILE}test_upload_stays_open_until_it_is_saved",),
+    ),
+    Guard(
+        "storages/content.py",
+        "if _is_text(file) and file._committed:",
+        "if _is_text(file):",
+        (f"{FIELDFILE}test_upload_is_stored_even_if_another_file_has_its_name",),
     ),
     Guard(
         "storages/content.py",

@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,17 +113,46 @@ class RemoteStorage(FileSystemStorage):
         return RemoteFile(open(self.path(name), mode))
 
 
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_upload_is_stored_even_if_another_file_has_its_name(
+    delivery: Delivery, tmp_path: Path, is_zipped: bool
+) -> None:
+    """It is open with mode "r", as text or as a member of a zip, and is not committed."""
+    (tmp_path / "essay.txt").write_bytes(b"of another person")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.writestr("essay.txt", b"the upload")
+    (tmp_path / "upload").write_bytes(b"the upload")
+    for way in ("add_file", "create"):
+        with zipfile.ZipFile(tmp_path / "a.zip") as zipped, open(tmp_path / "upload") as text:
+            source: Any = zipped.open("essay.txt") if is_zipped else text
+            attachment = Attachment(file=File(source, "essay.txt"))
+            attachment.file.storage = FileSystemStorage(tmp_path)
+            if way == "add_file":
+                row = delivery.add_file("a.txt", attachment.file)
+            else:
+                new = FileMeta(delivery=delivery, filename="b.txt", content=attachment.file)
+                new.save()
+                row = new
+            assert not source.closed
+            source.close()
+        assert row.content.read() == b"the upload"
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "tr"])
 @pytest.mark.parametrize("kind", [None, FileSystemStorage, RemoteStorage])
 def test_plain_file_that_is_open_as_text_is_stored_as_bytes(
-    store: FailingStore, delivery: Delivery, tmp_path: Path, kind: Any
+    store: FailingStore, delivery: Delivery, tmp_path: Path, kind: Any, mode: str
 ) -> None:
+    if kind is None and mode != "r":
+        pytest.skip("Delivery stores have no such mode.")
     storage = kind(tmp_path) if kind else store
     attachment = Attachment(file=storage.save("attached.csv", upload(b"a\r\nb\r\n")))
     attachment.file.storage = storage
-    with attachment.file.open("r") as file:
+    with attachment.file.open(mode) as file:
         assert file.read() == "a\nb\n"
         assert delivery.add_file("a.csv", file).content.read() == b"a\r\nb\r\n"
-        file.open("r")
+        file.close()
+        file.open(mode)
         row = FileMeta.objects.create(delivery=delivery, filename="b.csv", content=file)
     assert row.content.read() == b"a\r\nb\r\n"
 

@@ -599,6 +599,19 @@ def test_save_accepts_a_time_computed_by_the_database(delivery: Any) -> None:
     assert state.stored(row) == NEW
 
 
+def test_failed_save_with_such_a_time_leaves_no_row(delivery: Any) -> None:
+    def failing() -> Iterator[bytes]:
+        yield OLD
+        raise Undone
+
+    file = IterableFile(failing(), "late.txt")
+    row = FileMeta(delivery=delivery, filename="late.txt", created=Now(), content=file)
+    with pytest.raises(Undone) as caught:
+        row.save()
+    assert not hasattr(caught.value, "__notes__")
+    assert not delivery.files.filter(filename="late.txt").exists()
+
+
 @pytest.mark.parametrize("how", ["taken over", "stored"])
 def test_row_changed_since_it_was_read_is_not_taken_over(delivery: Any, how: str) -> None:
     """Only one of two writers takes over the same abandoned row."""
