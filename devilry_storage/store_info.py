@@ -77,4 +77,4 @@ def probed(store: DeliveryStoreMixin, endpoints: Iterable[str] = ()) -> Iterator
     stale = list(store.remove_stale_uploads(timezone.now() - conf.grace, dry_run=True))
     names = f"{', '.join(stale[:10])}{f' and {len(stale) - 10} more' if stale[10:] else ''}"
     remedy = f"run purge_deliveries, which removes {names}" if stale else ""
-    yield Finding("no upload was left behind unfinished", not stale, remedy)
+    yield Finding("all uploads of other processes are finished or recent", not stale, remedy)

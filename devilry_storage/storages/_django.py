@@ -20,7 +20,7 @@ from ..exceptions import InvalidName
 from ..layout import Layout
 from ..names import validate_storage_name
 from .content import as_binary, rereadable, seekable
-from .free_names import ALTERNATIVE_NAMES, alternative_names, first_free
+from .free_names import ALTERNATIVE_NAMES, alternative_names, at_most, first_free
 from .protocols import hier_layout, stored_name
 from .reader import READ_MODES, Reader
 from .view_urls import stored_url
@@ -141,12 +141,13 @@ class StorageContract(Storage):
         name = validate_storage_name(_with_slashes(name))
         # The content may change the tenant while it is read.
         store = self.with_fixed_location()
-        if store._overrides_save():
-            name = store._save(  # type: ignore[attr-defined]  # the subclass's
-                store.get_available_name(name, max_length=max_length), content
-            )
-        else:
-            name = store._create_first(store._names(name, max_length), content)
+        with at_most(max_length):
+            if store._overrides_save():
+                name = store._save(  # type: ignore[attr-defined]  # the subclass's
+                    store.get_available_name(name, max_length=max_length), content
+                )
+            else:
+                name = store._create_first(store._names(name, max_length), content)
         return validate_storage_name(name)
 
     def _overrides_save(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from django.core.files.storage import Storage
 
@@ -36,16 +37,18 @@ class _Namer(Storage):
         return found
 
 
-class Candidate(str):
-    """A name to try for a new file, made of ``root`` and at most ``max_length`` characters."""
+#: The ``max_length`` of the current ``save()``, which ``_save()`` and ``_create()`` do not get.
+_max_length: ContextVar[int | None] = ContextVar("max_length", default=None)
 
-    root: str
-    max_length: int | None
 
-    def __new__(cls, name: str, root: str = "", max_length: int | None = None) -> Candidate:
-        candidate = super().__new__(cls, name)
-        candidate.root, candidate.max_length = root or name, max_length
-        return candidate
+@contextmanager
+def at_most(max_length: int | None) -> Iterator[None]:
+    """Limit the names that :func:`unshared` makes in the block to ``max_length`` characters."""
+    token = _max_length.set(max_length)
+    try:
+        yield
+    finally:
+        _max_length.reset(token)
 
 
 def unshared(name: str) -> str:
@@ -54,8 +57,7 @@ def unshared(name: str) -> str:
     It is made as Django does, even if the store overrides ``get_alternative_name()``, which may
     return the same name for two writers. Raises SuspiciousFileOperation as `alternative_names`.
     """
-    of = name if isinstance(name, Candidate) else Candidate(name)
-    return next(alternative_names(of.root, of.max_length, Storage().get_alternative_name))
+    return next(alternative_names(name, _max_length.get(), Storage().get_alternative_name))
 
 
 def alternative_names(

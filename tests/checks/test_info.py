@@ -137,7 +137,7 @@ def test_probe_passes_if_the_server_honours_conditional_writes() -> None:
     storages, _ = _on("moto", server_side_copy=False)
     with override_settings(STORAGES=storages):
         text = _info(probe=True)
-    assert text.count("  yes  ") + text.count("  no   ") == 13
+    assert text.count("  yes  ") + text.count("  no   ") == 14
     assert "  yes  files above 8.0\xa0MB and copies get random names" in text
     assert "  no   files can be copied right after their upload" in text
     assert "  no   copy_object is conditional and atomic" in text
@@ -154,7 +154,7 @@ def test_probe_uses_other_endpoints() -> None:
             call_command("deliverystore_info", probe=True, endpoint=endpoint, stdout=out)
         with pytest.raises(CommandError, match="add --probe"):
             call_command("deliverystore_info", endpoint=endpoint)
-    assert "no   small files are read as they were stored: get_object of" in out.getvalue()
+    assert "no   every endpoint responds: head_object of" in out.getvalue()
     assert "http://127.0.0.1:9" in out.getvalue()
 
 

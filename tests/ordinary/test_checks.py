@@ -160,7 +160,7 @@ def test_info_shows_stores_that_only_ordinary_fields_use(store: DeliveryStoreMix
 
 def test_info_probes_stores_of_ordinary_fields(disk: DeliveryStoreMixin) -> None:
     (text,) = [text for text in _info(probe=True) if "ordinary." in text]
-    assert "yes  no upload was left behind unfinished" in text
+    assert "yes  all uploads of other processes are finished or recent" in text
 
 
 @pytest.mark.parametrize("method", ["probe", "configuration"])

@@ -60,7 +60,8 @@ _FINAL = {"NoSuchUpload", "PreconditionFailed"}
 
 # Statuses of requests that a server does not support, with codes such as MissingContentMD5,
 # InvalidArgument, MethodNotAllowed and NotImplemented.
-_UNSUPPORTED = {400, 404, 405, 411, 415, 501}
+# Not 404: the bucket may be missing, under a code of the server's own.
+_UNSUPPORTED = {400, 405, 411, 415, 501}
 
 _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
 
@@ -267,9 +268,10 @@ def _translate_response(
         )
     if is_transient(exception, operation):
         return StoreUnavailable(f"{what} failed {tried}: {reason}. Try again later.")
-    remedy = _CHECKSUMS if "x-amz-checksum" in reason else _REMEDIES.get(code, "")
-    unsupported = status in _UNSUPPORTED and code not in _ABOUT_THE_BUCKET
-    kind = BatchRejected if unsupported and operation == "delete_objects" else StoreFailure
+    is_checksum = any(header in reason for header in ("x-amz-checksum", "x-amz-sdk-checksum"))
+    remedy = _CHECKSUMS if is_checksum else _REMEDIES.get(code, "")
+    rejected = operation == "delete_objects" and status in _UNSUPPORTED
+    kind = BatchRejected if rejected else StoreFailure
     return kind(f"{what} failed: {reason}. {remedy}".rstrip(), code)
 
 

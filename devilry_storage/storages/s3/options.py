@@ -159,7 +159,7 @@ def check_options(store: Any, given: Mapping[str, Any]) -> None:
             f"{store.transfer_config.max_bandwidth!r}, which is not supported: remove it."
         )
     for option in ("endpoint_url", "public_endpoint_url"):
-        if "@" in str(getattr(store, option)).partition("//")[2].partition("/")[0]:
+        if "@" in str(getattr(store, option)):
             # The value is not shown. Later, every error of botocore would contain it.
             raise ImproperlyConfigured(
                 f"Option {option!r} of {type(store).__name__} contains a user or a password: "

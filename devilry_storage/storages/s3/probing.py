@@ -1,6 +1,7 @@
 """Try out a server: store files, read them back, and let pairs of writers race for one name.
 
-All objects are below a folder of the store's own, which no listing shows, and are deleted again.
+All objects are below a folder of the store's own, which no listing shows, and are deleted again. A
+process that is killed leaves them.
 """
 
 from __future__ import annotations
@@ -57,30 +58,41 @@ class Probe:
         """Yield the result of each trial. A request that the server refuses is a result."""
         copies = _THROUGH_HERE if self._server_side_copy else ""
         trials: list[tuple[str, Callable[[], None], str]] = [
+            ("every endpoint responds", self._endpoints, "check the URLs"),
             ("small files are read as they were stored", self._small, _ANOTHER),
             ("files in parts are read as they were stored", self._parts, _ANOTHER),
             ("listings have all files", self._listings, _ANOTHER),
             ("files can be copied right after their upload", self._copies, copies),
             ("deleted files are gone", self._deletions, _CHECK_BUCKET),
             ("put_object is conditional and atomic", partial(self._race, self._put), _ANOTHER),
-            # The store does not rely on the rest.
             (
-                "complete_multipart_upload is conditional and atomic",
+                "complete_multipart_upload is conditional and atomic (the store needs neither)",
                 partial(self._race, self._complete),
                 "",
             ),
-            ("copy_object is conditional and atomic", partial(self._race, self._copy), ""),
-            ("delete_object honours If-Match", self._conditional_deletion, ""),
+            (
+                "copy_object is conditional and atomic (the store needs neither)",
+                partial(self._race, self._copy),
+                "",
+            ),
+            ("delete_object honours If-Match (not needed)", self._conditional_deletion, ""),
         ]
         try:
             for sentence, trial, remedy in trials:
-                yield _finding(sentence, trial, remedy)
+                finding = _finding(sentence, trial, remedy)
+                yield finding
+                if trial == self._endpoints and not finding.holds:
+                    break
         finally:
-            remedy = f"delete the objects below {self._folder!r}"
+            remedy = f"delete the objects below {self._bucket.key(self._folder)!r}"
             cleaned = _finding("the files of the probe can be deleted", self._clean, remedy)
         yield cleaned
 
     # -- Trials, which raise StoreFailure --
+
+    def _endpoints(self) -> None:
+        for bucket in self._buckets:
+            self._exists(self._folder, bucket)
 
     def _small(self) -> None:
         name = self._name()
@@ -189,9 +201,9 @@ class Probe:
         replace(self._publication(name, "", ""), transfer=transfer).upload([data])
         return name, data
 
-    def _exists(self, name: str) -> bool:
+    def _exists(self, name: str, bucket: Bucket | None = None) -> bool:
         try:
-            return bool(self._bucket.call("head_object", name))
+            return bool((bucket or self._bucket).call("head_object", name))
         except FileNotFoundError:
             return False
 
@@ -216,8 +228,17 @@ class Probe:
         self._stored.append(data)
 
     def _clean(self) -> None:
-        for name in self._names:
-            self._bucket.call("delete_object", name)
+        folder = self._bucket.key(f"{self._folder}/")
+        for page in self._bucket.pages("list_multipart_uploads", Prefix=folder):
+            for upload in page.get("Uploads", ()):
+                name = upload["Key"].removeprefix(self._bucket.key(""))
+                abandon(self._bucket, name, upload["UploadId"])
+        failures = [_finding(name, partial(self._delete, name), "") for name in self._names]
+        if faults := [finding.sentence for finding in failures if not finding.holds]:
+            raise StoreFailure(f"{len(faults)} remain, such as {faults[0]}")
+
+    def _delete(self, name: str) -> None:
+        self._bucket.call("delete_object", name)
 
 
 def _finding(sentence: str, trial: Callable[[], None], remedy: str) -> Finding:
@@ -229,10 +250,11 @@ def _finding(sentence: str, trial: Callable[[], None], remedy: str) -> Finding:
 
 
 def _succeeds(act: Callable[[], object], gate: Barrier | None = None) -> bool:
+    """Return whether a writer created the name; False if another one has done so."""
     if gate:
-        gate.wait()
+        gate.wait(10)
     try:
         act()
-    except (OSError, ValueError):
+    except ConditionFailed:
         return False
     return True

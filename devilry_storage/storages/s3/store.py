@@ -21,7 +21,7 @@ from ...media_types import content_type, media_type, sent_type
 from ...names import RESERVED, validate_storage_name
 from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
-from ..free_names import Candidate, first_free, unshared
+from ..free_names import first_free, unshared
 from ..options import validate_options
 from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page
 from ..view_urls import stored_url
@@ -162,17 +162,6 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     # -- Storing --
 
-    def _names(self, name: str, max_length: int | None) -> Iterator[str]:
-        for found in super()._names(name, max_length):
-            is_one = isinstance(found, Candidate)
-            yield found if is_one else Candidate(found, found, max_length)
-
-    def _candidates(
-        self, name: str, max_length: int | None = None, *, fresh: bool = False
-    ) -> Iterator[str]:
-        for found in super()._candidates(name, max_length, fresh=fresh):
-            yield Candidate(found, name, max_length)
-
     def _save(self, name: str, content: File[Any]) -> str:
         return self._create_first(self._candidates(name), content)
 
@@ -197,7 +186,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                 break
         else:
             self._publication(name, filename, sha256).put(beginning, create=create)
-            return str(name)
+            return name
         del beginning
         if create:
             name = self._unshared(name)
@@ -210,6 +199,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         Servers complete uploads and copy without regard to If-None-Match, or check it without a
         lock. Under this name, even a late or repeated request meets only the store's own bytes.
         """
+        if self.is_key(name):  # without the ending of an alternative name
+            name = self.layout.key(*self.layout.parse(name))
         name = unshared(name)
         if self.exists(name):
             raise FileExistsError(f"{name!r} is taken.")

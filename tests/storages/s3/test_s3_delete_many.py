@@ -115,7 +115,6 @@ REFUSALS = [
     (400, "InvalidArgument"),
     (400, "InvalidRequest"),
     (400, ""),
-    (404, "NotFound"),
     (405, "MethodNotAllowed"),
     (411, "MissingContentLength"),
     (415, "UnsupportedMediaType"),
@@ -169,7 +168,12 @@ def test_malformed_batch_is_deleted_one_by_one_but_the_next_is_not(
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(403, "AccessDenied"), (404, "NoSuchBucket"), (409, "OperationNotPermitted")],
+    [
+        (403, "AccessDenied"),
+        (404, "NoSuchBucket"),
+        (404, "NoSuchTenant"),
+        (409, "OperationNotPermitted"),
+    ],
 )
 def test_other_error_is_reported_and_forgotten(
     fresh: S3DeliveryStore, proxy: HttpProxy, status: int, code: str

@@ -52,7 +52,8 @@ def store(proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch) -> S3DeliveryStore:
 def wrong(store: S3DeliveryStore, *endpoints: str) -> dict[str, Finding]:
     """Return the findings that do not hold, by what they are about."""
     found = [finding for finding in store.examine(endpoints) if not finding.holds]
-    return {finding.sentence.partition(":")[0]: finding for finding in found}
+    end = re.compile(r":| \((?:the store needs neither|not needed)\)")
+    return {end.split(finding.sentence)[0]: finding for finding in found}
 
 
 def remaining(store: S3DeliveryStore) -> list[str]:
@@ -119,6 +120,36 @@ def test_probe_uses_each_endpoint(store: S3DeliveryStore) -> None:
         operations = set(other.operations())
         assert {"GetObject", "PutObject", "CompleteMultipartUpload", "CopyObject"} <= operations
         assert "DeleteObject" not in operations
+
+
+def test_endpoint_that_does_not_respond_ends_the_probe(store: S3DeliveryStore) -> None:
+    """Nothing was tried, so no other line says anything about the server."""
+    *found, cleaned, _names = store.examine(["http://127.0.0.1:9"])
+    assert [finding.holds for finding in found] == [True, False]
+    assert found[-1].remedy == "check the URLs"
+    assert cleaned.holds
+    assert remaining(store) == ["site/.devilry-storage/conditional-writes"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "sentence"),
+    [
+        ("PutObject", PUT),
+        ("CreateMultipartUpload", COMPLETE),
+        ("UploadPart", COMPLETE),
+        ("CompleteMultipartUpload", COMPLETE),
+        ("CopyObject", COPY),
+    ],
+)
+def test_endpoint_that_refuses_to_write_is_named(
+    store: S3DeliveryStore, operation: str, sentence: str
+) -> None:
+    """A refused request is not a lost race, and no upload remains."""
+    with HttpProxy(s3servers.get("moto").endpoint_url) as other:
+        other.fault(operation, Answer(403, "AccessDenied"), ALWAYS)
+        finding = wrong(store, other.endpoint_url)[sentence]
+    assert "AccessDenied" in finding.sentence or "denied" in finding.sentence
+    assert remaining(store) == ["site/.devilry-storage/conditional-writes"]
 
 
 def test_stale_endpoint_is_named(store: S3DeliveryStore) -> None:
@@ -222,7 +253,7 @@ def test_fault_of_a_server_is_named(store: S3DeliveryStore, proxy: HttpProxy, fa
     operation, harm, times, sentence, reason = FAULTS[fault]
     proxy.fault(operation, harm, times)
     found = [*store.examine()]
-    assert len(found) == 12
+    assert len(found) == 13
     (finding,) = (finding for finding in found if finding.sentence.startswith(f"{sentence}: "))
     assert reason in finding.sentence
     assert finding.remedy

@@ -238,11 +238,13 @@ def test_misspelt_option_is_reported_without_its_value(
     show(watcher, caught.value)
 
 
+@pytest.mark.parametrize("option", ["endpoint_url", "public_endpoint_url"])
+@pytest.mark.parametrize("scheme", ["http://", "http:/", ""])
 def test_endpoint_with_a_password_is_rejected_without_showing_it(
-    options: dict[str, Any], watcher: s3leaks.Watcher
+    scheme: str, option: str, options: dict[str, Any], watcher: s3leaks.Watcher
 ) -> None:
     """S3 does not use the password, and botocore would show it in every error."""
-    endpoint = {"endpoint_url": f"http://user:{PASSWORD}@127.0.0.1:9"}
+    endpoint = {option: f"{scheme}user:{PASSWORD}@127.0.0.1:9"}
     with pytest.raises(ImproperlyConfigured, match="access_key and secret_key") as caught:
         S3DeliveryStore(**{**options, **endpoint})
     show(watcher, caught.value)
