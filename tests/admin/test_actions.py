@@ -18,6 +18,7 @@ from django.utils import timezone
 from devilry_storage.admin import actions
 from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.exceptions import StoreUnavailable
 from devilry_storage.integrity import verify
 from devilry_storage.resolving import store_for
 from tests.testapp.stores import HookedStore, failure
@@ -100,12 +101,12 @@ def test_archive_of_failing_store_is_reported(
     delivery = deliver(group, "a")
 
     def fail(*args: Any, **kwargs: Any) -> Any:
-        raise failure(errno.EIO)
+        raise StoreUnavailable("The server does not respond.")
 
     for name in ("scan", "size"):
         monkeypatch.setattr(store, name, fail)
     (message,) = page_of(browser, choose(browser, "download", delivery)).messages
-    assert message == "The delivery store failed: Input/output error."
+    assert message == "The server does not respond."
 
 
 @pytest.mark.parametrize(
