@@ -40,8 +40,9 @@ def save(store: Any, size: int) -> int:
 
 def _stored(store: Any) -> str:
     """Return the name of the file that `save` has stored, which is an alternative one on S3."""
-    folder = NAME.rpartition("/")[0]
-    return next(str(entry.name) for entry in store.scan(folder) if entry.name.startswith(NAME))
+    folder, _, leaf = NAME.rpartition("/")
+    _folders, names = store.listdir(folder)
+    return next(f"{folder}/{name}" for name in names if name.startswith(leaf))
 
 
 def save_from_disk(store: Any, size: int) -> int:
