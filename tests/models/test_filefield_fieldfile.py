@@ -110,7 +110,7 @@ class RemoteFile(File):  # type: ignore[type-arg]
 
 class RemoteStorage(FileSystemStorage):
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
-        return RemoteFile(open(self.path(name), mode))
+        return RemoteFile(open(self.path(name), mode), "cannot be reopened")
 
 
 @pytest.mark.parametrize("is_zipped", [False, True])
@@ -152,6 +152,7 @@ def test_plain_file_that_is_open_as_text_is_stored_as_bytes(
         assert file.read() == "a\nb\n"
         assert delivery.add_file("a.csv", file).content.read() == b"a\r\nb\r\n"
         file.close()
+        del file.file
         file.open(mode)
         row = FileMeta.objects.create(delivery=delivery, filename="b.csv", content=file)
     assert row.content.read() == b"a\r\nb\r\n"
