@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -127,10 +128,8 @@ def row_date(row: Any) -> tuple[int, ...]:
 
 def local_date(value: datetime) -> tuple[int, ...]:
     """Convert a datetime to local time, as a tuple from year to second."""
-    try:
+    with suppress(OverflowError):  # in the first or last hours that a datetime can have
         value = timezone.localtime(value) if timezone.is_aware(value) else value
-    except OverflowError:  # in the first or last hours that a datetime can have
-        pass
     return tuple(value.timetuple())[:6]
 
 
@@ -173,34 +172,32 @@ def _by_folder(members: Iterable[Member]) -> Iterator[list[Member]]:
 
 
 def _sizes(store: DeliveryStoreMixin, folder: list[Member]) -> dict[str, int]:
+    """Return the sizes of those members that the store has.
+
+    If the disk fails, they are the recorded ones: the members are read then, and reported as
+    damaged.
+    """
     first = folder[0].name
-    parent = first.rpartition("/")[0]
     # Only folders of a layout are listed. Others, such as those of adopted files, may be huge.
-    if len(folder) > 1 and parent and store.is_key(first):
-        names = {member.name for member in folder}
-
-        def listed() -> dict[str, int]:
-            return {entry.name: entry.size for entry in store.scan(parent) if entry.name in names}
-
-        return _unless_damaged(listed, folder)
+    is_listed = len(folder) > 1 and "/" in first and store.is_key(first)
     sizes: dict[str, int] = {}
-    for member in folder:
-        sizes |= _unless_damaged(lambda: {member.name: store.size(member.name)}, [member])  # noqa: B023
+    for members in [folder] if is_listed else [[member] for member in folder]:
+        try:
+            sizes |= _look_up(store, members)
+        except _UNREACHABLE:
+            continue
+        except _UNAVAILABLE:
+            raise
+        except OSError:
+            sizes |= {member.name: member.size for member in members if member.size != UNKNOWN}
     return sizes
 
 
-def _unless_damaged(
-    look_up: Callable[[], dict[str, int]], members: list[Member]
-) -> dict[str, int]:
-    """Return the sizes that are looked up, or the recorded ones if the disk fails there.
-
-    The members are read then, and reported as damaged.
-    """
-    try:
-        return look_up()
-    except _UNREACHABLE:
-        return {}
-    except _UNAVAILABLE:
-        raise
-    except OSError:
-        return {member.name: member.size for member in members if member.size != UNKNOWN}
+def _look_up(store: DeliveryStoreMixin, members: list[Member]) -> dict[str, int]:
+    """Return the sizes of one member, or of several in one folder, which is listed."""
+    names = {member.name for member in members}
+    first = members[0].name
+    if len(members) == 1:
+        return {first: store.size(first)}
+    entries = store.scan(first.rpartition("/")[0])
+    return {entry.name: entry.size for entry in entries if entry.name in names}

@@ -189,19 +189,25 @@ def test_unavailable_store_breaks_the_archive(parallel_reads: int, tmp_path: Pat
             b"".join(site.archive())
 
 
+def delivered_twice(count: int) -> str:
+    """Make two deliveries of a group with this number of files; return the folder of the first."""
+    group = AssignmentGroup.objects.create(name="g")
+    deliveries = [Delivery.begin(group) for _ in range(2)]
+    for delivery in deliveries:
+        delivery.add_files({f"{number}.txt": b"x" for number in range(count)})
+        delivery.finish()
+    folder: str = deliveries[0].files[0].content.name.rpartition("/")[0]
+    return folder
+
+
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("fault", ["symlink", "file", "vanished"])
 def test_folder_that_was_replaced_has_missing_files(
     count: int, fault: str, tmp_path: Path, db: None
 ) -> None:
     """Files of other deliveries are in the archive. A folder with one file is not listed."""
-    group = AssignmentGroup.objects.create(name="g")
-    deliveries = [Delivery.begin(group) for _ in range(2)]
-    for delivery in deliveries:
-        delivery.add_files({f"{number}.txt": b"x" for number in range(count)})
-        delivery.finish()
     store: Any = store_for(FileMeta)
-    folder = Path(store.path(deliveries[0].files[0].content.name)).parent
+    folder = Path(store.path(delivered_twice(count)))
     folder.rename(tmp_path / "elsewhere")
     if fault == "symlink":
         folder.symlink_to(tmp_path / "elsewhere")
@@ -221,12 +227,7 @@ def test_folder_that_the_disk_cannot_read_has_damaged_files(
     error: int, count: int, db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder with one file is not listed. The files can be read nevertheless, or are damaged."""
-    group = AssignmentGroup.objects.create(name="g")
-    deliveries = [Delivery.begin(group) for _ in range(2)]
-    for delivery in deliveries:
-        delivery.add_files({f"{number}.txt": b"x" for number in range(count)})
-        delivery.finish()
-    broken = deliveries[0].files[0].content.name.rpartition("/")[0]
+    broken = delivered_twice(count)
 
     def fail(original: Any) -> Any:
         def act(store: Any, name: str, *args: Any, **kwargs: Any) -> Any:

@@ -516,20 +516,20 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "archive/entries.py",
-        "    except _UNREACHABLE:\n",
-        "    except FileNotFoundError:\n",
+        "        except _UNREACHABLE:\n",
+        "        except FileNotFoundError:\n",
         (f"{_DAMAGED}::test_folder_that_was_replaced_has_missing_files",),
     ),
     Guard(
         "archive/entries.py",
-        "    except _UNAVAILABLE:\n        raise\n",
+        "        except _UNAVAILABLE:\n            raise\n",
         "",
         (f"{_DAMAGED}::test_store_that_cannot_be_asked_has_no_archive",),
     ),
     Guard(
         "archive/entries.py",
-        "    except OSError:\n",
-        "    except ZeroDivisionError:\n",
+        "        except OSError:\n",
+        "        except ZeroDivisionError:\n",
         (f"{_DAMAGED}::test_folder_that_the_disk_cannot_read_has_damaged_files",),
     ),
     Guard(
