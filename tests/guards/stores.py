@@ -1411,7 +1411,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/probing.py",
-        'abandon(self._bucket, name, upload["UploadId"])',
+        'abort(self._bucket, name, upload["UploadId"])',
         "pass",
         (f"{S3_PROBE}test_endpoint_that_refuses_to_write_is_named",),
         needs=("servers",),
@@ -1738,8 +1738,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "                if not dry_run:\n",
-        "                if True:\n",
+        "            if not dry_run:\n                abort(",
+        "            if True:\n                abort(",
         (f"{PURGE_S3}test_uploads_are_aborted_after_the_grace_time",),
         needs=("servers",),
     ),

@@ -22,7 +22,7 @@ from . import checksums
 from .bucket import Bucket
 from .errors import FAILURES, ConditionFailed
 from .reading import Ranges
-from .uploads import abandon
+from .uploads import abandon, abort, unfinished
 from .writing import SMALLEST_PART, Publication, Transfer, named_part
 
 PAIRS = 20
@@ -58,7 +58,6 @@ class Probe:
         """Yield the result of each trial. A request that the server refuses is a result."""
         copies = _THROUGH_HERE if self._server_side_copy else ""
         trials: list[tuple[str, Callable[[], None], str]] = [
-            ("every endpoint responds", self._endpoints, "check the URLs"),
             ("small files are read as they were stored", self._small, _ANOTHER),
             ("files in parts are read as they were stored", self._parts, _ANOTHER),
             ("listings have all files", self._listings, _ANOTHER),
@@ -78,11 +77,10 @@ class Probe:
             ("delete_object honours If-Match (not needed)", self._conditional_deletion, ""),
         ]
         try:
-            for sentence, trial, remedy in trials:
-                finding = _finding(sentence, trial, remedy)
-                yield finding
-                if trial == self._endpoints and not finding.holds:
-                    break
+            responds = _finding("every endpoint responds", self._endpoints, "check the URLs")
+            yield responds
+            for trial in trials if responds.holds else ():
+                yield _finding(*trial)
         finally:
             remedy = f"delete the objects below {self._bucket.key(self._folder)!r}"
             cleaned = _finding("the files of the probe can be deleted", self._clean, remedy)
@@ -228,12 +226,9 @@ class Probe:
         self._stored.append(data)
 
     def _clean(self) -> None:
-        folder = self._bucket.key(f"{self._folder}/")
-        for page in self._bucket.pages("list_multipart_uploads", Prefix=folder):
-            for upload in page.get("Uploads", ()):
-                name = upload["Key"].removeprefix(self._bucket.key(""))
-                abandon(self._bucket, name, upload["UploadId"])
         failures = [_finding(name, partial(self._delete, name), "") for name in self._names]
+        for name, upload in unfinished(self._bucket, f"{self._folder}/"):
+            abort(self._bucket, name, upload["UploadId"])
         if faults := [finding.sentence for finding in failures if not finding.holds]:
             raise StoreFailure(f"{len(faults)} remain, such as {faults[0]}")
 

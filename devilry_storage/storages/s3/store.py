@@ -33,7 +33,7 @@ from .own import BucketObjects
 from .probing import Probe
 from .reading import Ranges
 from .storage import BucketStorage
-from .uploads import abort
+from .uploads import abort, unfinished
 from .writing import Publication
 
 #: Maximum number of keys in a DeleteObjects request.
@@ -473,16 +473,14 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     def _remove_stale_uploads(self, before: datetime, dry_run: bool) -> Iterator[str]:
         prefix = self.remote.prefix
-        for page in self.remote.pages("list_multipart_uploads", Prefix=prefix):
-            for upload in page.get("Uploads", ()):
-                name = upload["Key"].removeprefix(prefix)
-                ours = bool(prefix) or name.startswith(f"{RESERVED}/") or self.is_key(name)
-                # Compare timestamps, because without USE_TZ ``before`` has no time zone.
-                if not ours or upload["Initiated"].timestamp() >= before.timestamp():
-                    continue
-                if not dry_run:
-                    abort(self.remote, name, upload["UploadId"])
-                yield name
+        for name, upload in unfinished(self.remote):
+            ours = bool(prefix) or name.startswith(f"{RESERVED}/") or self.is_key(name)
+            # Compare timestamps, because without USE_TZ ``before`` has no time zone.
+            if not ours or upload["Initiated"].timestamp() >= before.timestamp():
+                continue
+            if not dry_run:
+                abort(self.remote, name, upload["UploadId"])
+            yield name
 
     @property
     def has_own_url(self) -> bool:

@@ -1,14 +1,26 @@
-"""Abort multipart uploads. No listing shows their parts, but S3 charges for them."""
+"""List and abort multipart uploads. No listing shows their parts, but S3 charges for them."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ...exceptions import StoreFailure
 from .bucket import Bucket
 
 logger = logging.getLogger("devilry_storage")
+
+
+def unfinished(bucket: Bucket, folder: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the name of each unfinished upload whose name begins so, and its entry.
+
+    The entry has its ``UploadId``, and when it was ``Initiated``.
+    """
+    for page in bucket.pages("list_multipart_uploads", Prefix=bucket.key(folder)):
+        for upload in page.get("Uploads", ()):
+            yield upload["Key"].removeprefix(bucket.prefix), upload
 
 
 def abort(bucket: Bucket, name: str, upload: str) -> None:
