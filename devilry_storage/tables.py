@@ -237,7 +237,7 @@ class MonthlySum(models.Model):
 
 
 class _NoRows(models.Manager[Any]):
-    """Return no rows, because there is no table, which dumpdata would read."""
+    """Return no rows. The model has no table, and dumpdata would try to read it."""
 
     def get_queryset(self) -> models.QuerySet[Any]:
         return cast(models.QuerySet[Any], super().get_queryset().none())

@@ -3,7 +3,7 @@
 Some servers ignore the header and overwrite objects silently. Before the first small file that it
 stores, each process therefore tests the server once: it creates an empty marker object twice, and
 the server must reject the second attempt. If the marker exists, the first request is rejected, and
-there is no second one.
+no second request is sent.
 """
 
 from __future__ import annotations

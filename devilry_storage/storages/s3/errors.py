@@ -59,8 +59,8 @@ _UNTRUSTED = {
 _FINAL = {"NoSuchUpload", "PreconditionFailed"}
 
 # Statuses of requests that a server does not support, with codes such as MissingContentMD5,
-# InvalidArgument, MethodNotAllowed and NotImplemented.
-# Not 404: the bucket may be missing, under a code of the server's own.
+# InvalidArgument, MethodNotAllowed and NotImplemented. Not 404: the bucket may be missing, under a
+# code of the server's own.
 _UNSUPPORTED = {400, 405, 411, 415, 501}
 
 _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
@@ -68,7 +68,10 @@ _ABOUT_THE_BUCKET = {"NoSuchBucket", "AllAccessDisabled"}
 # Codes of names that S3, Ceph or MinIO cannot have. No file has such a name, so these operations
 # treat it as missing.
 _IMPOSSIBLE_NAME = {
-    *("KeyTooLongError", "InvalidURI", "InvalidObjectName", "XMinioInvalidObjectName")
+    "KeyTooLongError",
+    "InvalidURI",
+    "InvalidObjectName",
+    "XMinioInvalidObjectName",
 }
 _READS = {"head_object", "get_object", "delete_object", "delete_objects"}
 
