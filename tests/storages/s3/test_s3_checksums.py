@@ -225,7 +225,9 @@ def test_invalid_value_is_reported(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "never")
-    store = S3DeliveryStore(**{**options, "endpoint_url": "http://127.0.0.1:1"})
+    # No other test has an open client for this endpoint.
+    endpoint_url = f"http://{uuid.uuid4().hex}.example.com"
+    store = S3DeliveryStore(**{**options, "endpoint_url": endpoint_url})
     with pytest.raises(ImproperlyConfigured, match="request_checksum_calculation.*never"):
         store.exists("a.txt")
 
