@@ -89,6 +89,11 @@ def read_members(
     Contents of up to SMALL bytes are read. Raises ConnectionError or TimeoutError if the store is
     unavailable.
     """
+    if store.parallel_reads == 1:
+        with store.streams() as stream:
+            for member in members:
+                yield Content(member, stream).read()
+        return
     pool = Pool(store.parallel_reads)
     futures = (pool.submit(Content(member, store.stream).read) for member in members)
     window: deque[Future[Content]] = deque()

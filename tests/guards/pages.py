@@ -498,6 +498,12 @@ GUARDS: list[Guard] = [
         (f"{_ARCHIVES}::test_files_of_any_model_have_an_archive",),
     ),
     Guard(
+        "archive/readahead.py",
+        "    if store.parallel_reads == 1:\n",
+        "    if store.parallel_reads == 0:\n",
+        (f"{_COSTS}::test_small_file_takes_five_system_calls",),
+    ),
+    Guard(
         "archive/zipping.py",
         "        if self._keep:\n",
         "        if True:\n",
