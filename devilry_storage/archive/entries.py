@@ -17,7 +17,7 @@ from .._compat import batched
 from ..conf import conf
 from ..exceptions import ArchiveTooLarge, StoreDenied, StoreFailure
 from ..models import AbstractDelivery
-from ..schema import DELIVERY, GROUP, related_model
+from ..schema import DELIVERY, GROUP, foreign_key, related_model
 from ..storages.base import DeliveryStoreMixin
 from ..storages.pools import Pool
 from .paths import ArchivePaths
@@ -110,8 +110,8 @@ class _Deliveries:
         self.order: list[str] = []
         self._delivery: Any = related_model(model, DELIVERY)
         self._group: Any = self._delivery and related_model(self._delivery, GROUP)
-        # Of the last group. Kept, because str(group) may query the database.
-        self._group_id, self._group_name = None, ""
+        # The last group with its id and name. Kept, because str(group) may query the database.
+        self._last: tuple[Any, Any, str] = (None, None, "")
         if self._delivery:
             self.columns += ["delivery__pk", *_columns("delivery", self._delivery)]
             if self._group:
@@ -133,10 +133,12 @@ class _Deliveries:
         folders: list[tuple[Hashable, str]] = []
         group_id = delivery.assignment_group_id if self._group else None
         if group_id is not None:
-            delivery.assignment_group = self._instance(self._group, values[count:])
-            if group_id != self._group_id:
-                self._group_id, self._group_name = group_id, str(delivery.assignment_group)
-            folders.append((group_id, self._group_name))
+            if group_id != self._last[0]:
+                group = self._instance(self._group, values[count:])
+                self._last = group_id, group, str(group)
+            # Not by assignment, which asks the site's routers.
+            foreign_key(self._delivery, GROUP).set_cached_value(delivery, self._last[1])
+            folders.append((group_id, self._last[2]))
         if not isinstance(delivery, AbstractDelivery):
             return [*folders, (delivery.pk, str(delivery))], ()
         number = delivery.number

@@ -392,6 +392,21 @@ def test_files_of_any_model_have_an_archive(group: Any, subtests: pytest.Subtest
             assert {member.date_time == expected for member in members} == {not is_dated}
 
 
+class Refusing:
+    """A router that allows no relation."""
+
+    def allow_relation(self, *_rows: Any, **_hints: Any) -> bool:
+        return False
+
+
+def test_routers_are_not_asked_whether_rows_are_related(group: Any) -> None:
+    """They are, in the database."""
+    deliver(group, {"a": b"aaa"})
+    with override_settings(DATABASE_ROUTERS=[Refusing()]):
+        zipped = opened(of_deliveries(Delivery.objects.all()))
+    assert zipped.namelist()[1] == "Anna & Bjarne/1/a"
+
+
 # -- Views and permissions --
 
 

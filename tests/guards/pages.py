@@ -498,6 +498,12 @@ GUARDS: list[Guard] = [
         (f"{_ARCHIVES}::test_files_of_any_model_have_an_archive",),
     ),
     Guard(
+        "archive/entries.py",
+        "foreign_key(self._delivery, GROUP).set_cached_value(delivery, self._last[1])",
+        "delivery.assignment_group = self._last[1]",
+        (f"{_ARCHIVES}::test_routers_are_not_asked_whether_rows_are_related",),
+    ),
+    Guard(
         "archive/readahead.py",
         "    if store.parallel_reads == 1:\n",
         "    if store.parallel_reads == 0:\n",
