@@ -35,7 +35,7 @@ from ..schema import DELIVERY, GROUP, field_named, foreign_key, has_column
 from ..signals import delivery_finished, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.content import as_file
-from ..tables import Tombstone
+from ..tables import RowsWithout, Tombstone
 from .bulk import add_many
 from .querysets import DeliveryManager
 
@@ -192,21 +192,15 @@ class AbstractDelivery(models.Model):
         """
         if not isinstance(self.pk, int):
             return  # tombstones cannot be looked up by it
-        of_it = Tombstone.objects.using(using).filter(delivery_id=self.pk)
-        # Locked ones are being restored, and wait for this delivery: skip them.
-        kept = list(of_it.select_for_update(skip_locked=True))
-        family = {
+        family = [
             model._meta.label_lower
             for model in apps.get_models()
             if issubclass(model, type(self)) or issubclass(type(self), model)
-        }
-        for tombstone in kept:
-            tombstone.rows = [
-                row
-                for row in tombstone.rows
-                if row["model"] not in family or str(row["pk"]) != str(self.pk)
-            ]
-            tombstone.save(using=using, update_fields=["rows"])
+        ]
+        of_it = Tombstone.objects.using(using).filter(delivery_id=self.pk)
+        # Locked ones are being restored, and wait for this delivery: skip them.
+        kept = of_it.select_for_update(skip_locked=True).values("pk")
+        of_it.filter(pk__in=kept).update(rows=RowsWithout(family, self.pk))
 
     def copy(self: D, assignment_group: Any) -> D:
         """Return a finished copy of this finished delivery, delivered to another group.
