@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
-from django.db.models import signals
 from django.db.models.fields.files import FieldFile
 
 from ..db.routing import database_of
@@ -18,7 +17,7 @@ from ..exceptions import note_file
 from ..identity import check_writing
 from ..names import validate_filename
 from ..resolving import store_for
-from ..signals import file_stored, send_after_commit
+from ..signals import file_stored, has_receivers, send_after_commit
 from ..storages.chunks import read_chunks
 from ..storages.content import as_file
 from ..storages.pools import Pool, called
@@ -45,22 +44,11 @@ def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
     using = database_of(delivery)
     features = connections[using].features
     is_plain = not model._meta.parents and features.can_return_rows_from_bulk_insert
-    if not is_plain or _has_receivers(model):
+    if not is_plain or has_receivers(model):
         return _one_by_one(delivery, contents)
     delivery.refuse_finished()
     with delivery._claimed(contents) as claimed:
         return _at_once(delivery, contents, claimed, using)
-
-
-def _has_receivers(model: Any) -> bool:
-    """Return whether the site has receivers of ``pre_save`` or ``post_save``."""
-    for signal in (signals.pre_save, signals.post_save):
-        live: Any = signal._live_receivers(model)
-        # Since Django 5.0 these are two lists: of synchronous and of asynchronous receivers.
-        receivers = [*live[0], *live[1]] if isinstance(live, tuple) else live
-        if any(not receiver.__module__.startswith("devilry_storage.") for receiver in receivers):
-            return True  # not only the package's own
-    return False
 
 
 def _at_once(
