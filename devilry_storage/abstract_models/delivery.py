@@ -26,13 +26,14 @@ from ..db.rows import (
     stored_rows,
     undone_on_error,
 )
+from ..db.transactions import has_transaction
 from ..deletion.burying import descendants
 from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
 from ..fields import DeliveryFileField
 from ..names import validate_filename
 from ..resolving import store_for
 from ..schema import DELIVERY, GROUP, field_named, foreign_key, has_column
-from ..signals import delivery_finished, send_after_commit
+from ..signals import delivery_finished, has_receivers, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.content import as_file
 from ..tables import RowsWithout, Tombstone
@@ -143,12 +144,24 @@ class AbstractDelivery(models.Model):
         longer than the grace time and another upload takes over its row.
         """
         filename = validate_filename(filename)
-        model = self.filemeta_model()
-        with as_file(content, filename) as file, self._claimed([filename]) as claimed:
-            filemeta = claimed.get(filename) or model(delivery=self, filename=filename)
+        model, using = self.filemeta_model(), database_of(self)
+
+        def stored(filemeta: Any) -> Any:
             filemeta.content = file
-            filemeta.save(using=database_of(self))
-        return filemeta
+            filemeta.save(using=using)
+            return filemeta
+
+        clash = None
+        with as_file(content, filename) as file:
+            if _insert_finds_clashes(model) and not has_transaction(using):
+                try:
+                    return stored(model(delivery=self, filename=filename))
+                except IntegrityError as exception:
+                    clash = exception
+            with self._claimed([filename]) as claimed:
+                if clash and not claimed:
+                    raise clash
+                return stored(claimed.get(filename) or model(delivery=self, filename=filename))
 
     def add_files(self, files: Mapping[str, Any]) -> list[Any]:
         """Store many files concurrently, and return their FileMetas.
@@ -317,6 +330,16 @@ class AbstractDelivery(models.Model):
                 f"{more}. Add these files again, or delete them.",
                 [filename for filename, _fault in faults],
             )
+
+
+def _insert_finds_clashes(model: Any) -> bool:
+    """Return whether the INSERT of a row with a filename that is taken just fails."""
+    unique = [
+        *model._meta.unique_together,
+        *(c.fields for c in model._meta.total_unique_constraints),
+    ]
+    is_unique = any(set(fields) == {DELIVERY, "filename"} for fields in unique)
+    return is_unique and not model._meta.parents and not has_receivers(model)
 
 
 def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str, int]) -> str:
