@@ -119,8 +119,7 @@ def _store_all(
             is_used=lambda: fresh,  # looked up for all files at once
         )
         with as_file(content, row.filename) as file, open_writer() as writer:
-            for chunk in read_chunks(file):
-                writer.write(chunk)
+            writer.write_all(file, read_chunks(file))
 
     model = type(next(iter(rows.values())))
     check_writing(model, using)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,15 +21,18 @@ def disk_location(root: Path) -> DiskLocation:
     return DiskLocation(root, stores.hier)
 
 
-def test_acknowledged_files_survive_power_cuts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("proof", "make"), [("power-cut", stores.hier), ("power-cut-upload", stores.receiving)]
+)
+def test_acknowledged_files_survive_power_cuts(tmp_path: Path, proof: str, make: Any) -> None:
     """30 power cuts, each right after ``save()`` returns: every acknowledged file is complete.
 
     A hit is a cut of a file system in use, whose journal must be replayed.
     """
     need(LOOP_MOUNTS)
     tried = count(30, 5)
-    cuts = cut_power(tmp_path, disk_location, tried)
-    report("power-cut", tried=tried, hit=cuts.recovered, bad=cuts.damaged)
+    cuts = cut_power(tmp_path, lambda root: DiskLocation(root, make), tried)
+    report(proof, tried=tried, hit=cuts.recovered, bad=cuts.damaged)
     assert cuts.recovered == tried
 
 
