@@ -25,6 +25,7 @@ from django.conf import settings
 FOLDER = "DEVILRY_STORAGE_BENCHMARK_FOLDER"
 SERVE = "DEVILRY_STORAGE_BENCHMARK_SERVE"
 HANDLER = "DEVILRY_STORAGE_BENCHMARK_HANDLER"
+MIB = 1 << 20
 HERE = Path(__file__).parent
 DEFAULT_HANDLER = "django.core.files.uploadhandler.TemporaryFileUploadHandler"
 
@@ -138,13 +139,16 @@ class Server:
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> int:
         """Send a request; raise RuntimeError unless it succeeds."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)) as client:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=600, blocksize=1 << 20
+        )
+        with closing(connection) as client:
             client.request(method, path, body, {"Cookie": self.cookie, **headers})
             response = client.getresponse()
             if response.status not in {200, 302}:
                 raise RuntimeError(f"{path!r}: status {response.status}: {response.read()!r}")
             received = 0
-            buffer = bytearray(1 << 20)
+            buffer = bytearray(MIB)
             while count := response.readinto(buffer):
                 received += count
             return received
