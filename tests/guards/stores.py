@@ -13,6 +13,7 @@ DISK = "tests/conformance/test_conformance.py::TestFsHierDeliveryStore::"
 DISK_MODES = "tests/storages/disk/test_disk_modes.py::"
 DISK_OPTIONS = "tests/storages/disk/test_disk_options.py::"
 DISK_PUBLISHING = "tests/storages/disk/test_disk_publishing.py::"
+DISK_REMOVING = "tests/storages/disk/test_disk_removing.py::"
 DISK_SYNCS = "tests/storages/disk/test_disk_syncs.py::"
 DISK_TRAPS = "tests/storages/disk/test_disk_traps.py::"
 DJANGOS_DISK = "tests/conformance/test_conformance.py::TestStoreMadeOfFileSystemStorage::"
@@ -374,14 +375,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "found = self.stat_in(fd, leaf, name).st_size",
+        "found = self.stat_in(fd, leaf, removal.name).st_size",
         "found = os.stat(leaf, dir_fd=fd, follow_symlinks=False).st_size",
         (f"{DISK_TRAPS}test_planted_entry_is_unsafe",),
     ),
     Guard(
         "storages/tree.py",
-        "                if size not in {None, found}:\n",
-        "                if False:\n",
+        "if removal.size not in {None, found}:\n",
+        "if False:\n",
         (f"{DISK}test_delete_many_keeps_files_of_other_sizes",),
     ),
     Guard(
@@ -455,9 +456,56 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        ("            if self.durable:\n                sync(fd)"),
+        "                sync(fd)  # of a missing file",
+        "                pass  # of a missing file",
+        (
+            f"{DISK_REMOVING}test_delete_many_syncs_each_folder_once",
+            f"{DISK_REMOVING}test_removal_after_a_crash_syncs_what_was_removed_before[neighbour]",
+        ),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                        sync(fd)\n        return failures",
+        "                        pass\n        return failures",
+        (f"{DISK_REMOVING}test_delete_many_syncs_each_folder_once",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "            return True  # by a process",
+        "            return False  # by a process",
+        (f"{DISK_REMOVING}test_removal_after_a_crash_syncs_what_was_removed_before[nothing]",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "        return True  # removed by another process",
+        "        return False  # removed by another process",
+        (f"{DISK_REMOVING}test_removal_syncs_a_folder_that_another_process_removed",),
+    ),
+    *(
+        Guard(
+            "storages/tree.py",
+            f"with _reporting(failures, {removals}){rest}",
+            f"with suppress(ZeroDivisionError){rest}",
+            (f"{DISK_REMOVING}test_failing_names_do_not_stop_the_others",),
+        )
+        for removals, rest in (
+            ("[removal]", ":"),
+            ("files", ":"),
+            ("inside", ","),
+            ("pruned", ":"),
+        )
+    ),
+    Guard(
+        "storages/tree.py",
+        "            failures.setdefault(removal.name, exception)",
         "            pass",
-        (f"{DISK_SYNCS}test_delete_and_rewrite_sync_the_folder",),
+        (f"{DISK_REMOVING}test_failing_names_do_not_stop_the_others",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        " = 8, 50, 1000",
+        " = 1, 50, 1000",
+        (f"{DISK_REMOVING}test_delete_many_removes_in_several_threads",),
     ),
     Guard(
         "storages/tree.py",
