@@ -33,6 +33,10 @@ _READ = os.O_RDONLY | NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | CLOEXEC
 
 TEMP_FOLDER = (RESERVED, "tmp")
 
+# A scan opens folders in the folder above them up to this depth, and walks to deeper ones from the
+# root: names may have more parts than a process may have descriptors.
+_LEVELS = 10
+
 #: How often a writer makes a folder again that deletes keep removing because it is empty.
 PATIENCE = 1000
 
@@ -315,17 +319,49 @@ class Tree:
 
         Entries that are not regular files, and those that vanish meanwhile, are skipped.
         """
-        # A stack: names may have more parts than Python allows recursions.
-        left = [folders]
+        left = ["".join(f"{folder}/" for folder in folders)]
         while left:
-            above = left.pop()
-            with self._entries(above) as entries:
+            prefix = left.pop()
+            try:
+                fd = self.enter(prefix.split("/")[:-1])
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield from self._scan(fd, prefix, left, _LEVELS)
+
+    def _scan(
+        self, fd: int, prefix: str, left: list[str], levels: int
+    ) -> Iterator[tuple[str, os.stat_result]]:
+        """Scan an open folder and some levels below it, and close it.
+
+        The prefixes of the folders below these levels are added to ``left``.
+        """
+        inner = []
+        try:
+            # A folder that was removed since it was opened cannot be read.
+            with suppress(FileNotFoundError), os.scandir(fd) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append([*above, entry.name])
-                    else:
-                        with suppress(FileNotFoundError):
-                            yield "/".join([*above, entry.name]), entry.stat(follow_symlinks=False)
+                    if entry.is_file(follow_symlinks=False):
+                        try:
+                            status = entry.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue
+                        yield prefix + entry.name, status
+                    elif entry.is_dir(follow_symlinks=False) and (
+                        prefix or entry.name != RESERVED
+                    ):
+                        inner.append(entry.name)
+            for folder in inner:
+                below = f"{prefix}{folder}/"
+                if not levels:
+                    left.append(below)
+                    continue
+                try:
+                    opened = self._open_folder(folder, fd)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                yield from self._scan(opened, below, left, levels - 1)
+        finally:
+            os.close(fd)
 
     @contextmanager
     def _entries(self, folders: list[str]) -> Iterator[Iterator[os.DirEntry[str]]]:

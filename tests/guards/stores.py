@@ -357,15 +357,45 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        (
-            "                        with suppress(FileNotFoundError):\n"
-            "                            yield"
-        ),
-        (
-            "                        with suppress(ZeroDivisionError):\n"
-            "                            yield"
-        ),
+        "                        except FileNotFoundError:\n                            continue",
+        "                        except ZeroDivisionError:\n                            continue",
         (f"{DISK_PUBLISHING}test_scan_skips_files_that_vanish",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "prefix or entry.name != RESERVED\n",
+        "True\n",
+        (f"{DISK}test_temporary_files_are_invisible",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "opened = self._open_folder(folder, fd)",
+        "opened = os.open(folder, _ROOT, dir_fd=fd)",
+        (f"{DISK_TRAPS}test_scan_does_not_enter_folders_that_are_exchanged",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "except (FileNotFoundError, NotADirectoryError):\n                continue",
+        "except ZeroDivisionError:\n                continue",
+        (f"{DISK}test_listing_of_a_missing_folder",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ("except (FileNotFoundError, NotADirectoryError):\n                    continue"),
+        "except ZeroDivisionError:\n                    continue",
+        (f"{DISK_TRAPS}test_scan_does_not_enter_folders_that_are_exchanged",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "with suppress(FileNotFoundError), os.scandir(fd) as entries:",
+        "with os.scandir(fd) as entries:",
+        (f"{DISK_PUBLISHING}test_scan_skips_a_folder_that_is_removed_when_it_is_open",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                if not levels:\n",
+        "                if False:\n",
+        (f"{DISK_PUBLISHING}test_scan_of_deep_folders_opens_few_at_a_time",),
     ),
     Guard(
         "storages/tree.py",
@@ -388,7 +418,7 @@ GUARDS: list[Guard] = [
     Guard(
         "storages/tree.py",
         "                is_made = False\n",
-        "                return False\n",
+        "                raise\n",
         (f"{DISK_PUBLISHING}test_duplicate_succeeds_despite_races",),
     ),
     Guard(
