@@ -122,21 +122,24 @@ class Tree:
 
     # -- Walking --
 
-    def enter(self, folders: Sequence[str], *, create: bool = False) -> int:
-        """Return a descriptor of a folder, which the caller closes; if ``create``, make it.
+    def enter(
+        self, folders: Sequence[str], *, create: bool = False, root: int | None = None
+    ) -> int:
+        """Return a new descriptor of a folder; if ``create``, make it.
 
-        Raises FileNotFoundError, NotADirectoryError (a part is a file), UnsafeEntry.
+        The walk begins at the descriptor ``root`` if that is given. Raises FileNotFoundError,
+        NotADirectoryError (a part is a file), UnsafeEntry.
         """
-        return self._walk(folders, self.folder_mode, create=create)
+        return self._walk(folders, self.folder_mode, create=create, root=root)
 
-    def enter_temps(self, *, create: bool = False) -> int:
-        """Return a descriptor of the folder of temp files, which the caller closes.
+    def enter_temps(self, *, create: bool = False, root: int | None = None) -> int:
+        """Return a new descriptor of the folder of temp files.
 
         A new one is private to this user; an existing one keeps its mode. Raises PermissionError
         with a remedy if it belongs to another user, and as :meth:`enter` does.
         """
         with self.explaining_denial():
-            return self._walk(TEMP_FOLDER, _PRIVATE, create=create)
+            return self._walk(TEMP_FOLDER, _PRIVATE, create=create, root=root)
 
     @contextmanager
     def explaining_denial(self) -> Iterator[None]:
@@ -157,9 +160,8 @@ class Tree:
             ) from exception
 
     def _walk(
-        self, folders: Sequence[str], mode: int | None, *, create: bool, root: int | None = None
+        self, folders: Sequence[str], mode: int | None, *, create: bool, root: int | None
     ) -> int:
-        """Return a new descriptor of a folder; the walk begins at ``root`` if that is given."""
         fd = self._enter_root(create) if root is None else root
         try:
             for folder in folders:
@@ -500,7 +502,7 @@ class Tree:
         If so, ``above`` is left to be synced, which covers all that was in the folder.
         """
         try:
-            fd = self._walk(folder, None, create=False, root=above)
+            fd = self.enter(folder, root=above)
         except FileNotFoundError:
             return True  # by a process that may have died before it synced
         with closing(fd):

@@ -260,8 +260,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "(self._unlink, self._close_file, self._close_folder)",
-        "(self._close_file, self._close_folder)",
+        "(self._unlink, self._close_file, self._close_folders)",
+        "(self._close_file, self._close_folders)",
         (f"{DISK_PUBLISHING}test_failed_save_leaves_no_temp_file",),
     ),
     Guard(
@@ -279,8 +279,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "_walk(TEMP_FOLDER, _PRIVATE, create=create)",
-        "_walk(TEMP_FOLDER, self.folder_mode, create=create)",
+        "_walk(TEMP_FOLDER, _PRIVATE, ",
+        "_walk(TEMP_FOLDER, self.folder_mode, ",
         (f"{DISK_MODES}test_temp_folders_are_private",),
     ),
     Guard(
@@ -742,8 +742,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/base.py",
-        "            self._refuse_other_size(name, size)\n",
-        "            pass\n",
+        "                    self._refuse_other_size(name, sizes[name])\n",
+        "                    pass\n",
         (f"{MEMORY}test_delete_many_keeps_files_of_other_sizes",),
     ),
     Guard(
