@@ -36,9 +36,9 @@ from .staged import Staged
 from .tree import Removal, Tree, split
 from .writer import Writer
 
-# Number of threads that remove files, which mostly wait for the disk, of files that are removed
-# together, with as few fsyncs as their folders allow, and of names in memory.
-_REMOVERS, _REMOVED_TOGETHER, _REMOVED_AT_ONCE = 8, 50, 1000
+# Number of threads that remove files, as they mostly wait for the disk; the fewest files for one
+# of them; and the number of names that are in memory.
+_REMOVERS, _FEWEST_REMOVED, _REMOVED_AT_ONCE = 8, 10, 1000
 
 _Storage = TypeVar("_Storage", bound="_TreeStorage")
 
@@ -259,8 +259,10 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
                 except InvalidName as exception:
                     failures[name] = exception
             removals.sort(key=lambda removal: split(removal.name))
-            parts = list(batched(removals, _REMOVED_TOGETHER))
-            with Pool(min(_REMOVERS, len(parts) or 1)) as pool:
+            # Neighbours, which share fsyncs, in one thread.
+            size = max(_FEWEST_REMOVED, -(-len(removals) // _REMOVERS))
+            parts = list(batched(removals, size))
+            with Pool(len(parts) or 1) as pool:
                 for failed in [pool.submit(self._tree.remove, part) for part in parts]:
                     failures.update(failed.result())
         return failures

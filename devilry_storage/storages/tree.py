@@ -339,8 +339,7 @@ class Tree:
         """
         inner = []
         try:
-            # A folder that was removed since it was opened cannot be read.
-            with suppress(FileNotFoundError), os.scandir(fd) as entries:
+            with os.scandir(fd) as entries:
                 for entry in entries:
                     if entry.is_file(follow_symlinks=False):
                         try:

@@ -202,7 +202,7 @@ def test_scan_skips_files_that_vanish(root: Path) -> None:
 def test_scan_skips_a_folder_that_is_removed_when_it_is_open(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel cannot read it then. The folders after it are scanned."""
+    """The folders after it are scanned."""
     store = store_at(root)
     names = {store.save(f"0/{folder}/file", ContentFile(DATA)) for folder in range(3)}
     gone = os.listdir(root / "0")[0]
