@@ -1503,13 +1503,6 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/probing.py",
-        "                abandon(bucket, name, upload)\n",
-        "                pass\n",
-        (f"{S3_PROBE}test_probe_touches_only_its_own_objects",),
-        needs=("servers",),
-    ),
-    Guard(
         "storages/s3/errors.py",
         '_FINAL = {"NoSuchUpload", "PreconditionFailed"}',
         "_FINAL = set()",
