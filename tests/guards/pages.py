@@ -377,8 +377,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "views/base.py",
-        "str(pk) != str(value) or (",
-        "(",
+        'if str(pk) == str(self.kwargs["pk"]) else None',
+        "if pk is not None else None",
         (f"{_DOWNLOADS}::test_id_has_one_spelling_in_a_url",),
     ),
     Guard(
