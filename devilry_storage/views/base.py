@@ -64,8 +64,9 @@ class RowView(View):
     def get_object(self) -> Any:
         """Return the row. Raises Http404 if the user may not see a row with that id."""
         rows = self.get_queryset()
-        pk = _id(rows.model, self.kwargs["pk"])
-        row = None if pk is None else rows.filter(pk=pk).first()
+        # Each id has exactly one spelling: without leading zeros and digits of other scripts.
+        pk = parse_value(rows.model._meta.pk, self.kwargs["pk"])
+        row = rows.filter(pk=pk).first() if str(pk) == str(self.kwargs["pk"]) else None
         if row is None:
             raise Http404("No such row.")
         return row
@@ -79,15 +80,11 @@ class RowView(View):
         return super().dispatch(request, *args, **kwargs)
 
 
-def _id(model: type[Model], value: Any) -> Any:
-    """Convert a value from a URL to an id of the model, or None if it is invalid.
-
-    Each id has exactly one spelling: without leading zeros and digits of other scripts.
-    """
+def parse_value(field: Any, value: Any) -> Any:
+    """Return a value from a request as a value of the field, None if it is invalid."""
     try:
-        pk = model._meta.pk.to_python(value)
+        parsed = field.to_python(value)
     except ValidationError:
         return None
-    if str(pk) != str(value) or (isinstance(pk, int) and not 0 <= pk <= LARGEST_ID):
-        return None
-    return pk
+    # Django 4.2 does not check the range of integers.
+    return None if isinstance(parsed, int) and abs(parsed) > LARGEST_ID else parsed

@@ -378,8 +378,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "views/base.py",
-        "str(pk) != str(value) or (",
-        "(",
+        'if str(pk) == str(self.kwargs["pk"]) else None',
+        "if pk is not None else None",
         (f"{_DOWNLOADS}::test_id_has_one_spelling_in_a_url",),
     ),
     Guard(
@@ -1213,31 +1213,31 @@ GUARDS: list[Guard] = [
     ),
     # -- Admin: previews --
     Guard(
-        "admin/preview_text.py",
+        "admin/previews.py",
         "        return escape(line)\n",
         "        return mark_safe(line)\n",
         (f"{_PREVIEWS}::test_active_content_is_shown_as_text",),
     ),
     Guard(
-        "admin/preview_text.py",
+        "admin/previews.py",
         "_mark(char) if _is_invisible(char) else escape(char)",
         "_mark(char) if _is_invisible(char) else char",
         (f"{_PREVIEWS}::test_invisible_characters_are_marked",),
     ),
     Guard(
-        "admin/preview_text.py",
+        "admin/previews.py",
         '_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})',
         '_INVISIBLE = frozenset({"Cc", "Co", "Cs", "Zl", "Zp"})',
         (f"{_PREVIEWS}::test_bidirectional_controls_have_no_effect",),
     ),
     Guard(
-        "admin/preview_text.py",
+        "admin/previews.py",
         'data = b"".join(store_for(filemeta).stream(name, 0, TEXT_BYTES + 1))',
         'data = b"".join(store_for(filemeta).stream(name, 0, TEXT_BYTES))',
         (f"{_PREVIEWS}::test_text_of_the_maximum_size_is_whole",),
     ),
     Guard(
-        "admin/preview_text.py",
+        "admin/previews.py",
         'return "image" if (filemeta.size or 0) <= IMAGE_BYTES else ""',
         'return "image"',
         (f"{_PREVIEWS}::test_large_image_is_not_shown",),

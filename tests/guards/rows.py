@@ -556,8 +556,8 @@ PURGING = [
     ),
     Guard(
         "deletion/purging.py",
-        "same = [pair for pair in by_pair if pair[0] == alias]",
-        "same = list(by_pair)",
+        "same = [tombstone for tombstone in chosen if tombstone.alias == alias]",
+        "same = chosen",
         (f"{PURGE}test_remove_now_handles_each_store_separately",),
     ),
     Guard(
