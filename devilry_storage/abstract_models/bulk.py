@@ -205,9 +205,12 @@ def _store_all(
 
 
 def _write(store: DeliveryStoreMixin, record: Any, content: Any) -> None:
-    with as_file(content, record.filename) as file, store.write_open(record) as writer:
+    key = store.layout.key(*record.key_ids())
+    writer = partial(store.writer, key, record=record.record_stored, filename=record.filename)
+    is_used = partial(record.is_buried, key)
+    with as_file(content, record.filename) as file, writer(is_used=is_used) as output:
         for chunk in read_chunks(file):
-            writer.write(chunk)
+            output.write(chunk)
 
 
 def _record_all(stored: list[Stored], using: str) -> None:
