@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
-from django.db.models import BigIntegerField, Func, TextField, Value, signals
+from django.db.models import BigIntegerField, Func, IntegerField, TextField, Value, signals
 from django.db.models.fields.files import FieldFile
 from django.db.models.functions import Cast
 
@@ -101,9 +101,9 @@ def twin_of(row: Any, fields: Mapping[str, Any]) -> Any:
 
 def _is_plain(model: Any, using: str) -> bool:
     """Return whether rows can be written in bulk without a difference to the site."""
-    features = connections[using].features
-    can_insert = not model._meta.parents and features.can_return_rows_from_bulk_insert
-    return can_insert and not _has_receivers(model)
+    can_insert = connections[using].features.can_return_rows_from_bulk_insert
+    has_own_id = not model._meta.parents and isinstance(model._meta.pk, IntegerField)
+    return can_insert and has_own_id and not _has_receivers(model)
 
 
 def _has_receivers(model: Any) -> bool:
@@ -234,12 +234,12 @@ def _record(model: Any, stored: Sequence[Stored], using: str) -> None:
         content__isnull=True,
         created__in={row.created for row, *_ in stored},
     )
-    prepared = partial(model._meta.pk.get_db_prep_value, connection=connections[using])
-    pks = [str(prepared(row.pk)) for row, *_ in stored]
-    _, *columns = (dict(zip(pks, column, strict=True)) for column in zip(*stored, strict=True))
-    content, size, sha256 = (_by_pk(values, using) for values in columns)
-    size = Cast(size, BigIntegerField())
-    recorded = unchanged.update(content=content, size=size, sha256=sha256, verified_at=None)
+    recorded = unchanged.update(
+        content=_by_pk({row.pk: name for row, name, _, _ in stored}, using),
+        size=Cast(_by_pk({row.pk: size for row, _, size, _ in stored}, using), BigIntegerField()),
+        sha256=_by_pk({row.pk: sha256 for row, _, _, sha256 in stored}, using),
+        verified_at=None,
+    )
     if recorded != len(stored):
         if there.count() != len(stored):
             raise model.DoesNotExist(
@@ -253,7 +253,7 @@ def _record(model: Any, stored: Sequence[Stored], using: str) -> None:
         )
 
 
-def _by_pk(values: dict[str, Any], using: str) -> Func:
+def _by_pk(values: dict[int, Any], using: str) -> Func:
     """Return the expression of each row's value, as text, in a dict by primary keys.
 
     It is one parameter: ``bulk_update()`` would compare each row with each key.

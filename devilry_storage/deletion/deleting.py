@@ -56,9 +56,10 @@ class _Burial:
         return execute(*statement)
 
     def bury(self) -> None:
-        if self.connection.needs_rollback:
-            return  # Django refuses the statement
-        self.connection.execute_wrappers.remove(self)
+        wrappers = self.connection.execute_wrappers
+        if self.connection.needs_rollback or self not in wrappers:
+            return  # Django refuses the statement, or the rows are buried already
+        wrappers.remove(self)
         if self.block not in self.connection.atomic_blocks:
             return  # the delete has failed
         using = self.connection.alias

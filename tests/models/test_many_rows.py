@@ -192,6 +192,7 @@ def test_copy_fails_if_it_is_finished_meanwhile(memory: MemoryDeliveryStore, gro
     with patch.object(bulk, "PARALLEL", 1), pytest.raises(DeliveryFinished):
         delivery.copy(group)
     assert FileMeta.objects.count() == 1
+    assert not buried()
 
 
 def test_overridden_save_of_the_site_is_called_for_copies(
