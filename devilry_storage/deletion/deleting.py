@@ -30,39 +30,37 @@ def bury_before_delete(row: models.Model, using: str) -> None:
             f"Cannot delete {row._meta.label} '{row.pk}' outside of a transaction, because its "
             "file is deleted with it: use transaction.atomic()."
         )
-    waiting = next((one for one in connection.execute_wrappers if isinstance(one, _Burial)), None)
-    if waiting is None or waiting.block is not connection.atomic_blocks[-1]:
-        if waiting is not None:
-            waiting.bury()
-        waiting = _Burial(connection)
-    waiting.rows.setdefault(declaring_model(type(row)), {})[row.pk] = row
+    block = connection.atomic_blocks[-1]
+    burials = (one for one in connection.execute_wrappers if isinstance(one, _Burial))
+    burial = next((one for one in burials if one.block is block), None)
+    if burial is None:
+        burial = _Burial(connection, block)
+        # The first, because the end of a block of execute_wrapper() removes the last.
+        connection.execute_wrappers.insert(0, burial)
+    burial.rows.setdefault(declaring_model(type(row)), {})[row.pk] = row
 
 
 class _Burial:
-    """Rows that are buried before the next statement of a connection.
+    """Rows of a block of atomic() that are buried before the next statement of its connection.
 
     It is one of the connection's ``execute_wrappers`` until then.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, block: transaction.Atomic) -> None:
         self.connection = connection
-        self.block = connection.atomic_blocks[-1]
+        self.block = block
         self.rows: dict[FileModel, dict[Any, models.Model]] = {}
-        # The first, because the end of a block of execute_wrapper() removes the last.
-        connection.execute_wrappers.insert(0, self)
 
     def __call__(self, execute: Callable[..., Any], *statement: Any) -> Any:
-        self.bury()
+        wrappers = self.connection.execute_wrappers
+        # Otherwise Django refuses the statement, or the rows are buried already.
+        if not self.connection.needs_rollback and self in wrappers:
+            wrappers.remove(self)
+            if self.block in self.connection.atomic_blocks:  # otherwise the delete has failed
+                self._bury(self.connection.alias)
         return execute(*statement)
 
-    def bury(self) -> None:
-        wrappers = self.connection.execute_wrappers
-        if self.connection.needs_rollback or self not in wrappers:
-            return  # Django refuses the statement, or the rows are buried already
-        wrappers.remove(self)
-        if self.block not in self.connection.atomic_blocks:
-            return  # the delete has failed
-        using = self.connection.alias
+    def _bury(self, using: str) -> None:
         # The statement may be that of a receiver which ignores its failure.
         with transaction.mark_for_rollback_on_error(using):
             for model, rows in self.rows.items():
@@ -77,9 +75,8 @@ def _bury_all(model: FileModel, instances: Mapping[Any, models.Model], using: st
 
     def lock_deliveries(values: Iterable[Any]) -> None:
         new = {value for value in values if value is not None} - deliveries.keys()
-        deliveries.update(dict.fromkeys(new))
+        target = to_delivery.target_field.attname
         for batch in batched(new, most):
-            target = to_delivery.target_field.attname
             found = stored_rows(to_delivery.related_model, using)
             locked = lock_rows(found.filter(**{f"{target}__in": batch}))
             deliveries.update((getattr(delivery, target), delivery) for delivery in locked)
