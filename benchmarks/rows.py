@@ -92,7 +92,7 @@ def comparisons() -> Iterator[Comparison]:
     pre_delete.connect(receive, sender=Plain)
 
     def stored(number: int) -> list[tuple[Any, str, int, str]]:
-        """Insert rows, and return what is to be recorded in them."""
+        """Insert rows, and return the values to record in them."""
         delivery = Delivery.begin(group)
         rows = [FileMeta(delivery=delivery, filename=f"{n}.txt") for n in range(number)]
         return [

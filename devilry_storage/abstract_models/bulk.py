@@ -161,7 +161,7 @@ def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list
 def _store_all(
     pairs: Sequence[tuple[Any, Any]], using: str, store_one: Callable[..., None]
 ) -> list[Stored]:
-    """Store a file for each pair of row and content, and return what is to be recorded.
+    """Store a file for each pair of row and content, and return the values to record.
 
     ``store_one`` is called in threads with the store, a record of the row, and the content.
     """

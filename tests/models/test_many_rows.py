@@ -109,6 +109,23 @@ def test_delete_of_one_file_sends_few_statements() -> None:
     assert len(sent) <= (6 if ON_SQLITE else 4)
 
 
+@pytest.mark.parametrize("size", [None, 0, 2**63 - 1])
+def test_tombstone_has_the_exact_values_of_the_row(size: int | None) -> None:
+    """Which are part of JSON when it is written."""
+    (row,) = many(1)
+    values = {"filename": "blåbær '\"\\ 😀 %s $.a.txt", "size": size, "sha256": ""}
+    FileMeta.objects.filter(pk=row.pk).update(**values)
+    name, delivery_id = row.content.name, row.delivery_id
+    row.delete()
+    (pk, *columns) = buried()[name]
+    assert (pk, columns) == (
+        Tombstone.objects.get().rows[-1]["pk"],
+        [delivery_id, size, "", values["filename"]],
+    )
+    fields = Tombstone.objects.get().rows[-1]["fields"]
+    assert {column: fields[column] for column in values} == values
+
+
 def test_delivery_is_locked_before_its_files() -> None:
     """Each in the order of the primary keys, so that deletes do not wait for each other."""
     rows = many(2)
