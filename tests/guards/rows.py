@@ -886,13 +886,6 @@ SAVING = [
     ),
     Guard(
         "db/rows.py",
-        "models.QuerySet(model, using=using).order_by()",
-        "models.QuerySet(model, using=using)",
-        (f"{MANAGERS}test_rows_ordered_by_a_nullable_relation_are_locked",),
-        needs=("postgres",),
-    ),
-    Guard(
-        "db/rows.py",
         "    row = model.__new__(model)\n    row._state = ModelState()\n",
         "    row = model.from_db(using, [field.attname for field in fields], values)\n",
         (f"{MANAGERS}test_no_instance_of_a_stored_row_is_created",),
@@ -1119,7 +1112,7 @@ SAVING = [
         "db/rows.py",
         "if target == model._meta.pk:",
         "if True:",
-        (f"{RESTORING}test_delivery_is_found_by_to_field",),
+        (f"{TO_FIELD}test_finish_lists_the_folder_once",),
     ),
     Guard(
         "integrity.py",
