@@ -180,7 +180,9 @@ def test_add_files_and_copy_send_few_statements(
     assert [*twin.files.values_list(*columns)] == [*delivery.files.values_list(*columns)]
 
 
-def test_files_are_copied_concurrently(memory: MemoryDeliveryStore, group: Any) -> None:
+def test_files_are_copied_concurrently(
+    memory: MemoryDeliveryStore, group: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     delivery = Delivery.begin(group)
     delivery.add_files(contents(8))
     delivery.finish()
@@ -191,11 +193,13 @@ def test_files_are_copied_concurrently(memory: MemoryDeliveryStore, group: Any) 
         together.wait()
         copy(*arguments)
 
-    memory.copy = copy_together  # type: ignore[method-assign]
+    monkeypatch.setattr(memory, "copy", copy_together)
     assert delivery.copy(group).files.count() == 8
 
 
-def test_copy_fails_if_it_is_finished_meanwhile(memory: MemoryDeliveryStore, group: Any) -> None:
+def test_copy_fails_if_it_is_finished_meanwhile(
+    memory: MemoryDeliveryStore, group: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     delivery = Delivery.begin(group)
     delivery.add_files(contents(1))
     delivery.finish()
@@ -205,7 +209,7 @@ def test_copy_fails_if_it_is_finished_meanwhile(memory: MemoryDeliveryStore, gro
         copy(*arguments)
         Delivery.objects.exclude(pk=delivery.pk).update(successful=True)
 
-    memory.copy = finish_late  # type: ignore[method-assign]
+    monkeypatch.setattr(memory, "copy", finish_late)
     with patch.object(bulk, "PARALLEL", 1), pytest.raises(DeliveryFinished):
         delivery.copy(group)
     assert FileMeta.objects.count() == 1

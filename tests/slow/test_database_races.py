@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
@@ -370,7 +370,8 @@ def race_of_many(tried: int) -> tuple[Runs, list[str]]:
     files = [delivery.files.last() for delivery in lasts]
 
     def delete_files(number: int) -> Act:
-        return FileMeta.objects.filter(delivery__in=threes[number]).delete
+        rows: Any = FileMeta.objects.filter(delivery__in=threes[number])
+        return cast(Act, rows.delete)
 
     def delete_backwards(number: int) -> Act:
         rows = FileMeta.objects.filter(delivery__in=threes[number]).order_by("-pk")
@@ -378,7 +379,7 @@ def race_of_many(tried: int) -> tuple[Runs, list[str]]:
 
     def delete_deliveries(number: int) -> Act:
         pks = [delivery.pk for delivery in threes[number][1:]]
-        return Delivery.objects.filter(pk__in=pks).delete
+        return lambda: Delivery.objects.filter(pk__in=pks).delete()
 
     works = in_turn(
         on(files, replace(RIGHT)), on(lasts, add), on(files, delete), on(lasts, finish),
