@@ -258,6 +258,14 @@ class DeliveryStoreMixin(StorageContract):
             )
         return verified(store._stream(name, 0, None), sha256, name)
 
+    @contextmanager
+    def streams(self) -> Iterator[Callable[[str], Iterator[bytes]]]:
+        """Give a function that streams whole files, one after another, as :meth:`stream` does.
+
+        Only one thread may use it.
+        """
+        yield self.stream
+
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         with self.open(name) as file:
             if start:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import datetime
 from functools import partial
@@ -24,14 +25,14 @@ from ..layout import FlatLayout, Layout
 from ..names import validate_storage_name
 from ._django import named
 from .base import DeliveryStoreMixin
-from .chunks import read_chunks
+from .chunks import CHUNK_SIZE, read_chunks
 from .free_names import first_free
 from .options import validate_options
 from .own import TreeObjects, is_expected
 from .protocols import Entry, Page
 from .reader import Reader
 from .staged import Staged
-from .tree import Tree
+from .tree import Tree, closing, split
 from .writer import Writer
 
 _Storage = TypeVar("_Storage", bound="_TreeStorage")
@@ -42,6 +43,9 @@ def _folders(path: str) -> list[str]:
 
 
 Value = TypeVar("Value")
+
+# Files up to this size in bytes may be read at once.
+_WHOLE = 1024 * 1024
 
 
 class _Computed(Generic[Value]):
@@ -152,6 +156,41 @@ class _TreeStorage(FileSystemStorage):
         return self._tree.listdir(_folders(path))
 
 
+class _FolderReader:
+    """Reads files one after another; the folder of the last one stays open for the next."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._folders: list[str] | None = None
+        self._fd = -1
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        fd, status = self._open(*split(validate_storage_name(name)), name)
+        with closing(fd):
+            left = status.st_size
+            size = left if 0 < left <= _WHOLE else CHUNK_SIZE
+            while chunk := os.read(fd, size):
+                yield chunk
+                left -= len(chunk)
+                if left == 0:
+                    return  # without another read, which would find the end
+
+    def _open(self, folders: list[str], leaf: str, name: str) -> tuple[int, os.stat_result]:
+        if folders == self._folders:
+            # The folder may have been removed and made again.
+            with suppress(FileNotFoundError):
+                return self._tree.open_in(self._fd, leaf, name)
+        self.close()
+        self._fd = self._tree.enter_to_read(folders, name)
+        self._folders = folders
+        return self._tree.open_in(self._fd, leaf, name)
+
+    def close(self) -> None:
+        if self._folders is not None:
+            self._folders = None
+            os.close(self._fd)
+
+
 class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     """Base class of the stores on disk."""
 
@@ -251,6 +290,19 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
             for name, status in files
         ]
         return Page([above + name for name in inner], entries, following)
+
+    @contextmanager
+    def streams(self) -> Iterator[Callable[[str], Iterator[bytes]]]:
+        reader = _FolderReader(self._tree)
+        # A subclass may store other bytes than it returns.
+        is_plain = all(
+            getattr(getattr(self, method), "__func__", None) is getattr(_DiskStore, method)
+            for method in ("open", "_open", "stream", "_stream")
+        )
+        try:
+            yield reader.stream if is_plain else self.stream
+        finally:
+            reader.close()
 
     def unavailable_reason(self) -> str:
         return self._tree.unavailable_reason()

@@ -222,24 +222,32 @@ class Tree:
     def stat(self, name: str) -> os.stat_result:
         """Return the status of a stored file; raises FileNotFoundError, UnsafeEntry."""
         folders, leaf = split(name)
-        with closing(self._enter_to_read(folders, name)) as fd:
+        with closing(self.enter_to_read(folders, name)) as fd:
             return self.stat_in(fd, leaf, name)
 
     def open(self, name: str) -> IO[bytes]:
         """Open a stored file for reading; raises FileNotFoundError, UnsafeEntry."""
         folders, leaf = split(name)
-        with closing(self._enter_to_read(folders, name)) as fd:
-            # Checked before it is opened, because opening a device may have effects.
-            self.stat_in(fd, leaf, name)
-            file = os.open(leaf, _READ, dir_fd=fd)
+        with closing(self.enter_to_read(folders, name)) as fd:
+            file, _status = self.open_in(fd, leaf, name)
+        return io.BufferedReader(io.FileIO(file))  # as open() does, but faster
+
+    def open_in(self, fd: int, leaf: str, name: str) -> tuple[int, os.stat_result]:
+        """Open the stored file ``name``, which is ``leaf`` in an open folder.
+
+        Returns its descriptor, which the caller closes, and its status.
+        """
+        # Checked before it is opened, because opening a device may have effects.
+        self.stat_in(fd, leaf, name)
+        file = os.open(leaf, _READ, dir_fd=fd)
         try:
-            self._regular(os.fstat(file), name)
+            return file, self._regular(os.fstat(file), name)
         except BaseException:
             os.close(file)
             raise
-        return io.BufferedReader(io.FileIO(file))  # as open() does, but faster
 
-    def _enter_to_read(self, folders: list[str], name: str) -> int:
+    def enter_to_read(self, folders: list[str], name: str) -> int:
+        """Return a descriptor of the folder of a stored file, which the caller closes."""
         try:
             return self.enter(folders)
         except (FileNotFoundError, NotADirectoryError):
