@@ -258,6 +258,14 @@ class DeliveryStoreMixin(StorageContract):
             )
         return verified(store._stream(name, 0, None), sha256, name)
 
+    @contextmanager
+    def streams(self) -> Iterator[Callable[[str], Iterator[bytes]]]:
+        """Give a function that streams whole files, one after another, as :meth:`stream` does.
+
+        Only one thread may use it.
+        """
+        yield self.stream
+
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         with self.open(name) as file:
             if start:
@@ -294,15 +302,12 @@ class DeliveryStoreMixin(StorageContract):
         failures: dict[str, Exception] = {}
         for name in names:
             try:
-                self._delete_of_size(name, (sizes or {}).get(name))
+                if sizes and name in sizes:
+                    self._refuse_other_size(name, sizes[name])
+                self.delete(name)
             except Exception as exception:  # noqa: BLE001  # backends have errors of their own
                 failures[name] = exception
         return failures
-
-    def _delete_of_size(self, name: str, size: int | None) -> None:
-        if size is not None:
-            self._refuse_other_size(name, size)
-        self.delete(name)
 
     def _refuse_other_size(self, name: str, size: int) -> None:
         """Raise WrongSize if there is a file of another size."""

@@ -37,7 +37,7 @@ class Staged:
     Other users may be able to write to the tree and exchange the temp file for a symlink or
     another file. So its descriptor stays open until the file has its name: until then no other
     file can have the same inode, and every entry is compared with it before it is linked or
-    unlinked.
+    unlinked. That of the root stays open, too, so that the file gets its name in the same root.
 
     Unless ``create``, the folder of temp files must exist; raises StoreNotRecognised otherwise.
     """
@@ -51,21 +51,23 @@ class Staged:
         self._path_is_known = False
         self._whole: tuple[int, ...] | None = None
         self._owner = Owner()
-        self._folder = self._enter_temps(create)
+        self._root = self._folder = -1
         # Private until it gets its final mode; without a mode the umask applies.
         mode = 0o666 if tree.file_mode is None else 0o600
         name = secrets.token_hex(16)
         try:
+            self._enter(create)
             with tree.explaining_denial():
                 self._fd = os.open(name, _TEMP, mode, dir_fd=self._folder)
         except BaseException:
-            self._close_folder()
+            self._close_folders()
             raise
         self._name = name
 
-    def _enter_temps(self, create: bool) -> int:
+    def _enter(self, create: bool) -> None:
         try:
-            return self._tree.enter_temps(create=create)
+            self._root = self._tree.enter([], create=create)
+            self._folder = self._tree.enter_temps(create=create, root=self._root)
         except FileNotFoundError as exception:
             if create:
                 raise
@@ -136,7 +138,7 @@ class Staged:
         for _ in range(PATIENCE):
             with (
                 suppress(FileNotFoundError),  # a delete removed the empty folder
-                closing(self._tree.enter(folders, create=True)) as folder,
+                closing(self._tree.enter(folders, create=True, root=self._root)) as folder,
             ):
                 self._link(folder, leaf, name)
                 if self._tree.durable:
@@ -150,7 +152,7 @@ class Staged:
         """Publish under the name, replacing a file; UnsafeEntry if the name is not a file's."""
         self._seal()
         folders, leaf = split(name)
-        with closing(self._tree.enter(folders, create=True)) as folder:
+        with closing(self._tree.enter(folders, create=True, root=self._root)) as folder:
             with suppress(FileNotFoundError):
                 self._tree.stat_in(folder, leaf, name)
             self._check_temp(name)
@@ -262,10 +264,10 @@ class Staged:
         """Close a published file; raises OSError if closing fails, so that the save fails."""
         self._try(self._unlink)
         self._close_file()
-        self._close_folder()
+        self._close_folders()
 
     def discard(self) -> None:
-        for step in (self._unlink, self._close_file, self._close_folder):
+        for step in (self._unlink, self._close_file, self._close_folders):
             self._try(step)
 
     def _try(self, step: Callable[[], None]) -> None:
@@ -301,7 +303,8 @@ class Staged:
             )
         self._name = ""
 
-    def _close_folder(self) -> None:
-        folder, self._folder = self._folder, -1
-        if folder >= 0:
-            os.close(folder)
+    def _close_folders(self) -> None:
+        opened = [fd for fd in (self._folder, self._root) if fd >= 0]
+        self._folder = self._root = -1
+        for fd in opened:
+            os.close(fd)

@@ -83,8 +83,9 @@ class RowView(View):
         # The delivery cannot be joined if the queryset defers it.
         if related_model(rows.model, DELIVERY) and not rows.query.deferred_loading[0]:
             rows = rows.select_related(DELIVERY)
-        pk = _id(rows.model, self.kwargs["pk"])
-        return None if pk is None else rows.filter(pk=pk).first()
+        # Each id has exactly one spelling: without leading zeros and digits of other scripts.
+        pk = parse_value(rows.model._meta.pk, self.kwargs["pk"])
+        return rows.filter(pk=pk).first() if str(pk) == str(self.kwargs["pk"]) else None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         user = request.user
@@ -95,15 +96,11 @@ class RowView(View):
         return super().dispatch(request, *args, **kwargs)
 
 
-def _id(model: type[Model], value: Any) -> Any:
-    """Convert a value from a URL to an id of the model, or None if it is invalid.
-
-    Each id has exactly one spelling: without leading zeros and digits of other scripts.
-    """
+def parse_value(field: Any, value: Any) -> Any:
+    """Return a value from a request as a value of the field, None if it is invalid."""
     try:
-        pk = model._meta.pk.to_python(value)
+        parsed = field.to_python(value)
     except ValidationError:
         return None
-    if str(pk) != str(value) or (isinstance(pk, int) and not 0 <= pk <= LARGEST_ID):
-        return None
-    return pk
+    # Django 4.2 does not check the range of integers.
+    return None if isinstance(parsed, int) and abs(parsed) > LARGEST_ID else parsed

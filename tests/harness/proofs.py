@@ -95,6 +95,7 @@ PROOFS = {
     "db-delete-delete": Proof("two deletes with no retention", 40, 24),
     "db-delete-newest": Proof("a delete of the newest file against another", 40, 24),
     "db-delete-store": Proof("a delivery is deleted while files are stored", 80, 48),
+    "db-delete-many": Proof("many files are deleted and otherwise changed", 72, 24),
     "db-delete-adopt": Proof("a delete against adopt()", 60, 24),
     "db-add-add": Proof("one filename is added twice", 40, 24),
     "db-takeover": Proof("an abandoned row is taken over twice", 40, 24),
