@@ -209,8 +209,7 @@ def _write(store: DeliveryStoreMixin, record: Any, content: Any) -> None:
     writer = partial(store.writer, key, record=record.record_stored, filename=record.filename)
     is_used = partial(record.is_buried, key)
     with as_file(content, record.filename) as file, writer(is_used=is_used) as output:
-        for chunk in read_chunks(file):
-            output.write(chunk)
+        output.write_all(file, read_chunks(file))
 
 
 def _record_all(stored: list[Stored], using: str) -> None:

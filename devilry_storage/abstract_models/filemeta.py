@@ -513,8 +513,7 @@ class AbstractFileMeta(models.Model):
         )
         try:
             with opened(pending._file) as source, open_writer() as writer:
-                for chunk in last_chunks(source):
-                    writer.write(chunk)
+                writer.write_all(source, last_chunks(source))
         except RowTaken as exception:
             raise FileExistsError(
                 f"Another upload has stored {self.filename!r}, or has taken over its row after "

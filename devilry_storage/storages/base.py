@@ -15,7 +15,7 @@ from ..exceptions import DeliveryFileNotFound, WrongSize
 from ..names import validate_storage_name
 from ._django import StorageContract
 from .aliases import alias_of, aliased
-from .chunks import CHUNK_SIZE, verified
+from .chunks import STREAMED, verified
 from .free_names import first_free
 from .paging import page_of, position
 from .protocols import (
@@ -272,7 +272,7 @@ class DeliveryStoreMixin(StorageContract):
                 file.seek(start)
             left = None if stop is None else stop - start
             while left is None or left > 0:
-                chunk = file.read(CHUNK_SIZE if left is None else min(CHUNK_SIZE, left))
+                chunk = file.read(STREAMED if left is None else min(STREAMED, left))
                 if not chunk:
                     return
                 if left is not None:

@@ -33,6 +33,7 @@ from .own import TreeObjects, is_expected
 from .pools import Pool
 from .protocols import Entry, Page
 from .reader import Reader
+from .received import Received
 from .staged import Staged
 from .tree import Removal, Tree, closing, split
 from .writer import Writer
@@ -242,8 +243,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         staged = self._sink()
         try:
-            for chunk in read_chunks(content):
-                staged.write(chunk)
+            if not isinstance(content, Received) or content.move_to(staged) is None:
+                for chunk in read_chunks(content):
+                    staged.write(chunk)
             name = first_free(names, staged.create)
             staged.finish()
             return name

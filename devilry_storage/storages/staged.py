@@ -9,6 +9,7 @@ import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from typing import IO
 
 from ..exceptions import StoreNotRecognised, UnsafeEntry
 from .processes import Owner
@@ -17,6 +18,13 @@ from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, closing, split
 logger = logging.getLogger("devilry_storage")
 
 _TEMP = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
+
+
+def _fingerprint(fd: int) -> tuple[int, ...]:
+    """Return values of an open file that change when it is written to or linked."""
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns, status.st_nlink
+
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -40,6 +48,8 @@ class Staged:
         self._fd = -1
         self._status: os.stat_result | None = None
         self._sealed = False
+        self._path_is_known = False
+        self._whole: tuple[int, ...] | None = None
         self._owner = Owner()
         self._root = self._folder = -1
         # Private until it gets its final mode; without a mode the umask applies.
@@ -83,6 +93,44 @@ class Staged:
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
+
+    def take(self, other: object) -> bool:
+        """Replace the temp file by that of another object, unless its bytes have to be copied.
+
+        They have to be if the other file is for another tree, or was changed or removed.
+        """
+        if not isinstance(other, Staged) or other._tree != self._tree or not other._is_whole():
+            return False
+        # The root may be a symlink, which leads to another folder now.
+        if not os.path.samestat(os.fstat(self._folder), os.fstat(other._folder)):
+            return False
+        self._name, other._name = other._name, self._name
+        self._fd, other._fd = other._fd, self._fd
+        return True
+
+    def _is_whole(self) -> bool:
+        """Return whether the file is still as it was when :meth:`reader` was called."""
+        if not self._owner.is_this_process() or self._path_is_known:
+            return False
+        with suppress(FileNotFoundError):
+            is_ours = self._is_ours(self._name, self._folder)
+            return is_ours and self._whole == _fingerprint(self._fd)
+        return False
+
+    def path(self) -> str:
+        """Return the path of the temp file, by which other code may change or move it."""
+        self._path_is_known = True
+        return os.path.join(self._tree.root, *TEMP_FOLDER, self._name)
+
+    def reader(self) -> IO[bytes]:
+        """Return an open file of the bytes, which stays readable when the temp file is gone.
+
+        Call it when all is written. No other code gets a descriptor by which it could change the
+        published file.
+        """
+        self._whole = _fingerprint(self._fd)
+        fd = os.open(self._name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=self._folder)
+        return os.fdopen(fd, "rb")
 
     def create(self, name: str, sha256: str = "") -> str:
         self._seal()
@@ -243,7 +291,9 @@ class Staged:
         # A forked child has a copy of this object; the file belongs to its parent.
         if not self._name or self._folder < 0 or not self._owner.is_this_process():
             return
-        if self._is_ours(self._name, self._folder):
+        if self._path_is_known and not os.path.lexists(self.path()):
+            pass  # moved
+        elif self._is_ours(self._name, self._folder):
             os.unlink(self._name, dir_fd=self._folder)
         else:
             logger.error(

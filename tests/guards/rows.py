@@ -916,8 +916,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/querysets.py",
-        "return _visible(manager.all(), user)",
-        "return manager.all()",
+        "return _visible(rows, user, by_permission=by_permission)",
+        "return rows",
         (f"{MANAGERS}test_default_manager_of_the_site_decides_what_is_shown",),
     ),
     Guard(
@@ -1719,6 +1719,12 @@ FIELDS_AND_STORES = [
         'getattr(field.model, "deliverystore", None)',
         'getattr(model, "deliverystore", None)',
         (f"{STORES}test_proxy_and_child_use_the_store_of_their_parent",),
+    ),
+    Guard(
+        "abstract_models/querysets.py",
+        "            return manager.visible_to(user)\n",
+        "            pass\n",
+        ("tests/serving/test_costs.py::test_rule_of_the_site_decides_about_permissions",),
     ),
     Guard(
         "abstract_models/querysets.py",

@@ -16,6 +16,7 @@ DISK_OPTIONS = "tests/storages/disk/test_disk_options.py::"
 DISK_PUBLISHING = "tests/storages/disk/test_disk_publishing.py::"
 DISK_REMOVING = "tests/storages/disk/test_disk_removing.py::"
 DISK_SYNCS = "tests/storages/disk/test_disk_syncs.py::"
+UPLOADS = "tests/forms/test_upload_handler.py::"
 DISK_TRAPS = "tests/storages/disk/test_disk_traps.py::"
 DJANGOS_DISK = "tests/conformance/test_conformance.py::TestStoreMadeOfFileSystemStorage::"
 DJANGOS_MEMORY = "tests/conformance/test_conformance.py::TestStoreMadeOfInMemoryStorage::"
@@ -237,9 +238,75 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "        if self._is_ours(self._name, self._folder):\n            os.unlink",
-        "        if True:\n            os.unlink",
+        "        elif self._is_ours(self._name, self._folder):\n            os.unlink",
+        "        elif True:\n            os.unlink",
         (f"{DISK_TRAPS}test_temp_file_exchanged_after_the_link_is_kept",),
+    ),
+    Guard(
+        "storages/staged.py",
+        " or other._tree != self._tree or",
+        " or",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/staged.py",
+        " or not other._is_whole()",
+        "",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "if not os.path.samestat(os.fstat(self._folder), os.fstat(other._folder)):",
+        "if False:",
+        (f"{UPLOADS}test_upload_is_copied_if_the_root_leads_elsewhere",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "if not self._owner.is_this_process() or self._path_is_known:",
+        "if not self._owner.is_this_process():",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "is_ours and self._whole == _fingerprint(self._fd)",
+        "is_ours",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=self._folder",
+        "os.O_RDWR | NOFOLLOW | CLOEXEC, dir_fd=self._folder",
+        (f"{UPLOADS}test_upload_cannot_be_written_to",),
+    ),
+    Guard(
+        "storages/spool.py",
+        '"rb", buffering=0)',
+        '"rb")',
+        (f"{UPLOADS}test_spooled_upload_is_not_copied",),
+    ),
+    Guard(
+        "storages/received.py",
+        "self.file is self._reader\n            and",
+        "True\n            and",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/received.py",
+        "            and type(self) is Received\n",
+        "",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/received.py",
+        '            and not {"chunks", "read"} & vars(self).keys()\n',
+        "",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "uploads.py",
+        "        except (OSError, NotImplementedError, ImproperlyConfigured):",
+        "        except NotImplementedError:",
+        (f"{UPLOADS}test_store_that_receives_nothing_makes_the_form_fail",),
     ),
     Guard(
         "storages/staged.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -24,7 +25,10 @@ def disk_location(root: Path) -> DiskLocation:
     return DiskLocation(root, stores.hier)
 
 
-def test_acknowledged_files_survive_power_cuts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("proof", "make"), [("power-cut", stores.hier), ("power-cut-upload", stores.receiving)]
+)
+def test_acknowledged_files_survive_power_cuts(tmp_path: Path, proof: str, make: Any) -> None:
     """30 power cuts, each right after a call returns: every acknowledged file is complete.
 
     Files that were removed do not come back.
@@ -33,8 +37,8 @@ def test_acknowledged_files_survive_power_cuts(tmp_path: Path) -> None:
     """
     need(LOOP_MOUNTS)
     tried = count(30, 5)
-    cuts = cut_power(tmp_path, disk_location, tried)
-    report("power-cut", tried=tried, hit=cuts.recovered, bad=cuts.damaged)
+    cuts = cut_power(tmp_path, lambda root: DiskLocation(root, make), tried)
+    report(proof, tried=tried, hit=cuts.recovered, bad=cuts.damaged)
     assert cuts.recovered == tried
 
 
