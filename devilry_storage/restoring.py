@@ -232,7 +232,7 @@ def _check_delivery(delivery: Any, tombstone: Tombstone, subject: str) -> None:
 
 
 def _milliseconds(time: datetime) -> datetime:
-    # Older tombstones have no microseconds.
+    # Fixtures have no microseconds, so a row that was loaded from one has lost them.
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 

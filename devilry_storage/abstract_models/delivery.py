@@ -27,7 +27,6 @@ from ..db.rows import (
     undone_on_error,
 )
 from ..db.transactions import has_transaction
-from ..deletion.burying import descendants
 from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
 from ..fields import DeliveryFileField
 from ..names import validate_filename
@@ -37,7 +36,7 @@ from ..signals import delivery_finished, has_receivers, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.content import as_file
 from ..tables import RowsWithout, Tombstone
-from .bulk import add_many
+from .bulk import add_many, copy_all, twin_of
 from .querysets import DeliveryManager
 
 D = TypeVar("D", bound="AbstractDelivery")
@@ -218,7 +217,8 @@ class AbstractDelivery(models.Model):
     def copy(self: D, assignment_group: Any) -> D:
         """Return a finished copy of this finished delivery, delivered to another group.
 
-        The files are copied in the store. The number is the group's next one; time and user are
+        The files are copied in the store, concurrently, and their rows in bulk as by
+        :meth:`add_files`. The number is the group's next one; time and user are
         those of the original, and ``copy_of`` is the original. Your own unique fields get their
         defaults. Raises DeliveryStateError for an unfinished delivery, and FileNotFoundError if a
         file is missing; no copy is left then.
@@ -232,16 +232,10 @@ class AbstractDelivery(models.Model):
         changed = {"number": None, "successful": False, "assignment_group": assignment_group}
         if has_column(type(self), "copy_of"):
             changed["copy_of"] = self
-        twin: D = _twin(self, changed)
+        twin: D = twin_of(self, changed)
         twin.save(using=using)
         with undone_on_error(twin.delete, using, "An unfinished copy"):
-            for filemeta in plain_instances(self.files.using(using).filter(content__isnull=False)):
-                # The row of a multi-table child has the columns of its parents, too.
-                *_parents, lowest = filemeta, *descendants(filemeta, using)
-                other = _twin(lowest, {"content": None})
-                other.delivery = twin
-                other.save(using=using)
-                store_for(filemeta).copy(filemeta, other)
+            copy_all(self, twin, using)
             twin._finish(self.time_of_delivery)
         return twin
 
@@ -368,18 +362,3 @@ def next_number(delivery: Any, using: str) -> int | None:
         assignment_group_id=delivery.assignment_group_id
     )
     return int(siblings.aggregate(highest=Max("number"))["highest"] or 0) + 1
-
-
-def _twin(row: Any, fields: Mapping[str, Any]) -> Any:
-    """Return an unsaved copy of a row without its content, and with other values of ``fields``."""
-    values = {
-        field.attname: getattr(row, field.attname)
-        for field in row._meta.concrete_fields
-        if not field.unique
-        and not getattr(field, "generated", False)
-        and field.name not in {"content", "size", "sha256", "created", "verified_at"}
-    }
-    twin = type(row)(**values)
-    for name, value in fields.items():
-        setattr(twin, name, value)
-    return twin

@@ -37,6 +37,7 @@ from ..deletion.burying import (
     reserve,
     unused,
 )
+from ..deletion.deleting import bury_before_delete
 from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename, NotCommitted
 from ..fields import SAVED_CONTENT, DeliveryFieldFile, DeliveryFileField, StoredName
 from ..identity import check_writing
@@ -530,8 +531,7 @@ class AbstractFileMeta(models.Model):
         )
         try:
             with opened(pending._file) as source, open_writer() as writer:
-                for chunk in last_chunks(source):
-                    writer.write(chunk)
+                writer.write_all(source, last_chunks(source))
         except RowTaken as exception:
             raise FileExistsError(
                 f"Another upload has stored {self.filename!r}, or has taken over its row after "
@@ -738,13 +738,7 @@ def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
 
 
 def _bury_deleted(*, instance: AbstractFileMeta, using: str, **kwargs: Any) -> None:
-    """Write the tombstone of a row in the transaction that deletes it."""
-    try:
-        row, delivery = instance._lock(using)
-    except ObjectDoesNotExist:
-        return
-    if row.content:
-        bury(row, delivery, using)
+    bury_before_delete(instance, using)
 
 
 def _before_raw_save(*, instance: AbstractFileMeta, raw: bool, using: str, **kwargs: Any) -> None:

@@ -82,19 +82,22 @@ def lock_row(
 
     The row is one of `plain_instances`. Rows of its multi-table parents are locked, too.
     """
-    rows = stored_rows(model, using).filter(pk=pk)
-    take_write_lock(rows, using)
-    fields = _fields(model, columns)
+    return next(iter(lock_rows(stored_rows(model, using).filter(pk=pk), columns)), None)
+
+
+def lock_rows(rows: models.QuerySet[M], columns: Collection[str] | None = None) -> list[M]:
+    """Lock `stored_rows`, in the order of their primary keys; see `lock_row`."""
+    take_write_lock(rows, rows.db)
+    fields = _fields(rows.model, columns)
     names = [field.attname for field in fields]
     # no_key: transactions that only refer to the row need not wait.
-    locked = _with_isolation(rows, using).select_for_update(no_key=True)
-    for *values, level in locked.values_list(*names, _ISOLATION):
-        if level == _REPEATABLE:
-            # A lock leaves no trace after COMMIT, but a write does: another transaction that has
-            # read the row before then fails to lock it, instead of acting on outdated values.
-            _write(rows)
-        return _plain_instance(model, fields, values, using)
-    return None
+    locked = _with_isolation(rows, rows.db).order_by("pk").select_for_update(no_key=True)
+    found = list(locked.values_list(*names, _ISOLATION))
+    if found and found[0][-1] == _REPEATABLE:
+        # A lock leaves no trace after COMMIT, but a write does: another transaction that has
+        # read the row before then fails to lock it, instead of acting on outdated values.
+        _write(rows)
+    return [_plain_instance(rows.model, fields, values, rows.db) for *values, _level in found]
 
 
 def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:

@@ -84,7 +84,7 @@ def delivery() -> Any:
         # The look for the row counts, too.
         (replace, 1 + 6, 1 + 7),
         (remove, 1 + 5, 1 + 6),
-        (delete, 1 + 5, 1 + 6),
+        (delete, 1 + 6, 1 + 8),
     ],
     ids=["add_file", "create", "take over", "replace", "remove", "delete"],
 )
