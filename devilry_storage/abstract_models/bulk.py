@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
-from django.db.models import BigIntegerField, Func, IntegerField, TextField, Value, signals
+from django.db.models import BigIntegerField, Func, IntegerField, TextField, Value
 from django.db.models.fields.files import FieldFile
 from django.db.models.functions import Cast
 
@@ -22,7 +22,7 @@ from ..exceptions import note_file
 from ..identity import check_writing
 from ..names import validate_filename
 from ..resolving import store_for
-from ..signals import file_stored, send_after_commit
+from ..signals import file_stored, has_receivers, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.chunks import read_chunks
 from ..storages.content import as_file
@@ -103,18 +103,7 @@ def _is_plain(model: Any, using: str) -> bool:
     """Return whether rows can be written in bulk without a difference to the site."""
     can_insert = connections[using].features.can_return_rows_from_bulk_insert
     has_own_id = not model._meta.parents and isinstance(model._meta.pk, IntegerField)
-    return can_insert and has_own_id and not _has_receivers(model)
-
-
-def _has_receivers(model: Any) -> bool:
-    """Return whether the site has receivers of ``pre_save`` or ``post_save``."""
-    for signal in (signals.pre_save, signals.post_save):
-        live: Any = signal._live_receivers(model)
-        # Since Django 5.0 these are two lists: of synchronous and of asynchronous receivers.
-        receivers = [*live[0], *live[1]] if isinstance(live, tuple) else live
-        if any(not receiver.__module__.startswith("devilry_storage.") for receiver in receivers):
-            return True  # not only the package's own
-    return False
+    return can_insert and has_own_id and not has_receivers(model)
 
 
 def _at_once(
