@@ -701,7 +701,7 @@ GUARDS: list[Guard] = [
         (f"{OVERRIDES}test_save_step_that_fails_leaves_no_part",),
     ),
     Guard(
-        "storages/memory.py",
+        "testing/memory.py",
         "return self._create_first(self._candidates(name), content)",
         "return super()._save(name, content)",
         (f"{OVERRIDES}test_save_step_overwrites_nothing",),
@@ -1135,9 +1135,9 @@ GUARDS: list[Guard] = [
         "return True",
         (f"{BACKENDS}test_backend_gets_seekable_bytes",),
     ),
-    # -- storages/memory.py --
+    # -- testing/memory.py --
     Guard(
-        "storages/memory.py",
+        "testing/memory.py",
         (
             "            if name in self._blobs:\n"
             '                raise FileExistsError(f"{name!r} is taken.")\n'
