@@ -41,6 +41,7 @@ S3_NAMES = "tests/storages/s3/test_s3_impossible_names.py::"
 S3_OPTIONS = "tests/storages/s3/test_s3_options.py::"
 S3_PROBE = "tests/storages/s3/test_s3_probe.py::"
 S3_PARTS = "tests/storages/s3/test_s3_parts.py::"
+S3_READERS = "tests/storages/s3/test_s3_readers.py::"
 S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
 S3_REQUESTS = "tests/storages/s3/test_s3_requests.py::"
 S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
@@ -1536,6 +1537,20 @@ GUARDS: list[Guard] = [
         "if self.etag and (etag, size) != (self.etag, self.size):",
         "if False:",
         (f"{S3_REPEATS}test_replaced_file_is_stale_without_if_match",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        "if self._rest is not None and self._process != os.getpid():",
+        "if False:",
+        (f"{S3_READERS}test_forked_child_has_a_connection_of_its_own",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        "        self._stop_following()\n        self._keep(0)",
+        "        self._keep(0)",
+        (f"{S3_READERS}test_connection_is_closed_with_the_reader",),
         needs=("servers",),
     ),
     Guard(
