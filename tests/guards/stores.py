@@ -32,6 +32,7 @@ S3_CLIENTS = "tests/storages/s3/test_s3_clients.py::"
 S3_CONDITIONS = "tests/storages/s3/test_s3_conditions.py::"
 S3_SEAWEEDFS = "tests/conformance/test_conformance_s3.py::TestS3DeliveryStoreOnSeaweedFS::"
 S3_DELETE_MANY = "tests/storages/s3/test_s3_delete_many.py::"
+S3_DIRECT = "tests/storages/s3/test_s3_direct.py::"
 S3_ENCRYPTION = "tests/storages/s3/test_s3_encryption.py::"
 S3_ERRORS = "tests/storages/s3/test_s3_errors.py::"
 S3_LISTING = "tests/storages/s3/test_s3_listing.py::"
@@ -1553,6 +1554,62 @@ GUARDS: list[Guard] = [
         (f"{S3_READERS}test_connection_is_closed_with_the_reader",),
         needs=("servers",),
     ),
+    # -- storages/s3/direct.py --
+    Guard(
+        "storages/s3/direct.py",
+        "operation in _USUAL and self._is_unchanged(operation)",
+        "operation in _USUAL",
+        (f"{S3_DIRECT}test_changed_client_sends_the_request",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "if self._handlers is not current:",
+        "if self._handlers is None:",
+        (f"{S3_DIRECT}test_changed_client_sends_the_request[handler]",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        'and module != "botocore.stub"',
+        "",
+        (f"{S3_DIRECT}test_stubbed_client_sends_the_request",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "if parameters.keys() - _USUAL[operation] - _COMMON:",
+        "if False:",
+        (f"{S3_DIRECT}test_unusual_request_is_left_to_boto3",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        'answer["status_code"] in _REDIRECTS or code in _WRONG_REGION',
+        "False",
+        (f"{S3_DIRECT}test_bucket_in_another_region_is_left_to_boto3",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "except (AttributeError, KeyError, TypeError):",
+        "except ZeroDivisionError:",
+        (f"{S3_DIRECT}test_other_version_of_botocore_sends_the_request",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        'AUTH_TYPE_MAPS.get(context["auth_type"]) is S3SigV4Auth',
+        "True",
+        (f"{S3_DIRECT}test_other_signer_sends_the_request",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "        check_raw(route.model, answer)\n",
+        "",
+        (f"{S3_DIRECT}test_response_has_the_result_of_boto3",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "            handle_checksum_body(response, answer, route.context, route.model)",
+        "            pass",
+        (f"{S3_REPEATS}test_download_damaged_in_transit_is_an_error",),
+        needs=("servers",),
+    ),
     Guard(
         "storages/s3/listing.py",
         "    parser.StartDoctypeDeclHandler = _refuse_doctype\n",
@@ -2001,8 +2058,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/bucket.py",
-        '"Body": bytes(data)}',
-        '"Body": data}',
+        'parameters["Body"] = bytes(data)',
+        'parameters["Body"] = data',
         (f"{S3_MOCK}test_bodies_of_all_lengths_are_accepted",),
     ),
     Guard(

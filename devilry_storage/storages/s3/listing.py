@@ -36,7 +36,7 @@ def parsed_listing(body: bytes) -> dict[str, Any]:
     Raise OddResponse if the body is not XML, and ValueError for an invalid number or time.
     """
     page: dict[str, Any] = {}
-    entry = page  # the structure in which the parser is
+    entry = page  # the root, or the item of a list, whose children are being parsed
     depth = 0
     text: list[str] = []
 
@@ -53,7 +53,6 @@ def parsed_listing(body: bytes) -> dict[str, Any]:
 
     def end(name: str) -> None:
         nonlocal depth
-        # The values are children of the root, or of an item of a list.
         if depth == (2 if entry is page else 3):
             name = name.rpartition(":")[2]
             if name in _VALUES:
@@ -94,26 +93,19 @@ def _boolean(text: str) -> bool:
     return text == "true"
 
 
-def _time(text: str) -> datetime:
-    if text.endswith("Z"):
-        try:
-            return datetime.fromisoformat(f"{text[:-1]}+00:00")
-        except ValueError:
-            pass  # such as seven digits of a second
-    parsed: datetime = parse_timestamp(text)
-    return parsed
+def _time(text: str) -> Any:
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:  # nanoseconds, or a time zone with a name
+        return parse_timestamp(text)
 
 
 # The lists, and the member of their items that is encoded like a URL.
 _LISTS = {"Contents": "Key", "CommonPrefixes": "Prefix"}
 
 _VALUES: dict[str, Any] = {
+    **dict.fromkeys(("NextContinuationToken", "EncodingType", "Key", "Prefix"), str),
+    **dict.fromkeys(("KeyCount", "Size"), int),
     "IsTruncated": _boolean,
-    "NextContinuationToken": str,
-    "KeyCount": int,
-    "EncodingType": str,
-    "Key": str,
-    "Size": int,
     "LastModified": _time,
-    "Prefix": str,
 }

@@ -182,19 +182,10 @@ class RangeReader(io.RawIOBase):
         """Keep the range from ``start`` on."""
         self._keep(start)  # free the old bytes before fetching new ones
         self._keep(start, b"".join(self._ranges.stream(start, start + FIRST_RANGE)))
-        if start < self._ranges.size:
-            self._check_received()
 
     def _keep(self, start: int, data: bytes = b"") -> None:
         self._begin, self._end = start, start + len(data)
         self._kept = memoryview(data)
-
-    def _check_received(self) -> None:
-        if self._begin == self._end:
-            raise StoreUnavailable(
-                f"No bytes of {self._name!r} were received from byte {self._begin} on, although "
-                f"it has {self._ranges.size} bytes: try again later."
-            )
 
     def _follow(self, start: int) -> None:
         """Begin to read everything from ``start`` on as one response."""
@@ -212,9 +203,8 @@ class RangeReader(io.RawIOBase):
         self._keep(self._end)
         rest, self._rest = self._rest, None
         assert rest is not None
-        self._keep(self._end, next(rest, b""))
-        self._check_received()
-        self._rest = rest  # unless an exception was raised
+        self._keep(self._end, next(rest))  # it ends at the size, or with an exception
+        self._rest = rest
 
     def _advance(self) -> None:
         """Keep bytes that are at the position, or closer to it."""
