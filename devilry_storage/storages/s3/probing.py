@@ -22,7 +22,7 @@ from . import checksums
 from .bucket import Bucket
 from .errors import FAILURES, ConditionFailed
 from .reading import Ranges
-from .uploads import abandon, abort, unfinished
+from .uploads import abort, unfinished
 from .writing import SMALLEST_PART, Publication, Transfer, named_part
 
 PAIRS = 20
@@ -168,15 +168,8 @@ class Probe:
         part = bucket.call("upload_part", name, UploadId=upload, PartNumber=1, **sent)
         parts = {"Parts": [named_part(1, {**sent, **part})]}
         ours = {"UploadId": upload, "MultipartUpload": parts, "IfNoneMatch": "*"}
-
-        def complete() -> None:
-            try:
-                bucket.call("complete_multipart_upload", name, **ours)
-            except BaseException:
-                abandon(bucket, name, upload)
-                raise
-
-        return complete
+        # An upload that fails stays unfinished, and is aborted with the others at the end.
+        return partial(bucket.call, "complete_multipart_upload", name, **ours)
 
     def _copy(self, bucket: Bucket, name: str, data: bytes) -> Callable[[], object]:
         source = bucket.copy_source(self._new(data))

@@ -22,7 +22,7 @@ from django.core.files.base import ContentFile
 
 from devilry_storage.exceptions import StoreFailure
 from devilry_storage.storages import S3DeliveryStore
-from devilry_storage.storages.s3 import writing
+from devilry_storage.storages.s3 import bucket, writing
 from devilry_storage.testing import PlainFileMeta
 
 from ...harness import s3servers
@@ -164,7 +164,11 @@ def recorded(store: S3DeliveryStore, endpoint_url: str) -> list[tuple[Request, b
 def configured(
     source: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **values: str
 ) -> dict[str, Any]:
-    """Configure botocore in the given way, and return the options of a store."""
+    """Configure botocore in the given way, and return the options of a store.
+
+    Clients that are open already have the configuration of other tests.
+    """
+    monkeypatch.setattr(bucket, "_clients", bucket._Clients())
     if source == "environment":
         for name, value in values.items():
             monkeypatch.setenv(f"AWS_{name.upper()}", value)
@@ -213,11 +217,10 @@ def test_checksums_of_responses_are_a_setting_of_their_own(
     options |= configured(
         source, tmp_path, monkeypatch, response_checksum_validation="when_required"
     )
-    with HttpProxy(proxy.endpoint_url) as fresh:  # an endpoint without a cached client
-        store = S3DeliveryStore(**{**options, "endpoint_url": fresh.endpoint_url})
-        name = store.save("a.txt", ContentFile(b"data"))
-        assert b"".join(store.stream(name)) == b"data"
-        put, get = fresh.requests[-2:]
+    store = S3DeliveryStore(**{**options, "endpoint_url": proxy.endpoint_url})
+    name = store.save("a.txt", ContentFile(b"data"))
+    assert b"".join(store.stream(name)) == b"data"
+    put, get = proxy.requests[-2:]
     assert "x-amz-checksum-sha256" in put.headers
     assert "x-amz-checksum-mode" not in get.headers
 
@@ -225,10 +228,9 @@ def test_checksums_of_responses_are_a_setting_of_their_own(
 def test_invalid_value_is_reported(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bucket, "_clients", bucket._Clients())
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "never")
-    # No other test has an open client for this endpoint.
-    endpoint_url = f"http://{uuid.uuid4().hex}.example.com"
-    store = S3DeliveryStore(**{**options, "endpoint_url": endpoint_url})
+    store = S3DeliveryStore(**options)
     with pytest.raises(ImproperlyConfigured, match="request_checksum_calculation.*never"):
         store.exists("a.txt")
 
