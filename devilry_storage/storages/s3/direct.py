@@ -50,7 +50,6 @@ _EVENTS = (
 
 # The bucket is in another region. botocore finds out which.
 _REDIRECTS = {301, 302, 307, 308}
-_WRONG_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,12 @@ class DirectClient:
         if answer["status_code"] < 300:
             return _result(answer)
         error = self._client._response_parser.parse(answer, route.model.output_shape)
-        code = error.get("Error", {}).get("Code")
-        if answer["status_code"] in _REDIRECTS or code in _WRONG_REGION:
+        details = error.get("Error", {})
+        elsewhere = answer["status_code"] in _REDIRECTS or "Region" in details
+        if elsewhere or details.get("Code") == "IllegalLocationConstraintException":
             self._routes[at] = None
             return None
-        raise self._client.exceptions.from_code(code)(error, route.model.name)
+        raise self._client.exceptions.from_code(details.get("Code"))(error, route.model.name)
 
     # -- What is usual --
 
