@@ -1,6 +1,6 @@
 """Measure the speed of the S3 store on SeaweedFS relative to boto3 and to other clients.
 
-    PYTHONPATH=. python benchmarks/s3.py [--rounds 7] [--files 100] [--listed 3000]
+    PYTHONPATH=. python benchmarks/s3.py [--rounds 7] [--files 60] [--listed 3000]
 
 It needs the extra ``tests``, and compares with obstore and s5cmd if they are installed. A ratio of
 2 means twice as fast as the peer.
@@ -36,8 +36,8 @@ _numbers = itertools.count()
 def main() -> None:
     """Parse the arguments, start the server, and compare."""
     arguments = parser(__doc__.splitlines()[0])
-    arguments.add_argument("--files", type=int, default=100, help="files of 10 KiB in a round")
-    arguments.add_argument("--large", type=int, default=64, help="MiB of a file that is copied")
+    arguments.add_argument("--files", type=int, default=60, help="files of 10 KiB in a round")
+    arguments.add_argument("--large", type=int, default=32, help="MiB of a file that is copied")
     arguments.add_argument("--chunked", type=int, default=128, help="MiB of a file in chunks")
     arguments.add_argument("--listed", type=int, default=3000, help="files that are listed")
     arguments.add_argument("--uploaded", type=int, default=500, help="files compared with s5cmd")
@@ -207,7 +207,7 @@ class Bench:
                 self.client.delete_object(Bucket=self.bucket, Key=name)
 
         name = "S3: delete_many of 200 / delete_object"
-        yield Comparison(name, at_once, one_by_one, at_least=5, prepare=fill)
+        yield Comparison(name, at_once, one_by_one, at_least=4, prepare=fill)
 
     # -- Large files --
 
