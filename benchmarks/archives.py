@@ -1,86 +1,55 @@
-"""Measure the speed of archives relative to peers in the same run.
+"""Compare archives with peers: their speed, the time before the first byte, and their memory.
 
-    PYTHONPATH=. python benchmarks/archives.py [--rounds 7] [--only disk]
+    PYTHONPATH=. python benchmarks/archives.py [--rounds 7] [--only disk] [--members 20000]
 
-It needs the extra ``tests`` and the program ``zip``. On disk, the peer is ``zip -0`` with the same
-files. On SeaweedFS, the peer is boto3's ``get_object`` in eight threads, without an archive. Peer
-and archive alternate. A ratio of 2 means twice as fast as the peer. Quote the median ratio.
+It needs the extra ``tests-full`` and the program ``zip``. On disk, the peer is ``zip -0`` with the
+same files. On SeaweedFS, the peer is boto3's ``get_object`` in eight threads, without an archive.
+The peer of the first byte reads the rows of the files and lists their folders.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
-import time
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import django
-from django.conf import settings
+from comparing import Comparison, cpu_time, parser, run
 
 MIB = 1 << 20
 DATE = (2026, 5, 17, 20, 0, 0)
-
-
-class Comparison(NamedTuple):
-    """The same files archived by the package, and read or archived by a peer."""
-
-    name: str
-    ours: Callable[[], object]
-    peer: Callable[[], object]
+FILES_A_DELIVERY = 20
 
 
 def main() -> None:
     """Parse the arguments, and measure and report each comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", default="", help="comparisons whose name contains this")
-    options = parser.parse_args()
-    settings.configure(USE_TZ=True, INSTALLED_APPS=["devilry_storage"])
-    django.setup()
+    from tests.slow import archive_child
+
+    arguments = parser(__doc__.splitlines()[0])
+    arguments.add_argument("--members", type=int, default=20_000, help="files before a first byte")
+    options = arguments.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="devilry-storage-benchmark-"))
+    archive_child.configure(folder)
+    zip_ = subprocess.run(["zip", "-v"], capture_output=True, check=True, text=True).stdout
+    version = zip_.splitlines()[1].removeprefix("This is ").partition(" (")[0]
     try:
-        for comparison in comparisons(folder):
-            if options.only in comparison.name:
-                report(comparison, options.rounds)
+        run("archives", comparisons(folder, options.members), options, [version])
     finally:
         shutil.rmtree(folder)
 
 
-def report(comparison: Comparison, rounds: int) -> None:
-    """Measure a comparison, and print the median of the ratios."""
-    ratios = []
-    for act in (comparison.peer, comparison.ours):
-        act()  # opens connections and fills the page cache
-    for _ in range(rounds):
-        theirs, mine = timed(comparison.peer), timed(comparison.ours)
-        ratios.append(theirs / mine)
-    print(
-        f"{comparison.name:58}{statistics.median(ratios):7.2f}"
-        f"{min(ratios):8.2f}-{max(ratios):.2f}   aim: at least 0.8",
-        flush=True,
-    )
-
-
-def timed(act: Callable[[], object]) -> float:
-    """Return the duration of the act in seconds."""
-    start = time.perf_counter()
-    act()
-    return time.perf_counter() - start
-
-
-def comparisons(folder: Path) -> Iterator[Comparison]:
+def comparisons(folder: Path, count: int) -> Iterator[Comparison]:
     """Create the files of each comparison, and yield it."""
-    yield on_disk(folder, 20, 16 * MIB)
-    yield on_disk(folder, 400, 100 * 1024)
-    yield on_disk(folder, 2000, 10 * 1024)
+    yield on_disk(folder, 10, 16 * MIB, 0.8)
+    yield on_disk(folder, 400, 100 * 1024, 0.8)
+    yield on_disk(folder, 2000, 10 * 1024, 1.0)
+    yield from before_the_first_byte(folder, count)
     yield on_s3(2000, 10 * 1024)
 
 
@@ -92,7 +61,7 @@ def members(names: Iterable[str], data: bytes) -> list[Any]:
     return [Member(name, name, len(data), sha256, DATE) for name in names]
 
 
-def on_disk(folder: Path, files: int, size: int) -> Comparison:
+def on_disk(folder: Path, files: int, size: int, at_least: float) -> Comparison:
     """Compare with ``zip -0``, both writing to a file."""
     from devilry_storage.archive import Archive
     from devilry_storage.storages import FsHierDeliveryStore
@@ -111,10 +80,63 @@ def on_disk(folder: Path, files: int, size: int) -> Comparison:
                 file.write(chunk)
 
     def peer() -> None:
-        (folder / "peer.zip").unlink(missing_ok=True)
         subprocess.run(["zip", "-0", "-q", "-r", folder / "peer.zip", "0"], cwd=root, check=True)
 
-    return Comparison(f"disk, {files} files of {size // 1024} KiB / zip -0", ours, peer)
+    def remove() -> None:
+        for name in ("ours.zip", "peer.zip"):
+            (folder / name).unlink(missing_ok=True)
+
+    name = f"zip of {files} files of {size // 1024} KiB on disk / zip -0"
+    return Comparison(name, ours, peer, at_least=at_least, prepare=remove)
+
+
+def before_the_first_byte(folder: Path, count: int) -> Iterator[Comparison]:
+    """Compare an archive of rows with reading the rows and listing the folders of the files."""
+    from devilry_storage.archive import of_files
+    from devilry_storage.deliveries.models import FileMeta
+    from tests.slow import archive_child
+
+    archive_child.prepare(folder, count // FILES_A_DELIVERY, FILES_A_DELIVERY)
+    rows = FileMeta.objects.values_list("content", "filename", "size", "sha256", "delivery_id")
+
+    def ours() -> None:
+        next(iter(of_files(FileMeta.objects.all())))
+
+    def peer() -> None:
+        previous = ""
+        for name, *_values in rows.order_by("delivery_id").iterator():
+            above = name.rpartition("/")[0]
+            if above != previous:
+                previous = above
+                with os.scandir(folder / "store" / above) as entries:
+                    assert {entry.name: entry.stat().st_size for entry in entries}
+
+    yield Comparison(
+        f"first byte of {count} files / rows and os.scandir(), CPU",
+        ours,
+        peer,
+        at_most=5,
+        measure=cpu_time,
+    )
+    yield Comparison(
+        f"memory at the first byte of {count} files / list of rows",
+        ours,
+        lambda: list(rows.all()),
+        at_most=1,
+        measure=peak_memory,
+    )
+    mib = peak_memory(ours) / MIB
+    print(f"  {count} files: {cpu_time(ours):.2f} s of CPU, {mib:.1f} MiB")
+
+
+def peak_memory(act: Callable[[], object]) -> float:
+    """Return how many bytes of Python's memory the act takes at most."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def on_s3(files: int, size: int) -> Comparison:
@@ -146,7 +168,8 @@ def on_s3(files: int, size: int) -> Comparison:
         for _chunk in Archive(store, stored):
             pass
 
-    return Comparison(f"SeaweedFS, {files} files of {size // 1024} KiB / get_object", ours, peer)
+    name = f"zip of {files} files of {size // 1024} KiB on SeaweedFS / get_object()"
+    return Comparison(name, ours, peer, at_least=0.8)
 
 
 if __name__ == "__main__":

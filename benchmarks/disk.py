@@ -1,9 +1,9 @@
 """Measure the cost of the disk store's guarantees relative to peers in the same run.
 
-    python benchmarks/disk.py [--rounds 7] [--files 200] [--size 10240]
+    python benchmarks/disk.py [--files 200] [--size 10240] [--full]
 
-Peer and store alternate. Quote the median of the ratios; absolute times depend on the machine and
-its load. Every file goes into a new delivery folder.
+Every file that is stored goes into a new delivery. Five times as many files are purged, and a
+hundred times as many are scanned (--full: a thousand times).
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import argparse
 import hashlib
 import os
 import shutil
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import django
+from comparing import Comparison, cpu_time, parser, run
 from django.conf import settings
 
 PARENT = Path(tempfile.mkdtemp(prefix="devilry-storage-benchmark-"))
+FOLDER = PARENT / "store"
 
 
 def _configure() -> None:
@@ -43,72 +42,47 @@ def _configure() -> None:
     django.setup()
 
 
-class Comparison(NamedTuple):
-    """Two ways of storing the same files. Each function takes an empty folder."""
-
-    name: str
-    ours: Callable[[Path], None]
-    peer: Callable[[Path], None]
-    aim: float
-
-
 def main() -> None:
     """Parse the arguments, configure Django, and measure and report each comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--files", type=int, default=200)
-    parser.add_argument("--size", type=int, default=10 * 1024, help="bytes of one file")
-    options = parser.parse_args()
+    arguments = parser(__doc__.splitlines()[0])
+    arguments.add_argument("--files", type=int, default=200)
+    arguments.add_argument("--size", type=int, default=10 * 1024, help="bytes of one file")
+    arguments.add_argument("--full", action="store_true", help="scan ten times as many files")
+    options = arguments.parse_args()
     _configure()
     try:
-        print(f"{options.files} files of {options.size} bytes, {options.rounds} rounds")
-        print(f"{'':52}{'ours':>9}{'peer':>9}{'ratio':>8}{'  min-max':>14}{'aim':>7}")
-        for comparison in _comparisons(options.files, os.urandom(options.size)):
-            _report(comparison, options.rounds, options.files)
+        run("disk", _comparisons(options), options)
     finally:
         shutil.rmtree(PARENT)
 
 
-def _report(comparison: Comparison, rounds: int, files: int) -> None:
-    ours, peers, ratios = [], [], []
-    for _ in range(rounds):
-        peers.append(_timed(comparison.peer))
-        ours.append(_timed(comparison.ours))
-        ratios.append(ours[-1] / peers[-1])
-    print(
-        f"{comparison.name:52}"
-        f"{statistics.median(ours) / files * 1e6:7.0f}µs"
-        f"{statistics.median(peers) / files * 1e6:7.0f}µs"
-        f"{statistics.median(ratios):8.2f}"
-        f"{min(ratios):8.2f}-{max(ratios):.2f}"
-        f"{f'≤ {comparison.aim}':>8}",
-        flush=True,
-    )
+def _empty() -> None:
+    """Empty the folder, and do not measure the writeback of earlier rounds."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    os.sync()
 
 
-def _timed(way: Callable[[Path], None]) -> float:
-    with _folder() as folder:
-        # Do not measure the writeback of earlier rounds.
+def _filled(names: list[str], data: bytes) -> Callable[[], None]:
+    """Return a function that makes the folder contain these files."""
+
+    def fill() -> None:
+        _empty()
+        for name in names:
+            (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+            (FOLDER / name).write_bytes(data)
         os.sync()
-        start = time.perf_counter()
-        way(folder)
-        return time.perf_counter() - start
+
+    return fill
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(dir=PARENT))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-def _comparisons(files: int, data: bytes) -> Iterator[Comparison]:
+def _comparisons(options: argparse.Namespace) -> Iterator[Comparison]:
     from django.core.files.base import ContentFile
     from django.core.files.storage import FileSystemStorage
 
     from devilry_storage.storages import FsHierDeliveryStore
+
+    files, data = options.files, os.urandom(options.size)
 
     def save_all(store: Any) -> None:
         for number in range(files):
@@ -116,17 +90,92 @@ def _comparisons(files: int, data: bytes) -> Iterator[Comparison]:
 
     yield Comparison(
         "save, durable=False / FileSystemStorage.save",
-        lambda folder: save_all(FsHierDeliveryStore(folder, durable=False)),
-        lambda folder: save_all(FileSystemStorage(folder)),
-        1.0,
+        lambda: save_all(FsHierDeliveryStore(FOLDER, durable=False)),
+        lambda: save_all(FileSystemStorage(FOLDER)),
+        at_most=1.0,
+        prepare=_empty,
     )
     yield Comparison(
         "save, durable / bare loop with the same fsyncs",
-        lambda folder: save_all(FsHierDeliveryStore(folder)),
-        lambda folder: _bare_loop(folder, files, data),
-        1.3,
+        lambda: save_all(FsHierDeliveryStore(FOLDER)),
+        lambda: _bare_loop(FOLDER, files, data),
+        at_most=1.3,
+        prepare=_empty,
     )
+    yield from _purges(files, data)
+    yield _scan(files * (1000 if options.full else 100))
     yield _add_file(files, data)
+
+
+def _purges(files: int, data: bytes) -> Iterator[Comparison]:
+    from devilry_storage.layout import HierLayout
+    from devilry_storage.storages import FsHierDeliveryStore
+
+    def purge(names: list[str]) -> None:
+        assert FsHierDeliveryStore(FOLDER).delete_many(names) == {}
+
+    def unlink_and_sync(names: list[str]) -> None:
+        for name in names:
+            path = FOLDER / name
+            path.unlink()
+            fd = os.open(path.parent, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+
+    key = HierLayout().key
+    for what, removed, kept in (
+        ("whole deliveries", [key(n // 5, n) for n in range(files * 5)], []),
+        (
+            "one file of each delivery",
+            [key(n, 0) for n in range(files * 5)],
+            [key(n, 1) for n in range(files * 5)],
+        ),
+    ):
+        yield Comparison(
+            f"purge of {what}, durable / unlink and fsync one by one",
+            lambda removed=removed: purge(removed),  # type: ignore[misc]
+            lambda removed=removed: unlink_and_sync(removed),  # type: ignore[misc]
+            at_most=0.3,
+            prepare=_filled([*removed, *kept], data),
+        )
+
+
+def _scan(files: int) -> Comparison:
+    from devilry_storage.layout import HierLayout
+    from devilry_storage.storages import FsHierDeliveryStore
+
+    fill = _filled([HierLayout().key(number // 4, number) for number in range(files)], b"x")
+    filled: list[bool] = []
+
+    def prepare() -> None:
+        if not filled:
+            fill()
+            filled.append(True)
+
+    def scan() -> None:
+        assert sum(1 for _ in FsHierDeliveryStore(FOLDER).scan()) == files
+
+    def walk() -> None:
+        left, found = [str(FOLDER)], 0
+        while left:
+            with os.scandir(left.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+                    else:
+                        entry.stat(follow_symlinks=False)
+                        found += 1
+        assert found == files
+
+    # CPU time, because only caches are read.
+    return Comparison(
+        f"scan of {files:,} files / scandir and stat",
+        scan,
+        walk,
+        1.2,
+        measure=cpu_time,
+        prepare=prepare,
+    )
 
 
 def _bare_loop(folder: Path, files: int, data: bytes) -> None:
@@ -192,15 +241,18 @@ def _add_file(files: int, data: bytes) -> Comparison:
 
     deliveries: list[Delivery] = []
 
-    def ours(folder: Path) -> None:
-        FileMeta.deliverystore = FsHierDeliveryStore(folder, durable=False)
+    def prepare() -> None:
+        _empty()
+        deliveries[:] = begun()
+
+    def ours() -> None:
+        FileMeta.deliverystore = FsHierDeliveryStore(FOLDER, durable=False)
         for delivery in deliveries:
             delivery.add_file("a.txt", data)
 
-    def peer(folder: Path) -> None:
-        deliveries[:] = begun()
+    def peer() -> None:
         field: Any = Plain._meta.get_field("content")
-        field.storage = FileSystemStorage(folder)
+        field.storage = FileSystemStorage(FOLDER)
         for delivery in deliveries:
             name = f"0/0/{delivery.pk}/a.txt"
             row = Plain(delivery=delivery, filename="a.txt")
@@ -209,7 +261,9 @@ def _add_file(files: int, data: bytes) -> Comparison:
                 size=len(data), sha256=hashlib.sha256(data).hexdigest()
             )
 
-    return Comparison("Delivery.add_file / FileField and one UPDATE", ours, peer, 1.4)
+    return Comparison(
+        "Delivery.add_file / FileField and one UPDATE", ours, peer, at_most=1.4, prepare=prepare
+    )
 
 
 if __name__ == "__main__":

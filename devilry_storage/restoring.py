@@ -17,7 +17,7 @@ from .abstract_models.delivery import AbstractDelivery, next_number
 from .conf import conf
 from .db.clock import DatabaseNow
 from .db.routing import database_of
-from .db.rows import lock_row, other_files, plain_instances, read_row, stored_rows, take_write_lock
+from .db.rows import lock_row, other_files, plain_instances, stored_rows, take_write_lock
 from .deletion.burying import named_by_tombstone
 from .exceptions import NotRestorable
 from .fields import StoredName
@@ -52,7 +52,7 @@ def restore(tombstone: Tombstone) -> Any:
         raise NotRestorable(f"{subject} has no rows to restore. Use take_back() and adopt().")
     for source in (tombstone, _last_of_delivery(tombstone, using)):
         _check_models(model, source)
-    row, delivery = _row_and_delivery(model, tombstone, using, read_row)
+    row, delivery = _row_and_delivery(model, tombstone, using, lock=False)
     _check_row(row, delivery, tombstone, subject)
     name = _duplicate(tombstone, model, row, subject, using)
     committed: list[bool] = []
@@ -61,7 +61,7 @@ def restore(tombstone: Tombstone) -> Any:
             transaction.on_commit(lambda: committed.append(True), using=using)
             take_write_lock(Tombstone.objects.using(using).filter(pk=tombstone.pk), using)
             # In the same order as deletes: delivery, row, tombstone.
-            row, delivery = _row_and_delivery(model, tombstone, using, lock_row)
+            row, delivery = _row_and_delivery(model, tombstone, using, lock=True)
             tombstone = _unclaimed(lock_row(Tombstone, tombstone.pk, using), subject)
             _check_row(row, delivery, tombstone, subject)
             if row is None:
@@ -119,16 +119,13 @@ def _unclaimed(tombstone: Tombstone | None, subject: str) -> Tombstone:
 
 
 def _row_and_delivery(
-    model: FileModel, tombstone: Tombstone, using: str, get: Any
+    model: FileModel, tombstone: Tombstone, using: str, *, lock: bool
 ) -> tuple[Any, Any]:
-    """Return the row of the file and its delivery, None if they are deleted.
-
-    ``get`` is read_row, or lock_row to lock them.
-    """
+    """Return the row of the file and its delivery, None if they are deleted."""
     pk = _record(model, tombstone)["pk"]
     for row in plain_instances(stored_rows(model, using).filter(pk=pk)):
         with suppress(ObjectDoesNotExist):  # it was deleted just now
-            found: tuple[Any, Any] = cast(Any, row)._row_and_delivery(using, get)
+            found: tuple[Any, Any] = cast(Any, row)._row_and_delivery(using, lock=lock)
             return found
     return None, None
 
@@ -235,7 +232,7 @@ def _check_delivery(delivery: Any, tombstone: Tombstone, subject: str) -> None:
 
 
 def _milliseconds(time: datetime) -> datetime:
-    # Older tombstones have no microseconds.
+    # Fixtures have no microseconds, so a row that was loaded from one has lost them.
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 

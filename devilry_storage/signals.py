@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models, transaction
+from django.db.models import signals
 from django.dispatch import Signal
 
 #: The bytes of a file were stored. Arguments: ``instance``, ``name``, ``size`` (bytes).
@@ -28,6 +29,17 @@ file_served = Signal()
 #: A stored file is missing or damaged, as an archive shows. Arguments: ``store``, ``name`` (in the
 #: store), ``reason`` in words. The sender is the class of the store. Sent during the transfer.
 file_damaged = Signal()
+
+
+def has_receivers(model: type[models.Model]) -> bool:
+    """Return whether the site has receivers of the model's ``pre_save`` or ``post_save``."""
+    for signal in (signals.pre_save, signals.post_save):
+        live: Any = signal._live_receivers(model)
+        # Since Django 5.0 these are two lists: of synchronous and of asynchronous receivers.
+        receivers = [*live[0], *live[1]] if isinstance(live, tuple) else live
+        if any(not receiver.__module__.startswith("devilry_storage.") for receiver in receivers):
+            return True  # not only the package's own
+    return False
 
 
 def send_after_commit(signal: Signal, instance: models.Model, using: str, **kwargs: Any) -> None:

@@ -13,6 +13,8 @@ from .registry import ConfiguredStore, FileModel, ordinary_fields
 from .storages.base import DeliveryStoreMixin
 from .storages.protocols import FLAGS, Finding
 
+_MODES = ("file_permissions_mode", "directory_permissions_mode")
+
 
 class StoreInfo(NamedTuple):
     """The configuration of a store, and the labels of the models and fields that use it.
@@ -42,16 +44,12 @@ def describe(configured: ConfiguredStore) -> StoreInfo:
         backend=f"{type(store).__module__}.{type(store).__qualname__}",
         location=store.location_text(),
         options={
-            option: oct(value) if _is_mode(option, value) else value
+            option: oct(value) if option in _MODES and isinstance(value, int) else value
             for option, value in store.configuration().items()
         },
         flags={flag: bool(getattr(store, flag)) for flag in FLAGS},
         free=store.free_space(),
     )
-
-
-def _is_mode(option: str, value: object) -> bool:
-    return option in {"file_permissions_mode", "directory_permissions_mode"} and type(value) is int
 
 
 def recognised(model: FileModel, using: str) -> Iterator[Finding]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
 from typing import Any, ClassVar, TypeVar, cast
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .db.clock import DatabaseNow
 from .db.indexes import PrefixIndex
-from .registry import FileModel, configured_stores, label, sharing
+from .registry import FileModel, file_models, label
 from .resolving import resolve
-from .schema import declaring_model
 
 T = TypeVar("T", bound="TombstoneQuerySet")
 
@@ -70,17 +71,38 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         have been renamed or removed since, and the alias of its store, too.
         """
         store = resolve(model).store
-        own = [label(other) for other in sharing(declaring_model(model), store, strict=False)]
-        elsewhere = {
-            other.alias or label(user)
-            for other in configured_stores()
-            for user in other.models
-            if other.store is not store
-        }
+        own, elsewhere = {label(model)}, set()
+        for other in file_models():
+            with suppress(ImproperlyConfigured):
+                others = resolve(other)
+                if others.store is store:
+                    own.add(label(other))
+                else:
+                    elsewhere.add(others.alias or label(other))
         naming: T = self.filter(
             models.Q(model__in=own) | ~models.Q(alias__in=elsewhere), name__in=list(names)
         )
         return naming
+
+
+class RowsWithout(models.Func):
+    """The ``rows`` of a tombstone without those of models in ``labels`` whose key is ``pk``."""
+
+    def __init__(self, labels: list[str], pk: int) -> None:
+        super().__init__(models.F("rows"), output_field=models.JSONField())
+        self.values = [str(pk), *labels]
+
+    def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        column, params = compiler.compile(self.source_expressions[0])
+        select = "json_group_array(json(r.value)) FROM json_each({}) AS r"
+        member = "CAST(json_extract(r.value, '$.{}') AS text)"
+        if connection.vendor == "postgresql":
+            select = "COALESCE(jsonb_agg(r.value), '[]') FROM jsonb_array_elements({}) r(value)"
+            member = "r.value ->> '{}'"
+        labels = ", ".join(["%s"] * (len(self.values) - 1))
+        dropped = f"{member.format('pk')} = %s AND {member.format('model')} IN ({labels})"
+        sql = f"(SELECT {select.format(column)} WHERE ({dropped}) IS NOT TRUE)"
+        return sql, [*params, *self.values]
 
 
 class Tombstone(models.Model):

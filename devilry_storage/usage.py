@@ -103,17 +103,16 @@ def months(*, using: str = DEFAULT_DB_ALIAS, most: int = 24) -> list[Month]:
 def waiting(*, using: str = DEFAULT_DB_ALIAS) -> list[Waiting]:
     """Return the numbers of unfinished deliveries, by model, and of tombstones that are due."""
     found = [
-        Waiting("unfinished", _bounded(_unfinished(model, using)), model._meta.label_lower)
+        Waiting(
+            "unfinished",
+            _bounded(stored_rows(model, using).filter(successful=False)),
+            model._meta.label_lower,
+        )
         for model in apps.get_models()
         if issubclass(model, AbstractDelivery) and not model._meta.proxy
     ]
     due = Tombstone.objects.using(using).past_due().not_done()
     return [*found, Waiting("due", _bounded(due))]
-
-
-def _unfinished(model: type[AbstractDelivery], using: str) -> models.QuerySet[Any]:
-    unfinished: models.QuerySet[Any] = stored_rows(model, using).filter(successful=False)
-    return unfinished
 
 
 def _bounded(rows: models.QuerySet[Any]) -> int:

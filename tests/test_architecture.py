@@ -31,7 +31,7 @@ LAYERS = [
     {"abstract_models"},
     {"models"},
     {"archive", "checks", "restoring", "serving", "store_info", "usage"},
-    {"forms", "views"},
+    {"forms", "uploads", "views"},
     {"urls"},
     {"apps", "admin", "management", "migrations"},
     {"templatetags"},

@@ -1,24 +1,29 @@
-"""Add many files to a delivery: one INSERT, concurrent uploads, one UPDATE."""
+"""Add or copy many files: one INSERT, concurrent uploads, one UPDATE."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
-from django.db.models import signals
+from django.db.models import BigIntegerField, Func, IntegerField, TextField, Value
 from django.db.models.fields.files import FieldFile
+from django.db.models.functions import Cast
 
+from .._compat import batched
 from ..db.routing import database_of
-from ..db.rows import stored_rows, undone_on_error
-from ..deletion.burying import buried_names, named_by_tombstone, unused
+from ..db.rows import plain_instances, stored_rows, undone_on_error
+from ..deletion.burying import buried_names, descendants, named_by_tombstone, unused
 from ..exceptions import note_file
 from ..identity import check_writing
 from ..names import validate_filename
 from ..resolving import store_for
-from ..signals import file_stored, send_after_commit
+from ..signals import file_stored, has_receivers, send_after_commit
+from ..storages.base import DeliveryStoreMixin
 from ..storages.chunks import read_chunks
 from ..storages.content import as_file
 from ..storages.pools import Pool, called
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
 
 #: Maximum number of concurrent uploads.
 PARALLEL = 8
+
+#: A row, and the name, size in bytes and SHA-256 of its stored file.
+Stored = tuple[Any, str, int, str]
 
 
 def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
@@ -41,26 +49,61 @@ def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
         contents[clean] = content
     if not contents:
         return []
-    model = delivery.filemeta_model()
     using = database_of(delivery)
-    features = connections[using].features
-    is_plain = not model._meta.parents and features.can_return_rows_from_bulk_insert
-    if not is_plain or _has_receivers(model):
+    if not _is_plain(delivery.filemeta_model(), using):
         return _one_by_one(delivery, contents)
     delivery.refuse_finished()
     with delivery._claimed(contents) as claimed:
         return _at_once(delivery, contents, claimed, using)
 
 
-def _has_receivers(model: Any) -> bool:
-    """Return whether the site has receivers of ``pre_save`` or ``post_save``."""
-    for signal in (signals.pre_save, signals.post_save):
-        live: Any = signal._live_receivers(model)
-        # Since Django 5.0 these are two lists: of synchronous and of asynchronous receivers.
-        receivers = [*live[0], *live[1]] if isinstance(live, tuple) else live
-        if any(not receiver.__module__.startswith("devilry_storage.") for receiver in receivers):
-            return True  # not only the package's own
-    return False
+def copy_all(delivery: AbstractDelivery, twin: AbstractDelivery, using: str) -> None:
+    """Copy the files of a delivery, and their rows, to another one, which is not finished."""
+    model = delivery.filemeta_model()
+    files = delivery.files.using(using).filter(content__isnull=False)
+    sources: dict[Any, Any] = {row.pk: row for row in plain_instances(files)}
+    # The row of a multi-table child has the columns of its parents, too.
+    lowest = {**sources, **dict(descendants([*sources.values()], using))}
+    pairs = [
+        (twin_of(lowest[pk], {"content": None, "delivery": twin}), source)
+        for pk, source in sources.items()
+    ]
+    is_own_save = not model.save.__module__.startswith("devilry_storage.")
+    is_child = any(type(row) is not model for row, _ in pairs)
+    if not pairs or is_own_save or is_child or not _is_plain(model, using):
+        for row, source in pairs:
+            row.save(using=using)
+            store_for(source).copy(source, row)
+        return
+    for source in sources.values():
+        source.key_ids = partial(tuple, source.key_ids())  # which a site may look up
+    model._base_manager.using(using).bulk_create([row for row, _ in pairs])
+    stored = _store_all(pairs, using, lambda store, record, source: store.copy(source, record))
+    with transaction.atomic(using=using):
+        twin._lock_unfinished(using)
+        _record_all(stored, using)
+
+
+def twin_of(row: Any, fields: Mapping[str, Any]) -> Any:
+    """Return an unsaved copy of a row without its content, and with other values of ``fields``."""
+    values = {
+        field.attname: getattr(row, field.attname)
+        for field in row._meta.concrete_fields
+        if not field.unique
+        and not getattr(field, "generated", False)
+        and field.name not in {"content", "size", "sha256", "created", "verified_at"}
+    }
+    twin = type(row)(**values)
+    for name, value in fields.items():
+        setattr(twin, name, value)
+    return twin
+
+
+def _is_plain(model: Any, using: str) -> bool:
+    """Return whether rows can be written in bulk without a difference to the site."""
+    can_insert = connections[using].features.can_return_rows_from_bulk_insert
+    has_own_id = not model._meta.parents and isinstance(model._meta.pk, IntegerField)
+    return can_insert and has_own_id and not has_receivers(model)
 
 
 def _at_once(
@@ -79,7 +122,8 @@ def _at_once(
         inserted.filter(content__isnull=True, created__in=created).delete()
 
     with undone_on_error(delete_again, using, "Rows without content"):
-        stored = _store_all(rows, contents, using)
+        pairs = [(row, contents[filename]) for filename, row in rows.items()]
+        stored = _store_all(pairs, using, _write)
         with transaction.atomic(using=using):
             delivery._lock_unfinished(using)
             _record_all(stored, using)
@@ -104,41 +148,41 @@ def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list
 
 
 def _store_all(
-    rows: Mapping[str, Any], contents: Mapping[str, Any], using: str
-) -> list[tuple[Any, str, int, str]]:
-    """Store the files, and return (row, name, size in bytes, SHA-256) for each."""
-    stored: list[tuple[Any, str, int, str]] = []
+    pairs: Sequence[tuple[Any, Any]], using: str, store_one: Callable[..., None]
+) -> list[Stored]:
+    """Store a file for each pair of row and content, and return the values to record.
 
-    def store_one(row: Any, content: Any, fresh: bool) -> None:
-        # Threads do not use the database: all files are recorded together afterwards.
-        open_writer = partial(
-            store.writer,
-            keys[row.filename],
-            record=lambda name, size, sha256: stored.append((row, name, size, sha256)),
-            filename=row.filename,
-            is_used=lambda: fresh,  # looked up for all files at once
-        )
-        with as_file(content, row.filename) as file, open_writer() as writer:
-            for chunk in read_chunks(file):
-                writer.write(chunk)
-
-    model = type(next(iter(rows.values())))
+    ``store_one`` is called in threads with the store, a record of the row, and the content.
+    """
+    stored: list[Stored] = []
+    model = type(pairs[0][0])
     check_writing(model, using)
     store = store_for(model).with_fixed_location()
-    keys = {filename: store.layout.key(*checked_ids(row)) for filename, row in rows.items()}
+    ids = {row.pk: checked_ids(row) for row, _ in pairs}
+    keys = {pk: store.layout.key(*both) for pk, both in ids.items()}
     used = buried_names(model, keys.values(), using)
     # The upload from which a row was taken over may still store a file under the key.
-    used |= {keys[filename] for filename, row in rows.items() if row._is_taken_over}
+    used |= {keys[row.pk] for row, _ in pairs if row._is_taken_over}
+
+    def record_of(row: Any) -> Any:
+        # Threads do not use the database: names are looked up and files recorded all together.
+        return SimpleNamespace(
+            content=None,
+            filename=row.filename,
+            key_ids=lambda: ids[row.pk],
+            is_buried=lambda name: name in used,
+            record_stored=lambda name, size, sha256: stored.append((row, name, size, sha256)),
+        )
+
     # If a file fails, those that are stored already stay as orphans: an error never deletes
     # published bytes.
     with Pool(PARALLEL) as pool:
         futures = {}
-        for filename, row in rows.items():
-            content = contents[filename]
+        for row, content in pairs:
             # A stored file may have to be opened first, at the location of this thread's tenant.
             submit = called if isinstance(content, FieldFile) else pool.submit
-            future = submit(store_one, row, content, keys[filename] in used)
-            futures[future] = filename
+            future = submit(store_one, store, record_of(row), content)
+            futures[future] = row.filename
             if future.done() and future.exception():
                 break
         for future in as_completed(futures):
@@ -149,24 +193,43 @@ def _store_all(
     return stored
 
 
-def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
+def _write(store: DeliveryStoreMixin, record: Any, content: Any) -> None:
+    key = store.layout.key(*record.key_ids())
+    writer = partial(store.writer, key, record=record.record_stored, filename=record.filename)
+    is_used = partial(record.is_buried, key)
+    with as_file(content, record.filename) as file, writer(is_used=is_used) as output:
+        output.write_all(file, read_chunks(file))
+
+
+def _record_all(stored: list[Stored], using: str) -> None:
     model = type(stored[0][0])
-    names = [name for _, name, _, _ in stored]
     for row, name, size, sha256 in stored:
         row._set_content(name, size, sha256)
         send_after_commit(file_stored, row, using, name=name, size=size)
-    fields = ["content", "size", "sha256", "verified_at"]
-    rows = [row for row, *_ in stored]
-    there = stored_rows(model, using)
+    # Each row has three parameters.
+    most = connections[using].ops.bulk_batch_size(["pk"] * 4, stored)
+    for some in batched(stored, max(1, most)):
+        _record(model, some, using)
+
+
+def _record(model: Any, stored: Sequence[Stored], using: str) -> None:
+    names = [name for _, name, _, _ in stored]
+    there = stored_rows(model, using).filter(pk__in=[row.pk for row, *_ in stored])
     # Only rows that this call has made or taken over: another upload may have taken one over or
     # stored content in it.
     unchanged = there.filter(
         unused(model, names, using),
         content__isnull=True,
-        created__in={row.created for row in rows},
+        created__in={row.created for row, *_ in stored},
     )
-    if unchanged.bulk_update(rows, fields) != len(rows):
-        if there.filter(pk__in=[row.pk for row in rows]).count() != len(rows):
+    recorded = unchanged.update(
+        content=_by_pk({row.pk: name for row, name, _, _ in stored}, using),
+        size=Cast(_by_pk({row.pk: size for row, _, size, _ in stored}, using), BigIntegerField()),
+        sha256=_by_pk({row.pk: sha256 for row, _, _, sha256 in stored}, using),
+        verified_at=None,
+    )
+    if recorded != len(stored):
+        if there.count() != len(stored):
             raise model.DoesNotExist(
                 "No file is added: the row of one was deleted while the files were stored."
             )
@@ -176,3 +239,15 @@ def _record_all(stored: list[tuple[Any, str, int, str]], using: str) -> None:
             "No file is added: another upload has stored one of these files, or has taken over "
             "its row after the grace time."
         )
+
+
+def _by_pk(values: dict[int, Any], using: str) -> Func:
+    """Return the expression of each row's value, as text, in a dict by primary keys.
+
+    It is one parameter: ``bulk_update()`` would compare each row with each key.
+    """
+    template, joiner = "(%(expressions)s)", "::jsonb ->> "
+    if connections[using].vendor == "sqlite":
+        template, joiner = "json_extract(%(expressions)s || '\"')", ", '$.\"' || "
+    both = Value(json.dumps(values)), Cast("pk", TextField())
+    return Func(*both, template=template, arg_joiner=joiner, output_field=TextField())

@@ -26,17 +26,17 @@ from ..db.rows import (
     stored_rows,
     undone_on_error,
 )
-from ..deletion.burying import descendants
+from ..db.transactions import has_transaction
 from ..exceptions import DeliveryFinished, DeliveryIncomplete, DeliveryStateError
 from ..fields import DeliveryFileField
 from ..names import validate_filename
 from ..resolving import store_for
 from ..schema import DELIVERY, GROUP, field_named, foreign_key, has_column
-from ..signals import delivery_finished, send_after_commit
+from ..signals import delivery_finished, has_receivers, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.content import as_file
-from ..tables import Tombstone
-from .bulk import add_many
+from ..tables import RowsWithout, Tombstone
+from .bulk import add_many, copy_all, twin_of
 from .querysets import DeliveryManager
 
 D = TypeVar("D", bound="AbstractDelivery")
@@ -143,12 +143,24 @@ class AbstractDelivery(models.Model):
         longer than the grace time and another upload takes over its row.
         """
         filename = validate_filename(filename)
-        model = self.filemeta_model()
-        with as_file(content, filename) as file, self._claimed([filename]) as claimed:
-            filemeta = claimed.get(filename) or model(delivery=self, filename=filename)
+        model, using = self.filemeta_model(), database_of(self)
+
+        def stored(filemeta: Any) -> Any:
             filemeta.content = file
-            filemeta.save(using=database_of(self))
-        return filemeta
+            filemeta.save(using=using)
+            return filemeta
+
+        clash = None
+        with as_file(content, filename) as file:
+            if _insert_finds_clashes(model) and not has_transaction(using):
+                try:
+                    return stored(model(delivery=self, filename=filename))
+                except IntegrityError as exception:
+                    clash = exception
+            with self._claimed([filename]) as claimed:
+                if clash and not claimed:
+                    raise clash
+                return stored(claimed.get(filename) or model(delivery=self, filename=filename))
 
     def add_files(self, files: Mapping[str, Any]) -> list[Any]:
         """Store many files concurrently, and return their FileMetas.
@@ -192,26 +204,21 @@ class AbstractDelivery(models.Model):
         """
         if not isinstance(self.pk, int):
             return  # tombstones cannot be looked up by it
-        of_it = Tombstone.objects.using(using).filter(delivery_id=self.pk)
-        # Locked ones are being restored, and wait for this delivery: skip them.
-        kept = list(of_it.select_for_update(skip_locked=True))
-        family = {
+        family = [
             model._meta.label_lower
             for model in apps.get_models()
             if issubclass(model, type(self)) or issubclass(type(self), model)
-        }
-        for tombstone in kept:
-            tombstone.rows = [
-                row
-                for row in tombstone.rows
-                if row["model"] not in family or str(row["pk"]) != str(self.pk)
-            ]
-            tombstone.save(using=using, update_fields=["rows"])
+        ]
+        of_it = Tombstone.objects.using(using).filter(delivery_id=self.pk)
+        # Locked ones are being restored, and wait for this delivery: skip them.
+        kept = of_it.select_for_update(skip_locked=True).values("pk")
+        of_it.filter(pk__in=kept).update(rows=RowsWithout(family, self.pk))
 
     def copy(self: D, assignment_group: Any) -> D:
         """Return a finished copy of this finished delivery, delivered to another group.
 
-        The files are copied in the store. The number is the group's next one; time and user are
+        The files are copied in the store, concurrently, and their rows in bulk as by
+        :meth:`add_files`. The number is the group's next one; time and user are
         those of the original, and ``copy_of`` is the original. Your own unique fields get their
         defaults. Raises DeliveryStateError for an unfinished delivery, and FileNotFoundError if a
         file is missing; no copy is left then.
@@ -225,16 +232,10 @@ class AbstractDelivery(models.Model):
         changed = {"number": None, "successful": False, "assignment_group": assignment_group}
         if has_column(type(self), "copy_of"):
             changed["copy_of"] = self
-        twin: D = _twin(self, changed)
+        twin: D = twin_of(self, changed)
         twin.save(using=using)
         with undone_on_error(twin.delete, using, "An unfinished copy"):
-            for filemeta in plain_instances(self.files.using(using).filter(content__isnull=False)):
-                # The row of a multi-table child has the columns of its parents, too.
-                *_parents, lowest = filemeta, *descendants(filemeta, using)
-                other = _twin(lowest, {"content": None})
-                other.delivery = twin
-                other.save(using=using)
-                store_for(filemeta).copy(filemeta, other)
+            copy_all(self, twin, using)
             twin._finish(self.time_of_delivery)
         return twin
 
@@ -325,6 +326,16 @@ class AbstractDelivery(models.Model):
             )
 
 
+def _insert_finds_clashes(model: Any) -> bool:
+    """Return whether the INSERT of a row with a filename that is taken just fails."""
+    unique = [
+        *model._meta.unique_together,
+        *(c.fields for c in model._meta.total_unique_constraints),
+    ]
+    is_unique = any(set(fields) == {DELIVERY, "filename"} for fields in unique)
+    return is_unique and not model._meta.parents and not has_receivers(model)
+
+
 def _fault(row: Any, store: DeliveryStoreMixin, folder: str, sizes: Mapping[str, int]) -> str:
     name = row.content.name
     if not name:
@@ -351,18 +362,3 @@ def next_number(delivery: Any, using: str) -> int | None:
         assignment_group_id=delivery.assignment_group_id
     )
     return int(siblings.aggregate(highest=Max("number"))["highest"] or 0) + 1
-
-
-def _twin(row: Any, fields: Mapping[str, Any]) -> Any:
-    """Return an unsaved copy of a row without its content, and with other values of ``fields``."""
-    values = {
-        field.attname: getattr(row, field.attname)
-        for field in row._meta.concrete_fields
-        if not field.unique
-        and not getattr(field, "generated", False)
-        and field.name not in {"content", "size", "sha256", "created", "verified_at"}
-    }
-    twin = type(row)(**values)
-    for name, value in fields.items():
-        setattr(twin, name, value)
-    return twin

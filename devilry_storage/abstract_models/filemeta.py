@@ -24,6 +24,7 @@ from ..db.rows import (
     read_row,
     referred_pk,
     restored_on_error,
+    row_and_related,
     stored_rows,
     undone_on_error,
 )
@@ -36,18 +37,20 @@ from ..deletion.burying import (
     reserve,
     unused,
 )
+from ..deletion.deleting import bury_before_delete
 from ..exceptions import DeliveryFileNotFound, DeliveryFinished, InvalidFilename, NotCommitted
 from ..fields import SAVED_CONTENT, DeliveryFieldFile, DeliveryFileField, StoredName
 from ..identity import check_writing
 from ..names import FILENAME_MAX_LENGTH, validate_filename, validate_storage_name
 from ..resolving import store_for
 from ..schema import DELIVERY, declaring_model, foreign_key
-from ..signals import file_stored, send_after_commit
+from ..signals import file_stored, has_receivers, send_after_commit
 from ..storages.content import last_chunks, opened, shown
 from ..storages.free_names import not_about_names
 from ..storages.protocols import checked_ids
 from .delivery import AbstractDelivery
 from .querysets import VisibleQuerySet
+from .recording import record_at_once
 
 #: Fields that are written only when content is stored or removed.
 CONTENT_FIELDS = frozenset({"content", "size", "sha256"})
@@ -56,6 +59,10 @@ _WITH_CONTENT = CONTENT_FIELDS | {"verified_at"}
 
 # Fields of a file and its delivery that decide whether the delivery accepts content.
 _STATE = frozenset({"delivery", "successful"})
+
+
+# Key in an instance's ``__dict__``: the name that its next UPDATE records.
+_UNLESS_BURIED = "_devilry_storage_unless_buried"
 
 
 class RowTaken(Exception):
@@ -317,8 +324,14 @@ class AbstractFileMeta(models.Model):
             self._check_accepts_content(using)
         self._set_content(None, None, "")
         is_computed = hasattr(self.created, "resolve_expression")
+        is_given = self.pk is not None
         # A tombstone of the key may have been written after the snapshot.
-        may_be_used = self.pk is not None and reads_a_snapshot(using)
+        may_be_used = is_given and reads_a_snapshot(using)
+
+        def is_used(key: str) -> bool:
+            # If the database chooses a new id, a tombstone of its key is very unlikely: the
+            # record finds it, too.
+            return may_be_used or (is_given and self.is_buried(key, using))
 
         def unchanged() -> dict[str, Any]:
             conditions = self._unchanged()
@@ -336,7 +349,7 @@ class AbstractFileMeta(models.Model):
         with undone_on_error(delete_again, using, left), self._shown_to_receivers(pending):
             self._insert(using)
             if (pending := self._pending()) is not None:
-                self._store(pending, using, fresh=may_be_used, only=unchanged())
+                self._store(pending, using, is_used=is_used, only=unchanged())
             else:
                 self._set_content(None, None, "")
 
@@ -427,9 +440,9 @@ class AbstractFileMeta(models.Model):
             elif (pending := self._pending()) is None:
                 self._remove(using, columns)
             elif self._is_taken_over:
-                self._store(pending, using, fresh=True, only=self._unchanged())
+                self._store(pending, using, only=self._unchanged())
             else:
-                self._store(pending, using, fresh=True, only={}, columns=columns)
+                self._store(pending, using, only={}, columns=columns)
 
     def _is_changed(self, update_fields: frozenset[str] | None) -> bool:
         """Return whether a save has to store or remove content."""
@@ -451,11 +464,13 @@ class AbstractFileMeta(models.Model):
             **kwargs,
         )
 
-    def _save_columns(self, using: str, columns: frozenset[str]) -> None:
+    def _save_columns(self, using: str, columns: frozenset[str], row: Any = None) -> None:
+        """Save the columns; ``row`` is the stored row if it is known."""
         if not columns:
             return
-        row: Any = None
-        if "delivery" in columns:
+        if "delivery" not in columns:
+            row = None
+        elif row is None:
             row = read_row(_declaring(self), self.pk, using, _STATE)
         if row is None or row.delivery_id == self.delivery_id:  # type: ignore[attr-defined]
             super().save(using=using, update_fields=columns)
@@ -477,10 +492,15 @@ class AbstractFileMeta(models.Model):
 
     def _check_accepts_content(self, using: str) -> None:
         """Raise DeliveryFinished or DoesNotExist before the upload instead of after it."""
-        get = partial(read_row, columns=_STATE)
-        deliveries = [self._state.fields_cache.get(DELIVERY) or self._delivery(using, get)]
-        if not self._state.adding and self.pk is not None:
-            deliveries.append(self._row_and_delivery(using, get)[1])
+        new = self._state.fields_cache.get(DELIVERY)
+        if self._state.adding or self.pk is None:
+            deliveries = [new or self._delivery(using, partial(read_row, columns=_STATE))]
+        else:
+            row, delivery = self._row_and_delivery(using, lock=False)
+            deliveries = [new, delivery]
+            to_delivery = foreign_key(_declaring(self), DELIVERY)
+            if to_delivery and new is None and row.delivery_id != self.delivery_id:  # type: ignore[attr-defined]
+                deliveries.append(self._delivery(using, partial(read_row, columns=_STATE)))
         for delivery in deliveries:
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
@@ -490,30 +510,28 @@ class AbstractFileMeta(models.Model):
         pending: DeliveryFieldFile,
         using: str,
         *,
-        fresh: bool,
         only: Mapping[str, Any],
         columns: frozenset[str] | None = None,
+        is_used: Callable[[str], bool] = lambda key: True,
     ) -> None:
         """Store the pending file, then record it and save ``columns`` in one short transaction.
 
-        The file's name is the key, or an alternative if ``fresh`` or if a tombstone has the key.
+        The file's name is the key, or an alternative if that is used or if a tombstone has it.
         Raises FileExistsError unless the row meets the conditions ``only``.
         """
         check_writing(type(self), using)
         store = store_for(self)
         key = store.layout.key(*checked_ids(self))
-        fresh = fresh or self.is_buried(key, using)
         open_writer = partial(
             store.writer,
             key,
             record=partial(self._record, using, columns, only),
             filename=self.filename,
-            is_used=lambda: fresh,
+            is_used=partial(is_used, key),
         )
         try:
             with opened(pending._file) as source, open_writer() as writer:
-                for chunk in last_chunks(source):
-                    writer.write(chunk)
+                writer.write_all(source, last_chunks(source))
         except RowTaken as exception:
             raise FileExistsError(
                 f"Another upload has stored {self.filename!r}, or has taken over its row after "
@@ -549,6 +567,17 @@ class AbstractFileMeta(models.Model):
         except _NameIsBuried as exception:
             raise named_by_tombstone(str(exception)) from None
 
+    def _do_update(self, base_qs: models.QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
+        name = None
+        if base_qs.model is _declaring(self):
+            name = self.__dict__.pop(_UNLESS_BURIED, None)
+        if name is not None:
+            base_qs = base_qs.filter(unused(base_qs.model, [name], base_qs.db))
+        updated = super()._do_update(base_qs, *args, **kwargs)
+        if name is not None and not updated and self.is_buried(name, base_qs.db):
+            raise _NameIsBuried(name)
+        return updated
+
     def _record_once(
         self,
         using: str,
@@ -558,6 +587,12 @@ class AbstractFileMeta(models.Model):
         size: int,
         sha256: str,
     ) -> None:
+        is_new = columns is None and (not self.content or self._pending() is not None)
+        if is_new and record_at_once(self, only, using, name, size, sha256):
+            self._set_content(name, size, sha256)
+            self.__dict__.pop(SAVED_CONTENT, None)
+            send_after_commit(file_stored, self, using, name=name, size=size)
+            return
         with restored_on_error(self), transaction.atomic(using=using):
             row, delivery = self._lock(using)
             if isinstance(delivery, AbstractDelivery):
@@ -565,12 +600,17 @@ class AbstractFileMeta(models.Model):
             # Before COMMIT, because receivers see the instance after it.
             self._set_content(name, size, sha256)
             self.__dict__[SAVED_CONTENT] = self.__dict__["content"]
+            is_plain = columns is not None and not has_receivers(type(self))
             if columns is None:
                 self._send(signals.pre_save, using)
                 self.__dict__["content"] = self.__dict__.pop(SAVED_CONTENT)
             else:
-                self._save_columns(using, columns | _WITH_CONTENT)
-            if self.content.name == name:  # a receiver may have saved other content
+                if is_plain:
+                    self.__dict__[_UNLESS_BURIED] = name
+                self._save_columns(using, columns | _WITH_CONTENT, row)
+            is_recorded = is_plain and self.__dict__.pop(_UNLESS_BURIED, None) is None
+            # A receiver may have saved other content.
+            if not is_recorded and self.content.name == name:
                 values = {"content": StoredName(name), "size": size, "sha256": sha256}
                 if not self._update_content(row, using, only=only, **values):
                     if self.is_buried(name, using):
@@ -596,8 +636,9 @@ class AbstractFileMeta(models.Model):
             row, delivery = self._lock(using)
             self._set_content(None, None, "")
             self.__dict__[SAVED_CONTENT] = self.__dict__["content"]
-            self._save_columns(using, columns | _WITH_CONTENT)
-            if not self.content:  # a receiver may have saved other content
+            self._save_columns(using, columns | _WITH_CONTENT, row)
+            # A receiver may have saved other content.
+            if not self.content and has_receivers(type(self)):
                 self._update_content(row, using, content=None, size=None, sha256="")
             if row.content:
                 bury(row, delivery, using)
@@ -634,12 +675,16 @@ class AbstractFileMeta(models.Model):
         Storing, removing and finishing lock in this order. So no file is recorded in a delivery
         that is being finished, and no name is used that was replaced meanwhile.
         """
-        return self._row_and_delivery(using, lock_row)
+        return self._row_and_delivery(using, lock=True)
 
     def _row_and_delivery(
-        self, using: str, get: Callable[..., Any]
+        self, using: str, *, lock: bool
     ) -> tuple[AbstractFileMeta, models.Model | None]:
         declaring = _declaring(self)
+        to_delivery = foreign_key(declaring, DELIVERY)
+        if to_delivery and (both := row_and_related(to_delivery, self.pk, using, lock=lock)):
+            return both
+        get = lock_row if lock else read_row
         delivery = self._delivery(using, get)
         row = get(declaring, self.pk, using)
         if row is None:
@@ -693,13 +738,7 @@ def _declaring(instance: AbstractFileMeta) -> type[AbstractFileMeta]:
 
 
 def _bury_deleted(*, instance: AbstractFileMeta, using: str, **kwargs: Any) -> None:
-    """Write the tombstone of a row in the transaction that deletes it."""
-    try:
-        row, delivery = instance._lock(using)
-    except ObjectDoesNotExist:
-        return
-    if row.content:
-        bury(row, delivery, using)
+    bury_before_delete(instance, using)
 
 
 def _before_raw_save(*, instance: AbstractFileMeta, raw: bool, using: str, **kwargs: Any) -> None:

@@ -33,22 +33,29 @@ class DeliveryQuerySet(VisibleQuerySet):
 DeliveryManager = models.Manager.from_queryset(DeliveryQuerySet)
 
 
-def visible_rows(model: type[models.Model], user: Any, using: str | None = None) -> Any:
+def visible_rows(
+    model: type[models.Model], user: Any, using: str | None = None, *, by_permission: bool = True
+) -> Any:
     """Return the rows of a model of files or deliveries that the user may see.
 
     These are rows of the default manager. If it has no method ``visible_to()``, the rules of
-    :meth:`VisibleQuerySet.visible_to` apply.
+    :meth:`VisibleQuerySet.visible_to` apply. Unless ``by_permission``, these rules do not look up
+    the user's permissions, and leave out the rows that need one.
     """
     manager: Any = model._default_manager.db_manager(using)
-    if hasattr(manager, "visible_to"):
-        return manager.visible_to(user)
-    return _visible(manager.all(), user)
+    rows = manager.all()
+    for rule in (getattr(type(found), "visible_to", None) for found in (manager, rows)):
+        if rule and getattr(rule, "__wrapped__", rule) is not VisibleQuerySet.visible_to:
+            return manager.visible_to(user)
+    return _visible(rows, user, by_permission=by_permission)
 
 
-def _visible(rows: Any, user: Any) -> Any:
+def _visible(rows: Any, user: Any, *, by_permission: bool = True) -> Any:
     if not user.is_active or not user.is_authenticated:
         return rows.none()
-    if may_view(user, rows.model):
+    # The permissions of a superuser are not looked up.
+    asks = by_permission or getattr(user, "is_superuser", False)
+    if asks and may_view(user, rows.model):
         return rows.all()
     is_file = isinstance(field_named(rows.model, "content"), DeliveryFileField)
     delivery = related_model(rows.model, DELIVERY) if is_file else rows.model

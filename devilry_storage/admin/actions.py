@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
@@ -125,14 +125,14 @@ class DeliveryActions(StoreAdmin):
         deliveries = self._limited(request, queryset)
         if deliveries is None:
             return None
-        problems = [
-            Problem(row.delivery, row.filename, "", _("Not stored"))
-            for row in self._unstored(deliveries)
-        ]
+        problems: list[Problem] = []
         whole = 0
 
         def act(delivery: Any) -> None:
             nonlocal whole
+            unstored = delivery.files.using(database_of(delivery)).filter(content__isnull=True)
+            names = unstored.values_list("filename", flat=True)
+            problems.extend(Problem(delivery, name, "", _("Not stored")) for name in names)
             verdicts = list(check_delivery(delivery))
             rows = [
                 verdict.row for verdict in verdicts if _belongs(delivery, verdict, State.WHOLE)
@@ -154,14 +154,6 @@ class DeliveryActions(StoreAdmin):
             "more": len(problems[MAX_PROBLEMS:]),
         }
         return render(self, request, self.check_template, context)
-
-    def _unstored(self, deliveries: list[Any]) -> Iterator[Any]:
-        files = self.model.filemeta_model()._base_manager.filter(
-            delivery__in=deliveries, content__isnull=True
-        )
-        files = files.select_related("delivery").order_by("pk")
-        for using in sorted({database_of(delivery) for delivery in deliveries}):
-            yield from files.using(using)
 
     @admin.action(
         permissions=["copy"],

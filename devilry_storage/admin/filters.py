@@ -17,8 +17,8 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..views.base import parse_value
 from .searching import related_admin, search_related
-from .utils import parse_value
 
 
 class StoredFilter(admin.SimpleListFilter):

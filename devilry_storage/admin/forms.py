@@ -22,9 +22,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..abstract_models.querysets import may_view
+from ..views.base import parse_value
 from .failures import NotSaved
 from .searching import related_admin, search_related
-from .utils import parse_pk, parse_value
+from .utils import parse_pk
 
 
 class _RelatedSelectMixin(AutocompleteMixin):

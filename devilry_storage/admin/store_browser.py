@@ -33,6 +33,7 @@ from .base import ReadOnlyAdmin
 from .failures import reason
 from .store_listing import (
     MAX_NAME_LENGTH,
+    describe_folders,
     describe_state,
     find_file,
     is_name,
@@ -175,8 +176,9 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
     def _page(
         self, request: HttpRequest, configured: ConfiguredStore, folder: str, after: str
     ) -> dict[str, Any]:
-        page = list_folder(configured, folder, after, self._using(configured))
-        has_entries = page.folders or any(verdict.entry for verdict in page.files)
+        page, verdicts = list_folder(configured, folder, after, self._using(configured))
+        has_entries = bool(page.folders or page.files)
+        contents = describe_folders(configured.store.layout, page.folders)
         archive_url = next_url = ""
         if folder and has_entries and self._may_view_all(request, configured):
             archive_url = self._url("archive", configured, folder=folder)
@@ -186,14 +188,18 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
             # A disk that is not mounted looks like an empty one.
             "problem": "" if has_entries or after else configured.store.unavailable_reason(),
             "folders": [
-                (found, found.is_valid and self._url("folder", configured, folder=found.name))
-                for found in page.folders
+                (self._folder_link(configured, name), content)
+                for name, content in contents.items()
             ],
-            "lines": [self._line(request, configured, verdict) for verdict in page.files],
+            "lines": [self._line(request, configured, verdict) for verdict in verdicts],
             "archive_url": archive_url,
             "first_url": after and self._url("folder", configured, folder=folder),
             "next_url": next_url,
         }
+
+    def _folder_link(self, configured: ConfiguredStore, name: str) -> Link:
+        url = self._url("folder", configured, folder=name) if is_name(name) else ""
+        return Link(printable(posixpath.basename(name)), url)
 
     def _line(self, request: HttpRequest, configured: ConfiguredStore, verdict: Verdict) -> Line:
         owners, row = [], verdict.row

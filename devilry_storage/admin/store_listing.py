@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -13,6 +13,7 @@ from ..db.indexes import begins_with
 from ..db.rows import stored_rows
 from ..exceptions import InvalidName, UnsafeEntry
 from ..integrity import State, Verdict, compare_stored, rows_named
+from ..layout import Layout
 from ..names import is_storage_name, validate_storage_name
 from ..registry import ConfiguredStore
 from ..storages.protocols import Entry, Page
@@ -28,34 +29,17 @@ MAX_NAME_LENGTH = 1024
 MAX_ROWS = 1000
 
 
-class Subfolder(NamedTuple):
-    """A folder: its name, the last part of its name, and a description of its content.
-
-    ``is_valid`` is false if stores reject the name.
-    """
-
-    name: str
-    leaf: str
-    content: str
-    is_valid: bool
-
-
-class Listing(NamedTuple):
-    """One page of a folder."""
-
-    folders: list[Subfolder]
-    files: list[Verdict]
-    next_token: str
-
-
 def is_name(name: str) -> bool:
     """Return whether a name from a request is valid."""
     return len(name) <= MAX_NAME_LENGTH and is_storage_name(name)
 
 
-def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str) -> Listing:
-    """Return a page of a folder; "" is the top folder, ``after`` the token of the previous page.
+def list_folder(
+    configured: ConfiguredStore, folder: str, after: str, using: str
+) -> tuple[Page, list[Verdict]]:
+    """Return a page of a folder, and the verdicts on its files and on those that are missing.
 
+    The name "" is that of the top folder, and ``after`` is the token of the previous page.
     It needs one listing of the store. The number of queries depends only on the number of models
     that use the store. Errors of the store are raised.
     """
@@ -69,15 +53,7 @@ def list_folder(configured: ConfiguredStore, folder: str, after: str, using: str
         rows = _rows_of_delivery(configured, folder, using)
         for entry in page.files:
             rows.pop(entry.name, None)  # looked up with delivery and user
-    verdicts = list(compare_stored(configured.models[0], page.files, using, rows))
-    ids = {branch.name: branch.ids for branch in store.layout.branches(page.folders)}
-    folders = [
-        Subfolder(
-            name, printable(posixpath.basename(name)), _describe_ids(ids.get(name)), is_name(name)
-        )
-        for name in page.folders
-    ]
-    return Listing(folders, verdicts, page.next_token)
+    return page, list(compare_stored(configured.models[0], page.files, using, rows))
 
 
 def find_file(configured: ConfiguredStore, name: str, using: str) -> Verdict | None:
@@ -106,13 +82,15 @@ def _rows_of_delivery(configured: ConfiguredStore, folder: str, using: str) -> d
     return found
 
 
-def _describe_ids(ids: range | None) -> str:
-    if ids is None:
-        return _("Not a folder of deliveries")
-    if ids.stop - ids.start == 1:
-        return _("Delivery %(id)d") % {"id": ids.start}
-    text = _("Deliveries %(first)d–%(last)d")  # noqa: RUF001  # an en dash, as in ranges
-    return text % {"first": ids.start, "last": ids.stop - 1}
+def describe_folders(layout: Layout, names: list[str]) -> dict[str, str]:
+    """Return which deliveries each of the folders belongs to, in words, by its name."""
+    described = dict.fromkeys(names, _("Not a folder of deliveries"))
+    for name, ids in layout.branches(names):
+        text = _("Deliveries %(first)d–%(last)d")  # noqa: RUF001  # an en dash, as in ranges
+        if ids.stop - ids.start == 1:
+            text = _("Delivery %(first)d")
+        described[name] = text % {"first": ids.start, "last": ids.stop - 1}
+    return described
 
 
 def printable(name: str) -> str:

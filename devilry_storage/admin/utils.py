@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
@@ -17,7 +16,7 @@ from django.utils.translation import ngettext
 from ..conf import conf
 from ..dates import restorable_until
 from ..exceptions import NoURL
-from ..views.base import LARGEST_ID
+from ..views.base import parse_value
 
 
 def url_name(model: Any, page: str) -> str:
@@ -83,16 +82,6 @@ def render(
 def parse_pk(model: Any, value: Any) -> Any:
     """Return a value from a request as a primary key of the model, None if it is invalid."""
     return parse_value(model._meta.pk, value)
-
-
-def parse_value(field: Any, value: Any) -> Any:
-    """Return a value from a request as a value of the field, None if it is invalid."""
-    try:
-        parsed = field.to_python(value)
-    except ValidationError:
-        return None
-    # Django 4.2 does not check the range of integers.
-    return None if isinstance(parsed, int) and abs(parsed) > LARGEST_ID else parsed
 
 
 def report_deleted(model_admin: admin.ModelAdmin[Any], request: HttpRequest, count: int) -> None:

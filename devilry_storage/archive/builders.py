@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -18,16 +18,7 @@ from ..names import is_storage_name
 from ..resolving import store_for
 from ..schema import DELIVERY, GROUP, related_model, target_name
 from ..storages.base import DeliveryStoreMixin
-from .entries import (
-    UNKNOWN,
-    LimitCounter,
-    Member,
-    RowFolders,
-    find_members,
-    local_date,
-    row_date,
-    sorted_files,
-)
+from .entries import MISSING, LimitCounter, Member, find_members, local_date, row_members
 from .paths import ArchivePaths
 from .report import REPORT
 from .zipping import SUMS, Archive
@@ -45,27 +36,8 @@ def of_files(files: models.QuerySet[Any]) -> Archive:
     """
     store = store_for(files.model).with_fixed_location()
     counter = LimitCounter()
-
-    def members() -> Iterator[Member]:
-        paths, row_folders = ArchivePaths([SUMS, REPORT]), RowFolders(files.model)
-        previous: list[Any] = []
-        date: tuple[int, ...] = ()
-        for row in sorted_files(files).iterator():
-            if not row.content:  # "" in a table of another application
-                continue
-            counter.add(row.size or 0)
-            size = UNKNOWN if row.size is None else row.size
-            folders = row_folders.of(row)
-            # Files of a delivery follow each other, so they share a date and a folder.
-            if folders != previous or not folders:
-                date = row_date(row)
-            if previous and folders != previous:
-                paths.close_folder(previous)
-            previous = folders
-            path = paths.add_file(folders, row.filename)
-            yield Member(path, row.content.name, size, row.sha256, date)
-
-    return Archive(store, *find_members(store, members(), counter))
+    members = row_members(files, ArchivePaths([SUMS, REPORT]), counter)
+    return Archive(store, find_members(store, members, counter))
 
 
 def of_deliveries(
@@ -97,7 +69,7 @@ def of_folder(
     """
     store = store.with_fixed_location()
     paths, counter = ArchivePaths([SUMS, REPORT]), LimitCounter()
-    found, missing = list[Member](), list[Member]()
+    members: list[Member] = []
     for entries in batched(store.scan(prefix), _BATCH_SIZE):
         # The folder may contain foreign files with arbitrary names.
         readable = {entry.name for entry in entries if is_storage_name(entry.name)}
@@ -109,9 +81,9 @@ def of_folder(
             *above, leaf = entry.name.removeprefix(f"{prefix}/").split("/")
             path = paths.add_file([(folder, folder) for folder in above], leaf)
             date = local_date(entry.modified)
-            member = Member(path, entry.name, entry.size, "", date)
-            (found if entry.name in readable else missing).append(member)
-    return Archive(store, sorted(found), sorted(missing))
+            size = entry.size if entry.name in readable else MISSING
+            members.append(Member(path, entry.name, size, "", date))
+    return Archive(store, sorted(members))
 
 
 def latest_deliveries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from .._compat import batched
 from ..conf import conf
 from ..exceptions import ArchiveTooLarge, StoreDenied, StoreFailure
 from ..models import AbstractDelivery
-from ..schema import DELIVERY, GROUP, related_model
+from ..schema import DELIVERY, GROUP, foreign_key, related_model
 from ..storages.base import DeliveryStoreMixin
 from ..storages.pools import Pool
+from .paths import ArchivePaths
 
 # Exceptions because of one name or folder, which do not concern the rest of the store.
 _UNREACHABLE = (FileNotFoundError, NotADirectoryError, SuspiciousFileOperation)
@@ -28,12 +30,15 @@ _UNAVAILABLE = (ConnectionError, TimeoutError, StoreDenied, StoreFailure)
 #: The size of a member whose size is not recorded in the database.
 UNKNOWN = -1
 
+#: The size of a member that the store does not have.
+MISSING = -2
+
 
 class Member(NamedTuple):
     """A file of an archive.
 
     - ``path`` is its path in the archive, ``name`` its name in the store.
-    - ``size`` is in bytes, or UNKNOWN until it is looked up.
+    - ``size`` is in bytes, UNKNOWN until it is looked up, or MISSING.
     - ``sha256`` is hexadecimal, ``""`` if unknown.
     - ``date`` is a local time from year to second.
     """
@@ -70,60 +75,83 @@ class LimitCounter:
 # -- Rows --
 
 
-def sorted_files(files: models.QuerySet[Any]) -> models.QuerySet[Any]:
-    """Order the rows of files by group and delivery."""
-    model = files.model
-    related, order = [], []
-    delivery = related_model(model, DELIVERY)
-    if delivery is not None:
-        related.append("delivery")
-        if related_model(delivery, GROUP) is not None:
-            related.append("delivery__assignment_group")
-            order.append("delivery__assignment_group_id")
-        if issubclass(delivery, AbstractDelivery):
-            order.append("delivery__number")
-        order.append("delivery_id")
-    files = files.filter(content__isnull=False).order_by(*order, "pk")
-    return files.select_related(*related) if related else files
+def row_members(
+    files: models.QuerySet[Any], paths: ArchivePaths, counter: LimitCounter
+) -> Iterator[Member]:
+    """Yield the members of rows, by group and delivery.
+
+    All are read in one query. Instances are made of deliveries and groups, and not of files.
+    """
+    deliveries = _Deliveries(files.model, files.db)
+    columns = ("content", "filename", "size", "sha256", "created", *deliveries.columns)
+    files = files.filter(content__isnull=False).prefetch_related(None)
+    rows = files.order_by(*deliveries.order, "pk").values_list(*columns)
+    previous: list[Any] = []
+    folders, date = deliveries.of(previous)
+    for name, filename, size, sha256, created, *values in rows.iterator():
+        if not name:  # in a table of another application
+            continue
+        counter.add(size or 0)
+        if values[:1] != previous:
+            previous = values[:1]
+            folders, date = deliveries.of(values)
+            paths.close_folders_beside(folders)
+        path = paths.add_file(folders, filename)
+        known = UNKNOWN if size is None else size
+        yield Member(path, name, known, sha256, date or local_date(created))
 
 
-class RowFolders:
-    """Maps a row to the folders of its file: the group, then the number of the delivery."""
+class _Deliveries:
+    """Instances of deliveries and groups, made of ``columns`` of the rows of their files."""
 
-    def __init__(self, model: type[models.Model]) -> None:
-        self._delivery = related_model(model, DELIVERY)
-        self._has_group = (
-            self._delivery is not None and related_model(self._delivery, GROUP) is not None
-        )
-        # Cached, because str(group) may query the database.
-        self._group_names: dict[Any, str] = {}
+    def __init__(self, model: type[models.Model], using: str) -> None:
+        self._using = using
+        self.columns: list[str] = []
+        self.order: list[str] = []
+        self._delivery: Any = related_model(model, DELIVERY)
+        self._group: Any = self._delivery and related_model(self._delivery, GROUP)
+        # The last group with its id and name. Kept, because str(group) may query the database.
+        self._last: tuple[Any, Any, str] = (None, None, "")
+        if self._delivery:
+            self.columns += ["delivery__pk", *_columns("delivery", self._delivery)]
+            if self._group:
+                self.order.append("delivery__assignment_group_id")
+                self.columns += _columns("delivery__assignment_group", self._group)
+            if issubclass(self._delivery, AbstractDelivery):
+                self.order.append("delivery__number")
+            self.order.append("delivery_id")
 
-    def of(self, row: Any) -> list[tuple[Hashable, str]]:
-        """Return the id and name of each folder, top folder first; [] without a delivery."""
-        delivery = row.delivery if self._delivery is not None else None
-        if delivery is None:
-            return []
+    def of(self, values: list[Any]) -> tuple[list[tuple[Hashable, str]], tuple[int, ...]]:
+        """Return the folders and the local time of the delivery; [] and () if there is none.
+
+        Each folder is given by its id and name, top folder first.
+        """
+        if values[:1] in ([], [None]):
+            return [], ()
+        count = 1 + len(self._delivery._meta.concrete_fields)
+        delivery = self._instance(self._delivery, values[1:count])
         folders: list[tuple[Hashable, str]] = []
-        if self._has_group and delivery.assignment_group_id is not None:
-            group = delivery.assignment_group_id
-            if group not in self._group_names:
-                self._group_names[group] = str(delivery.assignment_group)
-            folders.append((("group", group), self._group_names[group]))
-        if isinstance(delivery, AbstractDelivery):
-            number = delivery.number
-            name = str(number) if number is not None else f"unfinished {delivery.pk}"
-        else:
-            name = str(delivery)
-        folders.append((("delivery", delivery.pk), name))
-        return folders
+        group_id = delivery.assignment_group_id if self._group else None
+        if group_id is not None:
+            if group_id != self._last[0]:
+                group = self._instance(self._group, values[count:])
+                self._last = group_id, group, str(group)
+            # Not by assignment, which asks the site's routers.
+            foreign_key(self._delivery, GROUP).set_cached_value(delivery, self._last[1])
+            folders.append((group_id, self._last[2]))
+        if not isinstance(delivery, AbstractDelivery):
+            return [*folders, (delivery.pk, str(delivery))], ()
+        number = delivery.number
+        name = str(number) if number is not None else f"unfinished {delivery.pk}"
+        return [*folders, (delivery.pk, name)], local_date(delivery.time_of_delivery)
+
+    def _instance(self, model: Any, values: list[Any]) -> Any:
+        names = [field.attname for field in model._meta.concrete_fields]
+        return model.from_db(self._using, names, values)
 
 
-def row_date(row: Any) -> tuple[int, ...]:
-    """Return the local time of the row's delivery, or else of the row itself."""
-    delivery = getattr(row, "delivery", None)
-    if isinstance(delivery, AbstractDelivery):
-        return local_date(delivery.time_of_delivery)
-    return local_date(row.created)
+def _columns(path: str, model: type[models.Model]) -> list[str]:
+    return [f"{path}__{field.attname}" for field in model._meta.concrete_fields]
 
 
 def local_date(value: datetime) -> tuple[int, ...]:
@@ -138,37 +166,27 @@ def local_date(value: datetime) -> tuple[int, ...]:
 
 def find_members(
     store: DeliveryStoreMixin, members: Iterable[Member], counter: LimitCounter
-) -> tuple[list[Member], list[Member]]:
-    """Look up the members in the store.
+) -> Iterator[Member]:
+    """Look up the members in the store, and yield them, with the size MISSING if it lacks them.
 
-    Returns those that the store has, of whatever size, and the missing ones. A folder with several
-    members is listed once. Several folders are read concurrently. Sizes that were unknown are
-    added to the counter.
+    Other sizes are not compared. A folder with several members is listed once. Several folders
+    are read concurrently. Sizes that were unknown are added to the counter.
     """
-    found: list[Member] = []
-    missing: list[Member] = []
-
-    def folder_sizes(folder: list[Member]) -> list[int | None]:
-        sizes = _sizes(store, folder)
-        return [sizes.get(member.name) for member in folder]
-
+    folders = (list(together) for _folder_name, together in groupby(members, _folder))
     with Pool(store.parallel_reads) as pool:
-        for batch in batched(_by_folder(members), 4 * store.parallel_reads):
-            for folder, sizes in zip(batch, pool.map(folder_sizes, batch), strict=True):
-                for member, size in zip(folder, sizes, strict=True):
-                    if size is None:
-                        missing.append(member)
-                    elif member.size == UNKNOWN:
-                        counter.add(size, files=0)
-                        found.append(member._replace(size=size))
-                    else:
-                        found.append(member)
-    return found, missing
+        for batch in batched(folders, 4 * store.parallel_reads):
+            for folder, sizes in zip(batch, pool.map(partial(_sizes, store), batch), strict=True):
+                for member in folder:
+                    size = sizes.get(member.name, MISSING)
+                    if size != MISSING and member.size != UNKNOWN:
+                        yield member
+                        continue
+                    counter.add(max(size, 0), files=0)
+                    yield member._replace(size=size)
 
 
-def _by_folder(members: Iterable[Member]) -> Iterator[list[Member]]:
-    for _folder, group in groupby(members, lambda member: member.name.rpartition("/")[0]):
-        yield list(group)
+def _folder(member: Member) -> str:
+    return member.name.rpartition("/")[0]
 
 
 def _sizes(store: DeliveryStoreMixin, folder: list[Member]) -> dict[str, int]:
@@ -177,27 +195,22 @@ def _sizes(store: DeliveryStoreMixin, folder: list[Member]) -> dict[str, int]:
     If the disk fails, they are the recorded ones: the members are read then, and reported as
     damaged.
     """
-    first = folder[0].name
+    recorded = {member.name: member.size for member in folder}
+    above = _folder(folder[0])
     # Only folders of a layout are listed. Others, such as those of adopted files, may be huge.
-    is_listed = len(folder) > 1 and "/" in first and store.is_key(first)
+    is_listed = len(recorded) > 1 and above and store.is_key(folder[0].name)
     sizes: dict[str, int] = {}
-    for members in [folder] if is_listed else [[member] for member in folder]:
+    for names in [[*recorded]] if is_listed else [[name] for name in recorded]:
         try:
-            sizes |= _look_up(store, members)
+            if is_listed:
+                entries = store.scan(above)
+                sizes |= {entry.name: entry.size for entry in entries if entry.name in recorded}
+            else:
+                sizes[names[0]] = store.size(names[0])
         except _UNREACHABLE:
             continue
         except _UNAVAILABLE:
             raise
         except OSError:
-            sizes |= {member.name: member.size for member in members if member.size != UNKNOWN}
+            sizes |= {name: recorded[name] for name in names if recorded[name] != UNKNOWN}
     return sizes
-
-
-def _look_up(store: DeliveryStoreMixin, members: list[Member]) -> dict[str, int]:
-    """Return the sizes of one member, or of several in one folder, which is listed."""
-    names = {member.name for member in members}
-    first = members[0].name
-    if len(members) == 1:
-        return {first: store.size(first)}
-    entries = store.scan(first.rpartition("/")[0])
-    return {entry.name: entry.size for entry in entries if entry.name in names}

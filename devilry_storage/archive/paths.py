@@ -34,8 +34,11 @@ def clean(name: str, limit: int, default: str) -> str:
 
     The default is used if nothing is left of the name.
     """
-    text = unicodedata.normalize("NFC", without_unseen(name))
-    text = _FORBIDDEN.sub("_", "".join(map(_unambiguous, text)))
+    text = name
+    if not name.isascii():
+        text = unicodedata.normalize("NFC", without_unseen(name))
+        text = "".join(map(_unambiguous, text))
+    text = _FORBIDDEN.sub("_", text)
     text = _shortened(_END.sub("", text.strip()), limit) or default
     if _folded(text).endswith(DAMAGED.casefold()):
         text = f"{text}_"
@@ -104,21 +107,24 @@ class ArchivePaths:
     """
 
     def __init__(self, taken: Iterable[str]) -> None:
-        self._folders: dict[tuple[Hashable, ...], UniqueNames] = {(): UniqueNames(taken)}
-        self._paths: dict[tuple[Hashable, ...], str] = {(): ""}
+        # The path of each folder, and the names in it.
+        self._folders: dict[tuple[Hashable, ...], tuple[str, UniqueNames]]
+        self._folders = {(): ("", UniqueNames(taken))}
 
     def add_file(self, folders: Iterable[tuple[Hashable, str]], filename: str) -> str:
         """Add a file and return its path. Each folder above it is given by its id and name."""
-        folder: tuple[Hashable, ...] = ()
+        ids: tuple[Hashable, ...] = ()
+        path, names = self._folders[ids]
         for id_, name in folders:
-            parent, folder = folder, (*folder, id_)
-            if folder not in self._paths:
-                part = self._folders[parent].add(clean(name, FOLDER_BYTES, "folder"))
-                self._paths[folder] = f"{self._paths[parent]}{part}/"
-                self._folders[folder] = UniqueNames()
-        part = self._folders[folder].add(clean(filename, FILE_BYTES, "file"))
-        return f"{self._paths[folder]}{part}"
+            ids = (*ids, id_)
+            if ids not in self._folders:
+                part = names.add(clean(name, FOLDER_BYTES, "folder"))
+                self._folders[ids] = f"{path}{part}/", UniqueNames()
+            path, names = self._folders[ids]
+        return path + names.add(clean(filename, FILE_BYTES, "file"))
 
-    def close_folder(self, folders: Iterable[tuple[Hashable, str]]) -> None:
-        """Release the memory for the names in a folder that gets no more files."""
-        self._folders.pop(tuple(id_ for id_, _ in folders))
+    def close_folders_beside(self, folders: Iterable[tuple[Hashable, str]]) -> None:
+        """Release the memory for all folders except these and the top. They get no more files."""
+        ids = tuple(id_ for id_, _ in folders)
+        kept = [ids[:depth] for depth in range(len(ids) + 1)]
+        self._folders = {key: self._folders[key] for key in kept if key in self._folders}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from itertools import islice
 
 from django.core.exceptions import SuspiciousFileOperation
 
@@ -27,11 +28,13 @@ class Content:
     they are not what was stored, or ``""``. ``sha256`` is the recorded or else the computed one.
     """
 
-    def __init__(self, store: DeliveryStoreMixin, member: Member) -> None:
+    __slots__ = ("_stream", "crc", "data", "fault", "member", "sha256")
+
+    def __init__(self, member: Member, stream: Callable[[str], Iterator[bytes]]) -> None:
         self.member = member
         self.sha256 = member.sha256.lower()
         self.fault, self.data, self.crc = "", b"", 0
-        self._store = store
+        self._stream = stream
 
     def read(self) -> Content:
         """Read the bytes unless there are more than SMALL, and return the content."""
@@ -46,7 +49,7 @@ class Content:
         """
         digest, left = hashlib.sha256(), self.member.size
         try:
-            for chunk in self._store.stream(self.member.name):
+            for chunk in self._stream(self.member.name):
                 part = chunk[:left]
                 left -= len(part)
                 digest.update(part)
@@ -79,19 +82,26 @@ class Content:
 
 
 def read_members(
-    store: DeliveryStoreMixin, members: deque[Member]
+    store: DeliveryStoreMixin, members: Iterable[Member]
 ) -> Generator[Content, None, None]:
-    """Yield the content of each member, and remove it from ``members``.
+    """Yield the content of each member.
 
     Contents of up to SMALL bytes are read. Raises ConnectionError or TimeoutError if the store is
     unavailable.
     """
+    if store.parallel_reads == 1:
+        with store.streams() as stream:
+            for member in members:
+                yield Content(member, stream).read()
+        return
     pool = Pool(store.parallel_reads)
+    futures = (pool.submit(Content(member, store.stream).read) for member in members)
     window: deque[Future[Content]] = deque()
     try:
-        while members or window:
-            while members and len(window) < 2 * store.parallel_reads:
-                window.append(pool.submit(Content(store, members.popleft()).read))
+        while True:
+            window += islice(futures, 2 * store.parallel_reads - len(window))
+            if not window:
+                return
             yield window.popleft().result()
     finally:
         # Do not wait: the client may have disconnected, and running reads end on their own.

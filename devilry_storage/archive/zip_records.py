@@ -30,6 +30,12 @@ class ZipEntry(NamedTuple):
     is_streamed: bool = False  # whether checksum and sizes follow the content
     extra: bytes = b""
 
+    def length(self) -> int:
+        """Return the number of bytes outside of the central directory."""
+        large = 20 if self.packed_size > _LIMIT else 0
+        length = 30 + len(self.path.encode()) + len(self.extra) + large + self.packed_size
+        return length + len(self.descriptor())
+
     def local_header(self) -> bytes:
         crc, packed_size, size, extra = self.crc, self.packed_size, self.size, self.extra
         if self.is_streamed:
@@ -41,9 +47,10 @@ class ZipEntry(NamedTuple):
 
     def descriptor(self) -> bytes:
         """Return the record behind the content."""
+        if not self.is_streamed:
+            return b""
         form = "<L2Q" if self.packed_size > _LIMIT else "<3L"
-        record = b"PK\7\x08" + struct.pack(form, self.crc, self.packed_size, self.size)
-        return record if self.is_streamed else b""
+        return b"PK\7\x08" + struct.pack(form, self.crc, self.packed_size, self.size)
 
     def central_header(self, position: int) -> bytes:
         """Return the entry in the central directory for a member that starts at ``position``."""

@@ -8,6 +8,7 @@ content the checksum is right: ``java.util.zip.ZipInputStream`` would stop at a 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import zlib
@@ -18,18 +19,22 @@ from contextlib import closing
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
+from .._compat import batched
 from ..signals import file_damaged
 from ..storages.base import DeliveryStoreMixin
 from ..storages.chunks import CHUNK_SIZE
-from .entries import Member, local_date
+from .entries import MISSING, Member, local_date
 from .paths import DAMAGED
-from .readahead import SMALL, Content, read_members
+from .readahead import SMALL, read_members
 from .report import REPORT, report
 from .zip_records import SPARE, ZipEntry, deflated, deflated_size, end_records, rechunked
 
 logger = logging.getLogger("devilry_storage")
 
 SUMS = "SHA256SUMS"
+
+# Number of members that are objects at once.
+_BATCH_SIZE = 100
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -38,29 +43,37 @@ _FIRST, _INTACT, _RENAMED, _WRONG = range(4)
 
 
 class _Directory:
-    """The central directory, and the ``position`` of the next member."""
+    """The central directory, and the ``position`` of the next member.
 
-    def __init__(self) -> None:
-        self.position = self._count = 0
+    Without ``keep`` it is only counted.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self.position = self.size = self._count = 0
+        self._keep = keep
         self._parts = [bytearray() for _ in (_FIRST, _INTACT, _RENAMED, _WRONG)]
 
     def add(self, entry: ZipEntry, order: int = _INTACT) -> None:
-        self._parts[order] += entry.central_header(self.position)
-        self.position += len(entry.local_header()) + entry.packed_size + len(entry.descriptor())
+        header = entry.central_header(self.position)
+        if self._keep:
+            self._parts[order] += header
+        self.size += len(header)
+        self.position += entry.length()
         self._count += 1
 
     def records(self) -> list[bytes | bytearray]:
         """Return the bytes behind the last member, in parts."""
-        size = sum(map(len, self._parts))
-        return [*self._parts, end_records(self._count, size, self.position)]
+        return [*self._parts, end_records(self._count, self.size, self.position)]
 
 
 class Archive:
     """A zip file of files of one store. It can be iterated over once.
 
+    ``members`` may be lazy. Those of the size MISSING are left out.
+
     - ``length`` is in bytes. It is the same whether files are damaged or not.
     - ``count`` is the number of files.
-    - ``missing`` lists the paths of files that the store does not have. They are left out.
+    - ``missing`` lists the paths of files that the store does not have.
     - ``damaged`` lists the paths in the archive of files that were found to be damaged so far.
 
     ``REPORT.txt`` in the archive names both. They are logged, and for each the signal
@@ -68,33 +81,41 @@ class Archive:
     TimeoutError if the store becomes unavailable.
     """
 
-    def __init__(
-        self, store: DeliveryStoreMixin, members: Iterable[Member], missing: Iterable[Member] = ()
-    ) -> None:
+    def __init__(self, store: DeliveryStoreMixin, members: Iterable[Member]) -> None:
         self._store = store
-        self._members, self._missing = deque(members), list(missing)
-        self.count = len(self._members)
-        self.missing = [member.path for member in self._missing]
+        # In batches, as text: a tuple with its strings takes three times the memory.
+        self._members = deque[str]()
+        self._missing: list[Member] = []
+        self.count = 0
         self.damaged: list[str] = []
-        self._is_verified = all(member.sha256 for member in self._members)
+        self._is_verified = True
         self._now, self._language = local_date(timezone.now()), get_language()
-        longest = len(self._text([DAMAGED] * len(self._members)))
-        longest += sum(len(member.path.encode()) for member in self._members)
+        directory, sums, paths = _Directory(keep=False), 0, 0
+        for batch in batched(members, _BATCH_SIZE):
+            self._missing += [member for member in batch if member.size == MISSING]
+            found = [member for member in batch if member.size != MISSING]
+            for member in found:
+                directory.add(_entry(member))
+            self._members.append(json.dumps(found))
+            self.count += len(found)
+            self._is_verified &= all(member.sha256 for member in found)
+            sums += sum(len(_sum_of(member, "")) for member in batch)
+            paths += sum(len(member.path.encode()) for member in found)
+        self.missing = [member.path for member in self._missing]
+        longest = len(self._text([DAMAGED] * self.count)) + paths
         self._report_size = deflated_size(max(longest, len(self._text([]))) + 4)
-        self.length = self._length()
+        directory.add(ZipEntry(SUMS, self._now, sums, sums))
+        directory.add(ZipEntry(REPORT, self._now, 0, self._report_size))
+        self.length = directory.position + directory.size + len(directory.records()[-1])
+
+    def _found(self) -> Iterator[Member]:
+        while self._members:
+            for path, name, size, sha256, date in json.loads(self._members.popleft()):
+                yield Member(path, name, size, sha256, tuple(date))
 
     def _text(self, damaged: list[str]) -> bytes:
         with override(self._language):
             return report(self.missing, damaged, is_verified=self._is_verified)
-
-    def _length(self) -> int:
-        directory = _Directory()
-        for member in self._members:
-            directory.add(_entry(Content(self._store, member)))
-        sums = sum(len(_sum_of(member, "")) for member in (*self._missing, *self._members))
-        directory.add(ZipEntry(SUMS, self._now, sums, sums))
-        directory.add(ZipEntry(REPORT, self._now, 0, self._report_size))
-        return directory.position + sum(map(len, directory.records()))
 
     def __iter__(self) -> Iterator[bytes]:
         # Many small chunks would be slow.
@@ -105,12 +126,15 @@ class Archive:
         for member in self._missing:
             self._record("Missing from", member, "the store does not have it")
             sums += _sum_of(member, member.sha256)
-        with closing(read_members(self._store, self._members)) as contents:
+        with closing(read_members(self._store, self._found())) as contents:
             for content in contents:
-                entry = _entry(content)
+                entry = _entry(content.member, content.crc, content.fault)
                 yield entry.local_header()
-                yield from deflated(content.stream()) if entry.is_streamed else [content.data]
-                entry = entry._replace(crc=content.crc)
+                if entry.is_streamed:
+                    yield from deflated(content.stream())
+                    entry = entry._replace(crc=content.crc)
+                else:
+                    yield content.data
                 yield entry.descriptor()
                 if content.fault:
                     self._record("Damaged in", content.member, content.fault)
@@ -139,14 +163,14 @@ class Archive:
         )
 
 
-def _entry(content: Content) -> ZipEntry:
+def _entry(member: Member, crc: int = 0, fault: str = "") -> ZipEntry:
     """Return the entry of a member as it is known when its header is sent."""
-    path, _name, size, _sha256, date = content.member
+    path, _name, size, _sha256, date = member
     if size > SMALL:
         return ZipEntry(path, date, size, deflated_size(size), is_streamed=True)
-    if content.fault:
-        return ZipEntry(path + DAMAGED, date, size, size, content.crc)
-    return ZipEntry(path, date, size, size, content.crc, extra=SPARE)
+    if fault:
+        return ZipEntry(path + DAMAGED, date, size, size, crc)
+    return ZipEntry(path, date, size, size, crc, extra=SPARE)
 
 
 def _sum_of(member: Member, sha256: str) -> bytes:

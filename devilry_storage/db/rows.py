@@ -17,6 +17,7 @@ M = TypeVar("M", bound=models.Model)
 
 #: Name of the annotation, which no field of a site should have.
 _ISOLATION = "devilry_storage_isolation"
+_REPEATABLE = "repeatable read"
 
 
 def stored_rows(model: type[M], using: str | None) -> models.QuerySet[M]:
@@ -81,19 +82,22 @@ def lock_row(
 
     The row is one of `plain_instances`. Rows of its multi-table parents are locked, too.
     """
-    rows = stored_rows(model, using).filter(pk=pk)
-    take_write_lock(rows, using)
-    fields = _fields(model, columns)
+    return next(iter(lock_rows(stored_rows(model, using).filter(pk=pk), columns)), None)
+
+
+def lock_rows(rows: models.QuerySet[M], columns: Collection[str] | None = None) -> list[M]:
+    """Lock `stored_rows`, in the order of their primary keys; see `lock_row`."""
+    take_write_lock(rows, rows.db)
+    fields = _fields(rows.model, columns)
     names = [field.attname for field in fields]
     # no_key: transactions that only refer to the row need not wait.
-    locked = _with_isolation(rows, using).select_for_update(no_key=True)
-    for *values, level in locked.values_list(*names, _ISOLATION):
-        if level == "repeatable read":
-            # A lock leaves no trace after COMMIT, but a write does: another transaction that has
-            # read the row before then fails to lock it, instead of acting on outdated values.
-            _write(rows)
-        return _plain_instance(model, fields, values, using)
-    return None
+    locked = _with_isolation(rows, rows.db).order_by("pk").select_for_update(no_key=True)
+    found = list(locked.values_list(*names, _ISOLATION))
+    if found and found[0][-1] == _REPEATABLE:
+        # A lock leaves no trace after COMMIT, but a write does: another transaction that has
+        # read the row before then fails to lock it, instead of acting on outdated values.
+        _write(rows)
+    return [_plain_instance(rows.model, fields, values, rows.db) for *values, _level in found]
 
 
 def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:
@@ -115,6 +119,43 @@ def read_row(
     rows = stored_rows(model, using).filter(pk=pk)
     intend_to_write(rows, using)
     return next(plain_instances(rows, columns), None)
+
+
+def row_and_related(field: Any, pk: Any, using: str, *, lock: bool) -> tuple[Any, Any] | None:
+    """Return a row and the row to which its foreign key refers, by one statement, or None.
+
+    They are as `read_row` or `lock_row` return them; the referred row is locked first. None means
+    that one of them is missing, or that it takes several statements.
+    """
+    related = field.related_model._meta.concrete_model
+    if field.null or field.model._meta.parents or related._meta.parents:
+        return None
+    rows = stored_rows(field.model, using).filter(pk=pk)
+    both = _with_isolation(rows, using).select_related(field.name)
+    if lock:
+        take_write_lock(rows, using)
+        both = both.select_for_update(no_key=True, of=(field.name, "self"))
+    else:
+        intend_to_write(rows, using)
+    compiler: Any = both.query.get_compiler(using)
+    for values in compiler.results_iter():
+        row, other = (
+            _plain_instance(
+                model,
+                [compiler.select[position][0].target for position in info["select_fields"]],
+                [values[position] for position in info["select_fields"]],
+                using,
+            )
+            for model, info in (
+                (field.model, compiler.klass_info),
+                (related, compiler.klass_info["related_klass_infos"][0]),
+            )
+        )
+        if lock and values[compiler.annotation_col_map[_ISOLATION]] == _REPEATABLE:
+            _write(stored_rows(related, using).filter(pk=other.pk))
+            _write(rows)
+        return row, other
+    return None
 
 
 def referred_pk(field: Any, value: Any, using: str) -> Any:

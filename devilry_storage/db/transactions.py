@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from django.db import connections, transaction
@@ -46,6 +46,17 @@ def reads_a_snapshot(using: str) -> bool:
         cursor.execute("SELECT current_setting('transaction_isolation')")
         (level,) = cursor.fetchone()
     return bool(level != "read committed")
+
+
+def around_statement(using: str) -> AbstractContextManager[Any]:
+    """Return the block of one statement, which is not in a transaction unless it needs one.
+
+    It needs a savepoint in a transaction of the caller. An isolation level in ``OPTIONS`` is that
+    of transactions; a statement on its own would have the server's.
+    """
+    if has_transaction(using) or "isolation_level" in connections[using].settings_dict["OPTIONS"]:
+        return transaction.atomic(using=using)
+    return nullcontext()
 
 
 def refuse_in_transaction(using: str, subject: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, time
+from itertools import chain, islice
 from typing import Any, cast
 
 from django.core import serializers
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connections, models, transaction
 from django.db.models import Exists
 from django.db.models.expressions import Combinable
 
@@ -30,32 +31,67 @@ def bury(row: Any, delivery: models.Model | None, using: str) -> None:
 
     ``row`` and ``delivery`` are locked and as they are in the database. ``row.content`` is set.
     """
-    model = type(row)
-    tombstone = Tombstone(
-        model=label(model),
-        alias=store_label(model),
-        name=row.content.name,
-        size=row.size,
-        sha256=row.sha256 or "",
-        rows=[*_serialised(delivery, using), *_serialised(row, using)],
-        filename=row.filename[:255],
-        file_id=_searched(row),
-        delivery_id=_searched(delivery),
-        created=DatabaseNow(),
-        due=DatabaseNow() + conf.retention,
-    )
-    Tombstone.objects.using(using).bulk_create(
-        [tombstone],
-        update_conflicts=True,
-        unique_fields=["name", "alias"],
-        update_fields=[
-            *("model", "size", "sha256", "rows", "filename", "file_id", "delivery_id"),
-            *("created", "due", "attempts", "last_error"),
-        ],
-    )
-    send_after_commit(file_removed, row, using, name=tombstone.name, size=row.size)
-    if not conf.retention:
-        remove_after_commit(model, tombstone.name, row.size, using)
+    bury_rows([row], {getattr(row, "delivery_id", None): delivery}, using)
+
+
+def bury_rows(
+    rows: Sequence[Any], deliveries: Mapping[Any, models.Model | None], using: str
+) -> None:
+    """Write the tombstones of rows of one model, as :func:`bury` does.
+
+    ``deliveries`` are the deliveries of the rows, by the value of ``delivery_id``.
+    """
+    model = type(rows[0])
+    values = [getattr(row, "delivery_id", None) for row in rows]
+    known = {value: deliveries[value] for value in values if deliveries.get(value) is not None}
+    kept = dict(zip(known, _serialised([*known.values()], using), strict=True))
+    tombstones = [
+        {
+            "model": label(model),
+            "alias": store_label(model),
+            "name": row.content.name,
+            "size": row.size,
+            "sha256": row.sha256 or "",
+            "rows": [*kept.get(value, ()), *own],
+            "filename": row.filename[:255],
+            "file_id": _searched(row),
+            "delivery_id": _searched(known.get(value)),
+        }
+        for row, value, own in zip(rows, values, _serialised(rows, using), strict=True)
+    ]
+    _insert(tombstones, using)
+    for row in rows:
+        send_after_commit(file_removed, row, using, name=row.content.name, size=row.size)
+        if not conf.retention:
+            remove_after_commit(model, row.content.name, row.size, using)
+
+
+def _insert(tombstones: Sequence[Mapping[str, Any]], using: str) -> None:
+    """Insert or renew tombstones with these columns, which are one parameter of the statement."""
+    connection = connections[using]
+    query: Any = Tombstone.objects.using(using).query
+    times = [DatabaseNow(), DatabaseNow() + conf.retention]
+    compiled = [query.get_compiler(using).compile(at.resolve_expression(query)) for at in times]
+    names = given = [*tombstones[0]]
+    if connection.vendor == "postgresql":
+        types = {"size": "bigint", "file_id": "bigint", "delivery_id": "bigint", "rows": "jsonb"}
+        columns = ", ".join(f"{name} {types.get(name, 'text')}" for name in names)
+        source = f"jsonb_to_recordset(%s) AS item({columns})"
+    else:
+        source = "json_each(%s)"
+        given = [f"json_extract(value, '$.{name}')" for name in names]
+    names = [*names, "created", "due", "attempts", "last_error"]
+    given = [*given, *(sql for sql, _ in compiled), "0", "''"]
+    renewed = [f"{name} = excluded.{name}" for name in names if name not in {"name", "alias"}]
+    # JSON columns reject NaN and infinity, which a FloatField also reads from text.
+    values = json.loads(json.dumps(tombstones, cls=_Exact), parse_constant=str)
+    with connection.cursor() as cursor:
+        cursor.execute(  # SQLite needs the WHERE clause to parse the rest
+            f"INSERT INTO {Tombstone._meta.db_table} ({', '.join(names)}) "  # noqa: S608  # names
+            f"SELECT {', '.join(given)} FROM {source} WHERE true "
+            f"ON CONFLICT (name, alias) DO UPDATE SET {', '.join(renewed)}",
+            [*chain(*(parameters for _, parameters in compiled)), json.dumps(values)],
+        )
 
 
 # -- Names --
@@ -117,13 +153,26 @@ def _searched(row: models.Model | None) -> int | None:
     return row.pk if row is not None and isinstance(row.pk, int) else None
 
 
-def _serialised(row: models.Model | None, using: str) -> list[Any]:
-    if row is None:
-        return []
-    family = [*_ancestors(row, using), row, *descendants(row, using)]
-    text = json.dumps(serializers.serialize("python", family), cls=_Exact)
-    # JSON columns reject NaN and infinity, which a FloatField also reads from text.
-    return cast(list[Any], json.loads(text, parse_constant=str))
+def _serialised(rows: Sequence[Any], using: str) -> Iterator[list[Any]]:
+    """Yield, for each of the rows of one model, what is kept of it and its family."""
+    families = _families(rows, using) if rows else []
+    kept = iter(serializers.serialize("python", chain(*families)))
+    return (list(islice(kept, len(family))) for family in families)
+
+
+def _families(rows: Sequence[models.Model], using: str) -> list[list[models.Model]]:
+    """Return each row with the rows of its multi-table parents, topmost first, and children."""
+    meta = cast(Any, rows[0])._meta.concrete_model._meta
+    families = {row.pk: [row] for row in rows}
+    for parent in meta.get_parent_list():
+        link = meta.get_ancestor_link(parent).attname
+        found = stored_rows(parent, using).filter(pk__in=[getattr(row, link) for row in rows])
+        above = {row.pk: row for row in plain_instances(found)}
+        for row in rows:
+            families[row.pk].insert(0, above[getattr(row, link)])
+    for pk, row in descendants(rows, using):
+        families[pk].append(row)
+    return [*families.values()]
 
 
 class _Exact(DjangoJSONEncoder):
@@ -133,21 +182,18 @@ class _Exact(DjangoJSONEncoder):
         return o.isoformat() if isinstance(o, (datetime, time)) else super().default(o)
 
 
-def _ancestors(row: models.Model, using: str) -> Iterator[models.Model]:
-    """Yield the rows of multi-table parents, topmost first."""
-    meta = cast(Any, row)._meta.concrete_model._meta
-    for parent in reversed(meta.get_parent_list()):
-        link = meta.get_ancestor_link(parent)
-        yield from plain_instances(
-            stored_rows(parent, using).filter(pk=getattr(row, link.attname))
-        )
+def descendants(rows: Sequence[models.Model], using: str) -> Iterator[tuple[Any, models.Model]]:
+    """Yield the rows of multi-table children of rows, which are deleted with their parents.
 
-
-def descendants(row: models.Model, using: str) -> Iterator[models.Model]:
-    """Yield the rows of multi-table children, which are deleted with their parent."""
-    for relation in row._meta.get_fields(include_hidden=True):
+    Each is yielded with the primary key of that one of ``rows`` to which it belongs.
+    """
+    pks = [row.pk for row in rows]
+    for relation in rows[0]._meta.get_fields(include_hidden=True) if rows else ():
         if isinstance(relation, models.OneToOneRel) and relation.parent_link:
-            rows = stored_rows(relation.related_model, using)
-            for below in plain_instances(rows.filter(**{relation.field.attname: row.pk})):
-                yield below
-                yield from descendants(below, using)
+            link = relation.field.attname
+            found = stored_rows(relation.related_model, using).filter(**{f"{link}__in": pks})
+            below = {getattr(row, link): row for row in plain_instances(found)}
+            yield from below.items()
+            parents = {row.pk: pk for pk, row in below.items()}
+            for pk, row in descendants([*below.values()], using):
+                yield parents[pk], row

@@ -79,16 +79,15 @@ def remove_now(
     transaction of the caller.
     """
     refuse_in_transaction(using, "Removing deleted files")
-    by_pair: dict[tuple[str, str], list[Tombstone]] = {}
-    for tombstone in tombstones:
-        by_pair.setdefault((tombstone.alias, tombstone.model), []).append(tombstone)
-    models, unresolved = _models_of(by_pair)
-    for pair, reason in unresolved.items():
-        for tombstone in by_pair[pair]:
+    chosen = list(tombstones)
+    pairs = dict.fromkeys((tombstone.alias, tombstone.model) for tombstone in chosen)
+    models, unresolved = _models_of(pairs)
+    for tombstone in chosen:
+        if reason := unresolved.get((tombstone.alias, tombstone.model)):
             yield Event(Result.SKIPPED, tombstone.name, reason)
     for alias, model in models.items():
-        same = [pair for pair in by_pair if pair[0] == alias]
-        yield from _remove_now(model, [*chain(*map(by_pair.__getitem__, same))], using)
+        same = [tombstone for tombstone in chosen if tombstone.alias == alias]
+        yield from _remove_now(model, same, using)
 
 
 def _remove_now(model: FileModel, tombstones: list[Tombstone], using: str) -> Iterator[Event]:

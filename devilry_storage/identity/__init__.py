@@ -5,13 +5,17 @@ and the files of the newest rows are missing, too. A removal asks for the mark: 
 that the database remembers, and the object of this site in the store.
 """
 
-from .accepting import accept, accepted_at
+from .accepting import Status, accept, accepted_at, status, summary
 from .marks import Mark, Site
-from .permission import Permission, before_removing, is_same_disk, note_removal
-from .process_cache import forget
-from .reporting import Status, Summary, status, summary
+from .permission import (
+    Permission,
+    before_removing,
+    check_writing,
+    forget,
+    is_same_disk,
+    note_removal,
+)
 from .stores import MarkedStore, marked
-from .writing import check_writing
 
 __all__ = [
     "Mark",
@@ -19,7 +23,6 @@ __all__ = [
     "Permission",
     "Site",
     "Status",
-    "Summary",
     "accept",
     "accepted_at",
     "before_removing",

@@ -93,8 +93,8 @@ def _read(own: OwnObjects, path: str, parse: Callable[[dict[str, Any]], T]) -> T
         if not isinstance(fields, dict) or fields.get("version") != _VERSION:
             raise ValueError(f"its version is not {_VERSION}")
         return parse(fields)
-    # RecursionError: nested lists.
-    except (ValueError, KeyError, TypeError, RecursionError) as exception:
+    # AttributeError: a UUID that is not text. RecursionError: nested lists.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exception:
         raise StoreFailure(
             f"The store's own object '.devilry-storage/{path}' cannot be used ({exception}). If "
             "it is damaged, remove it, then run manage.py deliverystore_identity --accept."
@@ -102,24 +102,17 @@ def _read(own: OwnObjects, path: str, parse: Callable[[dict[str, Any]], T]) -> T
 
 
 def _parse_mark(fields: dict[str, Any]) -> Mark:
-    site = _text(fields["site"])
-    if not _DIGEST.fullmatch(site):
+    if not _DIGEST.fullmatch(fields["site"]):
         raise ValueError("its site is not a digest")
-    return Mark(UUID(_text(fields["uuid"])), _time(fields["created"]), site)
+    return Mark(UUID(fields["uuid"]), _time(fields["created"]), fields["site"])
 
 
 def _removed(fields: dict[str, Any]) -> datetime | None:
     return None if fields["removed"] is None else _time(fields["removed"])
 
 
-def _time(value: object) -> datetime:
-    time = datetime.fromisoformat(_text(value))
+def _time(value: str) -> datetime:
+    time = datetime.fromisoformat(value)
     if time.tzinfo is None:
         raise ValueError(f"the time {value!r} has no time zone")
     return time
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value

@@ -1,28 +1,118 @@
-"""Decide whether this site may remove files from a store."""
+"""Decide whether this site may store files in a store, and remove files from it.
+
+The results are remembered for a while in this process.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Hashable
 from datetime import datetime, timedelta, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 
-from ..db.transactions import is_in_test_case
+from ..db.transactions import has_transaction, is_in_test_case
 from ..exceptions import StoreNotRecognised
 from ..registry import FileModel, file_models
+from ..storages.protocols import OwnObjects
 from .marks import Mark, Site, create_site, note_site, read_site
-from .process_cache import PAUSE, Permitted, permitted
 from .recognition import Identity, difference, settle
-from .sites import digests
-from .stores import MarkedStore, marked
+from .stores import MarkedStore, digests, marked
 
 logger = logging.getLogger("devilry_storage")
+
+#: How long, in seconds, saves do not check a store again after it failed to respond, and how long
+#: a delete without retention relies on a permission to remove files.
+PAUSE = 300
 
 _NOTED_EVERY = timedelta(days=1)
 
 _REMEDY = "If it is the right store, run manage.py deliverystore_identity --accept --store {}"
+
+
+class Checked(NamedTuple):
+    """The last check before a save.
+
+    ``until`` is the time of the monotonic clock until which it counts, 0 for no limit. A check
+    that ``is_settled`` counts as long as the same ``volume`` is there.
+    """
+
+    own: OwnObjects
+    volume: Hashable
+    until: float
+    is_settled: bool
+
+
+class Permitted(NamedTuple):
+    """A permission to remove files.
+
+    It counts until a time of the monotonic clock, as long as the same volume is there. ``site``
+    is this site's object in the store.
+    """
+
+    until: float
+    volume: Hashable
+    site: Site
+
+
+#: The last checks and permissions, by `MarkedStore.key`.
+checked: dict[Hashable, Checked] = {}
+permitted: dict[Hashable, Permitted] = {}
+
+
+def forget(*, using: str, **kwargs: Any) -> None:
+    """Clear the caches. Connected to ``post_migrate``, which follows a flush, too."""
+    permitted.clear()
+    for key, check in list(checked.items()):
+        check.own.expect(known=False)
+        checked.pop(key, None)
+
+
+# -- Storing --
+
+
+def check_writing(model: FileModel, using: str) -> None:
+    """Raise StoreNotRecognised if the store does not seem to be that of the model's rows.
+
+    A missing mark is made and remembered if the rows permit it. A store that fails to respond is
+    only logged. In a test case that rolls back, nothing is checked or made.
+    """
+    found = marked(model, using)
+    if found is None:
+        return
+    if is_in_test_case(using):
+        found.own.expect(known=False)
+        return
+    if not _is_fresh(checked.get(found.key), found.own, using):
+        checked[found.key] = _check(found)
+
+
+def _is_fresh(last: Checked | None, own: OwnObjects, using: str) -> bool:
+    if last is None:
+        return False
+    if last.until:
+        return time.monotonic() < last.until
+    return own.volume() == last.volume and (last.is_settled or has_transaction(using))
+
+
+def _check(found: MarkedStore) -> Checked:
+    try:
+        identity = settle(found)
+        found.own.expect(known=identity.mark is not None)
+    except StoreNotRecognised:
+        raise
+    except OSError as exception:
+        logger.warning(
+            "%s cannot be recognised; files are stored anyway: %r", found.name, str(exception)
+        )
+        return Checked(found.own, None, time.monotonic() + PAUSE, is_settled=False)
+    is_settled = identity.mark is not None and identity.remembered is not None
+    return Checked(found.own, found.own.volume(), 0, is_settled)
+
+
+# -- Removing --
 
 
 class Permission(NamedTuple):

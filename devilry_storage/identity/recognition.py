@@ -12,8 +12,7 @@ from ..exceptions import StoreFailure, StoreNotRecognised
 from ..registry import sharing
 from ..tables import StoreMark
 from .marks import Mark, create_mark, create_site, read_mark
-from .sites import digests
-from .stores import MarkedStore
+from .stores import MarkedStore, digests
 
 logger = logging.getLogger("devilry_storage")
 

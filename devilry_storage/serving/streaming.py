@@ -17,6 +17,10 @@ from .access_log import ABORTED, COMPLETE, FAILED
 
 logger = logging.getLogger("devilry_storage")
 
+#: Bodies of at most this length (bytes) are sent at once, like pages: servers and kernels buffer
+#: them. Persistent database connections stay open.
+SHORT = 1 << 16
+
 
 def exactly(chunks: Iterable[bytes], length: int, name: str) -> Iterator[bytes]:
     """Yield the chunks if they have exactly ``length`` bytes in total.
@@ -60,6 +64,8 @@ class Body:
         self._name = name
         self._ended = ended
         self._ahead: bytes | None = None
+        #: Whether all bytes are in memory, so that ``read()`` does not wait for the store.
+        self.is_read = False
         self._sent = 0
         self._outcome = ""
         self._is_closed = False
@@ -76,6 +82,12 @@ class Body:
         except BaseException:
             self.close()
             raise
+        self.is_read = len(self._ahead or b"") == self._length
+
+    @property
+    def is_short(self) -> bool:
+        """Whether all bytes can be sent at once."""
+        return self.is_read and self._length <= SHORT
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -83,20 +95,27 @@ class Body:
     def __next__(self) -> bytes:
         if not self._sent:
             # Not in __iter__(): Django calls it before middleware that uses the database.
-            release_connections()
+            release_connections(keep_persistent=self.is_short)
+        chunk = self.read()
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def read(self) -> bytes | None:
+        """Return the next chunk, or None at the end."""
         with self._lock:
             chunk, self._ahead = self._ahead, None
             if chunk is None:
                 chunk = self._read()
             if chunk is None:
                 self._outcome = self._outcome or COMPLETE
-                release_connections()  # receivers of signals may have opened some
-                raise StopIteration
+                if not self.is_read:
+                    release_connections()  # receivers of signals may have opened some
+                return None
             self._sent += len(chunk)
             return chunk
 
     def _read(self) -> bytes | None:
-        """Return the next chunk, or None at the end."""
         try:
             return next(self._chunks, None)
         except Exception:
@@ -121,7 +140,8 @@ class Body:
 class _AsyncBody:
     """Asynchronous version of Body, which never blocks the event loop.
 
-    Each chunk is read in a thread, one at a time. No thread is occupied while a chunk is sent.
+    Each chunk is read in a thread, one at a time, unless all are in memory. No thread is occupied
+    while a chunk is sent.
     """
 
     def __init__(self, body: Body) -> None:
@@ -133,12 +153,13 @@ class _AsyncBody:
         return self
 
     async def __anext__(self) -> bytes:
-        if not self._has_started:
-            self._has_started = True
+        if not self._has_started and not self._body.is_short:
             # In the thread of the view, which owns the connections.
             await sync_to_async(release_connections)()
+        self._has_started = True
         try:
-            chunk = await asyncio.to_thread(next, self._body, None)
+            read = self._body.read
+            chunk = read() if self._body.is_read else await asyncio.to_thread(read)
         except Exception:
             # Django does not close a response whose iteration failed. Signal receivers may use the
             # database, so this must not run in the thread that reads.
@@ -155,12 +176,17 @@ def streamed(request: HttpRequest, body: Body) -> StreamingHttpResponse:
     return StreamingHttpResponse(chunks)
 
 
-def release_connections() -> None:
+def release_connections(*, keep_persistent: bool = False) -> None:
     """Close this thread's database connections, so that slow clients do not occupy them.
 
-    Connections in a transaction stay open: they belong to a test, or to a caller that reads the
-    body inside a transaction.
+    With ``keep_persistent``, those stay open that Django would keep after the request
+    (``CONN_MAX_AGE``). Connections in a transaction stay open, too: they belong to a test, or to a
+    caller that reads the body inside a transaction.
     """
     for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
+        if connection.in_atomic_block:
+            continue
+        if keep_persistent:
+            connection.close_if_unusable_or_obsolete()
+        else:
             connection.close()

@@ -15,7 +15,7 @@ from ..exceptions import DeliveryFileNotFound, WrongSize
 from ..names import validate_storage_name
 from ._django import StorageContract
 from .aliases import alias_of, aliased
-from .chunks import CHUNK_SIZE, verified
+from .chunks import STREAMED, verified
 from .free_names import first_free
 from .paging import page_of, position
 from .protocols import (
@@ -258,13 +258,21 @@ class DeliveryStoreMixin(StorageContract):
             )
         return verified(store._stream(name, 0, None), sha256, name)
 
+    @contextmanager
+    def streams(self) -> Iterator[Callable[[str], Iterator[bytes]]]:
+        """Give a function that streams whole files, one after another, as :meth:`stream` does.
+
+        Only one thread may use it.
+        """
+        yield self.stream
+
     def _stream(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:
         with self.open(name) as file:
             if start:
                 file.seek(start)
             left = None if stop is None else stop - start
             while left is None or left > 0:
-                chunk = file.read(CHUNK_SIZE if left is None else min(CHUNK_SIZE, left))
+                chunk = file.read(STREAMED if left is None else min(STREAMED, left))
                 if not chunk:
                     return
                 if left is not None:
@@ -294,15 +302,12 @@ class DeliveryStoreMixin(StorageContract):
         failures: dict[str, Exception] = {}
         for name in names:
             try:
-                self._delete_of_size(name, (sizes or {}).get(name))
+                if sizes and name in sizes:
+                    self._refuse_other_size(name, sizes[name])
+                self.delete(name)
             except Exception as exception:  # noqa: BLE001  # backends have errors of their own
                 failures[name] = exception
         return failures
-
-    def _delete_of_size(self, name: str, size: int | None) -> None:
-        if size is not None:
-            self._refuse_other_size(name, size)
-        self.delete(name)
 
     def _refuse_other_size(self, name: str, size: int) -> None:
         """Raise WrongSize if there is a file of another size."""

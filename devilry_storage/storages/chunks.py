@@ -18,6 +18,10 @@ else:
 
 CHUNK_SIZE = File.DEFAULT_CHUNK_SIZE
 
+#: Length in bytes of the chunks of ``stream()``. With shorter ones, more time is spent between
+#: them, under ASGI in another thread. Longer ones no longer fit into the processor's caches.
+STREAMED = 1 << 18
+
 
 def as_bytes(chunk: Any) -> bytes:
     """Return a chunk as bytes; text is stored as UTF-8."""

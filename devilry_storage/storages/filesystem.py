@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import copy
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import urljoin
@@ -18,21 +19,28 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage
 from django.utils.functional import Promise
 
+from .._compat import batched
 from ..conf import conf
-from ..exceptions import UnsafeEntry
+from ..exceptions import InvalidName, UnsafeEntry
 from ..layout import FlatLayout, Layout
 from ..names import validate_storage_name
 from ._django import named
 from .base import DeliveryStoreMixin
-from .chunks import read_chunks
+from .chunks import CHUNK_SIZE, read_chunks
 from .free_names import first_free
 from .options import validate_options
 from .own import TreeObjects, is_expected
+from .pools import Pool
 from .protocols import Entry, Page
 from .reader import Reader
+from .received import Received
 from .staged import Staged
-from .tree import Tree
+from .tree import Removal, Tree, closing, split
 from .writer import Writer
+
+# Number of threads that remove files, as they mostly wait for the disk; the fewest files for one
+# of them; and the number of names that are in memory.
+_REMOVERS, _FEWEST_REMOVED, _REMOVED_AT_ONCE = 8, 10, 1000
 
 _Storage = TypeVar("_Storage", bound="_TreeStorage")
 
@@ -42,6 +50,9 @@ def _folders(path: str) -> list[str]:
 
 
 Value = TypeVar("Value")
+
+# Files up to this size in bytes may be read at once.
+_WHOLE = 1024 * 1024
 
 
 class _Computed(Generic[Value]):
@@ -152,6 +163,41 @@ class _TreeStorage(FileSystemStorage):
         return self._tree.listdir(_folders(path))
 
 
+class _FolderReader:
+    """Reads files one after another; the folder of the last one stays open for the next."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._folders: list[str] | None = None
+        self._fd = -1
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        fd, status = self._open(*split(validate_storage_name(name)), name)
+        with closing(fd):
+            left = status.st_size
+            size = left if 0 < left <= _WHOLE else CHUNK_SIZE
+            while chunk := os.read(fd, size):
+                yield chunk
+                left -= len(chunk)
+                if left == 0:
+                    return  # without another read, which would find the end
+
+    def _open(self, folders: list[str], leaf: str, name: str) -> tuple[int, os.stat_result]:
+        if folders == self._folders:
+            # The folder may have been removed and made again.
+            with suppress(FileNotFoundError):
+                return self._tree.open_in(self._fd, leaf, name)
+        self.close()
+        self._fd = self._tree.enter_to_read(folders, name)
+        self._folders = folders
+        return self._tree.open_in(self._fd, leaf, name)
+
+    def close(self) -> None:
+        if self._folders is not None:
+            self._folders = None
+            os.close(self._fd)
+
+
 class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     """Base class of the stores on disk."""
 
@@ -197,8 +243,9 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
     def _create_first(self, names: Iterable[str], content: File[Any]) -> str:
         staged = self._sink()
         try:
-            for chunk in read_chunks(content):
-                staged.write(chunk)
+            if not isinstance(content, Received) or content.move_to(staged) is None:
+                for chunk in read_chunks(content):
+                    staged.write(chunk)
             name = first_free(names, staged.create)
             staged.finish()
             return name
@@ -233,15 +280,39 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
         return first_free(self._candidates(key, fresh=True), link)
 
     def delete(self, name: str) -> None:
-        self._delete_of_size(name, None)
+        removal = self._removal(name, None)
+        for exception in self._tree.remove([removal]).values():
+            raise exception
 
-    def _delete_of_size(self, name: str, size: int | None) -> None:
+    def _removal(self, name: str, size: int | None) -> Removal:
         name = named(name)
-        self._tree.remove(name, prune=self.is_key(name), size=size)
+        return Removal(name, size, prune=self.is_key(name))
+
+    def delete_many(
+        self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
+    ) -> dict[str, Exception]:
+        failures: dict[str, Exception] = {}
+        for batch in batched(names, _REMOVED_AT_ONCE):
+            removals = []
+            for name in batch:
+                try:
+                    removals.append(self._removal(name, (sizes or {}).get(name)))
+                except InvalidName as exception:
+                    failures[name] = exception
+            removals.sort(key=lambda removal: split(removal.name))
+            # Neighbours, which share fsyncs, in one thread.
+            size = max(_FEWEST_REMOVED, -(-len(removals) // _REMOVERS))
+            parts = list(batched(removals, size))
+            with Pool(len(parts) or 1) as pool:
+                for failed in [pool.submit(self._tree.remove, part) for part in parts]:
+                    failures.update(failed.result())
+        return failures
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
+        # As in _time(), but the setting is read once.
+        zone = timezone.utc if settings.USE_TZ else None
         for name, status in self._tree.scan(_folders(prefix)):
-            yield Entry(name, status.st_size, self._time(status.st_mtime))
+            yield Entry(name, status.st_size, datetime.fromtimestamp(status.st_mtime, zone))
 
     def _page(self, folder: str, after: str, limit: int) -> Page:
         inner, files, following = self._tree.page(_folders(folder), after, limit)
@@ -251,6 +322,19 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
             for name, status in files
         ]
         return Page([above + name for name in inner], entries, following)
+
+    @contextmanager
+    def streams(self) -> Iterator[Callable[[str], Iterator[bytes]]]:
+        reader = _FolderReader(self._tree)
+        # A subclass may store other bytes than it returns.
+        is_plain = all(
+            getattr(getattr(self, method), "__func__", None) is getattr(_DiskStore, method)
+            for method in ("open", "_open", "stream", "_stream")
+        )
+        try:
+            yield reader.stream if is_plain else self.stream
+        finally:
+            reader.close()
 
     def unavailable_reason(self) -> str:
         return self._tree.unavailable_reason()

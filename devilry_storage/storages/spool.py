@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
-from typing import Any
+from typing import IO, Any
 
 from .chunks import CHUNK_SIZE, AnyFile
 from .processes import Owner
@@ -37,6 +38,26 @@ class Spool(AnyFile):
             self._waiting = None
         _write_all(self.file, data)
         return len(data)
+
+    def take(self, other: object) -> bool:
+        """Replace the bytes by those of another spool; return False for another object."""
+        if not isinstance(other, Spool) or not other._owner.is_this_process():
+            return False
+        self.file, other.file = other.file, self.file
+        self._waiting, other._waiting = other._waiting, self._waiting
+        self.seek(0)
+        return True
+
+    def reader(self) -> IO[bytes]:
+        """Return an open file of the bytes, which stays readable when the spool is closed.
+
+        It shares the position of the spool, so only one of them may be read at a time.
+        """
+        if self._waiting is not None:
+            self._move_to_disk(self._waiting)
+            self._waiting = None
+        # Unbuffered: a buffer would not notice that the position has changed.
+        return os.fdopen(os.dup(self.fileno()), "rb", buffering=0)
 
     def _move_to_disk(self, waiting: io.BytesIO) -> None:
         position = waiting.tell()

@@ -9,6 +9,7 @@ import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from typing import IO
 
 from ..exceptions import StoreNotRecognised, UnsafeEntry
 from .processes import Owner
@@ -17,6 +18,13 @@ from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, closing, split
 logger = logging.getLogger("devilry_storage")
 
 _TEMP = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
+
+
+def _fingerprint(fd: int) -> tuple[int, ...]:
+    """Return values of an open file that change when it is written to or linked."""
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns, status.st_nlink
+
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -29,7 +37,7 @@ class Staged:
     Other users may be able to write to the tree and exchange the temp file for a symlink or
     another file. So its descriptor stays open until the file has its name: until then no other
     file can have the same inode, and every entry is compared with it before it is linked or
-    unlinked.
+    unlinked. That of the root stays open, too, so that the file gets its name in the same root.
 
     Unless ``create``, the folder of temp files must exist; raises StoreNotRecognised otherwise.
     """
@@ -40,22 +48,26 @@ class Staged:
         self._fd = -1
         self._status: os.stat_result | None = None
         self._sealed = False
+        self._path_is_known = False
+        self._whole: tuple[int, ...] | None = None
         self._owner = Owner()
-        self._folder = self._enter_temps(create)
+        self._root = self._folder = -1
         # Private until it gets its final mode; without a mode the umask applies.
         mode = 0o666 if tree.file_mode is None else 0o600
         name = secrets.token_hex(16)
         try:
+            self._enter(create)
             with tree.explaining_denial():
                 self._fd = os.open(name, _TEMP, mode, dir_fd=self._folder)
         except BaseException:
-            self._close_folder()
+            self._close_folders()
             raise
         self._name = name
 
-    def _enter_temps(self, create: bool) -> int:
+    def _enter(self, create: bool) -> None:
         try:
-            return self._tree.enter_temps(create=create)
+            self._root = self._tree.enter([], create=create)
+            self._folder = self._tree.enter_temps(create=create, root=self._root)
         except FileNotFoundError as exception:
             if create:
                 raise
@@ -82,13 +94,51 @@ class Staged:
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
 
+    def take(self, other: object) -> bool:
+        """Replace the temp file by that of another object, unless its bytes have to be copied.
+
+        They have to be if the other file is for another tree, or was changed or removed.
+        """
+        if not isinstance(other, Staged) or other._tree != self._tree or not other._is_whole():
+            return False
+        # The root may be a symlink, which leads to another folder now.
+        if not os.path.samestat(os.fstat(self._folder), os.fstat(other._folder)):
+            return False
+        self._name, other._name = other._name, self._name
+        self._fd, other._fd = other._fd, self._fd
+        return True
+
+    def _is_whole(self) -> bool:
+        """Return whether the file is still as it was when :meth:`reader` was called."""
+        if not self._owner.is_this_process() or self._path_is_known:
+            return False
+        with suppress(FileNotFoundError):
+            is_ours = self._is_ours(self._name, self._folder)
+            return is_ours and self._whole == _fingerprint(self._fd)
+        return False
+
+    def path(self) -> str:
+        """Return the path of the temp file, by which other code may change or move it."""
+        self._path_is_known = True
+        return os.path.join(self._tree.root, *TEMP_FOLDER, self._name)
+
+    def reader(self) -> IO[bytes]:
+        """Return an open file of the bytes, which stays readable when the temp file is gone.
+
+        Call it when all is written. No other code gets a descriptor by which it could change the
+        published file.
+        """
+        self._whole = _fingerprint(self._fd)
+        fd = os.open(self._name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=self._folder)
+        return os.fdopen(fd, "rb")
+
     def create(self, name: str, sha256: str = "") -> str:
         self._seal()
         folders, leaf = split(name)
         for _ in range(PATIENCE):
             with (
                 suppress(FileNotFoundError),  # a delete removed the empty folder
-                closing(self._tree.enter(folders, create=True)) as folder,
+                closing(self._tree.enter(folders, create=True, root=self._root)) as folder,
             ):
                 self._link(folder, leaf, name)
                 if self._tree.durable:
@@ -102,7 +152,7 @@ class Staged:
         """Publish under the name, replacing a file; UnsafeEntry if the name is not a file's."""
         self._seal()
         folders, leaf = split(name)
-        with closing(self._tree.enter(folders, create=True)) as folder:
+        with closing(self._tree.enter(folders, create=True, root=self._root)) as folder:
             with suppress(FileNotFoundError):
                 self._tree.stat_in(folder, leaf, name)
             self._check_temp(name)
@@ -214,10 +264,10 @@ class Staged:
         """Close a published file; raises OSError if closing fails, so that the save fails."""
         self._try(self._unlink)
         self._close_file()
-        self._close_folder()
+        self._close_folders()
 
     def discard(self) -> None:
-        for step in (self._unlink, self._close_file, self._close_folder):
+        for step in (self._unlink, self._close_file, self._close_folders):
             self._try(step)
 
     def _try(self, step: Callable[[], None]) -> None:
@@ -241,7 +291,9 @@ class Staged:
         # A forked child has a copy of this object; the file belongs to its parent.
         if not self._name or self._folder < 0 or not self._owner.is_this_process():
             return
-        if self._is_ours(self._name, self._folder):
+        if self._path_is_known and not os.path.lexists(self.path()):
+            pass  # moved
+        elif self._is_ours(self._name, self._folder):
             os.unlink(self._name, dir_fd=self._folder)
         else:
             logger.error(
@@ -251,7 +303,8 @@ class Staged:
             )
         self._name = ""
 
-    def _close_folder(self) -> None:
-        folder, self._folder = self._folder, -1
-        if folder >= 0:
-            os.close(folder)
+    def _close_folders(self) -> None:
+        opened = [fd for fd in (self._folder, self._root) if fd >= 0]
+        self._folder = self._root = -1
+        for fd in opened:
+            os.close(fd)

@@ -14,10 +14,11 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO
+from itertools import groupby
+from typing import IO, NamedTuple
 
 from ..exceptions import UnsafeEntry, WrongSize
 from ..names import RESERVED
@@ -31,6 +32,10 @@ _FOLDER = _ROOT | NOFOLLOW
 _READ = os.O_RDONLY | NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | CLOEXEC
 
 TEMP_FOLDER = (RESERVED, "tmp")
+
+# A scan opens folders in the folder above them up to this depth, and walks to deeper ones from the
+# root: names may have more parts than a process may have descriptors.
+_LEVELS = 10
 
 #: How often a writer makes a folder again that deletes keep removing because it is empty.
 PATIENCE = 1000
@@ -64,6 +69,40 @@ def split(name: str) -> tuple[list[str], str]:
     return folders, leaf
 
 
+class Removal(NamedTuple):
+    """A stored file to remove, if it has this size (bytes; None: any).
+
+    If ``prune``, its folder is removed, too, if it is empty then.
+    """
+
+    name: str
+    size: int | None
+    prune: bool
+
+
+@contextmanager
+def _reporting(failures: dict[str, Exception], removals: list[Removal]) -> Iterator[None]:
+    """Add an exception to the failures, for each removal that has none; not of missing files."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except Exception as exception:  # noqa: BLE001  # the others are removed
+        for removal in removals:
+            failures.setdefault(removal.name, exception)
+
+
+def _prune(folder: str, above: int) -> bool:
+    """Remove a folder if it is empty, and return whether it is gone."""
+    try:
+        os.rmdir(folder, dir_fd=above)
+    except FileNotFoundError:
+        return True  # removed by another process, which may not have synced
+    except OSError:
+        return False
+    return True
+
+
 def _position(entry: os.DirEntry[str]) -> Position:
     return position(entry.name, is_file=entry.is_file(follow_symlinks=False))
 
@@ -83,21 +122,24 @@ class Tree:
 
     # -- Walking --
 
-    def enter(self, folders: Iterable[str], *, create: bool = False) -> int:
-        """Return a descriptor of a folder, which the caller closes; if ``create``, make it.
+    def enter(
+        self, folders: Sequence[str], *, create: bool = False, root: int | None = None
+    ) -> int:
+        """Return a new descriptor of a folder; if ``create``, make it.
 
-        Raises FileNotFoundError, NotADirectoryError (a part is a file), UnsafeEntry.
+        The walk begins at the descriptor ``root`` if that is given. Raises FileNotFoundError,
+        NotADirectoryError (a part is a file), UnsafeEntry.
         """
-        return self._walk(folders, self.folder_mode, create=create)
+        return self._walk(folders, self.folder_mode, create=create, root=root)
 
-    def enter_temps(self, *, create: bool = False) -> int:
-        """Return a descriptor of the folder of temp files, which the caller closes.
+    def enter_temps(self, *, create: bool = False, root: int | None = None) -> int:
+        """Return a new descriptor of the folder of temp files.
 
         A new one is private to this user; an existing one keeps its mode. Raises PermissionError
         with a remedy if it belongs to another user, and as :meth:`enter` does.
         """
         with self.explaining_denial():
-            return self._walk(TEMP_FOLDER, _PRIVATE, create=create)
+            return self._walk(TEMP_FOLDER, _PRIVATE, create=create, root=root)
 
     @contextmanager
     def explaining_denial(self) -> Iterator[None]:
@@ -117,16 +159,20 @@ class Tree:
                 own,
             ) from exception
 
-    def _walk(self, folders: Iterable[str], mode: int | None, *, create: bool) -> int:
-        fd = self._enter_root(create)
+    def _walk(
+        self, folders: Sequence[str], mode: int | None, *, create: bool, root: int | None
+    ) -> int:
+        fd = self._enter_root(create) if root is None else root
         try:
             for folder in folders:
                 above, fd = fd, self._step(fd, folder, create=create, mode=mode)
-                os.close(above)
+                if above != root:
+                    os.close(above)
         except BaseException:
-            os.close(fd)
+            if fd != root:
+                os.close(fd)
             raise
-        return fd
+        return os.dup(fd) if fd == root else fd
 
     def _enter_root(self, create: bool) -> int:
         try:
@@ -222,24 +268,32 @@ class Tree:
     def stat(self, name: str) -> os.stat_result:
         """Return the status of a stored file; raises FileNotFoundError, UnsafeEntry."""
         folders, leaf = split(name)
-        with closing(self._enter_to_read(folders, name)) as fd:
+        with closing(self.enter_to_read(folders, name)) as fd:
             return self.stat_in(fd, leaf, name)
 
     def open(self, name: str) -> IO[bytes]:
         """Open a stored file for reading; raises FileNotFoundError, UnsafeEntry."""
         folders, leaf = split(name)
-        with closing(self._enter_to_read(folders, name)) as fd:
-            # Checked before it is opened, because opening a device may have effects.
-            self.stat_in(fd, leaf, name)
-            file = os.open(leaf, _READ, dir_fd=fd)
+        with closing(self.enter_to_read(folders, name)) as fd:
+            file, _status = self.open_in(fd, leaf, name)
+        return io.BufferedReader(io.FileIO(file))  # as open() does, but faster
+
+    def open_in(self, fd: int, leaf: str, name: str) -> tuple[int, os.stat_result]:
+        """Open the stored file ``name``, which is ``leaf`` in an open folder.
+
+        Returns its descriptor, which the caller closes, and its status.
+        """
+        # Checked before it is opened, because opening a device may have effects.
+        self.stat_in(fd, leaf, name)
+        file = os.open(leaf, _READ, dir_fd=fd)
         try:
-            self._regular(os.fstat(file), name)
+            return file, self._regular(os.fstat(file), name)
         except BaseException:
             os.close(file)
             raise
-        return io.BufferedReader(io.FileIO(file))  # as open() does, but faster
 
-    def _enter_to_read(self, folders: list[str], name: str) -> int:
+    def enter_to_read(self, folders: list[str], name: str) -> int:
+        """Return a descriptor of the folder of a stored file, which the caller closes."""
         try:
             return self.enter(folders)
         except (FileNotFoundError, NotADirectoryError):
@@ -275,17 +329,48 @@ class Tree:
 
         Entries that are not regular files, and those that vanish meanwhile, are skipped.
         """
-        # A stack: names may have more parts than Python allows recursions.
-        left = [folders]
+        left = ["".join(f"{folder}/" for folder in folders)]
         while left:
-            above = left.pop()
-            with self._entries(above) as entries:
+            prefix = left.pop()
+            try:
+                fd = self.enter(prefix.split("/")[:-1])
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield from self._scan(fd, prefix, left, _LEVELS)
+
+    def _scan(
+        self, fd: int, prefix: str, left: list[str], levels: int
+    ) -> Iterator[tuple[str, os.stat_result]]:
+        """Scan an open folder and some levels below it, and close it.
+
+        The prefixes of the folders below these levels are added to ``left``.
+        """
+        inner = []
+        try:
+            with os.scandir(fd) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append([*above, entry.name])
-                    else:
-                        with suppress(FileNotFoundError):
-                            yield "/".join([*above, entry.name]), entry.stat(follow_symlinks=False)
+                    if entry.is_file(follow_symlinks=False):
+                        try:
+                            status = entry.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue
+                        yield prefix + entry.name, status
+                    elif entry.is_dir(follow_symlinks=False) and (
+                        prefix or entry.name != RESERVED
+                    ):
+                        inner.append(entry.name)
+            for folder in inner:
+                below = f"{prefix}{folder}/"
+                if not levels:
+                    left.append(below)
+                    continue
+                try:
+                    opened = self._open_folder(folder, fd)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                yield from self._scan(opened, below, left, levels - 1)
+        finally:
+            os.close(fd)
 
     @contextmanager
     def _entries(self, folders: list[str]) -> Iterator[Iterator[os.DirEntry[str]]]:
@@ -395,37 +480,54 @@ class Tree:
 
     # -- Removing --
 
-    def remove(self, name: str, *, prune: bool, size: int | None = None) -> None:
-        """Unlink a stored file; if ``prune``, also its folder if that is empty then.
+    def remove(self, removals: Iterable[Removal]) -> dict[str, Exception]:
+        """Unlink stored files, and return the exceptions of those that failed, by name.
 
-        A missing file is not an error. Raises UnsafeEntry, and WrongSize if ``size`` (bytes) is
-        given and differs.
+        A missing file is not a failure. Files of one folder, and then folders of one folder,
+        should follow each other: they are synced together, after the last one.
         """
-        folders, leaf = split(name)
-        try:
-            fd = self.enter(folders)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        with closing(fd):
-            try:
-                found = self.stat_in(fd, leaf, name).st_size
-                if size not in {None, found}:
-                    raise WrongSize.of(name, found, size)
-                os.unlink(leaf, dir_fd=fd)
-            except FileNotFoundError:
-                return
-            if self.durable:
-                sync(fd)
-        if prune:
-            self._prune(folders)
+        failures: dict[str, Exception] = {}
+        for above, some in groupby(removals, lambda removal: split(removal.name)[0][:-1]):
+            inside = list(some)
+            with _reporting(failures, inside), closing(self.enter(above)) as fd:
+                pruned: list[Removal] = []
+                for folder, same in groupby(inside, lambda removal: split(removal.name)[0][-1:]):
+                    files = list(same)
+                    with _reporting(failures, files):
+                        if self._remove_from(fd, folder, files, failures):
+                            pruned += files
+                if self.durable and pruned:
+                    with _reporting(failures, pruned):
+                        sync(fd)
+        return failures
 
-    def _prune(self, folders: list[str]) -> None:
-        with (
-            suppress(FileNotFoundError),
-            closing(self.enter(folders[:-1])) as fd,
-            suppress(OSError),  # not empty, or already gone
-        ):
-            os.rmdir(folders[-1], dir_fd=fd)
+    def _remove_from(
+        self, above: int, folder: list[str], files: list[Removal], failures: dict[str, Exception]
+    ) -> bool:
+        """Unlink files of a folder in ``above``, and return whether the folder is gone.
+
+        If so, ``above`` is left to be synced, which covers all that was in the folder.
+        """
+        try:
+            fd = self.enter(folder, root=above)
+        except FileNotFoundError:
+            return True  # by a process that may have died before it synced
+        with closing(fd):
+            for removal in files:
+                with _reporting(failures, [removal]):
+                    self._unlink(fd, removal)
+            if any(removal.prune for removal in files) and _prune(folder[-1], above):
+                return True
+            if self.durable:
+                sync(fd)  # of a missing file, too: see above
+        return False
+
+    def _unlink(self, fd: int, removal: Removal) -> None:
+        leaf = split(removal.name)[1]
+        found = self.stat_in(fd, leaf, removal.name).st_size
+        if removal.size not in {None, found}:
+            raise WrongSize.of(removal.name, found, removal.size)
+        os.unlink(leaf, dir_fd=fd)
 
     def time(self) -> float:
         """Return the time of the file system, in seconds since the epoch (NFS: the server's)."""

@@ -8,10 +8,11 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 from .chunks import CHUNK_SIZE, AnyFile, as_bytes
 from .processes import Owner
+from .received import Received
 from .spool import MEMORY, Spool
 
 logger = logging.getLogger("devilry_storage")
@@ -37,6 +38,12 @@ class Sink(Protocol):
         ``sha256`` (hexadecimal) is that of what was written. After a FileExistsError it may be
         called again with another name.
         """
+
+    def take(self, other: object) -> bool:
+        """Replace the bytes by those of another sink, without copying them; False if it cannot."""
+
+    def reader(self) -> IO[bytes]:
+        """Return an open file of all bytes, which stays readable after they are published."""
 
     def discard(self) -> None:
         """Remove what is not published; never raises."""
@@ -227,6 +234,18 @@ class Writer(AnyFile):
             size -= len(chunk)
         self._sink_position = end
         return b"".join(chunks)
+
+    def write_all(self, content: Any, chunks: Iterable[bytes]) -> None:
+        """Write the chunks of a file, or take the bytes of an upload that the store received.
+
+        For a new writer, which is closed afterwards.
+        """
+        moved = content.move_to(self.sink) if isinstance(content, Received) else None
+        if moved is None:
+            for chunk in chunks:
+                self.write(chunk)
+        else:
+            self._hash, self.size = moved
 
     def writelines(self, lines: Iterable[Any]) -> None:
         for line in lines:

@@ -12,7 +12,8 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.generic import View
 
-from ..abstract_models.querysets import visible_rows
+from ..abstract_models.querysets import may_view, visible_rows
+from ..schema import DELIVERY, related_model
 
 #: The largest id that databases support.
 LARGEST_ID = 2**63 - 1
@@ -31,6 +32,8 @@ class RowView(View):
     model: type[Model] | None = None
 
     http_method_names = ["get", "head", "options"]
+
+    _by_permission = True
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
@@ -58,17 +61,31 @@ class RowView(View):
 
     def get_queryset(self) -> QuerySet[Any]:
         """Return the rows that the user may see. Override it for rules of your own."""
-        rows: QuerySet[Any] = visible_rows(self.get_model(), self.request.user)
+        model, user = self.get_model(), self.request.user
+        rows: QuerySet[Any] = visible_rows(model, user, by_permission=self._by_permission)
         return rows
 
     def get_object(self) -> Any:
         """Return the row. Raises Http404 if the user may not see a row with that id."""
-        rows = self.get_queryset()
-        pk = _id(rows.model, self.kwargs["pk"])
-        row = None if pk is None else rows.filter(pk=pk).first()
+        # Most users see a row by their group, without a look-up of their permissions.
+        self._by_permission = False
+        row = self._row()
+        if row is None and may_view(self.request.user, self.get_model()):
+            self._by_permission = True
+            row = self._row()
         if row is None:
             raise Http404("No such row.")
         return row
+
+    def _row(self) -> Any:
+        """Return the row, with its delivery if it has one, or None."""
+        rows = self.get_queryset()
+        # The delivery cannot be joined if the queryset defers it.
+        if related_model(rows.model, DELIVERY) and not rows.query.deferred_loading[0]:
+            rows = rows.select_related(DELIVERY)
+        # Each id has exactly one spelling: without leading zeros and digits of other scripts.
+        pk = parse_value(rows.model._meta.pk, self.kwargs["pk"])
+        return rows.filter(pk=pk).first() if str(pk) == str(self.kwargs["pk"]) else None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         user = request.user
@@ -79,15 +96,11 @@ class RowView(View):
         return super().dispatch(request, *args, **kwargs)
 
 
-def _id(model: type[Model], value: Any) -> Any:
-    """Convert a value from a URL to an id of the model, or None if it is invalid.
-
-    Each id has exactly one spelling: without leading zeros and digits of other scripts.
-    """
+def parse_value(field: Any, value: Any) -> Any:
+    """Return a value from a request as a value of the field, None if it is invalid."""
     try:
-        pk = model._meta.pk.to_python(value)
+        parsed = field.to_python(value)
     except ValidationError:
         return None
-    if str(pk) != str(value) or (isinstance(pk, int) and not 0 <= pk <= LARGEST_ID):
-        return None
-    return pk
+    # Django 4.2 does not check the range of integers.
+    return None if isinstance(parsed, int) and abs(parsed) > LARGEST_ID else parsed

@@ -14,7 +14,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from devilry_storage.admin.preview_text import TEXT_BYTES, text_of, visible
+from devilry_storage.admin.previews import TEXT_BYTES, text_of, visible
 from devilry_storage.deliveries.admin import FileMetaAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.storages import FsHierDeliveryStore
@@ -210,7 +210,7 @@ def test_large_image_is_not_shown(
     browser: Client, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It can be downloaded."""
-    monkeypatch.setattr("devilry_storage.admin.preview_text.IMAGE_BYTES", len(PNG) - 1)
+    monkeypatch.setattr("devilry_storage.admin.previews.IMAGE_BYTES", len(PNG) - 1)
     row = delivery.add_file("a.png", PNG)
     assert "This file has no preview." in Page.get(browser, url_of(row, "preview")).text
     assert browser.get(url_of(row, "preview_shown")).status_code == 404

@@ -74,7 +74,7 @@ class Site:
         FAULTS[fault](Path(self.store.path("")) / self.name_of(path))
 
     def archive(self) -> Archive:
-        return Archive(self.store, *find_members(self.store, self.members, LimitCounter()))
+        return Archive(self.store, find_members(self.store, self.members, LimitCounter()))
 
 
 def failing(store: Any, failures: dict[str, tuple[int, Exception]]) -> None:

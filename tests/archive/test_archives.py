@@ -18,30 +18,44 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
 from django.core.files.base import ContentFile
-from django.db import models
+from django.db import connection, models
 from django.http import Http404
 from django.test import Client, override_settings
-from django.test.utils import isolate_apps
+from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.urls import reverse
 from django.utils import timezone
 
 from devilry_storage.abstract_models.filemeta import FileMetaQuerySet
 from devilry_storage.archive import latest_deliveries, of_deliveries, of_files, of_folder, paths
-from devilry_storage.archive.entries import RowFolders, local_date, row_date
+from devilry_storage.archive.entries import local_date
 from devilry_storage.archive.paths import FILE_BYTES, ArchivePaths, UniqueNames, clean
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import ArchiveTooLarge
 from devilry_storage.models import AbstractDelivery, AbstractFileMeta
 from devilry_storage.names import validate_filename
 from devilry_storage.resolving import store_for
+from devilry_storage.schema import related_model
 from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.views import GroupArchiveView, LatestArchiveView
 
 from ..admin.pages import url_for
 from ..harness import machine
 from ..harness.users import make_superuser, make_user
-from ..testapp.models import Note
+from ..testapp.models import (
+    Club,
+    Course,
+    Handout,
+    MarkedFile,
+    Note,
+    Paper,
+    ProxyFile,
+    Reading,
+    Report,
+    Shift,
+    Station,
+)
 
 LABEL = "devilry_deliveries.delivery"
 
@@ -344,19 +358,53 @@ def test_hostile_names_unpack_within_their_folder(group: Any, tmp_path: Path) ->
     subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=inside, check=True)
 
 
-@isolate_apps("tests.testapp")
-def test_file_without_a_delivery_is_at_the_top() -> None:
-    """If the field may be NULL. Its time is that of the row."""
+def test_files_of_any_model_have_an_archive(group: Any, subtests: pytest.Subtests) -> None:
+    """In one query. Without a delivery they are at the top, and have the time of the row."""
+    delivery = Delivery.begin(group)
+    station, gone = (Station.objects.create(number=number) for number in (12, 13))
+    course = Course.objects.create(title="Logic")
+    shift = Shift.objects.create(assignment_group=Club.objects.create(code="B-1"))
+    owner = {"content_type": ContentType.objects.get_for_model(Course), "object_id": course.pk}
+    cases: list[tuple[Any, list[dict[str, Any]], list[str]]] = [
+        (ProxyFile, [{"delivery": delivery}], [f"Anna & Bjarne/unfinished {delivery.pk}/"]),
+        (MarkedFile, [{"delivery": delivery}], [f"Anna & Bjarne/unfinished {delivery.pk}/"]),
+        (Note, [{}], [""]),
+        (Handout, [owner], [""]),
+        (Paper, [{"delivery": course, "title": "x"}], ["Logic/"]),
+        (Reading, [{"delivery": row} for row in (gone, station, gone)], ["12/", "", ""]),
+        (Report, [{"delivery": shift, "title": "x"}], [f"B-1/unfinished {shift.pk}/"]),
+    ]
+    created = datetime(2024, 2, 29, 12, 30, 40, tzinfo=zones.utc)
+    for model, rows, folders in cases:
+        with subtests.test(model.__name__):
+            for number, row in enumerate(rows):
+                content = ContentFile(b"x", f"{model.__name__} {number}.txt")
+                model.objects.create(content=content, created=created, **row)
+            Station.objects.filter(number=13, reading__isnull=False).delete()
+            with CaptureQueriesContext(connection) as queries:
+                zipped = opened(of_files(model.objects.prefetch_related("delivery")))
+            assert len(queries) == 1
+            members = zipped.infolist()[1:-1]
+            found = sorted(member.filename.rpartition("/")[0] for member in members)
+            assert found == sorted(folder.rstrip("/") for folder in folders)
+            is_dated = issubclass(related_model(model, "delivery") or Note, AbstractDelivery)
+            expected = timezone.localtime(created).timetuple()[:6]
+            assert {member.date_time == expected for member in members} == {not is_dated}
 
-    class Loose(AbstractFileMeta):
-        delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, related_name="+")
 
-        class Meta:
-            app_label = "testapp"
+class Refusing:
+    """A router that allows no relation."""
 
-    row = Loose(filename="a.txt")
-    assert RowFolders(Loose).of(row) == []
-    assert row_date(row) == local_date(row.created)
+    def allow_relation(self, *_rows: Any, **_hints: Any) -> bool:
+        return False
+
+
+def test_routers_are_not_asked_whether_rows_are_related(group: Any) -> None:
+    """They are, in the database."""
+    deliver(group, {"a": b"aaa"})
+    with override_settings(DATABASE_ROUTERS=[Refusing()]):
+        zipped = opened(of_deliveries(Delivery.objects.all()))
+    assert zipped.namelist()[1] == "Anna & Bjarne/1/a"
 
 
 # -- Views and permissions --

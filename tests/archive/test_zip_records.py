@@ -47,6 +47,8 @@ def test_local_header_announces_the_form_of_the_descriptor(packed_size: int) -> 
     is_large = packed_size > LIMIT
     assert len(entry.descriptor()) == (24 if is_large else 16)
     assert len(entry.local_header()) == 30 + 1 + (20 if is_large else 0)
+    around = len(entry.local_header()) + len(entry.descriptor())
+    assert entry.length() == around + packed_size
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,7 @@ def test_deflated_size_is_known() -> None:
         assert len(packed) == deflated_size(size) + padding
         entry = ZipEntry("a", DATE, size, len(packed), zlib.crc32(content))
         start, central = entry.local_header() + packed, entry.central_header(0)
+        assert entry.length() == len(start)
         data = start + central + end_records(1, len(central), len(start))
         with zipfile.ZipFile(io.BytesIO(data)) as zipped:
             assert zipped.read("a") == content

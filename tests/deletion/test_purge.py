@@ -32,7 +32,7 @@ from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
 from devilry_storage.storages import FsHierDeliveryStore
-from devilry_storage.storages.tree import Tree
+from devilry_storage.storages.tree import Removal, Tree
 from devilry_storage.testing import override_deliverystore
 from tests.testapp.models import Note
 
@@ -146,14 +146,14 @@ def test_failed_removal_is_kept_with_its_error(
     bad = delivery.files[0].content.name
     delivery.delete()
     past_due()
-    really = Tree.remove
+    really = Tree._unlink
 
-    def remove(self: Tree, name: str, **options: Any) -> None:
-        if name == bad:
-            raise PermissionError(13, "Permission denied", name)
-        really(self, name, **options)
+    def unlink(self: Tree, fd: int, removal: Removal) -> None:
+        if removal.name == bad:
+            raise PermissionError(13, "Permission denied", removal.name)
+        really(self, fd, removal)
 
-    monkeypatch.setattr(Tree, "remove", remove)
+    monkeypatch.setattr(Tree, "_unlink", unlink)
     _out, err = purged()
     assert bad in err
     assert "Permission denied" in err
@@ -411,10 +411,10 @@ def test_failing_removals_are_tried_once_in_a_purge(
     past_due()
     Tombstone.objects.update(id=F("id") + 9)
 
-    def remove(self: Tree, name: str, **options: Any) -> None:
-        raise PermissionError(13, "Permission denied", name)
+    def unlink(self: Tree, fd: int, removal: Removal) -> None:
+        raise PermissionError(13, "Permission denied", removal.name)
 
-    monkeypatch.setattr(Tree, "remove", remove)
+    monkeypatch.setattr(Tree, "_unlink", unlink)
     assert [event.result for event in purge()] == ["failed"] * 3
     assert [tombstone.attempts for tombstone in left()] == [1, 1, 1]
 
@@ -487,14 +487,14 @@ def test_results_are_recorded_by_few_statements(
     bad = {row.content.name for row in list(delivery.files)[:3]}
     delivery.delete()
     past_due()
-    really = Tree.remove
+    really = Tree._unlink
 
-    def remove(self: Tree, name: str, **options: Any) -> None:
-        if name in bad:
+    def unlink(self: Tree, fd: int, removal: Removal) -> None:
+        if removal.name in bad:
             raise PermissionError(13, "Permission denied")
-        really(self, name, **options)
+        really(self, fd, removal)
 
-    monkeypatch.setattr(Tree, "remove", remove)
+    monkeypatch.setattr(Tree, "_unlink", unlink)
     with CaptureQueriesContext(connection) as captured:
         results = [event.result for event in purge()]
     assert sorted(results) == ["failed"] * 3 + ["removed"] * 3

@@ -58,19 +58,19 @@ GUARDS: list[Guard] = [
         (f"{IDENTITY}test_lost_mark_is_made_again_with_the_remembered_uuid",),
     ),
     Guard(
-        "identity/writing.py",
+        "identity/permission.py",
         "own.volume() == last.volume and (",
         "(",
         (f"{IDENTITY}test_check_is_repeated_if_the_folder_is_replaced",),
     ),
     Guard(
-        "identity/writing.py",
+        "identity/permission.py",
         "    if is_in_test_case(using):\n        found.own.expect(known=False)\n        return\n",
         "",
         (f"{IDENTITY}InTestCase::test_fixtures_without_files_do_not_stop_saves",),
     ),
     Guard(
-        "identity/writing.py",
+        "identity/permission.py",
         "        raise\n    except OSError as exception:\n",
         "        raise\n    except ZeroDivisionError as exception:\n",
         (f"{IDENTITY}test_invalid_mark_stops_removing_not_storing",),
@@ -130,15 +130,15 @@ GUARDS: list[Guard] = [
         "False",
         (f"{IDENTITY}test_mark_with_an_invalid_field_is_invalid",),
     ),
-    # -- identity/sites.py --
+    # -- identity/stores.py --
     Guard(
-        "identity/sites.py",
+        "identity/stores.py",
         "(current, *settings.SECRET_KEY_FALLBACKS)",
         "(current,)",
         (f"{IDENTITY}test_site_known_by_an_earlier_key_adds_its_current_one",),
     ),
     Guard(
-        "identity/sites.py",
+        "identity/stores.py",
         "[str(uuid), *_database(using)]",
         "[str(uuid)]",
         (f"{IDENTITY}test_restored_dump_with_the_same_key_does_not_remove",),

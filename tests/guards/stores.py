@@ -8,12 +8,15 @@ BACKENDS = "tests/storages/test_backends.py::"
 CHECKS = "tests/checks/test_checks.py::"
 CONF = "tests/test_conf.py::"
 CONTENTS = "tests/storages/test_contents.py::"
+COSTS = "tests/archive/test_costs.py::"
 DECONSTRUCT = "tests/storages/test_deconstruct.py::"
 DISK = "tests/conformance/test_conformance.py::TestFsHierDeliveryStore::"
 DISK_MODES = "tests/storages/disk/test_disk_modes.py::"
 DISK_OPTIONS = "tests/storages/disk/test_disk_options.py::"
 DISK_PUBLISHING = "tests/storages/disk/test_disk_publishing.py::"
+DISK_REMOVING = "tests/storages/disk/test_disk_removing.py::"
 DISK_SYNCS = "tests/storages/disk/test_disk_syncs.py::"
+UPLOADS = "tests/forms/test_upload_handler.py::"
 DISK_TRAPS = "tests/storages/disk/test_disk_traps.py::"
 DJANGOS_DISK = "tests/conformance/test_conformance.py::TestStoreMadeOfFileSystemStorage::"
 DJANGOS_MEMORY = "tests/conformance/test_conformance.py::TestStoreMadeOfInMemoryStorage::"
@@ -238,9 +241,75 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "        if self._is_ours(self._name, self._folder):\n            os.unlink",
-        "        if True:\n            os.unlink",
+        "        elif self._is_ours(self._name, self._folder):\n            os.unlink",
+        "        elif True:\n            os.unlink",
         (f"{DISK_TRAPS}test_temp_file_exchanged_after_the_link_is_kept",),
+    ),
+    Guard(
+        "storages/staged.py",
+        " or other._tree != self._tree or",
+        " or",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/staged.py",
+        " or not other._is_whole()",
+        "",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "if not os.path.samestat(os.fstat(self._folder), os.fstat(other._folder)):",
+        "if False:",
+        (f"{UPLOADS}test_upload_is_copied_if_the_root_leads_elsewhere",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "if not self._owner.is_this_process() or self._path_is_known:",
+        "if not self._owner.is_this_process():",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "is_ours and self._whole == _fingerprint(self._fd)",
+        "is_ours",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/staged.py",
+        "os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=self._folder",
+        "os.O_RDWR | NOFOLLOW | CLOEXEC, dir_fd=self._folder",
+        (f"{UPLOADS}test_upload_cannot_be_written_to",),
+    ),
+    Guard(
+        "storages/spool.py",
+        '"rb", buffering=0)',
+        '"rb")',
+        (f"{UPLOADS}test_spooled_upload_is_not_copied",),
+    ),
+    Guard(
+        "storages/received.py",
+        "self.file is self._reader\n            and",
+        "True\n            and",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/received.py",
+        "            and type(self) is Received\n",
+        "",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "storages/received.py",
+        '            and not {"chunks", "read"} & vars(self).keys()\n',
+        "",
+        (f"{UPLOADS}test_changed_upload_is_copied",),
+    ),
+    Guard(
+        "uploads.py",
+        "        except (OSError, NotImplementedError, ImproperlyConfigured):",
+        "        except NotImplementedError:",
+        (f"{UPLOADS}test_store_that_receives_nothing_makes_the_form_fail",),
     ),
     Guard(
         "storages/staged.py",
@@ -262,8 +331,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        "(self._unlink, self._close_file, self._close_folder)",
-        "(self._close_file, self._close_folder)",
+        "(self._unlink, self._close_file, self._close_folders)",
+        "(self._close_file, self._close_folders)",
         (f"{DISK_PUBLISHING}test_failed_save_leaves_no_temp_file",),
     ),
     Guard(
@@ -281,8 +350,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "_walk(TEMP_FOLDER, _PRIVATE, create=create)",
-        "_walk(TEMP_FOLDER, self.folder_mode, create=create)",
+        "_walk(TEMP_FOLDER, _PRIVATE, ",
+        "_walk(TEMP_FOLDER, self.folder_mode, ",
         (f"{DISK_MODES}test_temp_folders_are_private",),
     ),
     Guard(
@@ -311,14 +380,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "            self._regular(os.fstat(file), name)",
-        "            pass",
+        "self._regular(os.fstat(file), name)",
+        "os.fstat(file)",
         (f"{DISK_TRAPS}test_entry_planted_between_stat_and_open_is_not_read",),
     ),
     Guard(
         "storages/tree.py",
-        ("            self.stat_in(fd, leaf, name)\n            file = os.open("),
-        "            file = os.open(",
+        "        self.stat_in(fd, leaf, name)\n        file = os.open(",
+        "        file = os.open(",
         (f"{DISK_TRAPS}test_planted_entry_is_unsafe",),
     ),
     Guard(
@@ -359,15 +428,39 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        (
-            "                        with suppress(FileNotFoundError):\n"
-            "                            yield"
-        ),
-        (
-            "                        with suppress(ZeroDivisionError):\n"
-            "                            yield"
-        ),
+        "                        except FileNotFoundError:\n                            continue",
+        "                        except ZeroDivisionError:\n                            continue",
         (f"{DISK_PUBLISHING}test_scan_skips_files_that_vanish",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "prefix or entry.name != RESERVED\n",
+        "True\n",
+        (f"{DISK}test_temporary_files_are_invisible",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "opened = self._open_folder(folder, fd)",
+        "opened = os.open(folder, _ROOT, dir_fd=fd)",
+        (f"{DISK_TRAPS}test_scan_does_not_enter_folders_that_are_exchanged",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "except (FileNotFoundError, NotADirectoryError):\n                continue",
+        "except ZeroDivisionError:\n                continue",
+        (f"{DISK}test_listing_of_a_missing_folder",),
+    ),
+    Guard(
+        "storages/tree.py",
+        ("except (FileNotFoundError, NotADirectoryError):\n                    continue"),
+        "except ZeroDivisionError:\n                    continue",
+        (f"{DISK_TRAPS}test_scan_does_not_enter_folders_that_are_exchanged",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                if not levels:\n",
+        "                if False:\n",
+        (f"{DISK_PUBLISHING}test_scan_of_deep_folders_opens_few_at_a_time",),
     ),
     Guard(
         "storages/tree.py",
@@ -377,14 +470,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "found = self.stat_in(fd, leaf, name).st_size",
+        "found = self.stat_in(fd, leaf, removal.name).st_size",
         "found = os.stat(leaf, dir_fd=fd, follow_symlinks=False).st_size",
         (f"{DISK_TRAPS}test_planted_entry_is_unsafe",),
     ),
     Guard(
         "storages/tree.py",
-        "                if size not in {None, found}:\n",
-        "                if False:\n",
+        "if removal.size not in {None, found}:\n",
+        "if False:\n",
         (f"{DISK}test_delete_many_keeps_files_of_other_sizes",),
     ),
     Guard(
@@ -458,9 +551,56 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        ("            if self.durable:\n                sync(fd)"),
+        "                sync(fd)  # of a missing file",
+        "                pass  # of a missing file",
+        (
+            f"{DISK_REMOVING}test_delete_many_syncs_each_folder_once",
+            f"{DISK_REMOVING}test_removal_after_a_crash_syncs_what_was_removed_before[neighbour]",
+        ),
+    ),
+    Guard(
+        "storages/tree.py",
+        "                        sync(fd)\n        return failures",
+        "                        pass\n        return failures",
+        (f"{DISK_REMOVING}test_delete_many_syncs_each_folder_once",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "            return True  # by a process",
+        "            return False  # by a process",
+        (f"{DISK_REMOVING}test_removal_after_a_crash_syncs_what_was_removed_before[nothing]",),
+    ),
+    Guard(
+        "storages/tree.py",
+        "        return True  # removed by another process",
+        "        return False  # removed by another process",
+        (f"{DISK_REMOVING}test_removal_syncs_a_folder_that_another_process_removed",),
+    ),
+    *(
+        Guard(
+            "storages/tree.py",
+            f"with _reporting(failures, {removals}){rest}",
+            f"with suppress(ZeroDivisionError){rest}",
+            (f"{DISK_REMOVING}test_failing_names_do_not_stop_the_others",),
+        )
+        for removals, rest in (
+            ("[removal]", ":"),
+            ("files", ":"),
+            ("inside", ","),
+            ("pruned", ":"),
+        )
+    ),
+    Guard(
+        "storages/tree.py",
+        "            failures.setdefault(removal.name, exception)",
         "            pass",
-        (f"{DISK_SYNCS}test_delete_and_rewrite_sync_the_folder",),
+        (f"{DISK_REMOVING}test_failing_names_do_not_stop_the_others",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        " = 8, 10, 1000",
+        " = 1, 10, 1000",
+        (f"{DISK_REMOVING}test_delete_many_removes_in_several_threads",),
     ),
     Guard(
         "storages/tree.py",
@@ -667,8 +807,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/base.py",
-        "            self._refuse_other_size(name, size)\n",
-        "            pass\n",
+        "                    self._refuse_other_size(name, sizes[name])\n",
+        "                    pass\n",
         (f"{MEMORY}test_delete_many_keeps_files_of_other_sizes",),
     ),
     Guard(
@@ -1943,6 +2083,36 @@ GUARDS: list[Guard] = [
         (f"{CHECKS}test_adopted_names_are_not_compared_with_the_interval",),
     ),
     # -- Tenants, pools and references --
+    Guard(
+        "storages/filesystem.py",
+        "if folders == self._folders:",
+        "if False:",
+        (f"{COSTS}test_small_file_takes_five_system_calls",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "with suppress(FileNotFoundError):",
+        "with suppress(ZeroDivisionError):",
+        (f"{COSTS}test_folder_that_was_made_again_is_entered_again",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "size = left if 0 < left <= _WHOLE else CHUNK_SIZE",
+        "size = left or CHUNK_SIZE",
+        (f"{COSTS}test_large_file_is_read_in_chunks",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "reader.stream if is_plain else self.stream",
+        "reader.stream",
+        (f"{COSTS}test_subclass_that_decodes_what_it_stores_is_asked",),
+    ),
+    Guard(
+        "storages/filesystem.py",
+        "        finally:\n            reader.close()\n",
+        "        finally:\n            pass\n",
+        (f"{COSTS}test_no_descriptor_is_left",),
+    ),
     Guard(
         "storages/filesystem.py",
         "os.path.abspath(self._required(self.location)),",

@@ -42,11 +42,14 @@ class Proof(NamedTuple):
 
 PROOFS = {
     "sigkill": Proof("SIGKILL during a save to disk", 1000, 300),
+    "sigkill-upload": Proof("SIGKILL while an upload is received and saved", 1000, 300),
     "race-in-memory": Proof("two small uploads race for one name", 300, 150),
     "race-temp-file": Proof("two large uploads race for one name", 300, 150),
     "delete-against-save": Proof("a delivery's last file is deleted, another is saved", 500, 150),
     "inject-faults": Proof("a system call of a save fails", 30, 30),
+    "inject-faults-upload": Proof("a system call of a received upload fails", 30, 30),
     "power-cut": Proof("power is cut when save() returns", 30, 30),
+    "power-cut-upload": Proof("power is cut when a received upload is saved", 30, 30),
     "memory-512mib": Proof("512 MiB are saved, streamed, read in little memory", 3, 3),
     "system-calls-of-a-save": Proof("a save with 100,000 files in the store", 2, 2),
     "system-calls-of-a-page": Proof("a page of a store with 100,000 files", 4, 4),
@@ -92,6 +95,7 @@ PROOFS = {
     "db-delete-delete": Proof("two deletes with no retention", 40, 24),
     "db-delete-newest": Proof("a delete of the newest file against another", 40, 24),
     "db-delete-store": Proof("a delivery is deleted while files are stored", 80, 48),
+    "db-delete-many": Proof("many files are deleted and otherwise changed", 72, 24),
     "db-delete-adopt": Proof("a delete against adopt()", 60, 24),
     "db-add-add": Proof("one filename is added twice", 40, 24),
     "db-takeover": Proof("an abandoned row is taken over twice", 40, 24),

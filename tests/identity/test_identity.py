@@ -32,11 +32,11 @@ from devilry_storage.identity import (
     accepted_at,
     before_removing,
     check_writing,
+    permission,
     recognition,
-    writing,
 )
 from devilry_storage.identity.marks import note_site, read_sites
-from devilry_storage.identity.sites import digests
+from devilry_storage.identity.stores import digests
 from devilry_storage.models import StoreMark, Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.testing import override_deliverystore
@@ -920,7 +920,7 @@ def test_check_is_repeated_if_the_folder_is_replaced(
         checks.append(found)
         return settle(found, **how)
 
-    monkeypatch.setattr(writing, "settle", counted)
+    monkeypatch.setattr(permission, "settle", counted)
     production()
     with site():
         store_one()

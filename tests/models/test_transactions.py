@@ -635,7 +635,10 @@ def test_row_changed_since_it_was_read_is_not_taken_over(delivery: Any, how: str
 
 @pytest.mark.parametrize("way", ["add_file", "add_files"])
 def test_filename_taken_meanwhile_raises_file_exists_error(delivery: Any, way: str) -> None:
-    """The row that was inserted after the lookup is kept."""
+    """The row that was inserted after the lookup is kept.
+
+    A lookup precedes the INSERT if the model has receivers.
+    """
     claimed = Delivery._claimed
 
     @contextmanager
@@ -646,6 +649,7 @@ def test_filename_taken_meanwhile_raises_file_exists_error(delivery: Any, way: s
 
     with (
         patch.object(Delivery, "_claimed", claimed_late),
+        patch("devilry_storage.abstract_models.delivery.has_receivers", lambda model: True),
         pytest.raises(FileExistsError, match=r"'late\.txt' .* is being added by another upload"),
     ):
         add_late(delivery, way, NEW)
@@ -655,15 +659,28 @@ def test_filename_taken_meanwhile_raises_file_exists_error(delivery: Any, way: s
 
 @contextmanager
 def lost_reply(is_recorded: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Raise after the COMMIT that records the bytes, and expect the error in the caller."""
+    """Raise after the COMMIT that records the bytes, and expect the error in the caller.
+
+    An UPDATE outside of a transaction is committed, too.
+    """
     atomic_exit = transaction.Atomic.__exit__
 
-    def exit_and_fail(self: Any, *exception: Any) -> None:
-        atomic_exit(self, *exception)
+    def fail_if_recorded() -> None:
         if not connection.in_atomic_block and is_recorded():
             raise OperationalError("the reply is lost")
 
+    def exit_and_fail(self: Any, *exception: Any) -> None:
+        atomic_exit(self, *exception)
+        fail_if_recorded()
+
+    def execute_and_fail(execute: Any, sql: str, *arguments: Any) -> Any:
+        result = execute(sql, *arguments)
+        if sql.startswith("UPDATE"):
+            fail_if_recorded()
+        return result
+
     with (
+        connection.execute_wrapper(execute_and_fail),
         patch.object(transaction.Atomic, "__exit__", exit_and_fail),
         pytest.raises(OperationalError, match="the reply is lost"),
     ):
@@ -768,11 +785,12 @@ def error_after_wait(
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("act", ["replace", "add_files", "adopt", "finish"])
+@pytest.mark.parametrize("act", ["add_file", "replace", "add_files", "adopt", "finish"])
 def test_delivery_finished_while_waiting_takes_no_file(delivery: Any, row: Any, act: str) -> None:
     """The state of the delivery is read when it is locked."""
     store_for(FileMeta).save("found/there.txt", ContentFile(NEW))
     acts: dict[str, Callable[[], object]] = {
+        "add_file": lambda: delivery.add_file("late.txt", NEW),
         "replace": lambda: again(row),
         "add_files": lambda: delivery.add_files({"late.txt": NEW}),
         "adopt": lambda: FileMeta.objects.adopt("found/there.txt", delivery=delivery),
@@ -797,6 +815,34 @@ def test_content_replaced_while_waiting_is_buried(act: str) -> None:
     names = {entry.name for entry in store_for(Note).scan()}
     assert len(names) == 2
     assert state.buried_names() == names
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("act", ["remove", "delete", "replace"])
+def test_content_replaced_while_waiting_for_the_delivery_is_buried(
+    delivery: Any, row: Any, act: str
+) -> None:
+    """Row and delivery are locked by one statement, which returns the row as it is then."""
+    mine = FileMeta.objects.get(pk=row.pk)
+    acts = {"remove": mine.content.delete, "delete": mine.delete, "replace": lambda: again(mine)}
+    rows = Delivery.objects.filter(pk=delivery.pk)
+    other = FileMeta.objects.get(pk=row.pk)
+    assert error_after_wait(acts[act], rows, lambda: again(other, b"other")) is None
+    assert state.orphans() == set()
+    assert len(state.left()) == 2
+
+
+@pytest.mark.postgres
+def test_file_moved_while_waiting_is_deleted(delivery: Any, row: Any) -> None:
+    """The delivery of the row is another one then."""
+    elsewhere = Delivery.begin(delivery.assignment_group)
+    rows = Delivery.objects.filter(pk=delivery.pk)
+    moved = FileMeta.objects.filter(pk=row.pk)
+    act = FileMeta.objects.get(pk=row.pk).delete
+    assert error_after_wait(act, rows, lambda: moved.update(delivery=elsewhere)) is None
+    assert not moved.exists()
+    assert len(state.left()) == 1
+    assert {record["pk"] for record in state.left()[0].rows} == {elsewhere.pk, row.pk}
 
 
 @pytest.mark.postgres
@@ -976,11 +1022,12 @@ def lost_commit() -> Iterator[None]:
 @pytest.mark.parametrize("way", ["add_file", "add_files"])
 def test_lost_commit_of_a_new_file_keeps_the_row(delivery: Any, way: str) -> None:
     """The row may be committed, so it is not deleted. A second attempt finds the file."""
+    record = {"add_file": b'UPDATE "devilry_deliveries_filemeta"', "add_files": b"COMMIT"}
     with through_proxy() as proxy:
 
         def source() -> Iterator[bytes]:
             yield NEW
-            proxy.swallow_reply(to=b"COMMIT")  # of the record; the row is there
+            proxy.swallow_reply(to=record[way])  # the row is there
 
         with pytest.raises(OperationalError):
             add_late(delivery, way, source())

@@ -91,7 +91,7 @@ def test_connections_are_released_before_and_after_the_bytes(
 ) -> None:
     """Under ASGI, receivers of signals run in a thread whose connections Django does not close."""
     events = []
-    monkeypatch.setattr(streaming, "release_connections", lambda: events.append("released"))
+    monkeypatch.setattr(streaming, "release_connections", lambda **_: events.append("released"))
 
     def source() -> Iterator[bytes]:
         yield b"0123"

@@ -1,4 +1,4 @@
-"""Simulate power cuts: the disk as it is when ``save()`` returns, without the page cache."""
+"""Simulate power cuts: the disk as it is when a call returns, without the page cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from django.core.files.base import ContentFile
 
@@ -35,8 +36,10 @@ class Cuts:
 def cut_power(folder: Path, make_location: Callable[[Path], Location], rounds: int) -> Cuts:
     """Save on an ext4 image, copy the image as soon as ``save()`` returns, and mount the copy.
 
-    Each copy must contain every file that was acknowledged so far, complete. Every fourth save
-    goes into an existing delivery, the others into new deliveries.
+    Each copy must contain every file that was acknowledged so far, complete, and none that was
+    removed. Every fourth save goes into an existing delivery, the others into new deliveries. In
+    every fifth round two files are removed after the save: one of a delivery with two files, and
+    the only one of another delivery.
     """
     image, copy = folder / "disk.img", folder / "after-the-cut.img"
     make_ext4(image, IMAGE_MEBIBYTES)
@@ -46,13 +49,18 @@ def cut_power(folder: Path, make_location: Callable[[Path], Location], rounds: i
         root = disk / "root"
         root.mkdir()
         _flush(disk)
-        store = make_location(root).store()
+        store: Any = make_location(root).store()
         for number in range(rounds):
             name, data = (HierLayout().key(number - (number % 4 == 3), number), os.urandom(SIZE))
             content = ContentFile(data)
             saved_as = store.save(name, content)
-            shutil.copyfile(image, copy)
             expected[saved_as] = data
+            if number % 5 == 4:
+                removed = [*expected][-2:]
+                assert store.delete_many(removed) == {}
+                for name in removed:
+                    del expected[name]
+            shutil.copyfile(image, copy)
             result.rounds += 1
             result.recovered += _needs_recovery(copy)
             with loop_mounted(copy, folder / "after") as after:
@@ -61,6 +69,8 @@ def cut_power(folder: Path, make_location: Callable[[Path], Location], rounds: i
                 if found.get(saved_as) != data:
                     state = "lost" if saved_as not in found else f"{len(found[saved_as])} bytes"
                     result.damaged.append(f"round {number}: {saved_as}: {state}")
+            for name in found.keys() - expected.keys():
+                result.damaged.append(f"round {number}: {name} came back")
             copy.unlink()
     return result
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 
 @dataclass
@@ -17,16 +17,16 @@ class Queries:
 
     sent: list[tuple[str, Any]] = field(default_factory=list)
 
-    def scans(self, most: int) -> list[str]:
+    def scans(self, most: int, kinds: tuple[str, ...] = ("SELECT",)) -> list[str]:
         """Return a line for each scan in PostgreSQL's plans that read more than ``most`` rows.
 
-        Rows that a scan discards count, too, and the rows of all loops are added. The queries are
-        executed again.
+        Rows that a scan discards count, too, and the rows of all loops are added. The queries of
+        these kinds are executed again, and rolled back.
         """
         return [
             f"{read} rows by {node['Node Type']} of {_relation(node)}, for {sql}"
             for sql, params in self.sent
-            if sql.startswith("SELECT")
+            if sql.startswith(kinds)
             for node in _nodes(_explained(sql, params))
             if "Scan" in node["Node Type"] and (read := _rows_read(node)) > most
         ]
@@ -56,9 +56,10 @@ def recorded() -> Iterator[Queries]:
 
 
 def _explained(sql: str, params: Any) -> dict[str, Any]:
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
         ((found,),) = cursor.fetchall()
+        transaction.set_rollback(True)
     plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return plan
 

@@ -14,6 +14,7 @@ from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
 from devilry_storage.restoring import restore
+from devilry_storage.storages.tree import Tree
 from tests.harness.purging import past_due
 
 from . import database_state as state
@@ -127,7 +128,7 @@ def fail_to_purge(scene: Scene, pk: int) -> bytes:
     def fail(*args: Any) -> None:
         raise OSError("the disk fails")
 
-    with patch.object(type(store_for(FileMeta)), "_delete_of_size", fail):
+    with patch.object(Tree, "_unlink", fail):
         list(purge())
     return b""
 

@@ -10,8 +10,7 @@ from unittest.mock import patch
 from django.db import connection
 
 from devilry_storage.deletion import purging, removal
-from devilry_storage.deliveries.models import FileMeta
-from devilry_storage.resolving import store_for
+from devilry_storage.storages.tree import Tree
 
 BEFORE_CLAIM = "before the claim"
 IN_CLAIM = "in the claim"
@@ -41,8 +40,7 @@ _STATEMENTS = {
 def at_step(step: str, act: Callable[[], object]) -> Iterator[None]:
     """Call ``act`` when a purge in this process first reaches the step."""
     acts = [act]
-    store: Any = type(store_for(FileMeta))
-    claim, settle, delete = removal.claim, removal._settle, store._delete_of_size
+    claim, settle, unlink = removal.claim, removal._settle, Tree._unlink
     files = iter([FIRST_FILE, SECOND_FILE])
 
     def reach(here: str) -> None:
@@ -59,9 +57,9 @@ def at_step(step: str, act: Callable[[], object]) -> Iterator[None]:
         reach(BEFORE_SETTLING)
         settle(*args)
 
-    def delete_and_reach(*args: Any) -> None:
+    def unlink_and_reach(*args: Any) -> None:
         reach(next(files, ""))
-        delete(*args)
+        unlink(*args)
 
     def execute_and_reach(execute: Any, sql: str, *args: Any) -> Any:
         result = execute(sql, *args)
@@ -73,7 +71,7 @@ def at_step(step: str, act: Callable[[], object]) -> Iterator[None]:
     with (
         patch.object(purging, "claim", claim_and_reach),
         patch.object(removal, "_settle", settle_and_reach),
-        patch.object(store, "_delete_of_size", delete_and_reach),
+        patch.object(Tree, "_unlink", unlink_and_reach),
         connection.execute_wrapper(execute_and_reach),
     ):
         yield

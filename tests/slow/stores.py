@@ -14,6 +14,7 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 
 from devilry_storage.storages import FsDeliveryStore, FsHierDeliveryStore
+from devilry_storage.storages.received import Received
 
 WINDOW = 0.001
 """Seconds that a sabotaged store waits between its check and its act."""
@@ -22,6 +23,25 @@ WINDOW = 0.001
 def hier(root: Path) -> Storage:
     """Return the recommended store, durable."""
     return FsHierDeliveryStore(location=str(root))
+
+
+class ReceivesUploads(FsHierDeliveryStore):
+    """The recommended store; what is saved is received first, as by the upload handler."""
+
+    def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
+        upload = Received(self._sink(), "upload.bin", "", 0, None, None)
+        try:
+            for chunk in content.chunks():
+                upload.write(chunk)
+            upload.complete()
+            return super().save(name, upload, max_length)
+        finally:
+            upload.close()
+
+
+def receiving(root: Path) -> Storage:
+    """Return the recommended store, durable, which receives what is saved."""
+    return ReceivesUploads(location=str(root))
 
 
 def flat(root: Path) -> Storage:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
@@ -18,6 +18,7 @@ from django.db import models, transaction
 from django.test import override_settings
 from django.utils import timezone
 
+from devilry_storage.db.rows import plain_instances
 from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.models import Tombstone
@@ -153,6 +154,8 @@ def no_locks() -> Iterator[None]:
     with (
         patch("devilry_storage.abstract_models.delivery.lock_row", read_row),
         patch("devilry_storage.abstract_models.filemeta.lock_row", read_row),
+        patch("devilry_storage.abstract_models.filemeta.row_and_related", lambda *a, **k: None),
+        patch.dict("devilry_storage.abstract_models.recording._POSTGRES", lock=""),
     ):
         yield
 
@@ -359,6 +362,59 @@ def test_calls_on_a_delivery_that_is_being_deleted_fail_clearly() -> None:
     failed = sum(3 for _, right in runs if right.error)
     bad += ["more orphans than failed stores"] * (len(state.orphans()) > failed)
     report_races("db-delete-store", runs, bad)
+
+
+def race_of_many(tried: int) -> tuple[Runs, list[str]]:
+    """Let a delete of the files of several deliveries race with other changes of them."""
+    deliveries = state.deliveries(3 * tried, files=3)
+    threes = [deliveries[3 * n : 3 * n + 3] for n in range(tried)]
+    lasts = [three[-1] for three in threes]
+    files = [delivery.files.last() for delivery in lasts]
+
+    def delete_files(number: int) -> Act:
+        rows: Any = FileMeta.objects.filter(delivery__in=threes[number])
+        return cast(Act, rows.delete)
+
+    def delete_backwards(number: int) -> Act:
+        rows = FileMeta.objects.filter(delivery__in=threes[number]).order_by("-pk")
+        return lambda: [row.delete() for row in rows.all()]
+
+    def delete_deliveries(number: int) -> Act:
+        pks = [delivery.pk for delivery in threes[number][1:]]
+        return lambda: Delivery.objects.filter(pk__in=pks).delete()
+
+    works = in_turn(
+        on(files, replace(RIGHT)), on(lasts, add), on(files, delete), on(lasts, finish),
+        delete_backwards, on(files, replace(LEFT)), on(lasts, add_many), delete_deliveries,
+        delete_files,
+    )  # fmt: skip
+    runs = race_on_rows(delete_files, works, tried)
+    failed = sum(3 for _, right in runs if right.error)
+    bad = state.faults() + unexpected(runs, "IntegrityError", *REFUSED, *GONE)
+    bad += [f"{name!r} is an orphan" for name in state.orphans()][failed:]
+    known = {row.pk for row in files}
+    bad += [f"row {row.pk} still exists" for row in FileMeta.objects.filter(pk__in=known)]
+    return runs, bad
+
+
+def test_delete_of_many_files_loses_nothing() -> None:
+    """It races with replacements, new files, finish() and other deletes, in any order."""
+    runs, bad = race_of_many(races(72))
+    report_races("db-delete-many", runs, bad)
+
+
+@pytest.mark.postgres
+def test_harness_detects_delete_of_many_files_without_locks() -> None:
+    """The same harness finds orphans if the rows are read, but not locked."""
+
+    def read_rows(rows: models.QuerySet[Any]) -> list[Any]:
+        found = [*plain_instances(rows)]
+        time.sleep(database_racing.SPREAD)
+        return found
+
+    with patch("devilry_storage.deletion.deleting.lock_rows", read_rows):
+        _runs, bad = race_of_many(72)
+    assert bad != []
 
 
 # -- One filename, one object --

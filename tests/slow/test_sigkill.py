@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,16 +16,21 @@ from .locations import DiskLocation
 pytestmark = pytest.mark.slow
 
 
-def test_killed_saves_tear_no_file_and_lose_no_acknowledged_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("proof", "make"), [("sigkill", stores.hier), ("sigkill-upload", stores.receiving)]
+)
+def test_killed_saves_tear_no_file_and_lose_no_acknowledged_file(
+    tmp_path: Path, proof: str, make: Any
+) -> None:
     """1,000 SIGKILLs, at least 300 of them while a temporary file exists.
 
     The page cache survives a kill, so fsync does not matter. It stays enabled because a save can
     be killed during an fsync, too.
     """
     tried = count(1000, ci=200)
-    location = DiskLocation(tmp_path / "root", stores.hier)
+    location = DiskLocation(tmp_path / "root", make)
     killed = kill_during_saves(location, tried)
-    report("sigkill", tried=tried, hit=killed.within_a_save, bad=[*killed.torn, *killed.lost])
+    report(proof, tried=tried, hit=killed.within_a_save, bad=[*killed.torn, *killed.lost])
     assert killed.within_a_save >= 0.3 * tried
     assert killed.acknowledged > 0
 

@@ -52,7 +52,10 @@ class Command(BaseCommand):
             )
         if force and not accept:
             raise CommandError("--force is for --accept: use both options.")
-        found = [candidate for candidate in _marked(database) if store in {None, candidate.alias}]
+        stores = [marked(configured.models[0], database) for configured in configured_stores()]
+        found = [
+            candidate for candidate in stores if candidate and store in {None, candidate.alias}
+        ]
         if not found:
             which = "No store" if store is None else f"No store {store!r}"
             raise CommandError(f"{which} with an identity is used by a model of files.")
@@ -73,13 +76,6 @@ class Command(BaseCommand):
     def _accept(self, found: MarkedStore, *, force: bool) -> None:
         remembered = accept(found.model, found.using, force=force)
         self.stdout.write(f"{found.alias}: accepted the mark '{remembered.uuid}'.")
-
-
-def _marked(using: str) -> Iterator[MarkedStore]:
-    for configured in configured_stores():
-        found = marked(configured.models[0], using)
-        if found is not None:
-            yield found
 
 
 def _lines(found: MarkedStore, shown: Status) -> Iterator[str]:

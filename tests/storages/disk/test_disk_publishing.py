@@ -188,14 +188,55 @@ def test_folder_is_a_missing_file(root: Path) -> None:
 
 
 def test_scan_skips_files_that_vanish(root: Path) -> None:
-    """They are deleted after their folder was read."""
+    """They are deleted after their folder was read. The files after them are not skipped."""
     store = store_at(root)
-    names = {store.save(f"0/1/1005/{number}", ContentFile(DATA)) for number in range(3)}
+    for number in range(4):
+        store.save(f"0/1/1005/{number}", ContentFile(DATA))
+    order = os.listdir(root / "0/1/1005")
     found = store.scan()
-    first = next(found).name
-    for name in names - {first}:
-        (root / name).unlink()
-    assert list(found) == []
+    assert next(found).name == f"0/1/1005/{order[0]}"
+    (root / "0/1/1005" / order[1]).unlink()
+    assert [entry.name for entry in found] == [f"0/1/1005/{name}" for name in order[2:]]
+
+
+def test_scan_skips_a_folder_that_is_removed_when_it_is_open(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders after it are scanned."""
+    store = store_at(root)
+    names = {store.save(f"0/{folder}/file", ContentFile(DATA)) for folder in range(3)}
+    gone = os.listdir(root / "0")[0]
+    scandir = os.scandir
+
+    def remove_and_scan(fd: int) -> Any:
+        if os.path.samestat(os.fstat(fd), os.stat(root / "0" / gone)):
+            (root / "0" / gone / "file").unlink()
+            (root / "0" / gone).rmdir()
+            monkeypatch.setattr(os, "scandir", scandir)
+        return scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", remove_and_scan)
+    assert {entry.name for entry in store.scan()} == names - {f"0/{gone}/file"}
+
+
+def test_scan_of_deep_folders_opens_few_at_a_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names may have more parts than a process may have descriptors."""
+    store = store_at(root)
+    names = {"/".join(["d"] * depth) + "/file" for depth in (1, 5, 40)}
+    for name in names:
+        store.save(name, ContentFile(DATA))
+    used, scandir = [], os.scandir
+
+    def recording(fd: int) -> Any:
+        used.append(fd)
+        return scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", recording)
+    assert {entry.name for entry in store.scan()} == names
+    assert len(used) == 41
+    assert max(used) - min(used) < 30  # two for each open folder
 
 
 def test_delete_removes_only_empty_folders_of_deliveries(root: Path) -> None:

@@ -56,7 +56,7 @@ def test_delete_and_rewrite_sync_the_folder(root: Path, syncs: Syncs) -> None:
     store.save(NAME, ContentFile(DATA))
     syncs.paths.clear()
     store.delete(KEY)
-    assert syncs.paths == [root / "0/1/1005"]
+    assert syncs.paths == [root / "0/1"]  # which had the folder, which is gone
     syncs.paths.clear()
     with store.open(NAME, "wb") as writer:
         writer.write(b"new")

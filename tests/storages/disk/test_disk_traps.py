@@ -188,6 +188,28 @@ def test_entry_planted_between_stat_and_open_is_not_read(
         store.open(KEY)
 
 
+@pytest.mark.parametrize("exchange", ["nothing", "file", "symlink"])
+def test_scan_does_not_enter_folders_that_are_exchanged(
+    root: Path, outside: Path, exchange: str
+) -> None:
+    """They are exchanged after the folder above them was read. The others are scanned."""
+    store = store_at(root)
+    store.save("0/first", ContentFile(DATA))
+    names = {store.save(f"0/{folder}/file", ContentFile(DATA)) for folder in range(5)}
+    found = store.scan()
+    assert next(found).name == "0/first"
+    exchanged = next(name for name in os.listdir(root / "0") if name != "first")
+    (root / "0" / exchanged).rename(root.parent / "aside")
+    if exchange == "file":
+        (root / "0" / exchanged).write_bytes(DATA)
+    if exchange == "symlink":
+        (root / "0" / exchanged).symlink_to(outside, target_is_directory=True)
+        with pytest.raises(UnsafeEntry):
+            next(found)
+    else:
+        assert {entry.name for entry in found} == names - {f"0/{exchanged}/file"}
+
+
 # -- Entries that are exchanged during a save --
 
 TEMPS = ".devilry-storage/tmp"
