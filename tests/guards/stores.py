@@ -35,14 +35,17 @@ S3_CLIENTS = "tests/storages/s3/test_s3_clients.py::"
 S3_CONDITIONS = "tests/storages/s3/test_s3_conditions.py::"
 S3_SEAWEEDFS = "tests/conformance/test_conformance_s3.py::TestS3DeliveryStoreOnSeaweedFS::"
 S3_DELETE_MANY = "tests/storages/s3/test_s3_delete_many.py::"
+S3_DIRECT = "tests/storages/s3/test_s3_direct.py::"
 S3_ENCRYPTION = "tests/storages/s3/test_s3_encryption.py::"
 S3_ERRORS = "tests/storages/s3/test_s3_errors.py::"
+S3_LISTING = "tests/storages/s3/test_s3_listing.py::"
 S3_MEDIA_TYPES = "tests/storages/s3/test_s3_media_types.py::"
 S3_MOCK = "tests/storages/s3/test_s3_mock.py::"
 S3_NAMES = "tests/storages/s3/test_s3_impossible_names.py::"
 S3_OPTIONS = "tests/storages/s3/test_s3_options.py::"
 S3_PROBE = "tests/storages/s3/test_s3_probe.py::"
 S3_PARTS = "tests/storages/s3/test_s3_parts.py::"
+S3_READERS = "tests/storages/s3/test_s3_readers.py::"
 S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
 S3_REQUESTS = "tests/storages/s3/test_s3_requests.py::"
 S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
@@ -1671,6 +1674,88 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
+        "storages/s3/reading.py",
+        "if self._rest is not None and self._process != os.getpid():",
+        "if False:",
+        (f"{S3_READERS}test_forked_child_has_a_connection_of_its_own",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/reading.py",
+        "        self._stop_following()\n        self._keep(0)",
+        "        self._keep(0)",
+        (f"{S3_READERS}test_connection_is_closed_with_the_reader",),
+        needs=("servers",),
+    ),
+    # -- storages/s3/direct.py --
+    Guard(
+        "storages/s3/direct.py",
+        "operation in _USUAL and self._is_unchanged(operation)",
+        "operation in _USUAL",
+        (f"{S3_DIRECT}test_changed_client_sends_the_request",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "if self._handlers is not current:",
+        "if self._handlers is None:",
+        (f"{S3_DIRECT}test_changed_client_sends_the_request[handler]",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        'and module != "botocore.stub"',
+        "",
+        (f"{S3_DIRECT}test_stubbed_client_sends_the_request",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "if parameters.keys() - _USUAL[operation] - _COMMON:",
+        "if False:",
+        (f"{S3_DIRECT}test_unusual_request_is_left_to_boto3",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        'answer["status_code"] in _REDIRECTS or "Region" in details',
+        "False",
+        (f"{S3_DIRECT}test_bucket_in_another_region_is_left_to_boto3",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "except (AttributeError, KeyError, TypeError):",
+        "except ZeroDivisionError:",
+        (f"{S3_DIRECT}test_other_version_of_botocore_sends_the_request",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        'AUTH_TYPE_MAPS.get(context["auth_type"]) is S3SigV4Auth',
+        "True",
+        (f"{S3_DIRECT}test_other_signer_sends_the_request",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "        check_raw(route.model, answer)\n",
+        "",
+        (f"{S3_DIRECT}test_response_has_the_result_of_boto3",),
+    ),
+    Guard(
+        "storages/s3/direct.py",
+        "            handle_checksum_body(response, answer, route.context, route.model)",
+        "            pass",
+        (f"{S3_REPEATS}test_download_damaged_in_transit_is_an_error",),
+        needs=("servers",),
+    ),
+    Guard(
+        "storages/s3/listing.py",
+        "    parser.StartDoctypeDeclHandler = _refuse_doctype\n",
+        "",
+        (f"{S3_LISTING}test_odd_page_is_an_error",),
+    ),
+    Guard(
+        "storages/s3/listing.py",
+        'if text not in {"true", "false"}:',
+        "if False:",
+        (f"{S3_LISTING}test_odd_page_is_an_error",),
+    ),
+    Guard(
         "storages/s3/validation.py",
         " or found[0] != int(requested[1])",
         "",
@@ -1686,7 +1771,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/validation.py",
-        "not _has_root(body, rule.root)",
+        "not has_root(body, rule.root)",
         "False",
         (f"{S3_ODD}[PutObject-save-always]",),
         needs=("servers",),
@@ -2136,8 +2221,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/bucket.py",
-        '"Body": bytes(data)}',
-        '"Body": data}',
+        'parameters["Body"] = bytes(data)',
+        'parameters["Body"] = data',
         (f"{S3_MOCK}test_bodies_of_all_lengths_are_accepted",),
     ),
     Guard(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from hashlib import md5
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,7 +136,7 @@ def recorded(store: S3DeliveryStore, endpoint_url: str) -> list[tuple[Request, b
     seen: list[tuple[Request, bytes]] = []
     session, own = URLLib3Session(), store.endpoint_url
 
-    def send(request: Any, **kwargs: Any) -> Any:
+    def send(request: Any) -> Any:
         headers = {
             name.lower(): value.decode() if isinstance(value, bytes) else value
             for name, value in request.headers.items()
@@ -153,7 +154,7 @@ def recorded(store: S3DeliveryStore, endpoint_url: str) -> list[tuple[Request, b
             ).prepare()
         )
 
-    store.remote.client.meta.events.register("before-send.s3", send)
+    store.remote.client._endpoint.http_session = SimpleNamespace(send=send)
     return seen
 
 
