@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import uuid
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from boto3.s3.transfer import TransferConfig
 from django.test import SimpleTestCase
 
 from devilry_storage.storages import DeliveryStoreMixin, S3DeliveryStore
-from devilry_storage.storages.s3 import direct
 from devilry_storage.testing import TestDeliveryStoreMixin
 from devilry_storage.testing.conformance.bounded_memory import BoundedMemoryCases
 
@@ -50,16 +48,8 @@ class TestS3DeliveryStoreOnSeaweedFS(S3Cases):
 
 
 class TestS3DeliveryStoreOnMoto(S3Cases):
-    """Here boto3 sends all requests. On SeaweedFS most are direct."""
-
     __test__ = True
     server = "moto"
-
-    def setUp(self) -> None:
-        super().setUp()
-        switch = patch.object(direct, "enabled", False)
-        switch.start()
-        self.addCleanup(switch.stop)
 
 
 class TestMemoryWithDefaultOptions(BoundedMemoryCases, SimpleTestCase):

@@ -19,7 +19,6 @@ from botocore.parsers import ResponseParserError
 from django.views.decorators.debug import sensitive_variables
 
 from ...exceptions import StoreFailure
-from .direct import DirectClient
 from .errors import FAILURES, error_code, is_transient, translate_exception
 from .validation import OddResponse, check_parsed
 
@@ -167,12 +166,6 @@ class Bucket:
         return _clients.get(self.connection, self.make_client)
 
     @property
-    def _direct(self) -> DirectClient:
-        client = self.client
-        direct: DirectClient = _clients.get((DirectClient, client), lambda: DirectClient(client))
-        return direct
-
-    @property
     def identity(self) -> Hashable:
         """Hashable value that identifies the bucket and the prefix."""
         return self.connection, self.name, self.prefix
@@ -232,8 +225,9 @@ class Bucket:
             attempt += 1
 
     def _send(self, operation: str, parameters: Mapping[str, Any]) -> Any:
+        send = getattr(self.client, operation)
         try:
-            response = self._send_body(operation, parameters)
+            response = self._send_body(send, parameters)
         except (BotoCoreError, ResponseParserError):
             raise
         except (ValueError, RuntimeError) as exception:
@@ -247,18 +241,14 @@ class Bucket:
             raise
         return response
 
-    def _send_body(self, operation: str, parameters: Mapping[str, Any]) -> Any:
+    def _send_body(self, send: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
         data = parameters.get("Body", b"")
-        parameters = {**parameters, "Bucket": self.name}
         if len(data) <= _SENT_AT_ONCE:
-            response = self._direct.send(operation, parameters)
-            if response is not None:
-                return response
             if isinstance(data, bytearray):  # moto's mock_aws() accepts only bytes
-                parameters["Body"] = bytes(data)
-            return getattr(self.client, operation)(**parameters)
+                parameters = {**parameters, "Body": bytes(data)}
+            return send(Bucket=self.name, **parameters)
         with Body(data) as body:
-            return getattr(self.client, operation)(**{**parameters, "Body": body})
+            return send(Bucket=self.name, **{**parameters, "Body": body})
 
     def _common(self, operation: str, name: str) -> dict[str, Any]:
         """Return the site's parameters that apply to all requests, not only to writes."""

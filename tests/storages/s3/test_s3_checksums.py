@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from hashlib import md5
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,7 +135,7 @@ def recorded(store: S3DeliveryStore, endpoint_url: str) -> list[tuple[Request, b
     seen: list[tuple[Request, bytes]] = []
     session, own = URLLib3Session(), store.endpoint_url
 
-    def send(request: Any) -> Any:
+    def send(request: Any, **kwargs: Any) -> Any:
         headers = {
             name.lower(): value.decode() if isinstance(value, bytes) else value
             for name, value in request.headers.items()
@@ -154,7 +153,7 @@ def recorded(store: S3DeliveryStore, endpoint_url: str) -> list[tuple[Request, b
             ).prepare()
         )
 
-    store.remote.client._endpoint.http_session = SimpleNamespace(send=send)
+    store.remote.client.meta.events.register("before-send.s3", send)
     return seen
 
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from devilry_storage.exceptions import StoreFailure
 from devilry_storage.storages import S3DeliveryStore
-from devilry_storage.storages.s3 import direct, validation, writing
+from devilry_storage.storages.s3 import validation, writing
 from devilry_storage.testing import PlainFileMeta
 
 from ...harness import s3servers
@@ -186,25 +186,14 @@ def setup(bucket: str, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch) -> Set
     return Setup(bucket, proxy)
 
 
-#: Operations whose requests are direct, unless something is unusual.
-DIRECT = {"PutObject", "GetObject", "DeleteObject", "ListObjectsV2"}
-WAYS = [(operation, how, True) for operation, how in USES]
-WAYS += [(operation, how, False) for operation, how in USES if operation in DIRECT]
-
-
 @pytest.mark.parametrize("times", [1, 99], ids=["once", "always"])
-@pytest.mark.parametrize(
-    ("operation", "how", "enabled"),
-    WAYS,
-    ids=[f"{operation}-{how}{'' if on else '-boto3'}" for operation, how, on in WAYS],
-)
+@pytest.mark.parametrize(("operation", "how"), USES)
 def test_odd_response_is_handled_or_an_error(
     bucket: str,
     proxy: HttpProxy,
     monkeypatch: pytest.MonkeyPatch,
     operation: str,
     how: str,
-    enabled: bool,
     times: int,
     subtests: pytest.Subtests,
 ) -> None:
@@ -213,7 +202,6 @@ def test_odd_response_is_handled_or_an_error(
     Plausible responses, which no client can detect, are excluded.
     """
     monkeypatch.setattr(writing, "require", lambda bucket: None)
-    monkeypatch.setattr(direct, "enabled", enabled)
     use, plausible = USES[operation, how], PLAUSIBLE.get((operation, how), ())
     assert set(plausible) < set(ODD)
     for odd in ODD.keys() - plausible:
