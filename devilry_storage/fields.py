@@ -17,7 +17,7 @@ from .exceptions import HistoricalModel, NotCommitted, NoURL
 from .names import FILENAME_MAX_LENGTH
 from .resolving import store_for
 from .schema import is_historical
-from .storages.content import as_text, opened, rewinds, shown
+from .storages.content import as_text, opened, reopen, rewinds, shown
 from .storages.reader import READ_MODES
 from .storages.view_urls import NOT_PUBLIC, view_url
 
@@ -143,7 +143,7 @@ class DeliveryFieldFile(FieldFile):
             )
         self._text = None
         if self.is_pending_file:
-            self._file.open("rb")
+            reopen(self._file)
         elif self.closed:
             self._file = self.storage.open(name, "rb")
         else:

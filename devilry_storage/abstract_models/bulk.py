@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from functools import partial
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from ..resolving import store_for
 from ..signals import file_stored, has_receivers, send_after_commit
 from ..storages.base import DeliveryStoreMixin
 from ..storages.chunks import read_chunks
-from ..storages.content import as_file
+from ..storages.content import as_file, rewinds, shared_sources, source_of
 from ..storages.pools import Pool, called
 from ..storages.protocols import checked_ids
 
@@ -49,12 +49,24 @@ def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
         contents[clean] = content
     if not contents:
         return []
+    _refuse_second_reading(contents)
     using = database_of(delivery)
     if not _is_plain(delivery.filemeta_model(), using):
         return _one_by_one(delivery, contents)
     delivery.refuse_finished()
     with delivery._claimed(contents) as claimed:
         return _at_once(delivery, contents, claimed, using)
+
+
+def _refuse_second_reading(contents: Mapping[str, Any]) -> None:
+    shared = shared_sources(contents.values())
+    for filename, content in contents.items():
+        is_read_once = isinstance(content, Iterator) or hasattr(content, "read")
+        if id(source_of(content)) in shared and is_read_once and not rewinds(content):
+            raise ValueError(
+                f"The content of {filename!r} is that of another file, too, and can be read only "
+                "once: pass each file its own."
+            )
 
 
 def copy_all(delivery: AbstractDelivery, twin: AbstractDelivery, using: str) -> None:
@@ -174,13 +186,16 @@ def _store_all(
             record_stored=lambda name, size, sha256: stored.append((row, name, size, sha256)),
         )
 
+    shared = shared_sources(content for _, content in pairs)
     # If a file fails, those that are stored already stay as orphans: an error never deletes
     # published bytes.
     with Pool(PARALLEL) as pool:
         futures = {}
         for row, content in pairs:
             # A stored file may have to be opened first, at the location of this thread's tenant.
-            submit = called if isinstance(content, FieldFile) else pool.submit
+            # A file that is given several times has one position.
+            is_alone = isinstance(content, FieldFile) or id(source_of(content)) in shared
+            submit = called if is_alone else pool.submit
             future = submit(store_one, store, record_of(row), content)
             futures[future] = row.filename
             if future.done() and future.exception():

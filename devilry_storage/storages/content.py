@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, Any, TypeGuard
 
 from django.core.files import File
 from django.core.files.base import ContentFile
+from django.core.files.uploadedfile import UploadedFile
 from django.db.models.fields.files import FieldFile
 
 from .chunks import AnyFile, read_chunks
@@ -198,6 +200,20 @@ class IterableFile(AnyFile):
         return iter(self._chunks)
 
 
+def reopen(file: AnyFile) -> None:
+    """Return to the beginning of a file, which is opened if it is closed.
+
+    Raises ValueError for a closed upload. Django would open another file: the one that has the
+    name of the upload in the current folder of the process.
+    """
+    inner: Any = file
+    while isinstance(inner, FieldFile) and not inner._committed:
+        inner = inner._file
+    if isinstance(inner, UploadedFile) and inner.closed:
+        raise ValueError(f"The upload {inner.name!r} is closed, so it cannot be read.")
+    file.open("rb")
+
+
 @contextmanager
 def opened(file: AnyFile) -> Iterator[AnyFile]:
     """Give an open file; a closed FieldFile is opened, and closed again afterwards.
@@ -206,7 +222,7 @@ def opened(file: AnyFile) -> Iterator[AnyFile]:
     """
     if not isinstance(file, FieldFile) or not file.closed:
         if _is_text(file):
-            file.open("rb")
+            reopen(file)
         # Django's open() only returns to the beginning of an open file. The name of an upload that
         # is not committed may be that of another file.
         if _is_text(file) and file._committed:  # type: ignore[attr-defined]
@@ -214,7 +230,7 @@ def opened(file: AnyFile) -> Iterator[AnyFile]:
             file.file = file.storage.open(str(file.name), "rb")
         yield file
         return
-    file.open("rb")
+    reopen(file)
     try:
         yield file
     finally:
@@ -223,6 +239,23 @@ def opened(file: AnyFile) -> Iterator[AnyFile]:
 
 def _is_text(file: AnyFile) -> TypeGuard[FieldFile]:
     return isinstance(file, FieldFile) and isinstance(file.read(0), str)
+
+
+def source_of(content: Any) -> Any:
+    """Return the object that content is read from: the innermost file, or the content itself."""
+    while isinstance(content, File) and not isinstance(content, FieldFile):
+        if content.file is None:
+            break
+        content = content.file
+    return content
+
+
+def shared_sources(contents: Iterable[Any]) -> set[int]:
+    """Return the ids of the sources that several contents have, except constants and paths."""
+    constants = (bytes, bytearray, memoryview, str, os.PathLike)
+    sources = map(source_of, contents)
+    counts = Counter(id(source) for source in sources if not isinstance(source, constants))
+    return {source for source, count in counts.items() if count > 1}
 
 
 @contextmanager
@@ -264,7 +297,7 @@ def rewinds(file: Any) -> bool:
     # seekable() is not used, see _is_rereadable().
     try:
         if isinstance(file, FieldFile):  # it may be closed
-            file.open("rb")
+            reopen(file)
         else:
             file.seek(0)
     except (AttributeError, TypeError, OSError, ValueError):

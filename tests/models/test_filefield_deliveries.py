@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -220,6 +222,70 @@ def test_failing_content_fails_add_files(
     rows = delivery.add_files({**files, "bad.txt": b"good"})
     assert {row.content.read() for row in rows} == {b"good"}
     delivery.finish()
+
+
+def _upload(data: bytes) -> TemporaryUploadedFile:
+    upload = TemporaryUploadedFile("upload.bin", "text/plain", len(data), None)
+    upload.write(data)
+    upload.seek(0)
+    return upload
+
+
+def _open_file(data: bytes) -> Any:
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by the test
+    file.write(data)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize(
+    "make", [_upload, _open_file, io.BytesIO, ContentFile, lambda data: [data]]
+)
+def test_one_file_under_several_names_is_stored_whole(
+    delivery: Delivery, make: Callable[[bytes], Any]
+) -> None:
+    """Threads must not read it at the same time, because it has one position."""
+    data = os.urandom(1 << 20)
+    source = make(data)
+    files = {f"{number}": source if number % 2 else File(source) for number in range(8)}
+    if isinstance(source, list):
+        files = dict.fromkeys("1234", source)
+    for row in delivery.add_files(files):
+        with row.content.open() as file:
+            assert file.read() == data
+    if not isinstance(source, list):
+        source.close()
+
+
+@pytest.mark.parametrize("make", [iter, lambda chunks: (chunk for chunk in chunks)])
+def test_file_that_is_read_once_is_stored_under_one_name(
+    delivery: Delivery, make: Callable[[list[bytes]], Any]
+) -> None:
+    source = make([b"a", b"b"])
+    with pytest.raises(ValueError, match="can be read only once"):
+        delivery.add_files({"one": source, "other": source})
+    assert not delivery.files.exists()
+
+
+def test_closed_upload_is_not_opened_by_its_name(
+    delivery: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """The current folder of the server may have a file of this name."""
+    (tmp_path / "upload.bin").write_text("secret")
+    monkeypatch.chdir(tmp_path)
+    pending = FileMeta(delivery=delivery, content=_upload(b"data"))
+    pending.content._file.close()
+    uses: dict[str, Callable[[], Any]] = {
+        "open": pending.content.open,
+        "save": pending.save,
+        "add": lambda: delivery.add_file("1", pending.content),
+        "add many": lambda: delivery.add_files({"2": pending.content}),
+        "assign": FileMeta(delivery=delivery, filename="3", content=pending.content).save,
+    }
+    for name, use in uses.items():
+        with subtests.test(name), pytest.raises(ValueError, match="upload.bin"):
+            use()
+    assert not delivery.files.exists()
 
 
 def test_add_files_rejects_equivalent_filenames(delivery: Delivery) -> None:
