@@ -850,12 +850,6 @@ GUARDS: list[Guard] = [
         (f"{_LISTS}::test_add_forms_show_names_of_viewable_rows_only",),
     ),
     Guard(
-        "admin/forms.py",
-        "            field_of_group.label_from_instance = lambda row: str(row.pk)\n",
-        "            pass\n",
-        (f"{_ACTIONS}::test_copy_without_permission_to_view_groups_needs_an_id",),
-    ),
-    Guard(
         "admin/changelists.py",
         "if disallowed := found[2].keys() - allowed:",
         "if disallowed := set():",
@@ -1144,9 +1138,9 @@ GUARDS: list[Guard] = [
         (f"{_PAGES}::test_page_shows_first_of_many_files",),
     ),
     Guard(
-        "admin/forms.py",
-        "            rows = groups.get_queryset(request)\n",
-        "",
+        "admin/actions.py",
+        "            field.queryset = groups.get_queryset(request)\n",
+        "            pass\n",
         (f"{_ACTIONS}::test_copy_rejects_groups_hidden_by_their_admin",),
     ),
     Guard(
