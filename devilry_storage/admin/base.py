@@ -18,11 +18,12 @@ from django.utils.translation import gettext as _
 
 from ..abstract_models.querysets import may_view
 from ..models import AbstractFileMeta
+from ..views.base import parse_value
 from .changelists import BoundedChangeList, BoundedPaginator
 from .failures import DATABASE_ERRORS, NotSaved, failure_message, storing
 from .forms import RelatedId, RelatedMultipleSelect, RelatedSelect
 from .searching import PrefixSearchAdmin, related_admin
-from .utils import parse_pk, report_deleted
+from .utils import report_deleted
 
 logger = logging.getLogger("devilry_storage")
 
@@ -170,7 +171,7 @@ class StoreAdmin(PrefixSearchAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        if from_field is None and parse_pk(self.model, object_id) is None:
+        if from_field is None and parse_value(self.opts.pk, object_id) is None:
             return None
         return super().get_object(request, object_id, from_field)
 

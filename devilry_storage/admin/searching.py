@@ -11,16 +11,12 @@ from django.db import models
 from django.db.models import F, OrderBy, Q
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
 
 from ..db.indexes import InPrefixOrder, begins_with
 from ..views.base import LARGEST_ID
 
 #: How many of the first rows of a list to search if a text has too many matches.
 SCANNED_ROWS = 200
-
-#: The maximum number of related rows to choose from.
-MAX_CHOICES = 20
 
 
 class Matches:
@@ -163,13 +159,3 @@ def related_admin(model_admin: Any, field: Any, request: HttpRequest) -> Any:
     if related is None or not related.get_search_fields(request):
         return None
     return related if related.has_view_permission(request) else None
-
-
-def search_related(related: Any, request: HttpRequest, text: str) -> tuple[list[Any], str]:
-    """Search in another admin; return the first rows and a note, "" if these are all rows."""
-    rows, repeated = related.get_search_results(request, related.get_queryset(request), text)
-    found = list((rows.distinct() if repeated else rows)[: MAX_CHOICES + 1])
-    if not found:
-        return [], _("No matches were found.")
-    note = _("More matches exist: refine your search.") if len(found) > MAX_CHOICES else ""
-    return found[:MAX_CHOICES], note

@@ -1,4 +1,4 @@
-"""URLs, pages, ids, dates and messages that several admin classes use."""
+"""URLs, pages and messages that several admin classes use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from django.utils.translation import ngettext
 from ..conf import conf
 from ..dates import restorable_until
 from ..exceptions import NoURL
-from ..views.base import parse_value
 
 
 def url_name(model: Any, page: str) -> str:
@@ -77,11 +76,6 @@ def render(
         **context,
     }
     return TemplateResponse(request, template, context)
-
-
-def parse_pk(model: Any, value: Any) -> Any:
-    """Return a value from a request as a primary key of the model, None if it is invalid."""
-    return parse_value(model._meta.pk, value)
 
 
 def report_deleted(model_admin: admin.ModelAdmin[Any], request: HttpRequest, count: int) -> None:
