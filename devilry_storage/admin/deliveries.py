@@ -22,7 +22,7 @@ from .actions import DeliveryActions
 from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
-from .searching import Matches, PrefixSearchAdmin
+from .lists import Matches, PrefixSearchAdmin
 from .utils import list_link, report_deleted
 
 #: The maximum number of groups, and of users, whose names match a text.

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..views.base import parse_value
-from .searching import related_admin
+from .lists import related_admin
 
 #: The maximum number of related rows to choose from.
 MAX_CHOICES = 20

@@ -850,7 +850,7 @@ GUARDS: list[Guard] = [
         (f"{_LISTS}::test_add_forms_show_names_of_viewable_rows_only",),
     ),
     Guard(
-        "admin/changelists.py",
+        "admin/lists.py",
         "if disallowed := found[2].keys() - allowed:",
         "if disallowed := set():",
         (f"{_LISTS}::test_lookups_other_than_those_of_filters_are_refused",),
@@ -1159,49 +1159,49 @@ GUARDS: list[Guard] = [
     ),
     # -- Admin: lists and searches --
     Guard(
-        "admin/searching.py",
+        "admin/lists.py",
         "if term.isascii() and term.isdecimal() else None",
         "if term.isdecimal() else None",
         (f"{_LISTS}::test_digits_of_other_scripts_find_no_id",),
     ),
     Guard(
-        "admin/searching.py",
+        "admin/lists.py",
         "int(term[:20])",
         "int(term)",
         (f"{_LISTS}::test_invalid_search_finds_nothing",),
     ),
     Guard(
-        "admin/searching.py",
+        "admin/lists.py",
         '        if "\\0" in term:\n            return queryset.none(), False\n',
         "",
         (f"{_MANY}::test_autocompletion_with_nul_finds_nothing",),
     ),
     Guard(
-        "admin/searching.py",
+        "admin/lists.py",
         "condition = begins_with(field, text, rows.db) if exact else Q(**{lookup: text})",
         "condition = Q(**{lookup: text})",
         (f"{_MANY}::test_users_are_found_by_beginning_of_login_name",),
     ),
     Guard(
-        "admin/searching.py",
+        "admin/lists.py",
         "self.complete &= len(pks) <= self.limit",
         "self.complete &= len(pks) < self.limit",
         (f"{_MANY}::test_partial_search_finds_first_and_newest_matches",),
     ),
     Guard(
-        "admin/changelists.py",
+        "admin/lists.py",
         "return min(self._counted, self.max_rows)",
         "return self._counted",
         (f"{_MANY}::test_list_reports_rows_beyond_the_maximum",),
     ),
     Guard(
-        "admin/changelists.py",
+        "admin/lists.py",
         "return self._counted > self.max_rows",
         "return self._counted >= self.max_rows",
         (f"{_MANY}::test_list_of_the_maximum_is_complete",),
     ),
     Guard(
-        "admin/changelists.py",
+        "admin/lists.py",
         "is_sortable = field_name in (self.sortable_by or ())",
         "is_sortable = True",
         (f"{_MANY}::test_order_without_index_is_ignored",),
@@ -1222,7 +1222,7 @@ GUARDS: list[Guard] = [
         (f"{_MANY}::test_invalid_date_is_reported",),
     ),
     Guard(
-        "admin/searching.py",
+        "admin/lists.py",
         "return related if related.has_view_permission(request) else None",
         "return related",
         (
