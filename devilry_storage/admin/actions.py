@@ -25,8 +25,7 @@ from ..schema import GROUP, belongs_to, has_column
 from ..views.archives import archive_response
 from .base import StoreAdmin
 from .columns import describe_missing, describe_wrong_size
-from .failures import reason
-from .utils import render
+from .utils import reason, render
 
 logger = logging.getLogger("devilry_storage")
 

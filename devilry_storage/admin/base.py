@@ -19,10 +19,9 @@ from django.utils.translation import gettext as _
 from ..abstract_models.querysets import may_view
 from ..models import AbstractFileMeta
 from ..views.base import parse_value
-from .failures import DATABASE_ERRORS, NotSaved, failure_message, storing
 from .forms import RelatedId, RelatedMultipleSelect, RelatedSelect
 from .lists import BoundedChangeList, BoundedPaginator, PrefixSearchAdmin, related_admin
-from .utils import report_deleted
+from .utils import DATABASE_ERRORS, NotSaved, failure_message, report_deleted, storing
 
 logger = logging.getLogger("devilry_storage")
 

@@ -14,8 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from ..media_types import media_type
 from ..resolving import store_for
-from .failures import reason
-from .utils import download_url
+from .utils import download_url, reason
 
 logger = logging.getLogger("devilry_storage")
 

@@ -19,11 +19,10 @@ from ..db.rows import lock_row
 from ..schema import DELIVERY, GROUP, has_column, target_name
 from ..views.base import parse_value
 from .actions import DeliveryActions
-from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
 from .lists import Matches, PrefixSearchAdmin
-from .utils import list_link, report_deleted
+from .utils import list_link, report_deleted, storing
 
 #: The maximum number of groups, and of users, whose names match a text.
 MAX_NAMES = 100

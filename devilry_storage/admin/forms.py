@@ -20,7 +20,7 @@ from django.forms.models import InlineForeignKeyField
 from django.utils.translation import gettext as _
 
 from ..views.base import parse_value
-from .failures import NotSaved
+from .utils import NotSaved
 
 
 class _RelatedSelectMixin(AutocompleteMixin):

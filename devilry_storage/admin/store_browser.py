@@ -30,7 +30,6 @@ from ..serving import serve_name
 from ..store_info import describe
 from ..views.archives import archive_response
 from .base import ReadOnlyAdmin
-from .failures import reason
 from .store_listing import (
     MAX_NAME_LENGTH,
     describe_folders,
@@ -42,7 +41,7 @@ from .store_listing import (
     parents,
     printable,
 )
-from .utils import admin_path, admin_url, download_url, render
+from .utils import admin_path, admin_url, download_url, reason, render
 
 #: The maximum length of the token of a page.
 _MAX_TOKEN_LENGTH = 4 * MAX_NAME_LENGTH

@@ -29,8 +29,7 @@ from ..restoring import restore, take_back
 from ..tables import TombstoneState
 from .base import ReadOnlyAdmin, StoreAdmin
 from .columns import EMPTY_VALUE
-from .failures import reason
-from .utils import admin_path, admin_url, render
+from .utils import admin_path, admin_url, reason, render
 
 #: The maximum number of files to restore or to remove at once.
 MAX_FILES = 100

@@ -1144,7 +1144,7 @@ GUARDS: list[Guard] = [
         (f"{_ACTIONS}::test_copy_rejects_groups_hidden_by_their_admin",),
     ),
     Guard(
-        "admin/failures.py",
+        "admin/utils.py",
         "    if isinstance(exception, OSError) and exception.strerror:\n"
         '        return _("the delivery store failed: %(error)s") % {"error": '
         "exception.strerror}\n",
@@ -1152,7 +1152,7 @@ GUARDS: list[Guard] = [
         (f"{_ACTIONS}::test_archive_of_failing_store_is_reported",),
     ),
     Guard(
-        "admin/failures.py",
+        "admin/utils.py",
         "    if isinstance(exception, OperationalError):  # perhaps",
         "    if isinstance(exception, KeyError):  # perhaps",
         (f"{_ADDING}::test_busy_database_is_reported",),
