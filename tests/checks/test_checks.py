@@ -28,7 +28,6 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
 from django.test.utils import isolate_apps, override_settings
 
 from devilry_storage.checks import database
-from devilry_storage.checks import managers as manager_checks
 from devilry_storage.checks import models as model_checks
 from devilry_storage.checks import serving as serving_checks
 from devilry_storage.checks import settings as setting_checks
@@ -570,7 +569,7 @@ def test_managers_that_hide_rows_or_lack_methods_are_reported(
         def get_queryset(self) -> Any:
             return super().get_queryset().filter(pk__gt=0)
 
-    assert manager_checks.check_managers() == []
+    assert model_checks.check_managers() == []
     cases: list[tuple[type[models.Model], str, models.Manager[Any], list[str]]] = [
         (FileMeta, "base_manager", Unhidden(), ["devilry_storage.E029"]),
         (Delivery, "base_manager", Unhidden(), ["devilry_storage.E029"]),
@@ -587,7 +586,7 @@ def test_managers_that_hide_rows_or_lack_methods_are_reported(
     for model, kind, manager, expected in cases:
         with subtests.test(model=model, kind=kind), monkeypatch.context() as patched:
             set_manager(patched, model, manager, kind)
-            messages = manager_checks.check_managers()
+            messages = model_checks.check_managers()
             assert [message.id for message in messages] == expected
             assert all(model._meta.label in message.msg for message in messages)
 
@@ -631,9 +630,7 @@ def test_visible_to_of_proxy_or_child_alone_is_an_error(
             set_manager(patched, FileMeta, of_parent(), "default_manager")
             set_manager(patched, model, of_child(), "default_manager")
             found = [
-                each
-                for each in manager_checks.check_managers()
-                if each.id == "devilry_storage.E034"
+                each for each in model_checks.check_managers() if each.id == "devilry_storage.E034"
             ]
             assert [each.obj for each in found] == [model] * expected
             assert all("devilry_deliveries.FileMeta" in str(each.hint) for each in found)
@@ -654,8 +651,8 @@ def test_visible_to_of_child_of_deliveries_is_an_error(
         objects = Strict.as_manager()
         names = {"__module__": __name__, "Meta": meta, "objects": objects}
         type("Exam", (Delivery,), names)
-        monkeypatch.setattr(manager_checks, "apps", isolated)
-        message = _only(manager_checks.check_managers())
+        monkeypatch.setattr(model_checks, "apps", isolated)
+        message = _only(model_checks.check_managers())
     assert message.id == "devilry_storage.E034"
     assert "devilry_deliveries.Delivery" in str(message.hint)
 

@@ -856,7 +856,7 @@ GUARDS: list[Guard] = [
         (f"{_LISTS}::test_lookups_other_than_those_of_filters_are_refused",),
     ),
     Guard(
-        "checks/managers.py",
+        "checks/models.py",
         "if is_asked and rule not in",
         "if False and rule not in",
         ("tests/checks/test_checks.py::test_visible_to_of_proxy_or_child_alone_is_an_error",),
