@@ -24,7 +24,7 @@ from ..integrity import verify as check_delivery
 from ..schema import GROUP, belongs_to, has_column
 from ..views.archives import archive_response
 from .base import StoreAdmin
-from .columns import describe_missing, describe_wrong_size
+from .columns import MISSING, describe_wrong_size
 from .utils import reason, render
 
 logger = logging.getLogger("devilry_storage")
@@ -242,7 +242,7 @@ def _belongs(delivery: Any, verdict: Verdict, state: State) -> bool:
 def _problem(delivery: Any, verdict: Verdict) -> Problem | None:
     size = verdict.entry.size if verdict.entry is not None else 0
     if _belongs(delivery, verdict, State.MISSING):
-        description = describe_missing()
+        description = str(MISSING)
     elif _belongs(delivery, verdict, State.WRONG_SIZE):
         description = describe_wrong_size(size, verdict.row.size)
     elif verdict.state is State.ORPHAN:

@@ -50,6 +50,7 @@ class DeliveryAdmin(DeliveryActions):
         "The id of a delivery or file, or the beginning of a filename, a group name or a login "
         "name."
     )
+    searches_prefixes = True
     #: Fields that are read-only once a delivery is finished, if the model has them.
     kept_when_finished: Sequence[str] = ("assignment_group", "delivered_by")
 
@@ -111,10 +112,6 @@ class DeliveryAdmin(DeliveryActions):
         return [*given, *(name for name in fields if name in {*names, "all_files"})]
 
     # -- Search --
-
-    @property
-    def searches_prefixes(self) -> bool:
-        return True
 
     def id_query(self, number: int) -> Q:
         # As a subquery it would make the database read all deliveries.

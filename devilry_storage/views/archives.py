@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, time
+from datetime import datetime
 from datetime import timezone as zones
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from django.http import (
     HttpResponseBase,
 )
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from .. import rfc9110
@@ -193,8 +193,7 @@ def _parse_datetime(text: str) -> datetime | None:
     """Return the datetime of a query parameter, None for ``""``. Raises ValueError if invalid."""
     if not text:
         return None
-    day = parse_date(text) if len(text) <= 10 else None
-    value = datetime.combine(day, time.min) if day is not None else parse_datetime(text)
+    value = parse_datetime(text)  # of a date, its first moment
     if value is None:
         raise ValueError(text)
     is_naive = timezone.is_naive(value)
