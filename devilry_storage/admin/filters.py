@@ -13,7 +13,6 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -97,10 +96,7 @@ class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
     def _day(text: str) -> date | None:
         if not text:
             return None
-        try:
-            day = parse_date(text)
-        except ValueError:
-            day = None
+        day: date | None = parse_value(models.DateField(), text)
         if day is None:
             raise IncorrectLookupParameters(f"Invalid date {text!r}: use the format 2026-01-31.")
         return day

@@ -30,7 +30,6 @@ from django.test.utils import isolate_apps, override_settings
 from devilry_storage.checks import database
 from devilry_storage.checks import models as model_checks
 from devilry_storage.checks import serving as serving_checks
-from devilry_storage.checks import settings as setting_checks
 from devilry_storage.checks import stores as store_checks
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.fields import DeliveryFileField
@@ -105,7 +104,7 @@ def test_checks_are_registered() -> None:
     """Checks of the database have Tags.database. Deploy checks run only with ``--deploy``."""
     assert store_checks.check_stores in registry.registered_checks
     assert model_checks.check_models in registry.registered_checks
-    assert setting_checks.check_settings in registry.registered_checks
+    assert store_checks.check_settings in registry.registered_checks
     assert checks.Tags.database in database.check_databases.tags
     assert store_checks.check_stores_deployed in registry.deployment_checks
     assert model_checks.check_database_engine in registry.deployment_checks
@@ -115,7 +114,7 @@ def test_valid_configuration_has_no_messages(tmp_path: Path) -> None:
     """A store with its own location outside of MEDIA_ROOT."""
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         assert _of(store_checks.check_stores()) == []
-        assert setting_checks.check_settings() == []
+        assert store_checks.check_settings() == []
     assert _of(model_checks.check_models()) == []
 
 
@@ -883,7 +882,7 @@ def test_isolation_level_of_the_role_is_a_warning() -> None:
 def test_invalid_setting_is_an_error(setting: str, value: object, id_: str) -> None:
     """Each setting has its own id."""
     with override_settings(**{setting: value}):
-        message = _only(setting_checks.check_settings())
+        message = _only(store_checks.check_settings())
     assert message.id == id_
     assert setting in message.msg
     assert repr(value) in message.msg
