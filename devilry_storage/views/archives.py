@@ -104,21 +104,14 @@ class _ArchiveView(RowView):
         """Return the name of the archive."""
         return "deliveries.zip"
 
-    def _readable(self, deliveries: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave out deliveries without a file that the user may see.
-
-        This matters for users who may view all deliveries or all files, but not both.
-        """
+    def get_object(self) -> Any:
+        deliveries = self.get_deliveries()
         model: Any = self.get_model()
         files = model.filemeta_model()
+        # Users who may view all deliveries or all files, but not both, get no empty deliveries.
         if may_view(self.request.user, model) != may_view(self.request.user, files):
-            deliveries = deliveries.filter(
-                pk__in=self.get_files().order_by().values("delivery__pk")
-            )
-        return deliveries
-
-    def get_object(self) -> Any:
-        deliveries = self._readable(self.get_deliveries())
+            readable = self.get_files().order_by().values("delivery__pk")
+            deliveries = deliveries.filter(pk__in=readable)
         if not deliveries.exists():
             raise Http404("No such row.")
         return deliveries
