@@ -62,10 +62,7 @@ nitpick_ignore_regex = [
     ),
     # but for bases that a reader of the reference has no use for.
     (r"py:class", r"devilry_storage\.(.*\.)?_\w+"),
-    (
-        r"py:class",
-        r"devilry_storage\.admin\.(actions|base|changelists|columns|forms|previews|searching)\.\w+",
-    ),
+    (r"py:class", r"devilry_storage\.admin\.(actions|base|columns|forms|lists|previews)\.\w+"),
     (r"py:class", r"devilry_storage\.storages\.s3\.(bucket|own|storage)\.\w+"),
     (r"py:class", r"(devilry_storage\.storages\.(protocols|own)\.)?(Own|Tree)Objects"),
     # A short name for a type.

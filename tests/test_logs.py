@@ -15,7 +15,7 @@ from django.contrib import admin
 from django.test import RequestFactory
 
 from devilry_storage import forms
-from devilry_storage.admin.failures import NotSaved
+from devilry_storage.admin.utils import NotSaved
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery
 
 PACKAGE = Path(__file__).parents[1] / "devilry_storage"

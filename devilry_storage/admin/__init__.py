@@ -1,23 +1,6 @@
 """Admin classes for any model of deliveries or files, and the admin of this app's own models.
 
-To use them for your own models, write an ``admin.py`` like this::
-
-    from django.contrib import admin
-
-    from devilry_storage.admin import DeliveryAdmin, FileMetaInline, NewFileMetaInline
-
-
-    class HandinInline(FileMetaInline):
-        model = Handin
-
-
-    class NewHandinInline(NewFileMetaInline):
-        model = Handin
-
-
-    @admin.register(Homework)
-    class HomeworkAdmin(DeliveryAdmin):
-        inlines = (HandinInline, NewHandinInline)
+"Your own models" in the manual (``admin.rst``) shows how to use them.
 
 Import this module only from admin modules. Django's autodiscovery imports it, and it registers
 deleted files, the store browser and the dashboard.

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
@@ -23,10 +24,8 @@ from ..integrity import verify as check_delivery
 from ..schema import GROUP, belongs_to, has_column
 from ..views.archives import archive_response
 from .base import StoreAdmin
-from .columns import describe_missing, describe_wrong_size
-from .failures import reason
-from .forms import GroupForm
-from .utils import render
+from .columns import MISSING, describe_wrong_size
+from .utils import reason, render
 
 logger = logging.getLogger("devilry_storage")
 
@@ -164,17 +163,27 @@ class DeliveryActions(StoreAdmin):
         deliveries = self._limited(request, queryset)
         if deliveries is None:
             return None
-        form = GroupForm(request, self)
-        if "copy" in request.POST and form.is_valid():
+        form = forms.Form(request.POST if "copy" in request.POST else None)
+        form.fields["group"] = self._group_field(request)
+        if form.is_valid():
             self._copy(request, deliveries, form.cleaned_data["group"])
             return None
         context = {
             "title": _("Copy to a group"),
             "form": form,
+            "media": self.media + form.media,
             "deliveries": deliveries,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }
         return render(self, request, self.copy_template, context)
+
+    def _group_field(self, request: HttpRequest) -> forms.Field:
+        """Return the field of the delivery's own form, without groups that their admin hides."""
+        field: Any = self.formfield_for_foreignkey(self.opts.get_field(GROUP), request)
+        groups = self.admin_site._registry.get(field.queryset.model)
+        if groups is not None:
+            field.queryset = groups.get_queryset(request)
+        return field  # type: ignore[no-any-return]
 
     def _copy(self, request: HttpRequest, deliveries: list[Any], group: Any) -> None:
         def act(delivery: Any) -> None:
@@ -233,7 +242,7 @@ def _belongs(delivery: Any, verdict: Verdict, state: State) -> bool:
 def _problem(delivery: Any, verdict: Verdict) -> Problem | None:
     size = verdict.entry.size if verdict.entry is not None else 0
     if _belongs(delivery, verdict, State.MISSING):
-        description = describe_missing()
+        description = str(MISSING)
     elif _belongs(delivery, verdict, State.WRONG_SIZE):
         description = describe_wrong_size(size, verdict.row.size)
     elif verdict.state is State.ORPHAN:

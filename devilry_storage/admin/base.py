@@ -18,11 +18,10 @@ from django.utils.translation import gettext as _
 
 from ..abstract_models.querysets import may_view
 from ..models import AbstractFileMeta
-from .changelists import BoundedChangeList, BoundedPaginator
-from .failures import DATABASE_ERRORS, NotSaved, failure_message, storing
+from ..views.base import parse_value
 from .forms import RelatedId, RelatedMultipleSelect, RelatedSelect
-from .searching import PrefixSearchAdmin
-from .utils import parse_pk, report_deleted
+from .lists import BoundedChangeList, BoundedPaginator, PrefixSearchAdmin, related_admin
+from .utils import DATABASE_ERRORS, NotSaved, failure_message, report_deleted, storing
 
 logger = logging.getLogger("devilry_storage")
 
@@ -54,8 +53,8 @@ class StoreAdmin(PrefixSearchAdmin):
 
     - If a form or an action fails, its changes are rolled back and logged, and the page shows the
       reason instead of an error page.
-    - References to other models are autocompleted if the other model's admin has a search.
-      Otherwise their ids are typed in.
+    - References to other models are autocompleted if the other model's admin has a search and the
+      user may view its rows. Otherwise their ids are typed in.
     - A list counts and shows only its first rows. Its order should have an index.
     """
 
@@ -94,13 +93,12 @@ class StoreAdmin(PrefixSearchAdmin):
         ]
 
     def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
-        searchable = [name for name in self._references() if self._is_searchable(request, name)]
+        searchable = [
+            name
+            for name in self._references()
+            if related_admin(self, self.opts.get_field(name), request) is not None
+        ]
         return [*super().get_autocomplete_fields(request), *searchable]
-
-    def _is_searchable(self, request: HttpRequest, name: str) -> bool:
-        registry: Any = self.admin_site._registry  # get_model_admin() is new in Django 5.0
-        related = registry.get(self.opts.get_field(name).related_model)
-        return related is not None and bool(related.get_search_fields(request))
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in self.get_autocomplete_fields(request):
@@ -171,7 +169,7 @@ class StoreAdmin(PrefixSearchAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        if from_field is None and parse_pk(self.model, object_id) is None:
+        if from_field is None and parse_value(self.opts.pk, object_id) is None:
             return None
         return super().get_object(request, object_id, from_field)
 

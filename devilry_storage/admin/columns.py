@@ -14,12 +14,13 @@ from django.utils.translation import gettext_lazy
 
 from ..media_types import media_type
 from ..resolving import store_for
-from .failures import reason
-from .utils import download_url
+from .utils import download_url, reason
 
 logger = logging.getLogger("devilry_storage")
 
 EMPTY_VALUE = "-"
+
+MISSING = gettext_lazy("Missing: the file is not in the store")
 
 
 class FileColumns:
@@ -67,7 +68,7 @@ def store_state(filemeta: Any) -> StoreState:
     try:
         size = store_for(filemeta).size(name)
     except FileNotFoundError:
-        return StoreState(False, describe_missing())
+        return StoreState(False, str(MISSING))
     except Exception as exception:
         logger.exception("Cannot get the size of %r from its store.", name)
         description = _("Unknown: %(reason)s")
@@ -75,11 +76,6 @@ def store_state(filemeta: Any) -> StoreState:
     if filemeta.size not in {None, size}:
         return StoreState(True, describe_wrong_size(size, filemeta.size))
     return StoreState(True, _("Whole: the file is in the store with its recorded size"))
-
-
-def describe_missing() -> str:
-    """Describe the state of a file that is not in the store."""
-    return _("Missing: the file is not in the store")
 
 
 def describe_wrong_size(size: int, recorded: int) -> str:

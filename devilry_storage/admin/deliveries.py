@@ -17,12 +17,12 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..db.rows import lock_row
 from ..schema import DELIVERY, GROUP, has_column, target_name
+from ..views.base import parse_value
 from .actions import DeliveryActions
-from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter
 from .forms import StoredFormSet
-from .searching import Matches, PrefixSearchAdmin
-from .utils import list_link, parse_pk, report_deleted
+from .lists import Matches, PrefixSearchAdmin
+from .utils import list_link, report_deleted, storing
 
 #: The maximum number of groups, and of users, whose names match a text.
 MAX_NAMES = 100
@@ -50,6 +50,7 @@ class DeliveryAdmin(DeliveryActions):
         "The id of a delivery or file, or the beginning of a filename, a group name or a login "
         "name."
     )
+    searches_prefixes = True
     #: Fields that are read-only once a delivery is finished, if the model has them.
     kept_when_finished: Sequence[str] = ("assignment_group", "delivered_by")
 
@@ -112,10 +113,6 @@ class DeliveryAdmin(DeliveryActions):
 
     # -- Search --
 
-    @property
-    def searches_prefixes(self) -> bool:
-        return True
-
     def id_query(self, number: int) -> Q:
         # As a subquery it would make the database read all deliveries.
         of_file = self._files().filter(pk=number).values_list("delivery__pk", flat=True)
@@ -174,7 +171,7 @@ class DeliveryAdmin(DeliveryActions):
         may_write = self.has_change_permission(request) or self.has_delete_permission(request)
         is_atomic = connections[using].in_atomic_block
         if request.method == "POST" and may_write and is_atomic and not from_field:
-            pk = parse_pk(self.model, object_id)
+            pk = parse_value(self.opts.pk, object_id)
             if pk is not None:
                 lock_row(self.model, pk, using, ())
         return super().get_object(request, object_id, from_field)

@@ -16,11 +16,10 @@ from ..models import AbstractDelivery
 from ..schema import DELIVERY, has_column
 from .base import StoreAdmin, ViewPermissionMixin, denied
 from .columns import EMPTY_VALUE, FileColumns, store_state
-from .failures import storing
 from .filters import PeriodFilter, ReferenceFilter, StoredFilter
 from .forms import FileMetaForm, StoredFormSet
 from .previews import Previews
-from .utils import admin_url, download_url, report_deleted
+from .utils import admin_url, download_url, report_deleted, storing
 
 
 class FileMetaInline(FileColumns, ViewPermissionMixin, admin.TabularInline):  # type: ignore[type-arg]

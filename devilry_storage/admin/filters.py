@@ -13,12 +13,14 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..views.base import parse_value
-from .searching import related_admin, search_related
+from .lists import related_admin
+
+#: The maximum number of related rows to choose from.
+MAX_CHOICES = 20
 
 
 class StoredFilter(admin.SimpleListFilter):
@@ -38,6 +40,7 @@ class StoredFilter(admin.SimpleListFilter):
 class _FormFilter(admin.FieldListFilter):
     """A filter with choices and a form, which works without JavaScript."""
 
+    template = "admin/devilry_storage/filter.html"
     #: The names and labels of the form's fields. In the query string the model's field and two
     #: underscores precede the names, so that Django's links remove them.
     inputs: Mapping[str, Any] = {}
@@ -73,7 +76,6 @@ class _FormFilter(admin.FieldListFilter):
 class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
     """Filter by date: Django's choices, or a first and a last day."""
 
-    template = "admin/devilry_storage/filter.html"
     kind = "date"
     inputs = {"since": gettext_lazy("From"), "until": gettext_lazy("Until")}
 
@@ -94,10 +96,7 @@ class PeriodFilter(_FormFilter, admin.DateFieldListFilter):
     def _day(text: str) -> date | None:
         if not text:
             return None
-        try:
-            day = parse_date(text)
-        except ValueError:
-            day = None
+        day: date | None = parse_value(models.DateField(), text)
         if day is None:
             raise IncorrectLookupParameters(f"Invalid date {text!r}: use the format 2026-01-31.")
         return day
@@ -116,7 +115,6 @@ class ReferenceFilter(_FormFilter):
     works in links.
     """
 
-    template = "admin/devilry_storage/filter.html"
     kind = "search"
     inputs = {"search": gettext_lazy("Search")}
 
@@ -147,14 +145,18 @@ class ReferenceFilter(_FormFilter):
         return bool(self.inputs or self.chosen)
 
     def _search(self, request: HttpRequest, related: Any) -> None:
+        rows = related.get_queryset(request)
         if self.chosen:
-            rows = related.get_queryset(request)
             self.found = list(rows.filter(**{self.target.name: self.chosen}))
-        term = self.values["search"]
-        if not term:
+        if not self.values["search"]:
             return
-        found, self.note = search_related(related, request, term)
-        self.found += [row for row in found if row not in self.found]
+        found, repeated = related.get_search_results(request, rows, self.values["search"])
+        matches = list((found.distinct() if repeated else found)[: MAX_CHOICES + 1])
+        if not matches:
+            self.note = _("No matches were found.")
+        elif len(matches) > MAX_CHOICES:
+            self.note = _("More matches exist: refine your search.")
+        self.found += [row for row in matches[:MAX_CHOICES] if row not in self.found]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         own = f"{self.field_path}__"

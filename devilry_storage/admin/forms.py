@@ -17,15 +17,10 @@ from django.contrib.admin.widgets import (
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.forms.models import InlineForeignKeyField
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
-from ..abstract_models.querysets import may_view
 from ..views.base import parse_value
-from .failures import NotSaved
-from .searching import related_admin, search_related
-from .utils import parse_pk
+from .utils import NotSaved
 
 
 class _RelatedSelectMixin(AutocompleteMixin):
@@ -122,44 +117,3 @@ class StoredFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         # If the page were shown again, checkboxes could end up beside other files.
         if any(form.instance.pk is None for form in self.initial_forms):
             raise NotSaved(_("a file on this page was deleted in the meantime"))
-
-
-class GroupForm(forms.Form):
-    """Choose a group in two steps, without JavaScript: search, then select one of the matches.
-
-    If the user may not search for groups, a group is found by its id.
-    """
-
-    search = forms.CharField(
-        label=gettext_lazy("Search for a group"),
-        help_text=gettext_lazy("The id or the beginning of the name."),
-        required=False,
-    )
-    group: Any = forms.ModelChoiceField(
-        queryset=None, label=gettext_lazy("Group"), widget=forms.RadioSelect, empty_label=None
-    )
-
-    def __init__(self, request: HttpRequest, model_admin: Any) -> None:
-        submitted = bool({"search_groups", "copy"} & request.POST.keys())
-        super().__init__(request.POST if submitted else None)
-        field = model_admin.opts.get_field("assignment_group")
-        #: A note about the matches, such as that there are others.
-        self.note = ""
-        found: list[Any] = []
-        groups = related_admin(model_admin, field, request)
-        rows = field.related_model._base_manager.all()
-        text = self["search"].value() or ""
-        if groups is not None:
-            rows = groups.get_queryset(request)
-            if text:
-                found, self.note = search_related(groups, request, text)
-        elif parse_pk(field.related_model, text) is not None:
-            found = list(rows.filter(pk=text))
-        chosen = parse_pk(field.related_model, self["group"].value())
-        pks = [*(row.pk for row in found), *([] if chosen is None else [chosen])]
-        field_of_group: Any = self.fields["group"]
-        field_of_group.queryset = rows.filter(pk__in=pks)
-        if groups is None and not may_view(request.user, field.related_model):
-            field_of_group.label_from_instance = lambda row: str(row.pk)
-        #: Whether there are groups to choose from.
-        self.has_choices = bool(found) or chosen is not None

@@ -27,8 +27,7 @@ from ..media_types import media_type
 from ..resolving import store_for
 from ..serving import COMPLETE, FAILED, recorder, sent_type, serve
 from .columns import store_state
-from .failures import reason
-from .utils import admin_path, admin_url, download_url, render
+from .utils import admin_path, admin_url, download_url, reason, render
 
 logger = logging.getLogger("devilry_storage")
 

@@ -30,7 +30,6 @@ from ..serving import serve_name
 from ..store_info import describe
 from ..views.archives import archive_response
 from .base import ReadOnlyAdmin
-from .failures import reason
 from .store_listing import (
     MAX_NAME_LENGTH,
     describe_folders,
@@ -42,7 +41,7 @@ from .store_listing import (
     parents,
     printable,
 )
-from .utils import admin_path, admin_url, download_url, render
+from .utils import admin_path, admin_url, download_url, reason, render
 
 #: The maximum length of the token of a page.
 _MAX_TOKEN_LENGTH = 4 * MAX_NAME_LENGTH
@@ -178,7 +177,10 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
     ) -> dict[str, Any]:
         page, verdicts = list_folder(configured, folder, after, self._using(configured))
         has_entries = bool(page.folders or page.files)
-        contents = describe_folders(configured.store.layout, page.folders)
+        folders = []
+        for path, content in describe_folders(configured.store.layout, page.folders).items():
+            url = self._url("folder", configured, folder=path) if is_name(path) else ""
+            folders.append((Link(printable(posixpath.basename(path)), url), content))
         archive_url = next_url = ""
         if folder and has_entries and self._may_view_all(request, configured):
             archive_url = self._url("archive", configured, folder=folder)
@@ -187,19 +189,12 @@ class DeliveryStoreAdmin(ReadOnlyAdmin):
         return {
             # A disk that is not mounted looks like an empty one.
             "problem": "" if has_entries or after else configured.store.unavailable_reason(),
-            "folders": [
-                (self._folder_link(configured, name), content)
-                for name, content in contents.items()
-            ],
+            "folders": folders,
             "lines": [self._line(request, configured, verdict) for verdict in verdicts],
             "archive_url": archive_url,
             "first_url": after and self._url("folder", configured, folder=folder),
             "next_url": next_url,
         }
-
-    def _folder_link(self, configured: ConfiguredStore, name: str) -> Link:
-        url = self._url("folder", configured, folder=name) if is_name(name) else ""
-        return Link(printable(posixpath.basename(name)), url)
 
     def _line(self, request: HttpRequest, configured: ConfiguredStore, verdict: Verdict) -> Line:
         owners, row = [], verdict.row

@@ -12,7 +12,6 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -28,9 +27,8 @@ from ..registry import file_models
 from ..restoring import restore, take_back
 from ..tables import TombstoneState
 from .base import ReadOnlyAdmin, StoreAdmin
-from .columns import EMPTY_VALUE
-from .failures import reason
-from .utils import admin_path, admin_url, render
+from .columns import EMPTY_VALUE, FileColumns
+from .utils import admin_path, admin_url, reason, render
 
 #: The maximum number of files to restore or to remove at once.
 MAX_FILES = 100
@@ -135,9 +133,7 @@ class TombstoneAdmin(ReadOnlyAdmin, StoreAdmin):
     def state(self, tombstone: Tombstone) -> str:
         return str(STATES[tombstone.state])
 
-    @admin.display(description=gettext_lazy("size"), ordering="size")
-    def human_size(self, tombstone: Tombstone) -> str:
-        return EMPTY_VALUE if tombstone.size is None else filesizeformat(tombstone.size)
+    human_size = FileColumns.human_size
 
     @admin.display(description=gettext_lazy("restorable until"), ordering="due")
     def restorable_until(self, tombstone: Tombstone) -> str:

@@ -1,22 +1,30 @@
-"""URLs, pages, ids, dates and messages that several admin classes use."""
+"""URLs, pages, failures and messages that several admin classes use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.db import DataError, IntegrityError, OperationalError
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..conf import conf
 from ..dates import restorable_until
-from ..exceptions import NoURL
-from ..views.base import parse_value
+from ..error_messages import database_reason
+from ..exceptions import DeliveryFileNotFound, NoURL
+
+#: Database errors that are caused by the submitted values or by concurrent changes.
+DATABASE_ERRORS = (IntegrityError, OperationalError, DataError, OverflowError)
+
+# -- URLs and pages --
 
 
 def url_name(model: Any, page: str) -> str:
@@ -79,9 +87,44 @@ def render(
     return TemplateResponse(request, template, context)
 
 
-def parse_pk(model: Any, value: Any) -> Any:
-    """Return a value from a request as a primary key of the model, None if it is invalid."""
-    return parse_value(model._meta.pk, value)
+# -- Failures and messages, as users of the admin see them --
+
+
+class NotSaved(Exception):
+    """The page was not saved, and its transaction is rolled back; the text is the reason."""
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """Raise NotSaved if the block fails, whatever the storage backend raises."""
+    try:
+        yield
+    except NotSaved:
+        raise
+    except Exception as exception:
+        raise NotSaved(reason(exception)) from exception
+
+
+def reason(exception: BaseException) -> str:
+    """Return why something failed, in words for staff."""
+    if why := database_reason(exception):
+        return why
+    if isinstance(exception, DeliveryFileNotFound):
+        return f"{exception.strerror} '{exception.filename}'"
+    if isinstance(exception, OSError) and exception.strerror:
+        return _("the delivery store failed: %(error)s") % {"error": exception.strerror}
+    return str(exception).rstrip(".") or type(exception).__name__
+
+
+def failure_message(exception: Exception) -> str:
+    """Return the message about a form or an action that failed."""
+    if isinstance(exception, OperationalError):  # perhaps only the reply to COMMIT was lost
+        return _(
+            "The database failed or is busy: check whether your changes were saved before trying "
+            "again."
+        )
+    why = str(exception) if isinstance(exception, NotSaved) else reason(exception)
+    return _("Nothing was saved: %(reason)s.") % {"reason": why}
 
 
 def report_deleted(model_admin: admin.ModelAdmin[Any], request: HttpRequest, count: int) -> None:

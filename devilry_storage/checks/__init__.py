@@ -1,3 +1,3 @@
 """System checks. Importing this package registers them."""
 
-from . import database, managers, models, serving, settings, stores  # noqa: F401
+from . import database, models, serving, stores  # noqa: F401

@@ -1,7 +1,8 @@
-"""Checks of the models of deliveries and files."""
+"""Checks of the models of deliveries and files, and of their managers."""
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -12,12 +13,14 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
 from django.db import connections, models, router
+from django.db.models.query import ModelIterable
 
+from ..abstract_models.querysets import VisibleQuerySet
 from ..fields import DeliveryFileField
-from ..models import AbstractDelivery, AbstractFileMeta, Tombstone
+from ..models import AbstractDelivery, AbstractFileMeta, FileMetaQuerySet, Tombstone
 from ..registry import FileModel, file_models, model_stores
 from ..resolving import resolve
-from ..schema import DELIVERY, declaring_model, field_named
+from ..schema import DELIVERY, GROUP, declaring_model, field_named, foreign_key, related_model
 from ..storages.base import DeliveryStoreMixin
 
 
@@ -256,3 +259,103 @@ def _files_of_deliveries() -> Iterator[CheckMessage]:
                     obj=model,
                     id="devilry_storage.E027",
                 )
+
+
+# -- Managers --
+
+
+@register("devilry_storage")
+def check_managers(**kwargs: Any) -> list[CheckMessage]:
+    """Report managers with which Django cannot delete rows, or that lack the methods for files."""
+    return [*_base_managers(), *_missing_methods(), *_rules_on_children()]
+
+
+def _base_managers() -> Iterator[CheckMessage]:
+    """Check the managers of files and deliveries, and of models they refer to or inherit from."""
+    related = {
+        other
+        for model in file_models()
+        for other in (related_model(model, DELIVERY), *model._meta.get_parent_list())
+    }
+    for model in apps.get_models():
+        if model not in related and not issubclass(model, (AbstractDelivery, AbstractFileMeta)):
+            continue
+        rows: Any = model._base_manager.get_queryset()
+        # Django documents that a base manager must not filter rows away.
+        if rows.query.where or rows.query.is_sliced:
+            yield Error(
+                f"The base manager of {model._meta.label} hides rows. Django does not find them "
+                "when it saves or reloads a row, or deletes a row that they refer to: such a "
+                "delete fails, or leaves them.",
+                hint=(
+                    "Remove base_manager_name from the model's Meta, and hide rows in the default "
+                    "manager instead."
+                ),
+                obj=model,
+                id="devilry_storage.E029",
+            )
+        if rows._iterable_class is not ModelIterable:
+            yield from _mixed_cascades(model)
+
+
+def _mixed_cascades(model: type[models.Model]) -> Iterator[CheckMessage]:
+    for field in (foreign_key(model, name) for name in (DELIVERY, GROUP)):
+        if field is None or field.model is not model:
+            continue
+        if field.remote_field.on_delete is models.CASCADE:
+            yield Warning(
+                f"The base manager of {model._meta.label} may return instances of several "
+                "classes. Django cannot delete them together when the row that "
+                f"{field.name!r} refers to is deleted: the delete may raise IntegrityError.",
+                hint=(
+                    "Write an on_delete function that calls models.CASCADE with a queryset of "
+                    "plain instances, such as sub_objs.non_polymorphic()."
+                ),
+                obj=field,
+                id="devilry_storage.W031",
+            )
+
+
+def _missing_methods() -> Iterator[CheckMessage]:
+    for model in file_models():
+        manager: Any = model._default_manager
+        if issubclass(model, AbstractFileMeta) and not isinstance(
+            manager.get_queryset(), FileMetaQuerySet
+        ):
+            yield Warning(
+                f"The default manager of {model._meta.label} is not made from FileMetaQuerySet: "
+                "it has no adopt() and visible_to(), and its bulk_create() accepts names of "
+                "deleted files.",
+                hint=(
+                    "Inherit from models.Manager.from_queryset(FileMetaQuerySet). A queryset "
+                    "class of another package can be combined with FileMetaQuerySet."
+                ),
+                obj=model,
+                id="devilry_storage.W033",
+            )
+
+
+def _rules_on_children() -> Iterator[CheckMessage]:
+    """Yield an error for each proxy or child with a ``visible_to()`` that its parents lack."""
+    for model in apps.get_models():
+        if not issubclass(model, (AbstractDelivery, AbstractFileMeta)):
+            continue
+        concrete: Any = model._meta.concrete_model
+        parents = {*model._meta.get_parent_list(), concrete} - {model}
+        rule = _rule(model)
+        for parent in sorted(parents, key=str):
+            is_asked = issubclass(parent, (AbstractDelivery, AbstractFileMeta))
+            if is_asked and rule not in {_rule(parent), VisibleQuerySet.visible_to}:
+                yield Error(
+                    f"visible_to() of {model._meta.label} does not protect its rows: downloads "
+                    f"and archives of {parent._meta.label} ask only that of {parent._meta.label}.",
+                    hint=f"Override visible_to() in the default manager of {parent._meta.label}.",
+                    obj=model,
+                    id="devilry_storage.E034",
+                )
+
+
+def _rule(model: Any) -> Any:
+    """Return the function that decides which rows of a model a user may see."""
+    method = getattr(type(model._default_manager), "visible_to", VisibleQuerySet.visible_to)
+    return inspect.unwrap(method)  # managers wrap the methods of querysets

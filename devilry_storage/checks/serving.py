@@ -49,34 +49,22 @@ def check_serving(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _unsupported(configured: ConfiguredStore) -> Iterator[CheckMessage]:
-    store, model = configured.store, configured.models[0]
-    way = way_of(configured.alias)
+    store, way = configured.store, way_of(configured.alias)
+    problem = alternative = ""
     if way == "redirect" and type(store).signed_url is DeliveryStoreMixin.signed_url:
+        problem, alternative = "does not sign URLs", "override its signed_url()"
+    elif way == "sendfile":
+        try:
+            yield from _sendfile(configured.models[0], os.path.dirname(store.path("name")))
+        except (NotImplementedError, ImproperlyConfigured):
+            problem, alternative = "has no paths", "to 'redirect' on S3"
+    if problem:
         yield Error(
-            f"{type(store).__name__} does not sign URLs: 'redirect' cannot serve its files.",
-            hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or override its signed_url().",
-            obj=model,
+            f"{type(store).__name__} {problem}: {way!r} cannot serve its files.",
+            hint=f"Set DELIVERY_STORE_SERVE to 'stream' for it, or {alternative}.",
+            obj=configured.models[0],
             id="devilry_storage.E060",
         )
-    elif way == "sendfile":
-        path = _path(store)
-        if path is None:
-            yield Error(
-                f"{type(store).__name__} has no paths: 'sendfile' cannot serve its files.",
-                hint="Set DELIVERY_STORE_SERVE to 'stream' for it, or to 'redirect' on S3.",
-                obj=model,
-                id="devilry_storage.E060",
-            )
-        else:
-            yield from _sendfile(model, path)
-
-
-def _path(store: DeliveryStoreMixin) -> str | None:
-    """Return the folder of the store, or None if it is not on disk."""
-    try:
-        return os.path.dirname(store.path("name"))
-    except (NotImplementedError, ImproperlyConfigured):
-        return None
 
 
 def _sendfile(model: FileModel, folder: str) -> Iterator[CheckMessage]:

@@ -1,4 +1,4 @@
-"""Checks of the stores that the models use. Only deploy checks use the network."""
+"""Checks of the settings and of the stores. Only deploy checks use the network."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
 from django.db import connections
 
+from ..conf import conf
 from ..identity import marked, summary
 from ..registry import FileModel, configured_stores, model_stores, ordinary_stores, unconfigured
 from ..resolving import REMEDY, NoStore, WrongStore
@@ -30,6 +31,37 @@ _SUCCESSORS = {
     "MemoryDeliveryStore": "devilry_storage.testing.MemoryDeliveryStore",
 }
 _DISK = (FsDeliveryStore, FsHierDeliveryStore)
+
+_SETTINGS = {
+    "delivery_store_backend": "devilry_storage.E040",
+    "delivery_store_root": "devilry_storage.E041",
+    "fshierdeliverystore_root": "devilry_storage.E042",
+    "fshierdeliverystore_interval": "devilry_storage.E043",
+    "retention": "devilry_storage.E044",
+    "grace": "devilry_storage.E045",
+    "serve": "devilry_storage.E046",
+    "redirect_seconds": "devilry_storage.E047",
+    "redirect_min_bytes": "devilry_storage.E048",
+    "inline_types": "devilry_storage.E049",
+    "upload_max_files": "devilry_storage.E050",
+    "upload_max_bytes": "devilry_storage.E051",
+    "upload_max_total_bytes": "devilry_storage.E052",
+    "archive_max_files": "devilry_storage.E053",
+    "archive_max_bytes": "devilry_storage.E054",
+    "delivery_store_site": "devilry_storage.E055",
+}
+
+
+@register("devilry_storage")
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """Report settings with invalid values."""
+    messages: list[CheckMessage] = []
+    for name, id_ in _SETTINGS.items():
+        try:
+            getattr(conf, name)
+        except ImproperlyConfigured as exception:
+            messages.append(Error(str(exception), hint="Correct or remove the setting.", id=id_))
+    return messages
 
 
 @register("devilry_storage")
@@ -288,15 +320,11 @@ def _probed(model: FileModel, store: DeliveryStoreMixin) -> Iterator[CheckMessag
 
 
 def _modes(model: FileModel, store: FileSystemStorage) -> Iterator[CheckMessage]:
-    modes = {
-        "file_permissions_mode": store.file_permissions_mode,
-        "directory_permissions_mode": store.directory_permissions_mode,
-    }
-    open_to_all = [
-        f"{option} {'not set' if mode is None else oct(mode)}"
-        for option, mode in modes.items()
-        if mode is None or mode & 0o007
-    ]
+    open_to_all = []
+    for option in ("file_permissions_mode", "directory_permissions_mode"):
+        mode = getattr(store, option)
+        if mode is None or mode & 0o007:
+            open_to_all.append(f"{option} {'not set' if mode is None else oct(mode)}")
     if open_to_all:
         yield Warning(
             f"Every user of this machine may be able to read delivered files: "

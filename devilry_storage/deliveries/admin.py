@@ -54,14 +54,10 @@ class DeliveryAdmin(bases.DeliveryAdmin):
     """Deliveries with their files."""
 
     inlines = (FileMetaInline, NewFileMetaInline)
-    list_display: Any = (
+    list_display = (
         "__str__",
         "assignment_group",
-        "number",
-        "successful",
-        "file_count",
-        "total_size",
-        "time_of_delivery",
+        *bases.DeliveryAdmin.list_display[1:],
         "delivered_by",
     )
 

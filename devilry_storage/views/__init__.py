@@ -2,8 +2,7 @@
 
 from .archives import DeliveryArchiveView, GroupArchiveView, LatestArchiveView, archive_response
 from .base import RowView
-from .downloads import DownloadView
-from .ordinary import StoredView
+from .downloads import DownloadView, StoredView
 
 __all__ = [
     "DeliveryArchiveView",

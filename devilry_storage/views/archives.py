@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, time
+from datetime import datetime
 from datetime import timezone as zones
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from django.http import (
     HttpResponseBase,
 )
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from .. import rfc9110
@@ -104,21 +104,14 @@ class _ArchiveView(RowView):
         """Return the name of the archive."""
         return "deliveries.zip"
 
-    def _readable(self, deliveries: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave out deliveries without a file that the user may see.
-
-        This matters for users who may view all deliveries or all files, but not both.
-        """
+    def get_object(self) -> Any:
+        deliveries = self.get_deliveries()
         model: Any = self.get_model()
         files = model.filemeta_model()
+        # Users who may view all deliveries or all files, but not both, get no empty deliveries.
         if may_view(self.request.user, model) != may_view(self.request.user, files):
-            deliveries = deliveries.filter(
-                pk__in=self.get_files().order_by().values("delivery__pk")
-            )
-        return deliveries
-
-    def get_object(self) -> Any:
-        deliveries = self._readable(self.get_deliveries())
+            readable = self.get_files().order_by().values("delivery__pk")
+            deliveries = deliveries.filter(pk__in=readable)
         if not deliveries.exists():
             raise Http404("No such row.")
         return deliveries
@@ -193,8 +186,7 @@ def _parse_datetime(text: str) -> datetime | None:
     """Return the datetime of a query parameter, None for ``""``. Raises ValueError if invalid."""
     if not text:
         return None
-    day = parse_date(text) if len(text) <= 10 else None
-    value = datetime.combine(day, time.min) if day is not None else parse_datetime(text)
+    value = parse_datetime(text)  # of a date, its first moment
     if value is None:
         raise ValueError(text)
     is_naive = timezone.is_naive(value)

@@ -261,18 +261,17 @@ def test_integrity_check_skips_bytes_replaced_meanwhile(
 def test_deliveries_are_copied_to_the_selected_group(
     browser: Client, group: AssignmentGroup
 ) -> None:
-    """The group is found by the beginning of its name, then selected."""
+    """The field of the group is autocompleted, as on the delivery's own page."""
     first, second = deliver(group, "a.txt"), deliver(group, "b.txt")
     before = timezone.now() - timedelta(days=1)
     Delivery.objects.filter(pk=first.pk).update(time_of_delivery=before)
     other = AssignmentGroup.objects.create(name="Other")
-    AssignmentGroup.objects.create(name="Not this one")
     page = page_of(browser, choose(browser, "copy", first, second))
-    assert not list(page.root.find("input", type="radio"))
-    page = page.submit("copy_form", {"search": "oth"}, "search_groups")
-    form = page.form("copy_form")
-    assert form.boxes["group"] == [str(other.pk)]
-    page = page.submit("copy_form", {"group": [str(other.pk)]}, "copy")
+    (select,) = page.root.find("select", name="group")
+    assert select.attributes["data-field-name"] == "assignment_group"
+    assert "select2" in page.html
+    assert not list(select.find("option", value=str(other.pk)))
+    page = page.submit("copy_form", {"group": str(other.pk)}, "copy")
     assert page.messages == ["2 deliveries were copied to “Other”."]
     copies = list(Delivery.objects.filter(assignment_group=other).order_by("number"))
     assert [copy.copy_of for copy in copies] == [first, second]
@@ -291,8 +290,7 @@ def test_copy_form_ignores_thousand_separators(browser: Client, settings: Any) -
     delivery.add_file("a.txt", b"a")
     delivery.finish()
     page = page_of(browser, choose(browser, "copy", delivery))
-    page = page.submit("copy_form", {"search": "oth"}, "search_groups")
-    page = page.submit("copy_form", {"group": [str(other.pk)]}, "copy")
+    page = page.submit("copy_form", {"group": str(other.pk)}, "copy")
     assert page.messages == ["1 delivery was copied to “Other”."]
     assert other.deliveries.get().copy_of == delivery
 
@@ -301,27 +299,11 @@ def test_copy_needs_a_valid_group(browser: Client, group: AssignmentGroup) -> No
     """The form is shown again without a group or with an invalid one."""
     delivery = deliver(group, "a.txt")
     sent = {"action": "copy", "_selected_action": [str(delivery.pk)], "copy": "Copy"}
-    for chosen in ({"search": "the"}, {"search": "the", "group": "99999"}, {"group": "x\0"}):
-        page = page_of(browser, browser.post(url_for(Delivery), {**sent, **chosen}, follow=True))
-        assert "Search for a group" in page.text
-    answer = browser.post(url_for(Delivery), {**sent, "search": "the"}, follow=True)
-    page = page_of(browser, answer)
-    assert page.errors == ["This field is required."]
+    invalid = "Select a valid choice. That choice is not one of the available choices."
+    for chosen, error in {"": "This field is required.", "99999": invalid, "x": invalid}.items():
+        answer = browser.post(url_for(Delivery), {**sent, "group": chosen}, follow=True)
+        assert page_of(browser, answer).errors == [error]
     assert Delivery.objects.get() == delivery
-
-
-def test_group_search_reports_no_and_too_many_matches(
-    browser: Client, group: AssignmentGroup
-) -> None:
-    """A note says that there are no matches, or others."""
-    delivery = deliver(group, "a.txt")
-    AssignmentGroup.objects.bulk_create(AssignmentGroup(name=f"Team {n}") for n in range(21))
-    page = page_of(browser, choose(browser, "copy", delivery))
-    nothing = page.submit("copy_form", {"search": "unknown"}, "search_groups")
-    assert "No matches were found." in nothing.text
-    many = page.submit("copy_form", {"search": "team"}, "search_groups")
-    assert "More matches exist: refine your search." in many.text
-    assert len(many.form("copy_form").boxes["group"]) == 20
 
 
 def test_copy_reports_unfinished_and_missing_files(
@@ -337,8 +319,7 @@ def test_copy_reports_unfinished_and_missing_files(
     other = AssignmentGroup.objects.create(name="other")
     page = page_of(browser, choose(browser, "copy", whole, unfinished, lost))
     assert "not finished, cannot be copied" in page.text
-    page = page.submit("copy_form", {"search": "other"}, "search_groups")
-    page = page.submit("copy_form", {"group": [str(other.pk)]}, "copy")
+    page = page.submit("copy_form", {"group": str(other.pk)}, "copy")
     text = "\n".join(page.messages)
     assert "1 delivery was copied to “other”." in text
     assert f"'{unfinished.pk}', because it is not finished" in text
@@ -349,30 +330,33 @@ def test_copy_reports_unfinished_and_missing_files(
 def test_copy_rejects_groups_hidden_by_their_admin(
     browser: Client, group: AssignmentGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a search nor an id finds such a group."""
+    """The id of such a group is not valid, and its name is not shown."""
     delivery = deliver(group, "a.txt")
     hidden = AssignmentGroup.objects.create(name="hidden")
     shown = AssignmentGroup.objects.exclude(pk=hidden.pk)
     monkeypatch.setattr(AssignmentGroupAdmin, "get_queryset", lambda *args: shown.all())
     chosen = {"action": "copy", "_selected_action": [str(delivery.pk)], "copy": "Copy"}
-    for search in ("", "hidden", str(hidden.pk)):
-        browser.post(url_for(Delivery), {**chosen, "search": search, "group": str(hidden.pk)})
+    answer = browser.post(url_for(Delivery), {**chosen, "group": str(hidden.pk)}, follow=True)
+    assert "hidden" not in page_of(browser, answer).text
     assert Delivery.objects.get() == delivery
-    browser.post(url_for(Delivery), {**chosen, "search": "", "group": str(group.pk)})
+    browser.post(url_for(Delivery), {**chosen, "group": str(group.pk)})
     assert Delivery.objects.count() == 2
 
 
 def test_copy_without_permission_to_view_groups_needs_an_id(group: AssignmentGroup) -> None:
-    """Such users cannot search for groups."""
-    delivery = deliver(group, "a.txt")
+    """Such users cannot search for groups, and do not see their names."""
+    delivery = deliver(group, "a.txt", finish=False)
     other = AssignmentGroup.objects.create(name="other")
     browser = staff("view_delivery", *COPY)
     page = page_of(browser, choose(browser, "copy", delivery))
-    page = page.submit("copy_form", {"search": "oth"}, "search_groups")
-    assert not list(page.root.find("input", type="radio"))
-    page = page.submit("copy_form", {"search": str(other.pk)}, "search_groups")
-    assert "other" not in page.text
-    page.submit("copy_form", {"group": [str(other.pk)]}, "copy")
+    assert len(list(page.root.find("input", name="group", type="text"))) == 1
+    chosen = {"action": "copy", "_selected_action": [str(delivery.pk)], "copy": "Copy"}
+    for pk in (other.pk, other.pk + 1):
+        answer = browser.post(url_for(Delivery), {**chosen, "group": str(pk)}, follow=True)
+        assert "other" not in page_of(browser, answer).text.replace("another", "")
+    delivery.finish()
+    page = page_of(browser, choose(browser, "copy", delivery))
+    page.submit("copy_form", {"group": str(other.pk)}, "copy")
     assert other.deliveries.get().copy_of == delivery
 
 

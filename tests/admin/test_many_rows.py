@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.urls import reverse
 from django.utils import timezone
 
-from devilry_storage.admin import DeliveryAdmin, ReferenceFilter, searching
-from devilry_storage.admin.changelists import BoundedPaginator
+from devilry_storage.admin import DeliveryAdmin, ReferenceFilter, lists
+from devilry_storage.admin.lists import BoundedPaginator
 from devilry_storage.deliveries.admin import AssignmentGroupAdmin
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from tests.harness.users import make_user
@@ -120,9 +120,9 @@ def test_choices_of_filters_are_not_counted(browser: Client, group: AssignmentGr
 @pytest.fixture
 def two_matches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limit searches to two matches and two scanned rows."""
-    for admin_class in (searching.PrefixSearchAdmin, AssignmentGroupAdmin):
+    for admin_class in (lists.PrefixSearchAdmin, AssignmentGroupAdmin):
         monkeypatch.setattr(admin_class, "max_matches", 2)
-    monkeypatch.setattr(searching, "SCANNED_ROWS", 2)
+    monkeypatch.setattr(lists, "SCANNED_ROWS", 2)
 
 
 @pytest.mark.usefixtures("two_matches")

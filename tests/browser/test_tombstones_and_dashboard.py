@@ -1,4 +1,4 @@
-"""Deleted files and the dashboard in Chromium: in every look, and by keyboard."""
+"""Deleted files, the dashboard and the copying of deliveries in Chromium: every look, keyboard."""
 
 from __future__ import annotations
 
@@ -107,3 +107,29 @@ def test_statistics_are_updated_by_keyboard(
     press(window, "Update statistics")
     assert window.page.locator("svg[role=img]").count() == 3
     window.assert_sound()
+
+
+def test_deliveries_are_copied_to_a_group_found_by_its_name(
+    open_browser: Windows, admin: Any, stock_violations: set[str]
+) -> None:
+    """The field is autocompleted, as on the delivery's own page."""
+    group, other = (AssignmentGroup.objects.create(name=name) for name in ("Anna", "Bo"))
+    delivery = Delivery.begin(group, admin)
+    delivery.add_file("a.txt", b"a")
+    delivery.finish()
+    for width, scheme in LOOKS:
+        window = open_browser(admin, width=width, scheme=scheme)
+        window.go("/admin/devilry_deliveries/delivery/")
+        window.page.check("input.action-select")
+        window.page.select_option("select[name=action]", "copy")
+        window.page.click("button[name=index]")
+        window.page.click(".select2-selection")
+        window.page.keyboard.type("bo")
+        window.page.click(".select2-results__option:has-text('Bo')")
+        window.screenshot(f"copy-{width}-{scheme}")
+        window.assert_sound()
+        found = window.violations()
+        assert found.keys() <= stock_violations, found
+    window.page.click("input[name=copy]")
+    window.page.wait_for_selector(".messagelist")
+    assert other.deliveries.get().copy_of == delivery

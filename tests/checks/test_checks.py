@@ -28,10 +28,8 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
 from django.test.utils import isolate_apps, override_settings
 
 from devilry_storage.checks import database
-from devilry_storage.checks import managers as manager_checks
 from devilry_storage.checks import models as model_checks
 from devilry_storage.checks import serving as serving_checks
-from devilry_storage.checks import settings as setting_checks
 from devilry_storage.checks import stores as store_checks
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.fields import DeliveryFileField
@@ -106,7 +104,7 @@ def test_checks_are_registered() -> None:
     """Checks of the database have Tags.database. Deploy checks run only with ``--deploy``."""
     assert store_checks.check_stores in registry.registered_checks
     assert model_checks.check_models in registry.registered_checks
-    assert setting_checks.check_settings in registry.registered_checks
+    assert store_checks.check_settings in registry.registered_checks
     assert checks.Tags.database in database.check_databases.tags
     assert store_checks.check_stores_deployed in registry.deployment_checks
     assert model_checks.check_database_engine in registry.deployment_checks
@@ -116,7 +114,7 @@ def test_valid_configuration_has_no_messages(tmp_path: Path) -> None:
     """A store with its own location outside of MEDIA_ROOT."""
     with override_settings(STORAGES=_stores(HIER, location=str(tmp_path))):
         assert _of(store_checks.check_stores()) == []
-        assert setting_checks.check_settings() == []
+        assert store_checks.check_settings() == []
     assert _of(model_checks.check_models()) == []
 
 
@@ -577,7 +575,7 @@ def test_managers_that_hide_rows_or_lack_methods_are_reported(
         def get_queryset(self) -> Any:
             return super().get_queryset().filter(pk__gt=0)
 
-    assert manager_checks.check_managers() == []
+    assert model_checks.check_managers() == []
     cases: list[tuple[type[models.Model], str, models.Manager[Any], list[str]]] = [
         (FileMeta, "base_manager", Unhidden(), ["devilry_storage.E029"]),
         (Delivery, "base_manager", Unhidden(), ["devilry_storage.E029"]),
@@ -594,7 +592,7 @@ def test_managers_that_hide_rows_or_lack_methods_are_reported(
     for model, kind, manager, expected in cases:
         with subtests.test(model=model, kind=kind), monkeypatch.context() as patched:
             set_manager(patched, model, manager, kind)
-            messages = manager_checks.check_managers()
+            messages = model_checks.check_managers()
             assert [message.id for message in messages] == expected
             assert all(model._meta.label in message.msg for message in messages)
 
@@ -638,9 +636,7 @@ def test_visible_to_of_proxy_or_child_alone_is_an_error(
             set_manager(patched, FileMeta, of_parent(), "default_manager")
             set_manager(patched, model, of_child(), "default_manager")
             found = [
-                each
-                for each in manager_checks.check_managers()
-                if each.id == "devilry_storage.E034"
+                each for each in model_checks.check_managers() if each.id == "devilry_storage.E034"
             ]
             assert [each.obj for each in found] == [model] * expected
             assert all("devilry_deliveries.FileMeta" in str(each.hint) for each in found)
@@ -661,8 +657,8 @@ def test_visible_to_of_child_of_deliveries_is_an_error(
         objects = Strict.as_manager()
         names = {"__module__": __name__, "Meta": meta, "objects": objects}
         type("Exam", (Delivery,), names)
-        monkeypatch.setattr(manager_checks, "apps", isolated)
-        message = _only(manager_checks.check_managers())
+        monkeypatch.setattr(model_checks, "apps", isolated)
+        message = _only(model_checks.check_managers())
     assert message.id == "devilry_storage.E034"
     assert "devilry_deliveries.Delivery" in str(message.hint)
 
@@ -893,7 +889,7 @@ def test_isolation_level_of_the_role_is_a_warning() -> None:
 def test_invalid_setting_is_an_error(setting: str, value: object, id_: str) -> None:
     """Each setting has its own id."""
     with override_settings(**{setting: value}):
-        message = _only(setting_checks.check_settings())
+        message = _only(store_checks.check_settings())
     assert message.id == id_
     assert setting in message.msg
     assert repr(value) in message.msg

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
 from django.template.defaultfilters import filesizeformat
 
-from devilry_storage.deletion import Event, Result, purge
+from devilry_storage.deletion import Result, purge
 
 PROBLEMS = {Result.KEPT, Result.FAILED, Result.SKIPPED, Result.REFUSED}
 
@@ -39,6 +39,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, dry_run: bool, database: str, also: list[str], **options: Any) -> None:
+        verb = "would remove" if dry_run else "removed"
         counts: Counter[Result] = Counter()
         size = not_found = 0
         for event in purge(using=database, dry_run=dry_run, also=also):
@@ -49,12 +50,12 @@ class Command(BaseCommand):
                 continue
             size += event.size or 0
             if dry_run or options["verbosity"] > 1:
-                self.stdout.write(_line(event, dry_run))
+                kind = "stale upload " if event.result is Result.UPLOAD else ""
+                self.stdout.write(f"{verb}: {kind}{event.subject}")
         files = counts[Result.REMOVED] + counts[Result.DUE]
-        verb = "Would remove" if dry_run else "Removed"
         self.stdout.write(
-            f"{verb} {files} files ({filesizeformat(size)}) and {counts[Result.UPLOAD]} stale "
-            "uploads."
+            f"{verb.capitalize()} {files} files ({filesizeformat(size)}) and "
+            f"{counts[Result.UPLOAD]} stale uploads."
         )
         problems = [
             (counts[Result.REFUSED], "models were refused"),
@@ -64,8 +65,3 @@ class Command(BaseCommand):
         if any(count for count, _ in problems):
             found = ", ".join(f"{count} {problem}" for count, problem in problems if count)
             raise CommandError(f"{found} (see above).")
-
-
-def _line(event: Event, dry_run: bool) -> str:
-    subject = f"{'stale upload ' if event.result is Result.UPLOAD else ''}{event.subject}"
-    return f"{'would remove' if dry_run else 'removed'}: {subject}"
