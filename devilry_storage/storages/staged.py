@@ -48,7 +48,6 @@ class Staged:
         self._fd = -1
         self._status: os.stat_result | None = None
         self._sealed = False
-        self._path_is_known = False
         self._whole: tuple[int, ...] | None = None
         self._owner = Owner()
         self._root = self._folder = -1
@@ -110,17 +109,12 @@ class Staged:
 
     def _is_whole(self) -> bool:
         """Return whether the file is still as it was when :meth:`reader` was called."""
-        if not self._owner.is_this_process() or self._path_is_known:
+        if not self._owner.is_this_process():
             return False
         with suppress(FileNotFoundError):
             is_ours = self._is_ours(self._name, self._folder)
             return is_ours and self._whole == _fingerprint(self._fd)
         return False
-
-    def path(self) -> str:
-        """Return the path of the temp file, by which other code may change or move it."""
-        self._path_is_known = True
-        return os.path.join(self._tree.root, *TEMP_FOLDER, self._name)
 
     def reader(self) -> IO[bytes]:
         """Return an open file of the bytes, which stays readable when the temp file is gone.
@@ -291,9 +285,7 @@ class Staged:
         # A forked child has a copy of this object; the file belongs to its parent.
         if not self._name or self._folder < 0 or not self._owner.is_this_process():
             return
-        if self._path_is_known and not os.path.lexists(self.path()):
-            pass  # moved
-        elif self._is_ours(self._name, self._folder):
+        if self._is_ours(self._name, self._folder):
             os.unlink(self._name, dir_fd=self._folder)
         else:
             logger.error(
