@@ -17,6 +17,7 @@ from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, closing, split
 
 logger = logging.getLogger("devilry_storage")
 
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _TEMP = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 
 
@@ -24,9 +25,6 @@ def _fingerprint(fd: int) -> tuple[int, ...]:
     """Return values of an open file that change when it is written to or linked."""
     status = os.fstat(fd)
     return status.st_size, status.st_mtime_ns, status.st_nlink
-
-
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class Staged:

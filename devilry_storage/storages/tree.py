@@ -199,7 +199,9 @@ class Tree:
                 except FileNotFoundError:
                     if not create:
                         raise
-                    made = self._make(folder, fd, mode) or made
+                    with suppress(FileExistsError):  # made by another process
+                        os.mkdir(folder, mode or 0o777, dir_fd=fd)
+                        made = True
                 except OSError as exception:
                     if exception.errno == errno.ENAMETOOLONG and not create:
                         raise self._missing(folder) from None
@@ -207,8 +209,9 @@ class Tree:
             if made:
                 self._settle(inner, fd, mode)
         except BaseException:
-            if made:
-                self._unmake(folder, fd)
+            if made:  # but not settled, so that a retry has to make it again
+                with suppress(OSError):  # not empty or gone; the first error is raised
+                    os.rmdir(folder, dir_fd=fd)
             if inner >= 0:
                 os.close(inner)
             raise
@@ -221,18 +224,6 @@ class Tree:
             if exception.errno in {errno.ENOTDIR, errno.ELOOP}:
                 raise self._no_folder(folder, above) from exception
             raise
-
-    def _make(self, folder: str, above: int, mode: int | None) -> bool:
-        try:
-            os.mkdir(folder, mode or 0o777, dir_fd=above)
-        except FileExistsError:
-            return False  # made by another process
-        return True
-
-    def _unmake(self, folder: str, above: int) -> None:
-        """Remove a folder that is not settled, so that a retry makes it again."""
-        with suppress(OSError):  # not empty or gone; the caller raises the first error
-            os.rmdir(folder, dir_fd=above)
 
     def _settle(self, fd: int, above: int, mode: int | None) -> None:
         """Set mode and group of a new folder, and sync its entry."""
