@@ -20,7 +20,7 @@ from ..conf import conf
 from ..exceptions import InvalidName
 from ..layout import HierLayout, Layout
 from ..names import validate_storage_name
-from .content import as_binary, rereadable, seekable
+from .content import rereadable, seekable
 from .free_names import ALTERNATIVE_NAMES, alternative_names, at_most, first_free
 from .protocols import stored_name
 from .reader import READ_MODES, Reader
@@ -123,7 +123,7 @@ class StorageContract(Storage):
             file = super().open(name, mode)
             if mode == "rb" or isinstance(file.read(0), str):
                 return file
-            return Reader(self, name, as_binary(file, closing=True), mode)
+            return Reader(self, name, file, mode)
 
     def _open_to_write(self, name: str, mode: str) -> Any:
         return super().open(name, mode)
