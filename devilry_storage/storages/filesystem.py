@@ -244,9 +244,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
             if not isinstance(content, Received) or content.move_to(staged) is None:
                 for chunk in read_chunks(content):
                     staged.write(chunk)
-            name = first_free(names, staged.create)
-            staged.finish()
-            return name
+            return first_free(names, staged.create)
         finally:
             staged.discard()
 

@@ -51,7 +51,6 @@ class TreeObjects:
         try:
             staged.write(data)
             publish(staged)
-            staged.finish()
         finally:
             staged.discard()
 

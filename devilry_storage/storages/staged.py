@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
 
@@ -252,27 +251,18 @@ class Staged:
             return exception
         return OSError(exception.errno, f"{reason} ({self._tree.root!r})", name)
 
-    def finish(self) -> None:
-        """Close a published file; raises OSError if closing fails, so that the save fails."""
-        self._try(self._unlink)
-        self._close_file()
-        self._close_folders()
-
     def discard(self) -> None:
         for step in (self._unlink, self._close_file, self._close_folders):
-            self._try(step)
-
-    def _try(self, step: Callable[[], None]) -> None:
-        # A failure leaves at most a temp file, which a purge removes after the grace time.
-        try:
-            step()
-        except OSError as exception:
-            logger.warning(
-                "Temp file %r in %r could not be removed: %r",
-                self._name,
-                self._tree.root,
-                str(exception),
-            )
+            # A failure leaves at most a temp file, which a purge removes after the grace time.
+            try:
+                step()
+            except OSError as exception:
+                logger.warning(
+                    "Temp file %r in %r could not be removed: %r",
+                    self._name,
+                    self._tree.root,
+                    str(exception),
+                )
 
     def _close_file(self) -> None:
         fd, self._fd = self._fd, -1

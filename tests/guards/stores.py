@@ -322,20 +322,14 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/staged.py",
-        ("        self._try(self._unlink)\n        self._close_file()\n"),
-        "        self._close_file()\n",
-        (f"{DISK_PUBLISHING}test_save_leaves_no_temp_file",),
-    ),
-    Guard(
-        "storages/staged.py",
         "(self._unlink, self._close_file, self._close_folders)",
         "(self._close_file, self._close_folders)",
         (f"{DISK_PUBLISHING}test_failed_save_leaves_no_temp_file",),
     ),
     Guard(
         "storages/staged.py",
-        ("        except OSError as exception:\n            logger.warning("),
-        ("        except ZeroDivisionError as exception:\n            logger.warning("),
+        "            except OSError as exception:\n                logger.warning(",
+        "            except ZeroDivisionError as exception:\n                logger.warning(",
         (f"{DISK_PUBLISHING}test_save_ignores_a_failing_removal_of_its_temp_file",),
     ),
     # -- storages/tree.py --
