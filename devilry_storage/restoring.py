@@ -26,7 +26,6 @@ from .registry import FileModel, labelled, store_label
 from .resolving import store_for
 from .schema import DELIVERY, related_model
 from .signals import file_stored, send_after_commit
-from .storages.base import DeliveryStoreMixin
 from .tables import Tombstone, TombstoneState
 
 
@@ -260,17 +259,14 @@ def _duplicate(tombstone: Tombstone, model: FileModel, row: Any, subject: str, u
             rows = [restored.object for restored in _deserialized(family, subject, using)]
             row = next(member for member in rows if type(member) is model)
         ids = (None, None) if row is None else row.key_ids()
-        key = _base(store, tombstone.name) if None in ids else store.layout.key(*ids)
+        if None in ids and store.is_key(tombstone.name):
+            ids = store.layout.parse(tombstone.name)
+        key = tombstone.name if None in ids else store.layout.key(*ids)
         return store.duplicate(
             tombstone.name, key, filename=tombstone.filename, size=size, sha256=tombstone.sha256
         )
     except FileNotFoundError as exception:
         raise NotRestorable(f"{subject} is missing in the store.") from exception
-
-
-def _base(store: DeliveryStoreMixin, name: str) -> str:
-    """Return the key of which a name is an alternative, or the name if it is not a key."""
-    return store.layout.key(*store.layout.parse(name)) if store.is_key(name) else name
 
 
 def _reinsert(tombstone: Tombstone, name: str, model: FileModel, subject: str, using: str) -> Any:
