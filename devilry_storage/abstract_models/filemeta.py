@@ -63,10 +63,6 @@ _STATE = frozenset({"delivery", "successful"})
 _UNLESS_BURIED = "_devilry_storage_unless_buried"
 
 
-class RowTaken(Exception):
-    """Another upload has stored content in the row, or has taken it over."""
-
-
 class _NameIsBuried(Exception):
     """A tombstone has the name, so that the content needs another one."""
 
@@ -527,14 +523,8 @@ class AbstractFileMeta(models.Model):
             filename=self.filename,
             is_used=partial(is_used, key),
         )
-        try:
-            with opened(pending._file) as source, open_writer() as writer:
-                writer.write_all(source, last_chunks(source))
-        except RowTaken as exception:
-            raise FileExistsError(
-                f"Another upload has stored {self.filename!r}, or has taken over its row after "
-                "the grace time: use another filename."
-            ) from exception
+        with opened(pending._file) as source, open_writer() as writer:
+            writer.write_all(source, last_chunks(source))
 
     def before_storing(self) -> None:
         """Raise StoreNotRecognised if the model's store is not the store of its rows."""
@@ -613,8 +603,9 @@ class AbstractFileMeta(models.Model):
                 if not self._update_content(row, using, only=only, **values):
                     if self.is_buried(name, using):
                         raise _NameIsBuried(name)
-                    raise RowTaken(
-                        f"{self._meta.label} '{self.pk}' was changed by another upload."
+                    raise FileExistsError(
+                        f"Another upload has stored {self.filename!r}, or has taken over its row "
+                        "after the grace time: use another filename."
                     )
             if row.content:
                 bury(row, delivery, using)
