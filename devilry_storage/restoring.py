@@ -345,12 +345,10 @@ def _deserialized(records: list[Any], subject: str, using: str) -> list[Any]:
 
 def _other_files(record: Any) -> dict[str, Any]:
     """Return the fields of a serialised row that name other files."""
-    try:
-        model = apps.get_model(record["model"])
-    except LookupError:
-        return {}  # reported by the deserializer
-    fields = record["fields"]
-    return {name: fields[name] for name in other_files(model) if name in fields}
+    with suppress(LookupError):  # it is not of a model any more
+        names = other_files(apps.get_model(record["model"]))
+        return {name: value for name, value in record["fields"].items() if name in names}
+    return {}
 
 
 def _renumber(row: Any, using: str) -> None:

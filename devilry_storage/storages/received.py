@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 
-if TYPE_CHECKING:
-    _UploadedFile = UploadedFile[Any]
-else:
-    _UploadedFile = UploadedFile  # generic for the type checker alone
 
-
-class Received(_UploadedFile):
+class Received(UploadedFile):  # type: ignore[type-arg]  # generic in the stubs alone
     """An upload whose bytes are in a sink of a store, which can publish them without a copy.
 
     :meth:`write` adds bytes until :meth:`complete` is called. From then on this is a file that can

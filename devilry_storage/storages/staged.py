@@ -56,7 +56,7 @@ class Staged:
             with tree.explaining_denial():
                 self._fd = os.open(name, _TEMP, mode, dir_fd=self._folder)
         except BaseException:
-            self._close_folders()
+            self._close()
             raise
         self._name = name
 
@@ -252,7 +252,7 @@ class Staged:
         return OSError(exception.errno, f"{reason} ({self._tree.root!r})", name)
 
     def discard(self) -> None:
-        for step in (self._unlink, self._close_file, self._close_folders):
+        for step in (self._unlink, self._close):
             # A failure leaves at most a temp file, which a purge removes after the grace time.
             try:
                 step()
@@ -263,11 +263,6 @@ class Staged:
                     self._tree.root,
                     str(exception),
                 )
-
-    def _close_file(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     def _unlink(self) -> None:
         # A forked child has a copy of this object; the file belongs to its parent.
@@ -283,8 +278,9 @@ class Staged:
             )
         self._name = ""
 
-    def _close_folders(self) -> None:
-        opened = [fd for fd in (self._folder, self._root) if fd >= 0]
-        self._folder = self._root = -1
+    def _close(self) -> None:
+        # The file last, as only closing it may fail.
+        opened = [fd for fd in (self._folder, self._root, self._fd) if fd >= 0]
+        self._folder = self._root = self._fd = -1
         for fd in opened:
             os.close(fd)

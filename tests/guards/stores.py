@@ -317,13 +317,13 @@ GUARDS: list[Guard] = [
     Guard(
         "storages/staged.py",
         "        self._sealed = True\n",
-        "        self._sealed = True\n        self._close_file()\n",
+        "        self._sealed = True\n        os.close(self._fd)\n        self._fd = -1\n",
         (f"{DISK_TRAPS}test_exchanged_temp_file_fails_the_save",),
     ),
     Guard(
         "storages/staged.py",
-        "(self._unlink, self._close_file, self._close_folders)",
-        "(self._close_file, self._close_folders)",
+        "(self._unlink, self._close)",
+        "(self._close,)",
         (f"{DISK_PUBLISHING}test_failed_save_leaves_no_temp_file",),
     ),
     Guard(
@@ -383,8 +383,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/tree.py",
-        "                    os.rmdir(folder, dir_fd=fd)",
-        "                    pass",
+        "                _prune(folder, fd)",
+        "                pass",
         (f"{DISK_SYNCS}test_retry_syncs_a_folder_whose_sync_failed",),
     ),
     Guard(
