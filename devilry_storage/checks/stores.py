@@ -25,6 +25,10 @@ from ..tables import StoreMark
 
 _DEVILRY = "devilry.apps.core.deliverystore."
 _PACKAGE = "devilry_storage.storages."
+_SUCCESSORS = {
+    "FsDeliveryStore": f"{_PACKAGE}FsDeliveryStore",
+    "MemoryDeliveryStore": "devilry_storage.testing.MemoryDeliveryStore",
+}
 _DISK = (FsDeliveryStore, FsHierDeliveryStore)
 
 
@@ -111,10 +115,9 @@ def _old_paths() -> Iterator[CheckMessage]:
     for subject, path in paths.items():
         if path.startswith(_DEVILRY):
             name = path.removeprefix(_DEVILRY)
-            known = name in {"FsDeliveryStore", "FsHierDeliveryStore", "MemoryDeliveryStore"}
             yield Error(
                 f"{subject} names {path!r}, a store of Devilry itself.",
-                hint=f"Use {_PACKAGE + (name if known else 'FsHierDeliveryStore')!r}.",
+                hint=f"Use {_SUCCESSORS.get(name, f'{_PACKAGE}FsHierDeliveryStore')!r}.",
                 id="devilry_storage.E003",
             )
 

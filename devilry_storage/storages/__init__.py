@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from .base import DeliveryStoreMixin
 from .filesystem import FsDeliveryStore, FsHierDeliveryStore
-from .memory import MemoryDeliveryStore
 from .protocols import Entry, FileMetaLike, Finding, Page
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ __all__ = [
     "Finding",
     "FsDeliveryStore",
     "FsHierDeliveryStore",
-    "MemoryDeliveryStore",
     "Page",
     "S3DeliveryStore",
 ]

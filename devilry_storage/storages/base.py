@@ -181,9 +181,9 @@ class DeliveryStoreMixin(StorageContract):
         if (alias := alias_of(self)) is not None:
             return f"{aliased.__module__}.{aliased.__qualname__}", (alias,), {}
         path, args, given = super().deconstruct()  # type: ignore[misc]  # the decorator's
-        module, _, name = path.rpartition(".")
-        if module.startswith(f"{__package__}."):
-            path = f"{__package__}.{name}"
+        package, *modules, name = path.split(".")
+        if package == __package__.partition(".")[0]:  # without the module of its package
+            path = f"{package}.{modules[0]}.{name}"
         options = {key: value for key, value in given.items() if key not in self.secret_options}
         return path, args, options
 

@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .filemeta import PlainFileMeta as PlainFileMeta
+    from .memory import MemoryDeliveryStore as MemoryDeliveryStore
     from .override import override_deliverystore as override_deliverystore
     from .suite import TestDeliveryStoreMixin as TestDeliveryStoreMixin
 
 _MODULES = {
+    "MemoryDeliveryStore": "memory",
     "PlainFileMeta": "filemeta",
     "TestDeliveryStoreMixin": "suite",
     "override_deliverystore": "override",
 }
 
-__all__ = ["PlainFileMeta", "TestDeliveryStoreMixin", "override_deliverystore"]
+__all__ = [
+    "MemoryDeliveryStore",
+    "PlainFileMeta",
+    "TestDeliveryStoreMixin",
+    "override_deliverystore",
+]
 
 
 def __getattr__(name: str) -> Any:

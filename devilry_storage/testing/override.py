@@ -10,7 +10,8 @@ from django.db.models import Model
 from django.test.utils import TestContextDecorator
 
 from ..schema import declaring_model
-from ..storages import DeliveryStoreMixin, MemoryDeliveryStore
+from ..storages import DeliveryStoreMixin
+from .memory import MemoryDeliveryStore
 
 _MISSING = object()
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
+    from devilry_storage.storages import FsHierDeliveryStore
+    from devilry_storage.testing import MemoryDeliveryStore
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def _installed(backend: str, **options: Any) -> Iterator[Any]:
     from django.core.files.storage import storages
     from django.test import override_settings
 
-    definition = {"BACKEND": f"devilry_storage.storages.{backend}", "OPTIONS": options}
+    definition = {"BACKEND": f"devilry_storage.{backend}", "OPTIONS": options}
     with override_settings(STORAGES={**settings.STORAGES, "deliveries": definition}):
         yield storages["deliveries"]
 
@@ -28,12 +29,14 @@ def _installed(backend: str, **options: Any) -> Iterator[Any]:
 @pytest.fixture
 def delivery_store(tmp_path: Path) -> Iterator[FsHierDeliveryStore]:
     """Install an empty FsHierDeliveryStore in a temporary folder as STORAGES["deliveries"]."""
-    with _installed("FsHierDeliveryStore", location=str(tmp_path / "deliveries")) as store:
+    with _installed(
+        "storages.FsHierDeliveryStore", location=str(tmp_path / "deliveries")
+    ) as store:
         yield store
 
 
 @pytest.fixture
 def memory_delivery_store() -> Iterator[MemoryDeliveryStore]:
     """Install an empty MemoryDeliveryStore as STORAGES["deliveries"]."""
-    with _installed("MemoryDeliveryStore") as store:
+    with _installed("testing.MemoryDeliveryStore") as store:
         yield store

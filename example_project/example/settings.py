@@ -38,7 +38,7 @@ DELIVERY_STORES: dict[str, dict[str, Any]] = {
         },
     },
     "memory": {
-        "BACKEND": "devilry_storage.storages.MemoryDeliveryStore",
+        "BACKEND": "devilry_storage.testing.MemoryDeliveryStore",
         "OPTIONS": {"interval": 10},
     },
     "s3": {

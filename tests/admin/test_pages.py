@@ -13,7 +13,8 @@ from django.urls import reverse
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import Tombstone
-from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 
 from .pages import Page, add_files, contents, upload, url_for, url_of
 

@@ -29,8 +29,8 @@ from devilry_storage.deletion import purge
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.models import StoreBrowser, Tombstone
 from devilry_storage.restoring import restore
-from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
-from devilry_storage.testing import override_deliverystore
+from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 from tests.harness.purging import past_due
 from tests.harness.users import make_user
 from tests.ordinary.models import Report

@@ -9,8 +9,7 @@ from django.test import Client
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery
 from devilry_storage.models import MonthlySum, Tombstone
-from devilry_storage.storages import MemoryDeliveryStore
-from devilry_storage.testing import override_deliverystore
+from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 from tests.harness.users import make_superuser
 
 from .pages import Form, Page, url_for, url_of

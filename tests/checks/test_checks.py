@@ -46,10 +46,10 @@ from devilry_storage.storages import (
     DeliveryStoreMixin,
     FsDeliveryStore,
     FsHierDeliveryStore,
-    MemoryDeliveryStore,
     S3DeliveryStore,
 )
 from devilry_storage.storages.protocols import FLAGS
+from devilry_storage.testing import MemoryDeliveryStore
 
 from ..harness.managers import ChildManager, set_manager
 from ..slow.database_racing import isolation_level
@@ -168,15 +168,22 @@ def test_unknown_option_is_an_error() -> None:
     assert "'colour'" in message.msg
 
 
-@pytest.mark.parametrize("name", ["FsDeliveryStore", "FsHierDeliveryStore"])
-def test_dotted_path_of_devilry_is_an_error(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("FsDeliveryStore", "storages"),
+        ("FsHierDeliveryStore", "storages"),
+        ("MemoryDeliveryStore", "testing"),
+    ],
+)
+def test_dotted_path_of_devilry_is_an_error(name: str, package: str) -> None:
     """E003: a setting that was copied from Devilry. The hint has the new path."""
     old = f"devilry.apps.core.deliverystore.{name}"
     with override_settings(STORAGES={"default": FILESYSTEM}, DELIVERY_STORE_BACKEND=old):
         message = _only(store_checks.check_stores())
     assert message.id == "devilry_storage.E003"
     assert old in message.msg
-    assert f"devilry_storage.storages.{name}" in str(message.hint)
+    assert f"devilry_storage.{package}.{name}" in str(message.hint)
 
 
 @override_settings(STORAGES=_stores("devilry.apps.core.deliverystore.DjangoStore"))
@@ -905,7 +912,7 @@ def test_checks_of_serving_are_registered() -> None:
 @pytest.mark.parametrize("way", ["sendfile", "redirect"])
 def test_unsupported_way_to_serve_is_an_error(way: str) -> None:
     """E060: the store in memory has neither paths nor URLs."""
-    backend = "devilry_storage.storages.MemoryDeliveryStore"
+    backend = "devilry_storage.testing.MemoryDeliveryStore"
     with override_settings(STORAGES=_stores(backend), DELIVERY_STORE_SERVE={"deliveries": way}):
         message = _only(_of(serving_checks.check_serving()))
     assert message.id == "devilry_storage.E060"

@@ -88,7 +88,7 @@ def test_info_shows_no_free_space_of_a_missing_folder(tmp_path: Path) -> None:
 
 def test_info_shows_lacking_capabilities() -> None:
     """Flags that are False have their own line."""
-    with override_settings(STORAGES=_stores("devilry_storage.storages.MemoryDeliveryStore")):
+    with override_settings(STORAGES=_stores("devilry_storage.testing.MemoryDeliveryStore")):
         assert _lines(_info())["lacks"] == "durable, bounded_memory"
 
 
@@ -248,7 +248,7 @@ def test_deploy_check_warns_if_the_server_does_not_respond() -> None:
 
 def test_deploy_check_warns_of_stores_that_may_lose_files() -> None:
     """W011 is about stores for tests, for example."""
-    with override_settings(STORAGES=_stores("devilry_storage.storages.MemoryDeliveryStore")):
+    with override_settings(STORAGES=_stores("devilry_storage.testing.MemoryDeliveryStore")):
         (found,) = _deployed()
     assert found.id == "devilry_storage.W011"
     assert "durable" in found.msg

@@ -5,13 +5,8 @@ from __future__ import annotations
 from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from django.test import SimpleTestCase
 
-from devilry_storage.storages import (
-    DeliveryStoreMixin,
-    FsDeliveryStore,
-    FsHierDeliveryStore,
-    MemoryDeliveryStore,
-)
-from devilry_storage.testing import TestDeliveryStoreMixin
+from devilry_storage.storages import DeliveryStoreMixin, FsDeliveryStore, FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore, TestDeliveryStoreMixin
 from devilry_storage.testing.conformance.concurrent_writers import ConcurrentWriterCases
 from devilry_storage.testing.conformance.django_contract import DjangoContractCases, UploadCases
 from devilry_storage.testing.conformance.interface import FileMetaMethodCases, StoreMethodCases

@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 from django.test import SimpleTestCase
 
-from devilry_storage.storages import DeliveryStoreMixin, MemoryDeliveryStore
+from devilry_storage.storages import DeliveryStoreMixin
 from devilry_storage.storages.protocols import FLAGS
+from devilry_storage.testing import MemoryDeliveryStore
 from devilry_storage.testing import TestDeliveryStoreMixin as Suite
 from devilry_storage.testing._support.case import needs
 

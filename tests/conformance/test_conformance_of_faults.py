@@ -13,15 +13,10 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.test import SimpleTestCase
 
-from devilry_storage.storages import (
-    DeliveryStoreMixin,
-    Entry,
-    FileMetaLike,
-    FsDeliveryStore,
-    MemoryDeliveryStore,
-)
+from devilry_storage.storages import DeliveryStoreMixin, Entry, FileMetaLike, FsDeliveryStore
 from devilry_storage.storages.protocols import Page
 from devilry_storage.storages.writer import Writer
+from devilry_storage.testing import MemoryDeliveryStore
 from devilry_storage.testing import TestDeliveryStoreMixin as Suite
 
 from ..harness import conformance

@@ -16,8 +16,13 @@ from django.test import SimpleTestCase, override_settings
 from devilry_storage import testing
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.resolving import store_for
-from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, MemoryDeliveryStore
-from devilry_storage.testing import PlainFileMeta, override_deliverystore, plugin
+from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
+from devilry_storage.testing import (
+    MemoryDeliveryStore,
+    PlainFileMeta,
+    override_deliverystore,
+    plugin,
+)
 
 from ..testapp.models import Note, ProxyFile
 
@@ -147,7 +152,7 @@ def test_memory_delivery_store_fixture_installs_the_store(
 def test_fixtures_restore_settings_and_storages(tmp_path: Path) -> None:
     """Other aliases of STORAGES stay available."""
     before, own = settings.STORAGES, storages["deliveries"]
-    with plugin._installed("FsHierDeliveryStore", location=str(tmp_path)) as store:
+    with plugin._installed("storages.FsHierDeliveryStore", location=str(tmp_path)) as store:
         assert storages["deliveries"] is store is not own
         assert set(settings.STORAGES) == set(before)
     assert settings.STORAGES is before

@@ -21,9 +21,9 @@ from django.urls import path
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.forms import DeliveryForm
-from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
 from devilry_storage.storages.received import Received
-from devilry_storage.testing import override_deliverystore
+from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 from devilry_storage.uploads import DeliveryUploadHandler
 
 from ..harness.machine import PROC, need

@@ -37,12 +37,14 @@ S3_SEAWEEDFS = "tests/conformance/test_conformance_s3.py::TestS3DeliveryStoreOnS
 S3_DELETE_MANY = "tests/storages/s3/test_s3_delete_many.py::"
 S3_ENCRYPTION = "tests/storages/s3/test_s3_encryption.py::"
 S3_ERRORS = "tests/storages/s3/test_s3_errors.py::"
+S3_LISTING = "tests/storages/s3/test_s3_listing.py::"
 S3_MEDIA_TYPES = "tests/storages/s3/test_s3_media_types.py::"
 S3_MOCK = "tests/storages/s3/test_s3_mock.py::"
 S3_NAMES = "tests/storages/s3/test_s3_impossible_names.py::"
 S3_OPTIONS = "tests/storages/s3/test_s3_options.py::"
 S3_PROBE = "tests/storages/s3/test_s3_probe.py::"
 S3_PARTS = "tests/storages/s3/test_s3_parts.py::"
+S3_READERS = "tests/storages/s3/test_s3_readers.py::"
 S3_REPEATS = "tests/storages/s3/test_s3_repeats.py::"
 S3_REQUESTS = "tests/storages/s3/test_s3_requests.py::"
 S3_RESPONSES = "tests/storages/s3/test_s3_responses.py::"
@@ -695,7 +697,7 @@ GUARDS: list[Guard] = [
         (f"{OVERRIDES}test_save_step_that_fails_leaves_no_part",),
     ),
     Guard(
-        "storages/memory.py",
+        "testing/memory.py",
         "return self._create_first(self._candidates(name), content)",
         "return super()._save(name, content)",
         (f"{OVERRIDES}test_save_step_overwrites_nothing",),
@@ -1129,9 +1131,9 @@ GUARDS: list[Guard] = [
         "return True",
         (f"{BACKENDS}test_backend_gets_seekable_bytes",),
     ),
-    # -- storages/memory.py --
+    # -- testing/memory.py --
     Guard(
-        "storages/memory.py",
+        "testing/memory.py",
         (
             "            if name in self._blobs:\n"
             '                raise FileExistsError(f"{name!r} is taken.")\n'
@@ -1665,150 +1667,17 @@ GUARDS: list[Guard] = [
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/validation.py",
-        " or found[0] != int(requested[1])",
-        "",
-        (f"{S3_REPEATS}test_response_with_the_wrong_range_is_an_error",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        '"PutObject": _Rule(needs=("ETag",))',
-        '"PutObject": _Rule()',
-        (f"{S3_ODD}[PutObject-save-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        "not _has_root(body, rule.root)",
-        "False",
-        (f"{S3_ODD}[PutObject-save-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        "    if status not in rule.statuses:",
-        "    if False:",
-        (f"{S3_ODD}[DeleteObject-delete-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        "    if status == 404:",
-        "    if False:",
-        (f"{S3_ODD}[DeleteObject-delete-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        "length not in {None, end - start}",
-        "False",
-        (f"{S3_ODD}[GetObject-open-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        "(length is None and is_encoded(response))",
-        "False",
-        (f"{S3_ODD}[GetObject-open-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        '"ContentLength" in response and not is_encoded(response)',
-        '"ContentLength" in response',
-        (f"{S3_ODD}[GetObject-stream-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        "        if not key.startswith(prefix):",
-        "        if False:",
-        (f"{S3_ODD}[ListObjectsV2-scan-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        "    if count != len(contents) + len(folders):",
-        "    if False:",
-        (f"{S3_ODD}[ListObjectsV2-scan-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/validation.py",
-        '    if not response.get(f"Next{first}"):',
-        "    if False:",
-        (f"{S3_RESPONSES}test_truncated_listing_without_a_token_is_an_error",),
-        needs=("servers",),
-    ),
-    Guard(
         "storages/s3/reading.py",
-        "if position + len(chunk) > end:",
+        "if self._rest is not None and self._process != os.getpid():",
         "if False:",
-        (f"{S3_ODD}[GetObject-open-always]",),
+        (f"{S3_READERS}test_forked_child_has_a_connection_of_its_own",),
         needs=("servers",),
     ),
     Guard(
         "storages/s3/reading.py",
-        "if start < self._size_beyond(exception):",
-        "if False:",
-        (f"{S3_ODD}[GetObject-open-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/errors.py",
-        "HTTPError, OddResponse)",
-        "OddResponse)",
-        (f"{S3_ODD}[GetObject-open-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/bucket.py",
-        "        except (ValueError, RuntimeError) as exception:",
-        "        except ZeroDivisionError as exception:",
-        (f"{S3_ODD}[ListObjectsV2-scan-always]",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/store.py",
-        "if key not in deleted}",
-        "if False}",
-        (f"{S3_DELETE_MANY}test_names_missing_from_response_are_checked",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/checksums.py",
-        'if "Range" in params:',
-        "if True:",
-        (f"{S3_REPEATS}test_download_damaged_in_transit_is_an_error",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/reading.py",
-        "except (FlexibleChecksumError, binascii.Error) as exception:",
-        "except ZeroDivisionError as exception:",
-        (f"{S3_REPEATS}test_download_damaged_in_transit_is_an_error",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/reading.py",
-        "            if position >= goal:\n                return",
-        "            return",
-        (f"{S3_REPEATS}test_rest_of_a_partial_range_is_requested",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/reading.py",
-        "failures >= self._bucket.attempts or seconds >= self._bucket.deadline",
-        "failures >= self._bucket.attempts",
-        (f"{S3_REPEATS}test_stalling_download_ends_at_the_deadline",),
-        needs=("servers",),
-    ),
-    Guard(
-        "storages/s3/reading.py",
-        "                        failures, since = 0, time.monotonic()",
-        "                        failures = 0",
-        (f"{S3_REPEATS}test_deadline_excludes_time_of_the_reader",),
+        "        self._stop_following()\n        self._keep(0)",
+        "        self._keep(0)",
+        (f"{S3_READERS}test_connection_is_closed_with_the_reader",),
         needs=("servers",),
     ),
     # -- storages/s3/redaction.py --

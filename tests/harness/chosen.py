@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from devilry_storage.storages import DeliveryStoreMixin
 
 _CLASSES = {
-    "disk": "FsHierDeliveryStore",
-    "memory": "MemoryDeliveryStore",
-    "moto": "S3DeliveryStore",
-    "seaweedfs": "S3DeliveryStore",
+    "disk": "storages.FsHierDeliveryStore",
+    "memory": "testing.MemoryDeliveryStore",
+    "moto": "storages.S3DeliveryStore",
+    "seaweedfs": "storages.S3DeliveryStore",
 }
 KINDS = tuple(_CLASSES)
 KIND = os.environ.get("DEVILRY_STORAGE_TEST_STORE") or "disk"
@@ -31,8 +31,8 @@ if KIND not in KINDS:
     raise ValueError(
         f"DEVILRY_STORAGE_TEST_STORE is {KIND!r}: set it to one of {', '.join(KINDS)}."
     )
-BACKEND = f"devilry_storage.storages.{_CLASSES[KIND]}"
-ON_S3 = _CLASSES[KIND] == "S3DeliveryStore"
+BACKEND = f"devilry_storage.{_CLASSES[KIND]}"
+ON_S3 = KIND in {"moto", "seaweedfs"}
 
 _BUCKET = "DEVILRY_STORAGE_TEST_BUCKET"
 _numbers = count(1)

@@ -115,6 +115,12 @@ class HttpProxy:
         with self._lock:
             return [request.operation for request in self.requests]
 
+    @property
+    def open_connections(self) -> int:
+        """The number of open connections of clients."""
+        with self._lock:
+            return len(self._open) // 2
+
     # -- Connections --
 
     def _accept(self) -> None:

@@ -24,7 +24,8 @@ from django.test import RequestFactory
 from devilry_storage.deliveries.models import Delivery, FileMeta
 from devilry_storage.exceptions import NoURL
 from devilry_storage.fields import DeliveryFileField
-from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 from tests.testapp.models import Attachment, Note
 from tests.testapp.pictures import buried, picture, state, stored
 from tests.testapp.stores import OLD_BYTES, FailingStore, Source

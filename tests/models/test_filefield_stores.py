@@ -23,14 +23,14 @@ from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMet
 from devilry_storage.fields import DeliveryFileField
 from devilry_storage.models import AbstractFileMeta, Tombstone
 from devilry_storage.resolving import NoStore, WrongStore, resolve, store_for
-from devilry_storage.storages import FsDeliveryStore, MemoryDeliveryStore
-from devilry_storage.testing import override_deliverystore
+from devilry_storage.storages import FsDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 from tests.harness.users import make_user
 from tests.testapp.models import MarkedFile, Note, ProxyFile
 from tests.testapp.pictures import stored
 from tests.testapp.stores import Source, notes_store
 
-MEMORY = {"BACKEND": "devilry_storage.storages.MemoryDeliveryStore"}
+MEMORY = {"BACKEND": "devilry_storage.testing.MemoryDeliveryStore"}
 DJANGOS = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
 STATIC = settings.STORAGES["staticfiles"]
 
@@ -245,7 +245,7 @@ def test_override_deliverystore_restores_the_store() -> None:
 EXAMPLE = """
     from django.test import TestCase
     from devilry_storage.deliveries.models import FileMeta, Delivery
-    from devilry_storage.storages import MemoryDeliveryStore
+    from devilry_storage.testing import MemoryDeliveryStore
 
     class MyTest(TestCase):
         def test_something(self):

@@ -16,26 +16,28 @@ from django.test import override_settings
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.layout import FlatLayout, HierLayout
 from devilry_storage.resolving import store_for
-from devilry_storage.storages import FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import FsDeliveryStore, FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 from tests.testapp.pictures import buried, stored
 
 pytestmark = pytest.mark.django_db
 
 STORES = (FsDeliveryStore, FsHierDeliveryStore, MemoryDeliveryStore)
-PATH = "devilry_storage.storages"
+PATHS = {store.__name__: f"devilry_storage.storages.{store.__name__}" for store in STORES}
+PATHS["MemoryDeliveryStore"] = "devilry_storage.testing.MemoryDeliveryStore"
 OTHERS = {key: value for key, value in settings.STORAGES.items() if key != "deliveries"}
 
 
 def by_alias(store: str, folder: Path) -> dict[str, Any]:
     options = {} if store.startswith("Memory") else {"location": str(folder)}
-    backend = {"BACKEND": f"{PATH}.{store}", "OPTIONS": options}
+    backend = {"BACKEND": PATHS[store], "OPTIONS": options}
     return {"STORAGES": {**OTHERS, "deliveries": backend}}
 
 
 def by_backend(store: str, folder: Path) -> dict[str, Any]:
     return {
         "STORAGES": OTHERS,
-        "DELIVERY_STORE_BACKEND": f"{PATH}.{store}",
+        "DELIVERY_STORE_BACKEND": PATHS[store],
         "DELIVERY_STORE_ROOT": folder,
     }
 
@@ -50,7 +52,7 @@ def by_own_root(store: str, folder: Path) -> dict[str, Any]:
 
 def by_default(store: str, folder: Path) -> dict[str, Any]:
     return {
-        "STORAGES": {**OTHERS, "default": {"BACKEND": f"{PATH}.{store}"}},
+        "STORAGES": {**OTHERS, "default": {"BACKEND": PATHS[store]}},
         "MEDIA_ROOT": folder,
     }
 
@@ -125,7 +127,7 @@ def test_files_of_another_layout_are_read(tmp_path: Path) -> None:
         ("FsDeliveryStore", {}),
     ]
     for number, (store, options) in enumerate(stores):
-        backend = {"BACKEND": f"{PATH}.{store}", "OPTIONS": {"location": str(tmp_path), **options}}
+        backend = {"BACKEND": PATHS[store], "OPTIONS": {"location": str(tmp_path), **options}}
         with override_settings(STORAGES={**OTHERS, "deliveries": backend}):
             delivery.add_file(f"{number}.txt", f"{number}")
             for row in delivery.files:

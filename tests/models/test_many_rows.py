@@ -22,7 +22,7 @@ from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMet
 from devilry_storage.exceptions import DeliveryFinished
 from devilry_storage.models import Tombstone
 from devilry_storage.signals import file_removed
-from devilry_storage.storages import MemoryDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 from tests.testapp.models import MarkedFile, Note, ProxyFile, Reading, Station
 
 pytest_plugins = ["tests.testapp.fixtures"]

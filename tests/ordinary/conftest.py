@@ -46,7 +46,7 @@ def use_stores(
             location = {"location": str(folder / alias), "durable": False}
             return {"BACKEND": f"{PACKAGE}FsHierDeliveryStore", "OPTIONS": location}
         if kind == "memory":
-            return {"BACKEND": f"{PACKAGE}MemoryDeliveryStore"}
+            return {"BACKEND": "devilry_storage.testing.MemoryDeliveryStore"}
         server = s3servers.need(kind)
         options = server.options(server.bucket())
         return {"BACKEND": f"{PACKAGE}S3DeliveryStore", "OPTIONS": options}

@@ -15,7 +15,8 @@ from django.test.utils import isolate_apps
 
 from devilry_storage import registry as model_registry
 from devilry_storage.checks.serving import check_ordinary_fields
-from devilry_storage.storages import DeliveryStoreMixin, MemoryDeliveryStore
+from devilry_storage.storages import DeliveryStoreMixin
+from devilry_storage.testing import MemoryDeliveryStore
 
 from .conftest import fields
 
@@ -69,7 +70,7 @@ def test_store_without_an_alias_is_a_warning(
 @pytest.mark.usefixtures("without_downloads")
 def test_default_storage_without_views_is_a_warning(settings: Any) -> None:
     """Fields without the option ``storage`` have its lazy object."""
-    memory = {"BACKEND": "devilry_storage.storages.MemoryDeliveryStore"}
+    memory = {"BACKEND": "devilry_storage.testing.MemoryDeliveryStore"}
     settings.STORAGES = {"default": memory, "deliveries": memory}
     assert fields()[0].storage is default_storage
     assert "have no URL" in found()[str(fields()[0])].msg

@@ -12,7 +12,8 @@ from django.core.files.storage import default_storage, storages
 from django.template import Context, Template
 
 from devilry_storage.exceptions import NoURL
-from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 
 from .conftest import badges_in_admin
 from .models import Badge, Report
@@ -109,7 +110,7 @@ def test_public_url_is_kept(tmp_path: Any, settings: Any) -> None:
 
 def test_default_storage_has_urls(settings: Any) -> None:
     """By its lazy object, which fields of models have."""
-    memory = {"BACKEND": "devilry_storage.storages.MemoryDeliveryStore"}
+    memory = {"BACKEND": "devilry_storage.testing.MemoryDeliveryStore"}
     settings.STORAGES = {**settings.STORAGES, "default": memory}
     report = Report(file="a.txt")
     assert report.file.storage is default_storage
@@ -118,7 +119,7 @@ def test_default_storage_has_urls(settings: Any) -> None:
 
 def test_default_storage_that_was_created_twice_has_urls(settings: Any) -> None:
     """Two threads may create it at the same time."""
-    memory = {"BACKEND": "devilry_storage.storages.MemoryDeliveryStore"}
+    memory = {"BACKEND": "devilry_storage.testing.MemoryDeliveryStore"}
     settings.STORAGES = {**settings.STORAGES, "default": memory}
     first = MemoryDeliveryStore()
     default_storage.exists("a.txt")

@@ -31,7 +31,7 @@ STORAGES = {
         "OPTIONS": {"location": DIRECTORY / "posters"},
     },
     "submissions": {
-        "BACKEND": "devilry_storage.storages.MemoryDeliveryStore",
+        "BACKEND": "devilry_storage.testing.MemoryDeliveryStore",
         "OPTIONS": {"interval": 10},
     },
 }

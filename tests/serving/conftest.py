@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 
 from devilry_storage.deliveries.models import Delivery
-from devilry_storage.storages import (
-    DeliveryStoreMixin,
-    FsHierDeliveryStore,
-    MemoryDeliveryStore,
-    S3DeliveryStore,
-)
-from devilry_storage.testing import override_deliverystore
+from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, S3DeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 
 from ..harness import s3servers
 from ..harness.http_servers import KINDS, Site, serving

@@ -13,8 +13,8 @@ from django.core.files.base import ContentFile
 from django.test import RequestFactory
 from django.urls import resolve, reverse
 
-from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore
-from devilry_storage.testing import override_deliverystore
+from devilry_storage.storages import FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 
 from ..harness.users import make_superuser
 from .conftest import deliver

@@ -17,8 +17,8 @@ from django.core.asgi import get_asgi_application
 from django.core.files.base import ContentFile
 from django.test import Client
 
-from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore, S3DeliveryStore
-from devilry_storage.testing import override_deliverystore
+from devilry_storage.storages import FsHierDeliveryStore, S3DeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 
 from ..harness import s3servers
 from ..harness.http_faults import CutReply, FlipBit

@@ -17,7 +17,7 @@ from typing import Any
 from django.core.files import storage
 from django.test.runner import DiscoverRunner
 
-from devilry_storage import storages
+from devilry_storage import storages, testing
 
 RESULTS: dict[str, tuple[str, bool]] = {}
 
@@ -53,7 +53,7 @@ def main(store: str, results: str, tests: str, *labels: str) -> None:
     for module in (storage, storage.filesystem):
         module.FileSystemStorage = getattr(storages, store)  # type: ignore[attr-defined]
     for module in (storage, storage.memory):
-        module.InMemoryStorage = storages.MemoryDeliveryStore  # type: ignore[attr-defined]
+        module.InMemoryStorage = testing.MemoryDeliveryStore  # type: ignore[attr-defined]
     # Only for speed.
     os.fsync = lambda fd: None
     DiscoverRunner.get_resultclass = lambda self: Result  # type: ignore[method-assign]

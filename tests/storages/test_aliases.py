@@ -8,13 +8,13 @@ from django.core.files.storage import default_storage, storages
 from devilry_storage.deliveries.models import FileMeta
 from devilry_storage.registry import configured_stores, ordinary_stores
 from devilry_storage.resolving import resolve
-from devilry_storage.storages import MemoryDeliveryStore
 from devilry_storage.storages.aliases import alias_of
 from devilry_storage.store_info import describe
+from devilry_storage.testing import MemoryDeliveryStore
 
 from ..ordinary.conftest import fields
 
-MEMORY = {"BACKEND": "devilry_storage.storages.MemoryDeliveryStore"}
+MEMORY = {"BACKEND": "devilry_storage.testing.MemoryDeliveryStore"}
 
 
 class EqualStore(MemoryDeliveryStore):

@@ -10,8 +10,8 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage
 
-from devilry_storage.storages import DeliveryStoreMixin, MemoryDeliveryStore
-from devilry_storage.testing import PlainFileMeta
+from devilry_storage.storages import DeliveryStoreMixin
+from devilry_storage.testing import MemoryDeliveryStore, PlainFileMeta
 
 from .test_contents import Streamed
 

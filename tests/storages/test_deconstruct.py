@@ -20,12 +20,8 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.migrations.writer import MigrationWriter
 from django.utils.module_loading import import_string
 
-from devilry_storage.storages import (
-    DeliveryStoreMixin,
-    FsDeliveryStore,
-    FsHierDeliveryStore,
-    MemoryDeliveryStore,
-)
+from devilry_storage.storages import DeliveryStoreMixin, FsDeliveryStore, FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 
 SECRET = "secret-of-the-site"
 
@@ -46,7 +42,7 @@ def options_of(folder: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {
         "devilry_storage.storages.FsDeliveryStore": {"location": str(folder), "durable": False},
         "devilry_storage.storages.FsHierDeliveryStore": {"location": str(folder), "interval": 7},
-        "devilry_storage.storages.MemoryDeliveryStore": {"interval": 7},
+        "devilry_storage.testing.MemoryDeliveryStore": {"interval": 7},
         f"{__name__}.OwnStore": {"location": str(folder), "account_key": SECRET},
     }
     try:

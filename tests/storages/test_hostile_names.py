@@ -25,13 +25,8 @@ from django.core.files.storage import FileSystemStorage
 
 from devilry_storage.exceptions import InvalidFilename, InvalidName
 from devilry_storage.names import is_storage_name, validate_filename, validate_storage_name
-from devilry_storage.storages import (
-    DeliveryStoreMixin,
-    FsDeliveryStore,
-    FsHierDeliveryStore,
-    MemoryDeliveryStore,
-)
-from devilry_storage.testing import PlainFileMeta
+from devilry_storage.storages import DeliveryStoreMixin, FsDeliveryStore, FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore, PlainFileMeta
 
 
 class Hostile(NamedTuple):

@@ -12,7 +12,8 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage
 
-from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 
 STORES: list[Callable[[Path], Any]] = [
     lambda root: MemoryDeliveryStore,

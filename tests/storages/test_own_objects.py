@@ -12,8 +12,9 @@ import pytest
 from django.core.files.base import ContentFile
 
 from devilry_storage.exceptions import InvalidName, UnsafeEntry
-from devilry_storage.storages import FsHierDeliveryStore, MemoryDeliveryStore, S3DeliveryStore
+from devilry_storage.storages import FsHierDeliveryStore, S3DeliveryStore
 from devilry_storage.storages.protocols import LONGEST_OWN, OwnObjects
+from devilry_storage.testing import MemoryDeliveryStore
 
 from ..harness import s3servers
 from ..harness.disk import store_at

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.core.files.base import ContentFile
 
-from devilry_storage.storages import MemoryDeliveryStore
 from devilry_storage.storages.paging import page_of, position
+from devilry_storage.testing import MemoryDeliveryStore
 
 
 def test_numbers_are_sorted_by_value_before_names() -> None:

@@ -8,12 +8,8 @@ from pathlib import Path
 import pytest
 from django.core.files.base import ContentFile
 
-from devilry_storage.storages import (
-    DeliveryStoreMixin,
-    FsHierDeliveryStore,
-    MemoryDeliveryStore,
-    S3DeliveryStore,
-)
+from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, S3DeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 
 from ..harness import s3servers
 

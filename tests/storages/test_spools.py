@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from devilry_storage.storages import MemoryDeliveryStore
 from devilry_storage.storages.spool import MEMORY, Spool
-from devilry_storage.testing import PlainFileMeta
+from devilry_storage.testing import MemoryDeliveryStore, PlainFileMeta
 from devilry_storage.testing._support.disk import in_processes
 
 CHUNK = 64 * 1024

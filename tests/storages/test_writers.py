@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore, MemoryDeliveryStore
+from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
 from devilry_storage.storages.spool import MEMORY
-from devilry_storage.testing import PlainFileMeta
+from devilry_storage.testing import MemoryDeliveryStore, PlainFileMeta
 
 STORES: dict[str, Callable[[Path], DeliveryStoreMixin]] = {
     "disk": lambda root: FsHierDeliveryStore(root, durable=False),

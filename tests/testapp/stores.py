@@ -21,7 +21,7 @@ from devilry_storage.storages.writer import Sink
 from tests.harness import chosen
 
 if TYPE_CHECKING:
-    from devilry_storage.storages import MemoryDeliveryStore as _ChosenStore
+    from devilry_storage.testing import MemoryDeliveryStore as _ChosenStore
 else:
     _ChosenStore = import_string(chosen.BACKEND)
 

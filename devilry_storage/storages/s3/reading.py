@@ -1,12 +1,13 @@
-"""Read objects of S3, as a stream in one request or as a seekable file in ranges."""
+"""Read objects of S3, as a stream in one request or as a seekable file."""
 
 from __future__ import annotations
 
 import binascii
 import errno
 import io
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 
-#: Length of a reader's first request. Most files need only one.
+#: Length of a reader's first request, and of one after a seek. Most files need only one.
 FIRST_RANGE = MIB
-
-#: Maximum length of a request. In sequence, each range is twice as long as the one before.
-LONGEST_RANGE = 4 * MIB
 
 CHUNK_SIZE = 256 * 1024
 
@@ -44,7 +42,7 @@ class Ranges:
         self.size = 0
         self.etag = ""
 
-    def stream(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    def stream(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
         """Yield the bytes from ``start`` to ``stop`` (exclusive) in chunks.
 
         Resume at the same position if the connection breaks or stalls, within the attempts and
@@ -167,35 +165,68 @@ class RangeReader(io.RawIOBase):
     """Seekable binary file over an object, with read-ahead.
 
     The constructor requests the first range, so it raises FileNotFoundError if the object is
-    missing. At most LONGEST_RANGE bytes, those of the last request, are kept in memory.
+    missing. A reader that goes on from there reads the rest as one response, and keeps its
+    connection until the end, a seek elsewhere or close(). At most FIRST_RANGE bytes are kept in
+    memory.
     """
 
     def __init__(self, bucket: Bucket, name: str) -> None:
         super().__init__()
         self._name = name
         self._ranges = Ranges(bucket, name)
-        self._begin = self._position = 0
-        self._kept = b""
-        self._fetch(0, FIRST_RANGE)
+        self._rest: Generator[bytes, None, None] | None = None
+        self._position = 0
+        self._fetch(0)
+
+    def _fetch(self, start: int) -> None:
+        """Keep the range from ``start`` on."""
+        self._keep(start)  # free the old bytes before fetching new ones
+        self._keep(start, b"".join(self._ranges.stream(start, start + FIRST_RANGE)))
+
+    def _keep(self, start: int, data: bytes = b"") -> None:
+        self._begin, self._end = start, start + len(data)
+        self._kept = memoryview(data)
+
+    def _follow(self, start: int) -> None:
+        """Begin to read everything from ``start`` on as one response."""
+        self._stop_following()
+        self._keep(start)
+        self._process, self._rest = os.getpid(), self._ranges.stream(start)
+
+    def _stop_following(self) -> None:
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.close()
+
+    def _read_on(self) -> None:
+        """Keep the next chunk of the response."""
+        self._keep(self._end)
+        rest, self._rest = self._rest, None
+        assert rest is not None
+        self._keep(self._end, next(rest))  # it ends at the size, or with an exception
+        self._rest = rest
 
     def _advance(self) -> None:
-        """Fetch a range that contains the position."""
-        if self._position == self._begin + len(self._kept):
-            self._fetch(self._position, min(2 * self._length, LONGEST_RANGE))
+        """Keep bytes that are at the position, or closer to it."""
+        if self._rest is not None and self._process != os.getpid():
+            # The parent of this process reads from the same connection.
+            self._stop_following()
+        if 0 <= self._position - self._end <= FIRST_RANGE:
+            if self._rest is None:
+                self._follow(self._position)
+            self._read_on()
             return
+        self._stop_following()
         # Readers that seek close to the end usually go back from there, as zipfile does.
-        start = max(0, min(self._position, self._ranges.size - FIRST_RANGE))
-        self._fetch(start, FIRST_RANGE)
+        self._fetch(max(0, min(self._position, self._ranges.size - FIRST_RANGE)))
 
-    def _fetch(self, start: int, length: int) -> None:
-        self._kept = b""  # free the old bytes before fetching new ones
-        self._kept = b"".join(self._ranges.stream(start, start + length))
-        if not self._kept and start < self._ranges.size:
-            raise StoreUnavailable(
-                f"No bytes of {self._name!r} were received from byte {start} on, although it has "
-                f"{self._ranges.size} bytes: try again later."
-            )
-        self._begin, self._length = start, length
+    def _at_position(self) -> memoryview:
+        """Return the kept bytes from the position on, after requesting them if necessary."""
+        if self._position >= self._ranges.size:
+            return memoryview(b"")
+        while not self._begin <= self._position < self._end:
+            self._advance()
+        return self._kept[self._position - self._begin :]
 
     def readable(self) -> bool:
         return True
@@ -218,29 +249,23 @@ class RangeReader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        if self._position >= self._ranges.size or not view:
-            return 0
-        if not self._begin <= self._position < self._begin + len(self._kept):
-            self._advance()
-        offset = self._position - self._begin
-        piece = self._kept[offset : offset + len(view)]
+        piece = self._at_position()[: len(view)] if view else view
         view[: len(piece)] = piece
         self._position += len(piece)
         return len(piece)
 
     def readall(self) -> bytes:
         # RawIOBase.readall() would read pieces of a few KiB.
-        start, size = self._position, self._ranges.size
-        if start >= size:
-            return b""
-        kept = b""
-        if self._begin <= start < self._begin + len(self._kept):
-            kept = self._kept[start - self._begin :]
-        rest = start + len(kept)
-        data = kept if rest >= size else b"".join([kept, *self._ranges.stream(rest, size)])
-        self._position = start + len(data)
-        return data
+        start = self._position
+        if not self._begin <= start <= self._end and start < self._ranges.size:
+            self._follow(start)
+        pieces = []
+        while piece := self._at_position():
+            pieces.append(piece)
+            self._position += len(piece)
+        return b"".join(pieces)
 
     def close(self) -> None:
-        self._kept = b""
+        self._stop_following()
+        self._keep(0)
         super().close()

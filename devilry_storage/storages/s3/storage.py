@@ -26,6 +26,7 @@ from ...rfc9110 import content_disposition
 from ..reader import Reader
 from . import checksums
 from .bucket import Bucket
+from .listing import parse_listing
 from .options import check_location, check_options, client_config, transfer
 from .reading import RangeReader, Ranges
 from .redaction import redact_logs
@@ -143,6 +144,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         client.meta.events.register("provide-client-params.s3.GetObject", _sign_for_the_region)
         client.meta.events.register_last("before-parameter-build", checksums.not_of_a_range)
         client.meta.events.register("before-call.s3", checksums.prefer_md5)
+        client.meta.events.register("before-parse.*.ListObjectsV2", parse_listing)
         client.meta.events.register("before-parse.s3", check_raw)
         return client
 

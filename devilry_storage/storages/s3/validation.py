@@ -176,7 +176,7 @@ def check_raw(operation_model: Any, response_dict: Mapping[str, Any], **kwargs: 
         return
     if status not in rule.statuses:
         raise OddResponse(f"has status {status}")
-    if isinstance(body, bytes) and not _has_root(body, rule.root):
+    if isinstance(body, bytes) and not has_root(body, rule.root):
         expected = f"an element {rule.root!r}" if rule.root else "an empty body"
         raise OddResponse(f"has {_described(body)} instead of {expected}")
 
@@ -184,7 +184,7 @@ def check_raw(operation_model: Any, response_dict: Mapping[str, Any], **kwargs: 
 def _check_missing(operation: str, headers: Mapping[str, str], body: bytes) -> None:
     """Raise OddResponse if a response with status 404 is not from an S3 server."""
     if operation != "HeadObject":
-        if not _has_root(body, "Error"):
+        if not has_root(body, "Error"):
             raise OddResponse(f"has status 404 and {_described(body)} instead of an S3 error")
     elif headers.get("content-type", "").startswith("text/html") and not any(
         name.lower().startswith("x-amz") for name in headers
@@ -198,7 +198,8 @@ def _root(body: bytes) -> str | None:
     return found[1].decode() if found else (None if body.strip() else "")
 
 
-def _has_root(body: bytes, pattern: str) -> bool:
+def has_root(body: bytes, pattern: str) -> bool:
+    """Return whether the pattern matches the name of the root element, ``""`` without a body."""
     root = _root(body)
     return root is not None and bool(re.fullmatch(pattern, root))
 

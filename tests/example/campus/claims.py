@@ -23,7 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
-from devilry_storage.storages import MemoryDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 from tests.harness.flushing import keep_permissions
 
 pytestmark = pytest.mark.django_db(transaction=True)

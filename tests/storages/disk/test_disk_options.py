@@ -13,12 +13,8 @@ from django.test import override_settings
 from django.urls import NoReverseMatch, reverse, reverse_lazy
 
 from devilry_storage.exceptions import NoURL
-from devilry_storage.storages import (
-    DeliveryStoreMixin,
-    FsDeliveryStore,
-    FsHierDeliveryStore,
-    MemoryDeliveryStore,
-)
+from devilry_storage.storages import DeliveryStoreMixin, FsDeliveryStore, FsHierDeliveryStore
+from devilry_storage.testing import MemoryDeliveryStore
 
 NO_MODE = [0, -1, 0o10000, True, "640", 6.4]
 NO_INTERVAL = [1, 0, -10, True, "10", 10.0]

@@ -15,12 +15,12 @@ from django.core.files.storage import Storage
 from django.utils import timezone
 
 from ..exceptions import NoURL
-from .base import DeliveryStoreMixin
-from .chunks import read_chunks
-from .options import validate_options
-from .protocols import Entry
-from .reader import Reader
-from .writer import Writer
+from ..storages.base import DeliveryStoreMixin
+from ..storages.chunks import read_chunks
+from ..storages.options import validate_options
+from ..storages.protocols import Entry
+from ..storages.reader import Reader
+from ..storages.writer import Writer
 
 
 @dataclass(frozen=True)
