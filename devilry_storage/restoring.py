@@ -26,7 +26,6 @@ from .registry import FileModel, labelled, store_label
 from .resolving import store_for
 from .schema import DELIVERY, related_model
 from .signals import file_stored, send_after_commit
-from .storages.base import DeliveryStoreMixin
 from .tables import Tombstone, TombstoneState
 
 
@@ -260,17 +259,14 @@ def _duplicate(tombstone: Tombstone, model: FileModel, row: Any, subject: str, u
             rows = [restored.object for restored in _deserialized(family, subject, using)]
             row = next(member for member in rows if type(member) is model)
         ids = (None, None) if row is None else row.key_ids()
-        key = _base(store, tombstone.name) if None in ids else store.layout.key(*ids)
+        if None in ids and store.is_key(tombstone.name):
+            ids = store.layout.parse(tombstone.name)
+        key = tombstone.name if None in ids else store.layout.key(*ids)
         return store.duplicate(
             tombstone.name, key, filename=tombstone.filename, size=size, sha256=tombstone.sha256
         )
     except FileNotFoundError as exception:
         raise NotRestorable(f"{subject} is missing in the store.") from exception
-
-
-def _base(store: DeliveryStoreMixin, name: str) -> str:
-    """Return the key of which a name is an alternative, or the name if it is not a key."""
-    return store.layout.key(*store.layout.parse(name)) if store.is_key(name) else name
 
 
 def _reinsert(tombstone: Tombstone, name: str, model: FileModel, subject: str, using: str) -> Any:
@@ -349,12 +345,10 @@ def _deserialized(records: list[Any], subject: str, using: str) -> list[Any]:
 
 def _other_files(record: Any) -> dict[str, Any]:
     """Return the fields of a serialised row that name other files."""
-    try:
-        model = apps.get_model(record["model"])
-    except LookupError:
-        return {}  # reported by the deserializer
-    fields = record["fields"]
-    return {name: fields[name] for name in other_files(model) if name in fields}
+    with suppress(LookupError):  # it is not of a model any more
+        names = other_files(apps.get_model(record["model"]))
+        return {name: value for name, value in record["fields"].items() if name in names}
+    return {}
 
 
 def _renumber(row: Any, using: str) -> None:

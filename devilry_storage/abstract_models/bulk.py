@@ -90,10 +90,7 @@ def copy_all(delivery: AbstractDelivery, twin: AbstractDelivery, using: str) -> 
     for source in sources.values():
         source.key_ids = partial(tuple, source.key_ids())  # which a site may look up
     model._base_manager.using(using).bulk_create([row for row, _ in pairs])
-    stored = _store_all(pairs, using, lambda store, record, source: store.copy(source, record))
-    with transaction.atomic(using=using):
-        twin._lock_unfinished(using)
-        _record_all(stored, using)
+    _store_all(twin, pairs, using, lambda store, record, source: store.copy(source, record))
 
 
 def twin_of(row: Any, fields: Mapping[str, Any]) -> Any:
@@ -135,10 +132,7 @@ def _at_once(
 
     with undone_on_error(delete_again, using, "Rows without content"):
         pairs = [(row, contents[filename]) for filename, row in rows.items()]
-        stored = _store_all(pairs, using, _write)
-        with transaction.atomic(using=using):
-            delivery._lock_unfinished(using)
-            _record_all(stored, using)
+        _store_all(delivery, pairs, using, _write)
     return [rows[filename] for filename in contents]
 
 
@@ -160,9 +154,12 @@ def _one_by_one(delivery: AbstractDelivery, contents: Mapping[str, Any]) -> list
 
 
 def _store_all(
-    pairs: Sequence[tuple[Any, Any]], using: str, store_one: Callable[..., None]
-) -> list[Stored]:
-    """Store a file for each pair of row and content, and return the values to record.
+    delivery: AbstractDelivery,
+    pairs: Sequence[tuple[Any, Any]],
+    using: str,
+    store_one: Callable[..., None],
+) -> None:
+    """Store a file for each pair of row and content, then record all in the delivery.
 
     ``store_one`` is called in threads with the store, a record of the row, and the content.
     """
@@ -205,7 +202,9 @@ def _store_all(
                 pool.shutdown(wait=True, cancel_futures=True)
                 note_file(exception, futures[future])
                 raise exception
-    return stored
+    with transaction.atomic(using=using):
+        delivery._lock_unfinished(using)
+        _record_all(stored, using)
 
 
 def _write(store: DeliveryStoreMixin, record: Any, content: Any) -> None:

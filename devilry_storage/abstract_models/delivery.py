@@ -21,7 +21,6 @@ from ..db.rows import (
     loaded_columns,
     lock_row,
     plain_instances,
-    referred_pk,
     restored_on_error,
     stored_rows,
     undone_on_error,
@@ -356,9 +355,7 @@ def next_number(delivery: Any, using: str) -> int | None:
     if not has_column(type(delivery), "assignment_group") or delivery.assignment_group_id is None:
         return None
     to_group = foreign_key(type(delivery), GROUP)
-    group_pk = referred_pk(to_group, delivery.assignment_group_id, using)
-    lock_row(to_group.related_model, group_pk, using, ())
-    siblings = stored_rows(type(delivery), using).filter(
-        assignment_group_id=delivery.assignment_group_id
-    )
+    group_id, target = delivery.assignment_group_id, to_group.target_field.attname
+    lock_row(to_group.related_model, group_id, using, (), by=target)
+    siblings = stored_rows(type(delivery), using).filter(assignment_group_id=group_id)
     return int(siblings.aggregate(highest=Max("number"))["highest"] or 0) + 1

@@ -22,7 +22,6 @@ from ..db.rows import (
     lock_row,
     other_files,
     read_row,
-    referred_pk,
     restored_on_error,
     row_and_related,
     stored_rows,
@@ -60,13 +59,8 @@ _WITH_CONTENT = CONTENT_FIELDS | {"verified_at"}
 # Fields of a file and its delivery that decide whether the delivery accepts content.
 _STATE = frozenset({"delivery", "successful"})
 
-
 # Key in an instance's ``__dict__``: the name that its next UPDATE records.
 _UNLESS_BURIED = "_devilry_storage_unless_buried"
-
-
-class RowTaken(Exception):
-    """Another upload has stored content in the row, or has taken it over."""
 
 
 class _NameIsBuried(Exception):
@@ -529,14 +523,8 @@ class AbstractFileMeta(models.Model):
             filename=self.filename,
             is_used=partial(is_used, key),
         )
-        try:
-            with opened(pending._file) as source, open_writer() as writer:
-                writer.write_all(source, last_chunks(source))
-        except RowTaken as exception:
-            raise FileExistsError(
-                f"Another upload has stored {self.filename!r}, or has taken over its row after "
-                "the grace time: use another filename."
-            ) from exception
+        with opened(pending._file) as source, open_writer() as writer:
+            writer.write_all(source, last_chunks(source))
 
     def before_storing(self) -> None:
         """Raise StoreNotRecognised if the model's store is not the store of its rows."""
@@ -594,7 +582,7 @@ class AbstractFileMeta(models.Model):
             send_after_commit(file_stored, self, using, name=name, size=size)
             return
         with restored_on_error(self), transaction.atomic(using=using):
-            row, delivery = self._lock(using)
+            row, delivery = self._row_and_delivery(using)
             if isinstance(delivery, AbstractDelivery):
                 delivery.refuse_finished()
             # Before COMMIT, because receivers see the instance after it.
@@ -615,8 +603,9 @@ class AbstractFileMeta(models.Model):
                 if not self._update_content(row, using, only=only, **values):
                     if self.is_buried(name, using):
                         raise _NameIsBuried(name)
-                    raise RowTaken(
-                        f"{self._meta.label} '{self.pk}' was changed by another upload."
+                    raise FileExistsError(
+                        f"Another upload has stored {self.filename!r}, or has taken over its row "
+                        "after the grace time: use another filename."
                     )
             if row.content:
                 bury(row, delivery, using)
@@ -633,7 +622,7 @@ class AbstractFileMeta(models.Model):
 
     def _remove(self, using: str, columns: frozenset[str] = frozenset()) -> None:
         with restored_on_error(self), transaction.atomic(using=using):
-            row, delivery = self._lock(using)
+            row, delivery = self._row_and_delivery(using)
             self._set_content(None, None, "")
             self.__dict__[SAVED_CONTENT] = self.__dict__["content"]
             self._save_columns(using, columns | _WITH_CONTENT, row)
@@ -669,17 +658,14 @@ class AbstractFileMeta(models.Model):
         self.size, self.sha256, self.verified_at = size, sha256, None
         self.__dict__.pop("_is_taken_over", None)
 
-    def _lock(self, using: str) -> tuple[AbstractFileMeta, models.Model | None]:
-        """Lock the delivery, then the row, and return both as they are in the database.
+    def _row_and_delivery(
+        self, using: str, *, lock: bool = True
+    ) -> tuple[AbstractFileMeta, models.Model | None]:
+        """Return both as they are in the database; if ``lock``, lock the delivery, then the row.
 
         Storing, removing and finishing lock in this order. So no file is recorded in a delivery
         that is being finished, and no name is used that was replaced meanwhile.
         """
-        return self._row_and_delivery(using, lock=True)
-
-    def _row_and_delivery(
-        self, using: str, *, lock: bool
-    ) -> tuple[AbstractFileMeta, models.Model | None]:
         declaring = _declaring(self)
         to_delivery = foreign_key(declaring, DELIVERY)
         if to_delivery and (both := row_and_related(to_delivery, self.pk, using, lock=lock)):
@@ -699,8 +685,8 @@ class AbstractFileMeta(models.Model):
         to_delivery = foreign_key(_declaring(self), DELIVERY)
         if to_delivery is None or self.delivery_id is None:  # type: ignore[attr-defined]
             return None
-        pk = referred_pk(to_delivery, self.delivery_id, using)  # type: ignore[attr-defined]
-        return cast(models.Model | None, get(to_delivery.related_model, pk, using))
+        key, target = self.delivery_id, to_delivery.target_field.attname  # type: ignore[attr-defined]
+        return cast(models.Model | None, get(to_delivery.related_model, key, using, by=target))
 
     def _adopt(self, name: str, sha256: str | None, using: str) -> None:
         name = validate_storage_name(name)
@@ -761,7 +747,7 @@ def _before_raw_save(*, instance: AbstractFileMeta, raw: bool, using: str, **kwa
     # A new row has nothing to lock: it is inserted first, as in save().
     if stored not in {None, name}:
         with suppress(ObjectDoesNotExist):
-            row, delivery = instance._lock(using)
+            row, delivery = instance._row_and_delivery(using)
             if row.content and row.content.name != name:
                 bury(row, delivery, using)
     if name:

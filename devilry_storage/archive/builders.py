@@ -20,8 +20,7 @@ from ..schema import DELIVERY, GROUP, related_model, target_name
 from ..storages.base import DeliveryStoreMixin
 from .entries import MISSING, LimitCounter, Member, find_members, local_date, row_members
 from .paths import ArchivePaths
-from .report import REPORT
-from .zipping import SUMS, Archive
+from .zipping import REPORT, SUMS, Archive
 
 #: Number of names that are passed to ``without`` of of_folder() at once.
 _BATCH_SIZE = 1000

@@ -18,6 +18,7 @@ from contextlib import closing
 
 from django.utils import timezone
 from django.utils.translation import get_language, override
+from django.utils.translation import gettext as _
 
 from .._compat import batched
 from ..signals import file_damaged
@@ -26,11 +27,11 @@ from ..storages.chunks import CHUNK_SIZE
 from .entries import MISSING, Member, local_date
 from .paths import DAMAGED
 from .readahead import SMALL, read_members
-from .report import REPORT, report
 from .zip_records import SPARE, ZipEntry, deflated, deflated_size, end_records, rechunked
 
 logger = logging.getLogger("devilry_storage")
 
+REPORT = "REPORT.txt"
 SUMS = "SHA256SUMS"
 
 # Number of members that are objects at once.
@@ -114,8 +115,25 @@ class Archive:
                 yield Member(path, name, size, sha256, tuple(date))
 
     def _text(self, damaged: list[str]) -> bytes:
+        """Return the report on missing and damaged files, in the language of the request."""
+        lines = []
         with override(self._language):
-            return report(self.missing, damaged, is_verified=self._is_verified)
+            for sentence, paths in (
+                (
+                    _("These files could not be read, so they are missing from this archive:"),
+                    self.missing,
+                ),
+                (_("These files are damaged: their contents are not what was stored:"), damaged),
+            ):
+                if paths:
+                    lines += [sentence, *(f"  {path}" for path in paths), ""]
+            if lines:
+                lines.append(_("Please send this report to the administrators of the site."))
+            elif self._is_verified:
+                lines.append(_("All files were verified: their contents are what was stored."))
+            if not self._is_verified:
+                lines.append(_("Files without a recorded checksum were not verified."))
+        return "\n".join([*lines, ""]).encode()
 
     def __iter__(self) -> Iterator[bytes]:
         # Many small chunks would be slow.

@@ -76,13 +76,14 @@ def other_files(model: type[models.Model]) -> set[str]:
 
 
 def lock_row(
-    model: type[M], pk: Any, using: str, columns: Collection[str] | None = None
+    model: type[M], key: Any, using: str, columns: Collection[str] | None = None, *, by: str = "pk"
 ) -> M | None:
     """Lock a row until the end of the transaction, and return it as it is now, or None.
 
-    The row is one of `plain_instances`. Rows of its multi-table parents are locked, too.
+    ``key`` is its value of the unique field ``by``. The row is one of `plain_instances`. Rows of
+    its multi-table parents are locked, too.
     """
-    return next(iter(lock_rows(stored_rows(model, using).filter(pk=pk), columns)), None)
+    return next(iter(lock_rows(stored_rows(model, using).filter(**{by: key}), columns)), None)
 
 
 def lock_rows(rows: models.QuerySet[M], columns: Collection[str] | None = None) -> list[M]:
@@ -113,10 +114,10 @@ def _with_isolation(rows: models.QuerySet[M], using: str) -> models.QuerySet[M]:
 
 
 def read_row(
-    model: type[M], pk: Any, using: str, columns: Collection[str] | None = None
+    model: type[M], key: Any, using: str, columns: Collection[str] | None = None, *, by: str = "pk"
 ) -> M | None:
     """Return a row as it is now, as `lock_row` does, without a lock."""
-    rows = stored_rows(model, using).filter(pk=pk)
+    rows = stored_rows(model, using).filter(**{by: key})
     intend_to_write(rows, using)
     return next(plain_instances(rows, columns), None)
 
@@ -156,20 +157,6 @@ def row_and_related(field: Any, pk: Any, using: str, *, lock: bool) -> tuple[Any
             _write(rows)
         return row, other
     return None
-
-
-def referred_pk(field: Any, value: Any, using: str) -> Any:
-    """Return the primary key of the row to which a foreign key with this value refers, or None.
-
-    The key may refer to another field than the primary key (``to_field``); only then the database
-    is asked.
-    """
-    model, target = field.related_model, field.target_field
-    if target == model._meta.pk:
-        return value
-    rows = stored_rows(model, using).filter(**{target.attname: value})
-    intend_to_write(rows, using)
-    return rows.values_list("pk", flat=True).first()
 
 
 def intend_to_write(rows: models.QuerySet[Any], using: str) -> None:

@@ -57,14 +57,12 @@ class _Burial:
         if not self.connection.needs_rollback and self in wrappers:
             wrappers.remove(self)
             if self.block in self.connection.atomic_blocks:  # otherwise the delete has failed
-                self._bury(self.connection.alias)
+                using = self.connection.alias
+                # The statement may be that of a receiver which ignores its failure.
+                with transaction.mark_for_rollback_on_error(using):
+                    for model, rows in self.rows.items():
+                        _bury_all(model, rows, using)
         return execute(*statement)
-
-    def _bury(self, using: str) -> None:
-        # The statement may be that of a receiver which ignores its failure.
-        with transaction.mark_for_rollback_on_error(using):
-            for model, rows in self.rows.items():
-                _bury_all(model, rows, using)
 
 
 def _bury_all(model: FileModel, instances: Mapping[Any, models.Model], using: str) -> None:

@@ -84,7 +84,12 @@ def _reason_to_keep(model: FileModel, entry: Entry, store: DeliveryStoreMixin, u
     """Return why the bytes may still be needed, or ``""``."""
     (verdict,) = compare_stored(model, [entry], using, {})
     if verdict.state is not State.ORPHAN:
-        return _state_reason(verdict.state)
+        reasons = {
+            State.FOREIGN: _("it is an unknown file, which another program may have written"),
+            State.TOMBSTONED: _("it is already a deleted file"),
+            State.ORDINARY: _("a row of another model names it"),
+        }
+        return reasons.get(verdict.state, _("it is recorded in the database"))
     stored = [
         stored_rows(other, using).filter(content__isnull=False) for other in sharing(model, store)
     ]
@@ -118,15 +123,6 @@ def _is_being_stored(
         if any(row.key_ids() == (delivery_id, file_id) for row in rows):
             return True
     return False
-
-
-def _state_reason(state: State) -> str:
-    reasons = {
-        State.FOREIGN: _("it is an unknown file, which another program may have written"),
-        State.TOMBSTONED: _("it is already a deleted file"),
-        State.ORDINARY: _("a row of another model names it"),
-    }
-    return reasons.get(state, _("it is recorded in the database"))
 
 
 def _highest(stored: list[Any]) -> tuple[int, int]:

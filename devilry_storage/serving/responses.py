@@ -211,11 +211,9 @@ def _sendfile(request: HttpRequest, file: File) -> HttpResponseBase:
 
 R = TypeVar("R", bound=HttpResponseBase)
 
-
 # The document cannot run scripts or load anything, and has an opaque origin (Content Security
 # Policy 3, section 6.4.3). Styles are for the page in which a browser displays an image.
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-
 
 # Chromium shows a blank page for a sandboxed PDF.
 _VIEWER = "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'"

@@ -106,7 +106,7 @@ def file_of(filemeta: Any, name: str, store: DeliveryStoreMixin, *, inline: bool
         _etag(filemeta.sha256.lower(), name, size),
         _modified(filemeta),
         media_type,
-        _is_shown(media_type, inline=inline),
+        inline and media_type in conf.inline_types,
         size_verified=filemeta.size is None,
     )
 
@@ -128,13 +128,9 @@ def ordinary_file(store: DeliveryStoreMixin, name: str, *, inline: bool) -> File
         etag=_etag("", f"{modified.timestamp()} {name}", size) if is_settled else "",
         modified=int(modified.timestamp()) if is_settled else None,
         media_type=media_type,
-        shown=_is_shown(media_type, inline=inline),
+        shown=inline and media_type in conf.inline_types,
         size_verified=True,
     )
-
-
-def _is_shown(media_type: str, *, inline: bool) -> bool:
-    return inline and media_type in conf.inline_types
 
 
 def _etag(sha256: str, name: str, size: int) -> str:

@@ -16,12 +16,13 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage, Storage
 from django.utils.deconstruct import deconstructible
 
+from ..conf import conf
 from ..exceptions import InvalidName
-from ..layout import Layout
+from ..layout import HierLayout, Layout
 from ..names import validate_storage_name
-from .content import as_binary, rereadable, seekable
+from .content import rereadable, seekable
 from .free_names import ALTERNATIVE_NAMES, alternative_names, at_most, first_free
-from .protocols import hier_layout, stored_name
+from .protocols import stored_name
 from .reader import READ_MODES, Reader
 from .view_urls import stored_url
 
@@ -65,7 +66,8 @@ class StorageContract(Storage):
     @property
     def layout(self) -> Layout:
         """The layout of the keys."""
-        return hier_layout(self._interval)
+        interval = self._interval
+        return HierLayout(conf.fshierdeliverystore_interval if interval is None else interval)
 
     def with_fixed_location(self: _Store) -> _Store:
         """Return this store, or a copy of it that keeps its current location.
@@ -121,7 +123,7 @@ class StorageContract(Storage):
             file = super().open(name, mode)
             if mode == "rb" or isinstance(file.read(0), str):
                 return file
-            return Reader(self, name, as_binary(file, closing=True), mode)
+            return Reader(self, name, file, mode)
 
     def _open_to_write(self, name: str, mode: str) -> Any:
         return super().open(name, mode)

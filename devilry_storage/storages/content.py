@@ -8,7 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import IO, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from django.core.files import File
 from django.core.files.base import ContentFile
@@ -147,44 +147,21 @@ class _Kept(AnyFile):
         return int(self.file.seek(offset, whence))
 
 
-class _Raw(io.RawIOBase):
-    """An open file of bytes as a raw stream, as TextIOWrapper needs it."""
+class _KeptOpen(AnyFile):
+    """An open file that its TextIOWrapper neither closes nor writes to."""
 
-    def __init__(self, file: AnyFile, *, closing: bool) -> None:
-        self._file = file
-        self._closing = closing
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._file.seek(offset, whence)
-        return int(self._file.tell())
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def writable(self) -> bool:
+        return False
 
     def close(self) -> None:
-        if self._closing and not self.closed:
-            self._file.close()
-        super().close()
-
-
-def as_binary(file: AnyFile, *, closing: bool) -> IO[bytes]:
-    """Return the open file as a binary stream, whose ``close()`` closes it if ``closing``."""
-    return io.BufferedReader(_Raw(file, closing=closing))
+        pass
 
 
 def as_text(file: AnyFile, mode: str) -> AnyFile:
     """Return a UTF-8 text file that reads the open file, and that leaves it open."""
     if isinstance(file.read(0), str):
         return file
-    text = File(io.TextIOWrapper(as_binary(file, closing=False), encoding="utf-8"), file.name)
+    text = File(io.TextIOWrapper(_KeptOpen(file), encoding="utf-8"), file.name)
     text.mode = mode
     return text
 

@@ -42,17 +42,15 @@ from .writer import Writer
 # of them; and the number of names that are in memory.
 _REMOVERS, _FEWEST_REMOVED, _REMOVED_AT_ONCE = 8, 10, 1000
 
+# Files up to this size in bytes may be read at once.
+_WHOLE = 1024 * 1024
+
 _Storage = TypeVar("_Storage", bound="_TreeStorage")
+Value = TypeVar("Value")
 
 
 def _folders(path: str) -> list[str]:
     return path.split("/") if path else []
-
-
-Value = TypeVar("Value")
-
-# Files up to this size in bytes may be read at once.
-_WHOLE = 1024 * 1024
 
 
 class _Computed(Generic[Value]):
@@ -246,9 +244,7 @@ class _DiskStore(DeliveryStoreMixin, _TreeStorage):
             if not isinstance(content, Received) or content.move_to(staged) is None:
                 for chunk in read_chunks(content):
                     staged.write(chunk)
-            name = first_free(names, staged.create)
-            staged.finish()
-            return name
+            return first_free(names, staged.create)
         finally:
             staged.discard()
 

@@ -18,23 +18,18 @@ class _Namer(Storage):
     """Makes alternative names as the installed Django does, without asking a backend."""
 
     def __init__(self, taken: str, alternative: Callable[[str, str], str]) -> None:
-        self._taken = {taken}
+        self.taken = {taken}
         self._alternative = alternative
         self._calls = 0
 
     def exists(self, name: str) -> bool:
-        return name in self._taken
+        return name in self.taken
 
     def get_alternative_name(self, file_root: str, file_ext: str) -> str:
         self._calls += 1
         if self._calls > 2 * ALTERNATIVE_NAMES:  # shortening calls it twice
             raise FileExistsError(f"All alternative names of {file_root + file_ext!r} are taken.")
         return self._alternative(file_root, file_ext)
-
-    def next_name(self, name: str, max_length: int | None) -> str:
-        found = validate_storage_name(self.get_available_name(name, max_length))
-        self._taken.add(found)
-        return found
 
 
 #: The ``max_length`` of the current ``save()``, which ``_save()`` and ``_create()`` do not get.
@@ -70,7 +65,9 @@ def alternative_names(
     """
     namer = _Namer(name, alternative)
     for _ in range(ALTERNATIVE_NAMES):
-        yield namer.next_name(name, max_length)
+        found = validate_storage_name(namer.get_available_name(name, max_length))
+        namer.taken.add(found)
+        yield found
     raise FileExistsError(f"{name!r} and {ALTERNATIVE_NAMES} alternative names are taken.")
 
 

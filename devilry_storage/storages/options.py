@@ -15,10 +15,6 @@ def _is_folder(value: Any) -> bool:
     return value is None or (isinstance(value, (str, os.PathLike)) and os.fspath(value) != "")
 
 
-def _is_text(value: Any) -> bool:
-    return value is None or isinstance(value, (str, Promise))
-
-
 def _is_integer(value: Any, least: int, most: float = math.inf) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -38,7 +34,7 @@ _NEVER = (
 # What the options of all stores accept, and what to use instead of another value.
 _ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "location": (_is_folder, "the path of a folder"),
-    "base_url": (_is_text, "a string"),
+    "base_url": (lambda value: value is None or isinstance(value, (str, Promise)), "a string"),
     "file_permissions_mode": _MODE,
     "directory_permissions_mode": _MODE,
     "allow_overwrite": (lambda value: value is False, _NEVER),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from ..names import RESERVED
 from .protocols import LONGEST_OWN
@@ -37,23 +37,20 @@ class TreeObjects:
             return None
 
     def create(self, path: str, data: bytes) -> bool:
-        staged = Staged(self._tree)
         try:
-            staged.write(data)
-            staged.create(self._name(path))
-            staged.finish()
+            self._publish(data, lambda staged: staged.create(self._name(path)))
         except FileExistsError:
             return False
-        finally:
-            staged.discard()
         return True
 
     def replace(self, path: str, data: bytes) -> None:
+        self._publish(data, lambda staged: staged.replace(self._name(path)))
+
+    def _publish(self, data: bytes, publish: Callable[[Staged], object]) -> None:
         staged = Staged(self._tree)
         try:
             staged.write(data)
-            staged.replace(self._name(path))
-            staged.finish()
+            publish(staged)
         finally:
             staged.discard()
 

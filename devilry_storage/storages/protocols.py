@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
-
-from ..conf import conf
-from ..layout import HierLayout
 
 #: Names of the guarantees that a store declares; see :class:`DeliveryStoreMixin`.
 FLAGS = (
@@ -124,16 +120,6 @@ class FileMetaLike(Protocol):
 
     def record_removed(self) -> None:
         """Record that the content is removed."""
-
-
-@lru_cache
-def _hier_layout(interval: int) -> HierLayout:
-    return HierLayout(interval)
-
-
-def hier_layout(interval: int | None) -> HierLayout:
-    """Return the layout of a hierarchical store whose option is ``interval``."""
-    return _hier_layout(conf.fshierdeliverystore_interval if interval is None else interval)
 
 
 def stored_name(filemeta: FileMetaLike) -> str | None:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 
-if TYPE_CHECKING:
-    _UploadedFile = UploadedFile[Any]
-else:
-    _UploadedFile = UploadedFile  # generic for the type checker alone
 
-
-class Received(_UploadedFile):
+class Received(UploadedFile):  # type: ignore[type-arg]  # generic in the stubs alone
     """An upload whose bytes are in a sink of a store, which can publish them without a copy.
 
     :meth:`write` adds bytes until :meth:`complete` is called. From then on this is a file that can
@@ -45,16 +39,6 @@ class Received(_UploadedFile):
         self.file = self._reader = self._sink.reader()
         self.seek(0)
         self.size = self._received
-
-    @property
-    def temporary_file_path(self) -> Callable[[], str]:
-        """A function that returns the path of the file, for storages that move it.
-
-        Once it is called, other code may change the file, so its bytes are copied. Raises
-        AttributeError if the file has no path.
-        """
-        path: Callable[[], str] = self._sink.path  # only sinks on disk have it
-        return path
 
     def move_to(self, sink: Any) -> tuple[hashlib._Hash, int] | None:
         """Move the bytes to a new sink; return their hash and number, None if they must be copied.

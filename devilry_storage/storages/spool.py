@@ -35,7 +35,6 @@ class Spool(AnyFile):
         # SpooledTemporaryFile copies to the disk by one write(), which may write less.
         if self._waiting is not None and self._waiting.tell() + len(data) > self._memory:
             self._move_to_disk(self._waiting)
-            self._waiting = None
         _write_all(self.file, data)
         return len(data)
 
@@ -55,7 +54,6 @@ class Spool(AnyFile):
         """
         if self._waiting is not None:
             self._move_to_disk(self._waiting)
-            self._waiting = None
         # Unbuffered: a buffer would not notice that the position has changed.
         return os.fdopen(os.dup(self.fileno()), "rb", buffering=0)
 
@@ -72,7 +70,7 @@ class Spool(AnyFile):
             on_disk.close()
             raise
         waiting.close()
-        self.file = on_disk
+        self._waiting, self.file = None, on_disk
 
 
 def _write_all(file: Any, data: bytes) -> None:

@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
 
@@ -17,6 +16,7 @@ from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, closing, split
 
 logger = logging.getLogger("devilry_storage")
 
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _TEMP = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 
 
@@ -24,9 +24,6 @@ def _fingerprint(fd: int) -> tuple[int, ...]:
     """Return values of an open file that change when it is written to or linked."""
     status = os.fstat(fd)
     return status.st_size, status.st_mtime_ns, status.st_nlink
-
-
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class Staged:
@@ -48,7 +45,6 @@ class Staged:
         self._fd = -1
         self._status: os.stat_result | None = None
         self._sealed = False
-        self._path_is_known = False
         self._whole: tuple[int, ...] | None = None
         self._owner = Owner()
         self._root = self._folder = -1
@@ -60,7 +56,7 @@ class Staged:
             with tree.explaining_denial():
                 self._fd = os.open(name, _TEMP, mode, dir_fd=self._folder)
         except BaseException:
-            self._close_folders()
+            self._close()
             raise
         self._name = name
 
@@ -110,17 +106,12 @@ class Staged:
 
     def _is_whole(self) -> bool:
         """Return whether the file is still as it was when :meth:`reader` was called."""
-        if not self._owner.is_this_process() or self._path_is_known:
+        if not self._owner.is_this_process():
             return False
         with suppress(FileNotFoundError):
             is_ours = self._is_ours(self._name, self._folder)
             return is_ours and self._whole == _fingerprint(self._fd)
         return False
-
-    def path(self) -> str:
-        """Return the path of the temp file, by which other code may change or move it."""
-        self._path_is_known = True
-        return os.path.join(self._tree.root, *TEMP_FOLDER, self._name)
 
     def reader(self) -> IO[bytes]:
         """Return an open file of the bytes, which stays readable when the temp file is gone.
@@ -260,40 +251,24 @@ class Staged:
             return exception
         return OSError(exception.errno, f"{reason} ({self._tree.root!r})", name)
 
-    def finish(self) -> None:
-        """Close a published file; raises OSError if closing fails, so that the save fails."""
-        self._try(self._unlink)
-        self._close_file()
-        self._close_folders()
-
     def discard(self) -> None:
-        for step in (self._unlink, self._close_file, self._close_folders):
-            self._try(step)
-
-    def _try(self, step: Callable[[], None]) -> None:
-        # A failure leaves at most a temp file, which a purge removes after the grace time.
-        try:
-            step()
-        except OSError as exception:
-            logger.warning(
-                "Temp file %r in %r could not be removed: %r",
-                self._name,
-                self._tree.root,
-                str(exception),
-            )
-
-    def _close_file(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        for step in (self._unlink, self._close):
+            # A failure leaves at most a temp file, which a purge removes after the grace time.
+            try:
+                step()
+            except OSError as exception:
+                logger.warning(
+                    "Temp file %r in %r could not be removed: %r",
+                    self._name,
+                    self._tree.root,
+                    str(exception),
+                )
 
     def _unlink(self) -> None:
         # A forked child has a copy of this object; the file belongs to its parent.
         if not self._name or self._folder < 0 or not self._owner.is_this_process():
             return
-        if self._path_is_known and not os.path.lexists(self.path()):
-            pass  # moved
-        elif self._is_ours(self._name, self._folder):
+        if self._is_ours(self._name, self._folder):
             os.unlink(self._name, dir_fd=self._folder)
         else:
             logger.error(
@@ -303,8 +278,9 @@ class Staged:
             )
         self._name = ""
 
-    def _close_folders(self) -> None:
-        opened = [fd for fd in (self._folder, self._root) if fd >= 0]
-        self._folder = self._root = -1
+    def _close(self) -> None:
+        # The file last, as only closing it may fail.
+        opened = [fd for fd in (self._folder, self._root, self._fd) if fd >= 0]
+        self._folder = self._root = self._fd = -1
         for fd in opened:
             os.close(fd)

@@ -199,7 +199,9 @@ class Tree:
                 except FileNotFoundError:
                     if not create:
                         raise
-                    made = self._make(folder, fd, mode) or made
+                    with suppress(FileExistsError):  # made by another process
+                        os.mkdir(folder, mode or 0o777, dir_fd=fd)
+                        made = True
                 except OSError as exception:
                     if exception.errno == errno.ENAMETOOLONG and not create:
                         raise self._missing(folder) from None
@@ -207,8 +209,8 @@ class Tree:
             if made:
                 self._settle(inner, fd, mode)
         except BaseException:
-            if made:
-                self._unmake(folder, fd)
+            if made:  # but not settled, so that a retry has to make it again
+                _prune(folder, fd)
             if inner >= 0:
                 os.close(inner)
             raise
@@ -218,21 +220,17 @@ class Tree:
         try:
             return os.open(folder, _FOLDER, dir_fd=above)
         except OSError as exception:
-            if exception.errno in {errno.ENOTDIR, errno.ELOOP}:
-                raise self._no_folder(folder, above) from exception
-            raise
-
-    def _make(self, folder: str, above: int, mode: int | None) -> bool:
-        try:
-            os.mkdir(folder, mode or 0o777, dir_fd=above)
-        except FileExistsError:
-            return False  # made by another process
-        return True
-
-    def _unmake(self, folder: str, above: int) -> None:
-        """Remove a folder that is not settled, so that a retry makes it again."""
-        with suppress(OSError):  # not empty or gone; the caller raises the first error
-            os.rmdir(folder, dir_fd=above)
+            if exception.errno not in {errno.ENOTDIR, errno.ELOOP}:
+                raise
+            if stat.S_ISREG(os.stat(folder, dir_fd=above, follow_symlinks=False).st_mode):
+                raise NotADirectoryError(
+                    errno.ENOTDIR, "A file has the name of a folder that is needed", folder
+                ) from exception
+            raise UnsafeEntry(
+                errno.ELOOP,
+                f"Not entered, because it is not a folder in {self.root!r} (a symlink?)",
+                folder,
+            ) from exception
 
     def _settle(self, fd: int, above: int, mode: int | None) -> None:
         """Set mode and group of a new folder, and sync its entry."""
@@ -251,17 +249,6 @@ class Tree:
             with suppress(PermissionError):  # the file stays usable for this user
                 os.fchown(fd, -1, group)
         return status
-
-    def _no_folder(self, folder: str, fd: int) -> OSError:
-        if stat.S_ISREG(os.stat(folder, dir_fd=fd, follow_symlinks=False).st_mode):
-            return NotADirectoryError(
-                errno.ENOTDIR, "A file has the name of a folder that is needed", folder
-            )
-        return UnsafeEntry(
-            errno.ELOOP,
-            f"Not entered, because it is not a folder in {self.root!r} (a symlink?)",
-            folder,
-        )
 
     # -- Reading --
 

@@ -122,12 +122,6 @@ class Writer(AnyFile):
         # close() compares: an exception that is being handled already is not a reason to discard.
         self._in_flight = _in_flight()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.name}>"
-
-    def __bool__(self) -> bool:
-        return True
-
     @property
     def sha256(self) -> str:
         return self._hashed().hexdigest()

@@ -46,8 +46,7 @@ class _BlobStorage(Storage):
             raise FileNotFoundError(2, os.strerror(2), name) from None
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
-        raw = io.BytesIO(self._blob(name).data)
-        return Reader(self, name, raw, mode)
+        return Reader(self, name, io.BytesIO(self._blob(name).data), mode)
 
     def exists(self, name: str) -> bool:
         return name in self._blobs

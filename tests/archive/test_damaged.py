@@ -18,7 +18,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.translation import get_language, override
 
-from devilry_storage.archive import of_deliveries, report
+from devilry_storage.archive import of_deliveries, zipping
 from devilry_storage.archive.readahead import SMALL
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
 from devilry_storage.exceptions import StoreDenied, StoreUnavailable
@@ -170,7 +170,7 @@ def test_report_is_in_the_language_of_the_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although it is sent later, maybe in another thread."""
-    monkeypatch.setattr(report, "_", lambda text: f"{get_language()}: {text}")
+    monkeypatch.setattr(zipping, "_", lambda text: f"{get_language()}: {text}")
     site = Site(tmp_path, {"a": 10})
     with override("nb"):
         archive = site.archive()

@@ -206,9 +206,15 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "serving/stored_file.py",
-        "return inline and media_type in conf.inline_types",
-        "return inline",
+        "        inline and media_type in conf.inline_types",
+        "        inline",
         (f"{_WAYS}::test_only_safe_types_are_displayed_inline",),
+    ),
+    Guard(
+        "serving/stored_file.py",
+        "shown=inline and media_type in conf.inline_types",
+        "shown=inline",
+        ("tests/ordinary/test_serving.py",),
     ),
     Guard(
         "serving/stored_file.py",

@@ -454,7 +454,7 @@ BURYING = [
     ),
     Guard(
         "abstract_models/bulk.py",
-        "        twin._lock_unfinished(using)\n",
+        "        delivery._lock_unfinished(using)\n",
         "",
         (f"{MANY_ROWS}test_copy_fails_if_it_is_finished_meanwhile",),
     ),
@@ -1110,9 +1110,9 @@ SAVING = [
         "integrity.py", "using = database_of(delivery)", "using = delivery.files.db", (REPLICAS,)
     ),
     Guard(
-        "db/rows.py",
-        "if target == model._meta.pk:",
-        "if True:",
+        "abstract_models/delivery.py",
+        "group_id, using, (), by=target)",
+        "group_id, using, ())",
         (f"{TO_FIELD}test_finish_lists_the_folder_once",),
     ),
     Guard(
@@ -1402,8 +1402,8 @@ SAVING = [
     ),
     Guard(
         "abstract_models/filemeta.py",
-        "        return self._row_and_delivery(using, lock=True)",
-        "        return self._row_and_delivery(using, lock=False)",
+        "self, using: str, *, lock: bool = True",
+        "self, using: str, *, lock: bool = False",
         (f"{TRANSACTIONS}test_content_replaced_while_waiting_is_buried",),
         needs=("postgres",),
     ),
@@ -1529,7 +1529,7 @@ SAVING = [
     ),
     Guard(
         "abstract_models/bulk.py",
-        "            delivery._lock_unfinished(using)\n",
+        "        delivery._lock_unfinished(using)\n",
         "",
         (f"{TRANSACTIONS}test_add_files_fails_when_the_delivery_is_finished_meanwhile",),
     ),
@@ -1575,9 +1575,9 @@ SAVING = [
     Guard(
         "abstract_models/filemeta.py",
         "        with restored_on_error(self), transaction.atomic(using=using):\n"
-        "            row, delivery = self._lock(using)\n            if isinstance(",
+        "            row, delivery = self._row_and_delivery(using)\n            if isinstance(",
         "        with transaction.atomic(using=using):\n"
-        "            row, delivery = self._lock(using)\n            if isinstance(",
+        "            row, delivery = self._row_and_delivery(using)\n            if isinstance(",
         (f"{TRANSACTIONS}test_error_after_the_record_restores_the_instance",),
     ),
     Guard(
@@ -1652,7 +1652,7 @@ DELIVERING = [
     ),
     Guard(
         "abstract_models/delivery.py",
-        "    lock_row(to_group.related_model, group_pk, using, ())\n",
+        "    lock_row(to_group.related_model, group_id, using, (), by=target)\n",
         "",
         (f"{TRANSACTIONS}test_finish_waits_for_the_lock_of_the_group",),
         needs=("postgres",),

@@ -148,8 +148,10 @@ def test_finish_checks_every_file_of_the_delivery(
 def no_locks() -> Iterator[None]:
     """Replace the row locks by plain reads."""
 
-    def read_row(model: type[models.Model], pk: Any, using: str, columns: Any = None) -> Any:
-        return model._base_manager.using(using).filter(pk=pk).first()
+    def read_row(
+        model: type[models.Model], key: Any, using: str, columns: Any = None, *, by: str = "pk"
+    ) -> Any:
+        return model._base_manager.using(using).filter(**{by: key}).first()
 
     with (
         patch("devilry_storage.abstract_models.delivery.lock_row", read_row),
