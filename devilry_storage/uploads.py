@@ -7,7 +7,9 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.db import router
 
+from .identity import check_writing
 from .registry import configured_stores
 from .storages.base import DeliveryStoreMixin
 from .storages.received import Received
@@ -37,7 +39,12 @@ class DeliveryUploadHandler(TemporaryFileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super(TemporaryFileUploadHandler, self).new_file(*args, **kwargs)
         try:
-            sink = self.get_store()._sink(self.file_name or "")
+            store = self.get_store()
+            for configured in configured_stores():
+                if configured.store is store:  # its folder must not be made if it is not mounted
+                    model = configured.models[0]
+                    check_writing(model, router.db_for_write(model))
+            sink = store._sink(self.file_name or "")
         except (OSError, NotImplementedError, ImproperlyConfigured):
             logger.exception("The store cannot receive the upload %r.", self.file_name)
             super().new_file(*args, **kwargs)

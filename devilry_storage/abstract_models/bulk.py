@@ -236,10 +236,15 @@ def _record(model: Any, stored: Sequence[Stored], using: str) -> None:
         content__isnull=True,
         created__in={row.created for row, *_ in stored},
     )
+    # A field may have a Python class of its own.
+    prepared = model._meta.pk.get_db_prep_value
+    keys = [prepared(row.pk, connections[using]) for row, *_ in stored]
+    sizes = [size for _, _, size, _ in stored]
+    checksums = [sha256 for _, _, _, sha256 in stored]
     recorded = unchanged.update(
-        content=_by_pk({row.pk: name for row, name, _, _ in stored}, using),
-        size=Cast(_by_pk({row.pk: size for row, _, size, _ in stored}, using), BigIntegerField()),
-        sha256=_by_pk({row.pk: sha256 for row, _, _, sha256 in stored}, using),
+        content=_by_pk(keys, names, using),
+        size=Cast(_by_pk(keys, sizes, using), BigIntegerField()),
+        sha256=_by_pk(keys, checksums, using),
         verified_at=None,
     )
     if recorded != len(stored):
@@ -255,13 +260,13 @@ def _record(model: Any, stored: Sequence[Stored], using: str) -> None:
         )
 
 
-def _by_pk(values: dict[int, Any], using: str) -> Func:
-    """Return the expression of each row's value, as text, in a dict by primary keys.
+def _by_pk(keys: Sequence[int], values: Sequence[Any], using: str) -> Func:
+    """Return the expression of each row's value, as text, by primary keys.
 
     It is one parameter: ``bulk_update()`` would compare each row with each key.
     """
     template, joiner = "(%(expressions)s)", "::jsonb ->> "
     if connections[using].vendor == "sqlite":
         template, joiner = "json_extract(%(expressions)s || '\"')", ", '$.\"' || "
-    both = Value(json.dumps(values)), Cast("pk", TextField())
+    both = Value(json.dumps(dict(zip(keys, values, strict=True)))), Cast("pk", TextField())
     return Func(*both, template=template, arg_joiner=joiner, output_field=TextField())

@@ -149,16 +149,11 @@ class AbstractDelivery(models.Model):
             filemeta.save(using=using)
             return filemeta
 
-        clash = None
         with as_file(content, filename) as file:
             if _insert_finds_clashes(model) and not has_transaction(using):
-                try:
+                with suppress(IntegrityError):
                     return stored(model(delivery=self, filename=filename))
-                except IntegrityError as exception:
-                    clash = exception
             with self._claimed([filename]) as claimed:
-                if clash and not claimed:
-                    raise clash
                 return stored(claimed.get(filename) or model(delivery=self, filename=filename))
 
     def add_files(self, files: Mapping[str, Any]) -> list[Any]:
@@ -327,10 +322,12 @@ class AbstractDelivery(models.Model):
 
 def _insert_finds_clashes(model: Any) -> bool:
     """Return whether the INSERT of a row with a filename that is taken just fails."""
-    unique = [
-        *model._meta.unique_together,
-        *(c.fields for c in model._meta.total_unique_constraints),
-    ]
+    unique = [*model._meta.unique_together]
+    for constraint in model._meta.total_unique_constraints:
+        # Some databases do not have others.
+        is_plain = constraint.deferrable is None and not constraint.include
+        if is_plain and getattr(constraint, "nulls_distinct", None) is None:
+            unique.append(constraint.fields)
     is_unique = any(set(fields) == {DELIVERY, "filename"} for fields in unique)
     return is_unique and not model._meta.parents and not has_receivers(model)
 

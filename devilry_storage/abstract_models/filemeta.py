@@ -577,9 +577,6 @@ class AbstractFileMeta(models.Model):
     ) -> None:
         is_new = columns is None and (not self.content or self._pending() is not None)
         if is_new and record_at_once(self, only, using, name, size, sha256):
-            self._set_content(name, size, sha256)
-            self.__dict__.pop(SAVED_CONTENT, None)
-            send_after_commit(file_stored, self, using, name=name, size=size)
             return
         with restored_on_error(self), transaction.atomic(using=using):
             row, delivery = self._row_and_delivery(using)

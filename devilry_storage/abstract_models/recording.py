@@ -8,19 +8,19 @@ from typing import Any
 from django.db import connections
 
 from ..db.transactions import around_statement
-from ..fields import StoredName
+from ..fields import SAVED_CONTENT, StoredName
 from ..schema import DELIVERY, declaring_model, foreign_key
-from ..signals import has_receivers
+from ..signals import file_stored, has_receivers, send_after_commit
 from ..tables import Tombstone
 from .delivery import AbstractDelivery
 
 _UPDATE = """
 UPDATE {files} SET {content} = %s, {size} = %s, {sha256} = %s, {verified_at} = NULL
 WHERE {pk} = %s AND {content} IS NULL{unchanged}
-AND NOT EXISTS (SELECT 1 FROM {tombstones} AS t WHERE t.name = %s)
+AND NOT EXISTS (SELECT 1 FROM {tombstones} AS devilry_t WHERE devilry_t.name = %s)
 AND EXISTS (
-    SELECT 1 FROM {deliveries} AS d
-    WHERE d.{target} = {files}.{delivery} AND NOT d.{successful}{lock}
+    SELECT 1 FROM {deliveries} AS devilry_d
+    WHERE devilry_d.{target} = {files}.{delivery} AND NOT devilry_d.{successful}{lock}
 )
 """
 
@@ -72,4 +72,9 @@ def record_at_once(
     saved = [fields[key].get_db_prep_save(value, connection) for key, value in values.items()]
     with around_statement(using), connection.cursor() as cursor:
         cursor.execute(sql.strip(), [*saved, name])
-        return bool(cursor.rowcount)
+        if not cursor.rowcount:
+            return False
+        row._set_content(name, size, sha256)
+        row.__dict__.pop(SAVED_CONTENT, None)
+        send_after_commit(file_stored, row, using, name=name, size=size)
+        return True

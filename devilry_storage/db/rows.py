@@ -128,8 +128,15 @@ def row_and_related(field: Any, pk: Any, using: str, *, lock: bool) -> tuple[Any
     They are as `read_row` or `lock_row` return them; the referred row is locked first. None means
     that one of them is missing, or that it takes several statements.
     """
-    related = field.related_model._meta.concrete_model
-    if field.null or field.model._meta.parents or related._meta.parents:
+    # Of a proxy, because the site may override its methods.
+    related = field.related_model
+    tables = field.model._meta.db_table, related._meta.db_table
+    if (
+        field.null
+        or field.model._meta.parents
+        or related._meta.concrete_model._meta.parents
+        or any('"' in table for table in tables)  # in a schema, where FOR UPDATE OF fails
+    ):
         return None
     rows = stored_rows(field.model, using).filter(pk=pk)
     both = _with_isolation(rows, using).select_related(field.name)

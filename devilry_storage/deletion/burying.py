@@ -25,6 +25,9 @@ from ..signals import file_removed, send_after_commit
 from ..tables import Tombstone
 from .removal import remove_after_commit
 
+#: Tombstones of about this length in JSON, in bytes, are inserted together.
+INSERTED_BYTES = 1 << 23
+
 
 def bury(row: Any, delivery: models.Model | None, using: str) -> None:
     """Write the tombstone of a row's bytes, in the transaction that removes them from the row.
@@ -83,15 +86,31 @@ def _insert(tombstones: Sequence[Mapping[str, Any]], using: str) -> None:
     names = [*names, "created", "due", "attempts", "last_error"]
     given = [*given, *(sql for sql, _ in compiled), "0", "''"]
     renewed = [f"{name} = excluded.{name}" for name in names if name not in {"name", "alias"}]
-    # JSON columns reject NaN and infinity, which a FloatField also reads from text.
-    values = json.loads(json.dumps(tombstones, cls=_Exact), parse_constant=str)
+    sql = (  # SQLite needs the WHERE clause to parse the rest
+        f"INSERT INTO {connection.ops.quote_name(Tombstone._meta.db_table)} "  # noqa: S608  # names
+        f"({', '.join(names)}) SELECT {', '.join(given)} FROM {source} WHERE true "
+        f"ON CONFLICT (name, alias) DO UPDATE SET {', '.join(renewed)}"
+    )
+    times = [*chain(*(parameters for _, parameters in compiled))]
     with connection.cursor() as cursor:
-        cursor.execute(  # SQLite needs the WHERE clause to parse the rest
-            f"INSERT INTO {Tombstone._meta.db_table} ({', '.join(names)}) "  # noqa: S608  # names
-            f"SELECT {', '.join(given)} FROM {source} WHERE true "
-            f"ON CONFLICT (name, alias) DO UPDATE SET {', '.join(renewed)}",
-            [*chain(*(parameters for _, parameters in compiled)), json.dumps(values)],
-        )
+        for text in _as_json(tombstones):
+            cursor.execute(sql, [*times, text])
+
+
+def _as_json(tombstones: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield texts of about INSERTED_BYTES: each tombstone has a copy of its delivery's row."""
+    texts: list[str] = []
+    size = 0
+    for tombstone in tombstones:
+        # JSON columns reject NaN and infinity, which a FloatField also reads from text.
+        values = json.loads(json.dumps(tombstone, cls=_Exact), parse_constant=str)
+        texts.append(json.dumps(values))
+        size += len(texts[-1])
+        if size > INSERTED_BYTES:
+            yield f"[{', '.join(texts)}]"
+            texts, size = [], 0
+    if texts:
+        yield f"[{', '.join(texts)}]"
 
 
 # -- Names --

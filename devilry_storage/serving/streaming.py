@@ -153,10 +153,11 @@ class _AsyncBody:
         return self
 
     async def __anext__(self) -> bytes:
-        if not self._has_started and not self._body.is_short:
-            # In the thread of the view, which owns the connections.
+        if not self._has_started:
+            self._has_started = True
+            # In the thread of the view, which owns the connections. Those of a thread that ends
+            # would stay open until they are garbage-collected.
             await sync_to_async(release_connections)()
-        self._has_started = True
         try:
             read = self._body.read
             chunk = read() if self._body.is_read else await asyncio.to_thread(read)

@@ -184,8 +184,8 @@ def reopen(file: AnyFile) -> None:
     name of the upload in the current folder of the process.
     """
     inner: Any = file
-    while isinstance(inner, FieldFile) and not inner._committed:
-        inner = inner._file
+    while isinstance(inner, FieldFile) and not inner._committed:  # type: ignore[attr-defined]
+        inner = inner._file  # type: ignore[attr-defined]
     if isinstance(inner, UploadedFile) and inner.closed:
         raise ValueError(f"The upload {inner.name!r} is closed, so it cannot be read.")
     file.open("rb")

@@ -15,6 +15,9 @@ _SHUT_DOWN = {
     "cannot schedule new futures after shutdown",
 }
 
+# Raised if the system's limit of threads is reached.
+_NO_THREAD = "can't start new thread"
+
 
 def called(function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
     """Call the function in this thread, and return a future that is done."""
@@ -42,11 +45,22 @@ class Pool(ThreadPoolExecutor):
         self._is_closed = True
         super().shutdown(wait, cancel_futures=cancel_futures)
 
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError:
+            if not self._threads:
+                raise
+            # The threads that were started take all of the work.
+
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         if not self._is_one:
             try:
                 return super().submit(function, *args, **kwargs)
             except RuntimeError as exception:
-                if self._is_closed or str(exception) not in _SHUT_DOWN:
+                if str(exception) == _NO_THREAD:
+                    self._work_queue.get_nowait()  # no thread would take it
+                    self._is_one = True
+                elif self._is_closed or str(exception) not in _SHUT_DOWN:
                     raise
         return called(function, *args, **kwargs)

@@ -50,12 +50,17 @@ class Spool(AnyFile):
     def reader(self) -> IO[bytes]:
         """Return an open file of the bytes, which stays readable when the spool is closed.
 
-        It shares the position of the spool, so only one of them may be read at a time.
+        Except on Linux it shares the position of the spool, so only one of them may be read at a
+        time.
         """
         if self._waiting is not None:
             self._move_to_disk(self._waiting)
+        try:
+            fd = os.open(f"/proc/self/fd/{self.fileno()}", os.O_RDONLY)
+        except OSError:
+            fd = os.dup(self.fileno())
         # Unbuffered: a buffer would not notice that the position has changed.
-        return os.fdopen(os.dup(self.fileno()), "rb", buffering=0)
+        return os.fdopen(fd, "rb", buffering=0)
 
     def _move_to_disk(self, waiting: io.BytesIO) -> None:
         position = waiting.tell()

@@ -12,7 +12,7 @@ from typing import IO
 
 from ..exceptions import StoreNotRecognised, UnsafeEntry
 from .processes import Owner
-from .tree import CLOEXEC, NOFOLLOW, PATIENCE, TEMP_FOLDER, Tree, closing, split, sync
+from .tree import CLOEXEC, NOFOLLOW, PATIENCE, READ, TEMP_FOLDER, Tree, closing, split, sync
 
 logger = logging.getLogger("devilry_storage")
 
@@ -120,7 +120,11 @@ class Staged:
         published file.
         """
         self._whole = _fingerprint(self._fd)
-        fd = os.open(self._name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=self._folder)
+        # It may be another user's FIFO by now, which would block.
+        fd = os.open(self._name, READ, dir_fd=self._folder)
+        if not os.path.samestat(os.fstat(fd), os.fstat(self._fd)):
+            os.close(fd)
+            raise UnsafeEntry(f"Temp file {self._name!r} was exchanged for another file.")
         return os.fdopen(fd, "rb")
 
     def create(self, name: str, sha256: str = "") -> str:

@@ -29,7 +29,7 @@ NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | CLOEXEC
 _FOLDER = _ROOT | NOFOLLOW
 # O_NONBLOCK: a FIFO that replaces the file between stat() and open() would block us.
-_READ = os.O_RDONLY | NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | CLOEXEC
+READ = os.O_RDONLY | NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | CLOEXEC
 
 TEMP_FOLDER = (RESERVED, "tmp")
 
@@ -272,7 +272,7 @@ class Tree:
         """
         # Checked before it is opened, because opening a device may have effects.
         self.stat_in(fd, leaf, name)
-        file = os.open(leaf, _READ, dir_fd=fd)
+        file = os.open(leaf, READ, dir_fd=fd)
         try:
             return file, self._regular(os.fstat(file), name)
         except BaseException:

@@ -13,6 +13,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
+from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
@@ -20,9 +21,12 @@ from django.test.client import BOUNDARY, encode_multipart
 from django.urls import path
 
 from devilry_storage.deliveries.models import AssignmentGroup, Delivery, FileMeta
+from devilry_storage.exceptions import StoreNotRecognised, UnsafeEntry
 from devilry_storage.forms import DeliveryForm
 from devilry_storage.storages import DeliveryStoreMixin, FsHierDeliveryStore
 from devilry_storage.storages.received import Received
+from devilry_storage.storages.spool import Spool
+from devilry_storage.storages.staged import Staged
 from devilry_storage.testing import MemoryDeliveryStore, override_deliverystore
 from devilry_storage.uploads import DeliveryUploadHandler
 
@@ -220,6 +224,51 @@ def test_exchanged_temp_file_is_neither_stored_nor_removed(disk: FsHierDeliveryS
     (other,) = temps(disk)
     assert other.read_bytes() == b"another file"
     other.unlink()
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo"])
+def test_temp_file_exchanged_while_it_is_received_is_an_error(
+    disk: FsHierDeliveryStore, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Neither are its bytes read as the upload, nor does the request hang."""
+    real = Staged.reader
+
+    def reader(self: Staged) -> Any:
+        (temp,) = temps(disk)
+        temp.unlink()
+        os.mkfifo(temp) if kind == "fifo" else temp.write_bytes(b"another file")
+        return real(self)
+
+    monkeypatch.setattr(Staged, "reader", reader)
+    with pytest.raises(UnsafeEntry, match="exchanged"):
+        received()
+    (other,) = temps(disk)
+    other.unlink()
+
+
+def test_unmounted_store_receives_nothing(
+    disk: FsHierDeliveryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folders are not made at the mount point."""
+
+    def refuse(*args: Any) -> None:
+        raise StoreNotRecognised
+
+    monkeypatch.setattr("devilry_storage.uploads.check_writing", refuse)
+    request = RequestFactory().post("/", {"uploads": ContentFile(DATA, "a.bin")})
+    assert isinstance(request.FILES["uploads"], TemporaryUploadedFile)
+    request.FILES["uploads"].close()
+    assert not Path(disk.location).exists()
+
+
+def test_spooled_upload_has_a_position_of_its_own() -> None:
+    """A scanner may read it while it is stored."""
+    with Spool(memory=1) as spool:
+        spool.write(DATA)
+        with spool.reader() as reader:
+            assert (reader.read(10), spool.tell()) == (DATA[:10], len(DATA))
+            spool.seek(5)
+            assert reader.read(10) == DATA[10:20]
 
 
 def test_upload_is_copied_to_another_store(disk: FsHierDeliveryStore, tmp_path: Path) -> None:

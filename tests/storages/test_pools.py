@@ -146,6 +146,28 @@ def test_several_workers_work_at_once() -> None:
     assert not meeting.broken
 
 
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_work_is_done_if_the_system_starts_no_more_threads(
+    monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    """By the threads that it has started, or by the calling thread; each piece once."""
+    real = threading.Thread.start
+    started: list[threading.Thread] = []
+    done: list[int] = []
+
+    def start(self: threading.Thread) -> None:
+        if len(started) >= allowed:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        real(self)
+
+    with monkeypatch.context() as patched, Pool(4) as pool:
+        patched.setattr(threading.Thread, "start", start)
+        futures = [pool.submit(done.append, number) for number in range(20)]
+        wait(futures)
+    assert sorted(done) == list(range(20))
+
+
 def test_other_errors_of_a_pool_propagate() -> None:
     pool = Pool(2)
     pool.shutdown()

@@ -25,7 +25,8 @@ def parse_listing(
     out whether it is an error.
     """
     body = response_dict["body"]
-    if operation_model.name == "ListObjectsV2" and has_root(body, "ListBucketResult"):
+    is_page = response_dict["status_code"] == 200 and has_root(body, "ListBucketResult")
+    if is_page and operation_model.name == "ListObjectsV2":
         customized_response_dict.update(parsed_listing(body))
         response_dict["body"] = b"<ListBucketResult/>"
 

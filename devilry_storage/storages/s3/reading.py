@@ -260,9 +260,13 @@ class RangeReader(io.RawIOBase):
         if not self._begin <= start <= self._end and start < self._ranges.size:
             self._follow(start)
         pieces = []
-        while piece := self._at_position():
-            pieces.append(piece)
-            self._position += len(piece)
+        try:
+            while piece := self._at_position():
+                pieces.append(piece)
+                self._position += len(piece)
+        except BaseException:
+            self._position = start  # the caller gets none of the pieces
+            raise
         return b"".join(pieces)
 
     def close(self) -> None:
