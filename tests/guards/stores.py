@@ -908,8 +908,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "        failures = self._check_sizes(sizes or {})\n",
-        "        failures: dict[str, Exception] = {}\n",
+        "_failures(lambda name: self._refuse_other_size(name, given[name]), given)",
+        "dict[str, Exception]()",
         (f"{S3_SEAWEEDFS}test_delete_many_keeps_files_of_other_sizes",),
         needs=("servers",),
     ),
@@ -922,8 +922,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "self._refuse_other_size(name, size)\n            except (OSError, ValueError) as",
-        "self._refuse_other_size(name, size)\n            except WrongSize as",
+        "[name, *remaining], exception)}\n        except (OSError, ValueError) as",
+        "[name, *remaining], exception)}\n        except ValueError as",
         (f"{S3_DELETE_MANY}test_file_of_unknown_size_is_kept",),
         needs=("servers",),
     ),

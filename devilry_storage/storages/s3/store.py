@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -118,24 +118,15 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     def reconfigure(self) -> None:
         """Read the settings and options again at the next use of the store."""
-        if "_to_read" not in self.__dict__:
-            self._postpone(self._constructor_args, self._given)
-
-    def _postpone(self, constructor_args: Any, given: Mapping[str, Any]) -> None:
-        self.__dict__.clear()
-        self.__dict__.update(_constructor_args=constructor_args, _to_read=given)
+        self.__dict__ = {"_constructor_args": self._constructor_args, "_outdated": True}
 
     def __getattr__(self, attribute: str) -> Any:
         # After reconfigure() the attributes that __init__ sets are missing.
-        given = self.__dict__.pop("_to_read", None)
-        if given is None:
+        if "_outdated" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} has no attribute {attribute!r}")
-        try:
-            self.__init__(**given)  # type: ignore[misc]
-        except Exception:
-            # Some of the settings that change together may not have changed yet.
-            self._postpone(self._constructor_args, given)
-            raise
+        # This raises if some of the settings that change together have not changed yet.
+        args, options = self._constructor_args
+        self.__dict__ = type(self)(*args, **options).__dict__
         return getattr(self, attribute)
 
     def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
@@ -315,7 +306,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
         Each file in ``sizes`` costs one more request.
         """
-        failures = self._check_sizes(sizes or {})
+        given = sizes or {}
+        failures = _failures(lambda name: self._refuse_other_size(name, given[name]), given)
         names = [name for name in names if name not in failures]
         valid: dict[str, str] = {}
         alone = []
@@ -329,43 +321,21 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                     alone.append(name)
                 else:
                     valid[key] = name
-        failures.update(self._delete_singly(alone))
+        failures.update(_failures(self.delete, alone))
         for batch in batched(valid, KEYS_OF_A_REQUEST):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
-        return failures
-
-    def _delete_singly(self, names: Iterable[str]) -> dict[str, Exception]:
-        """Delete the files in a request each, until the server is unavailable."""
-        failures: dict[str, Exception] = {}
-        for name in (remaining := iter(names)):
-            try:
-                self.delete(name)
-            except StoreUnavailable as exception:
-                return {**failures, **dict.fromkeys([name, *remaining], exception)}
-            except (OSError, ValueError) as exception:
-                failures[name] = exception
-        return failures
-
-    def _check_sizes(self, sizes: Mapping[str, int]) -> dict[str, Exception]:
-        """Return an exception for each file with a different size, or whose size is unknown."""
-        failures: dict[str, Exception] = {}
-        for name, size in sizes.items():
-            try:
-                self._refuse_other_size(name, size)
-            except (OSError, ValueError) as exception:
-                failures[name] = exception
         return failures
 
     def _delete_batch(self, names: Mapping[str, str]) -> dict[str, Exception]:
         server = self.remote.connection, self.remote.name
         if server in _without_batches:
-            return self._delete_singly(names.values())
+            return _failures(self.delete, names.values())
         objects = [{"Key": key} for key in names]
         try:
             # Without Quiet, so that the response names each deleted key.
             response = self.remote.call("delete_objects", Delete={"Objects": objects})
         except BatchRejected as exception:
-            failures = self._delete_singly(names.values())
+            failures = _failures(self.delete, names.values())
             # The server may have rejected one key only, or every request.
             if exception.code != "MalformedXML" and len(failures) < len(names):
                 _without_batches.add(server)
@@ -515,6 +485,19 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             filename=filename,
             content_type=content_type,
         )
+
+
+def _failures(act: Callable[[str], None], names: Iterable[str]) -> dict[str, Exception]:
+    """Call the function for each name until the server is unavailable; return the exceptions."""
+    failures: dict[str, Exception] = {}
+    for name in (remaining := iter(names)):
+        try:
+            act(name)
+        except StoreUnavailable as exception:
+            return {**failures, **dict.fromkeys([name, *remaining], exception)}
+        except (OSError, ValueError) as exception:
+            failures[name] = exception
+    return failures
 
 
 def _reconfigure(*, setting: str, **kwargs: Any) -> None:
