@@ -1772,11 +1772,11 @@ GUARDS: list[Guard] = [
         (f"{S3_ERRORS}test_failed_batch_is_reported_for_each_name",),
         needs=("servers",),
     ),
-    # -- storages/s3/storage.py --
+    # -- storages/s3/listing.py --
     Guard(
-        "storages/s3/storage.py",
-        'return [folder for folder in folders if folder not in {"", ours}], [',
-        "return [folder for folder in folders if folder], [",
+        "storages/s3/listing.py",
+        'name not in {"", RESERVED} and',
+        'name != "" and',
         (f"{INFO}test_probe_leaves_no_listed_file",),
         needs=("servers",),
     ),

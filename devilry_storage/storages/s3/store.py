@@ -28,6 +28,7 @@ from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .conditions import is_honoured
 from .errors import BatchRejected, deletion_error
+from .listing import listed
 from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
 from .own import BucketObjects
 from .probing import Probe
@@ -270,34 +271,17 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         yield from Ranges(self.remote, name).stream(start, stop)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
-        for name, found in self.contents(prefix):
-            yield Entry(name, found["Size"], self._time(found["LastModified"]))
+        for file in self.contents(prefix):
+            yield self._entry(*file)
 
     def _page(self, folder: str, after: str, limit: int) -> Page:
         marker = {"ContinuationToken": after} if after else {}
-        prefix = self.remote.key(f"{folder}/" if folder else "")
-        listing = {"Prefix": prefix, "Delimiter": "/", "MaxKeys": limit, **marker}
-        response = next(self.remote.pages("list_objects_v2", **listing))
-        location = self.remote.prefix
-        # Some tools create an object whose key ends in a slash for each folder.
-        folders = [
-            entry["Prefix"].removesuffix("/").removeprefix(location)
-            for entry in response.get("CommonPrefixes", ())
-            if not entry["Prefix"].endswith("//")
-        ]
-        files = [
-            Entry(
-                entry["Key"].removeprefix(location),
-                entry["Size"],
-                self._time(entry["LastModified"]),
-            )
-            for entry in response.get("Contents", ())
-            if not entry["Key"].endswith("/")
-        ]
-        truncated = response.get("IsTruncated")
-        next_token = str(response.get("NextContinuationToken", "")) if truncated else ""
-        shown = [folder for folder in folders if folder not in {"", RESERVED}]
-        return Page(shown, files, next_token)
+        pages = listed(self.remote, folder, Delimiter="/", MaxKeys=limit, **marker)
+        folders, files, next_token = next(pages)
+        return Page(folders, [self._entry(*file) for file in files], next_token)
+
+    def _entry(self, name: str, found: Mapping[str, Any]) -> Entry:
+        return Entry(name, found["Size"], self._time(found["LastModified"]))
 
     def delete_many(
         self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
