@@ -151,21 +151,13 @@ class RangeNotSatisfiable(StoreFailure):
 
 def error_code(exception: Exception) -> str:
     """Return the error code in the server's response, or ``""``."""
-    return str(_error(exception).get("Code", ""))
+    return str(_in_response(exception, "Error").get("Code", ""))
 
 
-def _error(exception: Exception) -> dict[str, Any]:
+def _in_response(exception: Exception, member: str) -> dict[str, Any]:
     response = getattr(exception, "response", None)
-    error: dict[str, Any] = response.get("Error", {}) if isinstance(response, dict) else {}
-    return error
-
-
-def _metadata(exception: Exception) -> dict[str, Any]:
-    response = getattr(exception, "response", None)
-    if not isinstance(response, dict):
-        return {}
-    metadata: dict[str, Any] = response.get("ResponseMetadata", {})
-    return metadata
+    found: dict[str, Any] = response.get(member, {}) if isinstance(response, dict) else {}
+    return found
 
 
 def is_transient(exception: Exception, operation: str) -> bool:
@@ -175,7 +167,7 @@ def is_transient(exception: Exception, operation: str) -> bool:
         if code in _FINAL:
             return False
         return (
-            _metadata(exception).get("HTTPStatusCode") in _TRANSIENT_STATUS
+            _in_response(exception, "ResponseMetadata").get("HTTPStatusCode") in _TRANSIENT_STATUS
             or code in _TRANSIENT_CODES
             or "Throttl" in code
         )
@@ -242,8 +234,9 @@ def translate_exception(
 def _translate_response(
     exception: ClientError, operation: str, what: str, tried: str, name: str | None
 ) -> Exception:
-    code, status = error_code(exception), _metadata(exception).get("HTTPStatusCode")
-    reason = f"{status} {code} ({_error(exception).get('Message', '')})"
+    error, metadata = _in_response(exception, "Error"), _in_response(exception, "ResponseMetadata")
+    code, status = error_code(exception), metadata.get("HTTPStatusCode")
+    reason = f"{status} {code} ({error.get('Message', '')})"
     if name is not None:
         impossible = status == 414 or code in _IMPOSSIBLE_NAME
         if impossible and operation not in _READS:
@@ -258,8 +251,7 @@ def _translate_response(
         return ConditionFailed(f"{what}: {reason}.", code)
     if status == 416:
         unsatisfied = RangeNotSatisfiable(f"{what}: {reason}.", code)
-        headers = _metadata(exception).get("HTTPHeaders", {})
-        unsatisfied.size = size_from_error(headers, _error(exception))
+        unsatisfied.size = size_from_error(metadata.get("HTTPHeaders", {}), error)
         return unsatisfied
     if code in _WRONG_CREDENTIALS or status == 401:
         return StoreDenied(f"{what} failed: {reason}. {_WRONG_CREDENTIALS.get(code, _KEYS)}.")
@@ -279,7 +271,7 @@ def _translate_response(
 
 
 def _missing_permission(exception: ClientError, operation: str) -> str:
-    named = _NAMED_ACTION.search(str(_error(exception).get("Message", "")))
+    named = _NAMED_ACTION.search(str(_in_response(exception, "Error").get("Message", "")))
     action = named[1] if named else _ACTIONS.get(operation, "s3:PutObject")
     # The response to a HEAD request has no body, so its code is the status.
     hidden = "The credentials are wrong, or the" if error_code(exception) == "403" else "The"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 from ...names import RESERVED
 from ..protocols import LONGEST_OWN
@@ -11,12 +12,12 @@ from .reading import Ranges
 from .writing import Publication
 
 
+@dataclass(frozen=True)
 class BucketObjects:
     """A store's own objects below its location, see `OwnObjects`."""
 
-    def __init__(self, bucket: Bucket, publication: Callable[..., Publication]) -> None:
-        self._bucket = bucket
-        self._publication = publication
+    _bucket: Bucket
+    _publication: Callable[..., Publication]
 
     @property
     def location(self) -> Hashable:
@@ -30,13 +31,13 @@ class BucketObjects:
 
     def create(self, path: str, data: bytes) -> bool:
         try:
-            self._put(path, data, create=True)
+            self._publication(self._name(path), "", "").put(data)
         except FileExistsError:
             return False
         return True
 
     def replace(self, path: str, data: bytes) -> None:
-        self._put(path, data, create=False)
+        self._publication(self._name(path), "", "").put(data, create=False)
 
     def names(self, folder: str) -> list[str]:
         prefix = self._bucket.key(f"{self._name(folder)}/")
@@ -51,6 +52,3 @@ class BucketObjects:
 
     def _name(self, path: str) -> str:
         return f"{RESERVED}/{path}"
-
-    def _put(self, path: str, data: bytes, *, create: bool) -> None:
-        self._publication(self._name(path), "", "").put(data, create=create)

@@ -22,8 +22,7 @@ from . import checksums
 from .bucket import Bucket
 from .errors import FAILURES, ConditionFailed
 from .reading import Ranges
-from .uploads import abort, unfinished
-from .writing import SMALLEST_PART, Publication, Transfer, named_part
+from .writing import SMALLEST_PART, Publication, Transfer, abort, named_part, unfinished
 
 PAIRS = 20
 
@@ -219,14 +218,14 @@ class Probe:
         self._stored.append(data)
 
     def _clean(self) -> None:
-        failures = [_finding(name, partial(self._delete, name), "") for name in self._names]
+        failures = [
+            _finding(name, partial(self._bucket.call, "delete_object", name), "")
+            for name in self._names
+        ]
         for name, upload in unfinished(self._bucket, f"{self._folder}/"):
             abort(self._bucket, name, upload["UploadId"])
         if faults := [finding.sentence for finding in failures if not finding.holds]:
             raise StoreFailure(f"{len(faults)} remain, such as {faults[0]}")
-
-    def _delete(self, name: str) -> None:
-        self._bucket.call("delete_object", name)
 
 
 def _finding(sentence: str, trial: Callable[[], None], remedy: str) -> Finding:

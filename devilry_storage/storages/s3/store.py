@@ -26,7 +26,6 @@ from ..options import validate_options
 from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
-from .conditions import is_honoured
 from .errors import BatchRejected, deletion_error
 from .listing import listed
 from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
@@ -34,8 +33,7 @@ from .own import BucketObjects
 from .probing import Probe
 from .reading import Ranges
 from .storage import BucketStorage
-from .uploads import abort, unfinished
-from .writing import Publication
+from .writing import Publication, abort, honours_conditions, unfinished
 
 #: Maximum number of keys in a DeleteObjects request.
 KEYS_OF_A_REQUEST = 1000
@@ -392,7 +390,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return {**shown, **ours}
 
     def probe(self) -> Iterator[Finding]:
-        honoured = is_honoured(self.remote)
+        honoured = honours_conditions(self.remote)
         yield Finding(
             "the server honours If-None-Match in put_object",
             honoured,
