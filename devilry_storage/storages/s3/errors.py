@@ -7,19 +7,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    SSLError,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as NoConnection
+from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
@@ -34,7 +22,7 @@ from .validation import OddResponse, size_from_error
 
 #: Exceptions of requests that `translate_exception` accepts. Those of urllib3 are raised if the
 #: body of an error response is incomplete.
-FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OddResponse)
+FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError, HTTPError, OddResponse)
 
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {
@@ -105,11 +93,11 @@ _CHECKSUMS = (
     "AWS_RESPONSE_CHECKSUM_VALIDATION to 'when_required' in the environment."
 )
 _NO_CREDENTIALS = (
-    NoCredentialsError,
-    PartialCredentialsError,
-    CredentialRetrievalError,
-    SSOError,
-    TokenRetrievalError,
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.SSOError,
+    boto.TokenRetrievalError,
 )
 
 # The IAM action that an operation needs. Without s3:ListBucket S3 responds to a request for a
@@ -162,7 +150,7 @@ def _in_response(exception: Exception, member: str) -> dict[str, Any]:
 
 def is_transient(exception: Exception, operation: str) -> bool:
     """Return whether the same request may succeed if it is sent again."""
-    if isinstance(exception, ClientError):
+    if isinstance(exception, boto.ClientError):
         code = error_code(exception)
         if code in _FINAL:
             return False
@@ -175,12 +163,12 @@ def is_transient(exception: Exception, operation: str) -> bool:
         return False
     # All failures of the network, while connecting and afterwards.
     odd = isinstance(exception, (ResponseParserError, OddResponse))
-    return odd or isinstance(exception, (NoConnection, HTTPClientError, HTTPError))
+    return odd or isinstance(exception, (boto.ConnectionError, boto.HTTPClientError, HTTPError))
 
 
 def _is_untrusted(exception: BaseException) -> bool:
     """Return whether TLS failed for good. A broken connection is an SSLError, too."""
-    cause: BaseException | None = exception if isinstance(exception, SSLError) else None
+    cause: BaseException | None = exception if isinstance(exception, boto.SSLError) else None
     while cause is not None:
         if isinstance(cause, ssl.SSLError) and cause.reason in _UNTRUSTED:
             return True
@@ -208,7 +196,7 @@ def translate_exception(
             f"{what} failed: no credentials were found ({exception}). Set AWS_S3_ACCESS_KEY_ID "
             "and AWS_S3_SECRET_ACCESS_KEY, or give the machine a role."
         )
-    if isinstance(exception, ParamValidationError):
+    if isinstance(exception, boto.ParamValidationError):
         return ValueError(f"{what} has invalid parameters: {exception}")
     if _is_untrusted(exception):
         return StoreUnavailable(
@@ -223,7 +211,7 @@ def translate_exception(
             f"{what} failed {tried}: the response {exception}. Check whether a proxy, a captive "
             "portal or a cache responds instead of the server."
         )
-    if not isinstance(exception, ClientError):
+    if not isinstance(exception, boto.ClientError):
         return StoreUnavailable(
             f"{what} failed {tried}: {type(exception).__name__}: {exception}. Check that the "
             "server is running, and the option endpoint_url."
@@ -232,7 +220,7 @@ def translate_exception(
 
 
 def _translate_response(
-    exception: ClientError, operation: str, what: str, tried: str, name: str | None
+    exception: boto.ClientError, operation: str, what: str, tried: str, name: str | None
 ) -> Exception:
     error, metadata = _in_response(exception, "Error"), _in_response(exception, "ResponseMetadata")
     code, status = error_code(exception), metadata.get("HTTPStatusCode")
@@ -270,7 +258,7 @@ def _translate_response(
     return kind(f"{what} failed: {reason}. {remedy}".rstrip(), code)
 
 
-def _missing_permission(exception: ClientError, operation: str) -> str:
+def _missing_permission(exception: boto.ClientError, operation: str) -> str:
     named = _NAMED_ACTION.search(str(_in_response(exception, "Error").get("Message", "")))
     action = named[1] if named else _ACTIONS.get(operation, "s3:PutObject")
     # The response to a HEAD request has no body, so its code is the status.
@@ -283,5 +271,5 @@ def deletion_error(error: Mapping[str, Any], name: str, location: str) -> Except
     # An error of one key has no status.
     status = {"AccessDenied": 403, "NoSuchKey": 404}.get(error.get("Code", ""), 200)
     response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
-    exception = ClientError(response, "DeleteObjects")
+    exception = boto.ClientError(response, "DeleteObjects")
     return translate_exception(exception, "delete_objects", name, location, 1, 0)

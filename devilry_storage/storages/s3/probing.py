@@ -55,6 +55,7 @@ class Probe:
 
     def findings(self) -> Iterator[Finding]:
         """Yield the result of each trial. A request that the server refuses is a result."""
+        unneeded = "is conditional and atomic (the store needs neither)"
         copies = _THROUGH_HERE if self._server_side_copy else ""
         trials: list[tuple[str, Callable[[], None], str]] = [
             ("small files are read as they were stored", self._small, _ANOTHER),
@@ -63,16 +64,8 @@ class Probe:
             ("files can be copied right after their upload", self._copies, copies),
             ("deleted files are gone", self._deletions, _CHECK_BUCKET),
             ("put_object is conditional and atomic", partial(self._race, self._put), _ANOTHER),
-            (
-                "complete_multipart_upload is conditional and atomic (the store needs neither)",
-                partial(self._race, self._complete),
-                "",
-            ),
-            (
-                "copy_object is conditional and atomic (the store needs neither)",
-                partial(self._race, self._copy),
-                "",
-            ),
+            (f"complete_multipart_upload {unneeded}", partial(self._race, self._complete), ""),
+            (f"copy_object {unneeded}", partial(self._race, self._copy), ""),
             ("delete_object honours If-Match (not needed)", self._conditional_deletion, ""),
         ]
         try:
