@@ -164,7 +164,8 @@ class Bucket:
 
     def accepts(self, operation: str) -> KeysView[str]:
         """Return the names of the parameters that the operation accepts."""
-        return self._members(operation).keys()
+        names: KeysView[str] = self._model(operation).input_shape.members.keys()
+        return names
 
     def query_names(self, operation: str) -> dict[str, str]:
         """Map the operation's parameters in the query string to their names there.
@@ -173,13 +174,9 @@ class Bucket:
         """
         return {
             parameter: shape.serialization["name"]
-            for parameter, shape in self._members(operation).items()
+            for parameter, shape in self._model(operation).input_shape.members.items()
             if shape.serialization.get("location") == "querystring"
         }
-
-    def _members(self, operation: str) -> Mapping[str, Any]:
-        members: dict[str, Any] = self._model(operation).input_shape.members
-        return members
 
     def _model(self, operation: str) -> Any:
         api_name = self.client.meta.method_to_api_mapping[operation]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -23,13 +24,13 @@ from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
 from ..free_names import first_free, unshared
 from ..options import validate_options
-from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page
+from ..protocols import LONGEST_OWN, REDACTED, Entry, FileMetaLike, Finding, Page
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
+from .bucket import Bucket
 from .errors import BatchRejected, deletion_error
 from .listing import listed
 from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
-from .own import BucketObjects
 from .probing import Probe
 from .reading import Ranges
 from .storage import BucketStorage
@@ -467,6 +468,48 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             filename=filename,
             content_type=content_type,
         )
+
+
+@dataclass(frozen=True)
+class BucketObjects:
+    """A store's own objects below its location, see `OwnObjects`."""
+
+    _bucket: Bucket
+    _publication: Callable[..., Publication]
+
+    @property
+    def location(self) -> Hashable:
+        return self._bucket.identity
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return b"".join(Ranges(self._bucket, self._name(path)).stream(0, LONGEST_OWN + 1))
+        except FileNotFoundError:
+            return None
+
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            self._publication(self._name(path), "", "").put(data)
+        except FileExistsError:
+            return False
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._publication(self._name(path), "", "").put(data, create=False)
+
+    def names(self, folder: str) -> list[str]:
+        prefix = self._bucket.key(f"{self._name(folder)}/")
+        page = next(self._bucket.pages("list_objects_v2", Prefix=prefix))
+        return [entry["Key"].removeprefix(prefix) for entry in page.get("Contents", ())]
+
+    def volume(self) -> Hashable:
+        return "bucket"
+
+    def expect(self, *, known: bool) -> None:
+        """Do nothing, because every request fails if the bucket does not exist."""
+
+    def _name(self, path: str) -> str:
+        return f"{RESERVED}/{path}"
 
 
 def _failures(act: Callable[[str], None], names: Iterable[str]) -> dict[str, Exception]:
