@@ -51,10 +51,7 @@ def by_own_root(store: str, folder: Path) -> dict[str, Any]:
 
 
 def by_default(store: str, folder: Path) -> dict[str, Any]:
-    return {
-        "STORAGES": {**OTHERS, "default": {"BACKEND": PATHS[store]}},
-        "MEDIA_ROOT": folder,
-    }
+    return {"STORAGES": {**OTHERS, "default": {"BACKEND": PATHS[store]}}, "MEDIA_ROOT": folder}
 
 
 WAYS = (by_alias, by_backend, by_own_root, by_default)
