@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import errno
 
+from django import db
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import (
-    DatabaseError,
-    DataError,
-    Error,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-)
 from django.utils.translation import gettext as _
 
 from .exceptions import DeliveryIncomplete, DeliveryStateError
 
 #: Exceptions that storing a file may raise although the code is correct; see the manual's page of
 #: exceptions.
-EXPECTED = (OSError, Error, DeliveryStateError, ObjectDoesNotExist)
+EXPECTED = (OSError, db.Error, DeliveryStateError, ObjectDoesNotExist)
 
 #: Maximum number of filenames in a message.
 _MAX_FILENAMES = 10
 
 #: Exceptions after which a transaction may be committed, because only the reply was lost.
-UNCERTAIN = (OperationalError, InterfaceError)
+UNCERTAIN = (db.OperationalError, db.InterfaceError)
 
 
 def database_reason(exception: BaseException) -> str:
     """Return why a database operation failed, or ``""`` for other exceptions."""
-    if isinstance(exception, IntegrityError):
+    if isinstance(exception, db.IntegrityError):
         return _(
             "the same data was changed at the same time by another user; check it and try again"
         )
-    if isinstance(exception, (DataError, OverflowError)):
+    if isinstance(exception, (db.DataError, OverflowError)):
         return _("a value is too large or invalid for the database")
-    if isinstance(exception, DatabaseError):
+    if isinstance(exception, db.DatabaseError):
         return _("the database failed or is busy; try again")
     return ""
 

@@ -159,16 +159,12 @@ def is_same_disk(model: FileModel, using: str) -> bool:
 def note_removal(model: FileModel, using: str) -> None:
     """Record in the store, once a day, that this site has removed files."""
     found = marked(model, using)
-    if found is None:
+    last = None if found is None else permitted.get(found.key)
+    if found is None or last is None:
         return
-    if (last := permitted.get(found.key)) is not None:
-        permitted[found.key] = last._replace(site=_note(found, last.site))
-
-
-def _note(found: MarkedStore, site: Site) -> Site:
-    now = current_time()
+    site, now = last.site, current_time()
     if site.removed is not None and site.removed > now - _NOTED_EVERY:
-        return site
+        return
     try:
         note_site(found.own, site.digest, now)
     except OSError as exception:
@@ -176,7 +172,7 @@ def _note(found: MarkedStore, site: Site) -> Site:
         logger.warning(
             "%s cannot record that this site removes files: %r", found.name, str(exception)
         )
-    return site._replace(removed=now)
+    permitted[found.key] = last._replace(site=site._replace(removed=now))
 
 
 def current_time() -> datetime:

@@ -902,8 +902,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "        failures = self._check_sizes(sizes or {})\n",
-        "        failures: dict[str, Exception] = {}\n",
+        "_failures(lambda name: self._refuse_other_size(name, given[name]), given)",
+        "dict[str, Exception]()",
         (f"{S3_SEAWEEDFS}test_delete_many_keeps_files_of_other_sizes",),
         needs=("servers",),
     ),
@@ -916,8 +916,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/store.py",
-        "self._refuse_other_size(name, size)\n            except (OSError, ValueError) as",
-        "self._refuse_other_size(name, size)\n            except WrongSize as",
+        "[name, *remaining], exception)}\n        except (OSError, ValueError) as",
+        "[name, *remaining], exception)}\n        except ValueError as",
         (f"{S3_DELETE_MANY}test_file_of_unknown_size_is_kept",),
         needs=("servers",),
     ),
@@ -1430,7 +1430,7 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/writing.py",
-        "            require(self.bucket)\n",
+        "            require_conditions(self.bucket)\n",
         "",
         (f"{S3_CONDITIONS}test_no_small_file_if_server_ignores_conditions",),
         needs=("servers",),
@@ -1513,24 +1513,22 @@ GUARDS: list[Guard] = [
         "length *= 1",
         (f"{S3_PARTS}test_parts_have_room_for_the_largest_object",),
     ),
-    # -- storages/s3/uploads.py --
     Guard(
-        "storages/s3/uploads.py",
+        "storages/s3/writing.py",
         ('        if exception.code != "NoSuchUpload":\n            raise'),
         "        raise",
         (f"{S3_UPLOADS}test_already_aborted_upload_does_not_stop_the_rest",),
         needs=("servers",),
     ),
-    # -- storages/s3/conditions.py --
     Guard(
-        "storages/s3/conditions.py",
-        "    if not is_honoured(bucket):",
+        "storages/s3/writing.py",
+        "    if not honours_conditions(bucket):",
         "    if False:",
         (f"{S3_CONDITIONS}test_no_small_file_if_server_ignores_conditions",),
         needs=("servers",),
     ),
     Guard(
-        "storages/s3/conditions.py",
+        "storages/s3/writing.py",
         ("            if exception.code in _NOT_IMPLEMENTED:\n                return False\n"),
         "",
         (f"{S3_CONDITIONS}test_server_without_conditional_writes_is_rejected",),
@@ -1561,8 +1559,8 @@ GUARDS: list[Guard] = [
     ),
     Guard(
         "storages/s3/probing.py",
-        'str) -> None:\n        self._bucket.call("delete_object", name)',
-        "str) -> None:\n        pass",
+        'partial(self._bucket.call, "delete_object", name)',
+        "print",
         (f"{S3_PROBE}test_probe_touches_only_its_own_objects",),
         needs=("servers",),
     ),
@@ -1766,11 +1764,11 @@ GUARDS: list[Guard] = [
         (f"{S3_ERRORS}test_failed_batch_is_reported_for_each_name",),
         needs=("servers",),
     ),
-    # -- storages/s3/storage.py --
+    # -- storages/s3/listing.py --
     Guard(
-        "storages/s3/storage.py",
-        'return [folder for folder in folders if folder not in {"", ours}], [',
-        "return [folder for folder in folders if folder], [",
+        "storages/s3/listing.py",
+        'name not in {"", RESERVED} and',
+        'name != "" and',
         (f"{INFO}test_probe_leaves_no_listed_file",),
         needs=("servers",),
     ),

@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 
 from devilry_storage.exceptions import StoreUnavailable
 from devilry_storage.storages import S3DeliveryStore
-from devilry_storage.storages.s3.conditions import require
+from devilry_storage.storages.s3.writing import require_conditions
 from devilry_storage.testing import PlainFileMeta
 from tests.harness.http_proxy import HttpProxy
 from tests.harness.s3servers import need
@@ -69,7 +69,7 @@ class Wire:
                 **options,
             }
         )
-        require(store.remote)
+        require_conditions(store.remote)
         self.proxy.forget()
         return store
 

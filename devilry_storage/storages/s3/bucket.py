@@ -6,9 +6,8 @@ import io
 import random
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import count
 from os import register_at_fork
 from typing import TYPE_CHECKING, Any
@@ -87,22 +86,6 @@ _clients = _Clients()
 register_at_fork(after_in_child=_clients.forget)
 
 
-@lru_cache
-def _accepted(operation_model: Any) -> frozenset[str]:
-    """Return the names of the parameters that an operation accepts."""
-    return frozenset(operation_model.input_shape.members)
-
-
-@lru_cache
-def _query_names(operation_model: Any) -> dict[str, str]:
-    members: dict[str, Any] = operation_model.input_shape.members
-    return {
-        parameter: shape.serialization["name"]
-        for parameter, shape in members.items()
-        if shape.serialization.get("location") == "querystring"
-    }
-
-
 class Body(io.RawIOBase):
     """Seekable file over bytes, so that a request body is sent in blocks.
 
@@ -179,16 +162,21 @@ class Bucket:
         """Return the key of a storage name; for ``""`` return the prefix."""
         return f"{self.prefix}{name}"
 
-    def accepts(self, operation: str) -> frozenset[str]:
+    def accepts(self, operation: str) -> KeysView[str]:
         """Return the names of the parameters that the operation accepts."""
-        return _accepted(self._model(operation))
+        names: KeysView[str] = self._model(operation).input_shape.members.keys()
+        return names
 
-    def query_names(self, operation: str) -> Mapping[str, str]:
+    def query_names(self, operation: str) -> dict[str, str]:
         """Map the operation's parameters in the query string to their names there.
 
         For example, ``ResponseContentType`` is ``response-content-type`` in a URL.
         """
-        return _query_names(self._model(operation))
+        return {
+            parameter: shape.serialization["name"]
+            for parameter, shape in self._model(operation).input_shape.members.items()
+            if shape.serialization.get("location") == "querystring"
+        }
 
     def _model(self, operation: str) -> Any:
         api_name = self.client.meta.method_to_api_mapping[operation]

@@ -7,19 +7,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    SSLError,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as NoConnection
+from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
@@ -34,7 +22,7 @@ from .validation import OddResponse, size_from_error
 
 #: Exceptions of requests that `translate_exception` accepts. Those of urllib3 are raised if the
 #: body of an error response is incomplete.
-FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OddResponse)
+FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError, HTTPError, OddResponse)
 
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {
@@ -105,11 +93,11 @@ _CHECKSUMS = (
     "AWS_RESPONSE_CHECKSUM_VALIDATION to 'when_required' in the environment."
 )
 _NO_CREDENTIALS = (
-    NoCredentialsError,
-    PartialCredentialsError,
-    CredentialRetrievalError,
-    SSOError,
-    TokenRetrievalError,
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.SSOError,
+    boto.TokenRetrievalError,
 )
 
 # The IAM action that an operation needs. Without s3:ListBucket S3 responds to a request for a
@@ -151,31 +139,23 @@ class RangeNotSatisfiable(StoreFailure):
 
 def error_code(exception: Exception) -> str:
     """Return the error code in the server's response, or ``""``."""
-    return str(_error(exception).get("Code", ""))
+    return str(_in_response(exception, "Error").get("Code", ""))
 
 
-def _error(exception: Exception) -> dict[str, Any]:
+def _in_response(exception: Exception, member: str) -> dict[str, Any]:
     response = getattr(exception, "response", None)
-    error: dict[str, Any] = response.get("Error", {}) if isinstance(response, dict) else {}
-    return error
-
-
-def _metadata(exception: Exception) -> dict[str, Any]:
-    response = getattr(exception, "response", None)
-    if not isinstance(response, dict):
-        return {}
-    metadata: dict[str, Any] = response.get("ResponseMetadata", {})
-    return metadata
+    found: dict[str, Any] = response.get(member, {}) if isinstance(response, dict) else {}
+    return found
 
 
 def is_transient(exception: Exception, operation: str) -> bool:
     """Return whether the same request may succeed if it is sent again."""
-    if isinstance(exception, ClientError):
+    if isinstance(exception, boto.ClientError):
         code = error_code(exception)
         if code in _FINAL:
             return False
         return (
-            _metadata(exception).get("HTTPStatusCode") in _TRANSIENT_STATUS
+            _in_response(exception, "ResponseMetadata").get("HTTPStatusCode") in _TRANSIENT_STATUS
             or code in _TRANSIENT_CODES
             or "Throttl" in code
         )
@@ -183,12 +163,12 @@ def is_transient(exception: Exception, operation: str) -> bool:
         return False
     # All failures of the network, while connecting and afterwards.
     odd = isinstance(exception, (ResponseParserError, OddResponse))
-    return odd or isinstance(exception, (NoConnection, HTTPClientError, HTTPError))
+    return odd or isinstance(exception, (boto.ConnectionError, boto.HTTPClientError, HTTPError))
 
 
 def _is_untrusted(exception: BaseException) -> bool:
     """Return whether TLS failed for good. A broken connection is an SSLError, too."""
-    cause: BaseException | None = exception if isinstance(exception, SSLError) else None
+    cause: BaseException | None = exception if isinstance(exception, boto.SSLError) else None
     while cause is not None:
         if isinstance(cause, ssl.SSLError) and cause.reason in _UNTRUSTED:
             return True
@@ -216,7 +196,7 @@ def translate_exception(
             f"{what} failed: no credentials were found ({exception}). Set AWS_S3_ACCESS_KEY_ID "
             "and AWS_S3_SECRET_ACCESS_KEY, or give the machine a role."
         )
-    if isinstance(exception, ParamValidationError):
+    if isinstance(exception, boto.ParamValidationError):
         return ValueError(f"{what} has invalid parameters: {exception}")
     if _is_untrusted(exception):
         return StoreUnavailable(
@@ -231,7 +211,7 @@ def translate_exception(
             f"{what} failed {tried}: the response {exception}. Check whether a proxy, a captive "
             "portal or a cache responds instead of the server."
         )
-    if not isinstance(exception, ClientError):
+    if not isinstance(exception, boto.ClientError):
         return StoreUnavailable(
             f"{what} failed {tried}: {type(exception).__name__}: {exception}. Check that the "
             "server is running, and the option endpoint_url."
@@ -240,10 +220,11 @@ def translate_exception(
 
 
 def _translate_response(
-    exception: ClientError, operation: str, what: str, tried: str, name: str | None
+    exception: boto.ClientError, operation: str, what: str, tried: str, name: str | None
 ) -> Exception:
-    code, status = error_code(exception), _metadata(exception).get("HTTPStatusCode")
-    reason = f"{status} {code} ({_error(exception).get('Message', '')})"
+    error, metadata = _in_response(exception, "Error"), _in_response(exception, "ResponseMetadata")
+    code, status = error_code(exception), metadata.get("HTTPStatusCode")
+    reason = f"{status} {code} ({error.get('Message', '')})"
     if name is not None:
         impossible = status == 414 or code in _IMPOSSIBLE_NAME
         if impossible and operation not in _READS:
@@ -258,8 +239,7 @@ def _translate_response(
         return ConditionFailed(f"{what}: {reason}.", code)
     if status == 416:
         unsatisfied = RangeNotSatisfiable(f"{what}: {reason}.", code)
-        headers = _metadata(exception).get("HTTPHeaders", {})
-        unsatisfied.size = size_from_error(headers, _error(exception))
+        unsatisfied.size = size_from_error(metadata.get("HTTPHeaders", {}), error)
         return unsatisfied
     if code in _WRONG_CREDENTIALS or status == 401:
         return StoreDenied(f"{what} failed: {reason}. {_WRONG_CREDENTIALS.get(code, _KEYS)}.")
@@ -278,8 +258,8 @@ def _translate_response(
     return kind(f"{what} failed: {reason}. {remedy}".rstrip(), code)
 
 
-def _missing_permission(exception: ClientError, operation: str) -> str:
-    named = _NAMED_ACTION.search(str(_error(exception).get("Message", "")))
+def _missing_permission(exception: boto.ClientError, operation: str) -> str:
+    named = _NAMED_ACTION.search(str(_in_response(exception, "Error").get("Message", "")))
     action = named[1] if named else _ACTIONS.get(operation, "s3:PutObject")
     # The response to a HEAD request has no body, so its code is the status.
     hidden = "The credentials are wrong, or the" if error_code(exception) == "403" else "The"
@@ -291,5 +271,5 @@ def deletion_error(error: Mapping[str, Any], name: str, location: str) -> Except
     # An error of one key has no status.
     status = {"AccessDenied": 403, "NoSuchKey": 404}.get(error.get("Code", ""), 200)
     response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
-    exception = ClientError(response, "DeleteObjects")
+    exception = boto.ClientError(response, "DeleteObjects")
     return translate_exception(exception, "delete_objects", name, location, 1, 0)

@@ -1,8 +1,8 @@
-"""Parse the responses to ListObjectsV2, for which botocore needs most of the time of a scan."""
+"""List the names in a bucket, without botocore's parser, which would need most of the time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -10,7 +10,27 @@ from xml.parsers import expat
 
 from botocore.utils import parse_timestamp
 
+from ...names import RESERVED
+from .bucket import Bucket
 from .validation import OddResponse, has_root
+
+
+def listed(bucket: Bucket, folder: str, **limits: Any) -> Iterator[tuple[list[str], Any, str]]:
+    """Yield pages of a folder: the folders, the files with their entries, and the next token.
+
+    Without ``Delimiter="/"`` these are the files of all levels, and no folders.
+    """
+    prefix, start = bucket.key(f"{folder}/" if folder else ""), len(bucket.prefix)
+    for page in bucket.pages("list_objects_v2", Prefix=prefix, **limits):
+        items = page.get("CommonPrefixes", ())
+        folders = [item["Prefix"][start:].removesuffix("/") for item in items]
+        files = [(item["Key"][start:], item) for item in page.get("Contents", ())]
+        yield (
+            [name for name in folders if name not in {"", RESERVED} and name[-1] != "/"],
+            # Some tools create an object whose key ends in a slash for each folder.
+            [file for file in files if file[0] and file[0][-1] != "/"],
+            page.get("NextContinuationToken", "") if page["IsTruncated"] else "",
+        )
 
 
 def parse_listing(

@@ -88,6 +88,10 @@ _ENDPOINT = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[^\s/?#:\[\]]+)(:\d+)?(/[^\s?#]*)?", re.IGNORECASE
 )
 
+_UNSIGNED = "its URLs would not be signed. Set cloudfront_key_id and cloudfront_key as well"
+_A_URL = "use a URL such as 'https://files.example.org'"
+_ONE_OF_THEM = "URLs have the custom_domain. Set only one of them"
+
 # Timeouts in seconds. botocore's defaults are a minute, with five attempts.
 CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 10
@@ -146,13 +150,6 @@ def check_options(store: Any, given: Mapping[str, Any]) -> None:
         if value != accepted:
             raise _invalid_option(store, option, value, f"{reason}. Use {option}={accepted!r}")
     _check_parameters(store)
-    if store.custom_domain and not store.cloudfront_signer:
-        raise _invalid_option(
-            store,
-            "custom_domain",
-            store.custom_domain,
-            "its URLs would not be signed. Set cloudfront_key_id and cloudfront_key as well",
-        )
     if store.transfer_config.max_bandwidth is not None:
         raise ImproperlyConfigured(
             f"Option 'transfer_config' of {type(store).__name__} sets max_bandwidth to "
@@ -165,7 +162,16 @@ def check_options(store: Any, given: Mapping[str, Any]) -> None:
                 f"Option {option!r} of {type(store).__name__} contains a user or a password: "
                 "remove everything up to the '@', and set access_key and secret_key."
             )
-    _check_public_endpoint(store, store.public_endpoint_url)
+    url, domain = store.public_endpoint_url, store.custom_domain
+    is_url = isinstance(url, str) and bool(_ENDPOINT.fullmatch(url))
+    for option, is_invalid, explanation in (
+        ("default_acl", store.default_acl in _PUBLIC_ACLS, "it would make the files public"),
+        ("custom_domain", domain and not store.cloudfront_signer, _UNSIGNED),
+        ("public_endpoint_url", url is not None and not is_url, _A_URL),
+        ("public_endpoint_url", url is not None and domain, _ONE_OF_THEM),
+    ):
+        if is_invalid:
+            raise _invalid_option(store, option, getattr(store, option), explanation)
     if not store.bucket_name:
         raise ImproperlyConfigured(
             f"{type(store).__name__} has no bucket: set the option 'bucket_name' or the setting "
@@ -173,22 +179,7 @@ def check_options(store: Any, given: Mapping[str, Any]) -> None:
         )
 
 
-def _check_public_endpoint(store: Any, url: object) -> None:
-    if url is not None and not (isinstance(url, str) and _ENDPOINT.fullmatch(url)):
-        raise _invalid_option(
-            store, "public_endpoint_url", url, "use a URL such as 'https://files.example.org'"
-        )
-    if url is not None and store.custom_domain:
-        raise _invalid_option(
-            store, "public_endpoint_url", url, "URLs have the custom_domain. Set only one of them"
-        )
-
-
 def _check_parameters(store: Any) -> None:
-    if store.default_acl in _PUBLIC_ACLS:
-        raise _invalid_option(
-            store, "default_acl", store.default_acl, "it would make the files public"
-        )
     for parameter, value in store.object_parameters.items():
         if reason := _problem_of_parameter(parameter, value):
             raise ImproperlyConfigured(

@@ -22,8 +22,7 @@ from . import checksums
 from .bucket import Bucket
 from .errors import FAILURES, ConditionFailed
 from .reading import Ranges
-from .uploads import abort, unfinished
-from .writing import SMALLEST_PART, Publication, Transfer, named_part
+from .writing import SMALLEST_PART, Publication, Transfer, abort, named_part, unfinished
 
 PAIRS = 20
 
@@ -56,6 +55,7 @@ class Probe:
 
     def findings(self) -> Iterator[Finding]:
         """Yield the result of each trial. A request that the server refuses is a result."""
+        unneeded = "is conditional and atomic (the store needs neither)"
         copies = _THROUGH_HERE if self._server_side_copy else ""
         trials: list[tuple[str, Callable[[], None], str]] = [
             ("small files are read as they were stored", self._small, _ANOTHER),
@@ -64,16 +64,8 @@ class Probe:
             ("files can be copied right after their upload", self._copies, copies),
             ("deleted files are gone", self._deletions, _CHECK_BUCKET),
             ("put_object is conditional and atomic", partial(self._race, self._put), _ANOTHER),
-            (
-                "complete_multipart_upload is conditional and atomic (the store needs neither)",
-                partial(self._race, self._complete),
-                "",
-            ),
-            (
-                "copy_object is conditional and atomic (the store needs neither)",
-                partial(self._race, self._copy),
-                "",
-            ),
+            (f"complete_multipart_upload {unneeded}", partial(self._race, self._complete), ""),
+            (f"copy_object {unneeded}", partial(self._race, self._copy), ""),
             ("delete_object honours If-Match (not needed)", self._conditional_deletion, ""),
         ]
         try:
@@ -219,14 +211,14 @@ class Probe:
         self._stored.append(data)
 
     def _clean(self) -> None:
-        failures = [_finding(name, partial(self._delete, name), "") for name in self._names]
+        failures = [
+            _finding(name, partial(self._bucket.call, "delete_object", name), "")
+            for name in self._names
+        ]
         for name, upload in unfinished(self._bucket, f"{self._folder}/"):
             abort(self._bucket, name, upload["UploadId"])
         if faults := [finding.sentence for finding in failures if not finding.holds]:
             raise StoreFailure(f"{len(faults)} remain, such as {faults[0]}")
-
-    def _delete(self, name: str) -> None:
-        self._bucket.call("delete_object", name)
 
 
 def _finding(sentence: str, trial: Callable[[], None], remedy: str) -> Finding:

@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 from ...exceptions import ChecksumMismatch, StoreFailure, StoreUnavailable
 from .bucket import Bucket, pause
 from .errors import ConditionFailed, RangeNotSatisfiable
-from .validation import has_certain_length, parsed_content_range
+from .validation import is_encoded, parsed_content_range
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -94,7 +94,7 @@ class Ranges:
         if start or stop is not None:
             return self._get_range(start, stop)
         response = self._request()
-        if not has_certain_length(response):
+        if "ContentLength" not in response or is_encoded(response):
             # The response to a range request has its own length and that of the object.
             response["Body"].close()
             return self._get_range(start, stop)
@@ -233,9 +233,6 @@ class RangeReader(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
-
-    def tell(self) -> int:
-        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ranges.size}

@@ -26,7 +26,7 @@ from ...rfc9110 import content_disposition
 from ..reader import Reader
 from . import checksums
 from .bucket import Bucket
-from .listing import parse_listing
+from .listing import listed, parse_listing
 from .options import check_location, check_options, client_config, transfer
 from .reading import RangeReader, Ranges
 from .redaction import redact_logs
@@ -188,29 +188,18 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages is not 
         return time if settings.USE_TZ else make_naive(time)
 
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
-        prefix = self.remote.key(f"{path}/" if path else "")
         folders: list[str] = []
         files: list[str] = []
-        for page in self.remote.pages("list_objects_v2", Prefix=prefix, Delimiter="/"):
-            folders += [
-                entry["Prefix"].removeprefix(prefix).rstrip("/")
-                for entry in page.get("CommonPrefixes", ())
-            ]
-            files += [entry["Key"].removeprefix(prefix) for entry in page.get("Contents", ())]
-        # Some tools create an object whose key ends in a slash for each folder.
-        ours = "" if path else RESERVED
-        return [folder for folder in folders if folder not in {"", ours}], [
-            file for file in files if file
-        ]
+        for inner, leaves, _token in listed(self.remote, path, Delimiter="/"):
+            folders += map(posixpath.basename, inner)
+            files += [posixpath.basename(name) for name, _entry in leaves]
+        return folders, files
 
     def contents(self, folder: str = "", **limits: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield (name, entry of ListObjectsV2) for each file below a folder."""
-        remote = self.remote
-        prefix = remote.key(f"{folder}/" if folder else "")
-        for page in remote.pages("list_objects_v2", Prefix=prefix, **limits):
-            for entry in page.get("Contents", ()):
-                name = entry["Key"].removeprefix(remote.prefix)
-                if not name.endswith("/") and posixpath.dirname(name).split("/")[0] != RESERVED:
+        """Yield each file below a folder, except the store's own."""
+        for _folders, files, _token in listed(self.remote, folder, **limits):
+            for name, entry in files:
+                if not name.startswith(f"{RESERVED}/"):
                     yield name, entry
 
     @sensitive_variables()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -23,18 +24,17 @@ from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
 from ..free_names import first_free, unshared
 from ..options import validate_options
-from ..protocols import REDACTED, Entry, FileMetaLike, Finding, Page
+from ..protocols import LONGEST_OWN, REDACTED, Entry, FileMetaLike, Finding, Page
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
-from .conditions import is_honoured
+from .bucket import Bucket
 from .errors import BatchRejected, deletion_error
+from .listing import listed
 from .options import CLOUDFRONT, HONOURED, NOT_IN_MIGRATIONS
-from .own import BucketObjects
 from .probing import Probe
 from .reading import Ranges
 from .storage import BucketStorage
-from .uploads import abort, unfinished
-from .writing import Publication
+from .writing import Publication, abort, honours_conditions, unfinished
 
 #: Maximum number of keys in a DeleteObjects request.
 KEYS_OF_A_REQUEST = 1000
@@ -118,24 +118,15 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
     def reconfigure(self) -> None:
         """Read the settings and options again at the next use of the store."""
-        if "_to_read" not in self.__dict__:
-            self._postpone(self._constructor_args, self._given)
-
-    def _postpone(self, constructor_args: Any, given: Mapping[str, Any]) -> None:
-        self.__dict__.clear()
-        self.__dict__.update(_constructor_args=constructor_args, _to_read=given)
+        self.__dict__ = {"_constructor_args": self._constructor_args, "_outdated": True}
 
     def __getattr__(self, attribute: str) -> Any:
         # After reconfigure() the attributes that __init__ sets are missing.
-        given = self.__dict__.pop("_to_read", None)
-        if given is None:
+        if "_outdated" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} has no attribute {attribute!r}")
-        try:
-            self.__init__(**given)  # type: ignore[misc]
-        except Exception:
-            # Some of the settings that change together may not have changed yet.
-            self._postpone(self._constructor_args, given)
-            raise
+        # This raises if some of the settings that change together have not changed yet.
+        args, options = self._constructor_args
+        self.__dict__ = type(self)(*args, **options).__dict__
         return getattr(self, attribute)
 
     def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
@@ -279,34 +270,17 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         yield from Ranges(self.remote, name).stream(start, stop)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
-        for name, found in self.contents(prefix):
-            yield Entry(name, found["Size"], self._time(found["LastModified"]))
+        for file in self.contents(prefix):
+            yield self._entry(*file)
 
     def _page(self, folder: str, after: str, limit: int) -> Page:
         marker = {"ContinuationToken": after} if after else {}
-        prefix = self.remote.key(f"{folder}/" if folder else "")
-        listing = {"Prefix": prefix, "Delimiter": "/", "MaxKeys": limit, **marker}
-        response = next(self.remote.pages("list_objects_v2", **listing))
-        location = self.remote.prefix
-        # Some tools create an object whose key ends in a slash for each folder.
-        folders = [
-            entry["Prefix"].removesuffix("/").removeprefix(location)
-            for entry in response.get("CommonPrefixes", ())
-            if not entry["Prefix"].endswith("//")
-        ]
-        files = [
-            Entry(
-                entry["Key"].removeprefix(location),
-                entry["Size"],
-                self._time(entry["LastModified"]),
-            )
-            for entry in response.get("Contents", ())
-            if not entry["Key"].endswith("/")
-        ]
-        truncated = response.get("IsTruncated")
-        next_token = str(response.get("NextContinuationToken", "")) if truncated else ""
-        shown = [folder for folder in folders if folder not in {"", RESERVED}]
-        return Page(shown, files, next_token)
+        pages = listed(self.remote, folder, Delimiter="/", MaxKeys=limit, **marker)
+        folders, files, next_token = next(pages)
+        return Page(folders, [self._entry(*file) for file in files], next_token)
+
+    def _entry(self, name: str, found: Mapping[str, Any]) -> Entry:
+        return Entry(name, found["Size"], self._time(found["LastModified"]))
 
     def delete_many(
         self, names: Iterable[str], *, sizes: Mapping[str, int] | None = None
@@ -315,7 +289,8 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
 
         Each file in ``sizes`` costs one more request.
         """
-        failures = self._check_sizes(sizes or {})
+        given = sizes or {}
+        failures = _failures(lambda name: self._refuse_other_size(name, given[name]), given)
         names = [name for name in names if name not in failures]
         valid: dict[str, str] = {}
         alone = []
@@ -329,43 +304,21 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
                     alone.append(name)
                 else:
                     valid[key] = name
-        failures.update(self._delete_singly(alone))
+        failures.update(_failures(self.delete, alone))
         for batch in batched(valid, KEYS_OF_A_REQUEST):
             failures.update(self._delete_batch({key: valid[key] for key in batch}))
-        return failures
-
-    def _delete_singly(self, names: Iterable[str]) -> dict[str, Exception]:
-        """Delete the files in a request each, until the server is unavailable."""
-        failures: dict[str, Exception] = {}
-        for name in (remaining := iter(names)):
-            try:
-                self.delete(name)
-            except StoreUnavailable as exception:
-                return {**failures, **dict.fromkeys([name, *remaining], exception)}
-            except (OSError, ValueError) as exception:
-                failures[name] = exception
-        return failures
-
-    def _check_sizes(self, sizes: Mapping[str, int]) -> dict[str, Exception]:
-        """Return an exception for each file with a different size, or whose size is unknown."""
-        failures: dict[str, Exception] = {}
-        for name, size in sizes.items():
-            try:
-                self._refuse_other_size(name, size)
-            except (OSError, ValueError) as exception:
-                failures[name] = exception
         return failures
 
     def _delete_batch(self, names: Mapping[str, str]) -> dict[str, Exception]:
         server = self.remote.connection, self.remote.name
         if server in _without_batches:
-            return self._delete_singly(names.values())
+            return _failures(self.delete, names.values())
         objects = [{"Key": key} for key in names]
         try:
             # Without Quiet, so that the response names each deleted key.
             response = self.remote.call("delete_objects", Delete={"Objects": objects})
         except BatchRejected as exception:
-            failures = self._delete_singly(names.values())
+            failures = _failures(self.delete, names.values())
             # The server may have rejected one key only, or every request.
             if exception.code != "MalformedXML" and len(failures) < len(names):
                 _without_batches.add(server)
@@ -438,7 +391,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
         return {**shown, **ours}
 
     def probe(self) -> Iterator[Finding]:
-        honoured = is_honoured(self.remote)
+        honoured = honours_conditions(self.remote)
         yield Finding(
             "the server honours If-None-Match in put_object",
             honoured,
@@ -515,6 +468,61 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
             filename=filename,
             content_type=content_type,
         )
+
+
+@dataclass(frozen=True)
+class BucketObjects:
+    """A store's own objects below its location, see `OwnObjects`."""
+
+    _bucket: Bucket
+    _publication: Callable[..., Publication]
+
+    @property
+    def location(self) -> Hashable:
+        return self._bucket.identity
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return b"".join(Ranges(self._bucket, self._name(path)).stream(0, LONGEST_OWN + 1))
+        except FileNotFoundError:
+            return None
+
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            self._publication(self._name(path), "", "").put(data)
+        except FileExistsError:
+            return False
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._publication(self._name(path), "", "").put(data, create=False)
+
+    def names(self, folder: str) -> list[str]:
+        prefix = self._bucket.key(f"{self._name(folder)}/")
+        page = next(self._bucket.pages("list_objects_v2", Prefix=prefix))
+        return [entry["Key"].removeprefix(prefix) for entry in page.get("Contents", ())]
+
+    def volume(self) -> Hashable:
+        return "bucket"
+
+    def expect(self, *, known: bool) -> None:
+        """Do nothing, because every request fails if the bucket does not exist."""
+
+    def _name(self, path: str) -> str:
+        return f"{RESERVED}/{path}"
+
+
+def _failures(act: Callable[[str], None], names: Iterable[str]) -> dict[str, Exception]:
+    """Call the function for each name until the server is unavailable; return the exceptions."""
+    failures: dict[str, Exception] = {}
+    for name in (remaining := iter(names)):
+        try:
+            act(name)
+        except StoreUnavailable as exception:
+            return {**failures, **dict.fromkeys([name, *remaining], exception)}
+        except (OSError, ValueError) as exception:
+            failures[name] = exception
+    return failures
 
 
 def _reconfigure(*, setting: str, **kwargs: Any) -> None:

@@ -65,11 +65,6 @@ def is_encoded(response: Mapping[str, Any]) -> bool:
     return response.get("ContentEncoding", "identity").lower() not in {"", "identity"}
 
 
-def has_certain_length(response: Mapping[str, Any]) -> bool:
-    """Return whether a GetObject response without a range gives the size of the object."""
-    return "ContentLength" in response and not is_encoded(response)
-
-
 def _check_get(parameters: Mapping[str, Any], response: Mapping[str, Any]) -> None:
     asked = parameters.get("Range", "")
     if not asked:

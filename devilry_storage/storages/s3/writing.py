@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import itemgetter
 from secrets import token_hex
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from ...exceptions import StoreFailure
+from ...exceptions import ConditionalWritesIgnored, StoreFailure
+from ...names import RESERVED
 from ..pools import Pool
 from . import checksums
 from .bucket import Bucket
-from .conditions import require
 from .errors import ConditionFailed
-from .uploads import abandon
+
+logger = logging.getLogger("devilry_storage")
 
 #: Keys of an object's metadata: the token of the upload, and the SHA-256 in hexadecimal.
 TOKEN = "devilry-token"  # noqa: S105  # no secret
@@ -90,7 +93,7 @@ class Publication:
         """
         condition = {}
         if create:
-            require(self.bucket)
+            require_conditions(self.bucket)
             condition = {"IfNoneMatch": "*"}
         digest = bytes.fromhex(self.sha256) if self.sha256 else hashlib.sha256(data).digest()
         own = self._own("put_object", digest.hex())
@@ -125,11 +128,8 @@ class Publication:
             )
             return named_part(number, response["CopyPartResult"])
 
-        def ranges() -> Iterator[tuple[int, int]]:
-            for start in range(0, size, COPIED_PART):
-                yield start, min(start + COPIED_PART, size) - 1
-
-        self._in_parts(ranges(), send)
+        starts = range(0, size, COPIED_PART)
+        self._in_parts(((start, min(start + COPIED_PART, size) - 1) for start in starts), send)
 
     def upload(self, chunks: Iterable[bytes]) -> None:
         """Publish the bytes in parts; replace the object.
@@ -187,11 +187,7 @@ class Publication:
         response = self.bucket.call("create_multipart_upload", self.name, **own, **algorithm)
         upload: str = response["UploadId"]
         try:
-            sent = in_parallel(
-                lambda number, piece: send(upload, number, piece),
-                pieces,
-                self.transfer.concurrency,
-            )
+            sent = in_parallel(partial(send, upload), pieces, self.transfer.concurrency)
             self._publish(
                 "complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": sent}
             )
@@ -251,3 +247,88 @@ def in_parallel(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return sorted(sent, key=itemgetter("PartNumber"))
+
+
+# -- Conditions --
+
+# Some servers ignore If-None-Match, which prevents overwriting, and overwrite objects silently.
+# Before the first small file that it stores, each process therefore tests the server once: it
+# creates an empty marker object twice, and the server must reject the second attempt. If the
+# marker exists, the first request is rejected, and no second request is sent.
+_MARKER = f"{RESERVED}/conditional-writes"
+
+# MD5 of no bytes. A bucket with Object Lock requires a checksum, and every server knows MD5.
+_CHECKSUM = {"ContentMD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
+
+_NOT_IMPLEMENTED = {"NotImplemented", "501"}
+
+_known: set[Hashable] = set()
+
+
+def require_conditions(bucket: Bucket) -> None:
+    """Raise ConditionalWritesIgnored unless the server honours the condition of PutObject.
+
+    Each process tests each bucket and prefix once.
+    """
+    if bucket.identity in _known:
+        return
+    if not honours_conditions(bucket):
+        raise ConditionalWritesIgnored(
+            f"The server of {bucket} ignores If-None-Match in put_object, so one writer could "
+            "overwrite the file of another. Use another server."
+        )
+    _known.add(bucket.identity)
+
+
+def honours_conditions(bucket: Bucket) -> bool:
+    """Return whether the server rejects the first or the second of two attempts.
+
+    The marker stays in the bucket, but no listing of the store contains it.
+    """
+    for _ in range(2):
+        try:
+            bucket.call("put_object", _MARKER, Body=b"", IfNoneMatch="*", **_CHECKSUM)
+        except ConditionFailed:
+            return True
+        except StoreFailure as exception:
+            if exception.code in _NOT_IMPLEMENTED:
+                return False
+            raise
+    return False
+
+
+# -- Multipart uploads: no listing shows their parts, but S3 charges for them --
+
+
+def unfinished(bucket: Bucket, folder: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the name of each unfinished upload whose name begins so, and its entry.
+
+    The entry has its ``UploadId``, and when it was ``Initiated``.
+    """
+    for page in bucket.pages("list_multipart_uploads", Prefix=bucket.key(folder)):
+        for upload in page.get("Uploads", ()):
+            yield upload["Key"].removeprefix(bucket.prefix), upload
+
+
+def abort(bucket: Bucket, name: str, upload: str) -> None:
+    """Abort an upload; do nothing if it does not exist.
+
+    An attempt whose response was lost, another purge or a lifecycle rule may have aborted it.
+    """
+    try:
+        bucket.call("abort_multipart_upload", name, UploadId=upload)
+    except StoreFailure as exception:
+        if exception.code != "NoSuchUpload":
+            raise
+
+
+def abandon(bucket: Bucket, name: str, upload: str) -> None:
+    """Abort a failed upload; log errors instead of raising them.
+
+    The caller raises the error of the upload. There is only one attempt, because the server may
+    be down. An upload that stays is invisible, and a purge aborts it later.
+    """
+    try:
+        abort(replace(bucket, attempts=1), name, upload)
+    except Exception as exception:  # noqa: BLE001  # see above
+        logger.warning("Cannot abort the upload of %r: %r", name, str(exception))

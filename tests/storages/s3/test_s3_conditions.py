@@ -20,7 +20,7 @@ from django.core.files.storage import Storage
 
 from devilry_storage.exceptions import ConditionalWritesIgnored
 from devilry_storage.storages import S3DeliveryStore
-from devilry_storage.storages.s3 import conditions, writing
+from devilry_storage.storages.s3 import writing
 from devilry_storage.testing import PlainFileMeta
 
 from ...harness import s3servers
@@ -98,7 +98,7 @@ def test_error_is_os_error_and_improperly_configured() -> None:
 
 def test_server_overwrites_silently_without_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the trial, two saves return the same name, and one file is lost."""
-    monkeypatch.setattr(writing, "require", lambda bucket: None)
+    monkeypatch.setattr(writing, "require_conditions", lambda bucket: None)
     store = on("rclone")
     assert store.save("a.txt", ContentFile(b"first")) == "a.txt"
     assert store.save("a.txt", ContentFile(b"other")) == "a.txt"
@@ -108,7 +108,7 @@ def test_server_overwrites_silently_without_the_trial(monkeypatch: pytest.Monkey
 def test_trial_has_the_same_result_twice() -> None:
     """The second time, the marker exists."""
     honoured = {
-        server: [conditions.is_honoured(store.remote) for _ in range(2)]
+        server: [writing.honours_conditions(store.remote) for _ in range(2)]
         for server, store in ((name, on(name)) for name in ("seaweedfs", "moto", "rclone"))
     }
     assert honoured == {"seaweedfs": [True] * 2, "moto": [True] * 2, "rclone": [False] * 2}

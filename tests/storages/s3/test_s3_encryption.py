@@ -14,7 +14,7 @@ from django.core.files.base import ContentFile
 from devilry_storage.exceptions import StoreDenied, StoreFailure
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3 import writing
-from devilry_storage.storages.s3.conditions import _MARKER
+from devilry_storage.storages.s3.writing import _MARKER
 from devilry_storage.testing import PlainFileMeta
 
 from ...harness import s3servers

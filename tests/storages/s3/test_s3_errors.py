@@ -38,7 +38,7 @@ from devilry_storage.exceptions import (
 )
 from devilry_storage.storages import S3DeliveryStore
 from devilry_storage.storages.s3 import bucket as bucket_module
-from devilry_storage.storages.s3 import conditions, errors
+from devilry_storage.storages.s3 import errors, writing
 from devilry_storage.testing import PlainFileMeta
 
 from ...harness import s3servers
@@ -556,7 +556,7 @@ def test_denied_large_save_leaves_no_upload(
     store: S3DeliveryStore, proxy: HttpProxy, operation: str
 ) -> None:
     """The message names the permission, and the upload is aborted."""
-    conditions.require(store.remote)
+    writing.require_conditions(store.remote)
     proxy.fault(operation, Answer(403, "AccessDenied"))
     with pytest.raises(StoreDenied, match=r"permission is missing: s3:PutObject\."):
         store.save("a.bin", ContentFile(bytes(6 * MIB)))

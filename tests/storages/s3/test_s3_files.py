@@ -13,7 +13,7 @@ from boto3.s3.transfer import TransferConfig
 from django.core.files.base import ContentFile
 
 from devilry_storage.storages import S3DeliveryStore
-from devilry_storage.storages.s3.conditions import require
+from devilry_storage.storages.s3.writing import require_conditions
 from devilry_storage.testing import PlainFileMeta
 
 from ...harness import s3servers
@@ -32,7 +32,7 @@ def store(proxy: HttpProxy) -> S3DeliveryStore:
     options = {**server.options(server.bucket()), "endpoint_url": proxy.endpoint_url}
     parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
     store = S3DeliveryStore(transfer_config=parts, **options)
-    require(store.remote)
+    require_conditions(store.remote)
     return store
 
 

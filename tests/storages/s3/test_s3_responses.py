@@ -182,7 +182,7 @@ PLAUSIBLE = {
 
 @pytest.fixture
 def setup(bucket: str, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    monkeypatch.setattr(writing, "require", lambda bucket: None)
+    monkeypatch.setattr(writing, "require_conditions", lambda bucket: None)
     return Setup(bucket, proxy)
 
 
@@ -201,7 +201,7 @@ def test_odd_response_is_handled_or_an_error(
 
     Plausible responses, which no client can detect, are excluded.
     """
-    monkeypatch.setattr(writing, "require", lambda bucket: None)
+    monkeypatch.setattr(writing, "require_conditions", lambda bucket: None)
     use, plausible = USES[operation, how], PLAUSIBLE.get((operation, how), ())
     assert set(plausible) < set(ODD)
     for odd in ODD.keys() - plausible:
