@@ -1,7 +1,5 @@
 """Backports: itertools.batched (Python 3.12) and BaseException.add_note (3.11)."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -1,7 +1,5 @@
 """The package's settings. They are read at every access, so ``override_settings`` works."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Dates on pages."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from django.utils import formats, timezone

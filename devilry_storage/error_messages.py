@@ -1,7 +1,5 @@
 """Error messages for users. Details are only logged."""
 
-from __future__ import annotations
-
 import errno
 
 from django import db

@@ -1,7 +1,5 @@
 """A form that creates one finished delivery from several uploaded files."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

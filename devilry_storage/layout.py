@@ -5,8 +5,6 @@ before its port to Python 3. A key is computed once, when the file is stored. Af
 database column determines the name of the file.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Media types safe to send: browsers never execute them."""
 
-from __future__ import annotations
-
 import mimetypes
 import posixpath
 

@@ -1,7 +1,5 @@
 """Validation of storage names, which become paths, and of filenames, which never do."""
 
-from __future__ import annotations
-
 import os
 import re
 import unicodedata

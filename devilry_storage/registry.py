@@ -1,7 +1,5 @@
 """The models that have files, and the stores that they use."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Look up the delivery store of a model, at each use and never at import."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Restore deleted files: their rows and those of their deliveries with all ids, and the bytes."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast

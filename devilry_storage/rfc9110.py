@@ -3,8 +3,6 @@
 They implement RFC 9110, RFC 6266 and RFC 8187. Section numbers without an RFC refer to RFC 9110.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import NamedTuple

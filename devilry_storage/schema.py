@@ -1,7 +1,5 @@
 """Look up fields of a site's models, which need not have all that the package can use."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist

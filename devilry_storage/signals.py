@@ -3,8 +3,6 @@
 Signals of a change are sent after COMMIT. An exception in a receiver is only logged.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.db import models, transaction

@@ -1,7 +1,5 @@
 """Describe a store: its location, configuration and capabilities."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 

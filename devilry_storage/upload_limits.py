@@ -1,7 +1,5 @@
 """Limits of uploads: number, size and names of files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

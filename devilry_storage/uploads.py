@@ -1,7 +1,5 @@
 """An upload handler that receives files into the store where they will be kept."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """URLs of downloads and archives: ``path("files/", include("devilry_storage.urls"))``."""
 
-from __future__ import annotations
-
 from django.urls import path
 
 from .views import (

@@ -1,7 +1,5 @@
 """Count stored files by month, and unfinished deliveries and due tombstones up to a limit."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from django.apps import apps

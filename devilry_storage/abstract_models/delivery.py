@@ -1,7 +1,5 @@
 """A delivery: what a group hands in at one time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast

@@ -59,9 +59,6 @@ _WITH_CONTENT = CONTENT_FIELDS | {"verified_at"}
 # Fields of a file and its delivery that decide whether the delivery accepts content.
 _STATE = frozenset({"delivery", "successful"})
 
-# Key in an instance's ``__dict__``: the name that its next UPDATE records.
-_UNLESS_BURIED = "_devilry_storage_unless_buried"
-
 
 class _NameIsBuried(Exception):
     """A tombstone has the name, so that the content needs another one."""
@@ -555,17 +552,6 @@ class AbstractFileMeta(models.Model):
         except _NameIsBuried as exception:
             raise named_by_tombstone(str(exception)) from None
 
-    def _do_update(self, base_qs: models.QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
-        name = None
-        if base_qs.model is _declaring(self):
-            name = self.__dict__.pop(_UNLESS_BURIED, None)
-        if name is not None:
-            base_qs = base_qs.filter(unused(base_qs.model, [name], base_qs.db))
-        updated = super()._do_update(base_qs, *args, **kwargs)
-        if name is not None and not updated and self.is_buried(name, base_qs.db):
-            raise _NameIsBuried(name)
-        return updated
-
     def _record_once(
         self,
         using: str,
@@ -585,17 +571,13 @@ class AbstractFileMeta(models.Model):
             # Before COMMIT, because receivers see the instance after it.
             self._set_content(name, size, sha256)
             self.__dict__[SAVED_CONTENT] = self.__dict__["content"]
-            is_plain = columns is not None and not has_receivers(type(self))
             if columns is None:
                 self._send(signals.pre_save, using)
                 self.__dict__["content"] = self.__dict__.pop(SAVED_CONTENT)
             else:
-                if is_plain:
-                    self.__dict__[_UNLESS_BURIED] = name
                 self._save_columns(using, columns | _WITH_CONTENT, row)
-            is_recorded = is_plain and self.__dict__.pop(_UNLESS_BURIED, None) is None
             # A receiver may have saved other content.
-            if not is_recorded and self.content.name == name:
+            if self.content.name == name:
                 values = {"content": StoredName(name), "size": size, "sha256": sha256}
                 if not self._update_content(row, using, only=only, **values):
                     if self.is_buried(name, using):

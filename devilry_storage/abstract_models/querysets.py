@@ -1,7 +1,5 @@
 """Which rows a user may see: used by downloads, archives and the admin."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar, cast
 
 from django.db import models

@@ -1,7 +1,5 @@
 """Record the first content of a row by one statement, which needs no look-up before it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

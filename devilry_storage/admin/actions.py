@@ -1,7 +1,5 @@
 """Actions on selected deliveries: finish, download, integrity check and copy."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Base classes: StoreAdmin for models with files, ReadOnlyAdmin for pages without forms."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Columns of files, and the state of a file in its store."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any, NamedTuple
 

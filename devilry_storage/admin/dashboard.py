@@ -1,7 +1,5 @@
 """The dashboard: the stores, pending work, and the files of each month."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple

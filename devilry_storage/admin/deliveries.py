@@ -1,7 +1,5 @@
 """Deliveries, with inlines for their files."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar, cast
 

@@ -1,7 +1,5 @@
 """Files: their own pages, and inlines for the pages of deliveries."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from django.contrib import admin

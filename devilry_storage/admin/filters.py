@@ -1,7 +1,5 @@
 """Filters for large tables: they do not read or list all values of a column."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Forms, formsets and widgets of the pages of deliveries and files."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Sequence
 from itertools import chain

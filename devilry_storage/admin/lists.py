@@ -1,7 +1,5 @@
 """Lists of tables with millions of rows: bounded counts and searches, orders with an index."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Collection, Sequence
 from functools import cached_property

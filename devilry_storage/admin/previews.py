@@ -3,8 +3,6 @@
 Content that a browser could execute, such as HTML, SVG and scripts, is shown as text.
 """
 
-from __future__ import annotations
-
 import codecs
 import logging
 import re

@@ -1,7 +1,5 @@
 """Folders and files of a store with their state, without HTTP."""
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Iterator
 from itertools import accumulate

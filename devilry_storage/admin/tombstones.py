@@ -1,7 +1,5 @@
 """Deleted files: their list, and buttons to restore them or to remove them permanently."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Functions that create the archive of rows, deliveries or a folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 from typing import Any

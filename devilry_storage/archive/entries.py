@@ -1,7 +1,5 @@
 """The members of an archive, which are looked up before its first byte is sent."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime

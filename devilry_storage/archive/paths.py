@@ -1,7 +1,5 @@
 """Paths in an archive that every system can unpack: unique, short and without special meaning."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Hashable, Iterable

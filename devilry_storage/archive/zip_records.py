@@ -1,7 +1,5 @@
 """The records of a zip file, with lengths that do not depend on the content (APPNOTE 6.3)."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

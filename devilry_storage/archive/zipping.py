@@ -6,8 +6,6 @@ central directory, which lists it last, because Python's ``extractall()`` stops 
 content the checksum is right: ``java.util.zip.ZipInputStream`` would stop at a wrong one.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -1,7 +1,5 @@
 """Checks that query the database. They run only with ``--database``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any

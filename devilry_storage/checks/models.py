@@ -1,7 +1,5 @@
 """Checks of the models of deliveries and files, and of their managers."""
 
-from __future__ import annotations
-
 import inspect
 import os
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Checks of the ways to serve files, and of the URLs of a site's own FileFields."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec

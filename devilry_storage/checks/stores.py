@@ -1,7 +1,5 @@
 """Checks of the settings and of the stores. Only deploy checks use the network."""
 
-from __future__ import annotations
-
 import os
 import stat
 import sys

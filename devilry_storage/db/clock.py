@@ -1,7 +1,5 @@
 """Read the clock of the database, which all hosts of a site share."""
 
-from __future__ import annotations
-
 from datetime import datetime, timezone
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """Index texts for prefix searches in millions of rows."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Which database a row is written to."""
 
-from __future__ import annotations
-
 from django.db import models, router
 
 

@@ -1,7 +1,5 @@
 """Read and lock rows as they are stored, and undo changes if a block raises."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast

@@ -1,7 +1,5 @@
 """Recognise transactions of the caller, and open durable ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any

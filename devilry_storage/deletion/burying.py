@@ -1,7 +1,5 @@
 """Write tombstones, and look up names that have one: a name in a store is used only once."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, time

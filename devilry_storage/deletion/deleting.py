@@ -1,7 +1,5 @@
 """Bury the rows that Django is about to delete, many at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

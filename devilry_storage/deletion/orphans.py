@@ -1,7 +1,5 @@
 """Bury orphans: stored files with a valid key that no row and no tombstone names."""
 
-from __future__ import annotations
-
 import posixpath
 from itertools import islice
 from typing import Any

@@ -1,7 +1,5 @@
 """Purge: remove the bytes of tombstones that are due, and the uploads of dead processes."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from itertools import chain

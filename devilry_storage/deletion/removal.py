@@ -4,8 +4,6 @@ A claim is one durable UPDATE. After it nothing restores the file, so that remov
 no lock: the process may die, wait, try again or run beside others.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 from collections.abc import Collection, Iterable, Iterator, Sequence

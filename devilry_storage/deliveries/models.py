@@ -1,7 +1,5 @@
 """Models of groups, deliveries and files for sites without models of their own."""
 
-from __future__ import annotations
-
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _

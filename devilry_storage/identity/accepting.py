@@ -1,7 +1,5 @@
 """Report the identity of a store, and let this site remove files from it."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Read and write the mark of a store, and the objects of the sites that may remove files."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 The results are remembered for a while in this process.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Hashable

@@ -1,7 +1,5 @@
 """Compare the mark in a store with the mark that the database remembers, and create both."""
 
-from __future__ import annotations
-
 import logging
 from typing import NamedTuple
 from uuid import UUID, uuid4

@@ -1,7 +1,5 @@
 """Stores that can have a mark, and the digests by which they recognise this site."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

@@ -1,7 +1,5 @@
 """Access log of served files, and the signal ``file_served``."""
 
-from __future__ import annotations
-
 import logging
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Responses that contain a file. Callers check permissions."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """A requested file and the response headers that describe it."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import re

@@ -1,7 +1,5 @@
 """Delivery stores, and the mixin that makes a delivery store of any Django storage."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from .base import DeliveryStoreMixin

@@ -1,7 +1,5 @@
 """Aliases of storages in ``STORAGES``."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Adapters between content, Django files and third-party storages."""
 
-from __future__ import annotations
-
 import io
 import os
 import stat

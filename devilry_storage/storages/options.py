@@ -1,7 +1,5 @@
 """Validation of a store's options."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Mapping

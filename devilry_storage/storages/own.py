@@ -1,7 +1,5 @@
 """A store's own objects on disk: its mark and those of its sites."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Hashable
 

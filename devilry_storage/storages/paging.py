@@ -1,7 +1,5 @@
 """Order and tokens of the pages of a folder."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from heapq import nsmallest

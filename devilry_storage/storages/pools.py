@@ -1,7 +1,5 @@
 """Threads that work concurrently for one call."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar

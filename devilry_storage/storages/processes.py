@@ -1,7 +1,5 @@
 """Detect forked children, which must not use their parent's writers."""
 
-from __future__ import annotations
-
 import os
 
 _pid = os.getpid()

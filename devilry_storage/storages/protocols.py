@@ -1,7 +1,5 @@
 """Types shared by stores and the records of their files."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol

@@ -1,7 +1,5 @@
 """Temporary files that start in memory."""
 
-from __future__ import annotations
-
 import io
 import os
 import tempfile

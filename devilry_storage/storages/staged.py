@@ -1,7 +1,5 @@
 """Write a file into a :class:`~devilry_storage.storages.tree.Tree`, whole or not at all."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import os

@@ -6,8 +6,6 @@ of the tree leads outside, even if it is exchanged meanwhile. The root itself ma
 is resolved at each use.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

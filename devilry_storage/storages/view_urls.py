@@ -1,7 +1,5 @@
 """URLs of the views of ``devilry_storage.urls``, which a site may include or not."""
 
-from __future__ import annotations
-
 from django.conf import settings
 from django.core.files.storage import Storage
 from django.urls import NoReverseMatch, reverse

@@ -1,7 +1,5 @@
 """Template tags of the admin pages."""
 
-from __future__ import annotations
-
 from django import template
 from django.utils.translation import gettext as _
 

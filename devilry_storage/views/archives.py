@@ -1,7 +1,5 @@
 """Downloads of many files as a zip archive."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 from datetime import timezone as zones

@@ -1,7 +1,5 @@
 """Base view: look up a row through visible_to(), and respond with 404 for everything else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Downloads of single files: by the id of a row, or by their name in the store."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """``manage.py deliverystore_identity``: see :mod:`devilry_storage.identity`."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any

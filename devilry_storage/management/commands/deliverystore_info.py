@@ -1,7 +1,5 @@
 """``manage.py deliverystore_info``: see :mod:`devilry_storage.store_info`."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from itertools import chain

@@ -1,7 +1,5 @@
 """``manage.py deliverystore_stats``: see :func:`devilry_storage.usage.refresh`."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

@@ -1,7 +1,5 @@
 """``manage.py purge_deliveries``: see :func:`devilry_storage.deletion.purge`."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections import Counter
 from typing import Any

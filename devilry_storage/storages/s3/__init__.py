@@ -1,7 +1,5 @@
 """Delivery store on S3 and compatible servers; needs the extra ``s3``."""
 
-from __future__ import annotations
-
 try:
     from .store import S3DeliveryStore
 except ModuleNotFoundError as exception:

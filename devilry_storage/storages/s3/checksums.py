@@ -5,8 +5,6 @@ sets botocore's ``request_checksum_calculation`` to ``when_required``, requests 
 instead, which every server knows.
 """
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from base64 import b64encode

@@ -1,7 +1,5 @@
 """Translate boto3 exceptions to store exceptions."""
 
-from __future__ import annotations
-
 import re
 import ssl
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """List the names in a bucket, without botocore's parser, which would need most of the time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any

@@ -4,8 +4,6 @@ The tables contain every option of django-storages 1.14. A test compares them wi
 version.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

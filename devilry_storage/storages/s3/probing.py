@@ -4,8 +4,6 @@ All objects are below a folder of the store's own, which no listing shows, and a
 process that is killed leaves them.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence

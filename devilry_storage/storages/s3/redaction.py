@@ -9,8 +9,6 @@ the level of these loggers would remove records that a site needs, and a filter 
 miss handlers that are added later. At higher levels the filter costs nothing.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 

@@ -6,8 +6,6 @@ twice: `check_raw` checks the status and the body before botocore parses them, a
 compares the result with the request.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Publish objects on S3 atomically: in one request, in parts, or as a copy."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
