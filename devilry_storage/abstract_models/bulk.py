@@ -61,8 +61,10 @@ def add_many(delivery: AbstractDelivery, files: Mapping[str, Any]) -> list[Any]:
 def _refuse_second_reading(contents: Mapping[str, Any]) -> None:
     shared = shared_sources(contents.values())
     for filename, content in contents.items():
+        if id(source_of(content)) not in shared or isinstance(content, FieldFile):
+            continue
         is_read_once = isinstance(content, Iterator) or hasattr(content, "read")
-        if id(source_of(content)) in shared and is_read_once and not rewinds(content):
+        if is_read_once and not rewinds(content):
             raise ValueError(
                 f"The content of {filename!r} is that of another file, too, and can be read only "
                 "once: pass each file its own."
