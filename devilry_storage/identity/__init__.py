@@ -5,7 +5,7 @@ and the files of the newest rows are missing, too. A removal asks for the mark: 
 that the database remembers, and the object of this site in the store.
 """
 
-from .accepting import Status, accept, accepted_at, status, summary
+from .accepting import Status, Summary, accept, accepted_at, status, summary
 from .marks import Mark, Site
 from .permission import (
     Permission,
@@ -23,6 +23,7 @@ __all__ = [
     "Permission",
     "Site",
     "Status",
+    "Summary",
     "accept",
     "accepted_at",
     "before_removing",

@@ -24,7 +24,7 @@ from ..base import DeliveryStoreMixin
 from ..chunks import read_chunks
 from ..free_names import first_free, unshared
 from ..options import validate_options
-from ..protocols import LONGEST_OWN, REDACTED, Entry, FileMetaLike, Finding, Page
+from ..protocols import LONGEST_OWN, REDACTED, Entry, FileMetaLike, Finding, OwnObjects, Page
 from ..view_urls import stored_url
 from ..writer import SpoolSink, Writer
 from .bucket import Bucket
@@ -254,7 +254,7 @@ class S3DeliveryStore(DeliveryStoreMixin, BucketStorage):
     # -- Beyond Django's Storage API --
 
     @property
-    def own_objects(self) -> BucketObjects | None:
+    def own_objects(self) -> OwnObjects | None:
         if not self.identity:
             return None
         store = self.with_fixed_location()
