@@ -236,7 +236,8 @@ def test_scan_of_deep_folders_opens_few_at_a_time(
     monkeypatch.setattr(os, "scandir", recording)
     assert {entry.name for entry in store.scan()} == names
     assert len(used) == 41
-    assert max(used) - min(used) < 30  # two for each open folder
+    # Numbers of descriptors are used again; two for each open folder.
+    assert len({*used}) < 30
 
 
 def test_delete_removes_only_empty_folders_of_deliveries(root: Path) -> None:
