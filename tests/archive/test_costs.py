@@ -250,4 +250,4 @@ def test_no_descriptor_is_left(read: int | None, tmp_path: Path) -> None:
     for _ in range(100_000 if read is None else read):
         next(chunks, None)
     chunks.close()
-    assert os.listdir("/proc/self/fd") == before
+    assert {*os.listdir("/proc/self/fd")} <= {*before}
