@@ -57,8 +57,7 @@ class Pool(ThreadPoolExecutor):
                 return super().submit(function, *args, **kwargs)
             except RuntimeError as exception:
                 if str(exception) == _NO_THREAD:
-                    self._work_queue.get_nowait()  # no thread would take it
-                    self._is_one = True
+                    self._is_one = True  # so that no thread takes what was queued
                 elif self._is_closed or str(exception) not in _SHUT_DOWN:
                     raise
         return called(function, *args, **kwargs)

@@ -299,12 +299,6 @@ GUARDS: list[Guard] = [
         (f"{POOLS}test_work_is_done_if_the_system_starts_no_more_threads",),
     ),
     Guard(
-        "storages/pools.py",
-        "                    self._work_queue.get_nowait()  # no thread would take it\n",
-        "",
-        (f"{POOLS}test_work_is_done_if_the_system_starts_no_more_threads",),
-    ),
-    Guard(
         "storages/s3/reading.py",
         "            self._position = start  # the caller gets none of the pieces\n",
         "",
