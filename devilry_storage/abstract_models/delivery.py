@@ -148,9 +148,14 @@ class AbstractDelivery(models.Model):
             return filemeta
 
         with as_file(content, filename) as file:
+            was_read = getattr(file, "was_read", False)
             if _insert_finds_clashes(model) and not has_transaction(using):
-                with suppress(IntegrityError):
+                try:
                     return stored(model(delivery=self, filename=filename))
+                except IntegrityError:
+                    # Only that of the INSERT, which comes before the content is read.
+                    if getattr(file, "was_read", False) != was_read:
+                        raise
             with self._claimed([filename]) as claimed:
                 return stored(claimed.get(filename) or model(delivery=self, filename=filename))
 

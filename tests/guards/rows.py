@@ -1267,6 +1267,12 @@ SAVING = [
         (f"{STATEMENTS}test_filename_is_looked_up_without_a_constraint",),
     ),
     Guard(
+        "abstract_models/delivery.py",
+        'if getattr(file, "was_read", False) != was_read:',
+        "if False:",
+        (f"{STATEMENTS}test_integrity_error_of_the_record_is_final",),
+    ),
+    Guard(
         "db/rows.py",
         "if not transaction.get_connection(using).needs_rollback:",
         "if True:",

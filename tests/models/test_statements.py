@@ -251,6 +251,23 @@ def test_other_integrity_errors_reach_the_caller(delivery: Any) -> None:
     assert sum(query["sql"].startswith("INSERT") for query in captured) == 2
 
 
+def test_integrity_error_of_the_record_is_final(delivery: Any) -> None:
+    """The content was read: a second attempt could not read it, or would store it again."""
+    first = delivery.add_file("new.txt", NEW)
+    index = f"ON {FileMeta._meta.db_table} (sha256) WHERE sha256 <> '' AND id >= {first.pk}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE UNIQUE INDEX delivered_once {index}")
+    try:
+        for content in (iter([NEW]), NEW):
+            with CaptureQueriesContext(connection) as captured, pytest.raises(IntegrityError):
+                delivery.add_file("same.txt", content)
+            assert sum(query["sql"].startswith("INSERT INTO") for query in captured) == 1
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX delivered_once")
+    assert not delivery.files.filter(filename="same.txt").exists()
+
+
 def test_filename_is_looked_up_without_a_constraint(
     delivery: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
