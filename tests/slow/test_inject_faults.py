@@ -60,7 +60,19 @@ def _is_logged(logged: list[str], attempt: Attempt) -> bool:
     return bool(attempt.logged) and attempt.visible == {NAME: DATA}
 
 
-def test_failed_save_raises_the_error_and_can_be_retried(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "proof", "closed"),
+    [
+        # The descriptors of the file, of its folder and of the root.
+        (stores.hier, "inject-faults", 3),
+        # A received upload, whose temp file takes the place of an empty one: those of this file,
+        # too, and its removal.
+        (stores.receiving, "inject-faults-upload", 6),
+    ],
+)
+def test_failed_save_raises_the_error_and_can_be_retried(
+    tmp_path: Path, make: Any, proof: str, closed: int
+) -> None:
     """ENOSPC, EIO and EDQUOT at every write, fsync, link, mkdir, close, open and chmod of a save.
 
     Up to and including the link nothing is visible; after it the complete file may be. The caller
@@ -70,25 +82,10 @@ def test_failed_save_raises_the_error_and_can_be_retried(tmp_path: Path) -> None
     """
     need(PTRACE)
     logged: list[str] = []
-    tried, hit, bad = inject_everywhere(tmp_path, stores.hier, partial(_is_logged, logged))
-    report("inject-faults", tried=tried, hit=hit, bad=bad)
+    tried, hit, bad = inject_everywhere(tmp_path, make, partial(_is_logged, logged))
+    report(proof, tried=tried, hit=hit, bad=bad)
     assert hit == tried
-    # The descriptors of the file, of its folder and of the root, with each error.
-    assert len(logged) == 3 * len(ERRORS)
-
-
-def test_failed_save_of_an_upload_raises_the_error_and_can_be_retried(tmp_path: Path) -> None:
-    """The same for a received upload, whose temp file takes the place of an empty one.
-
-    A failure to close or remove the empty one is only logged.
-    """
-    need(PTRACE)
-    logged: list[str] = []
-    tried, hit, bad = inject_everywhere(tmp_path, stores.receiving, partial(_is_logged, logged))
-    report("inject-faults-upload", tried=tried, hit=hit, bad=bad)
-    assert hit == tried
-    # Those of the empty file, too.
-    assert len(logged) == 6 * len(ERRORS)
+    assert len(logged) == closed * len(ERRORS)
 
 
 def test_faults_are_injected_into_every_kind_of_call(tmp_path: Path) -> None:
